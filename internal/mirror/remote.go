@@ -1,0 +1,39 @@
+package mirror
+
+import (
+	"context"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// Remote is one upstream registry, as the policy needs it; upstream.Client is
+// the real one.
+//
+// Repository names are the upstream's own. Errors are, or wrap, an *oci.Error
+// with a Class; one of ClassNotFound means that the upstream itself said so.
+// All methods are safe for concurrent use.
+type Remote interface {
+	// HeadManifest asks for type, digest and size without the bytes. A
+	// descriptor without a digest means that the upstream does not tell it:
+	// the caller has to get the manifest instead.
+	HeadManifest(ctx context.Context, repository string, ref oci.Reference) (oci.Descriptor, error)
+	// Manifest gets a manifest of at most oci.MaxManifestSize. Its digest is
+	// computed from the bytes and equals that of ref and of the answer's header.
+	Manifest(ctx context.Context, repository string, ref oci.Reference) (oci.Manifest, error)
+	// HeadBlob proves that the repository has a blob, and returns its size; -1
+	// if the upstream does not tell.
+	HeadBlob(ctx context.Context, repository string, d digest.Digest) (int64, error)
+	// Blob gets the bytes [offset, offset+length) of a blob, to the end if
+	// length is negative. The body is not verified. It ends in
+	// io.ErrUnexpectedEOF when it was cut, and in an *oci.Error of ClassTimeout
+	// when no byte came for too long; then the caller may ask again from where
+	// it got to.
+	Blob(ctx context.Context, repository string, d digest.Digest, offset, length int64) (oci.BlobBody, error)
+	// Tags gets one page of the tag list.
+	Tags(ctx context.Context, repository string, page oci.TagsPage) (oci.TagList, error)
+	// Referrers gets all referrers of d: from the referrers API, its pages
+	// followed, or from the referrers tag where the registry has no such API.
+	Referrers(ctx context.Context, repository string, d digest.Digest) ([]oci.Descriptor, error)
+}

@@ -1,0 +1,71 @@
+package oci
+
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Result says how a request was answered. It is a metric label.
+type Result string
+
+// The results. An answer that needed the upstream is a miss for the request
+// that asked it and joined for every request that waited on or followed it.
+const (
+	ResultHit    Result = "hit"
+	ResultMiss   Result = "miss"
+	ResultJoined Result = "joined"
+	ResultStale  Result = "stale"
+)
+
+// CacheStatus is what the Cache-Status header (RFC 9211) tells of one answer.
+// The zero value means that the cache was not looked at: no header.
+type CacheStatus struct {
+	Result Result
+	// Stored says that the content of a miss went into the cache.
+	Stored bool
+	// ForwardStatus is the upstream's HTTP status where it is worth telling (an
+	// error); 0 = not sent.
+	ForwardStatus int
+	// Detail is a token such as an oci.Class or "negative"; empty = not sent.
+	// A stale result always sends detail=stale and puts Detail into a Warning.
+	Detail string
+	// Fresh is set for tags: how long the answer is still fresh, negative when
+	// stale.
+	Fresh *time.Duration
+	// Age is how long ago the upstream last confirmed a tag; sent with Fresh.
+	Age time.Duration
+}
+
+// String returns the member of the Cache-Status list, such as
+// "pullgate; fwd=miss; stored"; "" for the zero value.
+func (c CacheStatus) String() string {
+	var b strings.Builder
+	switch c.Result {
+	case ResultHit, ResultStale:
+		b.WriteString("pullgate; hit")
+	case ResultMiss, ResultJoined:
+		b.WriteString("pullgate; fwd=miss")
+	default:
+		return ""
+	}
+	if c.ForwardStatus != 0 {
+		b.WriteString("; fwd-status=" + strconv.Itoa(c.ForwardStatus))
+	}
+	if c.Stored {
+		b.WriteString("; stored")
+	}
+	if c.Result == ResultJoined {
+		b.WriteString("; collapsed")
+	}
+	if c.Fresh != nil {
+		b.WriteString("; ttl=" + strconv.FormatInt(int64(c.Fresh.Seconds()), 10))
+	}
+	switch {
+	case c.Result == ResultStale:
+		b.WriteString("; detail=stale")
+	case c.Detail != "":
+		b.WriteString("; detail=" + c.Detail)
+	}
+	return b.String()
+}

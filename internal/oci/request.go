@@ -1,0 +1,82 @@
+package oci
+
+import (
+	"io"
+	"net/url"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Kind is what a request asks for. It is a metric label.
+type Kind string
+
+// The kinds.
+const (
+	KindPing      Kind = "ping"
+	KindManifest  Kind = "manifest"
+	KindBlob      Kind = "blob"
+	KindTags      Kind = "tags"
+	KindReferrers Kind = "referrers"
+)
+
+// Request is one parsed request of the pull API. The wire makes it; nothing
+// else ever parses a path.
+type Request struct {
+	Kind Kind
+	// Upstream is the configured name, aliases resolved; empty for a bare ping.
+	Upstream string
+	// Repository is the canonical name at the upstream, "library/" included.
+	Repository string
+	// Name is the repository as the client spelled it, prefix included; it goes
+	// back to the client in tag lists.
+	Name string
+	// Reference is set for manifests, its Digest for blobs and referrers.
+	Reference Reference
+	// User is whom Caddy authenticated; empty = nobody.
+	User string
+}
+
+// Descriptor is the descriptor of the image spec.
+type Descriptor = ocispec.Descriptor
+
+// Blob is the open content of one blob of known size.
+//
+// Content reads and seeks like a file of Size bytes. It is an *os.File when the
+// blob lies finished in the store. Otherwise a Read waits for bytes that are
+// still under way, and io.EOF comes only after the whole blob was verified: any
+// other error means that the body cannot be completed, and the connection must
+// be aborted. Not safe for concurrent use. The receiver closes it.
+type Blob struct {
+	Digest  digest.Digest
+	Size    int64
+	Content io.ReadSeekCloser
+}
+
+// BlobBody is one upstream answer to a GET of a blob.
+type BlobBody struct {
+	io.ReadCloser
+	// Offset is where the body begins. It is less than the offset that was
+	// asked for, namely 0, if the upstream ignores ranges.
+	Offset int64
+	// Size is that of the whole blob; -1 if the upstream does not say.
+	Size int64
+}
+
+// TagsPage selects a page of a tag list.
+type TagsPage struct {
+	// N is the greatest number of tags wanted; -1 = the client did not say.
+	N int
+	// Last is the tag after which the page begins; empty = at the start.
+	Last string
+	// Extra holds parameters that only the upstream understands, from a Link
+	// of an earlier page ("next_page" of quay.io).
+	Extra url.Values
+}
+
+// TagList is one page of a tag list.
+type TagList struct {
+	Tags []string
+	// Next is the query of the next page; nil = this was the last one.
+	Next url.Values
+}

@@ -1,0 +1,188 @@
+package registrytest
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Auth is how the registry authenticates.
+type Auth int
+
+// The kinds of authentication.
+const (
+	AuthNone   Auth = iota
+	AuthBasic       // every request needs Username and Password
+	AuthBearer      // every request needs a token from the token server
+)
+
+// Options make a Server. The zero value is an open registry on plain HTTP that
+// sends blobs itself and knows the referrers API.
+type Options struct {
+	Auth Auth
+	// Username and Password are required by AuthBasic, and by the token server
+	// of AuthBearer if they are set; else it gives tokens to anybody.
+	Username, Password string
+	// TokenLifetime is sent as expires_in and enforced; default 300 s.
+	TokenLifetime time.Duration
+	// CDN redirects (307) blob GETs to a second server on another address.
+	CDN bool
+	// TLS serves all hosts over TLS; see Server.CertPool.
+	TLS bool
+	// NoReferrers answers the referrers API with 404, as older registries do.
+	NoReferrers bool
+}
+
+// Server is one fake upstream. All methods are safe for concurrent use.
+type Server struct {
+	o                    Options
+	registry, cdn, token *httptest.Server
+
+	mu       sync.Mutex
+	repos    map[string]*repository
+	requests []Request
+	tokens   map[string]time.Time
+	hook     Hook
+	issued   int
+}
+
+type repository struct {
+	tags      map[string]digest.Digest
+	manifests map[digest.Digest]manifest
+	blobs     map[digest.Digest][]byte
+}
+
+type manifest struct {
+	mediaType string
+	raw       []byte
+}
+
+// Hook is called in place of every answer, on all hosts; next gives the normal
+// one. It injects faults: write something else, wait, cut the connection with
+// panic(http.ErrAbortHandler), or wrap w.
+type Hook func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc)
+
+// New starts a Server that is closed at the end of the test.
+func New(t testing.TB, o Options) *Server {
+	t.Helper()
+	s, err := Listen("127.0.0.1:0", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+// Listen starts a Server on addr without a test around it. The caller closes it.
+func Listen(addr string, o Options) (*Server, error) {
+	if o.TokenLifetime == 0 {
+		o.TokenLifetime = 300 * time.Second
+	}
+	s := &Server{o: o, repos: map[string]*repository{}, tokens: map[string]time.Time{}}
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	s.registry = s.serve(HostRegistry, s.serveRegistry, listener)
+	s.cdn = s.serve(HostCDN, s.serveBlobOfCDN, nil)
+	s.token = s.serve(HostToken, s.serveToken, nil)
+	return s, nil
+}
+
+func (s *Server) serve(host Host, h http.HandlerFunc, l net.Listener) *httptest.Server {
+	server := httptest.NewUnstartedServer(s.counted(host, h))
+	if l != nil {
+		_ = server.Listener.Close()
+		server.Listener = l
+	}
+	if s.o.TLS {
+		server.StartTLS()
+	} else {
+		server.Start()
+	}
+	return server
+}
+
+// Close cuts all connections and stops all hosts. Later calls do nothing.
+func (s *Server) Close() {
+	for _, server := range []*httptest.Server{s.registry, s.cdn, s.token} {
+		server.CloseClientConnections()
+		server.Close()
+	}
+}
+
+// Pause makes every host cut each connection without an answer until the
+// returned function is called: the upstream is down, its address is kept.
+func (s *Server) Pause() (resume func()) {
+	previous := s.Hook(func(http.ResponseWriter, *http.Request, http.HandlerFunc) { panic(http.ErrAbortHandler) })
+	for _, server := range []*httptest.Server{s.registry, s.cdn, s.token} {
+		server.CloseClientConnections()
+	}
+	return func() { s.Hook(previous) }
+}
+
+// Hook installs h (nil = none) and returns the one before.
+func (s *Server) Hook(h Hook) (previous Hook) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	previous, s.hook = s.hook, h
+	return previous
+}
+
+// URL returns the registry's base URL, such as http://127.0.0.1:5000.
+func (s *Server) URL() string { return s.registry.URL }
+
+// Addr returns host:port of the registry.
+func (s *Server) Addr() string { return s.registry.Listener.Addr().String() }
+
+// CDNURL and TokenURL return the base URLs of the other two hosts.
+func (s *Server) CDNURL() string { return s.cdn.URL }
+
+// TokenURL returns the realm of the bearer challenge.
+func (s *Server) TokenURL() string { return s.token.URL + "/token" }
+
+// CertPool returns the authority of a TLS server's certificates.
+func (s *Server) CertPool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(s.registry.Certificate())
+	return pool
+}
+
+// CertPEM returns the DER of the authority, for tests that write it to a file.
+func (s *Server) Certificate() *x509.Certificate { return s.registry.Certificate() }
+
+// TLSConfig returns the registry's TLS configuration, to ask for client
+// certificates before the first request; nil without TLS.
+func (s *Server) TLSConfig() *tls.Config { return s.registry.TLS }
+
+func (s *Server) counted(host Host, next http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		index := s.record(host, r)
+		counter := &countingWriter{ResponseWriter: w}
+		defer func() { s.finish(index, counter) }()
+		s.mu.Lock()
+		hook := s.hook
+		s.mu.Unlock()
+		if hook != nil {
+			hook(counter, r, next)
+			return
+		}
+		next(counter, r)
+	})
+}
+
+func (s *Server) absolute(base *httptest.Server, path string, query url.Values) string {
+	u := base.URL + path
+	if len(query) > 0 {
+		u += "?" + query.Encode()
+	}
+	return u
+}
