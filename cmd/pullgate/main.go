@@ -1,0 +1,22 @@
+// Command pullgate is Caddy with its standard modules and the registry mirror:
+// a ready-built pull-through gateway for container registries.
+//
+// It takes every command and flag of Caddy, and registry-mirror besides.
+package main
+
+import (
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	_ "time/tzdata" // time zones for log formats, also in a container that has none
+
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	_ "github.com/pullgate/pullgate/caddymodule"
+)
+
+func main() {
+	caddy.CustomBinaryName = "pullgate"
+	caddy.CustomLongDescription = "Pullgate is Caddy with a pull-through mirror for container registries."
+	caddycmd.Main()
+}
