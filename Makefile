@@ -1,0 +1,26 @@
+# Go comes from PATH or from its usual place; everything else that is needed is
+# pinned in go.mod and internal/tools/go.mod, or installed by Debian's apt.
+GO ?= $(shell command -v go || echo /usr/local/go/bin/go)
+export GO
+TAGS := nobadger,nomysql,nopgx
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -s -w -X github.com/caddyserver/caddy/v2.CustomVersion=$(VERSION)
+# For single runs: make test PKG=./storage/... TESTFLAGS=-v, make fuzz FUZZTIME=10m
+PKG ?= ./...
+FUZZTIME ?= 30s
+
+.DEFAULT_GOAL := build
+.PHONY: build run test lint fmt bench fuzz integration xcaddy check clean help
+
+build: ; @internal/tools/need go && CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/pullgate ./cmd/pullgate ## build bin/pullgate
+run: build ; bin/pullgate run --config Caddyfile.example ## build, and serve with Caddyfile.example
+test: ; @internal/tools/need go gcc && CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 15m -tags $(TAGS) $(TESTFLAGS) $(PKG) ## run all tests under the race detector
+lint: ; @internal/tools/need go && $(GO) tool -modfile=internal/tools/go.mod golangci-lint run ## report what golangci-lint finds
+fmt: ; @internal/tools/need go && $(GO) tool -modfile=internal/tools/go.mod golangci-lint fmt ## format the code
+bench: ; @internal/tools/need go && $(GO) test -run '^$$' -bench . -benchmem -tags $(TAGS) $(TESTFLAGS) $(PKG) ## run the benchmarks
+fuzz: ; @internal/tools/need go && internal/tools/fuzz $(TAGS) $(FUZZTIME) ## run each fuzz target for FUZZTIME
+integration: ; @internal/tools/need go clients && $(GO) test -count=1 -timeout 20m -tags $(TAGS),integration $(TESTFLAGS) ./integration/... ## drive the binary with real clients (as root)
+xcaddy: ; @internal/tools/need go curl && $(GO) -C internal/tools run ./xcaddy "$(CURDIR)/xcaddy.json" "$(CURDIR)/dist/caddy" && internal/tools/smoke dist/caddy Caddyfile.example ## build dist/caddy from xcaddy.json, and try it
+check: lint test fuzz xcaddy integration ## what CI runs
+clean: ; rm -rf bin dist ## remove what was built
+help: ; @sed -nE 's/^([a-z]+):.* ## (.*)/\1\t\2/p' Makefile | expand -t 14 ## list the targets

@@ -1,0 +1,222 @@
+package pullgate_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+const module = "github.com/pullgate/pullgate"
+
+// imports lists, for each folder of the engine and above, which of the others
+// its code may import. Tests may import more; see allowedInTests.
+var imports = map[string][]string{
+	"":                      {"caddymodule"},
+	"cmd/pullgate":          {"caddymodule"},
+	"caddymodule":           {"internal/registry", "internal/mirror", "internal/upstream", "storage", "internal/oci"},
+	"internal/registry":     {"internal/oci"},
+	"internal/mirror":       {"storage", "internal/oci"},
+	"internal/upstream":     {"internal/oci"},
+	"storage":               {"internal/oci"},
+	"internal/oci":          {},
+	"internal/registrytest": {"internal/oci"},
+	"integration":           {"caddymodule", "internal/registrytest", "internal/oci"},
+}
+
+// owners lists the folders that alone may import a foundation, tests included.
+// Tests may use go-containerregistry everywhere, as a client.
+var owners = map[string][]string{
+	"github.com/dgraph-io/badger":                {"storage"},
+	"github.com/caddyserver/caddy":               {"", "cmd/pullgate", "caddymodule", "integration"},
+	"go.uber.org/zap":                            {"caddymodule", "integration"},
+	"github.com/prometheus/":                     {"caddymodule", "integration"},
+	"go.opentelemetry.io/otel/sdk":               {"caddymodule", "integration"},
+	"github.com/google/go-containerregistry":     {"internal/upstream"},
+	"github.com/containerd/":                     {"integration"},
+	"github.com/rogpeppe/go-internal/testscript": {"caddymodule", "cmd/pullgate", "integration"},
+}
+
+// sourceFile is one Go file of the module.
+type sourceFile struct {
+	path    string // with slashes, from the root of the repository
+	folder  string // "" for the root
+	test    bool
+	lines   int
+	imports []string
+}
+
+func sourceFiles(t *testing.T) []sourceFile {
+	t.Helper()
+	var files []sourceFile
+	err := filepath.WalkDir(".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && slices.Contains([]string{".git", "bin", "dist", "testdata"}, entry.Name()) {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(name, ".go") {
+			return nil
+		}
+		raw, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), name, raw, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		name = filepath.ToSlash(name)
+		file := sourceFile{
+			path: name, folder: strings.TrimPrefix(path.Dir(name), "."),
+			test: strings.HasSuffix(name, "_test.go"), lines: bytes.Count(raw, []byte("\n")),
+		}
+		for _, spec := range parsed.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			file.imports = append(file.imports, imported)
+		}
+		files = append(files, file)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) < 10 {
+		t.Fatalf("found only %d Go files: this test has to run in the root of the repository", len(files))
+	}
+	return files
+}
+
+// internalTools is a module of its own, with its own dependencies.
+func internalTools(folder string) bool {
+	return strings.HasPrefix(folder, "internal/tools")
+}
+
+func TestImportsGoOneWay(t *testing.T) {
+	for _, file := range sourceFiles(t) {
+		if internalTools(file.folder) {
+			continue
+		}
+		owner, known := ownerOf(file.folder)
+		if !known {
+			t.Errorf("%s: a folder without a rule; say in this test what it may import", file.path)
+			continue
+		}
+		for _, imported := range file.imports {
+			folder, ours := strings.CutPrefix(imported, module)
+			folder = strings.TrimPrefix(folder, "/")
+			if !ours || folder == file.folder || strings.HasPrefix(folder, owner+"/") && owner != "" {
+				continue
+			}
+			if file.test && allowedInTests(file.folder, folder) {
+				continue
+			}
+			if target, _ := ownerOf(folder); !slices.Contains(imports[owner], target) {
+				t.Errorf("%s imports %s: not in the direction of imports", file.path, imported)
+			}
+		}
+	}
+}
+
+// ownerOf returns the folder with a rule that a folder is, or lies in.
+func ownerOf(folder string) (owner string, known bool) {
+	for owner = folder; owner != "." && owner != ""; owner = path.Dir(owner) {
+		if _, ok := imports[owner]; ok {
+			return owner, true
+		}
+	}
+	return "", folder == ""
+}
+
+// allowedInTests reports whether tests may import a folder that code may not:
+// the fake registry, and for tests of the policy and above the parts that they
+// are put together with.
+func allowedInTests(from, folder string) bool {
+	return folder == "internal/registrytest" ||
+		from == "internal/mirror" && slices.Contains([]string{"internal/upstream", "internal/registry"}, folder)
+}
+
+func TestFoundationsHaveOwners(t *testing.T) {
+	for _, file := range sourceFiles(t) {
+		if internalTools(file.folder) || file.path == "repository_test.go" {
+			continue
+		}
+		owner, _ := ownerOf(file.folder)
+		for _, imported := range file.imports {
+			for foundation, folders := range owners {
+				if !strings.HasPrefix(imported, foundation) || slices.Contains(folders, owner) {
+					continue
+				}
+				if file.test && foundation == "github.com/google/go-containerregistry" {
+					continue
+				}
+				t.Errorf("%s imports %s: only %q may", file.path, imported, folders)
+			}
+		}
+	}
+}
+
+func TestFilesAreShort(t *testing.T) {
+	for _, file := range sourceFiles(t) {
+		if file.lines > 400 {
+			t.Errorf("%s has %d lines, and 400 is the limit", file.path, file.lines)
+		}
+	}
+}
+
+func TestRecipeMatchesModule(t *testing.T) {
+	var recipe struct {
+		CaddyVersion string `json:"caddy_version"`
+		Plugins      []struct {
+			ModulePath string `json:"module_path"`
+		} `json:"plugins"`
+	}
+	decoder := json.NewDecoder(bytes.NewReader(readFile(t, "xcaddy.json")))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&recipe); err != nil {
+		t.Fatalf("decode xcaddy.json: %v", err)
+	}
+	if len(recipe.Plugins) != 1 || recipe.Plugins[0].ModulePath != module {
+		t.Errorf("plugins of xcaddy.json = %+v, want only %s", recipe.Plugins, module)
+	}
+	goMod := string(readFile(t, "go.mod"))
+	if !strings.HasPrefix(goMod, "module "+module+"\n") {
+		t.Errorf("go.mod does not begin with module %s", module)
+	}
+	if want := "github.com/caddyserver/caddy/v2 " + recipe.CaddyVersion; !slices.ContainsFunc(strings.Split(goMod, "\n"), func(line string) bool {
+		line, _, _ = strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "require "), " //")
+		return line == want
+	}) {
+		t.Errorf("go.mod does not require %q, the version of xcaddy.json", want)
+	}
+}
+
+func TestExampleIsFormatted(t *testing.T) {
+	raw := readFile(t, "Caddyfile.example")
+	if formatted := caddyfile.Format(raw); !bytes.Equal(raw, formatted) {
+		t.Errorf("Caddyfile.example is not formatted; run 'pullgate fmt --overwrite Caddyfile.example'. Want:\n%s", formatted)
+	}
+}
+
+func readFile(t *testing.T, name string) []byte {
+	t.Helper()
+	raw, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
