@@ -1,0 +1,107 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"sync"
+	"syscall"
+)
+
+// bufferSize is large enough that system calls cost little, and small enough
+// that a hundred streams fit into 25 MiB.
+const bufferSize = 256 << 10
+
+var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+
+func takeBuffer() *[bufferSize]byte  { return buffers.Get().(*[bufferSize]byte) }
+func giveBuffer(b *[bufferSize]byte) { buffers.Put(b) }
+
+// errClientGone marks an error as the client's doing: it left, or takes no
+// bytes. Clients do so by design; it is nobody's fault and not logged as one.
+var errClientGone = errors.New("the client has left")
+
+// sizeError is content that is not as long as it should be.
+type sizeError struct{ got, want int64 }
+
+func (e *sizeError) Error() string {
+	return fmt.Sprintf("content has %d bytes, not %d", e.got, e.want)
+}
+
+// write sends a piece of the body.
+func (x *exchange) write(p []byte) error {
+	n, err := x.w.Write(p)
+	x.answer.Bytes += int64(n)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errClientGone, err)
+	}
+	return nil
+}
+
+// splice hands the file to the kernel, where the writers between here and the
+// socket let it through. They cut it into chunks by wrapping it in an
+// io.LimitedReader, and the kernel's copy takes no more than one of those: so
+// the file must come bare, which a range that ends before the file does cannot.
+func (x *exchange) splice(to io.ReaderFrom, file *os.File, length int64) error {
+	n, err := to.ReadFrom(file)
+	x.answer.Bytes += n
+	var pathError *fs.PathError
+	switch {
+	case err == nil && n == length:
+		return nil
+	case err == nil:
+		return &sizeError{got: n, want: length}
+	case errors.As(err, &pathError), errors.Is(err, syscall.EIO):
+		return bodyError(err)
+	}
+	return fmt.Errorf("%w: %w", errClientGone, err)
+}
+
+// copy sends the next length bytes of the content, each piece at once if they
+// are under way.
+func (x *exchange) copy(content io.Reader, length int64, flush bool) error {
+	buffer := takeBuffer()
+	defer giveBuffer(buffer)
+	for length > 0 {
+		n, err := readSome(content, buffer[:min(length, bufferSize)])
+		length -= int64(n)
+		// The last bytes stay back if the reader complains beside them.
+		if err != nil && (err != io.EOF || length > 0) {
+			return bodyError(err)
+		}
+		if err := x.write(buffer[:n]); err != nil {
+			return err
+		}
+		if flush && length > 0 {
+			x.flush()
+		}
+	}
+	return nil
+}
+
+// readSome reads at least one byte, or returns an error.
+func readSome(r io.Reader, p []byte) (n int, err error) {
+	for range 100 {
+		if n, err = r.Read(p); n > 0 || err != nil {
+			return n, err
+		}
+	}
+	return 0, io.ErrNoProgress
+}
+
+// bodyError is a failure to read content. An end that comes too early is not an
+// end.
+func bodyError(err error) error {
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("read content: %w", err)
+}
+
+// gone reports whether an error is due to the client.
+func (x *exchange) gone(err error) bool {
+	return errors.Is(err, errClientGone) || errors.Is(context.Cause(x.context()), context.Canceled)
+}

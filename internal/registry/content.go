@@ -1,0 +1,129 @@
+package registry
+
+import (
+	"io"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// headerPatience is how long the header of an answer is held back for the first
+// bytes of content that is under way. Within it a failure is still a proper
+// answer with its reason; after it a client sees that the answer has begun,
+// well before the 30 s that containerd waits for a header.
+const headerPatience = 5 * time.Second
+
+func (x *exchange) serveManifest() error {
+	if x.head() {
+		d, status, err := x.h.mirror.StatManifest(x.context(), x.route.request)
+		x.cached(status)
+		if err != nil {
+			return err
+		}
+		return x.sendHead(d)
+	}
+	m, cacheStatus, err := x.h.mirror.Manifest(x.context(), x.route.request)
+	x.cached(cacheStatus)
+	if err != nil {
+		return err
+	}
+	part, status, err := x.selectSpan(int64(len(m.Bytes)), x.describe(m.MediaType, m.Digest))
+	if err != nil {
+		return err
+	}
+	x.commit(status)
+	return x.write(m.Bytes[part.offset : part.offset+part.length])
+}
+
+func (x *exchange) serveBlob() error {
+	if x.head() {
+		d, status, err := x.h.mirror.StatBlob(x.context(), x.route.request)
+		x.cached(status)
+		if err != nil {
+			return err
+		}
+		// What a layer is, only the manifest knows; and nobody compresses this.
+		d.MediaType = oci.MediaTypeOctetStream
+		return x.sendHead(d)
+	}
+	blob, cacheStatus, err := x.h.mirror.Blob(x.context(), x.route.request)
+	x.cached(cacheStatus)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = blob.Content.Close() }()
+	part, status, err := x.selectSpan(blob.Size, x.describe(oci.MediaTypeOctetStream, blob.Digest))
+	if err != nil {
+		return err
+	}
+	if part.offset > 0 {
+		if _, err := blob.Content.Seek(part.offset, io.SeekStart); err != nil {
+			return err
+		}
+	}
+	if file, ok := blob.Content.(*os.File); ok {
+		return x.sendFile(file, blob.Size, part, status)
+	}
+	return x.follow(blob.Content, part, status)
+}
+
+// sendFile sends a part of a finished blob, from the file's position.
+func (x *exchange) sendFile(file *os.File, size int64, part span, status int) error {
+	// The kernel sends what the file has, whatever Content-Length says.
+	if info, err := file.Stat(); err != nil {
+		return err
+	} else if info.Size() != size {
+		return &sizeError{got: info.Size(), want: size}
+	}
+	x.commit(status)
+	to, ok := x.w.(io.ReaderFrom)
+	if ok && x.r.TLS == nil && x.r.ProtoMajor == 1 && part.offset+part.length == size {
+		return x.splice(to, file, part.length)
+	}
+	return x.copy(file, part.length, false)
+}
+
+// follow sends a part of a blob that may still be under way.
+func (x *exchange) follow(content io.Reader, part span, status int) error {
+	if part.length == 0 {
+		x.commit(status)
+		return nil
+	}
+	buffer := takeBuffer()
+	first := make(chan readResult, 1)
+	go func() {
+		n, err := readSome(content, buffer[:min(part.length, bufferSize)])
+		first <- readResult{n, err}
+	}()
+	patience := time.NewTimer(headerPatience)
+	defer patience.Stop()
+	var got readResult
+	select {
+	case got = <-first:
+	case <-patience.C:
+		x.commit(status)
+		x.flush()
+		got = <-first // ends with the request's context at the latest
+	}
+	defer giveBuffer(buffer)
+	if got.err != nil && (got.err != io.EOF || int64(got.n) < part.length) {
+		return bodyError(got.err)
+	}
+	if !x.committed {
+		x.commit(status)
+	}
+	if err := x.write(buffer[:got.n]); err != nil || int64(got.n) == part.length {
+		return err
+	}
+	x.flush()
+	return x.copy(content, part.length-int64(got.n), true)
+}
+
+type readResult struct {
+	n   int
+	err error
+}
+
+func (x *exchange) flush() { _ = http.NewResponseController(x.w).Flush() }

@@ -1,0 +1,107 @@
+package registry
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// document is the error document of the distribution spec ("Error Codes").
+type document struct {
+	Errors []documentError `json:"errors"`
+}
+
+type documentError struct {
+	Code    oci.Code  `json:"code"`
+	Message string    `json:"message"`
+	Detail  oci.Class `json:"detail,omitempty"`
+}
+
+// fail ends an exchange that an error has stopped: with the error document, or,
+// where that is too late or there is nobody to read it, by cutting the
+// connection.
+func (x *exchange) fail(err error) {
+	x.answer.Err = err
+	if x.gone(err) {
+		x.cut(slog.LevelDebug, "client left")
+		return
+	}
+	if x.committed {
+		x.cut(slog.LevelError, "body cut")
+		return
+	}
+	e := x.document(err)
+	if e.Status >= http.StatusInternalServerError {
+		x.log(slog.LevelError, "request failed", slog.Int("status", e.Status), slog.String("class", string(e.Class)))
+	}
+	header := x.w.Header()
+	for _, name := range []string{"Docker-Content-Digest", "ETag", "Accept-Ranges"} {
+		header.Del(name)
+	}
+	header.Set("Content-Type", "application/json")
+	header.Set("Cache-Control", cacheNothing)
+	if e.RetryAfter > 0 && (e.Status == http.StatusTooManyRequests || e.Status == http.StatusServiceUnavailable) {
+		header.Set("Retry-After", strconv.FormatInt(int64((e.RetryAfter+time.Second-1)/time.Second), 10))
+	}
+	if e.Status == http.StatusUnauthorized {
+		header.Set("WWW-Authenticate", `Basic realm="pullgate"`)
+	}
+	body, err := json.Marshal(document{Errors: []documentError{{Code: e.Code, Message: e.Message, Detail: e.Class}}})
+	if err == nil {
+		err = x.sendBytes(e.Status, body)
+	}
+	if err != nil {
+		x.cut(slog.LevelDebug, "client left")
+	}
+}
+
+// document returns the error as the client gets it.
+func (x *exchange) document(err error) oci.Error {
+	e := *oci.AsError(err)
+	switch {
+	case e.Status < http.StatusBadRequest || e.Status > 599:
+		// Anything else would be taken for an answer, or for a redirect.
+		e.Status = http.StatusBadGateway
+		e.Code = oci.CodeUnavailable
+	case e.Status >= http.StatusInternalServerError:
+		e.Code = oci.CodeUnavailable
+	case e.Status == http.StatusNotFound && e.Code == oci.CodeNameUnknown && x.answer.Request.Kind == oci.KindReferrers:
+		// oras gives up on NAME_UNKNOWN, and takes every other 404 for a
+		// registry without this API.
+		e.Code = oci.CodeManifestUnknown
+	}
+	return e
+}
+
+// cut ends the exchange without an answer that could pass for complete. What
+// was written so far goes out first: the client resumes after it.
+func (x *exchange) cut(level slog.Level, message string) {
+	x.answer.Aborted = true
+	if x.committed {
+		x.flush()
+	} else {
+		x.answer.Status = StatusClientGone
+		x.h.onHeader(x.r, &x.answer)
+	}
+	x.log(level, message, slog.Int64("bytes", x.answer.Bytes))
+}
+
+func (x *exchange) log(level slog.Level, message string, attrs ...slog.Attr) {
+	ctx := x.context()
+	if !x.h.logger.Enabled(ctx, level) {
+		return
+	}
+	r := x.answer.Request
+	x.h.logger.LogAttrs(ctx, level, message, append(attrs,
+		slog.String("method", x.r.Method),
+		slog.String("kind", string(r.Kind)),
+		slog.String("upstream", r.Upstream),
+		slog.String("repository", r.Repository),
+		slog.String("reference", r.Reference.String()),
+		slog.Any("error", x.answer.Err),
+	)...)
+}

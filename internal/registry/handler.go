@@ -1,0 +1,186 @@
+package registry
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// Upstream is what the wire has to know of an upstream.
+type Upstream struct {
+	// Name is the canonical name; it becomes the Upstream of every Request.
+	Name string
+	// Library adds "library/" to names of one component: Docker Hub only.
+	Library bool
+}
+
+// Options make a Handler. Only Mirror is required.
+type Options struct {
+	Mirror Mirror
+	// Upstreams has every upstream by its name and by each of its aliases,
+	// case-sensitive. Aliases are also what ns may say: registry-1.docker.io
+	// and index.docker.io reach Docker Hub if they stand here.
+	Upstreams map[string]Upstream
+	// Default is a key of Upstreams for requests that name no upstream at all;
+	// empty, or a key that is not there, answers them with NAME_UNKNOWN.
+	Default string
+	// User returns whom the server has authenticated; nil = always nobody.
+	User func(*http.Request) string
+	// OnHeader is called once per request, right before the header is written,
+	// or before the connection is cut without one. It may still change the
+	// header of the response. nil = not called.
+	OnHeader func(*http.Request, *Answer)
+	// OnDone is called once per request when the answer is over, also when the
+	// body was cut. nil = not called.
+	OnDone func(*http.Request, *Answer)
+	// Logger gets the causes of 5xx answers and of cut bodies; nil = discard.
+	Logger *slog.Logger
+}
+
+// StatusClientGone is the Status of an Answer whose client left before there
+// was anything to tell; it never goes over the wire.
+const StatusClientGone = 499
+
+// Answer is what is known of one answer. It belongs to the goroutine that
+// serves the request: callbacks must not keep it.
+type Answer struct {
+	// Request is the parsed request; its Kind is empty if the path is none of
+	// the pull API or was refused.
+	Request oci.Request
+	// Cache is how the mirror answered; zero if it was not asked.
+	Cache oci.CacheStatus
+	// Status is the HTTP status, or StatusClientGone.
+	Status int
+	// Err is why the answer is an error, or why the body was cut; nil = neither.
+	Err error
+	// Bytes counts what was sent of the body.
+	Bytes int64
+	// Aborted says that the connection was cut before the answer was complete,
+	// by whichever end.
+	Aborted bool
+}
+
+// Handler serves the pull API. It is safe for concurrent use.
+type Handler struct {
+	mirror   Mirror
+	router   router
+	user     func(*http.Request) string
+	onHeader func(*http.Request, *Answer)
+	onDone   func(*http.Request, *Answer)
+	logger   *slog.Logger
+}
+
+// New returns a Handler. The maps in o must not be changed afterwards.
+func New(o Options) *Handler {
+	h := &Handler{
+		mirror:   o.Mirror,
+		router:   router{upstreams: o.Upstreams, fallback: o.Default},
+		user:     o.User,
+		onHeader: o.OnHeader,
+		onDone:   o.OnDone,
+		logger:   o.Logger,
+	}
+	if h.user == nil {
+		h.user = func(*http.Request) string { return "" }
+	}
+	if h.onHeader == nil {
+		h.onHeader = func(*http.Request, *Answer) {}
+	}
+	if h.onDone == nil {
+		h.onDone = func(*http.Request, *Answer) {}
+	}
+	if h.logger == nil {
+		h.logger = slog.New(slog.DiscardHandler)
+	}
+	return h
+}
+
+// Serves reports whether a request is for this handler: everything below /v2,
+// and /proxy-<upstream>/v2 of a configured upstream. All else is for whoever
+// comes next in the server.
+func (h *Handler) Serves(r *http.Request) bool {
+	return h.router.serves(r.URL.EscapedPath())
+}
+
+// ServeHTTP answers one request. It panics with http.ErrAbortHandler if the
+// body cannot be completed, which makes a server cut the connection.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := &exchange{h: h, w: w, r: r, answer: Answer{Aborted: true}}
+	// A panic of the mirror passes through here as well: then Aborted stays.
+	defer func() { h.onDone(r, &x.answer) }()
+	x.prepare()
+	err := x.serve()
+	x.answer.Aborted = false
+	if err != nil {
+		x.fail(err)
+	}
+	if x.answer.Aborted {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// exchange is one request and its answer.
+type exchange struct {
+	h      *Handler
+	w      http.ResponseWriter
+	r      *http.Request
+	answer Answer
+	// route is valid once the request was parsed.
+	route route
+	// committed says that the header was written: an error can only cut.
+	committed bool
+}
+
+// prepare sets the headers that every answer carries.
+func (x *exchange) prepare() {
+	header := x.w.Header()
+	header.Set("Docker-Distribution-Api-Version", "registry/2.0")
+	header.Set("X-Content-Type-Options", "nosniff")
+	// An unread body must not be taken for the next request, nor be waited for.
+	// HTTP/2 has a stream per request and would shut the whole connection down.
+	if x.r.ContentLength != 0 && x.r.ProtoMajor == 1 {
+		header.Set("Connection", "close")
+	}
+}
+
+func (x *exchange) serve() error {
+	if x.r.Method != http.MethodGet && x.r.Method != http.MethodHead {
+		x.w.Header().Set("Allow", "GET, HEAD")
+		return oci.NewError(oci.CodeUnsupported, "this registry is a read-only mirror: push to the upstream itself")
+	}
+	var err error
+	x.route, err = x.h.router.parse(x.r.URL.EscapedPath(), x.r.URL.RawQuery)
+	if err != nil {
+		return err
+	}
+	x.route.request.User = x.h.user(x.r)
+	x.answer.Request = x.route.request
+	if x.route.namespace != "" {
+		x.w.Header().Set("OCI-Namespace", x.route.namespace)
+	}
+	switch x.route.request.Kind {
+	case oci.KindPing:
+		return x.servePing()
+	case oci.KindManifest:
+		return x.serveManifest()
+	case oci.KindBlob:
+		return x.serveBlob()
+	case oci.KindTags:
+		return x.serveTags()
+	default:
+		return x.serveReferrers()
+	}
+}
+
+func (x *exchange) servePing() error {
+	header := x.w.Header()
+	header.Set("Content-Type", "application/json")
+	header.Set("Cache-Control", cacheNothing)
+	return x.sendBytes(http.StatusOK, []byte("{}"))
+}
+
+func (x *exchange) context() context.Context { return x.r.Context() }
+
+func (x *exchange) head() bool { return x.r.Method == http.MethodHead }

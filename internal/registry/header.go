@@ -1,0 +1,112 @@
+package registry
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// Values of Cache-Control. no-transform keeps compression away from bytes that
+// clients verify; Caddy's encode honours it. Content is private, because who
+// may see it was decided for one user: a cache in front of the gateway must not
+// give it to another one.
+const (
+	cacheForever = "private, max-age=31536000, immutable, no-transform"
+	cacheChecked = "private, no-cache, no-transform"
+	cacheNothing = "no-store, no-transform"
+)
+
+// cached notes how the mirror answered and sets the headers that tell of it.
+func (x *exchange) cached(status oci.CacheStatus) {
+	x.answer.Cache = status
+	header := x.w.Header()
+	if s := status.String(); s != "" {
+		header.Set("Cache-Status", s)
+	}
+	if status.Fresh != nil {
+		header.Set("Age", strconv.FormatInt(max(int64(status.Age/time.Second), 0), 10))
+	}
+	if status.Result == oci.ResultStale {
+		header.Set("Warning", warning(x.route.request.Upstream, status))
+	}
+}
+
+// warning is what containerd and others show to whoever pulls.
+func warning(upstream string, status oci.CacheStatus) string {
+	text := "stale: " + upstream + " could not be asked"
+	if status.Detail != "" {
+		text += " (" + status.Detail + ")"
+	}
+	if status.Age > 0 {
+		text += fmt.Sprintf(", last confirmed %s ago", status.Age.Round(time.Second))
+	}
+	return `299 - "` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
+}
+
+// describe sets the headers of a manifest or a blob, for GET and HEAD alike,
+// and returns the entity tag.
+func (x *exchange) describe(mediaType string, d digest.Digest) (etag string) {
+	header := x.w.Header()
+	etag = `"` + d.String() + `"`
+	header.Set("Content-Type", mediaType)
+	header.Set("Docker-Content-Digest", d.String())
+	header.Set("ETag", etag)
+	header.Set("Accept-Ranges", "bytes")
+	if x.route.request.Reference.IsDigest() {
+		header.Set("Cache-Control", cacheForever)
+	} else {
+		header.Set("Cache-Control", cacheChecked)
+	}
+	return etag
+}
+
+// selectSpan decides which part of the content goes out and sets the headers of
+// that; the error is the 416.
+func (x *exchange) selectSpan(size int64, etag string) (s span, status int, err error) {
+	header := x.w.Header()
+	s, ok := requestedSpan(x.r, size, etag)
+	switch {
+	case !ok:
+		header.Set("Content-Range", "bytes */"+strconv.FormatInt(size, 10))
+		return s, 0, errRange(size)
+	case s.partial:
+		header.Set("Content-Range", s.contentRange(size))
+		status = http.StatusPartialContent
+	default:
+		status = http.StatusOK
+	}
+	header.Set("Content-Length", strconv.FormatInt(s.length, 10))
+	return s, status, nil
+}
+
+// commit writes the header. From here on an error can only cut the connection.
+func (x *exchange) commit(status int) {
+	x.answer.Status = status
+	x.committed = true
+	x.h.onHeader(x.r, &x.answer)
+	x.w.WriteHeader(status)
+}
+
+// sendHead answers a HEAD for content of a known type and size.
+func (x *exchange) sendHead(d oci.Descriptor) error {
+	x.describe(d.MediaType, d.Digest)
+	x.w.Header().Set("Content-Length", strconv.FormatInt(d.Size, 10))
+	x.commit(http.StatusOK)
+	return nil
+}
+
+// sendBytes answers with a whole document.
+func (x *exchange) sendBytes(status int, body []byte) error {
+	x.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	x.commit(status)
+	if x.head() {
+		return nil
+	}
+	return x.write(body)
+}
