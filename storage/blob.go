@@ -1,0 +1,132 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// OpenBlob opens a finished blob at its beginning, and returns its size. The
+// caller closes the file, which stays readable if the blob is evicted or the
+// store closed. It counts as a use. fs.ErrNotExist if there is no such blob, or
+// only a file of the wrong size.
+func (s *Store) OpenBlob(d digest.Digest) (*os.File, int64, error) {
+	if err := s.enter(); err != nil {
+		return nil, 0, fmt.Errorf("open blob %s: %w", d, err)
+	}
+	defer s.leave()
+	i, err := idOf(d)
+	if err != nil {
+		return nil, 0, fmt.Errorf("open blob: %w", err)
+	}
+	f, size, err := s.openBlob(i)
+	if err != nil {
+		return nil, 0, fmt.Errorf("open blob %s: %w", d, err)
+	}
+	return f, size, nil
+}
+
+func (s *Store) openBlob(i id) (*os.File, int64, error) {
+	f, err := s.root.Open(i.blobPath())
+	if err != nil {
+		return nil, 0, s.missing(i, err)
+	}
+	info, err := f.Stat()
+	if err == nil {
+		err = s.compare(i, info)
+	}
+	if err != nil {
+		f.Close()
+		return nil, 0, err
+	}
+	if s.uses.touch(i, hourOf(s.now())) >= maxUses {
+		s.keepHouseNow()
+	}
+	return f, info.Size(), nil
+}
+
+// StatBlob returns the size of a finished blob, or fs.ErrNotExist. It does not
+// count as a use.
+func (s *Store) StatBlob(d digest.Digest) (int64, error) {
+	if err := s.enter(); err != nil {
+		return 0, fmt.Errorf("stat blob %s: %w", d, err)
+	}
+	defer s.leave()
+	i, err := idOf(d)
+	if err != nil {
+		return 0, fmt.Errorf("stat blob: %w", err)
+	}
+	info, err := s.root.Lstat(i.blobPath())
+	if err != nil {
+		err = s.missing(i, err)
+	} else {
+		err = s.compare(i, info)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("stat blob %s: %w", d, err)
+	}
+	return info.Size(), nil
+}
+
+// missing drops the record of a blob that has no file, and returns err.
+func (s *Store) missing(i id, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, known := s.blobRecord(i); known {
+			s.dropRecord(i)
+		}
+	}
+	return err
+}
+
+// compare compares a file with its record: it adopts one that has none, and
+// removes one that has not the size that was recorded.
+func (s *Store) compare(i id, info fs.FileInfo) error {
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is no regular file: %w", i.blobPath(), fs.ErrNotExist)
+	}
+	r, known := s.blobRecord(i)
+	switch {
+	case !known:
+		adopted := blobRecord{size: info.Size(), created: s.now()}
+		s.index.post(func(b *batch) error { return b.putBlob(i, adopted) })
+	case r.size != info.Size():
+		s.log.Error("blob has not the size that was recorded and is dropped",
+			"digest", i.digest(), "size", info.Size(), "recorded", r.size)
+		s.removeBlob(i)
+		return fs.ErrNotExist
+	}
+	return nil
+}
+
+// blobRecord returns the record of a blob. What cannot be read is not known:
+// the file decides.
+func (s *Store) blobRecord(i id) (blobRecord, bool) {
+	raw, err := s.get(i.key(tableBlob))
+	if err != nil {
+		return blobRecord{}, false
+	}
+	return decodeBlob(raw)
+}
+
+// removeBlob removes a blob that is not what its name says.
+func (s *Store) removeBlob(i id) {
+	if err := s.unlinkBlob(i); err != nil {
+		s.log.Error("remove blob", "digest", i.digest(), "error", err)
+	}
+	s.dropRecord(i)
+}
+
+// unlinkBlob removes the file of a blob. One that is gone is no error.
+func (s *Store) unlinkBlob(i id) error {
+	if err := s.root.Remove(i.blobPath()); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func (s *Store) dropRecord(i id) {
+	s.index.post(func(b *batch) error { return b.dropBlob(i) })
+}

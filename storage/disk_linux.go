@@ -1,0 +1,65 @@
+package storage
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// lockFile takes the lock of f without waiting; errHeld if another open file
+// has it, of this process or another.
+func lockFile(f *os.File) error {
+	err := onDescriptor(f, func(fd int) error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) })
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return errHeld
+	}
+	return err
+}
+
+// datasync brings the bytes of f to the disk.
+func datasync(f *os.File) error { return onDescriptor(f, unix.Fdatasync) }
+
+// allocate takes the space that f will need, so that a disk that is too small
+// says so at once. A file system that cannot do it is no error.
+func allocate(f *os.File, size int64) error {
+	err := onDescriptor(f, func(fd int) error { return unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, 0, size) })
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+		return nil
+	}
+	return err
+}
+
+// volume returns the bytes that are free to us, and all bytes, of the file
+// system that dir lies on.
+func volume(dir string) (free, total int64, err error) {
+	var st unix.Statfs_t
+	for {
+		if err = unix.Statfs(dir, &st); !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		return 0, 0, os.NewSyscallError("statfs", err)
+	}
+	return int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize, nil
+}
+
+// onDescriptor keeps the descriptor from being closed, and its number from
+// being used for another file, while fn runs.
+func onDescriptor(f *os.File, fn func(fd int) error) error {
+	c, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	if cerr := c.Control(func(fd uintptr) {
+		for {
+			if err = fn(int(fd)); !errors.Is(err, unix.EINTR) {
+				return
+			}
+		}
+	}); cerr != nil {
+		return cerr
+	}
+	return err
+}

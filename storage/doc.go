@@ -1,0 +1,39 @@
+// Package storage is where content lies on one machine: blobs as files, and
+// manifests, tags, links, referrers and the index of the blobs in Badger.
+//
+// # On disk
+//
+//	<root>/                              0700
+//	  LOCK                               flock and pid of the one owner
+//	  VERSION                            {"layout":1}
+//	  meta/                              Badger
+//	  blobs/sha256/<3 hex>/<64 hex>      finished, verified, read-only
+//	  ingest/<alg>-<hex>.part + .json    running or suspended fills
+//
+// # Invariants
+//
+// The file system is the truth for blobs, Badger is an index of it: a record
+// without a file is a miss, a file without a record is adopted. A file gets to
+// its place in blobs/ by one rename, after its bytes were verified by the
+// caller and are on the disk, and never changes there.
+//
+// Everything unexpected is a miss: a record of an unknown version or with a
+// wrong checksum, a file of the wrong size, a manifest that does not match its
+// digest. Absence is fs.ErrNotExist; any other error means that the store does
+// not know, and a caller goes on without it.
+//
+// Badger reports a full disk as a SIGBUS, which no Go program survives. So
+// below a reserve of free space nothing is written: ErrNoSpace.
+//
+// # Who owns what
+//
+// A Store owns its directory, by an flock that is taken before anything else is
+// looked at. One goroutine makes all index writes, one keeps house: it counts
+// the blobs after opening, writes down when blobs were used, and evicts. Close
+// ends both. Every method may be called at any time, also after Close, and
+// concurrently with all others.
+//
+// A Part is owned by the fill that asked for it until Commit, Suspend or Remove
+// ends it, and its descriptor until Close. An *os.File from OpenBlob belongs to
+// the caller and outlives both eviction and the store.
+package storage

@@ -1,0 +1,261 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+const (
+	// usesEvery is how often uses are written down: what a crash can lose.
+	usesEvery = time.Minute
+	// limitsEvery is how often the limits are looked at without being asked.
+	limitsEvery = 10 * time.Minute
+	// evictBatch is how many blobs go in one transaction.
+	evictBatch = 200
+)
+
+// keepHouseNow asks for a look at the limits, and does not wait.
+func (s *Store) keepHouseNow() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+// keepHouse counts the blobs that were present when the store was opened, writes
+// down uses and keeps to the limits, until ctx is done.
+func (s *Store) keepHouse(ctx context.Context, present *badger.Txn) {
+	defer close(s.done)
+	s.count(ctx, present)
+	s.evict(ctx)
+	uses, limits := time.NewTicker(usesEvery), time.NewTicker(limitsEvery)
+	defer uses.Stop()
+	defer limits.Stop()
+	for {
+		select {
+		case <-uses.C:
+			s.writeUses()
+		case <-limits.C:
+			if err := s.sweepParts(s.now().Add(-maxIdle)); err != nil {
+				s.log.Warn("sweep suspended parts", "error", err)
+			}
+			s.evict(ctx)
+		case <-s.kick:
+			s.evict(ctx)
+		case <-ctx.Done():
+			s.writeUses()
+			return
+		}
+	}
+}
+
+func (s *Store) count(ctx context.Context, present *badger.Txn) {
+	defer present.Discard()
+	err := scanBlobs(ctx, present, func(_ id, r blobRecord, _ useRecord) error {
+		s.usage.add(1, r.size)
+		return nil
+	})
+	if err == nil {
+		s.usage.counted.Store(true)
+	} else if ctx.Err() == nil {
+		s.log.Error("count blobs", "error", err)
+	}
+}
+
+// scanBlobs calls fn for each blob that is recorded. Both tables are sorted by
+// id, so one walk through both brings uses and blobs together.
+func scanBlobs(ctx context.Context, txn *badger.Txn, fn func(id, blobRecord, useRecord) error) error {
+	blobs := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{tableBlob}})
+	defer blobs.Close()
+	uses := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{tableUse}})
+	defer uses.Close()
+	uses.Rewind()
+	for blobs.Rewind(); blobs.Valid(); blobs.Next() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		i := id(blobs.Item().Key()[1:])
+		for uses.Valid() && id(uses.Item().Key()[1:]) < i {
+			uses.Next()
+		}
+		var blob blobRecord
+		var used useRecord
+		var ok bool
+		if err := blobs.Item().Value(func(v []byte) error { blob, ok = decodeBlob(v); return nil }); err != nil {
+			return err
+		}
+		if !ok || !i.valid() {
+			continue
+		}
+		if uses.Valid() && id(uses.Item().Key()[1:]) == i {
+			if err := uses.Item().Value(func(v []byte) error { used, _ = decodeUse(v); return nil }); err != nil {
+				return err
+			}
+		}
+		if err := fn(i, blob, used); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// evict removes blobs until the limits are kept, the least recently used first.
+// A first scan finds the time before which everything has to go, a second one
+// removes it: whatever the number of blobs, that takes no memory to speak of.
+func (s *Store) evict(ctx context.Context) {
+	s.writeUses()
+	s.space.forget()
+	limits, now := *s.limits.Load(), s.now()
+	if s.lacking(limits) > 0 {
+		if err := s.sweepParts(now); err != nil {
+			s.log.Warn("sweep suspended parts", "error", err)
+		}
+		s.space.forget()
+	}
+	excess := s.excess(limits)
+	s.wanted.Store(0)
+	if excess <= 0 && limits.MaxUnused <= 0 {
+		return
+	}
+	txn := s.db.NewTransaction(false)
+	defer txn.Discard()
+	d := decision{now: now, excess: excess}
+	if limits.MaxUnused > 0 {
+		d.unused = now.Add(-limits.MaxUnused)
+	}
+	err := d.decide(ctx, txn)
+	if err == nil {
+		err = s.carryOut(ctx, txn, &d)
+	}
+	if err != nil && ctx.Err() == nil {
+		s.log.Error("evict blobs", "error", err)
+	}
+}
+
+// decision is which blobs go: all that were last used before unused or before
+// cutoff, and of those at cutoff as many as share bytes.
+type decision struct {
+	now    time.Time
+	excess int64
+	unused time.Time
+
+	cutoff int64
+	share  int64
+}
+
+// decide makes the first scan.
+func (d *decision) decide(ctx context.Context, txn *badger.Txn) error {
+	bytes := make(map[int64]int64)
+	err := scanBlobs(ctx, txn, func(_ id, r blobRecord, used useRecord) error {
+		bytes[d.rank(lastUse(r, used))] += r.size
+		return nil
+	})
+	d.share = d.excess
+	for _, rank := range slices.Sorted(maps.Keys(bytes)) {
+		if d.cutoff = rank; bytes[rank] >= d.share {
+			break
+		}
+		d.share -= bytes[rank]
+	}
+	return err
+}
+
+// goes decides on one blob. It is asked once for each.
+func (d *decision) goes(r blobRecord, used useRecord) bool {
+	last := lastUse(r, used)
+	rank := d.rank(last)
+	switch {
+	case last.Before(d.unused), d.excess > 0 && rank < d.cutoff:
+		return true
+	case rank == d.cutoff && d.share > 0:
+		d.share -= r.size
+		return true
+	}
+	return false
+}
+
+// lastUse is when a blob was last used, or stored. A use counts to the end of
+// its hour, so that of two blobs of this hour the one that was asked for again
+// outlives the one that was not.
+func lastUse(r blobRecord, used useRecord) time.Time {
+	if used == 0 || r.created.After(used.end()) {
+		return r.created
+	}
+	return used.end()
+}
+
+// rank orders blobs by their last use: to the minute for the last day, to the
+// hour before, which bounds the number of ranks. A time to come is now.
+func (d *decision) rank(last time.Time) int64 {
+	minute := min(last.Unix(), d.now.Unix()) / 60
+	if d.now.Sub(last) > 24*time.Hour {
+		minute -= minute % 60
+	}
+	return minute
+}
+
+// carryOut makes the second scan.
+func (s *Store) carryOut(ctx context.Context, txn *badger.Txn, d *decision) error {
+	ids := make([]id, 0, evictBatch)
+	var blobs, bytes int64
+	flush := func() error {
+		n, freed, err := s.remove(ids)
+		blobs, bytes, ids = blobs+n, bytes+freed, ids[:0]
+		return err
+	}
+	err := scanBlobs(ctx, txn, func(i id, r blobRecord, used useRecord) error {
+		// A hit since the uses were written down saves the blob.
+		if !d.goes(r, used) || s.uses.seen(i) {
+			return nil
+		}
+		if ids = append(ids, i); len(ids) == cap(ids) {
+			return flush()
+		}
+		return nil
+	})
+	err = errors.Join(err, flush())
+	if blobs > 0 {
+		s.log.Info("evicted blobs", "blobs", blobs, "bytes", bytes)
+	}
+	return err
+}
+
+// remove removes blobs, and returns how many and how large they were: first the
+// records, then the files. Where the disk is too full to write even that down,
+// the files go first.
+func (s *Store) remove(ids []id) (blobs, bytes int64, err error) {
+	drop := func() error {
+		return s.index.update(len(ids)*linkBytes, func(b *batch) error {
+			blobs, bytes = b.blobs, b.bytes
+			for _, i := range ids {
+				if err := b.dropBlob(i); err != nil {
+					return err
+				}
+			}
+			blobs, bytes = blobs-b.blobs, bytes-b.bytes
+			return nil
+		})
+	}
+	err = drop()
+	full := errors.Is(err, ErrNoSpace)
+	if err != nil && !full {
+		return 0, 0, err
+	}
+	for _, i := range ids {
+		if err := s.unlinkBlob(i); err != nil {
+			s.log.Error("evict blob", "digest", i.digest(), "error", err)
+		}
+	}
+	if full {
+		s.space.forget()
+		err = drop()
+	}
+	s.usage.evictedBlobs.Add(blobs)
+	s.usage.evictedBytes.Add(bytes)
+	return blobs, bytes, err
+}

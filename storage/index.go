@@ -1,0 +1,97 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+)
+
+// maxValue is the largest value in bytes that goes into the index. It stays
+// below Badger's value threshold, so that the value log, which a power failure
+// can lose while the keys survive, is never used.
+const maxValue = 512 << 10
+
+// openBadger opens the index. The lock of the store is held, and there is room.
+func openBadger(dir string, log *slog.Logger) (*badger.DB, error) {
+	if err := removeEmpty(dir); err != nil {
+		return nil, err
+	}
+	return badger.Open(badger.DefaultOptions(dir).
+		WithLogger(badgerLogger{log}).
+		WithMetricsEnabled(false).
+		// The writer syncs each second; nothing is lost by a mere crash.
+		WithSyncWrites(false).
+		// One goroutine writes.
+		WithDetectConflicts(false).
+		WithValueThreshold(1 << 20).
+		// A transaction may be 15 % of this, and has to hold a value of the
+		// threshold.
+		WithMemTableSize(16 << 20).
+		WithNumMemtables(2).
+		WithNumLevelZeroTables(4).
+		WithNumLevelZeroTablesStall(12).
+		WithNumCompactors(2).
+		WithNumGoroutines(2).
+		WithBaseTableSize(4 << 20).
+		WithBaseLevelSize(16 << 20).
+		// A sparse file of twice this size is made at each open.
+		WithValueLogFileSize(16 << 20).
+		// Uncompressed tables are served from the page cache, and no block
+		// cache is needed. Compression without one panics.
+		WithCompression(options.None).
+		WithBlockCacheSize(0).
+		WithIndexCacheSize(64 << 20).
+		WithChecksumVerificationMode(options.OnBlockRead))
+}
+
+// removeEmpty removes memtables and value logs that a crash left without a
+// byte: Badger v4.9 refuses to open beside them.
+func removeEmpty(dir string) error {
+	for _, pattern := range []string{"*.mem", "*.vlog"} {
+		names, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			if info, err := os.Lstat(name); err != nil || info.Size() > 0 {
+				continue
+			}
+			if err := os.Remove(name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// get returns a copy of a value, or fs.ErrNotExist.
+func get(txn *badger.Txn, key []byte) ([]byte, error) {
+	item, err := txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, fs.ErrNotExist
+	}
+	if err != nil {
+		return nil, err
+	}
+	return item.ValueCopy(nil)
+}
+
+// badgerLogger passes on what Badger logs. What it calls info is of no interest
+// to who runs a server.
+type badgerLogger struct{ log *slog.Logger }
+
+func (l badgerLogger) Errorf(format string, args ...any)   { l.log.Error(message(format, args)) }
+func (l badgerLogger) Warningf(format string, args ...any) { l.log.Warn(message(format, args)) }
+func (l badgerLogger) Infof(format string, args ...any)    { l.log.Debug(message(format, args)) }
+func (l badgerLogger) Debugf(format string, args ...any)   { l.log.Debug(message(format, args)) }
+
+func message(format string, args []any) string {
+	return "badger: " + strings.TrimSpace(fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,177 @@
+package storage
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"path"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// maxIdle is how long a suspended part is kept.
+const maxIdle = 24 * time.Hour
+
+// parts are the parts that are not ended. The zero value has none.
+type parts struct {
+	mu      sync.Mutex
+	running map[id]*Part
+}
+
+// add reports whether p is the only one of its digest.
+func (ps *parts) add(p *Part) bool {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if _, ok := ps.running[p.id]; ok {
+		return false
+	}
+	if ps.running == nil {
+		ps.running = make(map[id]*Part)
+	}
+	ps.running[p.id] = p
+	return true
+}
+
+func (ps *parts) end(p *Part) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	delete(ps.running, p.id)
+}
+
+func (ps *parts) count() int {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	return len(ps.running)
+}
+
+// unlessRunning calls fn unless a part of the digest is running, and lets none
+// begin meanwhile.
+func (ps *parts) unlessRunning(i id, fn func() error) error {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if _, ok := ps.running[i]; ok {
+		return nil
+	}
+	return fn()
+}
+
+// abandon ends all parts where they stand, so that nothing is written to files
+// that the next store of the directory may be using.
+func (ps *parts) abandon() {
+	ps.mu.Lock()
+	running := ps.running
+	ps.running = nil
+	ps.mu.Unlock()
+	for _, p := range running {
+		p.mu.Lock()
+		p.ended = true
+		p.mu.Unlock()
+	}
+}
+
+// sidecar stands beside a suspended part and says what it holds. It stays when
+// the part is reopened: what it says remains true.
+type sidecar struct {
+	Digest    digest.Digest `json:"digest"`
+	Size      int64         `json:"size"` // -1 = unknown
+	Covered   []Extent      `json:"covered"`
+	Suspended int64         `json:"suspended"` // unix seconds
+}
+
+func (p *Part) suspend(covered []Extent) error {
+	if len(covered) == 0 {
+		return p.remove()
+	}
+	err := func() error {
+		// Space that was allocated behind the last byte is given back.
+		if err := p.file.Truncate(covered[len(covered)-1].End); err != nil {
+			return err
+		}
+		if !valid(covered, p.size, covered[len(covered)-1].End) {
+			return errors.New("extents are not sorted and disjoint within the size")
+		}
+		if err := datasync(p.file); err != nil {
+			return err
+		}
+		return writeFile(p.store.root, p.id.sidecarPath(), sidecar{
+			Digest: p.id.digest(), Size: p.size, Covered: covered, Suspended: p.store.now().Unix(),
+		})
+	}()
+	if err != nil {
+		return errors.Join(err, p.remove())
+	}
+	return nil
+}
+
+// suspended returns what a suspended part of the size holds; nil if there is no
+// part that can be used.
+func (s *Store) suspended(i id, size int64) []Extent {
+	c, ok := s.readSidecar(i)
+	if !ok || size >= 0 && c.Size >= 0 && size != c.Size {
+		return nil
+	}
+	info, err := s.root.Lstat(i.partPath())
+	if err != nil || !info.Mode().IsRegular() || !valid(c.Covered, max(size, c.Size), info.Size()) {
+		return nil
+	}
+	return c.Covered
+}
+
+func (s *Store) readSidecar(i id) (c sidecar, ok bool) {
+	raw, err := s.root.ReadFile(i.sidecarPath())
+	if err != nil || json.Unmarshal(raw, &c) != nil || c.Digest != i.digest() {
+		return sidecar{}, false
+	}
+	return c, true
+}
+
+// valid reports whether extents are sorted, disjoint and not empty, within the
+// size (-1 = unknown) and the length of the file.
+func valid(covered []Extent, size, length int64) bool {
+	var end int64
+	for n, e := range covered {
+		if e.Start < end || n > 0 && e.Start == end || e.End <= e.Start {
+			return false
+		}
+		end = e.End
+	}
+	return end <= length && (size < 0 || end <= size)
+}
+
+// removePart removes the files of a part. What is gone is no error.
+func (s *Store) removePart(i id) error {
+	var errs []error
+	// The sidecar goes first: it must not speak of the next part.
+	for _, name := range []string{i.sidecarPath(), i.sidecarPath() + temporary, i.partPath()} {
+		if err := s.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// sweepParts removes parts that are neither running nor were suspended after
+// the given time, and whatever else lies in the directory.
+func (s *Store) sweepParts(before time.Time) error {
+	entries, err := fs.ReadDir(s.root.FS(), ingestDir)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		i, err := idOfIngest(e.Name())
+		if err != nil {
+			errs = append(errs, s.root.RemoveAll(path.Join(ingestDir, e.Name())))
+			continue
+		}
+		errs = append(errs, s.parts.unlessRunning(i, func() error {
+			if c, ok := s.readSidecar(i); ok && c.Suspended > before.Unix() && s.suspended(i, -1) != nil {
+				return nil
+			}
+			return s.removePart(i)
+		}))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,63 @@
+package storage
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"strings"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// The tables: the first byte of each key.
+//
+//	t upstream 00 repository 00 tag   tagRecord
+//	m id                              manifestRecord
+//	l scope id                        linkRecord
+//	r scope id                        referrersRecord
+//	b id                              blobRecord
+//	a id                              useRecord
+//
+// A use stands apart from its blob so that the blind, batched updates of uses
+// can neither resurrect nor clobber the record of a blob.
+const (
+	tableTag       = 't'
+	tableManifest  = 'm'
+	tableLink      = 'l'
+	tableReferrers = 'r'
+	tableBlob      = 'b'
+	tableUse       = 'a'
+)
+
+// scopeLength is how much of the hash of a scope stands in keys.
+const scopeLength = 16
+
+func (i id) key(table byte) []byte { return append([]byte{table}, i...) }
+
+// scopedKey returns the key of what is known of content within a scope.
+func scopedKey(table byte, scope oci.Scope, i id) ([]byte, error) {
+	if err := checkScope(scope); err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256([]byte(scope.Upstream + "\x00" + scope.Repository))
+	return append(append([]byte{table}, sum[:scopeLength]...), i...), nil
+}
+
+// tagKey returns the key of a tag; an empty tag gives the prefix of all tags of
+// the scope.
+func tagKey(scope oci.Scope, tag string) ([]byte, error) {
+	if err := checkScope(scope); err != nil {
+		return nil, err
+	}
+	if tag != "" && !oci.ValidTag(tag) {
+		return nil, fmt.Errorf("%q is no tag", tag)
+	}
+	return []byte(string(rune(tableTag)) + scope.Upstream + "\x00" + scope.Repository + "\x00" + tag), nil
+}
+
+// checkScope refuses names that could be taken for those of another scope.
+func checkScope(scope oci.Scope) error {
+	if scope.Upstream == "" || scope.Repository == "" || strings.ContainsRune(scope.Upstream+scope.Repository, 0) {
+		return fmt.Errorf("%q is no scope", scope.String())
+	}
+	return nil
+}

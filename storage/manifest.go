@@ -1,0 +1,124 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// Manifest returns a manifest, its digest verified, or fs.ErrNotExist.
+func (s *Store) Manifest(d digest.Digest) (oci.Manifest, error) {
+	m, err := s.manifest(d)
+	if err != nil {
+		return oci.Manifest{}, fmt.Errorf("get manifest %s: %w", d, err)
+	}
+	return m, nil
+}
+
+func (s *Store) manifest(d digest.Digest) (oci.Manifest, error) {
+	if err := s.enter(); err != nil {
+		return oci.Manifest{}, err
+	}
+	defer s.leave()
+	i, err := idOf(d)
+	if err != nil {
+		return oci.Manifest{}, err
+	}
+	raw, err := s.get(i.key(tableManifest))
+	if err != nil {
+		return oci.Manifest{}, err
+	}
+	r, ok := decodeManifest(raw)
+	if !ok {
+		return oci.Manifest{}, fs.ErrNotExist
+	}
+	if r.external {
+		if r.bytes, err = s.readBlob(i); err != nil {
+			return oci.Manifest{}, err
+		}
+	}
+	if !oci.Verify(d, r.bytes) {
+		s.log.Error("manifest does not match its digest and is dropped", "digest", d)
+		if r.external {
+			s.removeBlob(i)
+		}
+		s.index.post(func(b *batch) error { return b.txn.Delete(i.key(tableManifest)) })
+		return oci.Manifest{}, fs.ErrNotExist
+	}
+	return oci.Manifest{MediaType: r.mediaType, Digest: d, Bytes: r.bytes}, nil
+}
+
+func (s *Store) readBlob(i id) ([]byte, error) {
+	f, size, err := s.openBlob(i)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b := make([]byte, size)
+	_, err = io.ReadFull(f, b)
+	return b, err
+}
+
+// PutManifest stores a manifest, and links it and its children to the scope, in
+// one transaction. Bytes that do not match the digest are refused.
+func (s *Store) PutManifest(scope oci.Scope, m oci.Manifest, children []oci.Descriptor) error {
+	if err := s.putManifest(scope, m, children); err != nil {
+		return fmt.Errorf("put manifest %s of %s: %w", m.Digest, scope, err)
+	}
+	return nil
+}
+
+func (s *Store) putManifest(scope oci.Scope, m oci.Manifest, children []oci.Descriptor) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	if err := checkScope(scope); err != nil {
+		return err
+	}
+	i, err := idOf(m.Digest)
+	if err != nil {
+		return err
+	}
+	if !oci.Verify(m.Digest, m.Bytes) {
+		return errors.New("bytes do not match the digest")
+	}
+	links, err := linksTo(children)
+	if err != nil {
+		return err
+	}
+	links = append(links, sized{i, int64(len(m.Bytes))})
+	r := manifestRecord{mediaType: m.MediaType, bytes: m.Bytes}
+	if len(m.Bytes) > maxValue {
+		if err := s.writeBlob(i, m.Bytes); err != nil {
+			return err
+		}
+		r = manifestRecord{mediaType: m.MediaType, external: true}
+	}
+	record := r.encode()
+	return s.index.update(len(record)+len(links)*linkBytes, func(b *batch) error {
+		if err := b.linkAll(scope, links); err != nil {
+			return err
+		}
+		return b.set(i.key(tableManifest), record)
+	})
+}
+
+// writeBlob stores bytes that were verified as a blob.
+func (s *Store) writeBlob(i id, content []byte) error {
+	size := int64(len(content))
+	p, err := s.openPart(i, size)
+	if err != nil {
+		return err
+	}
+	defer p.file.Close()
+	if _, err := p.WriteAt(content, 0); err != nil {
+		return errors.Join(err, p.end(p.remove))
+	}
+	return p.end(func() error { return p.commit(size) })
+}

@@ -1,0 +1,236 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"sync"
+	"syscall"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Extent is the bytes [Start, End) of a blob.
+type Extent struct {
+	Start int64 `json:"start"`
+	End   int64 `json:"end"`
+}
+
+// Part is the file of a running fill. Its methods are safe for concurrent use.
+//
+// One of Commit, Suspend and Remove ends it: nothing can be written any more,
+// and another Part of the digest can be had. It can be read until Close.
+type Part struct {
+	store   *Store
+	id      id
+	size    int64 // -1 = unknown
+	file    *os.File
+	covered []Extent
+
+	// mu is held shared while writing and exclusively to end the part, so that
+	// no byte changes after it was verified.
+	mu    sync.RWMutex
+	ended bool
+}
+
+// Part begins the part file of a blob of the given size, -1 = unknown, or
+// reopens the one that was suspended. Until it is ended, another for the same
+// digest is fs.ErrExist. It is ErrNoSpace if the blob does not fit: it can be
+// served, but not be kept.
+func (s *Store) Part(d digest.Digest, size int64) (*Part, error) {
+	if err := s.enter(); err != nil {
+		return nil, fmt.Errorf("begin part of %s: %w", d, err)
+	}
+	defer s.leave()
+	i, err := idOf(d)
+	if err != nil {
+		return nil, fmt.Errorf("begin part: %w", err)
+	}
+	p, err := s.openPart(i, size)
+	if err != nil {
+		return nil, fmt.Errorf("begin part of %s: %w", d, err)
+	}
+	return p, nil
+}
+
+func (s *Store) openPart(i id, size int64) (p *Part, err error) {
+	p = &Part{store: s, id: i, size: max(size, -1)}
+	if !s.parts.add(p) {
+		return nil, fs.ErrExist
+	}
+	defer func() {
+		if err != nil {
+			s.parts.end(p)
+		}
+	}()
+	if err := s.admit(size); err != nil {
+		return nil, err
+	}
+	if p.covered = s.suspended(i, p.size); p.covered != nil {
+		p.file, err = s.root.OpenFile(i.partPath(), os.O_RDWR, 0)
+	} else {
+		if err := s.removePart(i); err != nil {
+			return nil, err
+		}
+		p.file, err = s.root.OpenFile(i.partPath(), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if size > 0 {
+		if err := allocate(p.file, size); err != nil {
+			return nil, errors.Join(s.fullFor(size, err), p.file.Close(), s.removePart(i))
+		}
+	}
+	return p, nil
+}
+
+// Covered returns what a reopened part holds already: sorted, disjoint and not
+// touching; empty for a new one.
+func (p *Part) Covered() []Extent { return slices.Clone(p.covered) }
+
+// WriteAt writes to the part. It is fs.ErrClosed once the part is ended, and
+// wraps syscall.ENOSPC on a full disk; what was written before stays readable.
+func (p *Part) WriteAt(b []byte, off int64) (int, error) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if p.ended {
+		return 0, fmt.Errorf("write part of %s: %w", p.id.digest(), fs.ErrClosed)
+	}
+	n, err := p.file.WriteAt(b, off)
+	if err != nil {
+		return n, fmt.Errorf("write part of %s: %w", p.id.digest(), p.store.fullFor(p.size, err))
+	}
+	return n, nil
+}
+
+// ReadAt reads from the part, as an io.ReaderAt does. What was not written yet
+// reads as zeros or as io.EOF.
+func (p *Part) ReadAt(b []byte, off int64) (int, error) {
+	n, err := p.file.ReadAt(b, off)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return n, fmt.Errorf("read part of %s: %w", p.id.digest(), err)
+	}
+	return n, err
+}
+
+// Commit makes the part the finished blob. The caller has verified size and
+// digest of its bytes. If the blob is there already, it stays and the part goes.
+// Whatever the error, the part is ended and gone, but readable.
+func (p *Part) Commit(size int64) error {
+	return p.endCall("commit", func() error { return p.commit(size) })
+}
+
+// Suspend keeps the part for a later Store.Part, with what the caller knows to be
+// covered. With nothing covered, it is removed.
+func (p *Part) Suspend(covered []Extent) error {
+	return p.endCall("suspend", func() error { return p.suspend(covered) })
+}
+
+// Remove removes the part.
+func (p *Part) Remove() error { return p.endCall("remove", p.remove) }
+
+// Close closes the descriptor. A part that was not ended is removed.
+func (p *Part) Close() error {
+	// A part that was ended, by its owner or by the store's Close, is none to
+	// remove.
+	err := p.Remove()
+	if errors.Is(err, fs.ErrClosed) || errors.Is(err, ErrClosed) {
+		err = nil
+	}
+	return errors.Join(err, p.file.Close())
+}
+
+func (p *Part) endCall(verb string, last func() error) error {
+	err := p.store.enter()
+	if err == nil {
+		err = p.end(last)
+		p.store.leave()
+	}
+	if err != nil {
+		return fmt.Errorf("%s part of %s: %w", verb, p.id.digest(), err)
+	}
+	return nil
+}
+
+// end does the last thing that is done with a part.
+func (p *Part) end(last func() error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		return fs.ErrClosed
+	}
+	p.ended = true
+	defer p.store.parts.end(p)
+	return last()
+}
+
+func (p *Part) commit(size int64) error {
+	if err := p.publish(size); err != nil {
+		// After a sync error the kernel may have dropped what it could not
+		// write: the part is not to be trusted again.
+		return errors.Join(err, p.remove())
+	}
+	s := p.store
+	if err := p.remove(); err != nil {
+		s.log.Warn("remove what is left of a part", "digest", p.id.digest(), "error", err)
+	}
+	r := blobRecord{size: size, created: s.now()}
+	if err := s.index.update(linkBytes, func(b *batch) error { return b.putBlob(p.id, r) }); err != nil {
+		s.log.Warn("blob is stored but not recorded; it will be adopted", "digest", p.id.digest(), "error", err)
+	}
+	if s.excess(*s.limits.Load()) > 0 {
+		s.keepHouseNow()
+	}
+	return nil
+}
+
+// publish makes the part a finished blob of the file system.
+func (p *Part) publish(size int64) error {
+	root, blob := p.store.root, p.id.blobPath()
+	if info, err := root.Lstat(blob); err == nil && info.Mode().IsRegular() && info.Size() == size {
+		return nil
+	}
+	info, err := p.file.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() < size {
+		return fmt.Errorf("part has %d bytes of %d", info.Size(), size)
+	}
+	if info.Size() > size {
+		if err := p.file.Truncate(size); err != nil {
+			return err
+		}
+	}
+	if err := p.file.Chmod(0o444); err != nil {
+		return err
+	}
+	if err := datasync(p.file); err != nil {
+		return err
+	}
+	err = root.Rename(p.id.partPath(), blob)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := root.MkdirAll(path.Dir(blob), 0o700); err != nil {
+			return err
+		}
+		err = root.Rename(p.id.partPath(), blob)
+	}
+	return err
+}
+
+func (p *Part) remove() error { return p.store.removePart(p.id) }
+
+// fullFor asks for room for a blob of size bytes if err says that the disk is
+// full, and returns err.
+func (s *Store) fullFor(size int64, err error) error {
+	if errors.Is(err, syscall.ENOSPC) {
+		s.space.forget()
+		s.want(size)
+	}
+	return err
+}

@@ -1,0 +1,191 @@
+package storage
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"hash/crc32"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// recordVersion is the first byte of each record. One of another version is a
+// miss, as is one whose last four bytes are not the CRC32C of the rest. Numbers
+// are big-endian, times are unix seconds, 0 = unknown.
+const recordVersion = 1
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// blobRecord is what the index knows of a blob's file.
+type blobRecord struct {
+	size    int64
+	created time.Time
+}
+
+func (r blobRecord) encode() []byte {
+	return seal(appendTime(appendInt(begin(16), r.size), r.created))
+}
+
+func decodeBlob(b []byte) (r blobRecord, ok bool) {
+	f := open(b)
+	r.size, r.created = f.int(), f.time()
+	return r, f.end() && r.size >= 0
+}
+
+// useRecord is the hour of the last use, counted from 2020-01-01.
+type useRecord uint32
+
+func (r useRecord) encode() []byte { return seal(binary.BigEndian.AppendUint32(begin(4), uint32(r))) }
+
+func decodeUse(b []byte) (useRecord, bool) {
+	f := open(b)
+	raw := f.take(4)
+	if !f.end() {
+		return 0, false
+	}
+	return useRecord(binary.BigEndian.Uint32(raw)), true
+}
+
+// linkRecord is the size of what is linked; -1 = unknown.
+type linkRecord int64
+
+func (r linkRecord) encode() []byte { return seal(appendInt(begin(8), int64(r))) }
+
+func decodeLink(b []byte) (linkRecord, bool) {
+	f := open(b)
+	size := f.int()
+	return linkRecord(size), f.end() && size >= -1
+}
+
+func encodeTag(t Tag) []byte {
+	b := begin(24 + len(t.Digest) + len(t.MediaType) + 2*binary.MaxVarintLen16)
+	b = appendTime(appendTime(appendInt(b, t.Size), t.Checked), t.Changed)
+	return seal(appendText(appendText(b, t.Digest.String()), t.MediaType))
+}
+
+func decodeTag(b []byte) (t Tag, ok bool) {
+	f := open(b)
+	t.Size, t.Checked, t.Changed = f.int(), f.time(), f.time()
+	t.Digest, t.MediaType = digest.Digest(f.text()), f.text()
+	_, err := oci.ParseDigest(t.Digest.String())
+	return t, f.end() && err == nil
+}
+
+// manifestRecord holds a manifest, or says that its bytes lie among the blobs.
+type manifestRecord struct {
+	external  bool
+	mediaType string
+	bytes     []byte
+}
+
+func (r manifestRecord) encode() []byte {
+	b := begin(1 + binary.MaxVarintLen16 + len(r.mediaType) + len(r.bytes))
+	var flags byte
+	if r.external {
+		flags = 1
+	}
+	return seal(append(appendText(append(b, flags), r.mediaType), r.bytes...))
+}
+
+// decodeManifest returns a record whose bytes are part of b.
+func decodeManifest(b []byte) (r manifestRecord, ok bool) {
+	f := open(b)
+	flags := f.take(1)
+	r.mediaType, r.bytes = f.text(), f.take(len(f.rest))
+	if !f.end() {
+		return r, false
+	}
+	r.external = flags[0]&1 != 0
+	return r, true
+}
+
+func encodeReferrers(r Referrers) ([]byte, error) {
+	list, err := json.Marshal(r.Descriptors)
+	if err != nil {
+		return nil, err
+	}
+	return seal(append(appendTime(begin(8+len(list)), r.Checked), list...)), nil
+}
+
+func decodeReferrers(b []byte) (r Referrers, ok bool) {
+	f := open(b)
+	r.Checked = f.time()
+	list := f.take(len(f.rest))
+	return r, f.end() && json.Unmarshal(list, &r.Descriptors) == nil
+}
+
+// begin returns a record of no fields yet, with room for n bytes of them.
+func begin(n int) []byte { return append(make([]byte, 0, 1+n+crc32.Size), recordVersion) }
+
+// seal ends a record.
+func seal(b []byte) []byte {
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+func appendInt(b []byte, n int64) []byte { return binary.BigEndian.AppendUint64(b, uint64(n)) }
+
+func appendTime(b []byte, t time.Time) []byte {
+	if t.IsZero() {
+		return appendInt(b, 0)
+	}
+	return appendInt(b, t.Unix())
+}
+
+func appendText(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// fields reads a record field by field. Past the end, or if the record is not
+// intact, it reads zeros, and end says so.
+type fields struct {
+	rest []byte
+	bad  bool
+}
+
+// open returns the fields of a record.
+func open(b []byte) *fields {
+	n := len(b) - crc32.Size
+	if n < 1 || b[0] != recordVersion || crc32.Checksum(b[:n], castagnoli) != binary.BigEndian.Uint32(b[n:]) {
+		return &fields{bad: true}
+	}
+	return &fields{rest: b[1:n:n]}
+}
+
+func (f *fields) take(n int) []byte {
+	if n < 0 || n > len(f.rest) {
+		f.bad, f.rest = true, nil
+		return nil
+	}
+	taken := f.rest[:n:n]
+	f.rest = f.rest[n:]
+	return taken
+}
+
+func (f *fields) int() int64 {
+	if b := f.take(8); b != nil {
+		return int64(binary.BigEndian.Uint64(b))
+	}
+	return 0
+}
+
+func (f *fields) time() time.Time {
+	if n := f.int(); n != 0 {
+		return time.Unix(n, 0)
+	}
+	return time.Time{}
+}
+
+func (f *fields) text() string {
+	length, n := binary.Uvarint(f.rest)
+	if n <= 0 || length > uint64(len(f.rest)-n) {
+		f.bad, f.rest = true, nil
+		return ""
+	}
+	f.rest = f.rest[n:]
+	return string(f.take(int(length)))
+}
+
+// end reports whether the record was intact and all of it was read.
+func (f *fields) end() bool { return !f.bad && len(f.rest) == 0 }

@@ -1,0 +1,76 @@
+package storage
+
+import (
+	"fmt"
+	"math"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// ErrNoSpace means that nothing is written because too little space would be
+// left on the file system. It wraps syscall.ENOSPC.
+var ErrNoSpace = fmt.Errorf("too little free space: %w", syscall.ENOSPC)
+
+// spaceAge is how old a look at the file system may be.
+const spaceAge = 250 * time.Millisecond
+
+// space is the free space of the file system that the store lies on. Safe for
+// concurrent use.
+type space struct {
+	volume func() (free, total int64, err error)
+
+	mu          sync.Mutex
+	looked      time.Time
+	free, total int64
+}
+
+// look returns the free and all bytes, as of the last 250 ms.
+func (s *space) look() (free, total int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.looked.IsZero() || time.Since(s.looked) > spaceAge {
+		s.looked = time.Now()
+		var err error
+		if s.free, s.total, err = s.volume(); err != nil {
+			// Not to know is no reason to stop writing.
+			s.free, s.total = math.MaxInt64, math.MaxInt64
+		}
+	}
+	return s.free, s.total
+}
+
+// forget makes the next look a fresh one.
+func (s *space) forget() {
+	s.mu.Lock()
+	s.looked = time.Time{}
+	s.mu.Unlock()
+}
+
+// reserve is the space that is kept for Badger, which writes through mapped
+// sparse files and needs some for each flush: 1 % of the file system, but 64 to
+// 512 MiB, and a quarter of a very small one.
+func reserve(total int64) int64 {
+	return min(max(total/100, 64<<20), 512<<20, total/4)
+}
+
+// floor is the free space below which no blob is taken in: twice the reserve,
+// so that blobs stop long before the index has to.
+func floor(total int64) int64 { return 2 * reserve(total) }
+
+// room returns ErrNoSpace if the index must not be written.
+func (s *space) room() error {
+	if free, total := s.look(); free < reserve(total) {
+		return ErrNoSpace
+	}
+	return nil
+}
+
+// roomFor returns ErrNoSpace if there is no room for a blob of size bytes; -1 =
+// unknown.
+func (s *space) roomFor(size int64) error {
+	if free, total := s.look(); free-max(size, 0) < floor(total) {
+		return ErrNoSpace
+	}
+	return nil
+}

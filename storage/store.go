@@ -1,0 +1,184 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// ErrClosed is what every method of a closed Store returns.
+var ErrClosed = errors.New("storage is closed")
+
+// Options say where a store lies and how it behaves. Only Path is required.
+type Options struct {
+	// Path is the directory. It is made if there is none; one that holds
+	// anything else is refused.
+	Path string
+	// Limits can be changed later by SetLimits.
+	Limits Limits
+	// Logger; nil = nothing is logged.
+	Logger *slog.Logger
+	// Now is the clock of all times that are stored; nil = time.Now.
+	Now func() time.Time
+	// LockWait is how long Open waits for a store that still has the directory,
+	// such as an earlier one of this process that is closing. 0 = 10 s, less =
+	// not at all.
+	LockWait time.Duration
+}
+
+// Store is the content of one directory. Its methods are safe for concurrent
+// use, and return ErrClosed after Close.
+type Store struct {
+	path string
+	log  *slog.Logger
+	now  func() time.Time
+
+	lock  *os.File
+	root  *os.Root
+	db    *badger.DB
+	index *writer
+	space *space
+	uses  uses
+	parts parts
+
+	limits atomic.Pointer[Limits]
+	wanted atomic.Int64 // the largest blob that was refused since the last eviction
+	usage  counters
+
+	// mu is held shared by every call and exclusively to close: Badger must not
+	// be touched once it is closed.
+	mu     sync.RWMutex
+	closed bool
+
+	closing  sync.Once
+	closeErr error
+	cancel   context.CancelFunc
+	kick     chan struct{} // asks the house keeper to look at the limits
+	done     chan struct{} // closed when the house keeper is done
+}
+
+// Open opens the store at o.Path, and makes it if there is none. ctx bounds only
+// the opening. Errors are, or wrap, ErrLocked if the directory stays in use, and
+// ErrNoSpace if the file system is too full for the index to be opened safely.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	s, err := openStore(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("open storage %s: %w", o.Path, err)
+	}
+	return s, nil
+}
+
+func openStore(ctx context.Context, o Options) (_ *Store, err error) {
+	s := &Store{log: o.Logger, now: o.Now, kick: make(chan struct{}, 1), done: make(chan struct{})}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if o.LockWait == 0 {
+		o.LockWait = 10 * time.Second
+	}
+	s.limits.Store(&o.Limits)
+	if s.path, err = filepath.Abs(o.Path); err != nil {
+		return nil, err
+	}
+	s.space = &space{volume: func() (free, total int64, err error) { return volume(s.path) }}
+	if s.root, err = openRoot(s.path); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.closeFiles()
+		}
+	}()
+	if s.lock, err = lockRoot(ctx, s.root, o.LockWait); err != nil {
+		return nil, err
+	}
+	if err := s.space.room(); err != nil {
+		return nil, err
+	}
+	if err := makeLayout(s.root); err != nil {
+		return nil, err
+	}
+	if err := s.sweepParts(s.now().Add(-maxIdle)); err != nil {
+		return nil, err
+	}
+	if s.db, err = openBadger(filepath.Join(s.path, metaDir), s.log); err != nil {
+		return nil, fmt.Errorf("open index: %w", err)
+	}
+	// The count of what is there begins before anything can be added to it.
+	present := s.db.NewTransaction(false)
+	s.index = startWriter(s.db, s.log, s.space.room, s.usage.add)
+	ctx, s.cancel = context.WithCancel(context.Background())
+	go s.keepHouse(ctx, present)
+	return s, nil
+}
+
+// Close ends the store: it waits for calls that are under way, writes down what
+// is to be kept, and lets go of the directory. Parts that were not ended are
+// lost. It may be called more than once, and returns the same error each time.
+func (s *Store) Close() error {
+	s.closing.Do(func() {
+		s.mu.Lock()
+		s.closed = true
+		s.mu.Unlock()
+
+		s.parts.abandon()
+		s.cancel()
+		<-s.done
+		s.index.close()
+		if err := errors.Join(s.db.Close(), s.closeFiles()); err != nil {
+			s.closeErr = fmt.Errorf("close storage %s: %w", s.path, err)
+		}
+	})
+	return s.closeErr
+}
+
+// closeFiles lets go of the directory, the lock last.
+func (s *Store) closeFiles() error {
+	err := s.root.Close()
+	if s.lock != nil {
+		err = errors.Join(err, s.lock.Close())
+	}
+	return err
+}
+
+// enter begins a call. Calls do not nest: a second enter would wait for a Close
+// that waits for the first.
+func (s *Store) enter() error {
+	s.mu.RLock()
+	if s.closed {
+		s.mu.RUnlock()
+		return ErrClosed
+	}
+	return nil
+}
+
+func (s *Store) leave() { s.mu.RUnlock() }
+
+// get returns a copy of a record, or fs.ErrNotExist.
+func (s *Store) get(key []byte) ([]byte, error) {
+	txn := s.db.NewTransaction(false)
+	defer txn.Discard()
+	return get(txn, key)
+}
+
+// getScoped returns a copy of what is known of content within a scope.
+func (s *Store) getScoped(table byte, scope oci.Scope, i id) ([]byte, error) {
+	key, err := scopedKey(table, scope, i)
+	if err != nil {
+		return nil, err
+	}
+	return s.get(key)
+}

@@ -1,0 +1,137 @@
+package storage
+
+import (
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// Tag is what a tag pointed to when the upstream was last asked. Times are kept
+// to the second.
+type Tag struct {
+	Digest    digest.Digest
+	MediaType string
+	// Size is that of the manifest; -1 = unknown.
+	Size int64
+	// Checked is when the upstream last confirmed it, Changed when it first
+	// pointed to this digest.
+	Checked, Changed time.Time
+}
+
+// Tag returns what a tag points to, however long ago that was checked, or
+// fs.ErrNotExist.
+func (s *Store) Tag(scope oci.Scope, tag string) (Tag, error) {
+	t, err := s.tag(scope, tag)
+	if err != nil {
+		return Tag{}, fmt.Errorf("get tag %s:%s: %w", scope, tag, err)
+	}
+	return t, nil
+}
+
+func (s *Store) tag(scope oci.Scope, tag string) (Tag, error) {
+	if err := s.enter(); err != nil {
+		return Tag{}, err
+	}
+	defer s.leave()
+	key, err := tagKey(scope, tag)
+	if err != nil {
+		return Tag{}, err
+	}
+	raw, err := s.get(key)
+	if err != nil {
+		return Tag{}, err
+	}
+	t, ok := decodeTag(raw)
+	if !ok {
+		return Tag{}, fs.ErrNotExist
+	}
+	return t, nil
+}
+
+// PutTag records what a tag points to, and links that to the scope, in one
+// transaction.
+func (s *Store) PutTag(scope oci.Scope, tag string, t Tag) error {
+	if err := s.putTag(scope, tag, t); err != nil {
+		return fmt.Errorf("put tag %s:%s: %w", scope, tag, err)
+	}
+	return nil
+}
+
+func (s *Store) putTag(scope oci.Scope, tag string, t Tag) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	i, err := idOf(t.Digest)
+	if err != nil {
+		return err
+	}
+	key, err := tagKey(scope, tag)
+	if err != nil {
+		return err
+	}
+	record := encodeTag(t)
+	return s.index.update(len(record)+linkBytes, func(b *batch) error {
+		if err := b.link(scope, i, t.Size); err != nil {
+			return err
+		}
+		return b.set(key, record)
+	})
+}
+
+// DeleteTag forgets a tag. One that is not known is no error.
+func (s *Store) DeleteTag(scope oci.Scope, tag string) error {
+	if err := s.deleteTag(scope, tag); err != nil {
+		return fmt.Errorf("delete tag %s:%s: %w", scope, tag, err)
+	}
+	return nil
+}
+
+func (s *Store) deleteTag(scope oci.Scope, tag string) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	key, err := tagKey(scope, tag)
+	if err != nil {
+		return err
+	}
+	return s.index.update(len(key), func(b *batch) error { return b.txn.Delete(key) })
+}
+
+// Tags returns the known tags of a scope that sort after the given one, in
+// order, n at most; n < 0 = all. None is no error.
+func (s *Store) Tags(scope oci.Scope, after string, n int) ([]string, error) {
+	tags, err := s.tags(scope, after, n)
+	if err != nil {
+		return nil, fmt.Errorf("list tags of %s: %w", scope, err)
+	}
+	return tags, nil
+}
+
+func (s *Store) tags(scope oci.Scope, after string, n int) ([]string, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	prefix, err := tagKey(scope, "")
+	if err != nil {
+		return nil, err
+	}
+	txn := s.db.NewTransaction(false)
+	defer txn.Discard()
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
+	defer it.Close()
+	var tags []string
+	for it.Seek(append(prefix[:len(prefix):len(prefix)], after...)); it.Valid() && len(tags) != n; it.Next() {
+		if tag := string(it.Item().Key()[len(prefix):]); tag != "" && tag != after {
+			tags = append(tags, tag)
+		}
+	}
+	return tags, nil
+}

@@ -1,0 +1,89 @@
+package storage
+
+import (
+	"sync"
+	"time"
+)
+
+// maxUses is how many uses are remembered before they are written down out of
+// turn.
+const maxUses = 10_000
+
+// epoch is the hour 0 of useRecords.
+var epoch = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// hourOf returns the hour of a use at t.
+func hourOf(t time.Time) useRecord { return useRecord(max(t.Sub(epoch)/time.Hour, 0)) }
+
+// end returns the end of the hour: until then, the blob may have been in use.
+func (r useRecord) end() time.Time { return epoch.Add(time.Duration(r)*time.Hour + time.Hour) }
+
+// uses remembers when blobs were used, until that is written down: a hit waits
+// for no write. The zero value remembers none. Safe for concurrent use.
+type uses struct {
+	mu    sync.Mutex
+	hours map[id]useRecord
+}
+
+// touch remembers a use, and returns how many blobs are remembered.
+func (u *uses) touch(i id, hour useRecord) int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.hours == nil {
+		u.hours = make(map[id]useRecord)
+	}
+	u.hours[i] = hour
+	return len(u.hours)
+}
+
+// seen reports whether a blob was used since take.
+func (u *uses) seen(i id) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	_, ok := u.hours[i]
+	return ok
+}
+
+// take returns what is remembered, and forgets it.
+func (u *uses) take() map[id]useRecord {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	taken := u.hours
+	u.hours = nil
+	return taken
+}
+
+// writeUses writes down when blobs were used. Only the house keeper calls it: it
+// is also who asks the uses whether a blob may be evicted.
+func (s *Store) writeUses() {
+	taken := s.uses.take()
+	for len(taken) > 0 {
+		some := make(map[id]useRecord, min(len(taken), maxUsesWrite))
+		for i, hour := range taken {
+			if len(some) == maxUsesWrite {
+				break
+			}
+			some[i] = hour
+			delete(taken, i)
+		}
+		if err := s.index.update(len(some)*linkBytes, func(b *batch) error { return b.putUses(some) }); err != nil {
+			s.log.Warn("uses of blobs not recorded", "blobs", len(some)+len(taken), "error", err)
+			return
+		}
+	}
+}
+
+// maxUsesWrite keeps others from waiting long behind one write.
+const maxUsesWrite = 1000
+
+func (b *batch) putUses(used map[id]useRecord) error {
+	for i, hour := range used {
+		if _, known := b.blob(i); !known {
+			continue
+		}
+		if err := b.set(i.key(tableUse), hour.encode()); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,214 @@
+package storage
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+const (
+	// A group of writes is one transaction, which Badger limits to 2.4 MiB. A
+	// write is at most 1 MiB: a manifest of 512 KiB and 4,096 links.
+	maxGroupWrites = 256
+	maxGroupBytes  = 1 << 20
+	// syncEvery bounds what a power failure can lose.
+	syncEvery = time.Second
+)
+
+// writer is the one goroutine that writes the index. It makes one transaction
+// of all writes that came in while it made the last one, so that writers who
+// come alone do not wait and many at once share the cost.
+type writer struct {
+	db   *badger.DB
+	log  *slog.Logger
+	room func() error
+	// counted gets the change of the blobs and their bytes of each transaction.
+	counted func(blobs, bytes int64)
+
+	queue chan write
+	done  chan struct{}
+}
+
+// write is one atomic change. apply may run more than once.
+type write struct {
+	apply func(*batch) error
+	bytes int
+	done  chan<- error // nil = nobody waits
+}
+
+func startWriter(db *badger.DB, log *slog.Logger, room func() error, counted func(blobs, bytes int64)) *writer {
+	w := &writer{
+		db: db, log: log, room: room, counted: counted,
+		queue: make(chan write, maxGroupWrites), done: make(chan struct{}),
+	}
+	go w.run()
+	return w
+}
+
+// update makes a change of about the given size, and returns when it is made.
+func (w *writer) update(bytes int, apply func(*batch) error) error {
+	done := make(chan error, 1)
+	w.queue <- write{apply: apply, bytes: bytes, done: done}
+	return <-done
+}
+
+// post asks for a change and does not wait. It may be left out: only for what
+// the next one who looks would ask for again.
+func (w *writer) post(apply func(*batch) error) {
+	select {
+	case w.queue <- write{apply: apply}:
+	default:
+	}
+}
+
+// close makes all changes that were asked for, and ends the goroutine. Nobody
+// may ask for more.
+func (w *writer) close() {
+	close(w.queue)
+	<-w.done
+}
+
+func (w *writer) run() {
+	defer close(w.done)
+	var due <-chan time.Time
+	for {
+		select {
+		case first, ok := <-w.queue:
+			if !ok {
+				return
+			}
+			w.commit(w.group(first))
+			if due == nil {
+				due = time.After(syncEvery)
+			}
+		case <-due:
+			due = nil
+			if err := w.db.Sync(); err != nil {
+				w.log.Error("sync index", "error", err)
+			}
+		}
+	}
+}
+
+// group returns first and what else waits.
+func (w *writer) group(first write) []write {
+	group, bytes := []write{first}, first.bytes
+	for len(group) < maxGroupWrites && bytes < maxGroupBytes {
+		select {
+		case next, ok := <-w.queue:
+			if !ok {
+				return group
+			}
+			group, bytes = append(group, next), bytes+next.bytes
+		default:
+			return group
+		}
+	}
+	return group
+}
+
+func (w *writer) commit(group []write) {
+	err := w.room()
+	if err == nil {
+		err = w.transact(group)
+	}
+	if err != nil && len(group) > 1 {
+		// One that cannot be made must not take the others with it.
+		for _, one := range group {
+			w.commit([]write{one})
+		}
+		return
+	}
+	for _, one := range group {
+		if one.done != nil {
+			one.done <- err
+		} else if err != nil {
+			w.log.Debug("index not updated", "error", err)
+		}
+	}
+}
+
+func (w *writer) transact(group []write) error {
+	b := &batch{txn: w.db.NewTransaction(true)}
+	defer b.txn.Discard()
+	for _, one := range group {
+		if err := one.apply(b); err != nil {
+			return err
+		}
+	}
+	if err := b.txn.Commit(); err != nil {
+		return err
+	}
+	w.counted(b.blobs, b.bytes)
+	return nil
+}
+
+// batch is a transaction in the making. What it reads includes what it wrote,
+// and nobody else writes.
+type batch struct {
+	txn          *badger.Txn
+	blobs, bytes int64
+}
+
+// set writes a record, unless it stands there already.
+func (b *batch) set(key, record []byte) error {
+	if old, err := get(b.txn, key); err == nil && string(old) == string(record) {
+		return nil
+	}
+	return b.txn.Set(key, record)
+}
+
+// link links content to a scope. A known size is not forgotten.
+func (b *batch) link(scope oci.Scope, i id, size int64) error {
+	key, err := scopedKey(tableLink, scope, i)
+	if err != nil {
+		return err
+	}
+	if old, err := get(b.txn, key); err == nil && size < 0 {
+		if _, ok := decodeLink(old); ok {
+			return nil
+		}
+	}
+	return b.set(key, linkRecord(max(size, -1)).encode())
+}
+
+// putBlob records a blob. When it was first recorded is kept.
+func (b *batch) putBlob(i id, r blobRecord) error {
+	old, known := b.blob(i)
+	if known && old.size == r.size {
+		return nil
+	}
+	if err := b.txn.Set(i.key(tableBlob), r.encode()); err != nil {
+		return err
+	}
+	if !known {
+		b.blobs++
+	}
+	b.bytes += r.size - old.size
+	return nil
+}
+
+// dropBlob removes the records of a blob.
+func (b *batch) dropBlob(i id) error {
+	if old, known := b.blob(i); known {
+		b.blobs--
+		b.bytes -= old.size
+	}
+	return errors.Join(b.txn.Delete(i.key(tableBlob)), b.txn.Delete(i.key(tableUse)))
+}
+
+// blob returns the record of a blob; zero if it is not known.
+func (b *batch) blob(i id) (blobRecord, bool) {
+	raw, err := get(b.txn, i.key(tableBlob))
+	if err != nil {
+		return blobRecord{}, false
+	}
+	if r, ok := decodeBlob(raw); ok {
+		return r, true
+	}
+	return blobRecord{}, false
+}
