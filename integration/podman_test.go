@@ -1,0 +1,113 @@
+//go:build integration
+
+package integration
+
+import (
+	"encoding/base64"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// containersConfig is the configuration that podman and skopeo share.
+type containersConfig struct {
+	registries, auth string
+	// certificates is the folder of the gateway's authority; "" without TLS.
+	certificates string
+}
+
+// writeContainersConfig makes the gateway the mirror of docker.io. The
+// registry itself is dead: no pull goes around the gateway.
+func writeContainersConfig(t *testing.T, g *gateway) containersConfig {
+	t.Helper()
+	dir := t.TempDir()
+	c := containersConfig{
+		registries: writeFile(t, fmt.Sprintf(`unqualified-search-registries = []
+[[registry]]
+prefix = "docker.io"
+location = "127.0.0.1:%s"
+insecure = true
+[[registry.mirror]]
+location = "%s/proxy-docker.io"
+insecure = %t
+`, freePort(t), g.host, !g.tls), dir, "registries.conf"),
+		auth: writeFile(t, "{}", dir, "auth.json"),
+	}
+	if g.tls {
+		c.certificates = filepath.Dir(g.ca)
+	}
+	if g.auth {
+		secret := base64.StdEncoding.EncodeToString([]byte(g.username + ":" + g.secret))
+		writeFile(t, fmt.Sprintf(`{"auths": {%q: {"auth": %q}}}`, g.host, secret), c.auth)
+	}
+	return c
+}
+
+type podman struct {
+	root string
+	containersConfig
+}
+
+func newPodman(t *testing.T, g *gateway) client {
+	t.Helper()
+	return &podman{root: shortDir(t), containersConfig: writeContainersConfig(t, g)}
+}
+
+func (p *podman) podman(t *testing.T, args ...string) string {
+	t.Helper()
+	// Without systemd, and with nothing of the machine's own podman.
+	return run(t, []string{"CONTAINERS_REGISTRIES_CONF=" + p.registries, "REGISTRY_AUTH_FILE=" + p.auth}, "podman", append([]string{
+		"--root", filepath.Join(p.root, "root"), "--runroot", filepath.Join(p.root, "run"),
+		"--tmpdir", filepath.Join(p.root, "tmp"), "--storage-driver", "vfs", "--runtime", "runc",
+		"--cgroup-manager", "cgroupfs", "--events-backend", "file",
+	}, args...)...)
+}
+
+func (p *podman) pull(t *testing.T) digest.Digest {
+	t.Helper()
+	args := []string{"pull", "--quiet"}
+	if p.certificates != "" {
+		args = append(args, "--cert-dir", p.certificates)
+	}
+	p.podman(t, append(args, imageReference)...)
+	// It knows the image under the digests of its index and of its manifest.
+	want := testImage(t).index.Digest
+	digests := p.podman(t, "image", "inspect", "--format", "{{range .RepoDigests}}{{.}} {{end}}", imageReference)
+	for _, name := range strings.Fields(digests) {
+		if _, d, _ := strings.Cut(name, "@"); digest.Digest(d) == want {
+			return want
+		}
+	}
+	return digest.Digest("none of " + digests)
+}
+
+func (p *podman) forget(t *testing.T) {
+	t.Helper()
+	p.podman(t, "rmi", "--all", "--force")
+}
+
+type skopeo struct {
+	containersConfig
+}
+
+func newSkopeo(t *testing.T, g *gateway) client {
+	t.Helper()
+	return &skopeo{writeContainersConfig(t, g)}
+}
+
+func (s *skopeo) pull(t *testing.T) digest.Digest {
+	t.Helper()
+	dir := t.TempDir()
+	args := []string{"--registries-conf", s.registries, "copy", "--quiet", "--all", "--preserve-digests", "--src-authfile", s.auth}
+	if s.certificates != "" {
+		args = append(args, "--src-cert-dir", s.certificates)
+	}
+	run(t, nil, "skopeo", append(args, "docker://"+imageReference, "oci:"+dir+":"+imageTag)...)
+	return digestOfLayout(t, dir)
+}
+
+// forget has nothing to do: each pull has a folder of its own.
+func (s *skopeo) forget(*testing.T) {}
