@@ -27,7 +27,8 @@ type CacheStatus struct {
 	// ForwardStatus is the upstream's HTTP status where it is worth telling (an
 	// error); 0 = not sent.
 	ForwardStatus int
-	// Detail is a token such as an oci.Class or "negative"; empty = not sent.
+	// Detail is a token such as an oci.Class or "negative"; what is none, such
+	// as the empty string, is not sent.
 	// A stale result always sends detail=stale and puts Detail into a Warning.
 	Detail string
 	// Fresh is set for tags: how long the answer is still fresh, negative when
@@ -64,8 +65,21 @@ func (c CacheStatus) String() string {
 	switch {
 	case c.Result == ResultStale:
 		b.WriteString("; detail=stale")
-	case c.Detail != "":
+	case isToken(c.Detail):
 		b.WriteString("; detail=" + c.Detail)
 	}
 	return b.String()
+}
+
+// isToken reports whether s is a token of structured fields (RFC 8941, section
+// 3.3.4), less the rarer of its characters.
+func isToken(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+		if !letter && (i == 0 || (c < '0' || c > '9') && c != '_' && c != '-' && c != '.') {
+			return false
+		}
+	}
+	return s != ""
 }

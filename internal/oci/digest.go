@@ -44,9 +44,13 @@ func Sum(b []byte) digest.Digest {
 	return digest.NewDigestFromEncoded(digest.SHA256, hex.EncodeToString(sum[:]))
 }
 
-// Verify reports whether b has the digest d, of either algorithm.
+// Verify reports whether b has the digest d, of either algorithm. What
+// ParseDigest refuses is the digest of nothing.
 func Verify(d digest.Digest, b []byte) bool {
-	return d.Algorithm().Available() && d.Algorithm().FromBytes(b) == d
+	if _, err := ParseDigest(d.String()); err != nil {
+		return false // go-digest panics on a text without a colon
+	}
+	return d.Algorithm().FromBytes(b) == d
 }
 
 // clip shortens foreign text for a message.

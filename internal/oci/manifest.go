@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"mime"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -57,16 +58,44 @@ type document struct {
 	MediaType    string            `json:"mediaType"`
 	ArtifactType string            `json:"artifactType"`
 	Config       *Descriptor       `json:"config"`
-	Layers       []Descriptor      `json:"layers"`
-	Blobs        []Descriptor      `json:"blobs"`     // OCI artifact manifest
-	Manifests    []Descriptor      `json:"manifests"` // index
-	FSLayers     []fsLayer         `json:"fsLayers"`  // Docker schema 1
+	Layers       list[Descriptor]  `json:"layers"`
+	Blobs        list[Descriptor]  `json:"blobs"`     // OCI artifact manifest
+	Manifests    list[Descriptor]  `json:"manifests"` // index
+	FSLayers     list[fsLayer]     `json:"fsLayers"`  // Docker schema 1
 	Subject      *Descriptor       `json:"subject"`
 	Annotations  map[string]string `json:"annotations"`
 }
 
 type fsLayer struct {
 	BlobSum digest.Digest `json:"blobSum"`
+}
+
+// list is a JSON array that stops at maxManifestDescriptors while it is read:
+// 4 MiB of "{}," would otherwise become 160 MiB of descriptors.
+type list[T any] []T
+
+// UnmarshalJSON reads an array, or null as no array.
+func (l *list[T]) UnmarshalJSON(raw []byte) error {
+	if string(raw) == "null" {
+		*l = nil
+		return nil
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	if start, err := dec.Token(); err != nil || start != json.Delim('[') {
+		return errors.New("want an array")
+	}
+	*l = list[T]{}
+	for dec.More() {
+		if len(*l) == maxManifestDescriptors {
+			return fmt.Errorf("manifest has more than %d descriptors in a list", maxManifestDescriptors)
+		}
+		var v T
+		if err := dec.Decode(&v); err != nil {
+			return err
+		}
+		*l = append(*l, v)
+	}
+	return nil
 }
 
 // errAmbiguous is CVE-2021-41190: one document that is an index to some readers
@@ -135,7 +164,8 @@ func validDescriptor(d Descriptor) bool {
 // ManifestMediaType returns the media type of a manifest that came with the
 // given Content-Type: that type without parameters, or, where registries leave
 // it out or send a generic one, the document's own mediaType or what its fields
-// tell. It fails if the two contradict each other or nothing tells the type.
+// tell. It fails if the two contradict each other, if nothing tells the type, or
+// if it is none of application/….
 func ManifestMediaType(contentType string, raw []byte) (string, error) {
 	doc, err := decode(raw)
 	if err != nil {
@@ -144,14 +174,18 @@ func ManifestMediaType(contentType string, raw []byte) (string, error) {
 	switch mediaType, _, _ := mime.ParseMediaType(contentType); mediaType {
 	case "", mediaTypeJSON, mediaTypePlain, MediaTypeOctetStream:
 	default:
-		if doc.MediaType != "" && doc.MediaType != mediaType {
+		if doc.MediaType == "" {
+			return checkMediaType(mediaType)
+		}
+		// mime has lowered the case of the one; types are equal in any.
+		if !strings.EqualFold(doc.MediaType, mediaType) {
 			return "", fmt.Errorf("manifest of type %q came as %q", clip(doc.MediaType), clip(mediaType))
 		}
-		return mediaType, nil
+		return checkMediaType(doc.MediaType)
 	}
 	switch {
 	case doc.MediaType != "":
-		return doc.MediaType, nil
+		return checkMediaType(doc.MediaType)
 	case doc.Manifests != nil:
 		return ocispec.MediaTypeImageIndex, nil
 	case doc.Config != nil || doc.Layers != nil:
@@ -160,4 +194,22 @@ func ManifestMediaType(contentType string, raw []byte) (string, error) {
 		return MediaTypeDockerSchema1Signed, nil
 	}
 	return "", errors.New("manifest tells no media type")
+}
+
+// checkMediaType returns t if it is an application type in the grammar of RFC
+// 6838, section 4.2. The type goes out as Content-Type: it must hold neither
+// parameters, which crane compares too, nor text/html, which browsers run.
+func checkMediaType(t string) (string, error) {
+	subtype, ok := strings.CutPrefix(t, "application/")
+	if !ok || subtype == "" || len(subtype) > 127 {
+		return "", fmt.Errorf("manifest of type %q", clip(t))
+	}
+	for i := range len(subtype) {
+		c := subtype[i]
+		letter := isAlnum(c) || c >= 'A' && c <= 'Z'
+		if !letter && (i == 0 || !strings.ContainsRune("!#$&-^_.+", rune(c))) {
+			return "", fmt.Errorf("manifest of type %q", clip(t))
+		}
+	}
+	return t, nil
 }
