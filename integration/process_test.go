@@ -72,6 +72,24 @@ func (p *process) end(t *testing.T) {
 	}
 }
 
+// kill ends the server with SIGKILL; timeout follows it.
+func (p *process) kill(t *testing.T) {
+	t.Helper()
+	pid := strconv.Itoa(p.cmd.Process.Pid)
+	children, err := os.ReadFile("/proc/" + pid + "/task/" + pid + "/children")
+	if err != nil {
+		t.Fatal(err)
+	}
+	child, err := strconv.Atoi(strings.TrimSpace(string(children)))
+	if err != nil {
+		t.Fatalf("the children of timeout are %q, want one", children)
+	}
+	if err := syscall.Kill(child, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-p.ended
+}
+
 // log returns the end of what the server has printed.
 func (p *process) log() string {
 	raw, err := os.ReadFile(p.logPath)
