@@ -1,0 +1,244 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/opencontainers/go-digest"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage"
+)
+
+// blob opens a blob: the finished file, or the running fill, or a new one. A
+// digest that is not linked to the scope is proven first, by the GET of the new
+// fill or, where the bytes are here already, by one HEAD.
+func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheStatus, error) {
+	link, linked := v.linked(v.scope, d)
+	if !linked {
+		link.Size = -1
+	}
+	proven := oci.CacheStatus{Result: oci.ResultHit}
+	for again := true; ; {
+		if linked {
+			file, size, err := v.store.OpenBlob(d)
+			if err == nil {
+				return oci.Blob{Digest: d, Size: size, Content: file}, proven, nil
+			}
+			v.readFailed("open blob", v.scope, d.String(), err)
+		}
+		if v.Offline {
+			status, err := v.unknown(oci.CodeBlobUnknown)
+			return oci.Blob{}, status, err
+		}
+		k := v.key(kindBlob, d.String())
+		if e := v.remembered(k, false); e != nil {
+			return oci.Blob{}, negative(), e
+		}
+		j, err := v.join(ctx, k, link, linked)
+		switch {
+		case err != nil:
+			return oci.Blob{}, negative(), err
+		case j.prove:
+			if proven, err = v.prove(ctx, d, &link); err != nil {
+				return oci.Blob{}, proven, fmt.Errorf("head blob %s@%s: %w", v.scope, d, err)
+			}
+			linked = true
+			continue
+		case j.file != nil:
+			return oci.Blob{Digest: d, Size: j.size, Content: j.file}, proven, nil
+		}
+		b, err := v.follow(ctx, j, link, linked)
+		if err == nil {
+			return b, merge(proven, v.filling(j)), nil
+		}
+		if again && ctx.Err() == nil && j.othersFault(err, v.scope) {
+			again = false
+			select {
+			case <-j.fill.done:
+				continue
+			case <-ctx.Done():
+			}
+		}
+		return oci.Blob{}, failed(j.led, err), err
+	}
+}
+
+// joined is what a request found: one of a fill, a finished file, or the need to
+// prove the digest first.
+type joined struct {
+	fill  *fill
+	led   bool // the request started the fill
+	file  *os.File
+	size  int64
+	prove bool
+}
+
+// join finds the running fill or the finished blob, or starts a fill, in one
+// step: a fill leaves the cache only after its blob came into the store.
+func (v view) join(ctx context.Context, k key, link storage.Link, linked bool) (joined, error) {
+	d := digest.Digest(k.ref)
+	c := v.Cache
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f := c.fills[d]; f != nil {
+		if !linked && f.source.scope != v.scope {
+			return joined{prove: true}, nil
+		}
+		f.retain()
+		f.span.AddLink(trace.LinkFromContext(ctx))
+		return joined{fill: f}, nil
+	}
+	if file, size, err := c.store.OpenBlob(d); err == nil {
+		if linked {
+			return joined{file: file, size: size}, nil
+		}
+		return joined{prove: true}, file.Close()
+	}
+	if e := v.remembered(k, false); e != nil { // of a fill that has just failed
+		return joined{}, e
+	}
+	if c.closed {
+		return joined{}, errClosed()
+	}
+	f := newFill(ctx, v, d, link.Size)
+	c.fills[d] = f
+	c.running.Go(f.run)
+	return joined{fill: f, led: true}, nil
+}
+
+// follow waits until a fill can be read, and returns a reader of it. The
+// reference that joined holds goes to the reader, or back.
+func (v view) follow(ctx context.Context, j joined, link storage.Link, linked bool) (oci.Blob, error) {
+	f := j.fill
+	size, err := f.ready(ctx)
+	if err == nil && linked && link.Size >= 0 && link.Size != size {
+		err = oci.UpstreamError(oci.ClassLength, "", "the blob has not the size that its manifest tells", nil)
+	}
+	if err != nil {
+		f.release()
+		if oci.IsNotFound(err) {
+			return oci.Blob{}, err
+		}
+		return oci.Blob{}, fmt.Errorf("get blob %s@%s: %w", v.scope, f.digest, err)
+	}
+	var content io.ReadSeekCloser = &reader{ctx: ctx, fill: f}
+	return oci.Blob{Digest: f.digest, Size: size, Content: content}, nil
+}
+
+// othersFault reports whether another try may get what this one did not: the
+// fill asked another scope's upstream, or went on from bytes of an earlier one.
+func (j joined) othersFault(err error, scope oci.Scope) bool {
+	return !j.led && j.fill.source.scope != scope ||
+		j.fill.tainted() && oci.ClassOf(err) == oci.ClassDigest
+}
+
+func (f *fill) tainted() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.resumed
+}
+
+func (v view) filling(j joined) oci.CacheStatus {
+	if !j.led {
+		return oci.CacheStatus{Result: oci.ResultJoined}
+	}
+	status := oci.CacheStatus{Result: oci.ResultMiss, Stored: true}
+	j.fill.mu.Lock()
+	defer j.fill.mu.Unlock()
+	if cause := j.fill.cause; cause != nil {
+		status.Stored = false
+		status.Detail = "io_error"
+		if errors.Is(cause, storage.ErrNoSpace) {
+			status.Detail = "no_space"
+		}
+	}
+	return status
+}
+
+// prove has the upstream confirm that a blob, whose bytes are here for other
+// scopes, belongs to this one too.
+func (v view) prove(ctx context.Context, d digest.Digest, link *storage.Link) (oci.CacheStatus, error) {
+	desc, led, err := v.headBlob(ctx, d)
+	if err != nil {
+		return failed(led, err), err
+	}
+	link.Size = desc.Size
+	return asked(led, false), nil
+}
+
+// headBlob asks for the size, which is -1 if the upstream does not tell it.
+func (v view) headBlob(ctx context.Context, d digest.Digest) (oci.Descriptor, bool, error) {
+	k := v.key(kindBlob, d.String())
+	return v.heads.do(ctx, v.Cache, k, v.deadlines.cold, func(ctx context.Context) (oci.Descriptor, error) {
+		if e := v.remembered(k, false); e != nil {
+			return oci.Descriptor{}, e
+		}
+		size, err := v.Remote.HeadBlob(ctx, v.repository, d)
+		if headUnsupported(err) {
+			var body oci.BlobBody
+			if body, err = v.Remote.Blob(ctx, v.repository, d, 0, 1); err == nil {
+				size = body.Size
+				_ = body.Close()
+			}
+		}
+		if err != nil {
+			err = v.asked(ctx, err)
+			v.remember(k, err, false)
+			return oci.Descriptor{}, err
+		}
+		desc := oci.Descriptor{Digest: d, Size: max(size, -1)}
+		v.link(v.scope, desc)
+		return desc, nil
+	})
+}
+
+func (v view) statBlob(ctx context.Context, d digest.Digest) (oci.Descriptor, oci.CacheStatus, error) {
+	if _, linked := v.linked(v.scope, d); linked {
+		if size, err := v.store.StatBlob(d); err == nil {
+			return oci.Descriptor{Digest: d, Size: size}, oci.CacheStatus{Result: oci.ResultHit}, nil
+		}
+		if size := v.fillSize(d); size >= 0 {
+			return oci.Descriptor{Digest: d, Size: size}, oci.CacheStatus{Result: oci.ResultJoined}, nil
+		}
+	}
+	if v.Offline {
+		status, err := v.unknown(oci.CodeBlobUnknown)
+		return oci.Descriptor{}, status, err
+	}
+	if e := v.remembered(v.key(kindBlob, d.String()), false); e != nil {
+		return oci.Descriptor{}, negative(), e
+	}
+	desc, led, err := v.headBlob(ctx, d)
+	switch {
+	case err != nil:
+		return desc, failed(led, err), fmt.Errorf("head blob %s@%s: %w", v.scope, d, err)
+	case desc.Size >= 0:
+		return desc, asked(led, false), nil
+	}
+	b, status, err := v.blob(ctx, d) // only a GET tells
+	if err == nil {
+		err = b.Content.Close()
+	}
+	return oci.Descriptor{Digest: d, Size: b.Size}, status, err
+}
+
+// fillSize returns the size of the blob that is being filled; -1 = not known.
+func (c *Cache) fillSize(d digest.Digest) int64 {
+	c.mu.Lock()
+	f := c.fills[d]
+	c.mu.Unlock()
+	if f == nil {
+		return -1
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err != nil {
+		return -1
+	}
+	return f.size
+}

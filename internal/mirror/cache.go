@@ -1,0 +1,192 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage"
+)
+
+// The deadlines of look-ups: whole, not per attempt.
+const (
+	coldDeadline  = 10 * time.Second // nothing to answer with otherwise
+	staleDeadline = 3 * time.Second  // a stale answer is at hand
+)
+
+// CacheOptions make a Cache. The zero value is usable.
+type CacheOptions struct {
+	// Logger gets failures of fills and of the store; nil = discard.
+	Logger *slog.Logger
+	// Now is the clock for freshness and negative memory; nil = time.Now.
+	Now func() time.Time
+	// Observe is called at the start and the end of every fill, from the fill's
+	// goroutine: it must be quick and safe for concurrent use. nil = nobody.
+	Observe func(FillEvent)
+}
+
+// FillEvent tells of a fill that started or finished.
+type FillEvent struct {
+	// Upstream is the configured name of the upstream that is asked.
+	Upstream   string
+	Repository string
+	Digest     digest.Digest
+	// Finished is false at the start; the fields below are set at the end only.
+	Finished bool
+	// Class says why the fill failed; ClassNone = it did not. ClassCanceled is
+	// a fill that was suspended by Close.
+	Class oci.Class
+	// Size is that of the blob, -1 if it never became known; Bytes is how many
+	// the upstream sent.
+	Size, Bytes int64
+	// Stored says that the blob lies in the store now.
+	Stored   bool
+	Duration time.Duration
+}
+
+// Stats is a snapshot of what is going on.
+type Stats struct {
+	// Fills and Readers count running fills and open readers of fills.
+	Fills, Readers int
+	// FillBytes is how many bytes the running fills have received.
+	FillBytes int64
+	// LookUps counts running questions to upstreams about tags, manifests, sizes.
+	LookUps int
+	// Failures counts remembered failures.
+	Failures int
+}
+
+// Cache is what all mirrors on one store share: running fills, running look-ups
+// and the memory of failures. All methods are safe for concurrent use.
+type Cache struct {
+	store   *storage.Store
+	log     *slog.Logger
+	now     func() time.Time
+	observe func(FillEvent)
+
+	// Seams for tests, fixed before the first request.
+	after     func(time.Duration) <-chan time.Time
+	makePart  func(digest.Digest, int64) (part, error)
+	deadlines struct{ cold, stale time.Duration }
+
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	failures  failures
+	tags      flights[tagAnswer]
+	manifests flights[manifestAnswer]
+	heads     flights[oci.Descriptor]
+	referrers flights[[]oci.Descriptor]
+	tagLists  flights[oci.TagList]
+
+	mu      sync.Mutex
+	closed  bool
+	running sync.WaitGroup
+	fills   map[digest.Digest]*fill
+}
+
+// NewCache returns a Cache on an open store. The caller closes the Cache before
+// the store.
+func NewCache(store *storage.Store, o CacheOptions) *Cache {
+	c := &Cache{
+		store: store, log: o.Logger, now: o.Now, observe: o.Observe,
+		after: time.After, fills: map[digest.Digest]*fill{},
+	}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	if c.now == nil {
+		c.now = time.Now
+	}
+	if c.observe == nil {
+		c.observe = func(FillEvent) {}
+	}
+	c.makePart = func(d digest.Digest, size int64) (part, error) {
+		p, err := store.Part(d, size)
+		if err != nil {
+			return nil, err // not a nil *storage.Part in a non-nil interface
+		}
+		return p, nil
+	}
+	c.deadlines.cold, c.deadlines.stale = coldDeadline, staleDeadline
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	return c
+}
+
+// Close cancels look-ups, suspends fills and returns once every goroutine of the
+// Cache has ended. Readers of unfinished fills get an error; later requests that
+// need an upstream are answered with 503. Later calls only wait.
+func (c *Cache) Close() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.cancel()
+	c.running.Wait()
+}
+
+// Stats returns a snapshot.
+func (c *Cache) Stats() Stats {
+	s := Stats{Failures: c.failures.len()}
+	s.LookUps = c.tags.len() + c.manifests.len() + c.heads.len() + c.referrers.len() + c.tagLists.len()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.Fills = len(c.fills)
+	for _, f := range c.fills {
+		readers, received := f.progress()
+		s.Readers += readers
+		s.FillBytes += received
+	}
+	return s
+}
+
+// start runs fn as a goroutine that Close waits for. It returns false, and runs
+// nothing, once the Cache is closed.
+func (c *Cache) start(fn func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.running.Go(fn)
+	return true
+}
+
+func errClosed() *oci.Error {
+	return &oci.Error{
+		Code: oci.CodeUnavailable, Status: 503, Message: "the gateway is shutting down",
+		Class: oci.ClassCanceled, RetryAfter: 5 * time.Second,
+	}
+}
+
+// linked returns the link of a digest to a scope. A store that cannot tell
+// counts as no link: then the upstream has to confirm the digest.
+func (c *Cache) linked(s oci.Scope, d digest.Digest) (storage.Link, bool) {
+	link, err := c.store.Linked(s, d)
+	c.readFailed("read link", s, d.String(), err)
+	return link, err == nil
+}
+
+// link records what the upstream has confirmed.
+func (c *Cache) link(s oci.Scope, ds ...oci.Descriptor) {
+	if err := c.store.Link(s, ds...); err != nil {
+		c.log.Warn("link not stored", "scope", s.String(), "error", err)
+	}
+}
+
+// stored reports whether the bytes of a blob are in the store, for any scope.
+func (c *Cache) stored(d digest.Digest) bool {
+	_, err := c.store.StatBlob(d)
+	return err == nil
+}
+
+func (c *Cache) readFailed(operation string, s oci.Scope, object string, err error) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		c.log.Warn("store cannot be read", "operation", operation, "scope", s.String(), "object", object, "error", err)
+	}
+}

@@ -1,0 +1,336 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+const (
+	// wholeSize is up to where blobs are verified before their first byte.
+	wholeSize = 1 << 20
+	// heldBack is how much of the end of larger ones waits for that.
+	heldBack = 64 << 10
+)
+
+// held returns how many bytes at the end of a blob are released to nobody
+// before it is verified.
+func held(size int64) int64 {
+	if size <= wholeSize {
+		return size
+	}
+	return heldBack
+}
+
+// fill is one download of one blob, shared by every reader.
+//
+// It is in Cache.fills from its making until its blob is in the store or cannot
+// be, so that there is always one of the two to be found. One goroutine, run,
+// owns it; it starts the hasher and the segments, and has waited for all of
+// them before it ends. The part is open while anybody holds a reference: run
+// and each reader have one.
+type fill struct {
+	c        *Cache
+	digest   digest.Digest
+	source   view  // whose upstream is asked
+	expected int64 // size that the source's link tells; -1 = unknown
+	began    time.Time
+	span     trace.Span
+	ctx      context.Context // of bodies that readers take over
+	cancel   context.CancelFunc
+	done     chan struct{} // closed once it is out of Cache.fills
+	hashed   int64         // owned by the hasher, and by run when that has ended
+
+	workers sync.WaitGroup
+
+	mu       sync.Mutex
+	change   chan struct{} // closed at the next change; nil = nobody waits
+	refs     int
+	pulling  context.Context // of the segments
+	stop     context.CancelFunc
+	opened   bool  // the upstream has answered, or need not be asked
+	size     int64 // -1 = unknown
+	part     part
+	covered  extents
+	resumed  bool // the part holds bytes of an earlier fill
+	segments []*segment
+	// sequential is set where further segments are of no use.
+	sequential bool
+	failures   int // since the last byte came
+	received   int64
+	idle       bool // no segment is running any more
+	verified   bool
+	err        error  // final; nothing is released any more
+	cause      error  // why the blob cannot be stored; no error for readers
+	split      *split // where readers go on by themselves
+}
+
+// newFill makes the fill that a request in ctx needs. The caller starts run, and
+// has a reference.
+func newFill(ctx context.Context, source view, d digest.Digest, expected int64) *fill {
+	f := &fill{
+		c: source.Cache, digest: d, source: source, expected: expected, began: source.now(),
+		done: make(chan struct{}), refs: 2, size: -1,
+	}
+	// The fill outlives the request, so its span is a root of its own.
+	spanned, span := tracer(ctx).Start(f.c.ctx, "mirror.fill", trace.WithNewRoot(),
+		trace.WithLinks(trace.LinkFromContext(ctx)), trace.WithAttributes(
+			attribute.String("upstream", source.Name),
+			attribute.String("repository", source.repository),
+			attribute.String("digest", d.String()),
+		))
+	f.span = span
+	f.ctx, f.cancel = context.WithCancel(spanned)
+	f.pulling, f.stop = context.WithCancel(f.ctx)
+	return f
+}
+
+// run downloads, verifies, stores, and takes the fill out of the cache.
+func (f *fill) run() {
+	f.c.observe(FillEvent{
+		Upstream: f.source.Name, Repository: f.source.repository, Digest: f.digest, Size: f.expected,
+	})
+	stored, err := f.download()
+	if err != nil {
+		f.fail(err)
+	}
+	f.settle()
+	f.report(stored)
+	f.c.mu.Lock()
+	delete(f.c.fills, f.digest)
+	f.c.mu.Unlock()
+	close(f.done)
+	f.release()
+}
+
+func (f *fill) download() (stored bool, err error) {
+	defer f.recovered(&err)
+	if err := f.open(); err != nil {
+		return false, err
+	}
+	if f.detached() {
+		return false, nil
+	}
+	h, err := f.spool()
+	if cause := f.broken(); err == nil && cause != nil {
+		if f.size > wholeSize {
+			f.detach(&split{at: f.hashed, state: h})
+			return false, nil
+		}
+		if f.size < 0 {
+			return false, f.unstorable(cause)
+		}
+		if err := f.part.Remove(); err != nil {
+			f.c.log.Warn("part not removed", "digest", f.digest, "error", err)
+		}
+		f.restart(newMemory(f.size))
+		h, err = f.spool()
+	}
+	if err != nil {
+		return false, err
+	}
+	if got := digest.NewDigest(f.digest.Algorithm(), h); got != f.digest {
+		return false, oci.UpstreamError(oci.ClassDigest, "",
+			"the upstream's bytes do not match the digest", fmt.Errorf("want %s, got %s", f.digest, got))
+	}
+	f.mu.Lock()
+	f.verified = true
+	f.changed()
+	f.mu.Unlock()
+	if f.cause != nil {
+		return false, nil
+	}
+	// The readers have all they want; syncing and renaming is for later ones.
+	if err := f.part.Commit(f.size); err != nil {
+		f.mu.Lock()
+		f.cause = err
+		f.mu.Unlock()
+		return false, nil
+	}
+	return true, nil
+}
+
+// spool runs the segments and the hasher until everything is covered and hashed,
+// or something is in the way: an error, or f.cause.
+func (f *fill) spool() (h hash.Hash, err error) {
+	h = f.digest.Algorithm().Hash()
+	f.hashed = 0
+	hashed := make(chan error, 1)
+	go func() {
+		var err error
+		defer func() { hashed <- err }()
+		defer f.recovered(&err)
+		err = f.hash(h)
+	}()
+	f.workers.Wait()
+	f.mu.Lock()
+	f.idle = true
+	f.changed()
+	f.mu.Unlock()
+	err = <-hashed
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.err != nil:
+		return nil, f.err
+	case f.ctx.Err() != nil:
+		return nil, errClosed()
+	case err != nil:
+		return nil, err
+	case f.cause == nil && f.hashed != f.size:
+		return nil, fmt.Errorf("fill %s: %d bytes of %d", f.digest, f.hashed, f.size)
+	}
+	return h, nil
+}
+
+// recovered turns a panic into an error: a fill must never take the server down,
+// nor leave its readers waiting.
+func (f *fill) recovered(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("fill %s: panic: %v", f.digest, p)
+		f.c.log.Error("fill panicked", "digest", f.digest, "panic", p, "stack", string(debug.Stack()))
+	}
+}
+
+// settle ends the part, and remembers a failure before the next request can
+// start another fill.
+func (f *fill) settle() {
+	f.mu.Lock()
+	err, cause, p, covered, resumed := f.err, f.cause, f.part, f.covered, f.resumed
+	f.mu.Unlock()
+	class := oci.ClassOf(err)
+	if p != nil && (err != nil || cause != nil) {
+		var ended error
+		switch {
+		case err == nil || class == oci.ClassDigest || class == oci.ClassLength:
+			if ended = p.Remove(); ended != nil && cause != nil {
+				ended = nil // ended before
+			}
+		default:
+			ended = p.Suspend(covered)
+		}
+		if ended != nil {
+			f.c.log.Warn("part not ended", "digest", f.digest, "error", ended)
+		}
+	}
+	// Bytes of an earlier fill may be to blame for a mismatch, such as after a
+	// power loss: the next request begins anew, at once.
+	if err != nil && !(resumed && class == oci.ClassDigest) {
+		f.c.remember(f.source.key(kindBlob, f.digest.String()), err, false)
+	}
+}
+
+// report tells the log, the span and the observer how the fill has ended.
+func (f *fill) report(stored bool) {
+	f.mu.Lock()
+	err, cause, size, received := f.err, f.cause, f.size, f.received
+	f.mu.Unlock()
+	e := FillEvent{
+		Upstream: f.source.Name, Repository: f.source.repository, Digest: f.digest, Finished: true,
+		Size: size, Bytes: received, Stored: stored, Duration: f.c.now().Sub(f.began), Class: oci.ClassOf(err),
+	}
+	log := f.c.log.With("upstream", f.source.Name, "repository", f.source.repository, "digest", f.digest)
+	result := "stored"
+	switch {
+	case err != nil:
+		result = "failed"
+		if e.Class == oci.ClassNone {
+			e.Class = oci.ClassStatus
+		}
+		switch e.Class {
+		case oci.ClassNotFound:
+			log.Debug("no such blob")
+		case oci.ClassCanceled:
+			log.Info("fill suspended", "bytes", received, "size", size)
+		default:
+			log.Error("fill failed", "class", e.Class, "bytes", received, "size", size, "error", err)
+		}
+		f.span.SetStatus(codes.Error, string(e.Class))
+		f.span.RecordError(err)
+	case cause != nil:
+		result = "passed"
+		log.Warn("blob not stored", "error", cause)
+	}
+	f.span.SetAttributes(attribute.Int64("bytes", received), attribute.String("result", result))
+	f.span.End()
+	f.c.observe(e)
+}
+
+// fail makes err final, unless the fill has failed before.
+func (f *fill) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.failLocked(err)
+}
+
+func (f *fill) failLocked(err error) {
+	if f.err == nil {
+		f.err = err
+	}
+	f.stop()
+	f.changed()
+}
+
+// changed wakes whoever waits; f.mu is held.
+func (f *fill) changed() {
+	if f.change != nil {
+		close(f.change)
+		f.change = nil
+	}
+}
+
+// waiting returns what the next change closes; f.mu is held.
+func (f *fill) waiting() <-chan struct{} {
+	if f.change == nil {
+		f.change = make(chan struct{})
+	}
+	return f.change
+}
+
+// retain takes a reference. The fill is in Cache.fills and the cache is locked,
+// so run still has one.
+func (f *fill) retain() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refs++
+}
+
+// release gives a reference back. The last one closes.
+func (f *fill) release() {
+	f.mu.Lock()
+	f.refs--
+	last := f.refs == 0
+	f.mu.Unlock()
+	if !last {
+		return
+	}
+	var errs []error
+	if f.split != nil {
+		errs = append(errs, f.split.close())
+	}
+	if f.part != nil {
+		errs = append(errs, f.part.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		f.c.log.Warn("fill not closed", "digest", f.digest, "error", err)
+	}
+	f.stop()
+	f.cancel()
+}
+
+func (f *fill) progress() (readers int, received int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.refs - 1, f.received
+}

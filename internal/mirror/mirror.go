@@ -1,0 +1,190 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"time"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// Options make a Mirror.
+type Options struct {
+	// Upstreams are the registries to mirror; their names are unique.
+	Upstreams []Upstream
+	// Logger gets what one site wants to know, such as stale answers; nil = discard.
+	Logger *slog.Logger
+}
+
+// Upstream is one registry, and the policy for it.
+type Upstream struct {
+	// Name is the configured name, as in oci.Request.Upstream.
+	Name string
+	// Identity is the Upstream of the storage scopes; default Name. Two
+	// configurations that can see different content under one name, by other
+	// URLs or credentials, must differ in it.
+	Identity string
+	// Remote asks the registry; required, unless Offline.
+	Remote Remote
+	// TagTTL is how long a tag, or a list of referrers, is believed without
+	// asking the upstream again; 0 = ask on every pull.
+	TagTTL time.Duration
+	// ImmutableTags matches tags that never move: once known, the upstream is
+	// not asked again. nil = none.
+	ImmutableTags *regexp.Regexp
+	// Access says who may use the upstream.
+	Access Access
+	// Allow, unless empty, and Deny are patterns of the repositories that may
+	// be asked for: * within a path component, ** across them. Deny wins.
+	Allow, Deny []string
+	// Offline answers from the cache only, however old.
+	Offline bool
+}
+
+// Mirror answers the requests of one site. It is safe for concurrent use, holds
+// no resources and needs no Close.
+type Mirror struct {
+	cache     *Cache
+	log       *slog.Logger
+	upstreams map[string]*upstream
+}
+
+type upstream struct {
+	Upstream
+
+	allow, deny globs
+}
+
+// New returns a Mirror on a cache. It fails on missing or repeated names, a
+// missing Remote, and patterns that are none.
+func New(c *Cache, o Options) (*Mirror, error) {
+	m := &Mirror{cache: c, log: o.Logger, upstreams: make(map[string]*upstream, len(o.Upstreams))}
+	if m.log == nil {
+		m.log = slog.New(slog.DiscardHandler)
+	}
+	for _, configured := range o.Upstreams {
+		u := &upstream{Upstream: configured}
+		if err := u.provision(); err != nil {
+			return nil, fmt.Errorf("upstream %q: %w", u.Name, err)
+		}
+		if m.upstreams[u.Name] != nil {
+			return nil, fmt.Errorf("upstream %q: configured twice", u.Name)
+		}
+		m.upstreams[u.Name] = u
+	}
+	return m, nil
+}
+
+func (u *upstream) provision() (err error) {
+	switch {
+	case u.Name == "":
+		return errors.New("no name")
+	case u.Remote == nil && !u.Offline:
+		return errors.New("no remote")
+	case u.TagTTL < 0:
+		return fmt.Errorf("tag TTL %s is negative", u.TagTTL)
+	}
+	if u.Identity == "" {
+		u.Identity = u.Name
+	}
+	if u.allow, err = newGlobs(u.Allow); err != nil {
+		return err
+	}
+	u.deny, err = newGlobs(u.Deny)
+	return err
+}
+
+// view is the cache as one admitted request sees it.
+type view struct {
+	*Cache
+	*upstream
+
+	repository string
+	scope      oci.Scope
+}
+
+func (v view) key(of kind, ref string) key { return key{kind: of, scope: v.scope, ref: ref} }
+
+// unknown is the answer for what is not cached and cannot be asked for.
+func (v view) unknown(code oci.Code) (oci.CacheStatus, error) {
+	return oci.CacheStatus{Result: oci.ResultMiss, Detail: "offline"},
+		oci.NewError(code, "not in the cache, and "+v.Name+" is configured offline")
+}
+
+// StatManifest returns type, digest and exact size of a manifest.
+func (m *Mirror) StatManifest(ctx context.Context, r oci.Request) (oci.Descriptor, oci.CacheStatus, error) {
+	v, err := m.admit(r)
+	if err != nil {
+		return oci.Descriptor{}, oci.CacheStatus{}, err
+	}
+	ctx, span := startSpan(ctx, "mirror.manifest", v, r.Reference.String())
+	d, status, err := v.statManifest(ctx, r.Reference)
+	m.answered(ctx, span, v, r, status, err)
+	return d, status, err
+}
+
+// Manifest returns a manifest, its bytes verified.
+func (m *Mirror) Manifest(ctx context.Context, r oci.Request) (oci.Manifest, oci.CacheStatus, error) {
+	v, err := m.admit(r)
+	if err != nil {
+		return oci.Manifest{}, oci.CacheStatus{}, err
+	}
+	ctx, span := startSpan(ctx, "mirror.manifest", v, r.Reference.String())
+	mf, status, err := v.manifest(ctx, r.Reference)
+	m.answered(ctx, span, v, r, status, err)
+	return mf, status, err
+}
+
+// StatBlob returns digest and size of a blob without downloading it.
+func (m *Mirror) StatBlob(ctx context.Context, r oci.Request) (oci.Descriptor, oci.CacheStatus, error) {
+	v, err := m.admit(r)
+	if err != nil {
+		return oci.Descriptor{}, oci.CacheStatus{}, err
+	}
+	ctx, span := startSpan(ctx, "mirror.blob", v, r.Reference.String())
+	d, status, err := v.statBlob(ctx, r.Reference.Digest)
+	m.answered(ctx, span, v, r, status, err)
+	return d, status, err
+}
+
+// Blob opens a blob; see oci.Blob. ctx bounds the reads of its Content too. It
+// returns once the size is known, and for blobs of up to 1 MiB once they are
+// verified.
+func (m *Mirror) Blob(ctx context.Context, r oci.Request) (oci.Blob, oci.CacheStatus, error) {
+	v, err := m.admit(r)
+	if err != nil {
+		return oci.Blob{}, oci.CacheStatus{}, err
+	}
+	spanned, span := startSpan(ctx, "mirror.blob", v, r.Reference.String())
+	b, status, err := v.blob(spanned, r.Reference.Digest)
+	m.answered(spanned, span, v, r, status, err)
+	return b, status, err
+}
+
+// Tags returns one page of the repository's tags, from the upstream if it
+// answers, else those that are known here.
+func (m *Mirror) Tags(ctx context.Context, r oci.Request, page oci.TagsPage) (oci.TagList, oci.CacheStatus, error) {
+	v, err := m.admit(r)
+	if err != nil {
+		return oci.TagList{}, oci.CacheStatus{}, err
+	}
+	ctx, span := startSpan(ctx, "mirror.tags", v, "")
+	list, status, err := v.tagList(ctx, page)
+	m.answered(ctx, span, v, r, status, err)
+	return list, status, err
+}
+
+// Referrers returns the descriptors of all manifests that refer to a digest.
+func (m *Mirror) Referrers(ctx context.Context, r oci.Request) ([]oci.Descriptor, oci.CacheStatus, error) {
+	v, err := m.admit(r)
+	if err != nil {
+		return nil, oci.CacheStatus{}, err
+	}
+	ctx, span := startSpan(ctx, "mirror.referrers", v, r.Reference.String())
+	ds, status, err := v.referring(ctx, r.Reference.Digest)
+	m.answered(ctx, span, v, r, status, err)
+	return ds, status, err
+}

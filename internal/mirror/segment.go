@@ -1,0 +1,330 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+const (
+	segmentBuffer = 256 << 10
+	maxSegments   = 4
+	// A reader whose bytes are farther ahead of a segment than farAhead, and not
+	// expected within farTime, gets a segment of its own.
+	farAhead = 8 << 20
+	farTime  = 2 * time.Second
+	// settleTime is how long a segment runs before its speed is believed.
+	settleTime = 250 * time.Millisecond
+	// maxAttempts in a row, without a byte between them, end a fill.
+	maxAttempts = 5
+)
+
+var (
+	segmentBuffers = sync.Pool{New: func() any { return new([segmentBuffer]byte) }}
+
+	errStopped  = errors.New("segment is stopped")
+	errNoRanges = errors.New("the upstream ignores ranges")
+)
+
+// segment is one worker of a fill, pulling one range after another. Its claim is
+// from pos to where the next covered byte or the next segment's claim begins;
+// pos and what follows are guarded by fill.mu once the fill is opened.
+type segment struct {
+	ctx   context.Context
+	body  *oci.BlobBody // an answer that is there already; owned by the worker
+	pos   int64
+	began time.Time
+	bytes int64 // since began
+}
+
+func (s *segment) close() {
+	if body := s.take(); body != nil {
+		_ = body.Close()
+	}
+}
+
+func (s *segment) take() *oci.BlobBody {
+	body := s.body
+	s.body = nil
+	return body
+}
+
+// launch starts a worker; f.mu is held, and either run has not yet begun to wait
+// for workers or another one is running.
+func (f *fill) launch(s *segment) {
+	s.began = f.c.now()
+	f.segments = append(f.segments, s)
+	f.workers.Go(func() {
+		var err error
+		func() {
+			defer f.recovered(&err)
+			f.work(s)
+		}()
+		if err != nil {
+			f.fail(err)
+		}
+		s.close()
+	})
+}
+
+// work pulls claim after claim until there is none left to take.
+func (f *fill) work(s *segment) {
+	for {
+		err := f.pull(s)
+		var again bool
+		if err == nil {
+			again = f.claim(s)
+		} else {
+			again = f.retry(s, err)
+		}
+		if !again {
+			return
+		}
+	}
+}
+
+// pull gets the rest of the segment's claim with one GET.
+func (f *fill) pull(s *segment) error {
+	limit := f.limit(s)
+	body := s.take()
+	if body == nil {
+		if limit <= s.pos {
+			return nil
+		}
+		length := int64(-1)
+		if limit < f.size {
+			length = limit - s.pos
+		}
+		b, err := f.source.Remote.Blob(s.ctx, f.source.repository, f.digest, s.pos, length)
+		if err != nil {
+			return err
+		}
+		body = &b
+	}
+	defer body.Close()
+	if body.Size >= 0 && f.size >= 0 && body.Size != f.size || body.Offset > s.pos {
+		return oci.UpstreamError(oci.ClassLength, "", "the upstream sent another part of the blob than was asked for",
+			fmt.Errorf("want %d of %d, got %d of %d", s.pos, f.size, body.Offset, body.Size))
+	}
+	if body.Offset < s.pos {
+		if !f.alone(s) {
+			return errNoRanges
+		}
+		if _, err := io.CopyN(io.Discard, body, s.pos-body.Offset); err != nil {
+			return err
+		}
+	}
+	buffer := segmentBuffers.Get().(*[segmentBuffer]byte)
+	defer segmentBuffers.Put(buffer)
+	for s.pos < limit {
+		n, err := body.Read(buffer[:min(segmentBuffer, limit-s.pos)])
+		if n > 0 {
+			// No other segment can have claimed any of these bytes meanwhile:
+			// one begins farther ahead than a buffer is long.
+			if _, err := f.part.WriteAt(buffer[:n], s.pos); err != nil {
+				f.breakOff(err)
+				return errStopped
+			}
+			limit = f.advance(s, int64(n))
+		}
+		switch {
+		case s.pos >= limit:
+		case err == io.EOF && f.size < 0:
+			f.learnSize(s.pos)
+			return nil
+		case err == io.EOF:
+			return io.ErrUnexpectedEOF
+		case err != nil:
+			return err
+		}
+	}
+	return nil
+}
+
+// limit returns where the segment's claim ends.
+func (f *fill) limit(s *segment) int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.limitLocked(s)
+}
+
+func (f *fill) limitLocked(s *segment) int64 {
+	if f.covered.end(s.pos) > s.pos {
+		return s.pos
+	}
+	limit := f.covered.next(s.pos)
+	if f.size >= 0 {
+		limit = min(limit, f.size)
+	}
+	for _, other := range f.segments {
+		if other.pos > s.pos {
+			limit = min(limit, other.pos)
+		}
+	}
+	return limit
+}
+
+func (f *fill) advance(s *segment, n int64) (limit int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.covered.add(s.pos, s.pos+n)
+	s.pos += n
+	s.bytes += n
+	f.received += n
+	f.failures = 0
+	f.changed()
+	return f.limitLocked(s)
+}
+
+// learnSize is for upstreams that do not tell: the end of the body is the end.
+func (f *fill) learnSize(size int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.size = size
+	f.changed()
+}
+
+// alone reports whether the segment is the only one, and makes it stay that.
+func (f *fill) alone(s *segment) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sequential = true
+	return len(f.segments) == 1 && f.segments[0] == s
+}
+
+// claim moves the segment to the next gap that none works on, or retires it.
+func (f *fill) claim(s *segment) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.halted() {
+		for off := f.covered.end(0); off < f.size; {
+			if !slices.ContainsFunc(f.segments, func(o *segment) bool { return o != s && o.pos == off }) {
+				s.pos, s.began, s.bytes = off, f.c.now(), 0
+				return true
+			}
+			next := f.covered.next(off)
+			if next == math.MaxInt64 {
+				break
+			}
+			off = f.covered.end(next)
+		}
+	}
+	f.retire(s)
+	return false
+}
+
+func (f *fill) retire(s *segment) {
+	f.segments = slices.DeleteFunc(f.segments, func(o *segment) bool { return o == s })
+}
+
+// retry decides what follows a failed GET: another one from where it got to, the
+// retreat of this segment, or, if it is the last, the end of the fill.
+func (f *fill) retry(s *segment, err error) bool {
+	f.mu.Lock()
+	if s.ctx.Err() != nil || f.halted() {
+		f.retire(s)
+		f.mu.Unlock()
+		return false
+	}
+	f.failures++
+	attempt := f.failures
+	if errors.Is(err, errNoRanges) || !resumable(err) || attempt > maxAttempts {
+		f.retire(s)
+		f.sequential = true
+		if len(f.segments) == 0 {
+			f.failLocked(fmt.Errorf("get blob %s@%s: %w", f.source.scope, f.digest, classed(err)))
+		}
+		f.mu.Unlock()
+		return false
+	}
+	s.began, s.bytes = f.c.now(), 0
+	f.mu.Unlock()
+	f.c.log.Warn("blob is cut off, resuming", "upstream", f.source.Name, "repository", f.source.repository,
+		"digest", f.digest, "offset", s.pos, "attempt", attempt, "error", err)
+	if attempt == 1 {
+		return true // the first one after some progress costs no wait
+	}
+	backoff := 100 * time.Millisecond << attempt
+	select {
+	case <-f.c.after(backoff/2 + rand.N(backoff/2)):
+		return true
+	case <-s.ctx.Done():
+		return f.retry(s, s.ctx.Err())
+	}
+}
+
+// classed gives a plain cut of the body a class.
+func classed(err error) error {
+	if oci.ClassOf(err) != oci.ClassNone {
+		return err
+	}
+	return oci.UpstreamError(oci.ClassConnect, "", "the upstream cut the blob off", err)
+}
+
+// resumable reports whether asking again can help.
+func resumable(err error) bool {
+	switch oci.ClassOf(err) {
+	case oci.ClassNone, oci.ClassConnect, oci.ClassDNS, oci.ClassTLS, oci.ClassTimeout, oci.ClassToken,
+		oci.ClassRateLimited, oci.ClassStatus, oci.ClassCanceled:
+		return true
+	}
+	return false
+}
+
+// breakOff stops the segments because the part takes no more bytes.
+func (f *fill) breakOff(cause error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.inMemory() {
+		f.err = errors.Join(f.err, cause)
+	} else if f.cause == nil {
+		f.cause = cause
+	}
+	f.stop()
+	f.changed()
+}
+
+// halted reports whether nothing is to be pulled any more; f.mu is held.
+func (f *fill) halted() bool { return f.err != nil || f.cause != nil && !f.inMemory() }
+
+func (f *fill) inMemory() bool {
+	_, ok := f.part.(*memory)
+	return ok
+}
+
+// want sees to it that somebody works towards off, which is not covered. It
+// returns after how long to ask again; 0 = at the next change. f.mu is held.
+func (f *fill) want(off int64) time.Duration {
+	if f.sequential || f.size < 0 || len(f.segments) == 0 || len(f.segments) >= maxSegments || f.err != nil || f.cause != nil {
+		return 0
+	}
+	var owner *segment
+	for _, s := range f.segments {
+		if s.pos <= off && (owner == nil || s.pos > owner.pos) {
+			owner = s
+		}
+	}
+	if owner != nil {
+		ahead := f.covered.missing(owner.pos, off)
+		if ahead <= farAhead {
+			return 0
+		}
+		elapsed := f.c.now().Sub(owner.began)
+		if elapsed < settleTime {
+			return settleTime - elapsed
+		}
+		if owner.bytes > 0 && time.Duration(float64(elapsed)*float64(ahead)/float64(owner.bytes)) <= farTime {
+			return settleTime
+		}
+	}
+	f.launch(&segment{ctx: f.pulling, pos: off})
+	return 0
+}

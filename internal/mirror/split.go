@@ -1,0 +1,199 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// split is where a fill ended because the store takes no more bytes. Readers go
+// on from there by themselves, each with GETs of its own. state is the hash of
+// everything before, so they verify the blob as the fill would have.
+type split struct {
+	at    int64
+	state hash.Hash
+
+	mu   sync.Mutex
+	body *oci.BlobBody // the fill's own, at offset 0, for the first who takes it
+}
+
+// take returns the open body if it begins at off; the caller closes it.
+func (s *split) take(off int64) *oci.BlobBody {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.body == nil || s.body.Offset != off {
+		return nil
+	}
+	body := s.body
+	s.body = nil
+	return body
+}
+
+func (s *split) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.body == nil {
+		return nil
+	}
+	body := s.body
+	s.body = nil
+	return body.Close()
+}
+
+func (f *fill) detached() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.split != nil
+}
+
+func (f *fill) detach(s *split) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.split = s
+	f.changed()
+}
+
+// direct reads the rest of a blob past the store. It belongs to one reader.
+type direct struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	unhook func() bool
+	source view
+	digest digest.Digest
+	size   int64
+	off    int64
+	body   *oci.BlobBody
+	// hash has got all bytes before off; nil for a reader that begins where
+	// they were never seen. Without it nothing can be verified.
+	hash     hash.Hash
+	tail     []byte // verified, not yet read
+	failures int
+}
+
+// newDirect returns a direct at off, which is the split for whoever comes from
+// before it.
+func newDirect(ctx context.Context, f *fill, off int64) (*direct, error) {
+	s := f.split
+	d := &direct{source: f.source, digest: f.digest, size: f.size, off: off}
+	if off == s.at {
+		cloner, ok := s.state.(hash.Cloner)
+		if !ok {
+			return nil, fmt.Errorf("read blob %s: its hash cannot be cloned", f.digest)
+		}
+		state, err := cloner.Clone()
+		if err != nil {
+			return nil, fmt.Errorf("read blob %s: clone its hash: %w", f.digest, err)
+		}
+		d.hash = state
+		d.body = s.take(off)
+	}
+	d.ctx, d.cancel = context.WithCancel(ctx)
+	d.unhook = context.AfterFunc(f.c.ctx, d.cancel)
+	return d, nil
+}
+
+func (d *direct) close() error {
+	d.unhook()
+	d.cancel()
+	if d.body == nil {
+		return nil
+	}
+	return d.body.Close()
+}
+
+// Read gives bytes as they come, but the held-back end only once it is verified.
+func (d *direct) Read(p []byte) (int, error) {
+	if len(d.tail) > 0 {
+		n := copy(p, d.tail)
+		d.tail, d.off = d.tail[n:], d.off+int64(n)
+		return n, nil
+	}
+	left := d.size - d.off
+	if left == 0 {
+		return 0, io.EOF
+	}
+	if d.hash == nil {
+		return d.pull(p[:min(int64(len(p)), left)])
+	}
+	if left -= held(d.size); left > 0 {
+		n, err := d.pull(p[:min(int64(len(p)), left)])
+		_, _ = d.hash.Write(p[:n])
+		return n, err
+	}
+	if err := d.verify(); err != nil {
+		return 0, err
+	}
+	return d.Read(p)
+}
+
+func (d *direct) verify() error {
+	tail := make([]byte, d.size-d.off)
+	start := d.off
+	for got := 0; got < len(tail); {
+		n, err := d.pull(tail[got:])
+		got += n
+		if err != nil {
+			return err
+		}
+	}
+	_, _ = d.hash.Write(tail)
+	if digest.NewDigest(d.digest.Algorithm(), d.hash) != d.digest {
+		err := oci.UpstreamError(oci.ClassDigest, "", "the upstream's bytes do not match the digest", nil)
+		d.source.remember(d.source.key(kindBlob, d.digest.String()), err, false)
+		d.source.Cache.log.Error("blob does not match its digest", "upstream", d.source.Name,
+			"repository", d.source.repository, "digest", d.digest)
+		return err
+	}
+	d.tail, d.off = tail, start
+	return nil
+}
+
+// pull reads at d.off and advances it, over as many GETs as it takes.
+func (d *direct) pull(p []byte) (int, error) {
+	for {
+		n, err := d.read(p)
+		if n > 0 {
+			d.failures = 0
+			d.off += int64(n)
+			return n, nil
+		}
+		if err == nil {
+			continue
+		}
+		if d.body != nil {
+			_ = d.body.Close()
+			d.body = nil
+		}
+		d.failures++
+		if d.ctx.Err() != nil || d.failures > maxAttempts || !resumable(err) {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return 0, fmt.Errorf("get blob %s@%s: %w", d.source.scope, d.digest, classed(err))
+		}
+	}
+}
+
+func (d *direct) read(p []byte) (int, error) {
+	if d.body == nil {
+		body, err := d.source.Remote.Blob(d.ctx, d.source.repository, d.digest, d.off, -1)
+		if err != nil {
+			return 0, err
+		}
+		d.body = &body
+		if body.Offset > d.off || body.Size >= 0 && body.Size != d.size {
+			return 0, oci.UpstreamError(oci.ClassLength, "", "the upstream sent another part of the blob than was asked for", nil)
+		}
+		if _, err := io.CopyN(io.Discard, body, d.off-body.Offset); err != nil {
+			return 0, err
+		}
+	}
+	return d.body.Read(p)
+}

@@ -1,0 +1,163 @@
+package mirror
+
+import (
+	"context"
+	"time"
+
+	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage"
+)
+
+// tagAnswer is what a tag means.
+type tagAnswer struct {
+	tag storage.Tag
+	// manifest is set where the look-up had to get it.
+	manifest *oci.Manifest
+	// asked is false if the look-up found the answer in the store after all.
+	asked  bool
+	stored bool
+}
+
+// resolve answers what a tag means: from the store while that is fresh, else
+// with one HEAD to the upstream that all waiting requests share, else stale.
+func (v view) resolve(ctx context.Context, name string) (tagAnswer, oci.CacheStatus, error) {
+	old, known := v.tag(name)
+	if known && v.fresh(old, name) {
+		return tagAnswer{tag: old}, v.tagStatus(oci.ResultHit, old, name), nil
+	}
+	if v.Offline {
+		status, err := v.unknown(oci.CodeManifestUnknown)
+		return tagAnswer{}, status, err
+	}
+	// Stale is only of use with the manifest: a HEAD that says yes before a GET
+	// that fails helps nobody.
+	spare := false
+	if known {
+		_, spare = v.local(old.Digest)
+	}
+	k := v.key(kindTag, name)
+	if e := v.remembered(k, spare); e != nil {
+		if spare && e.Class != oci.ClassNotFound {
+			return tagAnswer{tag: old}, v.stale(old, name, e), nil
+		}
+		return tagAnswer{}, negative(), e
+	}
+	deadline := v.deadlines.cold
+	if spare {
+		deadline = v.deadlines.stale
+	}
+	a, led, err := v.tags.do(ctx, v.Cache, k, deadline, func(ctx context.Context) (tagAnswer, error) {
+		return v.lookUpTag(ctx, name, spare)
+	})
+	switch {
+	case err == nil:
+		status := v.tagStatus(asked(led && a.asked, a.stored).Result, a.tag, name)
+		status.Stored = led && a.stored
+		return a, status, nil
+	case ctx.Err() != nil || !spare || oci.IsNotFound(err):
+		return tagAnswer{}, failed(led, err), err
+	}
+	return tagAnswer{tag: old}, v.stale(old, name, err), nil
+}
+
+func (v view) tag(name string) (storage.Tag, bool) {
+	t, err := v.store.Tag(v.scope, name)
+	v.readFailed("read tag", v.scope, name, err)
+	return t, err == nil
+}
+
+func (v view) fresh(t storage.Tag, name string) bool {
+	if v.Offline || v.immutable(name) {
+		return true
+	}
+	return within(v.now().Sub(t.Checked), v.TagTTL)
+}
+
+func (v view) immutable(name string) bool {
+	return v.ImmutableTags != nil && v.ImmutableTags.MatchString(name)
+}
+
+// within reports whether something of that age is fresh. A negative age is that
+// of a clock that was set back: nothing is known then.
+func within(age, ttl time.Duration) bool { return age >= 0 && age < ttl }
+
+// tagStatus tells freshness and age, but of tags whose age does not matter.
+func (v view) tagStatus(result oci.Result, t storage.Tag, name string) oci.CacheStatus {
+	status := oci.CacheStatus{Result: result}
+	if v.Offline || v.immutable(name) {
+		return status
+	}
+	status.Age = max(0, v.now().Sub(t.Checked))
+	fresh := v.TagTTL - status.Age
+	status.Fresh = &fresh
+	return status
+}
+
+func (v view) stale(t storage.Tag, name string, cause error) oci.CacheStatus {
+	status := v.tagStatus(oci.ResultStale, t, name)
+	e := oci.AsError(cause)
+	status.Detail, status.ForwardStatus = string(e.Class), e.UpstreamStatus
+	return status
+}
+
+// lookUpTag asks the upstream what a tag means, and records the answer.
+func (v view) lookUpTag(ctx context.Context, name string, spare bool) (tagAnswer, error) {
+	old, known := v.tag(name)
+	if known && v.fresh(old, name) {
+		return tagAnswer{tag: old}, nil
+	}
+	k := v.key(kindTag, name)
+	if e := v.remembered(k, spare); e != nil {
+		return tagAnswer{}, e
+	}
+	ref := oci.Reference{Tag: name}
+	desc, err := v.Remote.HeadManifest(ctx, v.repository, ref)
+	var mf *oci.Manifest
+	switch {
+	case headUnsupported(err), err == nil && !complete(desc):
+		mf, err = v.get(ctx, ref)
+	case err == nil && spare && desc.Digest != old.Digest && !v.hasManifest(desc.Digest):
+		// The tag moves only once its new manifest is here: until then the old
+		// one is the stale answer.
+		mf, err = v.get(ctx, oci.Reference{Digest: desc.Digest})
+	}
+	if err != nil {
+		return tagAnswer{}, v.tagFailed(ctx, k, name, err, spare)
+	}
+	a := tagAnswer{manifest: mf, asked: true}
+	if mf != nil {
+		desc = mf.Descriptor()
+		a.stored = v.keep(*mf)
+	} else {
+		v.link(v.scope, oci.Descriptor{MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size})
+	}
+	now := v.now()
+	a.tag = storage.Tag{Digest: desc.Digest, MediaType: desc.MediaType, Size: desc.Size, Checked: now, Changed: now}
+	if known && old.Digest == desc.Digest {
+		a.tag.Changed = old.Changed
+	}
+	if err := v.store.PutTag(v.scope, name, a.tag); err != nil {
+		v.Cache.log.Warn("tag not stored", "scope", v.scope.String(), "tag", name, "error", err)
+	}
+	v.failures.forget(upstreamKey(kindUpstream, k))
+	return a, nil
+}
+
+func (v view) get(ctx context.Context, ref oci.Reference) (*oci.Manifest, error) {
+	mf, err := v.Remote.Manifest(ctx, v.repository, ref)
+	if err == nil {
+		err = check(mf, ref)
+	}
+	return &mf, err
+}
+
+func (v view) tagFailed(ctx context.Context, k key, name string, err error, spare bool) error {
+	err = v.asked(ctx, err)
+	if oci.IsNotFound(err) {
+		if err := v.store.DeleteTag(v.scope, name); err != nil {
+			v.Cache.log.Warn("tag not deleted", "scope", v.scope.String(), "tag", name, "error", err)
+		}
+	}
+	v.remember(k, err, spare)
+	return err
+}
