@@ -76,7 +76,7 @@ func (p *podman) pull(t *testing.T) digest.Digest {
 	// It knows the image under the digests of its index and of its manifest.
 	want := testImage(t).index.Digest
 	digests := p.podman(t, "image", "inspect", "--format", "{{range .RepoDigests}}{{.}} {{end}}", imageReference)
-	for _, name := range strings.Fields(digests) {
+	for name := range strings.FieldsSeq(digests) {
 		if _, d, _ := strings.Cut(name, "@"); digest.Digest(d) == want {
 			return want
 		}

@@ -165,7 +165,7 @@ func freePort(t *testing.T) string {
 // shortDir is t.TempDir for sockets, whose paths may have 107 bytes only.
 func shortDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "pg")
+	dir, err := os.MkdirTemp("", "pg") //nolint:usetesting // TempDir has the name of the test in its path
 	if err != nil {
 		t.Fatal(err)
 	}
