@@ -85,12 +85,16 @@ func (p *Part) suspend(covered []Extent) error {
 		return p.remove()
 	}
 	err := func() error {
+		info, err := p.file.Stat()
+		if err != nil {
+			return err
+		}
+		if !valid(covered, p.size, info.Size()) {
+			return errors.New("extents are not sorted and disjoint within what was written")
+		}
 		// Space that was allocated behind the last byte is given back.
 		if err := p.file.Truncate(covered[len(covered)-1].End); err != nil {
 			return err
-		}
-		if !valid(covered, p.size, covered[len(covered)-1].End) {
-			return errors.New("extents are not sorted and disjoint within the size")
 		}
 		if err := datasync(p.file); err != nil {
 			return err

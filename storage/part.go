@@ -57,8 +57,8 @@ func (s *Store) Part(d digest.Digest, size int64) (*Part, error) {
 	return p, nil
 }
 
-func (s *Store) openPart(i id, size int64) (p *Part, err error) {
-	p = &Part{store: s, id: i, size: max(size, -1)}
+func (s *Store) openPart(i id, size int64) (_ *Part, err error) {
+	p := &Part{store: s, id: i, size: max(size, -1)}
 	if !s.parts.add(p) {
 		return nil, fs.ErrExist
 	}

@@ -1,0 +1,230 @@
+package storage
+
+import (
+	"bytes"
+	"io"
+	"io/fs"
+	"log/slog"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// setVolume makes the store believe that its file system has so many bytes.
+func setVolume(s *Store, free, total int64) {
+	s.space.mu.Lock()
+	defer s.space.mu.Unlock()
+	s.space.volume = func() (int64, int64, error) { return free, total, nil }
+	s.space.looked = time.Time{}
+}
+
+// evictable is a store with blobs of 1000 bytes, one an hour, oldest first.
+func evictable(t *testing.T, n int) (*Store, *clock, messages, []digest.Digest) {
+	t.Helper()
+	c, log := newClock(), newMessages()
+	s := openTest(t, Options{Now: c.now, Logger: slog.New(log)})
+	var ds []digest.Digest
+	for k := range n {
+		b, d := content(uint64(k), 1000)
+		putBlob(t, s, b)
+		ds = append(ds, d)
+		c.move(time.Hour)
+	}
+	return s, c, log, ds
+}
+
+func wantBlobs(t *testing.T, s *Store, ds []digest.Digest, want ...bool) {
+	t.Helper()
+	var blobs int64
+	for k, d := range ds {
+		_, err := s.StatBlob(d)
+		if want[k] {
+			blobs++
+			if err != nil {
+				t.Errorf("blob %d is gone: %v", k, err)
+			}
+		} else {
+			wantErr(t, "blob "+strconv.Itoa(k), err, fs.ErrNotExist)
+		}
+	}
+	if u := s.Usage(); u.Blobs != blobs || u.BlobBytes != 1000*blobs {
+		t.Errorf("usage is %+v, want %d blobs", u, blobs)
+	}
+}
+
+func TestEvictKeepsTheNewest(t *testing.T) {
+	s, _, log, ds := evictable(t, 6)
+	// The oldest is used again, and an open blob is read to its end.
+	readBlob(t, s, ds[0])
+	f, _, err := s.OpenBlob(ds[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	s.SetLimits(Limits{MaxSize: 3600})
+	log.wait(t, "evicted blobs")
+	wantBlobs(t, s, ds, true, true, false, false, false, true)
+	if u := s.Usage(); u.EvictedBlobs != 3 || u.EvictedBytes != 3000 {
+		t.Errorf("usage is %+v", u)
+	}
+	s.SetLimits(Limits{MaxSize: 1})
+	log.wait(t, "evicted blobs")
+	wantBlobs(t, s, ds, false, false, false, false, false, false)
+	want, _ := content(1, 1000)
+	if got, err := io.ReadAll(f); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("open blob was cut by its eviction: %v", err)
+	}
+}
+
+// Uses outlive the store.
+func TestEvictKnowsUsesOfEarlierStores(t *testing.T) {
+	s, c, _, ds := evictable(t, 3)
+	readBlob(t, s, ds[0])
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	log := newMessages()
+	s = openTest(t, Options{Path: s.path, Now: c.now, Logger: slog.New(log), Limits: Limits{MaxSize: 2100}})
+	log.wait(t, "evicted blobs")
+	wantBlobs(t, s, ds, true, false, true)
+}
+
+func TestEvictAtCommit(t *testing.T) {
+	s, _, log, ds := evictable(t, 3)
+	s.SetLimits(Limits{MaxSize: 3500})
+	b, d := content(99, 1000)
+	putBlob(t, s, b)
+	log.wait(t, "evicted blobs")
+	wantBlobs(t, s, append(ds, d), false, true, true, true)
+}
+
+// Within one minute, any go, but no more than have to.
+func TestEvictTakesItsShare(t *testing.T) {
+	c, log := newClock(), newMessages()
+	s := openTest(t, Options{Now: c.now, Logger: slog.New(log)})
+	for k := range 500 {
+		b, _ := content(uint64(k), 10)
+		putBlob(t, s, b)
+	}
+	s.SetLimits(Limits{MaxSize: 2500})
+	log.wait(t, "evicted blobs")
+	if u := s.Usage(); u.Blobs != 245 || u.BlobBytes != 2450 {
+		t.Errorf("usage is %+v, want 245 blobs: 2 %% below the limit", u)
+	}
+}
+
+func TestEvictUnused(t *testing.T) {
+	s, c, log, ds := evictable(t, 4)
+	c.move(24 * time.Hour)
+	readBlob(t, s, ds[1])
+	s.SetLimits(Limits{MaxUnused: 25*time.Hour + 30*time.Minute})
+	log.wait(t, "evicted blobs")
+	wantBlobs(t, s, ds, false, true, false, true)
+}
+
+// A clock that went back must not empty the store.
+func TestEvictWithClockThatWentBack(t *testing.T) {
+	s, c, _, ds := evictable(t, 2)
+	c.move(-10000 * time.Hour)
+	s.SetLimits(Limits{MaxUnused: time.Hour})
+	b, d := content(99, 1000)
+	putBlob(t, s, b)
+	s.evict(t.Context())
+	wantBlobs(t, s, append(ds, d), true, true, true)
+}
+
+func TestEvictForFreeSpace(t *testing.T) {
+	for name, c := range map[string]struct {
+		limits Limits
+		free   int64
+		want   []bool
+	}{
+		"bytes":   {Limits{MinFree: 20 << 30}, 20<<30 - 1, []bool{false, false, false}},
+		"percent": {Limits{MinFreePercent: 30}, 30<<30 - 1, []bool{false, false, false}},
+		"always":  {Limits{}, 1<<30 - 1, []bool{false, false, false}},
+		"enough":  {Limits{MinFree: 20 << 30, MinFreePercent: 20}, 20 << 30, []bool{true, true, true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _, log, ds := evictable(t, 3)
+			s.limits.Store(&c.limits)
+			setVolume(s, c.free, 100<<30)
+			s.keepHouseNow()
+			if c.want[0] {
+				s.evict(t.Context())
+			} else {
+				log.wait(t, "evicted blobs")
+			}
+			wantBlobs(t, s, ds, c.want...)
+		})
+	}
+}
+
+// Where not even the deletion can be written down, space is made all the same.
+func TestEvictOnFullDisk(t *testing.T) {
+	s, _, _, ds := evictable(t, 3)
+	setVolume(s, 1000, 100<<30)
+	s.evict(t.Context())
+	for _, d := range ds {
+		_, err := s.StatBlob(d)
+		wantErr(t, "stat", err, fs.ErrNotExist)
+	}
+	setVolume(s, 50<<30, 100<<30)
+	for _, d := range ds {
+		_, err := s.StatBlob(d)
+		wantErr(t, "stat", err, fs.ErrNotExist)
+	}
+	settle(t, s)
+	if u := s.Usage(); u.Blobs != 0 {
+		t.Errorf("usage is %+v", u)
+	}
+}
+
+// Suspended parts go when space is short, running ones never.
+func TestEvictSparesRunningParts(t *testing.T) {
+	s, _, log, _ := evictable(t, 1)
+	b, d := content(98, 1000)
+	for _, d := range []digest.Digest{d, oci.Sum([]byte("other"))} {
+		p := beginPart(t, s, d, 1000)
+		if _, err := p.WriteAt(b[:500], 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Suspend([]Extent{{0, 500}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := beginPart(t, s, d, 1000)
+	wantIngest(t, s, 4)
+	setVolume(s, 1<<30-1, 100<<30)
+	s.keepHouseNow()
+	log.wait(t, "evicted blobs")
+	wantIngest(t, s, 2)
+	if _, err := p.WriteAt(b[500:], 500); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Commit(1000); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What an upstream merely announces must not empty the store.
+func TestWantIsBounded(t *testing.T) {
+	s, _, _, ds := evictable(t, 4)
+	s.want(1 << 40)
+	s.evict(t.Context())
+	wantBlobs(t, s, ds, true, true, true, true)
+	if got := s.wanted.Load(); got != 0 {
+		t.Errorf("wanted is %d", got)
+	}
+}
+
+func TestPartLargerThanMaxSize(t *testing.T) {
+	s := openTest(t, Options{Limits: Limits{MaxSize: 1000}})
+	_, d := content(1, 1)
+	_, err := s.Part(d, 1001)
+	wantErr(t, "part", err, ErrNoSpace)
+	wantIngest(t, s, 0)
+}

@@ -1,0 +1,321 @@
+package storage
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+func beginPart(t testing.TB, s *Store, d digest.Digest, size int64) *Part {
+	t.Helper()
+	p, err := s.Part(d, size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	return p
+}
+
+func wantIngest(t testing.TB, s *Store, want int) {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(s.path, ingestDir))
+	if err != nil || len(entries) != want {
+		t.Errorf("ingest holds %v, %v, want %d files", entries, err, want)
+	}
+}
+
+// Segments are written concurrently, and readers of the fill go on reading the
+// descriptor they have after it became a blob.
+func TestPartCommit(t *testing.T) {
+	s := openTest(t, Options{})
+	b, d := content(1, 1<<20)
+	p := beginPart(t, s, d, -1)
+	if got := p.Covered(); len(got) != 0 {
+		t.Errorf("new part covers %v", got)
+	}
+	var wg sync.WaitGroup
+	for off := 0; off < len(b); off += 1 << 16 {
+		wg.Go(func() {
+			if _, err := p.WriteAt(b[off:off+1<<16], int64(off)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if err := p.Commit(int64(len(b))); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(b))
+	if _, err := p.ReadAt(got, 0); err != nil || !bytes.Equal(got, b) {
+		t.Errorf("part is not readable after commit: %v", err)
+	}
+	_, err := p.WriteAt(b, 0)
+	wantErr(t, "write after commit", err, fs.ErrClosed)
+	wantErr(t, "second commit", p.Commit(1<<20), fs.ErrClosed)
+	wantErr(t, "remove after commit", p.Remove(), fs.ErrClosed)
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	if !bytes.Equal(readBlob(t, s, d), b) {
+		t.Error("other bytes")
+	}
+	wantIngest(t, s, 0)
+}
+
+func TestPartIsExclusive(t *testing.T) {
+	s := openTest(t, Options{})
+	_, d := content(1, 10)
+	for name, end := range map[string]func(*Part) error{
+		"remove":  (*Part).Remove,
+		"suspend": func(p *Part) error { return p.Suspend(nil) },
+		"close":   (*Part).Close,
+		"commit":  func(p *Part) error { return p.Commit(0) },
+	} {
+		p := beginPart(t, s, d, 10)
+		_, err := s.Part(d, 10)
+		wantErr(t, name+": second part", err, fs.ErrExist)
+		if u := s.Usage(); u.Fills != 1 {
+			t.Errorf("usage is %+v", u)
+		}
+		if err := end(p); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		wantIngest(t, s, 0)
+	}
+}
+
+func TestCommitOntoExisting(t *testing.T) {
+	s := openTest(t, Options{})
+	b, d := content(1, 1000)
+	putBlob(t, s, b)
+	before, err := os.Stat(blobFile(t, s, d))
+	if err != nil {
+		t.Fatal(err)
+	}
+	putBlob(t, s, b)
+	after, err := os.Stat(blobFile(t, s, d))
+	if err != nil || !os.SameFile(before, after) {
+		t.Errorf("the file was replaced: %v", err)
+	}
+	wantIngest(t, s, 0)
+	if u := s.Usage(); u.Blobs != 1 || u.BlobBytes != 1000 {
+		t.Errorf("usage is %+v", u)
+	}
+	// One of another size is not the blob.
+	if err := os.Truncate(blobFile(t, s, d), 1); err != nil {
+		t.Fatal(err)
+	}
+	putBlob(t, s, b)
+	if !bytes.Equal(readBlob(t, s, d), b) {
+		t.Error("other bytes")
+	}
+}
+
+func TestCommitOfShortPart(t *testing.T) {
+	s := openTest(t, Options{})
+	b, d := content(1, 10)
+	p := beginPart(t, s, d, 10)
+	if _, err := p.WriteAt(b[:9], 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Commit(10); err == nil {
+		t.Error("committed")
+	}
+	_, err := s.StatBlob(d)
+	wantErr(t, "stat", err, fs.ErrNotExist)
+	wantIngest(t, s, 0)
+}
+
+func TestSuspendedPartIsReopened(t *testing.T) {
+	s := openTest(t, Options{})
+	b, d := content(1, 1000)
+	covered := []Extent{{0, 100}, {500, 700}}
+	p := beginPart(t, s, d, 1000)
+	for _, e := range covered {
+		if _, err := p.WriteAt(b[e.Start:e.End], e.Start); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Suspend(covered); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 100)
+	if _, err := p.ReadAt(got, 0); err != nil || !bytes.Equal(got, b[:100]) {
+		t.Errorf("part is not readable after suspend: %v", err)
+	}
+	s = reopen(t, s)
+	p = beginPart(t, s, d, -1)
+	if !slices.Equal(p.Covered(), covered) {
+		t.Fatalf("covered %v, want %v", p.Covered(), covered)
+	}
+	for _, e := range []Extent{{100, 500}, {700, 1000}} {
+		if _, err := p.WriteAt(b[e.Start:e.End], e.Start); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Commit(1000); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(readBlob(t, s, d), b) {
+		t.Error("other bytes")
+	}
+	wantIngest(t, s, 0)
+}
+
+// A crash of a fill that was reopened costs what that fill had added.
+func TestReopenedPartSurvivesCrash(t *testing.T) {
+	s := openTest(t, Options{})
+	b, d := content(1, 1000)
+	p := beginPart(t, s, d, 1000)
+	if _, err := p.WriteAt(b[:100], 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Suspend([]Extent{{0, 100}}); err != nil {
+		t.Fatal(err)
+	}
+	p = beginPart(t, s, d, 1000)
+	if _, err := p.WriteAt(b[100:200], 100); err != nil {
+		t.Fatal(err)
+	}
+	s = reopen(t, s) // ends the part without a word
+	p = beginPart(t, s, d, 1000)
+	if want := []Extent{{0, 100}}; !slices.Equal(p.Covered(), want) {
+		t.Errorf("covered %v, want %v", p.Covered(), want)
+	}
+}
+
+func TestUnusableSidecar(t *testing.T) {
+	b, d := content(1, 1000)
+	i, _ := idOf(d)
+	for name, spoil := range map[string]func(dir string) error{
+		"garbage":      func(dir string) error { return os.WriteFile(dir+"/"+i.sidecarPath(), []byte("?"), 0o600) },
+		"empty":        func(dir string) error { return os.WriteFile(dir+"/"+i.sidecarPath(), nil, 0o600) },
+		"no part":      func(dir string) error { return os.Remove(dir + "/" + i.partPath()) },
+		"short part":   func(dir string) error { return os.Truncate(dir+"/"+i.partPath(), 99) },
+		"no sidecar":   func(dir string) error { return os.Remove(dir + "/" + i.sidecarPath()) },
+		"foreign part": func(dir string) error { return os.WriteFile(dir+"/"+ingestDir+"/x.part", nil, 0o600) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := openTest(t, Options{})
+			p := beginPart(t, s, d, 1000)
+			if _, err := p.WriteAt(b[:100], 0); err != nil {
+				t.Fatal(err)
+			}
+			if err := p.Suspend([]Extent{{0, 100}}); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := spoil(s.path); err != nil {
+				t.Fatal(err)
+			}
+			s = reopen(t, s)
+			if name == "foreign part" {
+				wantIngest(t, s, 2)
+				return
+			}
+			wantIngest(t, s, 0)
+			if p := beginPart(t, s, d, 1000); len(p.Covered()) != 0 {
+				t.Errorf("covered %v", p.Covered())
+			}
+		})
+	}
+}
+
+func TestSuspendedPartOfAnotherSize(t *testing.T) {
+	s := openTest(t, Options{})
+	b, d := content(1, 1000)
+	p := beginPart(t, s, d, 1000)
+	if _, err := p.WriteAt(b, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Suspend([]Extent{{0, 1000}}); err != nil {
+		t.Fatal(err)
+	}
+	p = beginPart(t, s, d, 500)
+	if len(p.Covered()) != 0 {
+		t.Errorf("covered %v", p.Covered())
+	}
+	if n, _ := p.ReadAt(make([]byte, 10), 0); n != 0 {
+		t.Error("old bytes are left")
+	}
+}
+
+func TestSuspendRefusesNonsense(t *testing.T) {
+	s := openTest(t, Options{})
+	b, d := content(1, 3000)
+	for _, covered := range [][]Extent{
+		{{0, 2001}}, {{1500, 3001}}, {{-1, 5}}, {{5, 5}}, {{0, 10}, {5, 20}}, {{0, 10}, {10, 20}}, {{10, 20}, {0, 5}},
+	} {
+		p := beginPart(t, s, d, 2000)
+		if _, err := p.WriteAt(b, 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Suspend(covered); err == nil {
+			t.Errorf("suspended with %v", covered)
+		}
+		wantIngest(t, s, 0)
+	}
+	p := beginPart(t, s, d, 2000)
+	if err := p.Suspend([]Extent{{0, 1}}); err == nil {
+		t.Error("suspended with what was not written")
+	}
+}
+
+func TestSuspendedPartExpires(t *testing.T) {
+	c := newClock()
+	s := openTest(t, Options{Now: c.now})
+	b, d := content(1, 1000)
+	p := beginPart(t, s, d, 1000)
+	if _, err := p.WriteAt(b, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Suspend([]Extent{{0, 1000}}); err != nil {
+		t.Fatal(err)
+	}
+	c.move(maxIdle - time.Minute)
+	s = reopen(t, s)
+	wantIngest(t, s, 2)
+	c.move(2 * time.Minute)
+	s = reopen(t, s)
+	wantIngest(t, s, 0)
+}
+
+// With a full disk the store takes nothing in, says so, and goes on reading.
+func TestNoSpace(t *testing.T) {
+	s := openTest(t, Options{})
+	b, d := content(1, 1000)
+	putBlob(t, s, b)
+	setVolume(s, 10<<30, 100<<30)
+	_, other := content(2, 1)
+	_, third := content(3, 1)
+	_, err := s.Part(other, 10<<30)
+	wantErr(t, "blob that does not fit", err, ErrNoSpace)
+	wantErr(t, "blob that does not fit", err, syscall.ENOSPC)
+	p := beginPart(t, s, other, 1<<20)
+	setVolume(s, reserve(100<<30)-1, 100<<30)
+	_, err = s.Part(third, -1)
+	wantErr(t, "blob of unknown size", err, ErrNoSpace)
+	wantErr(t, "tag", s.PutTag(scope, "3", Tag{Digest: d}), ErrNoSpace)
+	if _, err := p.WriteAt([]byte("x"), 0); err != nil {
+		t.Error(err)
+	}
+	if err := p.Commit(1); err != nil {
+		t.Errorf("a blob that cannot be recorded is not an error: %v", err)
+	}
+	if got := readBlob(t, s, other); string(got) != "x" {
+		t.Errorf("read %q", got)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,81 @@
+package storage
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+var badgerAll = badger.IteratorOptions{}
+
+func TestID(t *testing.T) {
+	for _, d := range []digest.Digest{digest.SHA256.FromString("x"), digest.SHA512.FromString("x")} {
+		i, err := idOf(d)
+		if err != nil || !i.valid() || i.digest() != d {
+			t.Errorf("%s became %s, %v", d, i.digest(), err)
+		}
+		for _, name := range []string{i.partPath(), i.sidecarPath(), i.sidecarPath() + temporary} {
+			if got, err := idOfIngest(name[len(ingestDir)+1:]); err != nil || got != i {
+				t.Errorf("%s is of %q, %v", name, got, err)
+			}
+		}
+	}
+	for _, d := range []digest.Digest{"", "sha256:", "sha256:..", "md5:d41d8cd98f00b204e9800998ecf8427e"} {
+		if i, err := idOf(d); err == nil {
+			t.Errorf("%q became %q", d, i)
+		}
+	}
+}
+
+// Decoders take whatever a broken disk may give them. What they accept is what
+// encoders make, up to the length of a number.
+func FuzzDecode(f *testing.F) {
+	d := oci.Sum(nil)
+	f.Add(blobRecord{size: 5, created: time.Unix(7, 0)}.encode())
+	f.Add(useRecord(5).encode())
+	f.Add(linkRecord(-1).encode())
+	f.Add(encodeTag(Tag{Digest: d, MediaType: "a/b", Size: 5, Checked: time.Unix(7, 0)}))
+	f.Add(manifestRecord{mediaType: "a/b", bytes: []byte("{}")}.encode())
+	f.Add(manifestRecord{external: true, mediaType: "a/b"}.encode())
+	referrers, err := encodeReferrers(Referrers{Descriptors: []oci.Descriptor{{Digest: d}}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(referrers)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		// Both as found and with a checksum that is right, which a fuzzer does
+		// not find by itself.
+		for _, b := range [][]byte{b, seal(append([]byte{recordVersion}, b...))} {
+			if r, ok := decodeBlob(b); ok && !bytes.Equal(r.encode(), b) {
+				t.Errorf("blob %+v", r)
+			}
+			if r, ok := decodeUse(b); ok && !bytes.Equal(r.encode(), b) {
+				t.Errorf("use %+v", r)
+			}
+			if r, ok := decodeLink(b); ok && !bytes.Equal(r.encode(), b) {
+				t.Errorf("link %+v", r)
+			}
+			if r, ok := decodeTag(b); ok {
+				if again, ok := decodeTag(encodeTag(r)); !ok || again != r {
+					t.Errorf("tag %+v became %+v", r, again)
+				}
+			}
+			if r, ok := decodeManifest(b); ok {
+				again, ok := decodeManifest(r.encode())
+				if !ok || again.mediaType != r.mediaType || again.external != r.external || !bytes.Equal(again.bytes, r.bytes) {
+					t.Errorf("manifest %+v became %+v", r, again)
+				}
+			}
+			if r, ok := decodeReferrers(b); ok {
+				if _, err := encodeReferrers(r); err != nil {
+					t.Errorf("referrers %+v: %v", r, err)
+				}
+			}
+		}
+	})
+}
