@@ -31,6 +31,9 @@ func (e *sizeError) Error() string {
 	return fmt.Sprintf("content has %d bytes, not %d", e.got, e.want)
 }
 
+// errNoSize keeps a length from being invented.
+var errNoSize = errors.New("content of unknown size")
+
 // write sends a piece of the body.
 func (x *exchange) write(p []byte) error {
 	n, err := x.w.Write(p)
@@ -103,5 +106,5 @@ func bodyError(err error) error {
 
 // gone reports whether an error is due to the client.
 func (x *exchange) gone(err error) bool {
-	return errors.Is(err, errClientGone) || errors.Is(context.Cause(x.context()), context.Canceled)
+	return errors.Is(err, errClientGone) || errors.Is(x.context().Err(), context.Canceled)
 }

@@ -54,6 +54,9 @@ func (x *exchange) serveBlob() error {
 		return err
 	}
 	defer func() { _ = blob.Content.Close() }()
+	if blob.Size < 0 {
+		return errNoSize
+	}
 	part, status, err := x.selectSpan(blob.Size, x.describe(oci.MediaTypeOctetStream, blob.Digest))
 	if err != nil {
 		return err
@@ -92,38 +95,28 @@ func (x *exchange) follow(content io.Reader, part span, status int) error {
 		return nil
 	}
 	buffer := takeBuffer()
-	first := make(chan readResult, 1)
-	go func() {
-		n, err := readSome(content, buffer[:min(part.length, bufferSize)])
-		first <- readResult{n, err}
-	}()
-	patience := time.NewTimer(headerPatience)
-	defer patience.Stop()
-	var got readResult
-	select {
-	case got = <-first:
-	case <-patience.C:
+	defer giveBuffer(buffer)
+	begun := make(chan struct{})
+	patience := time.AfterFunc(headerPatience, func() {
+		defer close(begun)
 		x.commit(status)
 		x.flush()
-		got = <-first // ends with the request's context at the latest
+	})
+	n, err := readSome(content, buffer[:min(part.length, bufferSize)])
+	if !patience.Stop() {
+		<-begun
 	}
-	defer giveBuffer(buffer)
-	if got.err != nil && (got.err != io.EOF || int64(got.n) < part.length) {
-		return bodyError(got.err)
+	if err != nil && (err != io.EOF || int64(n) < part.length) {
+		return bodyError(err)
 	}
 	if !x.committed {
 		x.commit(status)
 	}
-	if err := x.write(buffer[:got.n]); err != nil || int64(got.n) == part.length {
+	if err := x.write(buffer[:n]); err != nil || int64(n) == part.length {
 		return err
 	}
 	x.flush()
-	return x.copy(content, part.length-int64(got.n), true)
-}
-
-type readResult struct {
-	n   int
-	err error
+	return x.copy(content, part.length-int64(n), true)
 }
 
 func (x *exchange) flush() { _ = http.NewResponseController(x.w).Flush() }

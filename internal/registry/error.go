@@ -39,8 +39,12 @@ func (x *exchange) fail(err error) {
 		x.log(slog.LevelError, "request failed", slog.Int("status", e.Status), slog.String("class", string(e.Class)))
 	}
 	header := x.w.Header()
+	// What stands there already may describe the content that does not come.
 	for _, name := range []string{"Docker-Content-Digest", "ETag", "Accept-Ranges"} {
 		header.Del(name)
+	}
+	if e.Status != http.StatusRequestedRangeNotSatisfiable {
+		header.Del("Content-Range")
 	}
 	header.Set("Content-Type", "application/json")
 	header.Set("Cache-Control", cacheNothing)

@@ -29,8 +29,8 @@ type Options struct {
 	// User returns whom the server has authenticated; nil = always nobody.
 	User func(*http.Request) string
 	// OnHeader is called once per request, right before the header is written,
-	// or before the connection is cut without one. It may still change the
-	// header of the response. nil = not called.
+	// or before the connection is cut without one. It may run on another
+	// goroutine than ServeHTTP does, but never beside it. nil = not called.
 	OnHeader func(*http.Request, *Answer)
 	// OnDone is called once per request when the answer is over, also when the
 	// body was cut. nil = not called.
@@ -43,8 +43,8 @@ type Options struct {
 // was anything to tell; it never goes over the wire.
 const StatusClientGone = 499
 
-// Answer is what is known of one answer. It belongs to the goroutine that
-// serves the request: callbacks must not keep it.
+// Answer is what is known of one answer. It is the handler's: callbacks read it
+// and do not keep it.
 type Answer struct {
 	// Request is the parsed request; its Kind is empty if the path is none of
 	// the pull API or was refused.
@@ -107,15 +107,18 @@ func (h *Handler) Serves(r *http.Request) bool {
 // ServeHTTP answers one request. It panics with http.ErrAbortHandler if the
 // body cannot be completed, which makes a server cut the connection.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{h: h, w: w, r: r, answer: Answer{Aborted: true}}
-	// A panic of the mirror passes through here as well: then Aborted stays.
-	defer func() { h.onDone(r, &x.answer) }()
+	x := &exchange{h: h, w: w, r: r}
+	returned := false
+	defer func() {
+		// A panic of the mirror passes through here as well.
+		x.answer.Aborted = x.answer.Aborted || !returned
+		h.onDone(r, &x.answer)
+	}()
 	x.prepare()
-	err := x.serve()
-	x.answer.Aborted = false
-	if err != nil {
+	if err := x.serve(); err != nil {
 		x.fail(err)
 	}
+	returned = true
 	if x.answer.Aborted {
 		panic(http.ErrAbortHandler)
 	}

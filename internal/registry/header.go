@@ -39,7 +39,7 @@ func (x *exchange) cached(status oci.CacheStatus) {
 
 // warning is what containerd and others show to whoever pulls.
 func warning(upstream string, status oci.CacheStatus) string {
-	text := "stale: " + upstream + " could not be asked"
+	text := "stale: " + upstream + " gives no fresh answer"
 	if status.Detail != "" {
 		text += " (" + status.Detail + ")"
 	}
@@ -95,6 +95,9 @@ func (x *exchange) commit(status int) {
 
 // sendHead answers a HEAD for content of a known type and size.
 func (x *exchange) sendHead(d oci.Descriptor) error {
+	if d.Size < 0 {
+		return errNoSize
+	}
 	x.describe(d.MediaType, d.Digest)
 	x.w.Header().Set("Content-Length", strconv.FormatInt(d.Size, 10))
 	x.commit(http.StatusOK)
