@@ -1,0 +1,104 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+func init() {
+	caddy.RegisterModule(AdminAPI{})
+}
+
+// AdminAPI serves statistics at /registry_mirror/ of the admin API:
+//
+//	GET /registry_mirror/   {"storage": [{"path": "...", "blobs": 12, ...}]}
+//
+// It has no state: the stores of the process are looked up for each request.
+type AdminAPI struct{}
+
+// cacheStatus is one open store, as the admin API shows it. All sizes are in
+// bytes.
+type cacheStatus struct {
+	Path      string `json:"path"`
+	Blobs     int64  `json:"blobs"`
+	BlobBytes int64  `json:"blob_bytes"`
+	// Counted is false while the blobs of earlier runs are still being counted.
+	Counted      bool  `json:"counted"`
+	IndexBytes   int64 `json:"index_bytes"`
+	FreeBytes    int64 `json:"free_bytes"`
+	TotalBytes   int64 `json:"total_bytes"`
+	EvictedBlobs int64 `json:"evicted_blobs"`
+	EvictedBytes int64 `json:"evicted_bytes"`
+	// Fills, and Readers of them, in progress.
+	Fills     int   `json:"fills"`
+	FillBytes int64 `json:"fill_bytes"`
+	Readers   int   `json:"readers"`
+	// LookUps at upstreams in progress, and failures that are remembered.
+	LookUps  int `json:"look_ups"`
+	Failures int `json:"failures"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (AdminAPI) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "admin.api.registry_mirror",
+		New: func() caddy.Module { return new(AdminAPI) },
+	}
+}
+
+// Routes returns the routes of the admin API.
+func (a AdminAPI) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{{
+		Pattern: "/registry_mirror/",
+		Handler: caddy.AdminHandlerFunc(a.status),
+	}}
+}
+
+func (AdminAPI) status(w http.ResponseWriter, r *http.Request) error {
+	if r.URL.Path != "/registry_mirror/" {
+		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("nothing here, see /registry_mirror/")}
+	}
+	if r.Method != http.MethodGet {
+		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed")}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(map[string]any{"storage": cacheStatuses()})
+}
+
+// cacheStatuses returns the open stores.
+func cacheStatuses() []cacheStatus {
+	statuses := []cacheStatus{}
+	caches.Range(func(_, value any) bool {
+		c, ok := value.(*cache)
+		if !ok {
+			return true // one that is still being opened
+		}
+		usage, stats := c.store.Usage(), c.mirror.Stats()
+		statuses = append(statuses, cacheStatus{
+			Path:         c.path,
+			Blobs:        usage.Blobs,
+			BlobBytes:    usage.BlobBytes,
+			Counted:      usage.Counted,
+			IndexBytes:   usage.IndexBytes,
+			FreeBytes:    usage.FreeBytes,
+			TotalBytes:   usage.TotalBytes,
+			EvictedBlobs: usage.EvictedBlobs,
+			EvictedBytes: usage.EvictedBytes,
+			Fills:        stats.Fills,
+			FillBytes:    stats.FillBytes,
+			Readers:      stats.Readers,
+			LookUps:      stats.LookUps,
+			Failures:     stats.Failures,
+		})
+		return true
+	})
+	return statuses
+}
+
+// Interface guards
+var (
+	_ caddy.AdminRouter = AdminAPI{}
+)

@@ -1,0 +1,162 @@
+package caddymodule
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap/exp/zapslog"
+
+	"github.com/pullgate/pullgate/internal/mirror"
+	"github.com/pullgate/pullgate/storage"
+)
+
+var (
+	// caches has the open stores of the process by canonical path. It is
+	// changed under cachesMu only, so that a store that is being closed is
+	// closed before it is opened again: its lock is exclusive.
+	caches   = caddy.NewUsagePool()
+	cachesMu sync.Mutex
+
+	// generations lists the Apps that run, the oldest first. Two run for a
+	// moment in each reload, and the newest decides limits and log output; if
+	// it is rolled back, the one before does so again.
+	generations struct {
+		sync.RWMutex
+		list []generation
+	}
+)
+
+// generation is an App that runs, and its store.
+type generation struct {
+	run   *appRun
+	cache *cache
+}
+
+// cache is an open store and what all mirrors on it share.
+type cache struct {
+	path   string
+	store  *storage.Store
+	mirror *mirror.Cache
+}
+
+// acquireCache returns the store of a path, opened with the limits unless it is
+// open. Each call is paired with one of releaseCache.
+func acquireCache(path string, limits storage.Limits) (*cache, error) {
+	// The real path exists only after the folder was made, and stays the key
+	// from then on, however the folder is spelled.
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("storage: %w", err)
+	}
+	key, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return nil, fmt.Errorf("storage: %w", err)
+	}
+	cachesMu.Lock()
+	defer cachesMu.Unlock()
+	value, _, err := caches.LoadOrNew(key, func() (caddy.Destructor, error) { return openCache(key, limits) })
+	if err != nil {
+		return nil, err
+	}
+	return value.(*cache), nil
+}
+
+func openCache(path string, limits storage.Limits) (*cache, error) {
+	logger := slog.New(newestLog{})
+	store, err := storage.Open(context.Background(), storage.Options{Path: path, Limits: limits, Logger: logger})
+	if err != nil {
+		return nil, err
+	}
+	return &cache{
+		path:   path,
+		store:  store,
+		mirror: mirror.NewCache(store, mirror.CacheOptions{Logger: logger, Observe: metrics.observeFill}),
+	}, nil
+}
+
+// releaseCache gives back one reference; the last one closes the store.
+func releaseCache(c *cache) error {
+	cachesMu.Lock()
+	defer cachesMu.Unlock()
+	_, err := caches.Delete(c.path)
+	return err
+}
+
+// Destruct closes the store. It returns once every goroutine of it has ended.
+func (c *cache) Destruct() error {
+	c.mirror.Close()
+	return c.store.Close()
+}
+
+// adopt makes r the newest generation, and its limits those of the store.
+func (c *cache) adopt(r *appRun) {
+	generations.Lock()
+	defer generations.Unlock()
+	generations.list = append(generations.list, generation{r, c})
+	c.store.SetLimits(r.limits)
+}
+
+// disown undoes adopt: the newest generation that is left on the store decides.
+func (c *cache) disown(r *appRun) {
+	generations.Lock()
+	defer generations.Unlock()
+	generations.list = slices.DeleteFunc(generations.list, func(g generation) bool { return g.run == r })
+	for _, g := range slices.Backward(generations.list) {
+		if g.cache == c {
+			c.store.SetLimits(g.run.limits)
+			return
+		}
+	}
+}
+
+// newestLog is the log output of the newest generation. What outlives a
+// configuration logs through it: the output of the configuration that made it
+// is closed by a reload.
+type newestLog struct {
+	with []func(slog.Handler) slog.Handler
+}
+
+func (l newestLog) handler() slog.Handler {
+	generations.RLock()
+	defer generations.RUnlock()
+	if n := len(generations.list); n > 0 {
+		return generations.list[n-1].run.log
+	}
+	// Before the first has started and after the last has gone.
+	return zapslog.NewHandler(caddy.Log().Core(), zapslog.WithName("registry_mirror"), zapslog.AddStacktraceAt(slog.Level(127)))
+}
+
+// Enabled implements slog.Handler.
+func (l newestLog) Enabled(ctx context.Context, level slog.Level) bool {
+	return l.handler().Enabled(ctx, level)
+}
+
+// Handle implements slog.Handler. The values of ctx are not passed on: Caddy
+// reads the log fields of a request from there, while the request, which need
+// not be waiting for us, may be adding some.
+func (l newestLog) Handle(_ context.Context, r slog.Record) error {
+	h := l.handler()
+	for _, with := range l.with {
+		h = with(h)
+	}
+	return h.Handle(context.Background(), r)
+}
+
+// WithAttrs implements slog.Handler.
+func (l newestLog) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return l.and(func(h slog.Handler) slog.Handler { return h.WithAttrs(attrs) })
+}
+
+// WithGroup implements slog.Handler.
+func (l newestLog) WithGroup(name string) slog.Handler {
+	return l.and(func(h slog.Handler) slog.Handler { return h.WithGroup(name) })
+}
+
+func (l newestLog) and(with func(slog.Handler) slog.Handler) slog.Handler {
+	return newestLog{with: append(slices.Clip(l.with), with)}
+}

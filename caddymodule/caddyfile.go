@@ -1,0 +1,417 @@
+package caddymodule
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/dustin/go-humanize"
+)
+
+func init() {
+	httpcaddyfile.RegisterGlobalOption("registry_mirror", parseGlobalOption)
+	httpcaddyfile.RegisterHandlerDirective("registry_mirror", parseDirective)
+	// After everything that guards a site, before everything that answers all
+	// requests.
+	httpcaddyfile.RegisterDirectiveOrder("registry_mirror", httpcaddyfile.Before, "respond")
+}
+
+func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
+	if existing != nil {
+		d.Next() // option name
+		return nil, d.Err("the global option registry_mirror is already set: put everything into one block")
+	}
+	app := new(App)
+	if err := app.UnmarshalCaddyfile(d); err != nil {
+		return nil, err
+	}
+	return httpcaddyfile.App{Name: "registry_mirror", Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := new(Handler)
+	err := handler.UnmarshalCaddyfile(h.Dispenser)
+	return handler, err
+}
+
+// UnmarshalCaddyfile sets up the app from the global option. Syntax:
+//
+//	registry_mirror {
+//		storage [<path>] {
+//			max_size   <size>
+//			min_free   <size>|<percent>
+//			max_unused <duration>
+//		}
+//	}
+//
+// Sizes are such as 200GiB or 1TB, percentages such as 5%, durations such as 12h
+// or 90d.
+func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // option name
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if d.Val() != "storage" {
+			return d.Errf("unrecognized subdirective '%s': want storage", d.Val())
+		}
+		if a.Storage != nil {
+			return d.Err("storage is already set")
+		}
+		a.Storage = new(Storage)
+		if err := a.Storage.unmarshalCaddyfile(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Storage) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		s.Path = d.Val()
+	}
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	var seen options
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if err := seen.once(d); err != nil {
+			return err
+		}
+		option, value := d.Val(), ""
+		if !slices.Contains([]string{"max_size", "min_free", "max_unused"}, option) {
+			return d.Errf("unrecognized subdirective '%s': want max_size, min_free or max_unused", option)
+		}
+		if !d.AllArgs(&value) {
+			return d.ArgErr()
+		}
+		var err error
+		switch percent, isPercent := strings.CutSuffix(value, "%"); {
+		case option == "max_size":
+			s.MaxSize, err = parseSize(value)
+		case option == "max_unused":
+			s.MaxUnused, err = parseDuration(value)
+		case isPercent:
+			if s.MinFreePercent, err = strconv.ParseFloat(percent, 64); err != nil || !(s.MinFreePercent > 0 && s.MinFreePercent < 100) {
+				err = fmt.Errorf("%q is no percentage: want such as 5%%", value)
+			}
+		default:
+			s.MinFree, err = parseSize(value)
+		}
+		if err != nil {
+			return d.Errf("%s: %w", option, err)
+		}
+	}
+	return nil
+}
+
+// UnmarshalCaddyfile sets up the handler from the directive. Syntax:
+//
+//	registry_mirror [<matcher>] [<upstream...>] {
+//		default  <upstream>
+//		upstream <name> {
+//			alias          <name...>
+//			url            <url...>
+//			credentials    <user> {env.<NAME>}|{file.<path>}
+//			credentials    docker_config|google|ecr|acr
+//			auth_origin    <origin...>
+//			tag_ttl        <duration>
+//			immutable_tags <regexp>
+//			access         public|authenticated|<user...>
+//			allow          <glob...>
+//			deny           <glob...>
+//			allow_address  <cidr...>
+//			tls_ca         <file...>
+//			tls_client     <certificate_file> <key_file>
+//			proxy          <url>
+//			offline
+//		}
+//	}
+//
+// Upstreams are named as in image references: docker.io, ghcr.io,
+// harbor.corp:8443. One that needs no options is named on the line of the
+// directive; a block for it adds options. At least one is required.
+//
+//   - default answers requests that name no upstream, as those of Docker daemons
+//     with registry-mirrors.
+//   - alias adds names for the same upstream.
+//   - url says where it is, tried in order; by default https:// and the name,
+//     for docker.io https://registry-1.docker.io.
+//   - credentials logs in. Passwords are placeholders, to be replaced when the
+//     configuration is loaded: the configuration itself is stored and shown.
+//     An upstream with credentials or tls_client answers authenticated users
+//     only, unless access says otherwise.
+//   - auth_origin adds places that may see the credentials.
+//   - tag_ttl is how long a tag is believed before the upstream is asked again;
+//     5m by default, 0 asks on every pull.
+//   - immutable_tags matches tags that never change.
+//   - access admits everybody, every user that Caddy has authenticated, or only
+//     the users that are named.
+//   - allow and deny limit which repositories are mirrored. * matches inside a
+//     path component, ** across components; deny wins.
+//   - allow_address permits redirects to private addresses.
+//   - tls_ca trusts more authorities, tls_client shows a certificate. The files
+//     are read when the configuration is loaded.
+//   - proxy connects through an HTTP proxy. A URL with a password has to be a
+//     placeholder.
+//   - offline answers from the store only.
+//
+// alias, url, auth_origin, allow, deny, allow_address and tls_ca may be repeated
+// and add up. The others stand once.
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // directive name
+	start := *d
+	names := names{}
+	inline := map[string]*Upstream{}
+	for d.NextArg() {
+		u := &Upstream{Name: d.Val()}
+		if err := names.claim(d, u.Name); err != nil {
+			return err
+		}
+		inline[u.Name] = u
+		h.Upstreams = append(h.Upstreams, u)
+	}
+	var seen options
+	var fallback caddyfile.Dispenser // where default stands
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		switch d.Val() {
+		case "default":
+			if err := seen.once(d); err != nil {
+				return err
+			}
+			if !d.AllArgs(&h.Default) {
+				return d.ArgErr()
+			}
+			fallback = *d
+		case "upstream":
+			if !d.NextArg() {
+				return d.ArgErr()
+			}
+			u := inline[d.Val()]
+			if u == nil {
+				u = &Upstream{Name: d.Val()}
+				if err := names.claim(d, u.Name); err != nil {
+					return err
+				}
+				h.Upstreams = append(h.Upstreams, u)
+			}
+			delete(inline, u.Name) // a second block is one too many
+			names[u.Name] = where(d)
+			if d.NextArg() {
+				return d.ArgErr()
+			}
+			if err := u.unmarshalCaddyfile(d, names); err != nil {
+				return err
+			}
+		default:
+			return d.Errf("unrecognized subdirective '%s': want upstream or default", d.Val())
+		}
+	}
+	if len(h.Upstreams) == 0 {
+		return start.Err("no upstream: name at least one registry to mirror, such as docker.io")
+	}
+	// What is left to check goes across lines.
+	known, err := h.names()
+	if err != nil {
+		return start.WrapErr(err)
+	}
+	if _, ok := known[h.Default]; h.Default != "" && !ok {
+		return fallback.Errf("default %s is not among the upstreams: add it, or name one of them", h.Default)
+	}
+	return nil
+}
+
+func (u *Upstream) unmarshalCaddyfile(d *caddyfile.Dispenser, names names) error {
+	var seen options
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := *d // the errors below are about this line
+		parse, ok := upstreamOptions[option.Val()]
+		if !ok {
+			return d.Errf("unrecognized subdirective '%s' of upstream %s: want one of %s", d.Val(), u.Name,
+				strings.Join(slices.Sorted(maps.Keys(upstreamOptions)), ", "))
+		}
+		if !parse.repeats {
+			if err := seen.once(d); err != nil {
+				return err
+			}
+		}
+		args := d.RemainingArgs()
+		if len(args) < parse.min || len(args) > parse.max {
+			return option.ArgErr()
+		}
+		if option.Val() == "alias" {
+			for _, alias := range args {
+				if err := names.claim(&option, alias); err != nil {
+					return err
+				}
+			}
+		}
+		if err := parse.set(u, args); err != nil {
+			return option.WrapErr(err)
+		}
+		// What is looked up only when the configuration is loaded.
+		if parse.files || strings.Contains(strings.Join(args, ""), "{") {
+			if u.Origin == nil {
+				u.Origin = map[string]string{}
+			}
+			u.Origin[option.Val()] = where(&option)
+		}
+	}
+	return nil
+}
+
+// upstreamOption is how one option of an upstream is parsed.
+type upstreamOption struct {
+	min, max int // arguments
+	repeats  bool
+	files    bool // the arguments name files
+	set      func(u *Upstream, args []string) error
+}
+
+const anyNumber = math.MaxInt
+
+var upstreamOptions = map[string]upstreamOption{
+	"alias": {min: 1, max: anyNumber, repeats: true, set: func(u *Upstream, args []string) error {
+		u.Alias = append(u.Alias, args...)
+		return nil // the names were checked when they were claimed
+	}},
+	"url": {min: 1, max: anyNumber, repeats: true, set: func(u *Upstream, args []string) error {
+		u.URL = append(u.URL, args...)
+		return each(args, func(s string) error { _, err := parseURL(s); return err })
+	}},
+	"credentials": {min: 1, max: 2, set: func(u *Upstream, args []string) error {
+		u.Credentials = &Credentials{Provider: args[0]}
+		if len(args) == 2 {
+			u.Credentials = &Credentials{Username: args[0], Password: args[1]}
+		}
+		return u.Credentials.check()
+	}},
+	"auth_origin": {min: 1, max: anyNumber, repeats: true, set: func(u *Upstream, args []string) error {
+		u.AuthOrigin = append(u.AuthOrigin, args...)
+		return each(args, checkOrigin)
+	}},
+	"tag_ttl": {min: 1, max: 1, set: func(u *Upstream, args []string) (err error) {
+		if u.TagTTL, err = parseDuration(args[0]); err != nil {
+			return fmt.Errorf("tag_ttl: %w", err)
+		}
+		if u.TagTTL == 0 {
+			u.TagTTL = -1
+		}
+		return nil
+	}},
+	"immutable_tags": {min: 1, max: 1, set: func(u *Upstream, args []string) error {
+		u.ImmutableTags = args[0]
+		return checkRegexp(args[0])
+	}},
+	"access": {min: 1, max: anyNumber, set: func(u *Upstream, args []string) error {
+		u.Access = new(Access)
+		switch {
+		case slices.Equal(args, []string{"public"}):
+			u.Access.Public = true
+		case slices.Equal(args, []string{"authenticated"}):
+		case slices.Contains(args, "public") || slices.Contains(args, "authenticated"):
+			return fmt.Errorf("access: public and authenticated stand alone, not beside user names")
+		default:
+			u.Access.Users = args
+		}
+		return u.Access.check()
+	}},
+	"allow": {min: 1, max: anyNumber, repeats: true, set: func(u *Upstream, args []string) error {
+		u.Allow = append(u.Allow, args...)
+		return each(args, checkGlob)
+	}},
+	"deny": {min: 1, max: anyNumber, repeats: true, set: func(u *Upstream, args []string) error {
+		u.Deny = append(u.Deny, args...)
+		return each(args, checkGlob)
+	}},
+	"allow_address": {min: 1, max: anyNumber, repeats: true, set: func(u *Upstream, args []string) error {
+		u.AllowAddress = append(u.AllowAddress, args...)
+		return each(args, func(s string) error { _, err := parsePrefix(s); return err })
+	}},
+	"tls_ca": {min: 1, max: anyNumber, repeats: true, files: true, set: func(u *Upstream, args []string) error {
+		u.TLSCA = append(u.TLSCA, args...)
+		return nil
+	}},
+	"tls_client": {min: 2, max: 2, files: true, set: func(u *Upstream, args []string) error {
+		u.TLSClient = &TLSClient{Certificate: args[0], Key: args[1]}
+		return nil
+	}},
+	"proxy": {min: 1, max: 1, set: func(u *Upstream, args []string) error {
+		u.Proxy = args[0]
+		return checkProxy(args[0])
+	}},
+	"offline": {set: func(u *Upstream, _ []string) error {
+		u.Offline = true
+		return nil
+	}},
+}
+
+func each(args []string, check func(string) error) error {
+	for _, arg := range args {
+		if err := check(arg); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// options are those that a block has had so far.
+type options map[string]string
+
+func (o *options) once(d *caddyfile.Dispenser) error {
+	if at, ok := (*o)[d.Val()]; ok {
+		return d.Errf("%s is already set at %s", d.Val(), at)
+	}
+	if *o == nil {
+		*o = options{}
+	}
+	(*o)[d.Val()] = where(d)
+	return nil
+}
+
+// names has every name and alias of a directive, and where it stands.
+type names map[string]string
+
+func (n names) claim(d *caddyfile.Dispenser, name string) error {
+	if err := checkName(name); err != nil {
+		return d.WrapErr(err)
+	}
+	if at, ok := n[name]; ok {
+		return d.Errf("upstream %s is already declared at %s: two upstreams cannot have one name", name, at)
+	}
+	n[name] = where(d)
+	return nil
+}
+
+func where(d *caddyfile.Dispenser) string { return fmt.Sprintf("%s:%d", d.File(), d.Line()) }
+
+func parseSize(s string) (int64, error) {
+	n, err := humanize.ParseBytes(s)
+	if err != nil || n > math.MaxInt64 {
+		return 0, fmt.Errorf("%q is no size: want such as 200GiB", s)
+	}
+	return int64(n), nil
+}
+
+func parseDuration(s string) (caddy.Duration, error) {
+	t, err := caddy.ParseDuration(s)
+	if err != nil || t < 0 {
+		return 0, fmt.Errorf("%q is no duration: want such as 5m, 12h or 90d", s)
+	}
+	return caddy.Duration(t), nil
+}
+
+// Interface guards
+var (
+	_ caddyfile.Unmarshaler = (*App)(nil)
+	_ caddyfile.Unmarshaler = (*Handler)(nil)
+)
+

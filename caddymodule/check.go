@@ -1,0 +1,126 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+var (
+	// hostPattern is the host[:port] of an image reference.
+	hostPattern = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*(?::[0-9]{1,5})?$`)
+	// secretPattern is one placeholder that is resolved when the configuration
+	// is loaded.
+	secretPattern = regexp.MustCompile(`^\{(?:env|file)\.[^{}]+\}$`)
+
+	providers = []string{"docker_config", "google", "ecr", "acr"}
+)
+
+// checkName tells what is wrong with the name of an upstream.
+func checkName(name string) error {
+	if hostPattern.MatchString(name) {
+		return nil
+	}
+	if strings.Contains(name, "://") {
+		return fmt.Errorf("%q is no upstream name: want the registry's host as image references name it, such as docker.io; a URL goes into the option url", name)
+	}
+	return fmt.Errorf("%q is no upstream name: want a registry's host in lower case, such as docker.io or harbor.corp:8443", name)
+}
+
+// parseURL parses the base URL of an upstream. A text that may hold a password
+// does not get into the error.
+func parseURL(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return nil, errors.New("url cannot be parsed: want https://host or https://host:port")
+	case u.User != nil:
+		return nil, errors.New("url holds a user name: put it, and the password, into the option credentials")
+	case u.Scheme != "https" && u.Scheme != "http", u.Hostname() == "", u.RawQuery != "", u.Fragment != "":
+		return nil, fmt.Errorf("url %q is no base URL: want https://host or https://host:port", s)
+	}
+	return u, nil
+}
+
+func checkOrigin(s string) error {
+	u, err := parseURL(s)
+	if err != nil || strings.Trim(u.Path, "/") != "" {
+		return errors.New("auth_origin is no origin: want https://host or https://host:port")
+	}
+	return nil
+}
+
+// parsePrefix parses a network, or one address.
+func parsePrefix(s string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	prefix, err := netip.ParsePrefix(s)
+	if err != nil {
+		return prefix, fmt.Errorf("allow_address %q is no network: want a CIDR such as 10.0.0.0/8", s)
+	}
+	return prefix.Masked(), nil
+}
+
+// checkGlob tells what is wrong with a glob of repositories.
+func checkGlob(s string) error {
+	if s == "" || strings.Contains(s, "***") || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789._-/*") != "" {
+		return fmt.Errorf("%q is no glob of repositories: want the characters of repository names, * and **, such as library/* or team-a/**", s)
+	}
+	return nil
+}
+
+func checkRegexp(s string) error {
+	if _, err := regexp.Compile(s); err != nil {
+		return fmt.Errorf("immutable_tags: %w", err)
+	}
+	return nil
+}
+
+// checkProxy checks what can be checked before placeholders are replaced.
+func checkProxy(s string) error {
+	if s == "" || secretPattern.MatchString(s) {
+		return nil
+	}
+	switch u, err := url.Parse(s); {
+	case err != nil:
+		return errors.New("proxy cannot be parsed: want http://host:port")
+	case u.User != nil:
+		return errors.New("proxy holds a user name; write the whole URL as {env.NAME} or {file./path}, to keep the password out of the stored configuration")
+	case u.Host == "" || !slices.Contains([]string{"http", "https", "socks5"}, u.Scheme):
+		return fmt.Errorf("proxy %q is no proxy URL: want http://host:port", s)
+	}
+	return nil
+}
+
+// check never shows the password.
+func (c *Credentials) check() error {
+	switch {
+	case c == nil:
+		return nil
+	case c.Provider != "" && (c.Username != "" || c.Password != ""):
+		return errors.New("credentials are either a user name and a password, or a provider")
+	case c.Provider != "" && !slices.Contains(providers, c.Provider):
+		return fmt.Errorf("credentials: unknown provider %q: want one of %s, or a user name and a password",
+			c.Provider, strings.Join(providers, ", "))
+	case c.Provider == "" && (c.Username == "" || c.Password == ""):
+		return errors.New("credentials need a user name and a password")
+	case c.Provider == "" && !secretPattern.MatchString(c.Password):
+		return errors.New("credentials hold a literal password, which would be stored and shown with the configuration; write {env.NAME} or {file./path} in its place")
+	}
+	return nil
+}
+
+func (a *Access) check() error {
+	if a != nil && a.Public && len(a.Users) > 0 {
+		return errors.New("access is either public or a list of users")
+	}
+	if a != nil && slices.Contains(a.Users, "") {
+		return errors.New("access: a user name is empty")
+	}
+	return nil
+}

@@ -1,0 +1,166 @@
+package caddymodule
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/pullgate/pullgate/internal/mirror"
+	"github.com/pullgate/pullgate/internal/upstream"
+)
+
+// clients has the upstream clients of the process, so that connections, tokens
+// and the memory of rate limits survive reloads and are shared between sites.
+// Clients of equal configuration are one, whatever the policy on top.
+var clients = caddy.NewUsagePool()
+
+type client struct {
+	*upstream.Client
+	name, key string
+}
+
+// Destruct implements caddy.Destructor.
+func (c *client) Destruct() error {
+	c.Close()
+	return nil
+}
+
+// acquireClient returns the client of a provisioned upstream. Each call is
+// paired with one of releaseClient.
+func acquireClient(u *Upstream) (*client, error) {
+	key := u.fingerprint()
+	value, _, err := clients.LoadOrNew(key, func() (caddy.Destructor, error) {
+		c, err := upstream.New(u.options())
+		return &client{Client: c, name: u.Name, key: key}, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("upstream %s: %w", u.Name, err)
+	}
+	return value.(*client), nil
+}
+
+func releaseClient(c *client) error {
+	_, err := clients.Delete(c.key)
+	return err
+}
+
+// fingerprint is a hash of everything that a client is made of, secrets and the
+// contents of files included.
+func (u *Upstream) fingerprint() string {
+	r := u.resolved
+	h := sha256.New()
+	// Encoding a struct of strings and byte slices cannot fail.
+	_ = json.NewEncoder(h).Encode(struct {
+		Name, Provider, Username, Password, Proxy string
+		URLs, AuthOrigins, Addresses              []string
+		Authorities                               []byte
+		Certificate                               [][]byte
+	}{
+		u.Name, u.provider(), r.username, r.password, fmt.Sprint(r.proxy),
+		u.urls(), u.AuthOrigin, u.AllowAddress,
+		r.authorities,
+		r.certificate.Certificate,
+	})
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func (u *Upstream) provider() string {
+	if u.Credentials == nil {
+		return ""
+	}
+	return u.Credentials.Provider
+}
+
+// options returns what the client of a provisioned upstream is made with.
+func (u *Upstream) options() upstream.Options {
+	r := u.resolved
+	o := upstream.Options{
+		Name:           u.Name,
+		URLs:           r.urls,
+		Proxy:          r.proxy,
+		AuthOrigins:    u.AuthOrigin,
+		AllowAddresses: r.allowAddresses,
+		Observe:        metrics.observeRequest(u.Name),
+		Received:       metrics.observeBytes(u.Name),
+		Logger:         slog.New(newestLog{}),
+	}
+	if len(r.certificate.Certificate) > 0 {
+		o.Certificates = []tls.Certificate{r.certificate}
+	}
+	if len(r.authorities) > 0 {
+		pool, err := x509.SystemCertPool()
+		if err != nil {
+			pool = x509.NewCertPool()
+		}
+		pool.AppendCertsFromPEM(r.authorities)
+		o.RootCAs = pool
+	}
+	switch {
+	case u.Credentials == nil:
+	case u.Credentials.Provider == "docker_config":
+		o.Credentials = upstream.DockerConfigCredentials()
+	case u.Credentials.Provider == "google":
+		o.Credentials = upstream.GoogleCredentials()
+	case u.Credentials.Provider == "ecr":
+		o.Credentials = upstream.ECRCredentials()
+	case u.Credentials.Provider == "acr":
+		o.Credentials = upstream.ACRCredentials()
+	default:
+		o.Credentials = upstream.BasicCredentials(r.username, r.password)
+	}
+	return o
+}
+
+// policy returns the upstream as the mirror sees it.
+func (u *Upstream) policy(remote mirror.Remote) mirror.Upstream {
+	policy := mirror.Upstream{
+		Name:          u.Name,
+		Identity:      u.identity(),
+		Remote:        remote,
+		TagTTL:        time.Duration(u.TagTTL),
+		ImmutableTags: u.resolved.immutableTags,
+		Access:        mirror.Access{Public: !u.authenticates()},
+		Allow:         u.Allow,
+		Deny:          u.Deny,
+		Offline:       u.Offline,
+	}
+	switch u.TagTTL {
+	case 0:
+		policy.TagTTL = defaultTagTTL
+	case -1:
+		policy.TagTTL = 0
+	}
+	if u.Access != nil {
+		policy.Access = mirror.Access{Public: u.Access.Public, Users: u.Access.Users}
+	}
+	return policy
+}
+
+// identity is the name under which the store keeps what this upstream has
+// confirmed: tags, and which digests a repository has. Where the same name can
+// mean other content, at another URL or to another user, it carries a hash of
+// what makes the difference, so that one site never serves what only the
+// upstream of another one has confirmed, and changed URLs leave no old tags
+// behind. Passwords are not part of it: a new one is no new content. What
+// everybody sees at the usual place is shared, and needs no hash.
+func (u *Upstream) identity() string {
+	if slices.Equal(u.urls(), u.defaultURLs()) && !u.authenticates() {
+		return u.Name
+	}
+	parts := append([]string{u.provider(), u.resolved.username}, u.urls()...)
+	if u.TLSClient != nil {
+		sum := sha256.Sum256(u.resolved.certificate.Certificate[0])
+		parts = append(parts, hex.EncodeToString(sum[:]))
+	}
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	return u.Name + "#" + hex.EncodeToString(sum[:6])
+}

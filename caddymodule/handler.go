@@ -1,0 +1,199 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/registry"
+)
+
+func init() {
+	caddy.RegisterModule(Handler{})
+}
+
+// Handler is a pull-through mirror of container registries: it answers the pull
+// half of the OCI distribution API (everything below /v2, and /proxy-NAME/v2 of
+// the upstreams) from the local store, and fills that from the upstreams.
+// Requests for anything else go to the next handler.
+//
+// It relies on handlers before it for authentication (basic_auth, forward_auth,
+// client certificates): who may pull is decided by the user that they found.
+// Pushing is not possible.
+//
+// It sets these placeholders, for its own requests, before the header of the
+// response is written:
+//
+// Placeholder | Description
+// ------------|------------
+// `{http.registry_mirror.upstream}` | The name of the upstream
+// `{http.registry_mirror.repository}` | The repository, as the upstream knows it
+// `{http.registry_mirror.kind}` | `ping`, `manifest`, `blob`, `tags` or `referrers`
+// `{http.registry_mirror.cache}` | `hit`, `miss`, `joined`, `stale`, or empty
+//
+// Access logs get the fields `upstream` and `cache`.
+type Handler struct {
+	// The registries to mirror. At least one.
+	Upstreams []*Upstream `json:"upstreams,omitempty"`
+
+	// The upstream for requests that name none, as those of Docker daemons with
+	// registry-mirrors. Default: none, they are answered with 404.
+	Default string `json:"default,omitempty"`
+
+	run *handlerRun
+}
+
+// handlerRun is the run-time state of a Handler.
+type handlerRun struct {
+	service *service
+	routes  *registry.Handler // for Serves only: it opens nothing
+}
+
+// CaddyModule returns the Caddy module information.
+func (Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.registry_mirror",
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// Provision looks up secrets and files. It opens nothing.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	for i, u := range h.Upstreams {
+		if u == nil {
+			return fmt.Errorf("upstream %d is null", i)
+		}
+		if err := u.provision(); err != nil {
+			return err
+		}
+	}
+	names, err := h.names()
+	if err != nil {
+		return err
+	}
+	value, err := ctx.App("registry_mirror")
+	if err != nil {
+		return err
+	}
+	app := value.(*App).run
+	wire := registry.Options{
+		Upstreams: names,
+		Default:   h.Default,
+		User:      user,
+		OnHeader:  describe,
+		OnDone:    metrics.observeAnswer,
+		Logger:    ctx.Slogger(),
+	}
+	h.run = &handlerRun{
+		service: &service{app: app, upstreams: h.Upstreams, wire: wire, log: ctx.Slogger(), empty: make(chan struct{})},
+		routes:  registry.New(wire),
+	}
+	app.add(h.run.service)
+	return nil
+}
+
+// Validate checks what goes beyond a single upstream.
+func (h *Handler) Validate() error {
+	if len(h.Upstreams) == 0 {
+		return errors.New("no upstream: name at least one registry to mirror, such as docker.io")
+	}
+	names, err := h.names()
+	if err != nil {
+		return err
+	}
+	if _, ok := names[h.Default]; h.Default != "" && !ok {
+		return fmt.Errorf("default %s is not among the upstreams: add it, or name one of them", h.Default)
+	}
+	return nil
+}
+
+// names returns the upstreams by their names and aliases.
+func (h *Handler) names() (map[string]registry.Upstream, error) {
+	names := map[string]registry.Upstream{}
+	add := func(u *Upstream, name string) error {
+		if taken, ok := names[name]; ok {
+			return fmt.Errorf("upstream %s: the name %s is already one of upstream %s: two upstreams cannot have one name", u.Name, name, taken.Name)
+		}
+		names[name] = registry.Upstream{Name: u.Name, Library: u.Name == dockerHub}
+		return nil
+	}
+	for _, u := range h.Upstreams {
+		for _, name := range slices.Concat([]string{u.Name}, u.Alias) {
+			if err := add(u, name); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if hub, ok := names[dockerHub]; ok {
+		for _, alias := range dockerHubAliases {
+			if _, taken := names[alias]; !taken {
+				names[alias] = hub
+			}
+		}
+	}
+	return names, nil
+}
+
+// ServeHTTP answers requests of the pull API and leaves all others to next. It
+// passes w on as it is, so that blobs can go from file to socket.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if !h.run.routes.Serves(r) {
+		return next.ServeHTTP(w, r)
+	}
+	handler, err := h.run.service.enter()
+	if err != nil {
+		h.run.service.unavailable(w, err)
+		return nil
+	}
+	defer h.run.service.leave()
+	handler.ServeHTTP(w, r)
+	return nil
+}
+
+// Cleanup gives back store and clients after the last request. Until then the
+// handler goes on working.
+func (h *Handler) Cleanup() error {
+	if h.run != nil {
+		h.run.service.retire()
+	}
+	return nil
+}
+
+// user returns whom Caddy's authentication found; empty = nobody.
+func user(r *http.Request) string {
+	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return ""
+	}
+	id, _ := repl.GetString("http.auth.user.id")
+	return id
+}
+
+// describe tells Caddy about an answer: in placeholders and in the access log.
+func describe(r *http.Request, a *registry.Answer) {
+	q := a.Request
+	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		repl.Set("http.registry_mirror.upstream", q.Upstream)
+		repl.Set("http.registry_mirror.repository", q.Repository)
+		repl.Set("http.registry_mirror.kind", string(q.Kind))
+		repl.Set("http.registry_mirror.cache", string(a.Cache.Result))
+	}
+	if fields, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok && q.Kind != oci.KindPing {
+		fields.Set(zap.String("upstream", q.Upstream))
+		fields.Set(zap.String("cache", string(a.Cache.Result)))
+	}
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.Validator             = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

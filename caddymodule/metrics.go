@@ -1,0 +1,182 @@
+package caddymodule
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pullgate/pullgate/internal/mirror"
+	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/registry"
+	"github.com/pullgate/pullgate/internal/upstream"
+)
+
+// metrics are the collectors of the process. They are made once and registered
+// with the registry of every configuration, so counts survive reloads. All names
+// begin with caddy_registry_mirror_:
+//
+//	requests_total{upstream,kind,result}          requests answered
+//	response_bytes_total{upstream,kind}           bytes of bodies sent to clients
+//	upstream_requests_total{upstream,op,class}    HTTP requests sent to an upstream, its token server and CDN
+//	upstream_request_duration_seconds{upstream}   histogram: from such a request to the header of its answer
+//	upstream_bytes_total{upstream}                bytes of bodies received from an upstream
+//	fills_total{upstream,class}                   downloads of blobs that ended
+//	fills_running                                 downloads of blobs in progress
+//	cache_bytes, cache_blobs                      blobs in the store
+//	cache_index_bytes                             size of the store's index
+//	cache_free_bytes                              free space on the store's file system
+//	cache_evicted_blobs_total                     blobs evicted since the store was opened
+//	cache_evicted_bytes_total                     their bytes
+//
+// Every label has a closed set of values. upstream is a configured name, or
+// empty if a request names none. kind is ping, manifest, blob, tags, referrers,
+// or empty for what is no request of the API. op is that of
+// upstream.Observation, class an oci.Class, or ok. result is one of:
+//
+//	hit, miss, joined, stale   answered; see oci.Result. A ping is a hit
+//	notfound                   404
+//	denied                     401, 403
+//	ratelimited                429
+//	client_error               other 4xx
+//	error                      5xx
+//	aborted                    cut before it was complete, by whichever end
+var metrics = newMetrics()
+
+const namespace, subsystem = "caddy", "registry_mirror"
+
+type collectors struct {
+	requests         *prometheus.CounterVec
+	responseBytes    *prometheus.CounterVec
+	upstreamRequests *prometheus.CounterVec
+	upstreamDuration *prometheus.HistogramVec
+	upstreamBytes    *prometheus.CounterVec
+	fills            *prometheus.CounterVec
+}
+
+func newMetrics() *collectors {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Subsystem: subsystem, Name: name, Help: help,
+		}, labels)
+	}
+	return &collectors{
+		requests:         counter("requests_total", "Requests answered.", "upstream", "kind", "result"),
+		responseBytes:    counter("response_bytes_total", "Bytes of bodies sent to clients.", "upstream", "kind"),
+		upstreamRequests: counter("upstream_requests_total", "HTTP requests sent to upstreams.", "upstream", "op", "class"),
+		upstreamDuration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: namespace, Subsystem: subsystem, Name: "upstream_request_duration_seconds",
+			Help:    "Time from an HTTP request to an upstream to the header of its answer.",
+			Buckets: prometheus.DefBuckets,
+		}, []string{"upstream"}),
+		upstreamBytes: counter("upstream_bytes_total", "Bytes of bodies received from upstreams.", "upstream"),
+		fills:         counter("fills_total", "Downloads of blobs that ended.", "upstream", "class"),
+	}
+}
+
+// registerMetrics makes the collectors part of a configuration's registry. More
+// than one App or site may do so.
+func registerMetrics(registry *prometheus.Registry) error {
+	for _, c := range []prometheus.Collector{
+		metrics.requests, metrics.responseBytes, metrics.upstreamRequests, metrics.upstreamDuration,
+		metrics.upstreamBytes, metrics.fills, storeCollector{},
+	} {
+		var already prometheus.AlreadyRegisteredError
+		if err := registry.Register(c); err != nil && !errors.As(err, &already) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *collectors) observeAnswer(_ *http.Request, a *registry.Answer) {
+	q := a.Request
+	m.requests.WithLabelValues(q.Upstream, string(q.Kind), result(a)).Inc()
+	m.responseBytes.WithLabelValues(q.Upstream, string(q.Kind)).Add(float64(a.Bytes))
+}
+
+func result(a *registry.Answer) string {
+	switch {
+	case a.Aborted:
+		return "aborted"
+	case a.Status >= 500:
+		return "error"
+	case a.Status == http.StatusNotFound:
+		return "notfound"
+	case a.Status == http.StatusUnauthorized, a.Status == http.StatusForbidden:
+		return "denied"
+	case a.Status == http.StatusTooManyRequests:
+		return "ratelimited"
+	case a.Status >= 400:
+		return "client_error"
+	case a.Cache.Result != "":
+		return string(a.Cache.Result)
+	}
+	return string(oci.ResultHit) // a ping
+}
+
+func (m *collectors) observeRequest(name string) func(upstream.Observation) {
+	duration := m.upstreamDuration.WithLabelValues(name)
+	return func(o upstream.Observation) {
+		m.upstreamRequests.WithLabelValues(name, o.Op, class(o.Class)).Inc()
+		duration.Observe(o.Duration.Seconds())
+	}
+}
+
+func (m *collectors) observeBytes(name string) func(string, int64) {
+	received := m.upstreamBytes.WithLabelValues(name)
+	return func(_ string, n int64) { received.Add(float64(n)) }
+}
+
+func (m *collectors) observeFill(e mirror.FillEvent) {
+	if e.Finished {
+		m.fills.WithLabelValues(e.Upstream, class(e.Class)).Inc()
+	}
+}
+
+func class(c oci.Class) string {
+	if c == oci.ClassNone {
+		return "ok"
+	}
+	return string(c)
+}
+
+// storeCollector reads the state of all open stores when it is scraped.
+type storeCollector struct{}
+
+var storeMetrics = []struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(cacheStatus) int64
+}{
+	{storeDesc("fills_running", "Downloads of blobs in progress."), prometheus.GaugeValue, func(s cacheStatus) int64 { return int64(s.Fills) }},
+	{storeDesc("cache_bytes", "Bytes of blobs in the store."), prometheus.GaugeValue, func(s cacheStatus) int64 { return s.BlobBytes }},
+	{storeDesc("cache_blobs", "Blobs in the store."), prometheus.GaugeValue, func(s cacheStatus) int64 { return s.Blobs }},
+	{storeDesc("cache_index_bytes", "Size of the store's index."), prometheus.GaugeValue, func(s cacheStatus) int64 { return s.IndexBytes }},
+	{storeDesc("cache_free_bytes", "Free space on the store's file system."), prometheus.GaugeValue, func(s cacheStatus) int64 { return s.FreeBytes }},
+	{storeDesc("cache_evicted_blobs_total", "Blobs evicted since the store was opened."), prometheus.CounterValue, func(s cacheStatus) int64 { return s.EvictedBlobs }},
+	{storeDesc("cache_evicted_bytes_total", "Bytes evicted since the store was opened."), prometheus.CounterValue, func(s cacheStatus) int64 { return s.EvictedBytes }},
+}
+
+func storeDesc(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, name), help, nil, nil)
+}
+
+// Describe implements prometheus.Collector.
+func (storeCollector) Describe(descs chan<- *prometheus.Desc) {
+	for _, m := range storeMetrics {
+		descs <- m.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (storeCollector) Collect(values chan<- prometheus.Metric) {
+	stores := cacheStatuses()
+	for _, m := range storeMetrics {
+		var sum int64
+		for _, s := range stores {
+			sum += m.value(s)
+		}
+		values <- prometheus.MustNewConstMetric(m.desc, m.kind, float64(sum))
+	}
+}

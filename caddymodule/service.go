@@ -1,0 +1,186 @@
+package caddymodule
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/pullgate/pullgate/internal/mirror"
+	"github.com/pullgate/pullgate/internal/registry"
+)
+
+// exitPatience is how long Cleanup waits, when the process exits, for requests
+// that outlived the grace period of the servers. After that the store is left as
+// a crash would leave it, which it is made for.
+const exitPatience = 10 * time.Second
+
+// service is what a Handler answers with: mirror, store and upstream clients.
+//
+// It is open while somebody is in: the configuration from start to retire, and
+// each request. The last one out closes it. Requests that come still later, on
+// connections that the old servers had already accepted, open it again for
+// themselves.
+type service struct {
+	app       *appRun
+	upstreams []*Upstream
+	wire      registry.Options // without the Mirror
+	log       *slog.Logger
+
+	mu      sync.Mutex
+	in      int
+	started bool // the configuration is in
+	retired bool // and has left for good
+	open    *openService
+	empty   chan struct{} // closed by the last one out, once retired
+}
+
+type openService struct {
+	handler http.Handler
+	cache   *cache
+	clients []*client
+}
+
+var errExiting = errors.New("the server is exiting")
+
+// start lets the configuration in.
+func (s *service) start() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.startLocked()
+}
+
+func (s *service) startLocked() error {
+	if s.started || s.retired {
+		return nil
+	}
+	if err := s.openLocked(); err != nil {
+		return err
+	}
+	s.started = true
+	s.in++
+	return nil
+}
+
+// enter lets a request in, and returns what answers it. Who gets no error has to
+// leave.
+func (s *service) enter() (http.Handler, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// Apps start in any order, so the first request may come before our Start.
+	if err := s.startLocked(); err != nil {
+		return nil, err
+	}
+	if s.retired && s.open == nil && caddy.Exiting() {
+		return nil, errExiting
+	}
+	if err := s.openLocked(); err != nil {
+		return nil, err
+	}
+	s.in++
+	return s.open.handler, nil
+}
+
+// leave lets a request out.
+func (s *service) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leaveLocked()
+}
+
+// retire lets the configuration out, and waits for the requests if the process
+// exits. Later calls do nothing.
+func (s *service) retire() {
+	s.mu.Lock()
+	empty := s.empty
+	if !s.retired {
+		s.retired = true
+		if s.started {
+			s.leaveLocked()
+		} else if s.in == 0 {
+			close(s.empty)
+		}
+	}
+	s.mu.Unlock()
+	if !caddy.Exiting() {
+		return
+	}
+	select {
+	case <-empty:
+	case <-time.After(exitPatience):
+		s.log.Warn("exiting while requests are still being answered")
+	}
+}
+
+func (s *service) leaveLocked() {
+	s.in--
+	if s.in > 0 {
+		return
+	}
+	s.closeLocked()
+	if s.retired {
+		select {
+		case <-s.empty:
+		default:
+			close(s.empty)
+		}
+	}
+}
+
+// unavailable answers a request for which enter had an error.
+func (s *service) unavailable(w http.ResponseWriter, err error) {
+	s.log.Error("cannot answer", "error", err)
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Retry-After", "5")
+	w.WriteHeader(http.StatusServiceUnavailable)
+	_, _ = w.Write([]byte(`{"errors":[{"code":"UNAVAILABLE","message":"the gateway is not ready"}]}`))
+}
+
+func (s *service) openLocked() (err error) {
+	if s.open != nil {
+		return nil
+	}
+	s.open = new(openService)
+	defer func() {
+		if err != nil {
+			s.closeLocked()
+		}
+	}()
+	if s.open.cache, err = acquireCache(s.app.path, s.app.limits); err != nil {
+		return err
+	}
+	o := mirror.Options{Logger: slog.New(newestLog{})}
+	for _, u := range s.upstreams {
+		c, err := acquireClient(u)
+		if err != nil {
+			return err
+		}
+		s.open.clients = append(s.open.clients, c)
+		o.Upstreams = append(o.Upstreams, u.policy(c))
+	}
+	m, err := mirror.New(s.open.cache.mirror, o)
+	if err != nil {
+		return err
+	}
+	wire := s.wire
+	wire.Mirror = m
+	s.open.handler = registry.New(wire)
+	return nil
+}
+
+func (s *service) closeLocked() {
+	for _, c := range s.open.clients {
+		if err := releaseClient(c); err != nil {
+			s.log.Error("closing upstream client", "upstream", c.name, "error", err)
+		}
+	}
+	if s.open.cache != nil {
+		if err := releaseCache(s.open.cache); err != nil {
+			s.log.Error("closing storage", "path", s.open.cache.path, "error", err)
+		}
+	}
+	s.open = nil
+}

@@ -1,0 +1,201 @@
+package caddymodule
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/certmagic"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/internal/registrytest"
+)
+
+// home keeps Caddy's folders inside the test.
+func home(t *testing.T) {
+	t.Helper()
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	// Caddy reads the environment for these when the process starts.
+	storage, autosave := caddy.DefaultStorage, caddy.ConfigAutosavePath
+	t.Cleanup(func() { caddy.DefaultStorage, caddy.ConfigAutosavePath = storage, autosave })
+	caddy.DefaultStorage = &certmagic.FileStorage{Path: caddy.AppDataDir()}
+	caddy.ConfigAutosavePath = filepath.Join(caddy.AppConfigDir(), "autosave.json")
+}
+
+// site is Caddy in this process, with one site on one address.
+type site struct {
+	t       *testing.T
+	addr    string
+	storage string
+	global  string // more global options
+}
+
+// newSite prepares a site. It is stopped at the end of the test.
+func newSite(t *testing.T) *site {
+	t.Helper()
+	home(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := caddy.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &site{t: t, addr: addr, storage: t.TempDir(), global: "admin off\npersist_config off"}
+}
+
+// load makes Caddy run the directives.
+func (s *site) load(directives string) {
+	s.t.Helper()
+	if err := s.tryLoad(directives); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *site) tryLoad(directives string) error {
+	config := fmt.Sprintf("{\n%s\nlog {\nlevel WARN\n}\nregistry_mirror {\nstorage %s\n}\n}\nhttp://%s {\nrespond /done done\nmetrics /metrics\n%s\n}\n",
+		s.global, s.storage, s.addr, directives)
+	text, ok := adapted(s.t, config)
+	if !ok {
+		return fmt.Errorf("adapt: %s", text)
+	}
+	return caddy.Load([]byte(text), true)
+}
+
+// puller is one client with one connection: when it gets an answer, the handler
+// has returned from all requests before.
+type puller struct {
+	*http.Client
+	s              *site
+	user, password string
+}
+
+func (s *site) client() *puller {
+	transport := &http.Transport{MaxConnsPerHost: 1}
+	s.t.Cleanup(transport.CloseIdleConnections)
+	return &puller{Client: &http.Client{Transport: transport}, s: s}
+}
+
+// do sends one request, without reading the body of its answer.
+func (c *puller) do(method, path string) *http.Response {
+	c.s.t.Helper()
+	request, err := http.NewRequestWithContext(c.s.t.Context(), method, "http://"+c.s.addr+path, nil)
+	if err != nil {
+		c.s.t.Fatal(err)
+	}
+	if c.user != "" {
+		request.SetBasicAuth(c.user, c.password)
+	}
+	response, err := c.Do(request)
+	if err != nil {
+		c.s.t.Fatal(err)
+	}
+	return response
+}
+
+// get reads one answer to its end, and waits for the handler to return.
+func (c *puller) get(path string) (*http.Response, []byte) {
+	c.s.t.Helper()
+	response := c.do(http.MethodGet, path)
+	body := c.rest(response)
+	return response, body
+}
+
+func (c *puller) rest(response *http.Response) []byte {
+	c.s.t.Helper()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		c.s.t.Fatal(err)
+	}
+	if err := response.Body.Close(); err != nil {
+		c.s.t.Fatal(err)
+	}
+	return body
+}
+
+// settle returns once the handler is done with what this client has asked.
+func (c *puller) settle() {
+	c.s.t.Helper()
+	c.rest(c.do(http.MethodGet, "/done"))
+}
+
+// pull pulls an image as a container runtime does, by the path prefix, and
+// returns the Cache-Status of each answer.
+func (c *puller) pull(prefix string, image registrytest.Image) (statuses []string) {
+	c.s.t.Helper()
+	base := prefix + "/" + image.Repository
+	want := func(path string, d digest.Digest) {
+		c.s.t.Helper()
+		response, body := c.get(path)
+		if response.StatusCode != http.StatusOK || digest.FromBytes(body) != d {
+			c.s.t.Fatalf("GET %s: %s, %d bytes, Cache-Status %q: %.200s", path, response.Status, len(body), response.Header.Get("Cache-Status"), body)
+		}
+		statuses = append(statuses, response.Header.Get("Cache-Status"))
+	}
+	platform := image.Platforms[0]
+	want(base+"/manifests/"+image.Tag, image.Index.Digest)
+	want(base+"/manifests/"+platform.Manifest.Digest.String(), platform.Manifest.Digest)
+	want(base+"/blobs/"+platform.Config.Digest.String(), platform.Config.Digest)
+	for _, layer := range platform.Layers {
+		want(base+"/blobs/"+layer.Digest.String(), layer.Digest)
+	}
+	c.settle()
+	return statuses
+}
+
+// samples are the values of a scrape by name and labels.
+type samples map[string]float64
+
+// scrape returns the metrics of this module.
+func (s *site) scrape() samples {
+	s.t.Helper()
+	response, body := s.client().get("/metrics")
+	if response.StatusCode != http.StatusOK {
+		s.t.Fatalf("GET /metrics: %s", response.Status)
+	}
+	values := samples{}
+	lines := bufio.NewScanner(bytes.NewReader(body))
+	for lines.Scan() {
+		name, ours := strings.CutPrefix(lines.Text(), "caddy_registry_mirror_")
+		i := strings.LastIndex(name, " ")
+		if !ours || i < 0 {
+			continue
+		}
+		value, err := strconv.ParseFloat(name[i+1:], 64)
+		if err != nil {
+			s.t.Fatalf("scrape: %q: %v", lines.Text(), err)
+		}
+		values[name[:i]] = value
+	}
+	return values
+}
+
+// since returns what has changed, without histograms of times and the sizes that
+// depend on the machine.
+func (after samples) since(before samples) samples {
+	changed := samples{}
+	for name, value := range after {
+		if strings.Contains(name, "_seconds") || strings.HasPrefix(name, "cache_free") || strings.HasPrefix(name, "cache_index") {
+			continue
+		}
+		if d := value - before[name]; d != 0 {
+			changed[name] = d
+		}
+	}
+	return changed
+}

@@ -1,0 +1,306 @@
+package caddymodule
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+const (
+	dockerHub     = "docker.io"
+	dockerHubURL  = "https://registry-1.docker.io"
+	defaultTagTTL = 5 * time.Minute
+)
+
+// dockerHubAliases are the other names under which clients know Docker Hub.
+var dockerHubAliases = []string{"index.docker.io", "registry-1.docker.io"}
+
+// Upstream is one remote registry that a site mirrors, and the policy for it.
+type Upstream struct {
+	// The registry as image references name it: a host in lower case, with a
+	// port if it has one ("docker.io", "harbor.corp:8443").
+	Name string `json:"name"`
+
+	// More names for the same upstream. docker.io is known as index.docker.io
+	// and registry-1.docker.io too.
+	Alias []string `json:"alias,omitempty"`
+
+	// Where the upstream is reached, tried in order: http or https URLs, with
+	// the path that /v2/ lies below, if any. The path of a mirror that has
+	// /v2/ in it ("/v2/proxy-docker.io") is what repositories lie below.
+	// Default: https:// and the name, https://registry-1.docker.io for docker.io.
+	URL []string `json:"url,omitempty"`
+
+	// What the upstream is logged in to with. Default: nothing, anonymous.
+	Credentials *Credentials `json:"credentials,omitempty"`
+
+	// More origins that may see the credentials, besides the upstream's own and
+	// the token servers of well-known registries.
+	AuthOrigin []string `json:"auth_origin,omitempty"`
+
+	// How long a tag is believed before the upstream is asked again; -1 asks on
+	// every pull. Default: 5m.
+	TagTTL caddy.Duration `json:"tag_ttl,omitempty"`
+
+	// A regular expression (RE2). Tags that match it are taken never to change,
+	// and not asked for again. Default: none.
+	ImmutableTags string `json:"immutable_tags,omitempty"`
+
+	// Who may pull from this upstream. Default: everybody, but only users that
+	// Caddy has authenticated if it has credentials or a client certificate.
+	Access *Access `json:"access,omitempty"`
+
+	// Repositories to mirror, as globs: * matches inside a path component, **
+	// across components. Default: all.
+	Allow []string `json:"allow,omitempty"`
+
+	// Repositories not to mirror, as globs. It wins over allow.
+	Deny []string `json:"deny,omitempty"`
+
+	// Private, loopback or link-local networks (CIDR) that the upstream's
+	// redirects and token servers may lead to. Default: none but its own address.
+	AllowAddress []string `json:"allow_address,omitempty"`
+
+	// Files with certificate authorities (PEM) to trust besides the system's.
+	// They are read when the configuration is loaded.
+	TLSCA []string `json:"tls_ca,omitempty"`
+
+	// The certificate to authenticate with.
+	TLSClient *TLSClient `json:"tls_client,omitempty"`
+
+	// URL of the HTTP proxy to connect through. One with a password has to be a
+	// placeholder ({env.*}, {file.*}). Default: the environment's, HTTPS_PROXY
+	// and so on.
+	Proxy string `json:"proxy,omitempty"`
+
+	// Answer from the cache only, and never contact the upstream.
+	Offline bool `json:"offline,omitempty"`
+
+	// Where in a Caddyfile an option stands ("Caddyfile:12") whose secrets or
+	// files are looked up only when the configuration is loaded, so that the
+	// error for a missing one can tell. The Caddyfile adapter writes it.
+	Origin map[string]string `json:"origin,omitempty"`
+
+	resolved *resolvedUpstream
+}
+
+// Credentials are a user name and a password, or the name of a provider.
+type Credentials struct {
+	// The user; placeholders {env.*} and {file.*} are replaced.
+	Username string `json:"username,omitempty"`
+
+	// The password or access token, as a placeholder: {env.NAME} or
+	// {file./path}. A literal one is refused, because configurations are stored
+	// and shown.
+	Password string `json:"password,omitempty"`
+
+	// Take the credentials from elsewhere: docker_config (the Docker
+	// configuration file and its credential helpers), google, ecr or acr (the
+	// cloud's identity of this machine).
+	Provider string `json:"provider,omitempty"`
+}
+
+// Access says who may pull from an upstream. Without any field set: every user
+// that Caddy has authenticated.
+type Access struct {
+	// Everybody, authenticated or not.
+	Public bool `json:"public,omitempty"`
+	// Only these users ({http.auth.user.id}).
+	Users []string `json:"users,omitempty"`
+}
+
+// TLSClient is a client certificate.
+type TLSClient struct {
+	// File with the certificate and its chain (PEM).
+	Certificate string `json:"certificate"`
+	// File with the private key (PEM).
+	Key string `json:"key"`
+}
+
+// resolvedUpstream is an Upstream with its values parsed, its secrets and files
+// looked up. It is never encoded.
+type resolvedUpstream struct {
+	urls               []*url.URL
+	allowAddresses     []netip.Prefix
+	immutableTags      *regexp.Regexp
+	proxy              *url.URL
+	username, password string
+	authorities        []byte // PEM
+	certificate        tls.Certificate
+}
+
+// provision parses what the configuration says and looks up secrets and files.
+func (u *Upstream) provision() error {
+	if err := u.check(); err != nil {
+		return fmt.Errorf("upstream %s: %w", u.Name, err)
+	}
+	r := new(resolvedUpstream)
+	u.resolved = r
+	for _, s := range u.urls() {
+		parsed, _ := parseURL(s)
+		r.urls = append(r.urls, parsed)
+	}
+	for _, s := range u.AllowAddress {
+		prefix, _ := parsePrefix(s)
+		r.allowAddresses = append(r.allowAddresses, prefix)
+	}
+	if u.ImmutableTags != "" {
+		r.immutableTags = regexp.MustCompile(u.ImmutableTags)
+	}
+	for _, lookUp := range []struct {
+		option string
+		f      func(*caddy.Replacer) error
+	}{
+		{"credentials", u.lookUpCredentials},
+		{"tls_ca", u.loadAuthorities},
+		{"tls_client", u.loadCertificate},
+		{"proxy", u.lookUpProxy},
+	} {
+		if err := lookUp.f(caddy.NewReplacer()); err != nil {
+			err = fmt.Errorf("upstream %s: %s: %w", u.Name, lookUp.option, err)
+			if origin := u.Origin[lookUp.option]; origin != "" {
+				err = fmt.Errorf("%w, at %s", err, origin)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// check tells what is wrong with the form of the values. The Caddyfile parser
+// makes the same checks one by one, to name the line.
+func (u *Upstream) check() error {
+	errs := []error{checkName(u.Name)}
+	for _, s := range u.Alias {
+		errs = append(errs, checkName(s))
+	}
+	for _, s := range u.URL {
+		_, err := parseURL(s)
+		errs = append(errs, err)
+	}
+	for _, s := range u.AuthOrigin {
+		errs = append(errs, checkOrigin(s))
+	}
+	for _, s := range u.AllowAddress {
+		_, err := parsePrefix(s)
+		errs = append(errs, err)
+	}
+	for _, s := range slices.Concat(u.Allow, u.Deny) {
+		errs = append(errs, checkGlob(s))
+	}
+	errs = append(errs, checkRegexp(u.ImmutableTags), u.Credentials.check(), u.Access.check(), checkProxy(u.Proxy))
+	if u.TagTTL < -1 {
+		errs = append(errs, errors.New("tag_ttl cannot be negative, but for -1 (ask on every pull)"))
+	}
+	if u.TLSClient != nil && (u.TLSClient.Certificate == "" || u.TLSClient.Key == "") {
+		errs = append(errs, errors.New("tls_client needs both files, certificate and key"))
+	}
+	return errors.Join(errs...)
+}
+
+// urls returns the configured URLs or the default one.
+func (u *Upstream) urls() []string {
+	if len(u.URL) > 0 {
+		return u.URL
+	}
+	return u.defaultURLs()
+}
+
+func (u *Upstream) defaultURLs() []string {
+	if u.Name == dockerHub {
+		return []string{dockerHubURL}
+	}
+	return []string{"https://" + u.Name}
+}
+
+// authenticates reports whether the upstream sees who we are, so that what it
+// answers need not be for everybody.
+func (u *Upstream) authenticates() bool { return u.Credentials != nil || u.TLSClient != nil }
+
+func (u *Upstream) lookUpCredentials(repl *caddy.Replacer) (err error) {
+	if u.Credentials == nil || u.Credentials.Provider != "" {
+		return nil
+	}
+	if u.resolved.username, err = lookUp(repl, u.Credentials.Username); err != nil {
+		return err
+	}
+	u.resolved.password, err = lookUp(repl, u.Credentials.Password)
+	return err
+}
+
+func (u *Upstream) loadAuthorities(repl *caddy.Replacer) error {
+	for _, name := range u.TLSCA {
+		raw, err := readFile(repl, name)
+		if err != nil {
+			return err
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM(raw) {
+			return fmt.Errorf("%s holds no certificate in PEM", name)
+		}
+		u.resolved.authorities = append(append(u.resolved.authorities, raw...), '\n')
+	}
+	return nil
+}
+
+func (u *Upstream) loadCertificate(repl *caddy.Replacer) error {
+	if u.TLSClient == nil {
+		return nil
+	}
+	certificate, err := readFile(repl, u.TLSClient.Certificate)
+	if err != nil {
+		return err
+	}
+	key, err := readFile(repl, u.TLSClient.Key)
+	if err != nil {
+		return err
+	}
+	u.resolved.certificate, err = tls.X509KeyPair(certificate, key)
+	return err
+}
+
+func (u *Upstream) lookUpProxy(repl *caddy.Replacer) error {
+	if u.Proxy == "" {
+		return nil
+	}
+	s, err := lookUp(repl, u.Proxy)
+	if err != nil {
+		return err
+	}
+	// The error of url.Parse would show the password.
+	parsed, err := url.Parse(s)
+	if err != nil || parsed.Host == "" || !slices.Contains([]string{"http", "https", "socks5"}, parsed.Scheme) {
+		return errors.New("the value is no proxy URL: want http://host:port")
+	}
+	u.resolved.proxy = parsed
+	return nil
+}
+
+// lookUp replaces placeholders. A missing one is an error that names it.
+func lookUp(repl *caddy.Replacer, s string) (string, error) {
+	value, err := repl.ReplaceOrErr(s, true, true)
+	if err != nil {
+		return "", fmt.Errorf("%w: set the variable, or write the file, before the server starts", err)
+	}
+	if strings.ContainsAny(value, "\r\n\x00") {
+		return "", fmt.Errorf("the value of %s holds a line break or a NUL", s)
+	}
+	return value, nil
+}
+
+func readFile(repl *caddy.Replacer, name string) ([]byte, error) {
+	name, err := lookUp(repl, name)
+	if err != nil {
+		return nil, err
+	}
+	return os.ReadFile(name)
+}
