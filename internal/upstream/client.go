@@ -1,0 +1,84 @@
+package upstream
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// Client is one upstream registry. All methods are safe for concurrent use, and
+// return soon after their context is done.
+type Client struct {
+	o           Options
+	endpoints   []*endpoint
+	authOrigins []origin
+	guard       *guard
+	transports  transports
+	reports     reports
+	closed      atomic.Bool
+}
+
+// New returns a Client. It connects to nothing.
+func New(o Options) (*Client, error) {
+	if len(o.URLs) == 0 {
+		return nil, fmt.Errorf("upstream %s: no URL", o.Name)
+	}
+	if o.UserAgent == "" {
+		o.UserAgent = "pullgate"
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.resolver == nil {
+		o.resolver = net.DefaultResolver
+	}
+	o.Timeouts = o.Timeouts.withDefaults()
+	if o.Proxy != nil && (o.Proxy.Scheme != "http" && o.Proxy.Scheme != "https" || o.Proxy.Host == "") {
+		return nil, errors.New("upstream " + o.Name + ": the proxy's URL is no http or https URL with a host")
+	}
+	c := &Client{
+		o:       o,
+		reports: reports{last: map[oci.Class]time.Time{}, suppressed: map[oci.Class]int{}},
+		guard:   &guard{allow: o.AllowAddresses, resolver: o.resolver, own: newMemo[[]netip.Addr](o.Timeouts.Dial, o.Now)},
+	}
+	for _, u := range o.URLs {
+		e, err := newEndpoint(u, o)
+		if err != nil {
+			return nil, err
+		}
+		c.endpoints = append(c.endpoints, e)
+		c.guard.hosts = append(c.guard.hosts, e.origin.host)
+	}
+	for _, s := range o.AuthOrigins {
+		at, err := parseOrigin(s)
+		if err != nil {
+			return nil, fmt.Errorf("upstream %s: %w", o.Name, err)
+		}
+		c.authOrigins = append(c.authOrigins, at)
+		c.guard.hosts = append(c.guard.hosts, at.host)
+	}
+	c.transports = newTransports(o, c.guard)
+	return c, nil
+}
+
+// Close closes the connections that nobody uses. Operations and bodies that are
+// under way finish, and their connections are closed then.
+func (c *Client) Close() {
+	c.closed.Store(true)
+	c.transports.closeIdle()
+}
+
+// Format implements fmt.Formatter: a Client prints as its name alone.
+func (c *Client) Format(s fmt.State, _ rune) { fmt.Fprintf(s, "upstream %s", c.o.Name) }
+
+// LogValue implements slog.LogValuer.
+func (c *Client) LogValue() slog.Value { return slog.StringValue("upstream " + c.o.Name) }

@@ -1,0 +1,26 @@
+// Package upstream speaks to one remote registry: it authenticates, follows
+// redirects, retries, resumes nothing and caches nothing but what it needs to
+// ask again cheaply (challenges, tokens, how long it has to keep quiet).
+//
+// Three rules hold for every request:
+//
+//   - Secrets go to the origin (scheme, host and port) of a configured URL, and
+//     to the origins of Options.AuthOrigins; nowhere else, not even when a
+//     registry, its token server or a redirect asks for them. A challenge that
+//     comes from behind a redirect is never answered.
+//   - What an upstream supplies (a realm, a redirect) leads to public addresses,
+//     to the addresses of the configured URLs, and to Options.AllowAddresses.
+//     The dialer checks the address it is about to connect to, so no spelling
+//     and no DNS answer gets around it.
+//   - A 404 is an upstream's own word. Everything that merely went wrong has
+//     another oci.Class.
+//
+// The authentication flows are those of go-containerregistry's transport
+// package: its challenge and token types and its token exchange. Its round
+// trippers are not used, because they ping before each pull and leave the
+// choice of redirects, realms and token lifetimes to the registry.
+//
+// A Client owns its connections, its tokens and nothing else. It outlives
+// requests, not the configuration that made it: Close it when no new operation
+// will begin. Operations and bodies that are under way finish.
+package upstream

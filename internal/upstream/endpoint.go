@@ -1,0 +1,161 @@
+package upstream
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// endpoint is one configured URL and what is known of the registry behind it.
+type endpoint struct {
+	origin origin
+	// base is the URL below which the repositories lie, with a slash at the end;
+	// ping is that of the version check; inner is what of the base's path the
+	// registry takes for part of the repository's name.
+	base, ping *url.URL
+	inner      string
+
+	// known is how the registry authenticates; nil = nobody has asked yet.
+	known atomic.Pointer[knowledge]
+	// learning is held by the one request that finds out.
+	learning chan struct{}
+	// tokens are keyed by realm, service and scope; credentials has one entry.
+	tokens      *memo[string]
+	credentials *memo[authn.AuthConfig]
+	// quiet are the times, in Unix nanoseconds, up to which a rate limit holds.
+	// Blobs have their own: registries count manifests, and a limit on those
+	// must not stop downloads that are under way.
+	quietMetadata, quietBlobs atomic.Int64
+	// headless is set once the registry was seen to refuse HEAD for blobs that
+	// it gives on GET (public.ecr.aws; signed URLs that are good for GET only).
+	headless atomic.Bool
+}
+
+// learnTimeout is how long requests hold back while another one finds out how
+// to authenticate. It saves them a 401 each, so it is not worth more.
+const learnTimeout = 2 * time.Second
+
+func newEndpoint(u *url.URL, o Options) (*endpoint, error) {
+	if err := checkURL(u); err != nil {
+		return nil, fmt.Errorf("URL of upstream %s: %w", o.Name, err)
+	}
+	if u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" {
+		return nil, fmt.Errorf("URL of upstream %s: it has a query or a fragment", o.Name)
+	}
+	path := strings.TrimSuffix(u.Path, "/") + "/"
+	before, inner, hasVersion := strings.Cut(path, "/v2/")
+	if !hasVersion {
+		before, inner = strings.TrimSuffix(path, "/"), ""
+	}
+	at := func(path string) *url.URL { return &url.URL{Scheme: u.Scheme, Host: u.Host, Path: path} }
+	return &endpoint{
+		origin: originOf(u), inner: inner,
+		base: at(before + "/v2/" + inner), ping: at(before + "/v2/"),
+		learning:    make(chan struct{}, 1),
+		tokens:      newMemo[string](o.Timeouts.Token, o.Now),
+		credentials: newMemo[authn.AuthConfig](o.Timeouts.Token, o.Now),
+	}, nil
+}
+
+// locate returns the URL of something below a repository. Repository and rest
+// are made of characters that stand for themselves in a path.
+func (e *endpoint) locate(repository, rest string, query url.Values) *url.URL {
+	u := *e.base
+	u.Path += repository + "/" + rest
+	u.RawQuery = query.Encode()
+	return &u
+}
+
+// hush keeps operations of a kind quiet for a while after a 429.
+func (e *endpoint) hush(kind string, until time.Time) { e.quiet(kind).Store(until.UnixNano()) }
+
+// hushed returns how long operations of a kind still have to keep quiet.
+func (e *endpoint) hushed(kind string, now time.Time) time.Duration {
+	until := e.quiet(kind).Load()
+	if until == 0 {
+		return 0
+	}
+	return max(0, time.Unix(0, until).Sub(now))
+}
+
+func (e *endpoint) quiet(kind string) *atomic.Int64 {
+	if kind == kindBlobs {
+		return &e.quietBlobs
+	}
+	return &e.quietMetadata
+}
+
+// learn returns what is known of the registry. If nothing is, it returns nil to
+// one caller at a time, which finds out and calls done when it has or could not;
+// done may be called more than once.
+func (e *endpoint) learn(ctx context.Context) (k *knowledge, done func(), err error) {
+	if k := e.known.Load(); k != nil {
+		return k, func() {}, nil
+	}
+	timer := time.NewTimer(learnTimeout)
+	defer timer.Stop()
+	select {
+	case e.learning <- struct{}{}:
+	case <-timer.C:
+		return e.known.Load(), func() {}, nil
+	case <-ctx.Done():
+		return nil, nil, asFailure(ctx, e.base.Host, ctx.Err())
+	}
+	if k := e.known.Load(); k != nil {
+		<-e.learning
+		return k, func() {}, nil
+	}
+	var once atomic.Bool
+	return nil, func() {
+		if once.CompareAndSwap(false, true) {
+			<-e.learning
+		}
+	}, nil
+}
+
+// knowledge is how a registry authenticates: the challenge that it sent, and
+// the scope in it as a pattern for other repositories.
+type knowledge struct {
+	challenge transport.Challenge
+	// prefix and suffix stand around the repository; literal scopes, such as
+	// "aws" of public.ecr.aws, do not depend on it.
+	prefix, suffix string
+	literal        string
+}
+
+// open is a registry that asked for nothing.
+func open() *knowledge { return &knowledge{challenge: transport.Challenge{Scheme: schemeNone}} }
+
+// learnFrom reads a challenge to a request for a repository; empty = the ping.
+func (e *endpoint) learnFrom(challenge transport.Challenge, repository string) *knowledge {
+	k := &knowledge{challenge: challenge, prefix: "repository:" + e.inner, suffix: ":pull"}
+	scope := challenge.Parameters["scope"]
+	if scope == "" || len(scope) > 4*oci.MaxRepositoryLength {
+		return k
+	}
+	if repository != "" {
+		before, after, found := strings.Cut(scope, repository)
+		if found && strings.HasPrefix(before, "repository:") && strings.HasPrefix(after, ":") {
+			k.prefix, k.suffix = before, after
+			return k
+		}
+	}
+	k.literal = scope
+	return k
+}
+
+// scopes returns what to ask a token for.
+func (k *knowledge) scopes(repository string) []string {
+	if k.literal != "" {
+		return strings.Fields(k.literal)
+	}
+	return strings.Fields(k.prefix + repository + k.suffix)
+}

@@ -1,0 +1,161 @@
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// failure is why one try did not give an answer. Its text is for people and
+// holds nothing that an upstream wrote but host names and status codes.
+type failure struct {
+	class      oci.Class
+	status     int
+	text       string
+	retryAfter time.Duration
+	// again says that the same URL may well answer in a moment.
+	again bool
+	// repositoryUnknown is a 404 that names the repository as what is missing.
+	repositoryUnknown bool
+	err               error
+}
+
+func (f *failure) Error() string { return f.text }
+
+func (f *failure) Unwrap() error { return f.err }
+
+// The causes with which an operation's own clocks cancel its context.
+var (
+	errBudget = errors.New("the operation took too long")
+	errIdle   = errors.New("no bytes came for too long")
+)
+
+// asFailure returns err as a failure; host is whom the failed request went to.
+func asFailure(ctx context.Context, host string, err error) *failure {
+	var f *failure
+	if errors.As(err, &f) {
+		return f
+	}
+	f = &failure{class: classOf(ctx, err), err: safeCause(err)}
+	switch f.class {
+	case oci.ClassCanceled:
+		f.text = "canceled"
+	case oci.ClassTimeout:
+		f.text = host + " did not answer in time"
+	case oci.ClassDNS:
+		f.text = "the name " + host + " does not resolve"
+	case oci.ClassTLS:
+		f.text = "no trusted TLS connection to " + host
+	case oci.ClassForbidden:
+		f.text = "the upstream leads to an address that is not allowed, by way of " + host
+	case oci.ClassNotRegistry:
+		f.text = host + " does not speak HTTP"
+	default:
+		f.text = "no connection to " + host
+		f.again = isReset(err)
+	}
+	return f
+}
+
+func classOf(ctx context.Context, err error) oci.Class {
+	var (
+		refused *errAddress
+		dns     *net.DNSError
+		network net.Error
+	)
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errBudget), errors.Is(cause, errIdle), errors.Is(cause, context.DeadlineExceeded):
+		return oci.ClassTimeout
+	case cause != nil:
+		return oci.ClassCanceled
+	case errors.As(err, &refused):
+		return oci.ClassForbidden
+	case errors.As(err, &dns):
+		return oci.ClassDNS
+	case isTLS(err):
+		return oci.ClassTLS
+	case errors.As(err, &network) && network.Timeout(), errors.Is(err, context.DeadlineExceeded):
+		return oci.ClassTimeout
+	case strings.Contains(err.Error(), "malformed HTTP"), strings.Contains(err.Error(), "malformed MIME"):
+		return oci.ClassNotRegistry
+	}
+	return oci.ClassConnect
+}
+
+func isTLS(err error) bool {
+	var (
+		verification *tls.CertificateVerificationError
+		header       tls.RecordHeaderError
+		alert        tls.AlertError
+		authority    x509.UnknownAuthorityError
+		hostname     x509.HostnameError
+		invalid      x509.CertificateInvalidError
+	)
+	return errors.As(err, &verification) || errors.As(err, &header) || errors.As(err, &alert) ||
+		errors.As(err, &authority) || errors.As(err, &hostname) || errors.As(err, &invalid) ||
+		errors.Is(err, http.ErrSchemeMismatch) || strings.Contains(err.Error(), "tls: ")
+}
+
+func isReset(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
+		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNABORTED) ||
+		strings.Contains(err.Error(), "server closed idle connection")
+}
+
+// safeCause returns err for logs, unless net/http put the peer's bytes into it.
+func safeCause(err error) error {
+	if strings.Contains(err.Error(), "malformed") {
+		return errors.New("malformed answer")
+	}
+	return err
+}
+
+// statusFailure is what an unexpected status means. It closes the answer.
+func statusFailure(a *answer, now time.Time) *failure {
+	f := &failure{
+		status: a.StatusCode, class: classOfStatus(a.StatusCode),
+		text: fmt.Sprintf("%s answered %d", a.url.Host, a.StatusCode),
+	}
+	switch {
+	case f.class == oci.ClassDenied && a.abroad:
+		// It is the registry that decides on access, not a host it leads to.
+		f.class = oci.ClassStatus
+	case f.class == oci.ClassRateLimited:
+		f.retryAfter = parseRetryAfter(a.Header.Get("Retry-After"), now)
+	case f.class == oci.ClassNotFound:
+		f.repositoryUnknown = a.hasCode("NAME_UNKNOWN")
+	case f.class == oci.ClassRedirect:
+		f.text = a.url.Host + " redirects to nowhere"
+	case a.StatusCode >= 500:
+		f.again = a.StatusCode <= http.StatusGatewayTimeout && a.StatusCode != http.StatusNotImplemented
+	}
+	a.drain()
+	return f
+}
+
+func classOfStatus(status int) oci.Class {
+	switch {
+	case status == http.StatusOK, status == http.StatusPartialContent:
+		return oci.ClassNone
+	case status == http.StatusNotFound, status == http.StatusGone:
+		return oci.ClassNotFound
+	case status == http.StatusUnauthorized, status == http.StatusForbidden,
+		status == http.StatusUnavailableForLegalReasons:
+		return oci.ClassDenied
+	case status == http.StatusTooManyRequests:
+		return oci.ClassRateLimited
+	case status >= 300 && status < 400:
+		return oci.ClassRedirect
+	}
+	return oci.ClassStatus
+}

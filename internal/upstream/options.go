@@ -1,0 +1,106 @@
+package upstream
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// Options make a Client. Only Name and URLs are required. They print as the
+// name alone, whatever the verb, since a proxy's URL can hold a password.
+type Options struct {
+	// Name is the configured name; it stands in messages, spans and logs.
+	Name string
+	// URLs are where the registry answers, tried in order. The scheme is http
+	// or https. A path is what /v2/ lies below, or, if it has a segment "v2"
+	// itself, what the repositories lie below.
+	URLs []*url.URL
+	// Credentials is who to be; the zero value is nobody.
+	Credentials Credentials
+	// RootCAs are the authorities for every host that this upstream leads to,
+	// so they normally include the system's. nil = the system's.
+	RootCAs *x509.CertPool
+	// Certificates are shown to the origins of the URLs, never to others.
+	Certificates []tls.Certificate
+	// Proxy is the HTTP proxy for every request. Names are then resolved there,
+	// and the proxy decides which addresses may be reached. nil = what the
+	// environment says for the URLs, and none for where they lead to.
+	Proxy *url.URL
+	// AuthOrigins are more origins, such as "https://auth.example.com", that may
+	// see the credentials. Well-known pairs are built in; see origin.go.
+	AuthOrigins []string
+	// AllowAddresses are private addresses that redirects and realms may lead to.
+	AllowAddresses []netip.Prefix
+	// UserAgent is sent with every request; default "pullgate".
+	UserAgent string
+	// Observe is called once for each HTTP request that was sent, when its
+	// answer has begun or it has failed. Received is called for the bytes of
+	// each body as they come. Both may be called from many goroutines.
+	Observe  func(Observation)
+	Received func(op string, n int64)
+	// Logger gets one line per failed operation, at most one a second for each
+	// class of failure; nil = none.
+	Logger *slog.Logger
+	// Now is the clock for tokens and Retry-After; nil = time.Now.
+	Now func() time.Time
+	// Timeouts replace the defaults where they are set.
+	Timeouts Timeouts
+
+	// resolver is for tests, which have no DNS of their own otherwise.
+	resolver *net.Resolver
+}
+
+// Timeouts bound the parts of an operation. Zero values are the defaults.
+type Timeouts struct {
+	Dial   time.Duration // one connection; default 5 s
+	TLS    time.Duration // one handshake; default 5 s
+	Token  time.Duration // one token exchange; default 5 s
+	Header time.Duration // from request to the header of its answer; default 10 s
+	Idle   time.Duration // between two bytes of a body; default 30 s
+	// Operation is how long everything of one operation may take together, all
+	// URLs and tries; for blobs up to the beginning of the body. Default 10 s.
+	Operation time.Duration
+}
+
+func (t Timeouts) withDefaults() Timeouts {
+	for _, d := range []struct {
+		value    *time.Duration
+		fallback time.Duration
+	}{
+		{&t.Dial, 5 * time.Second}, {&t.TLS, 5 * time.Second}, {&t.Token, 5 * time.Second},
+		{&t.Header, 10 * time.Second}, {&t.Idle, 30 * time.Second}, {&t.Operation, 10 * time.Second},
+	} {
+		if *d.value <= 0 {
+			*d.value = d.fallback
+		}
+	}
+	return t
+}
+
+// Observation tells of one HTTP request. Redirects and token requests are
+// requests of their own.
+type Observation struct {
+	// Op is "ping", "token", "head_manifest", "get_manifest", "head_blob",
+	// "get_blob", "tags" or "referrers".
+	Op string
+	// Class is ClassNone for a good answer, and for a 401 that is merely the
+	// challenge to authenticate.
+	Class oci.Class
+	// Status is that of the answer; 0 = none came.
+	Status int
+	// Duration is from the request to the header of the answer.
+	Duration time.Duration
+}
+
+// Format implements fmt.Formatter.
+func (o Options) Format(s fmt.State, _ rune) { fmt.Fprintf(s, "upstream %s", o.Name) }
+
+// LogValue implements slog.LogValuer.
+func (o Options) LogValue() slog.Value { return slog.StringValue("upstream " + o.Name) }

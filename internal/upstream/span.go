@@ -1,0 +1,84 @@
+package upstream
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// start begins the span of an operation, with the provider of the span in ctx:
+// Caddy's tracing sets no global one. Nothing is injected into requests, since
+// trace identifiers are no business of a public registry.
+func (c *Client) start(ctx context.Context, op operation) (context.Context, trace.Span) {
+	tracer := trace.SpanFromContext(ctx).TracerProvider().Tracer("github.com/pullgate/pullgate/internal/upstream")
+	return tracer.Start(ctx, "upstream "+op.op,
+		trace.WithSpanKind(trace.SpanKindClient),
+		trace.WithAttributes(
+			attribute.String("registry_mirror.upstream", c.o.Name),
+			attribute.String("registry_mirror.repository", op.repository),
+			attribute.String("registry_mirror.reference", op.object),
+		))
+}
+
+func recordError(span trace.Span, err *oci.Error) {
+	span.SetAttributes(attribute.String("error.type", string(err.Class)))
+	if err.Class != oci.ClassNotFound {
+		span.SetStatus(codes.Error, err.Message)
+	}
+}
+
+// reportEvery is the shortest time between two log lines of one class.
+const reportEvery = time.Second
+
+// reports counts the log lines that were left out.
+type reports struct {
+	mu         sync.Mutex
+	last       map[oci.Class]time.Time
+	suppressed map[oci.Class]int
+}
+
+// report logs a failed operation.
+func (c *Client) report(ctx context.Context, op operation, err *oci.Error) {
+	level := slog.LevelWarn
+	switch err.Class {
+	case oci.ClassNotFound, oci.ClassCanceled:
+		level = slog.LevelDebug
+	case oci.ClassDenied:
+		level = slog.LevelError
+	}
+	if !c.o.Logger.Enabled(ctx, level) {
+		return
+	}
+	suppressed, ok := c.reports.admit(err.Class, time.Now())
+	if !ok {
+		return
+	}
+	attributes := []slog.Attr{
+		slog.String("upstream", c.o.Name), slog.String("op", op.op), slog.String("class", string(err.Class)),
+		slog.String("repository", op.repository), slog.Int("status", err.UpstreamStatus),
+		slog.String("reason", err.Message), slog.Int("suppressed", suppressed),
+	}
+	if err.Err != nil {
+		attributes = append(attributes, slog.String("cause", err.Err.Error()))
+	}
+	c.o.Logger.LogAttrs(ctx, level, "upstream operation failed", attributes...)
+}
+
+func (r *reports) admit(class oci.Class, now time.Time) (suppressed int, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now.Sub(r.last[class]) < reportEvery {
+		r.suppressed[class]++
+		return 0, false
+	}
+	suppressed = r.suppressed[class]
+	r.last[class], r.suppressed[class] = now, 0
+	return suppressed, true
+}
