@@ -80,6 +80,22 @@ func TestEvictKeepsTheNewest(t *testing.T) {
 	}
 }
 
+// A hit between the decision and its execution saves the blob.
+func TestHitDuringEvictionSaves(t *testing.T) {
+	s, c, _, ds := evictable(t, 3)
+	txn := s.db.NewTransaction(false)
+	defer txn.Discard()
+	d := decision{now: c.now(), excess: 2000}
+	if err := d.decide(t.Context(), txn); err != nil {
+		t.Fatal(err)
+	}
+	readBlob(t, s, ds[0])
+	if err := s.carryOut(t.Context(), txn, &d); err != nil {
+		t.Fatal(err)
+	}
+	wantBlobs(t, s, ds, true, false, true)
+}
+
 // Uses outlive the store.
 func TestEvictKnowsUsesOfEarlierStores(t *testing.T) {
 	s, c, _, ds := evictable(t, 3)

@@ -93,9 +93,13 @@ func TestPartIsExclusive(t *testing.T) {
 }
 
 func TestCommitOntoExisting(t *testing.T) {
-	s := openTest(t, Options{})
+	c := newClock()
+	s := openTest(t, Options{Now: c.now})
 	b, d := content(1, 1000)
 	putBlob(t, s, b)
+	i, _ := idOf(d)
+	stored, _ := s.blobRecord(i)
+	c.move(time.Hour)
 	before, err := os.Stat(blobFile(t, s, d))
 	if err != nil {
 		t.Fatal(err)
@@ -104,6 +108,9 @@ func TestCommitOntoExisting(t *testing.T) {
 	after, err := os.Stat(blobFile(t, s, d))
 	if err != nil || !os.SameFile(before, after) {
 		t.Errorf("the file was replaced: %v", err)
+	}
+	if r, known := s.blobRecord(i); !known || r != stored {
+		t.Errorf("record is %+v, was %+v", r, stored)
 	}
 	wantIngest(t, s, 0)
 	if u := s.Usage(); u.Blobs != 1 || u.BlobBytes != 1000 {
