@@ -99,7 +99,7 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	}
 	defer func() {
 		if err != nil {
-			s.closeFiles()
+			err = errors.Join(err, s.closeFiles())
 		}
 	}()
 	if s.lock, err = lockRoot(ctx, s.root, o.LockWait); err != nil {

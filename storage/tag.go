@@ -3,6 +3,7 @@ package storage
 import (
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -128,7 +129,7 @@ func (s *Store) tags(scope oci.Scope, after string, n int) ([]string, error) {
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
 	defer it.Close()
 	var tags []string
-	for it.Seek(append(prefix[:len(prefix):len(prefix)], after...)); it.Valid() && len(tags) != n; it.Next() {
+	for it.Seek(append(slices.Clip(prefix), after...)); it.Valid() && len(tags) != n; it.Next() {
 		if tag := string(it.Item().Key()[len(prefix):]); tag != "" && tag != after {
 			tags = append(tags, tag)
 		}
