@@ -24,13 +24,14 @@ import (
 type craneClient struct {
 	reference string
 	options   []crane.Option
+	transport *http.Transport
 }
 
 func newCrane(t *testing.T, g *gateway) client {
 	t.Helper()
 	c := &craneClient{reference: g.host + "/proxy-docker.io/" + filepath.Base(imageRepository) + ":" + imageTag}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	t.Cleanup(transport.CloseIdleConnections)
+	c.transport = transport
 	if g.tls {
 		raw, err := os.ReadFile(g.ca)
 		if err != nil {
@@ -51,6 +52,7 @@ func newCrane(t *testing.T, g *gateway) client {
 
 func (c *craneClient) pull(t *testing.T) digest.Digest {
 	t.Helper()
+	defer c.transport.CloseIdleConnections()
 	options := append([]crane.Option{crane.WithContext(t.Context())}, c.options...)
 	descriptor, err := crane.Get(c.reference, options...)
 	if err != nil {

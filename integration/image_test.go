@@ -37,6 +37,8 @@ type image struct {
 	// manifests has the index too.
 	manifests map[digest.Digest]content
 	blobs     map[digest.Digest]content
+	// platforms has the blobs of each, in the order of architectures.
+	platforms [][]ocispec.Descriptor
 }
 
 type content struct {
@@ -71,6 +73,7 @@ func testImage(t *testing.T) *image {
 			manifest.Layers = append(manifest.Layers, put(i.blobs, ocispec.MediaTypeImageLayerGzip, compress(t, tar)))
 		}
 		manifest.Config = put(i.blobs, ocispec.MediaTypeImageConfig, marshal(t, config))
+		i.platforms = append(i.platforms, append(manifest.Layers[:len(contents):len(contents)], manifest.Config))
 		descriptor := put(i.manifests, manifest.MediaType, marshal(t, manifest))
 		descriptor.Platform = &platform
 		index.Manifests = append(index.Manifests, descriptor)
@@ -141,6 +144,16 @@ func compress(t *testing.T, tar []byte) []byte {
 		t.Fatal(err)
 	}
 	return compressed.Bytes()
+}
+
+// blobBytes returns the size of all blobs of the first so many platforms.
+func (i *image) blobBytes(platforms int) (n int64) {
+	for _, blobs := range i.platforms[:platforms] {
+		for _, blob := range blobs {
+			n += blob.Size
+		}
+	}
+	return n
 }
 
 // writeLayout writes the image as an OCI layout.

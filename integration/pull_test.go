@@ -93,6 +93,12 @@ func testPull(t *testing.T, kind clientKind, reached access, from upstreamKind) 
 	if want := platforms * (1 + len(contents)); blobs != want && (!kind.ranges || blobs < want) {
 		t.Errorf("cold: GET of a blob: upstream saw %d, want %d", blobs, want)
 	}
+	if r, counts := u.(bearerRegistry); counts {
+		t.Logf("cold: %d requests for blobs, %d bytes", blobs, r.BlobBytes())
+		if want := i.blobBytes(platforms); r.BlobBytes() != want {
+			t.Errorf("cold: %d bytes of blobs crossed the upstream link, the image has %d", r.BlobBytes(), want)
+		}
+	}
 	assertCount(t, "cold: HEAD of a blob", u.count("HEAD", "blobs"), 0)
 	assertCount(t, "cold: token", u.tokens(), from.tokens)
 

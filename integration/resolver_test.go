@@ -3,6 +3,8 @@
 package integration
 
 import (
+	"net/http"
+	"sync"
 	"testing"
 
 	"github.com/containerd/containerd/v2/core/images"
@@ -20,24 +22,47 @@ type resolverClient struct {
 	options config.HostOptions
 	// chunk is concurrent_layer_fetch_buffer; 0 = off.
 	chunk int
+
+	mu   sync.Mutex
+	used []*http.Client // since the last pull
 }
 
 func newResolver(t *testing.T, g *gateway, style hostsStyle, chunk int) client {
 	t.Helper()
 	dir := writeHosts(t, g, style)
-	return &resolverClient{chunk: chunk, options: config.HostOptions{
+	c := &resolverClient{chunk: chunk}
+	c.options = config.HostOptions{
 		HostDir: config.HostDirFromRoot(dir),
+		UpdateClient: func(used *http.Client) error {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.used = append(c.used, used)
+			return nil
+		},
 		Credentials: func(host string) (string, string, error) {
 			if host == g.host {
 				return g.username, g.secret, nil
 			}
 			return "", "", nil
 		},
-	}}
+	}
+	return c
+}
+
+// disconnect closes what a pull has left open. A process would end here; and a
+// gateway that shuts down gives unused connections five seconds.
+func (c *resolverClient) disconnect() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, used := range c.used {
+		used.CloseIdleConnections()
+	}
+	c.used = nil
 }
 
 func (c *resolverClient) pull(t *testing.T) digest.Digest {
 	t.Helper()
+	defer c.disconnect()
 	ctx := t.Context()
 	store, err := local.NewStore(t.TempDir())
 	if err != nil {

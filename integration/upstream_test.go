@@ -56,7 +56,7 @@ var upstreams = []upstreamKind{
 // address.
 type bearerRegistry struct {
 	*registrytest.Server
-	o registrytest.Options
+	lines string // of its configuration
 }
 
 func startBearerRegistry(t *testing.T, o registrytest.Options) upstream {
@@ -74,17 +74,16 @@ func startBearerRegistry(t *testing.T, o registrytest.Options) upstream {
 	for _, blob := range i.blobs {
 		server.PutBlob(imageRepository, blob.raw)
 	}
-	return bearerRegistry{server, o}
-}
-
-func (r bearerRegistry) caddyfile() string {
-	if r.o.Username == "" {
-		return "url " + r.URL()
+	r := bearerRegistry{server, "url " + server.URL()}
+	if o.Username != "" {
+		password := writeFile(t, o.Password, t.TempDir(), "password")
+		r.lines += fmt.Sprintf("\n\t\t\tcredentials %s {file.%s}\n\t\t\tauth_origin %s",
+			o.Username, password, strings.TrimSuffix(server.TokenURL(), "/token"))
 	}
-	return fmt.Sprintf("url %s\n\t\t\tcredentials %s %s\n\t\t\tauth_origin %s",
-		r.URL(), r.o.Username, r.o.Password, strings.TrimSuffix(r.TokenURL(), "/token"))
+	return r
 }
 
+func (r bearerRegistry) caddyfile() string             { return r.lines }
 func (r bearerRegistry) count(method, kind string) int { return r.Accepted(method, kind) }
 func (r bearerRegistry) tokens() int                   { return r.Count("", "token") }
 func (r bearerRegistry) total() int                    { return len(r.Requests()) }
