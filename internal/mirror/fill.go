@@ -103,6 +103,7 @@ func (f *fill) run() {
 	})
 	stored, err := f.download()
 	if err != nil {
+		f.remember(err) // before anybody hears of it, and asks again
 		f.fail(err)
 	}
 	f.settle()
@@ -203,11 +204,20 @@ func (f *fill) recovered(err *error) {
 	}
 }
 
-// settle ends the part, and remembers a failure before the next request can
-// start another fill.
+// remember keeps the failure for the requests to come.
+func (f *fill) remember(err error) {
+	// Bytes of an earlier fill may be to blame for a mismatch, such as after a
+	// power loss: the next request begins anew, at once.
+	if oci.ClassOf(err) == oci.ClassDigest && f.tainted() {
+		return
+	}
+	f.c.remember(f.source.key(kindBlob, f.digest.String()), err, false)
+}
+
+// settle ends the part.
 func (f *fill) settle() {
 	f.mu.Lock()
-	err, cause, p, covered, resumed := f.err, f.cause, f.part, f.covered, f.resumed
+	err, cause, p, covered := f.err, f.cause, f.part, f.covered
 	f.mu.Unlock()
 	class := oci.ClassOf(err)
 	if p != nil && (err != nil || cause != nil) {
@@ -223,11 +233,6 @@ func (f *fill) settle() {
 		if ended != nil {
 			f.c.log.Warn("part not ended", "digest", f.digest, "error", ended)
 		}
-	}
-	// Bytes of an earlier fill may be to blame for a mismatch, such as after a
-	// power loss: the next request begins anew, at once.
-	if err != nil && !(resumed && class == oci.ClassDigest) {
-		f.c.remember(f.source.key(kindBlob, f.digest.String()), err, false)
 	}
 }
 

@@ -1,0 +1,65 @@
+package mirror
+
+import (
+	"errors"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/storage"
+)
+
+// SetDeadlines shortens the deadlines of look-ups.
+func (c *Cache) SetDeadlines(cold, stale time.Duration) { c.deadlines.cold, c.deadlines.stale = cold, stale }
+
+// SkipWaits makes every backoff and every recheck immediate.
+func (c *Cache) SkipWaits() {
+	c.after = func(time.Duration) <-chan time.Time {
+		ch := make(chan time.Time, 1)
+		ch <- time.Time{}
+		return ch
+	}
+}
+
+// FailParts makes parts fail: at their making, or, where room >= 0, once that
+// many bytes were written to one.
+func (c *Cache) FailParts(room int64, err error) {
+	c.makePart = func(d digest.Digest, size int64) (part, error) {
+		if room < 0 {
+			return nil, err
+		}
+		p, failure := c.store.Part(d, size)
+		if failure != nil {
+			return nil, failure
+		}
+		return &fullPart{Part: p, room: room, err: err}, nil
+	}
+}
+
+type fullPart struct {
+	*storage.Part
+
+	room int64
+	err  error
+}
+
+func (p *fullPart) WriteAt(b []byte, off int64) (int, error) {
+	if off+int64(len(b)) <= p.room {
+		return p.Part.WriteAt(b, off)
+	}
+	return 0, p.err
+}
+
+// FailCommits makes every commit fail after the fact, as a failing fsync does.
+func (c *Cache) FailCommits() {
+	c.makePart = func(d digest.Digest, size int64) (part, error) {
+		p, err := c.store.Part(d, size)
+		return failingCommit{p}, err
+	}
+}
+
+type failingCommit struct{ *storage.Part }
+
+func (p failingCommit) Commit(int64) error {
+	return errors.Join(errors.New("input/output error"), p.Remove())
+}

@@ -1,0 +1,227 @@
+package mirror_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"go.uber.org/goleak"
+
+	"github.com/pullgate/pullgate/internal/mirror"
+	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/registry"
+	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/storage"
+)
+
+var _ registry.Mirror = (*mirror.Mirror)(nil)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	upstreamName = "docker.io"
+	repository   = "library/alpine"
+	ttl          = time.Minute
+)
+
+// clock is the time of the mirror and the store.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// fixture is a mirror of one fake upstream on a real store.
+type fixture struct {
+	t        testing.TB
+	dir      string
+	upstream *registrytest.Server
+	remote   *remote
+	clock    *clock
+	log      *bytes.Buffer
+	store    *storage.Store
+	cache    *mirror.Cache
+	mirror   *mirror.Mirror
+	policy   mirror.Upstream // of docker.io; change it and call configure
+
+	mu     sync.Mutex
+	events []mirror.FillEvent
+	ended  chan mirror.FillEvent
+}
+
+func newFixture(t testing.TB) *fixture {
+	t.Helper()
+	f := &fixture{
+		t: t, dir: t.TempDir(), upstream: registrytest.New(t, registrytest.Options{}),
+		clock: &clock{now: time.Unix(1_800_000_000, 0)}, ended: make(chan mirror.FillEvent, 1000),
+	}
+	transport := &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 10}
+	t.Cleanup(transport.CloseIdleConnections)
+	f.remote = &remote{base: f.upstream.URL(), client: &http.Client{Transport: transport}}
+	f.policy = mirror.Upstream{
+		Name: upstreamName, Remote: f.remote, TagTTL: ttl, Access: mirror.Access{Public: true},
+		ImmutableTags: regexp.MustCompile(`^v\d+\.\d+\.\d+$`),
+	}
+	f.open()
+	t.Cleanup(f.close)
+	return f
+}
+
+func (f *fixture) open() {
+	f.t.Helper()
+	store, err := storage.Open(f.t.Context(), storage.Options{Path: f.dir, Now: f.clock.Now})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.store = store
+	f.cache = mirror.NewCache(store, mirror.CacheOptions{Now: f.clock.Now, Observe: f.observe, Logger: slog.New(slog.DiscardHandler)})
+	f.configure()
+}
+
+func (f *fixture) observe(e mirror.FillEvent) {
+	f.mu.Lock()
+	f.events = append(f.events, e)
+	f.mu.Unlock()
+	if e.Finished {
+		f.ended <- e
+	}
+}
+
+// configure makes the mirror anew, as a reload does: docker.io with the current
+// policy, and ghcr.io, which is the same server.
+func (f *fixture) configure() {
+	f.t.Helper()
+	m, err := mirror.New(f.cache, mirror.Options{Upstreams: []mirror.Upstream{
+		f.policy, {Name: "ghcr.io", Remote: f.remote, TagTTL: ttl, Access: mirror.Access{Public: true}},
+	}})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.mirror = m
+}
+
+func (f *fixture) close() {
+	f.cache.Close()
+	if err := f.store.Close(); err != nil {
+		f.t.Error(err)
+	}
+}
+
+// reopen is a restart of the server.
+func (f *fixture) reopen() {
+	f.t.Helper()
+	f.close()
+	f.open()
+}
+
+func manifestRequest(ref string) oci.Request {
+	r, err := oci.ParseReference(ref)
+	if err != nil {
+		panic(err)
+	}
+	return oci.Request{Kind: oci.KindManifest, Upstream: upstreamName, Repository: repository, Name: repository, Reference: r}
+}
+
+func blobRequest(d digest.Digest) oci.Request {
+	return oci.Request{
+		Kind: oci.KindBlob, Upstream: upstreamName, Repository: repository, Name: repository,
+		Reference: oci.Reference{Digest: d},
+	}
+}
+
+// pull reads a whole blob as the wire does.
+func (f *fixture) pull(ctx context.Context, r oci.Request) ([]byte, oci.CacheStatus, error) {
+	b, status, err := f.mirror.Blob(ctx, r)
+	if err != nil {
+		return nil, status, err
+	}
+	defer b.Content.Close()
+	raw, err := io.ReadAll(b.Content)
+	if err == nil && int64(len(raw)) != b.Size {
+		f.t.Errorf("blob of %d bytes ended cleanly after %d", b.Size, len(raw))
+	}
+	return raw, status, err
+}
+
+// mustPull pulls and compares.
+func (f *fixture) mustPull(r oci.Request, want []byte, result oci.Result) {
+	f.t.Helper()
+	raw, status, err := f.pull(f.t.Context(), r)
+	if err != nil {
+		f.t.Fatalf("pull: %v", err)
+	}
+	if !bytes.Equal(raw, want) {
+		f.t.Fatalf("pulled %d bytes that are not the %d of the blob", len(raw), len(want))
+	}
+	if status.Result != result {
+		f.t.Errorf("result %q, want %q", status.Result, result)
+	}
+}
+
+// filled waits for the end of a fill.
+func (f *fixture) filled() mirror.FillEvent {
+	f.t.Helper()
+	select {
+	case e := <-f.ended:
+		return e
+	case <-time.After(30 * time.Second):
+		f.t.Fatal("no fill ended within 30 s")
+		return mirror.FillEvent{}
+	}
+}
+
+// saw asserts the upstream's requests since the last call.
+func (f *fixture) saw(heads, gets int) {
+	f.t.Helper()
+	requests := f.upstream.Requests()
+	h, g := 0, 0
+	for _, r := range requests {
+		switch r.Method {
+		case http.MethodHead:
+			h++
+		case http.MethodGet:
+			g++
+		}
+	}
+	if h != heads || g != gets {
+		f.t.Errorf("the upstream saw %d HEADs and %d GETs, want %d and %d: %v", h, g, heads, gets, requests)
+	}
+	f.upstream.Reset()
+}
+
+func class(err error) oci.Class { return oci.ClassOf(err) }
+
+// answer makes the upstream answer every request with a status.
+func answer(status int) registrytest.Hook {
+	return func(w http.ResponseWriter, _ *http.Request, _ http.HandlerFunc) {
+		w.Header().Set("Retry-After", "60")
+		w.WriteHeader(status)
+	}
+}
+
+func wantStatus(t testing.TB, err error, status int) {
+	t.Helper()
+	var e *oci.Error
+	if !errors.As(err, &e) || e.Status != status {
+		t.Errorf("error %v, want one of status %d", err, status)
+	}
+}

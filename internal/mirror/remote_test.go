@@ -1,0 +1,155 @@
+package mirror_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// remote is the thinnest mirror.Remote: no authentication, no retries, so that
+// every question of the mirror is one request that the upstream counts.
+type remote struct {
+	base   string
+	client *http.Client
+}
+
+func (r *remote) do(ctx context.Context, method, path string, code oci.Code, header http.Header) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, r.base+"/v2/"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	for name, values := range header {
+		req.Header[name] = values
+	}
+	res, err := r.client.Do(req)
+	if err != nil {
+		class := oci.ClassConnect
+		if ctx.Err() != nil {
+			class = oci.ClassCanceled
+		}
+		return nil, oci.UpstreamError(class, code, "no answer", err)
+	}
+	if res.StatusCode < 300 {
+		return res, nil
+	}
+	_ = res.Body.Close()
+	class := oci.ClassStatus
+	switch res.StatusCode {
+	case http.StatusNotFound:
+		class = oci.ClassNotFound
+	case http.StatusForbidden, http.StatusUnauthorized:
+		class = oci.ClassDenied
+	case http.StatusTooManyRequests:
+		class = oci.ClassRateLimited
+	}
+	e := oci.UpstreamError(class, code, "an error from upstream", nil)
+	e.UpstreamStatus = res.StatusCode
+	if seconds, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil {
+		e.RetryAfter = time.Duration(seconds) * time.Second
+	}
+	return nil, e
+}
+
+func (r *remote) HeadManifest(ctx context.Context, repository string, ref oci.Reference) (oci.Descriptor, error) {
+	res, err := r.do(ctx, http.MethodHead, repository+"/manifests/"+ref.String(), oci.CodeManifestUnknown, nil)
+	if err != nil {
+		return oci.Descriptor{}, err
+	}
+	defer res.Body.Close()
+	d, _ := oci.ParseDigest(res.Header.Get("Docker-Content-Digest"))
+	return oci.Descriptor{MediaType: res.Header.Get("Content-Type"), Digest: d, Size: res.ContentLength}, nil
+}
+
+func (r *remote) Manifest(ctx context.Context, repository string, ref oci.Reference) (oci.Manifest, error) {
+	res, err := r.do(ctx, http.MethodGet, repository+"/manifests/"+ref.String(), oci.CodeManifestUnknown, nil)
+	if err != nil {
+		return oci.Manifest{}, err
+	}
+	defer res.Body.Close()
+	raw, err := io.ReadAll(res.Body)
+	if err != nil {
+		return oci.Manifest{}, oci.UpstreamError(oci.ClassConnect, "", "cut off", err)
+	}
+	return oci.Manifest{MediaType: res.Header.Get("Content-Type"), Digest: oci.Sum(raw), Bytes: raw}, nil
+}
+
+func (r *remote) HeadBlob(ctx context.Context, repository string, d digest.Digest) (int64, error) {
+	res, err := r.do(ctx, http.MethodHead, repository+"/blobs/"+d.String(), oci.CodeBlobUnknown, nil)
+	if err != nil {
+		return -1, err
+	}
+	return res.ContentLength, res.Body.Close()
+}
+
+func (r *remote) Blob(ctx context.Context, repository string, d digest.Digest, offset, length int64) (oci.BlobBody, error) {
+	header := http.Header{}
+	switch {
+	case length >= 0:
+		header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, offset+length-1))
+	case offset > 0:
+		header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
+	}
+	res, err := r.do(ctx, http.MethodGet, repository+"/blobs/"+d.String(), oci.CodeBlobUnknown, header)
+	if err != nil {
+		return oci.BlobBody{}, err
+	}
+	if res.StatusCode == http.StatusOK {
+		return oci.BlobBody{ReadCloser: res.Body, Size: res.ContentLength}, nil
+	}
+	body := oci.BlobBody{ReadCloser: res.Body, Size: -1}
+	var end int64
+	if _, err := fmt.Sscanf(res.Header.Get("Content-Range"), "bytes %d-%d/%d", &body.Offset, &end, &body.Size); err != nil {
+		_ = res.Body.Close()
+		return oci.BlobBody{}, err
+	}
+	return body, nil
+}
+
+func (r *remote) Tags(ctx context.Context, repository string, page oci.TagsPage) (oci.TagList, error) {
+	query := url.Values{}
+	if page.N >= 0 {
+		query.Set("n", strconv.Itoa(page.N))
+	}
+	query.Set("last", page.Last)
+	res, err := r.do(ctx, http.MethodGet, repository+"/tags/list?"+query.Encode(), oci.CodeNameUnknown, nil)
+	if err != nil {
+		return oci.TagList{}, err
+	}
+	defer res.Body.Close()
+	var list struct {
+		Tags []string `json:"tags"`
+	}
+	err = json.NewDecoder(res.Body).Decode(&list)
+	return oci.TagList{Tags: list.Tags}, err
+}
+
+func (r *remote) Referrers(ctx context.Context, repository string, d digest.Digest) ([]oci.Descriptor, error) {
+	res, err := r.do(ctx, http.MethodGet, repository+"/referrers/"+d.String(), oci.CodeManifestUnknown, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	var index ocispec.Index
+	err = json.NewDecoder(res.Body).Decode(&index)
+	return index.Manifests, err
+}
+
+// ranges returns the Range headers of requests, for failure messages.
+func ranges(headers []http.Header) string {
+	var b strings.Builder
+	for _, h := range headers {
+		b.WriteString("[" + h.Get("Range") + "]")
+	}
+	return b.String()
+}
