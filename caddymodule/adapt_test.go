@@ -99,4 +99,3 @@ func TestExample(t *testing.T) {
 		t.Error(err)
 	}
 }
-

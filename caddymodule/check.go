@@ -91,7 +91,7 @@ func checkProxy(s string) error {
 		return errors.New("proxy cannot be parsed: want http://host:port")
 	case u.User != nil:
 		return errors.New("proxy holds a user name; write the whole URL as {env.NAME} or {file./path}, to keep the password out of the stored configuration")
-	case u.Host == "" || !slices.Contains([]string{"http", "https", "socks5"}, u.Scheme):
+	case u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
 		return fmt.Errorf("proxy %q is no proxy URL: want http://host:port", s)
 	}
 	return nil

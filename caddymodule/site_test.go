@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -11,8 +12,10 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/certmagic"
 	"github.com/opencontainers/go-digest"
 
@@ -68,9 +71,9 @@ func (s *site) load(directives string) {
 }
 
 func (s *site) tryLoad(directives string) error {
-	config := fmt.Sprintf("{\n%s\nlog {\nlevel WARN\n}\nregistry_mirror {\nstorage %s\n}\n}\nhttp://%s {\nrespond /done done\nmetrics /metrics\n%s\n}\n",
+	config := fmt.Sprintf("{\n%s\nlog {\nlevel ERROR\n}\nregistry_mirror {\nstorage %s\n}\n}\nhttp://%s {\nrespond /done done\nmetrics /metrics\n%s\n}\n",
 		s.global, s.storage, s.addr, directives)
-	text, ok := adapted(s.t, config)
+	text, ok := adapted(s.t, string(caddyfile.Format([]byte(config))))
 	if !ok {
 		return fmt.Errorf("adapt: %s", text)
 	}
@@ -94,18 +97,30 @@ func (s *site) client() *puller {
 // do sends one request, without reading the body of its answer.
 func (c *puller) do(method, path string) *http.Response {
 	c.s.t.Helper()
-	request, err := http.NewRequestWithContext(c.s.t.Context(), method, "http://"+c.s.addr+path, nil)
-	if err != nil {
-		c.s.t.Fatal(err)
-	}
-	if c.user != "" {
-		request.SetBasicAuth(c.user, c.password)
-	}
-	response, err := c.Do(request)
+	response, err := c.try(method, path)
 	if err != nil {
 		c.s.t.Fatal(err)
 	}
 	return response
+}
+
+// try sends a request again if its connection is closed before any answer: that
+// happens to connections that arrive while a reload hands the listener over,
+// whatever the handler, and every client of registries copes with it.
+func (c *puller) try(method, path string) (*http.Response, error) {
+	for attempt := 1; ; attempt++ {
+		request, err := http.NewRequestWithContext(c.s.t.Context(), method, "http://"+c.s.addr+path, nil)
+		if err != nil {
+			return nil, err
+		}
+		if c.user != "" {
+			request.SetBasicAuth(c.user, c.password)
+		}
+		response, err := c.Do(request)
+		if err == nil || attempt == 3 {
+			return response, err
+		}
+	}
 }
 
 // get reads one answer to its end, and waits for the handler to return.
@@ -155,6 +170,7 @@ func (c *puller) pull(prefix string, image registrytest.Image) (statuses []strin
 		want(base+"/blobs/"+layer.Digest.String(), layer.Digest)
 	}
 	c.settle()
+	filled(c.s.t)
 	return statuses
 }
 
@@ -198,4 +214,43 @@ func (after samples) since(before samples) samples {
 		}
 	}
 	return changed
+}
+
+// unixTransport speaks HTTP over a socket.
+func unixTransport(t *testing.T, path string) *http.Transport {
+	t.Helper()
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", path)
+	}}
+	t.Cleanup(transport.CloseIdleConnections)
+	return transport
+}
+
+// eventually waits until what has no event to wait for has happened.
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(10 * time.Second); !done(); {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("not within 10 s: %s", what)
+		}
+	}
+}
+
+// filled waits for the ends of fills: they come after those of the answers, when
+// the blob lies safely on the disk.
+func filled(t *testing.T) {
+	t.Helper()
+	eventually(t, "the fills end", func() bool {
+		for _, c := range cacheStatuses() {
+			if c.Fills > 0 {
+				return false
+			}
+		}
+		return true
+	})
 }

@@ -278,7 +278,7 @@ func (u *Upstream) lookUpProxy(repl *caddy.Replacer) error {
 	}
 	// The error of url.Parse would show the password.
 	parsed, err := url.Parse(s)
-	if err != nil || parsed.Host == "" || !slices.Contains([]string{"http", "https", "socks5"}, parsed.Scheme) {
+	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
 		return errors.New("the value is no proxy URL: want http://host:port")
 	}
 	u.resolved.proxy = parsed
