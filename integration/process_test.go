@@ -75,6 +75,15 @@ func (p *process) end(t *testing.T) {
 // kill ends the server with SIGKILL; timeout follows it.
 func (p *process) kill(t *testing.T) {
 	t.Helper()
+	if err := syscall.Kill(p.server(t), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-p.ended
+}
+
+// server returns the process id of the server, which is timeout's child.
+func (p *process) server(t *testing.T) int {
+	t.Helper()
 	pid := strconv.Itoa(p.cmd.Process.Pid)
 	children, err := os.ReadFile("/proc/" + pid + "/task/" + pid + "/children")
 	if err != nil {
@@ -84,10 +93,14 @@ func (p *process) kill(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the children of timeout are %q, want one", children)
 	}
-	if err := syscall.Kill(child, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
+	return child
+}
+
+// dialUnix returns a dial function that goes to a socket whatever the address.
+func dialUnix(socket string) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	}
-	<-p.ended
 }
 
 // log returns the end of what the server has printed.
