@@ -127,6 +127,8 @@ func statusFailure(a *answer, now time.Time) *failure {
 		text: fmt.Sprintf("%s answered %d", a.url.Host, a.StatusCode),
 	}
 	switch {
+	case f.class == oci.ClassNone:
+		f.class = oci.ClassStatus // a success that was not asked for
 	case f.class == oci.ClassDenied && a.abroad:
 		// It is the registry that decides on access, not a host it leads to.
 		f.class = oci.ClassStatus

@@ -1,0 +1,347 @@
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+	otel "go.opentelemetry.io/otel/trace/embedded"
+
+	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/registrytest"
+)
+
+func copyBody(w io.Writer, r *http.Response) (int64, error) { return io.Copy(w, r.Body) }
+
+func TestSeveralURLs(t *testing.T) {
+	fail := func(status int) registrytest.Hook {
+		return func(w http.ResponseWriter, _ *http.Request, _ http.HandlerFunc) { w.WriteHeader(status) }
+	}
+	good := registrytest.Hook(nil)
+	cut := func(http.ResponseWriter, *http.Request, http.HandlerFunc) { panic(http.ErrAbortHandler) }
+	page := func(w http.ResponseWriter, _ *http.Request, _ http.HandlerFunc) {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = io.WriteString(w, "<html>")
+	}
+	for name, test := range map[string]struct {
+		first, second registrytest.Hook
+		class         oci.Class
+		asked         [2]int // requests to each
+	}{
+		"first answers":      {good, good, oci.ClassNone, [2]int{1, 0}},
+		"404, then good":     {fail(404), good, oci.ClassNone, [2]int{1, 1}},
+		"429, then good":     {fail(429), good, oci.ClassNone, [2]int{1, 1}},
+		"403, then good":     {fail(403), good, oci.ClassNone, [2]int{1, 1}},
+		"501, then good":     {fail(501), good, oci.ClassNone, [2]int{1, 1}},
+		"503, then good":     {fail(503), good, oci.ClassNone, [2]int{3, 1}},
+		"cut, then good":     {cut, good, oci.ClassNone, [2]int{3, 1}},
+		"web page, then ok":  {page, good, oci.ClassNone, [2]int{1, 1}},
+		"both 404":           {fail(404), fail(404), oci.ClassNotFound, [2]int{1, 1}},
+		"404 and 410":        {fail(404), fail(410), oci.ClassNotFound, [2]int{1, 1}},
+		"404, then 501":      {fail(404), fail(501), oci.ClassStatus, [2]int{1, 1}},
+		"501, then 404":      {fail(501), fail(404), oci.ClassStatus, [2]int{1, 1}},
+		"429, then 404":      {fail(429), fail(404), oci.ClassRateLimited, [2]int{1, 1}},
+		"web page, then 404": {page, fail(404), oci.ClassNotRegistry, [2]int{1, 1}},
+		"451, then 404":      {fail(451), fail(404), oci.ClassDenied, [2]int{1, 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, image := newServer(t, registrytest.Options{})
+			b, _ := newServer(t, registrytest.Options{})
+			a.Hook(test.first)
+			b.Hook(test.second)
+			c := newClient(t, a.URL(), func(o *Options) { o.URLs = append(o.URLs, mustURL(t, b.URL())) })
+			m, err := c.Manifest(t.Context(), repo, tag(image.Tag))
+			if oci.ClassOf(err) != test.class {
+				t.Fatalf("class %q, want %q: %v", oci.ClassOf(err), test.class, err)
+			}
+			if err == nil && m.Digest != image.Index.Digest {
+				t.Error("wrong manifest")
+			}
+			if got := [2]int{a.Count("", ""), b.Count("", "")}; got != test.asked {
+				t.Errorf("requests %v, want %v", got, test.asked)
+			}
+		})
+	}
+}
+
+func TestUnreachableURLs(t *testing.T) {
+	s, image := newServer(t, registrytest.Options{})
+	secure, _ := newServer(t, registrytest.Options{TLS: true})
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = closed.Close()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	resolver := names(t, map[string][]string{})
+	for name, test := range map[string]struct {
+		at    string
+		class oci.Class
+	}{
+		"refused":       {"http://" + closed.Addr().String(), oci.ClassConnect},
+		"no such name":  {"http://nowhere.test", oci.ClassDNS},
+		"untrusted":     {secure.URL(), oci.ClassTLS},
+		"TLS to plain":  {strings.Replace(s.URL(), "http:", "https:", 1), oci.ClassTLS},
+		"silent":        {"http://" + silent.Addr().String(), oci.ClassTimeout},
+		"silent at TLS": {"https://" + silent.Addr().String(), oci.ClassTimeout},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.Reset()
+			quick := func(o *Options) {
+				o.resolver = resolver
+				o.Timeouts = Timeouts{Header: 50 * time.Millisecond, TLS: 500 * time.Millisecond}
+			}
+			_, err := newClient(t, test.at, quick).Manifest(t.Context(), repo, tag(image.Tag))
+			e := wantClass(t, err, test.class)
+			if want := map[oci.Class]int{oci.ClassTimeout: 504}[test.class]; e.Status != max(want, 502) {
+				t.Errorf("status %d", e.Status)
+			}
+			if !strings.HasPrefix(e.Message, "get manifest test.example/library/alpine:3: ") {
+				t.Errorf("message %q", e.Message)
+			}
+			both := newClient(t, test.at, quick, func(o *Options) { o.URLs = append(o.URLs, mustURL(t, s.URL())) })
+			if _, err := both.Manifest(t.Context(), repo, tag(image.Tag)); err != nil {
+				t.Errorf("with a second URL: %v", err)
+			}
+		})
+	}
+}
+
+func TestOwnAuthority(t *testing.T) {
+	s, image := newServer(t, registrytest.Options{TLS: true})
+	s.TLSConfig().ClientAuth = tls.RequireAnyClientCert
+	c := newClient(t, s.URL(), func(o *Options) { o.RootCAs = s.CertPool() })
+	_, err := c.Manifest(t.Context(), repo, tag(image.Tag))
+	wantClass(t, err, oci.ClassTLS)
+	c = newClient(t, s.URL(), func(o *Options) {
+		o.RootCAs, o.Certificates = s.CertPool(), s.TLSConfig().Certificates
+	})
+	if _, err := c.Manifest(t.Context(), repo, tag(image.Tag)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRetries(t *testing.T) {
+	for name, test := range map[string]struct {
+		failures int32
+		status   int // 0 = cut
+		tries    int
+		class    oci.Class
+	}{
+		"503 twice":    {2, 503, 3, oci.ClassNone},
+		"502 for ever": {99, 502, 3, oci.ClassStatus},
+		"504 once":     {1, 504, 2, oci.ClassNone},
+		"500 once":     {1, 500, 2, oci.ClassNone},
+		"cut once":     {1, 0, 2, oci.ClassNone},
+		"cut for ever": {99, 0, 3, oci.ClassConnect},
+		"429":          {99, 429, 1, oci.ClassRateLimited},
+		"400":          {99, 400, 1, oci.ClassStatus},
+		"404":          {99, 404, 1, oci.ClassNotFound},
+		"410":          {99, 410, 1, oci.ClassNotFound},
+		"451":          {99, 451, 1, oci.ClassDenied},
+		"204":          {99, 204, 1, oci.ClassStatus},
+		"206":          {99, 206, 1, oci.ClassStatus},
+		"226":          {99, 226, 1, oci.ClassStatus},
+		"304":          {99, 304, 1, oci.ClassRedirect},
+		"505":          {99, 505, 1, oci.ClassStatus},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, image := newServer(t, registrytest.Options{})
+			var n atomic.Int32
+			s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+				switch {
+				case n.Add(1) > test.failures:
+					next(w, r)
+				case test.status == 0:
+					panic(http.ErrAbortHandler)
+				default:
+					w.WriteHeader(test.status)
+				}
+			})
+			c := newClient(t, s.URL())
+			_, err := c.Manifest(t.Context(), repo, tag(image.Tag))
+			if got := oci.ClassOf(err); got != test.class {
+				t.Errorf("class %q, want %q: %v", got, test.class, err)
+			}
+			if err != nil && oci.AsError(err).UpstreamStatus != test.status {
+				t.Errorf("upstream status %d", oci.AsError(err).UpstreamStatus)
+			}
+			if got := s.Count("", ""); got != test.tries {
+				t.Errorf("%d tries, want %d", got, test.tries)
+			}
+		})
+	}
+}
+
+func TestOperationEndsInTime(t *testing.T) {
+	s, image := newServer(t, registrytest.Options{})
+	block := make(chan struct{})
+	s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+		if r.Method == http.MethodGet {
+			// The header comes, the rest never does.
+			w.Header().Set("Content-Length", "100")
+			w.WriteHeader(http.StatusOK)
+			_ = http.NewResponseController(w).Flush()
+			<-block
+		}
+		next(w, r)
+	})
+	defer close(block)
+	c := newClient(t, s.URL(), func(o *Options) { o.Timeouts.Operation = 50 * time.Millisecond })
+	_, err := c.Manifest(t.Context(), repo, tag(image.Tag))
+	wantClass(t, err, oci.ClassTimeout)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	c = newClient(t, s.URL())
+	_, err = c.Manifest(ctx, repo, tag(image.Tag))
+	wantClass(t, err, oci.ClassTimeout)
+	ctx, cancel = context.WithCancel(t.Context())
+	time.AfterFunc(20*time.Millisecond, cancel)
+	_, err = c.Manifest(ctx, repo, tag(image.Tag))
+	wantClass(t, err, oci.ClassCanceled)
+	if n := s.Count("", ""); n != 3 {
+		t.Errorf("%d requests for three operations", n)
+	}
+}
+
+func TestRateLimitIsRemembered(t *testing.T) {
+	s, image := newServer(t, registrytest.Options{})
+	now := newClock()
+	header := "120"
+	var limited atomic.Bool
+	limited.Store(true)
+	s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+		if limited.Load() && strings.Contains(r.URL.Path, "/manifests/") {
+			w.Header().Set("Retry-After", header)
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
+		next(w, r)
+	})
+	c := newClient(t, s.URL(), func(o *Options) { o.Now = now.Now })
+	want := func(left time.Duration, requests int) {
+		t.Helper()
+		_, err := c.Manifest(t.Context(), repo, tag(image.Tag))
+		e := wantClass(t, err, oci.ClassRateLimited)
+		if e.RetryAfter != left || e.Status != http.StatusTooManyRequests || e.Code != oci.CodeTooManyRequests {
+			t.Errorf("%+v, want %v left", e, left)
+		}
+		if n := s.Count("", "manifests"); n != requests {
+			t.Errorf("%d requests, want %d", n, requests)
+		}
+	}
+	want(120*time.Second, 1)
+	now.add(20 * time.Second)
+	want(100*time.Second, 1)
+	// Downloads that are under way go on.
+	readBlob(t, c, image.Platforms[0], 2, 0, -1)
+	now.add(100 * time.Second)
+	header = now.Now().Add(time.Minute).UTC().Format(http.TimeFormat)
+	want(time.Minute, 2)
+	now.add(time.Minute)
+	limited.Store(false)
+	if _, err := c.Manifest(t.Context(), repo, tag(image.Tag)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestParseRetryAfter(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for value, want := range map[string]time.Duration{
+		"": 30 * time.Second, "x": 30 * time.Second, "-5": 30 * time.Second, "1.5": 30 * time.Second,
+		"0": time.Second, "5": 5 * time.Second, " 7 ": 7 * time.Second, "1000000000": time.Hour,
+		"99999999999999999999999": time.Hour, "Fri, 02 Jan 2026 03:05:05 GMT": time.Minute,
+		"Fri, 02 Jan 2020 03:05:05 GMT": time.Second, "Fri, 02 Jan 2037 03:05:05 GMT": time.Hour,
+	} {
+		if got := parseRetryAfter(value, now); got != want {
+			t.Errorf("%q: %v, want %v", value, got, want)
+		}
+	}
+}
+
+func FuzzRetryAfter(f *testing.F) {
+	for _, seed := range []string{"", "1", "99999999999999999999", "Fri, 02 Jan 2026 03:05:05 GMT", "-1"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if d := parseRetryAfter(s, time.Now()); d < minRetryAfter || d > maxRetryAfter {
+			t.Errorf("%q: %v", s, d)
+		}
+	})
+}
+
+func TestMemoIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemo[int](time.Second, time.Now)
+		for i := range 3 * maxMemo {
+			good := time.Hour
+			if i%2 == 0 {
+				good = time.Nanosecond
+			}
+			_, err := m.get(t.Context(), fmt.Sprint(i), func(context.Context) (int, time.Duration, error) { return i, good, nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Microsecond)
+		}
+		if n := len(m.entries); n > maxMemo {
+			t.Errorf("%d entries", n)
+		}
+	})
+}
+
+// spans is a tracer provider that keeps the names of spans.
+type spans struct {
+	otel.TracerProvider
+	names *[]string
+}
+
+func (s spans) Tracer(string, ...trace.TracerOption) trace.Tracer { return tracer{names: s.names} }
+
+type tracer struct {
+	otel.Tracer
+	names *[]string
+}
+
+func (s tracer) Start(ctx context.Context, name string, _ ...trace.SpanStartOption) (context.Context, trace.Span) {
+	*s.names = append(*s.names, name)
+	return ctx, trace.SpanFromContext(ctx)
+}
+
+type span struct {
+	trace.Span
+	provider trace.TracerProvider
+}
+
+func (s span) TracerProvider() trace.TracerProvider { return s.provider }
+
+func TestSpanOfTheCallersProvider(t *testing.T) {
+	s, image := newServer(t, registrytest.Options{})
+	c := newClient(t, s.URL())
+	var names []string
+	ctx := trace.ContextWithSpan(t.Context(), span{trace.SpanFromContext(context.Background()), spans{names: &names}})
+	if _, err := c.Manifest(ctx, repo, tag(image.Tag)); err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(names) != "[upstream get_manifest]" {
+		t.Errorf("spans %q", names)
+	}
+	if h := s.Requests()[0].Header; h.Get("Traceparent")+h.Get("B3")+h.Get("Baggage") != "" {
+		t.Errorf("headers %v", h)
+	}
+}
