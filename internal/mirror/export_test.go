@@ -10,7 +10,9 @@ import (
 )
 
 // SetDeadlines shortens the deadlines of look-ups.
-func (c *Cache) SetDeadlines(cold, stale time.Duration) { c.deadlines.cold, c.deadlines.stale = cold, stale }
+func (c *Cache) SetDeadlines(cold, stale time.Duration) {
+	c.deadlines.cold, c.deadlines.stale = cold, stale
+}
 
 // SkipWaits makes every backoff and every recheck immediate.
 func (c *Cache) SkipWaits() {

@@ -61,6 +61,7 @@ type fill struct {
 	stop     context.CancelFunc
 	opened   bool  // the upstream has answered, or need not be asked
 	size     int64 // -1 = unknown
+	learned  bool  // the size, from the end of the body
 	part     part
 	covered  extents
 	resumed  bool // the part holds bytes of an earlier fill

@@ -223,9 +223,15 @@ func TestColdFailures(t *testing.T) {
 	d := oci.Sum([]byte("x"))
 	for name, test := range tests {
 		requests := map[string]func(f *fixture) error{
-			"tag":      func(f *fixture) error { _, _, err := f.mirror.Manifest(t.Context(), manifestRequest("3")); return err },
-			"tag head": func(f *fixture) error { _, _, err := f.mirror.StatManifest(t.Context(), manifestRequest("3")); return err },
-			"digest":   func(f *fixture) error { _, _, err := f.mirror.Manifest(t.Context(), manifestRequest(d.String())); return err },
+			"tag": func(f *fixture) error { _, _, err := f.mirror.Manifest(t.Context(), manifestRequest("3")); return err },
+			"tag head": func(f *fixture) error {
+				_, _, err := f.mirror.StatManifest(t.Context(), manifestRequest("3"))
+				return err
+			},
+			"digest": func(f *fixture) error {
+				_, _, err := f.mirror.Manifest(t.Context(), manifestRequest(d.String()))
+				return err
+			},
 			"digest head": func(f *fixture) error {
 				_, _, err := f.mirror.StatManifest(t.Context(), manifestRequest(d.String()))
 				return err

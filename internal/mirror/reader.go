@@ -163,7 +163,7 @@ func (f *fill) ready(ctx context.Context) (size int64, err error) {
 		switch {
 		case f.err != nil:
 			return 0, f.err
-		case f.verified || f.split != nil || f.opened && f.size > wholeSize:
+		case f.verified || f.split != nil || f.opened && f.size > wholeSize && !f.learned:
 			return f.size, nil
 		case ctx.Err() != nil:
 			return 0, ctx.Err()

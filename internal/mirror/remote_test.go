@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -143,13 +142,4 @@ func (r *remote) Referrers(ctx context.Context, repository string, d digest.Dige
 	var index ocispec.Index
 	err = json.NewDecoder(res.Body).Decode(&index)
 	return index.Manifests, err
-}
-
-// ranges returns the Range headers of requests, for failure messages.
-func ranges(headers []http.Header) string {
-	var b strings.Builder
-	for _, h := range headers {
-		b.WriteString("[" + h.Get("Range") + "]")
-	}
-	return b.String()
 }

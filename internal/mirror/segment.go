@@ -188,7 +188,7 @@ func (f *fill) advance(s *segment, n int64) (limit int64) {
 func (f *fill) learnSize(size int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.size = size
+	f.size, f.learned = size, true
 	f.changed()
 }
 

@@ -1,0 +1,403 @@
+package mirror_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/registrytest"
+)
+
+func TestManyReadersOneGet(t *testing.T) {
+	f := newFixture(t)
+	const size = 64*mib + 5
+	want := registrytest.Random(1, size)
+	r := blobRequest(f.upstream.PutBlob(repository, want))
+	open := make(chan struct{})
+	f.upstream.Hook(gated(16*mib, func() {}, open))
+	var readers, halfway sync.WaitGroup
+	halfway.Add(50)
+	var miss, joined int
+	var mu sync.Mutex
+	for range 50 {
+		readers.Go(func() {
+			half := sync.OnceFunc(halfway.Done)
+			defer half()
+			b, status, err := f.mirror.Blob(t.Context(), r)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer b.Content.Close()
+			mu.Lock()
+			switch status.Result {
+			case oci.ResultMiss:
+				miss++
+			case oci.ResultJoined:
+				joined++
+			}
+			mu.Unlock()
+			buffer := make([]byte, 128<<10)
+			for off := 0; ; {
+				n, err := b.Content.Read(buffer)
+				if !bytes.Equal(buffer[:n], want[off:off+n]) {
+					t.Errorf("wrong bytes at %d", off)
+					return
+				}
+				if off += n; off >= 16*mib-64<<10 {
+					half() // long before the end, which is not sent yet
+				}
+				if err == io.EOF && off == size {
+					return
+				}
+				if err != nil {
+					t.Errorf("at %d: %v", off, err)
+					return
+				}
+			}
+		})
+	}
+	halfway.Wait()
+	if stats := f.cache.Stats(); stats.Fills != 1 || stats.Readers != 50 {
+		t.Errorf("stats %+v", stats)
+	}
+	close(open)
+	readers.Wait()
+	if e := f.filled(); !e.Stored || e.Bytes != size {
+		t.Errorf("event %+v", e)
+	}
+	if miss != 1 || joined != 49 {
+		t.Errorf("%d misses, %d joined", miss, joined)
+	}
+	if n := f.upstream.BlobBytes(); n != size {
+		t.Errorf("the upstream sent %d bytes, %.2f times the blob", n, float64(n)/size)
+	}
+	f.saw(0, 1)
+	f.mustPull(r, want, oci.ResultHit)
+	f.saw(0, 0)
+}
+
+func TestFirstReaderLeaves(t *testing.T) {
+	f := newFixture(t)
+	want := registrytest.Random(1, 8*mib)
+	r := blobRequest(f.upstream.PutBlob(repository, want))
+	reached, open := make(chan struct{}), make(chan struct{})
+	f.upstream.Hook(gated(4*mib, func() { close(reached) }, open))
+	ctx, leave := context.WithCancel(t.Context())
+	first, _, err := f.mirror.Blob(ctx, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, status, err := f.mirror.Blob(t.Context(), r)
+	if err != nil || status.Result != oci.ResultJoined {
+		t.Fatalf("%v, %v", status, err)
+	}
+	<-reached
+	leave()
+	_ = first.Content.Close()
+	close(open)
+	if raw, err := io.ReadAll(second.Content); err != nil || !bytes.Equal(raw, want) {
+		t.Errorf("%d wrong bytes, %v", len(raw), err)
+	}
+	_ = second.Content.Close()
+	f.filled()
+	f.saw(0, 1)
+}
+
+func TestCutsAreResumed(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	for i := range 20 {
+		f := newFixture(t)
+		f.cache.SkipWaits()
+		size := 1 + random.IntN(4*mib)
+		want := registrytest.Random(seed+uint64(i), size)
+		var mu sync.Mutex
+		cuts := 1 + random.IntN(12)
+		f.upstream.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+			mu.Lock()
+			cuts--
+			if cuts >= 0 {
+				w = &cut{ResponseWriter: w, left: 1 + random.IntN(max(1, size/4))}
+			}
+			mu.Unlock()
+			next(w, r)
+		})
+		f.mustPull(blobRequest(f.upstream.PutBlob(repository, want)), want, oci.ResultMiss)
+		if e := f.filled(); e.Bytes != int64(size) || !e.Stored {
+			t.Errorf("event %+v of a blob of %d", e, size)
+		}
+	}
+}
+
+func TestNoProgressEndsTheFill(t *testing.T) {
+	f := newFixture(t)
+	f.cache.SkipWaits()
+	want := registrytest.Random(1, 4*mib)
+	r := blobRequest(f.upstream.PutBlob(repository, want))
+	var mu sync.Mutex
+	gets := 0
+	f.upstream.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+		mu.Lock()
+		gets++
+		first := gets == 1
+		mu.Unlock()
+		if first {
+			next(&cut{ResponseWriter: w, left: 3 * mib}, r)
+			return
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+	})
+	raw, _, err := f.pull(t.Context(), r)
+	if class(err) != oci.ClassStatus || !bytes.Equal(raw, want[:len(raw)]) || len(raw) > 3*mib {
+		t.Errorf("%d bytes, %v", len(raw), err)
+	}
+	f.filled()
+	f.saw(0, 6)
+	// What came is kept.
+	f.upstream.Hook(nil)
+	f.clock.advance(time.Minute)
+	f.mustPull(r, want, oci.ResultMiss)
+	f.filled()
+	if n := f.upstream.BlobBytes(); n != mib {
+		t.Errorf("the rest of 1 MiB cost %d bytes", n)
+	}
+}
+
+// Without ranges a resumed download begins anew, and must fit.
+func TestUpstreamWithoutRanges(t *testing.T) {
+	f := newFixture(t)
+	f.cache.SkipWaits()
+	const size = 24 * mib
+	want := registrytest.Random(1, size)
+	var mu sync.Mutex
+	gets := 0
+	f.upstream.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+		noRanges(w, r)
+		mu.Lock()
+		gets++
+		first := gets == 1
+		mu.Unlock()
+		if first {
+			w = &cut{ResponseWriter: w, left: 3 * mib}
+		}
+		next(w, r)
+	})
+	r := blobRequest(f.upstream.PutBlob(repository, want))
+	b, _, err := f.mirror.Blob(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Content.Close()
+	if _, err := b.Content.Seek(20*mib, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	if raw, err := io.ReadAll(b.Content); err != nil || !bytes.Equal(raw, want[20*mib:]) {
+		t.Errorf("%d wrong bytes, %v", len(raw), err)
+	}
+	f.filled()
+	f.saw(0, 2)
+}
+
+// A reader far ahead of a slow download gets a segment of its own, and no byte
+// is asked for twice.
+func TestFarReaders(t *testing.T) {
+	f := newFixture(t)
+	const size = 64 * mib
+	want := registrytest.Random(1, size)
+	r := blobRequest(f.upstream.PutBlob(repository, want))
+	reached, open := make(chan struct{}), make(chan struct{})
+	slow := sync.OnceFunc(func() { close(reached) })
+	f.upstream.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+		if isBlob(r) && r.Header.Get("Range") == "" { // the first one comes to a halt
+			w = &gate{ResponseWriter: w, left: 2 * mib, reached: slow, open: open, gone: r.Context().Done()}
+		}
+		next(w, r)
+	})
+	b, _, err := f.mirror.Blob(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Content.Close()
+	<-reached
+	f.clock.advance(10 * time.Second) // 200 KiB/s
+	var readers sync.WaitGroup
+	for _, start := range []int64{48 * mib, 5 * mib, 32*mib + 7, 60 * mib} {
+		readers.Go(func() {
+			b, _, err := f.mirror.Blob(t.Context(), r)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer b.Content.Close()
+			_, _ = b.Content.Seek(start, io.SeekStart)
+			raw := make([]byte, mib)
+			if start == 5*mib { // near enough to wait
+				return
+			}
+			if n, err := io.ReadFull(b.Content, raw); err != nil || !bytes.Equal(raw, want[start:start+mib]) {
+				t.Errorf("at %d: %d wrong bytes, %v", start, n, err)
+			}
+		})
+	}
+	readers.Wait()
+	close(open)
+	if raw, err := io.ReadAll(b.Content); err != nil || !bytes.Equal(raw, want) {
+		t.Errorf("%d wrong bytes, %v", len(raw), err)
+	}
+	if e := f.filled(); e.Bytes != size || !e.Stored {
+		t.Errorf("event %+v", e)
+	}
+	requests := f.upstream.Requests()
+	if n := len(requests); n < 2 || n > 4 {
+		t.Errorf("%d GETs: %v", n, requests)
+	}
+	for _, r := range requests {
+		t.Logf("%q: %d bytes", r.Header.Get("Range"), r.Bytes)
+	}
+}
+
+// What containerd does with concurrent_layer_fetch_buffer: many open-ended
+// ranges at once, each closed early.
+func TestParallelOpenEndedRanges(t *testing.T) {
+	f := newFixture(t)
+	const size, parts = 256 * mib, 20
+	want := registrytest.Random(1, size)
+	r := blobRequest(f.upstream.PutBlob(repository, want))
+	var readers sync.WaitGroup
+	for i := range parts {
+		readers.Go(func() {
+			b, _, err := f.mirror.Blob(t.Context(), r)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer b.Content.Close()
+			start, end := int64(size/parts*i), int64(size/parts*(i+1))
+			if i == parts-1 {
+				end = size
+			}
+			_, _ = b.Content.Seek(start, io.SeekStart)
+			raw := make([]byte, 512<<10)
+			for off := start; off < end; {
+				n, err := b.Content.Read(raw)
+				if err != nil || !bytes.Equal(raw[:n], want[off:off+int64(n)]) {
+					t.Errorf("range %d at %d: %v", i, off, err)
+					return
+				}
+				off += int64(n)
+			}
+		})
+	}
+	readers.Wait()
+	if e := f.filled(); e.Bytes != size || !e.Stored {
+		t.Errorf("event %+v", e)
+	}
+	if n := f.upstream.BlobBytes(); n > size+size/100 {
+		t.Errorf("the upstream sent %.3f times the blob in %v", float64(n)/size, f.upstream.Requests())
+	}
+}
+
+func TestCloseSuspends(t *testing.T) {
+	f := newFixture(t)
+	const size, sent = 16 * mib, 9 * mib
+	want := registrytest.Random(1, size)
+	r := blobRequest(f.upstream.PutBlob(repository, want))
+	reached := make(chan struct{})
+	f.upstream.Hook(gated(sent, func() { close(reached) }, nil))
+	b, _, err := f.mirror.Blob(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-reached
+	if _, err := io.CopyN(io.Discard, b.Content, sent); err != nil {
+		t.Fatal(err)
+	}
+	f.reopen()
+	if n, err := io.Copy(io.Discard, b.Content); err == nil {
+		t.Errorf("a reader of a suspended fill got %d bytes and a clean end", n)
+	}
+	_ = b.Content.Close()
+	if e := f.filled(); e.Class != oci.ClassCanceled || e.Bytes != sent {
+		t.Errorf("event %+v", e)
+	}
+	f.upstream.Hook(nil)
+	f.upstream.Reset()
+	f.mustPull(r, want, oci.ResultMiss)
+	if e := f.filled(); e.Bytes != size-sent || !e.Stored {
+		t.Errorf("event %+v", e)
+	}
+	f.saw(0, 1)
+	if n := f.upstream.BlobBytes(); n > size-sent {
+		t.Errorf("%d bytes were asked for again", n-(size-sent))
+	}
+}
+
+// Bytes that went bad while a part was suspended are not held against the
+// upstream.
+func TestSuspendedPartWentBad(t *testing.T) {
+	for _, size := range []int{mib, 4 * mib} {
+		f := newFixture(t)
+		want := registrytest.Random(1, size)
+		d := f.upstream.PutBlob(repository, want)
+		p, err := f.store.Part(d, int64(size))
+		if err != nil {
+			t.Fatal(err)
+		}
+		half := extent(0, int64(size/2))
+		if _, err := p.WriteAt(make([]byte, size/2), 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(p.Suspend(half), p.Close()); err != nil {
+			t.Fatal(err)
+		}
+		raw, _, err := f.pull(t.Context(), blobRequest(d))
+		if size <= mib && (err != nil || !bytes.Equal(raw, want)) {
+			t.Errorf("%d wrong bytes, %v", len(raw), err)
+		}
+		if size > mib && class(err) != oci.ClassDigest {
+			t.Errorf("got %v", err)
+		}
+		f.filled()
+		if size > mib {
+			f.mustPull(blobRequest(d), want, oci.ResultMiss)
+		}
+		f.filled()
+	}
+}
+
+func TestClosedCache(t *testing.T) {
+	f := newFixture(t)
+	d := f.upstream.PutBlob(repository, registrytest.Random(1, 1000))
+	f.upstream.PutImage(repository, "3", 1, 10)
+	f.cache.Close()
+	_, _, err := f.mirror.Blob(t.Context(), blobRequest(d))
+	wantStatus(t, err, http.StatusServiceUnavailable)
+	_, _, err = f.mirror.Manifest(t.Context(), manifestRequest("3"))
+	wantStatus(t, err, http.StatusServiceUnavailable)
+	f.saw(0, 0)
+}
+
+// The request after a finished fill finds the fill or the file, never neither.
+func TestNoGapBetweenFillAndFile(t *testing.T) {
+	f := newFixture(t)
+	want := registrytest.Random(1, 2*mib)
+	r := blobRequest(f.upstream.PutBlob(repository, want))
+	f.mustPull(r, want, oci.ResultMiss)
+	for range 50 {
+		raw, _, err := f.pull(t.Context(), r)
+		if err != nil || !bytes.Equal(raw, want) {
+			t.Fatal(fmt.Errorf("%d wrong bytes: %w", len(raw), err))
+		}
+	}
+	f.saw(0, 1)
+}

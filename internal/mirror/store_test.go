@@ -1,0 +1,183 @@
+package mirror_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/storage"
+)
+
+func extent(start, end int64) []storage.Extent { return []storage.Extent{{Start: start, End: end}} }
+
+// The places where a part of 4 MiB or 600 KiB can break: never made, at the
+// first byte, in between, in the end that is held back.
+var rooms = map[int][]int64{
+	600 << 10: {-1, 0, 300 << 10, 599 << 10},
+	4*mib + 3: {-1, 0, mib, 4*mib - 60<<10, 4 * mib},
+}
+
+func TestFullDisk(t *testing.T) {
+	for size, at := range rooms {
+		for _, room := range at {
+			t.Run(strconv.Itoa(size)+" with room for "+strconv.FormatInt(room, 10), func(t *testing.T) {
+				f := newFixture(t)
+				f.cache.FailParts(room, storage.ErrNoSpace)
+				want := registrytest.Random(1, size)
+				r := blobRequest(f.upstream.PutBlob(repository, want))
+				var readers sync.WaitGroup
+				for range 5 {
+					readers.Go(func() {
+						raw, _, err := f.pull(t.Context(), r)
+						if err != nil || !bytes.Equal(raw, want) {
+							t.Errorf("%d wrong bytes, %v", len(raw), err)
+						}
+					})
+				}
+				readers.Wait()
+				if e := f.filled(); e.Stored || e.Class != oci.ClassNone {
+					t.Errorf("event %+v", e)
+				}
+				if _, err := f.store.StatBlob(r.Reference.Digest); err == nil {
+					t.Error("it is stored")
+				}
+				f.cache.FailParts(1<<40, nil)
+				f.mustPull(r, want, oci.ResultMiss)
+				f.reopen()
+				f.mustPull(r, want, oci.ResultHit)
+			})
+		}
+	}
+}
+
+func TestOnePullOnAFullDiskIsOneGet(t *testing.T) {
+	f := newFixture(t)
+	f.cache.FailParts(-1, storage.ErrNoSpace)
+	want := registrytest.Random(1, 4*mib)
+	r := blobRequest(f.upstream.PutBlob(repository, want))
+	raw, status, err := f.pull(t.Context(), r)
+	if err != nil || !bytes.Equal(raw, want) {
+		t.Errorf("%d wrong bytes, %v", len(raw), err)
+	}
+	if status.Stored || status.Detail != "no_space" {
+		t.Errorf("status %+v", status)
+	}
+	f.saw(0, 1)
+}
+
+// A lying upstream is found out on a full disk too, wherever the part broke.
+func TestWrongDigestOnAFullDisk(t *testing.T) {
+	for size, at := range rooms {
+		for _, room := range at {
+			for _, wrongAt := range []int{0, size / 2, size - 1} {
+				f := newFixture(t)
+				f.cache.FailParts(room, storage.ErrNoSpace)
+				b := registrytest.Random(1, size)
+				d := digest.FromBytes(b)
+				b[wrongAt] ^= 1
+				f.upstream.PutBlobAs(repository, d, b)
+				raw, _, err := f.pull(t.Context(), blobRequest(d))
+				if class(err) != oci.ClassDigest {
+					t.Errorf("%d bytes with room for %d, wrong at %d: got %d, %v", size, room, wrongAt, len(raw), err)
+				}
+				_, _, err = f.mirror.Blob(t.Context(), blobRequest(d))
+				wantStatus(t, err, http.StatusBadGateway)
+			}
+		}
+	}
+}
+
+func TestSeekOnAFullDisk(t *testing.T) {
+	for _, room := range []int64{-1, 2 * mib} {
+		f := newFixture(t)
+		f.cache.FailParts(room, storage.ErrNoSpace)
+		want := registrytest.Random(1, 4*mib)
+		b, _, err := f.mirror.Blob(t.Context(), blobRequest(f.upstream.PutBlob(repository, want)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, off := range []int64{3 * mib, 4*mib - 10, mib, 0} {
+			if _, err := b.Content.Seek(off, io.SeekStart); err != nil {
+				t.Fatal(err)
+			}
+			if raw, err := io.ReadAll(b.Content); err != nil || !bytes.Equal(raw, want[off:]) {
+				t.Errorf("from %d with room for %d: %d wrong bytes, %v", off, room, len(raw), err)
+			}
+		}
+		_ = b.Content.Close()
+	}
+}
+
+// A pull on a full disk survives a cut like any other.
+func TestCutOnAFullDisk(t *testing.T) {
+	f := newFixture(t)
+	f.cache.SkipWaits()
+	f.cache.FailParts(-1, storage.ErrNoSpace)
+	want := registrytest.Random(1, 4*mib)
+	d := f.upstream.PutBlob(repository, want)
+	f.upstream.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+		next(&cut{ResponseWriter: w, left: mib}, r)
+	})
+	if raw, _, err := f.pull(t.Context(), blobRequest(d)); err != nil || !bytes.Equal(raw, want) {
+		t.Errorf("%d wrong bytes, %v", len(raw), err)
+	}
+}
+
+func TestFailedCommit(t *testing.T) {
+	for _, size := range []int{1000, 4 * mib} {
+		f := newFixture(t)
+		f.cache.FailCommits()
+		want := registrytest.Random(1, size)
+		r := blobRequest(f.upstream.PutBlob(repository, want))
+		f.mustPull(r, want, oci.ResultMiss)
+		if e := f.filled(); e.Stored || e.Class != oci.ClassNone {
+			t.Errorf("event %+v", e)
+		}
+		if _, err := f.store.StatBlob(r.Reference.Digest); err == nil {
+			t.Error("it is stored")
+		}
+	}
+}
+
+// With the whole store gone, everything still comes through.
+func TestStoreIsGone(t *testing.T) {
+	f := newFixture(t)
+	image := f.upstream.PutImage(repository, "3", 1, 3*mib)
+	if err := f.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		m, status, err := f.mirror.Manifest(t.Context(), manifestRequest("3"))
+		if err != nil || m.Digest != image.Index.Digest || status.Stored {
+			t.Errorf("tag: %v, %v", status, err)
+		}
+		p := image.Platforms[0]
+		m, _, err = f.mirror.Manifest(t.Context(), manifestRequest(p.Manifest.Digest.String()))
+		if err != nil || !bytes.Equal(m.Bytes, p.ManifestBytes) {
+			t.Errorf("digest: %v", err)
+		}
+		for _, layer := range append(p.Layers, p.Config) {
+			raw, status, err := f.pull(t.Context(), blobRequest(layer.Digest))
+			if err != nil || digest.FromBytes(raw) != layer.Digest || status.Stored {
+				t.Errorf("blob: %v, %v", status, err)
+			}
+		}
+		if ds, _, err := f.mirror.Referrers(t.Context(), blobRequest(m.Digest)); err != nil || len(ds) != 0 {
+			t.Errorf("referrers: %v, %v", ds, err)
+		}
+		if list, _, err := f.mirror.Tags(t.Context(), manifestRequest("3"), oci.TagsPage{N: -1}); err != nil || len(list.Tags) != 1 {
+			t.Errorf("tags: %v, %v", list, err)
+		}
+	}
+	if _, err := f.store.Tag(oci.Scope{Upstream: upstreamName, Repository: repository}, "3"); !errors.Is(err, storage.ErrClosed) {
+		t.Errorf("the store is not gone: %v", err)
+	}
+}
