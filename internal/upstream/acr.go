@@ -23,12 +23,30 @@ import (
 // *.azurecr.io, .cn and .us; other hosts get none.
 func ACRCredentials() Credentials {
 	return fromKeychain(acrKeychain{
-		// No environment proxy: the metadata service is reachable from here only.
-		client:   &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}},
+		client:   newACRClient(),
 		getenv:   os.Getenv,
-		metadata: "http://169.254.169.254/metadata/identity/oauth2/token",
+		metadata: "http://" + acrMetadataHost + "/metadata/identity/oauth2/token",
 		scheme:   "https",
 	})
+}
+
+const acrMetadataHost = "169.254.169.254"
+
+func newACRClient() *http.Client {
+	return &http.Client{
+		Timeout: 5 * time.Second,
+		// Nothing here redirects in earnest, and the forms hold secrets.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: &http.Transport{
+			DisableKeepAlives: true, // an exchange is rare
+			Proxy: func(r *http.Request) (*url.URL, error) {
+				if r.URL.Hostname() == acrMetadataHost {
+					return nil, nil // it answers on this machine only
+				}
+				return http.ProxyFromEnvironment(r)
+			},
+		},
+	}
 }
 
 const (

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -34,9 +35,35 @@ type endpoint struct {
 	// Blobs have their own: registries count manifests, and a limit on those
 	// must not stop downloads that are under way.
 	quietMetadata, quietBlobs atomic.Int64
+	// downUntil is, in Unix nanoseconds, up to when other URLs are tried first.
+	downUntil atomic.Int64
 	// headless is set once the registry was seen to refuse HEAD for blobs that
 	// it gives on GET (public.ecr.aws; signed URLs that are good for GET only).
 	headless atomic.Bool
+}
+
+// downFor is how long a URL comes last after it could not be reached.
+const downFor = 10 * time.Second
+
+// inOrder returns the endpoints as configured, but those last that could not be
+// reached a moment ago: a first URL that swallows packets would cost every
+// operation half of its time.
+func (c *Client) inOrder() []*endpoint {
+	if len(c.endpoints) == 1 {
+		return c.endpoints
+	}
+	now := c.o.Now().UnixNano()
+	ordered := slices.Clone(c.endpoints)
+	slices.SortStableFunc(ordered, func(a, b *endpoint) int {
+		down := func(e *endpoint) int {
+			if e.downUntil.Load() > now {
+				return 1
+			}
+			return 0
+		}
+		return down(a) - down(b)
+	})
+	return ordered
 }
 
 // learnTimeout is how long requests hold back while another one finds out how

@@ -22,8 +22,13 @@ type memoEntry[T any] struct {
 	done  chan struct{}
 	value T
 	err   error
-	end   time.Time
+	// end is when it is asked for again, last until when the old value serves if
+	// that goes wrong.
+	end, last time.Time
 }
+
+// memoRetry is how long a value serves on after it could not be renewed.
+const memoRetry = 5 * time.Second
 
 // maxMemo bounds the entries: a client can name as many repositories as it likes.
 const maxMemo = 1024
@@ -32,18 +37,20 @@ func newMemo[T any](limit time.Duration, now func() time.Time) *memo[T] {
 	return &memo[T]{now: now, limit: limit, entries: map[string]*memoEntry[T]{}}
 }
 
-// get returns the value of a key, asking for it if there is none. Failures are
-// shared by those who wait, and not kept.
+// get returns the value of a key, asking for it if there is none or it is old.
+// Values are good for as long as ask says, and for a quarter of that more if
+// they cannot be renewed. Failures are shared by those who wait, and not kept.
 func (m *memo[T]) get(
 	ctx context.Context, key string, ask func(context.Context) (T, time.Duration, error),
 ) (*memoEntry[T], error) {
 	m.mu.Lock()
 	entry := m.entries[key]
 	if entry == nil || entry.finished() && !m.now().Before(entry.end) {
+		old := entry
 		m.makeRoom()
 		entry = &memoEntry[T]{done: make(chan struct{})}
 		m.entries[key] = entry
-		go m.ask(context.WithoutCancel(ctx), key, entry, ask)
+		go m.ask(context.WithoutCancel(ctx), key, entry, old, ask)
 	}
 	m.mu.Unlock()
 	select {
@@ -55,16 +62,27 @@ func (m *memo[T]) get(
 }
 
 func (m *memo[T]) ask(
-	ctx context.Context, key string, entry *memoEntry[T], ask func(context.Context) (T, time.Duration, error),
+	ctx context.Context, key string, entry, old *memoEntry[T], ask func(context.Context) (T, time.Duration, error),
 ) {
 	ctx, cancel := context.WithTimeout(ctx, m.limit)
 	defer cancel()
 	value, good, err := ask(ctx)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	entry.value, entry.err, entry.end = value, err, m.now().Add(good)
-	if err != nil && m.entries[key] == entry {
-		delete(m.entries, key)
+	now := m.now()
+	switch {
+	case err == nil:
+		entry.value, entry.end, entry.last = value, now.Add(good), now.Add(good*5/4)
+	case old != nil && now.Before(old.last):
+		entry.value, entry.last = old.value, old.last
+		if entry.end = now.Add(memoRetry); entry.end.After(old.last) {
+			entry.end = old.last
+		}
+	default:
+		entry.err = err
+		if m.entries[key] == entry {
+			delete(m.entries, key)
+		}
 	}
 	close(entry.done)
 }

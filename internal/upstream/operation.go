@@ -68,7 +68,7 @@ func (l *lease) keep() bool {
 	return l.kept
 }
 
-// each runs an operation against the endpoints, in order, until one answers.
+// each runs an operation against the endpoints until one answers.
 // The error is an *oci.Error: not found if that is what all of them said.
 func each[T any](
 	ctx context.Context, c *Client, op operation, try func(context.Context, *endpoint, *lease) (T, error),
@@ -81,7 +81,7 @@ func each[T any](
 	defer span.End()
 	deadline := time.Now().Add(c.o.Timeouts.Operation)
 	var missing, failed *failure
-	for i, e := range c.endpoints {
+	for i, e := range c.inOrder() {
 		// What is left of the time is shared, so that an endpoint that swallows
 		// packets does not use up the turn of the next.
 		budget := time.Until(deadline) / time.Duration(len(c.endpoints)-i)
@@ -99,6 +99,10 @@ func each[T any](
 		failed = f
 		if f.class == oci.ClassCanceled || ctx.Err() != nil {
 			break
+		}
+		switch f.class {
+		case oci.ClassConnect, oci.ClassDNS, oci.ClassTLS, oci.ClassTimeout:
+			e.downUntil.Store(c.o.Now().Add(downFor).UnixNano())
 		}
 	}
 	if failed == nil {

@@ -1,10 +1,13 @@
 package upstream
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -118,6 +121,83 @@ func TestUnreachableURLs(t *testing.T) {
 				t.Errorf("with a second URL: %v", err)
 			}
 		})
+	}
+}
+
+func TestUnreachableURLComesLast(t *testing.T) {
+	a, image := newServer(t, registrytest.Options{})
+	b, _ := newServer(t, registrytest.Options{})
+	resume := a.Pause()
+	now := newClock()
+	c := newClient(t, a.URL(), func(o *Options) { o.URLs, o.Now = append(o.URLs, mustURL(t, b.URL())), now.Now })
+	get := func() (first, second int) {
+		t.Helper()
+		a.Reset()
+		b.Reset()
+		if _, err := c.Manifest(t.Context(), repo, tag(image.Tag)); err != nil {
+			t.Fatal(err)
+		}
+		return a.Count("", ""), b.Count("", "")
+	}
+	if first, second := get(); first != 3 || second != 1 {
+		t.Errorf("%d and %d requests while the first is down", first, second)
+	}
+	if first, second := get(); first != 0 || second != 1 {
+		t.Errorf("%d and %d requests soon after", first, second)
+	}
+	resume()
+	now.add(downFor)
+	if first, second := get(); first != 1 || second != 0 {
+		t.Errorf("%d and %d requests when it is back", first, second)
+	}
+}
+
+func TestFailuresAreLoggedOnce(t *testing.T) {
+	s, image := newServer(t, registrytest.Options{Auth: registrytest.AuthBasic, Username: "u", Password: "p"})
+	var out bytes.Buffer
+	c := newClient(t, s.URL(), func(o *Options) { o.Logger = slog.New(slog.NewJSONHandler(&out, nil)) })
+	for range 3 {
+		_, err := c.Manifest(t.Context(), repo, tag(image.Tag))
+		wantClass(t, err, oci.ClassDenied)
+	}
+	if lines := strings.Count(out.String(), "\n"); lines != 1 || !strings.Contains(out.String(), `"class":"denied"`) {
+		t.Errorf("%d lines: %s", lines, &out)
+	}
+	if n, ok := c.reports.admit(oci.ClassDenied, time.Now().Add(reportEvery)); !ok || n != 2 {
+		t.Errorf("%d suppressed, %v", n, ok)
+	}
+}
+
+// Servers that do not speak HTTP, or speak it badly.
+func TestNoHTTP(t *testing.T) {
+	for answer, class := range map[string]oci.Class{
+		"SSH-2.0-canary\r\n":                            oci.ClassNotRegistry,
+		"HTTP/1.1 2x0 canary\r\n\r\n":                   oci.ClassNotRegistry,
+		"HTTP/1.1 200 OK\r\ncanary\r\n\r\n":             oci.ClassNotRegistry,
+		"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n": oci.ClassConnect,
+		"": oci.ClassConnect,
+		"HTTP/1.1 200 OK\r\nA: " + strings.Repeat("canary", 20_000) + "\r\n\r\n": oci.ClassConnect,
+	} {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			for {
+				conn, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = http.ReadRequest(bufio.NewReader(conn))
+				_, _ = io.WriteString(conn, answer)
+				_ = conn.Close()
+			}
+		}()
+		_, err = newClient(t, "http://"+listener.Addr().String()).Manifest(t.Context(), repo, tag("1"))
+		if oci.ClassOf(err) != class || strings.Contains(fmt.Sprint(err), "canary") {
+			t.Errorf("%.30q: %v", answer, err)
+		}
+		_ = listener.Close()
 	}
 }
 

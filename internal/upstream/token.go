@@ -19,8 +19,8 @@ import (
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
-// How long a token is used: four fifths of what its server says, which is
-// believed within these bounds. 60 s is also what it means to say nothing
+// How long a token is used: four fifths of what its server says, all of it if
+// there is no new one then. The server is believed within these bounds. 60 s is also what it means to say nothing
 // (Docker, "Token Authentication Specification").
 const (
 	minTokenLife = time.Minute

@@ -92,6 +92,33 @@ func TestTokenIsRenewedBeforeItsEnd(t *testing.T) {
 	}
 }
 
+func TestOldTokenServesWhileThereIsNoNewOne(t *testing.T) {
+	s, image := newServer(t, registrytest.Options{Auth: registrytest.AuthBearer, TokenLifetime: 10 * time.Minute})
+	now := newClock()
+	c := newClient(t, s.URL(), func(o *Options) { o.Now = now.Now })
+	get := func() error {
+		return second(c.HeadManifest(t.Context(), repo, tag(image.Tag)))
+	}
+	if err := get(); err != nil {
+		t.Fatal(err)
+	}
+	s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+		if r.URL.Path == "/token" {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		next(w, r)
+	})
+	for _, step := range []time.Duration{8 * time.Minute, time.Minute, time.Minute - time.Second} {
+		now.add(step)
+		if err := get(); err != nil {
+			t.Errorf("at %v: %v", now.Now(), err)
+		}
+	}
+	now.add(time.Second)
+	wantClass(t, get(), oci.ClassToken)
+}
+
 func TestTokenThatExpiresEarlyIsRenewedOnce(t *testing.T) {
 	s, image := newServer(t, registrytest.Options{Auth: registrytest.AuthBearer})
 	c := newClient(t, s.URL())
