@@ -1,0 +1,100 @@
+package caddymodule
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/pullgate/pullgate/internal/registrytest"
+)
+
+// TestScripts runs the command in processes of its own. Scripts have these
+// variables: ADDR and ADDR2, free addresses; UPSTREAM, the URL of a registry with
+// library/alpine:3. These commands besides the usual ones:
+//
+//	await <url>             waits until the URL is answered with 200
+//	pull <url>              prints the Cache-Status of a GET, which has to be 200
+//	count <n>               checks how many requests the upstream has seen
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			upstream, err := registrytest.Listen("127.0.0.1:0", registrytest.Options{})
+			if err != nil {
+				return err
+			}
+			env.Defer(upstream.Close)
+			upstream.PutImage("library/alpine", "3", 11, 10)
+			env.Values["upstream"] = upstream
+			env.Setenv("UPSTREAM", upstream.URL())
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("XDG_DATA_HOME", env.WorkDir+"/data")
+			env.Setenv("XDG_CONFIG_HOME", env.WorkDir+"/config")
+			for _, name := range []string{"ADDR", "ADDR2"} {
+				listener, err := net.Listen("tcp", "127.0.0.1:0")
+				if err != nil {
+					return err
+				}
+				env.Setenv(name, listener.Addr().String())
+				if err := listener.Close(); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"await": func(ts *testscript.TestScript, _ bool, args []string) {
+				for deadline := time.Now().Add(20 * time.Second); ; {
+					status, _, err := get(args[0])
+					if err == nil && status == http.StatusOK {
+						return
+					}
+					if time.Now().After(deadline) {
+						ts.Fatalf("await %s: status %d, %v", args[0], status, err)
+					}
+					time.Sleep(10 * time.Millisecond) // another process has no event for us
+				}
+			},
+			"pull": func(ts *testscript.TestScript, _ bool, args []string) {
+				status, header, err := get(args[0])
+				if err != nil || status != http.StatusOK {
+					ts.Fatalf("pull %s: status %d, %v", args[0], status, err)
+				}
+				_, _ = io.WriteString(ts.Stdout(), header.Get("Cache-Status")+"\n")
+			},
+			"count": func(ts *testscript.TestScript, _ bool, args []string) {
+				want, err := strconv.Atoi(args[0])
+				ts.Check(err)
+				if n := ts.Value("upstream").(*registrytest.Server).Count("", ""); n != want {
+					ts.Fatalf("the upstream saw %d requests, want %d", n, want)
+				}
+			},
+			// subst replaces $NAME in a file by the variable.
+			"subst": func(ts *testscript.TestScript, _ bool, args []string) {
+				text := ts.ReadFile(args[0])
+				for _, name := range []string{"ADDR2", "ADDR", "UPSTREAM", "WORK"} {
+					text = strings.ReplaceAll(text, "$"+name, ts.Getenv(name))
+				}
+				ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+			},
+		},
+	})
+}
+
+func get(url string) (int, http.Header, error) {
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Get(url)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer response.Body.Close()
+	_, err = io.Copy(io.Discard, response.Body)
+	return response.StatusCode, response.Header, err
+}
