@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -279,13 +280,20 @@ type upstreamOption struct {
 const anyNumber = math.MaxInt
 
 var upstreamOptions = map[string]upstreamOption{
-	"alias": {min: 1, max: anyNumber, repeats: true, set: func(u *Upstream, args []string) error {
-		u.Alias = append(u.Alias, args...)
-		return nil // the names were checked when they were claimed
+	// The names were checked when they were claimed.
+	"alias":         list(func(u *Upstream) *[]string { return &u.Alias }, nil),
+	"url":           list(func(u *Upstream) *[]string { return &u.URL }, checkURL),
+	"auth_origin":   list(func(u *Upstream) *[]string { return &u.AuthOrigin }, checkOrigin),
+	"allow":         list(func(u *Upstream) *[]string { return &u.Allow }, checkGlob),
+	"deny":          list(func(u *Upstream) *[]string { return &u.Deny }, checkGlob),
+	"allow_address": list(func(u *Upstream) *[]string { return &u.AllowAddress }, checkPrefix),
+	"tls_ca": {min: 1, max: anyNumber, repeats: true, files: true, set: func(u *Upstream, args []string) error {
+		u.TLSCA = append(u.TLSCA, args...)
+		return nil
 	}},
-	"url": {min: 1, max: anyNumber, repeats: true, set: func(u *Upstream, args []string) error {
-		u.URL = append(u.URL, args...)
-		return each(args, func(s string) error { _, err := parseURL(s); return err })
+	"tls_client": {min: 2, max: 2, files: true, set: func(u *Upstream, args []string) error {
+		u.TLSClient = &TLSClient{Certificate: args[0], Key: args[1]}
+		return nil
 	}},
 	"credentials": {min: 1, max: 2, set: func(u *Upstream, args []string) error {
 		u.Credentials = &Credentials{Provider: args[0]}
@@ -294,9 +302,9 @@ var upstreamOptions = map[string]upstreamOption{
 		}
 		return u.Credentials.check()
 	}},
-	"auth_origin": {min: 1, max: anyNumber, repeats: true, set: func(u *Upstream, args []string) error {
-		u.AuthOrigin = append(u.AuthOrigin, args...)
-		return each(args, checkOrigin)
+	"proxy": {min: 1, max: 1, set: func(u *Upstream, args []string) error {
+		u.Proxy = args[0]
+		return checkProxy(args[0])
 	}},
 	"tag_ttl": {min: 1, max: 1, set: func(u *Upstream, args []string) (err error) {
 		if u.TagTTL, err = parseDuration(args[0]); err != nil {
@@ -318,35 +326,11 @@ var upstreamOptions = map[string]upstreamOption{
 			u.Access.Public = true
 		case slices.Equal(args, []string{"authenticated"}):
 		case slices.Contains(args, "public") || slices.Contains(args, "authenticated"):
-			return fmt.Errorf("access: public and authenticated stand alone, not beside user names")
+			return errors.New("access: public and authenticated stand alone, not beside user names")
 		default:
 			u.Access.Users = args
 		}
 		return u.Access.check()
-	}},
-	"allow": {min: 1, max: anyNumber, repeats: true, set: func(u *Upstream, args []string) error {
-		u.Allow = append(u.Allow, args...)
-		return each(args, checkGlob)
-	}},
-	"deny": {min: 1, max: anyNumber, repeats: true, set: func(u *Upstream, args []string) error {
-		u.Deny = append(u.Deny, args...)
-		return each(args, checkGlob)
-	}},
-	"allow_address": {min: 1, max: anyNumber, repeats: true, set: func(u *Upstream, args []string) error {
-		u.AllowAddress = append(u.AllowAddress, args...)
-		return each(args, func(s string) error { _, err := parsePrefix(s); return err })
-	}},
-	"tls_ca": {min: 1, max: anyNumber, repeats: true, files: true, set: func(u *Upstream, args []string) error {
-		u.TLSCA = append(u.TLSCA, args...)
-		return nil
-	}},
-	"tls_client": {min: 2, max: 2, files: true, set: func(u *Upstream, args []string) error {
-		u.TLSClient = &TLSClient{Certificate: args[0], Key: args[1]}
-		return nil
-	}},
-	"proxy": {min: 1, max: 1, set: func(u *Upstream, args []string) error {
-		u.Proxy = args[0]
-		return checkProxy(args[0])
 	}},
 	"offline": {set: func(u *Upstream, _ []string) error {
 		u.Offline = true
@@ -354,9 +338,21 @@ var upstreamOptions = map[string]upstreamOption{
 	}},
 }
 
-func each(args []string, check func(string) error) error {
-	for _, arg := range args {
-		if err := check(arg); err != nil {
+// list is an option with any number of values, which add up.
+func list(field func(*Upstream) *[]string, check func(string) error) upstreamOption {
+	return upstreamOption{min: 1, max: anyNumber, repeats: true, set: func(u *Upstream, args []string) error {
+		*field(u) = append(*field(u), args...)
+		return each(check, args)
+	}}
+}
+
+// each returns the first error of a check, if there is one.
+func each(check func(string) error, values []string) error {
+	for _, value := range values {
+		if check == nil {
+			break
+		}
+		if err := check(value); err != nil {
 			return err
 		}
 	}

@@ -46,6 +46,11 @@ func parseURL(s string) (*url.URL, error) {
 	return u, nil
 }
 
+func checkURL(s string) error {
+	_, err := parseURL(s)
+	return err
+}
+
 func checkOrigin(s string) error {
 	u, err := parseURL(s)
 	if err != nil || strings.Trim(u.Path, "/") != "" {
@@ -57,13 +62,16 @@ func checkOrigin(s string) error {
 // parsePrefix parses a network, or one address.
 func parsePrefix(s string) (netip.Prefix, error) {
 	if addr, err := netip.ParseAddr(s); err == nil {
-		return netip.PrefixFrom(addr, addr.BitLen()), nil
+		return addr.Prefix(addr.BitLen())
 	}
-	prefix, err := netip.ParsePrefix(s)
-	if err != nil {
-		return prefix, fmt.Errorf("allow_address %q is no network: want a CIDR such as 10.0.0.0/8", s)
+	return netip.ParsePrefix(s)
+}
+
+func checkPrefix(s string) error {
+	if _, err := parsePrefix(s); err != nil {
+		return fmt.Errorf("allow_address %q is no network: want a CIDR such as 10.0.0.0/8", s)
 	}
-	return prefix.Masked(), nil
+	return nil
 }
 
 // checkGlob tells what is wrong with a glob of repositories.

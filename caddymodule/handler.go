@@ -23,9 +23,10 @@ func init() {
 // the upstreams) from the local store, and fills that from the upstreams.
 // Requests for anything else go to the next handler.
 //
-// It relies on handlers before it for authentication (basic_auth, forward_auth,
-// client certificates): who may pull is decided by the user that they found.
-// Pushing is not possible.
+// It relies on handlers before it for authentication: who may pull is decided by
+// the user that basic_auth, or another authentication provider, has found
+// (`{http.auth.user.id}`). Guards that name no user, such as client certificates
+// and forward_auth, go together with public access. Pushing is not possible.
 //
 // It sets these placeholders, for its own requests, before the header of the
 // response is written:

@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"os"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -152,7 +151,7 @@ func (u *Upstream) provision() error {
 	}
 	for _, s := range u.AllowAddress {
 		prefix, _ := parsePrefix(s)
-		r.allowAddresses = append(r.allowAddresses, prefix)
+		r.allowAddresses = append(r.allowAddresses, prefix.Masked())
 	}
 	if u.ImmutableTags != "" {
 		r.immutableTags = regexp.MustCompile(u.ImmutableTags)
@@ -180,25 +179,11 @@ func (u *Upstream) provision() error {
 // check tells what is wrong with the form of the values. The Caddyfile parser
 // makes the same checks one by one, to name the line.
 func (u *Upstream) check() error {
-	errs := []error{checkName(u.Name)}
-	for _, s := range u.Alias {
-		errs = append(errs, checkName(s))
+	errs := []error{
+		checkName(u.Name), each(checkName, u.Alias), each(checkURL, u.URL), each(checkOrigin, u.AuthOrigin),
+		each(checkPrefix, u.AllowAddress), each(checkGlob, u.Allow), each(checkGlob, u.Deny),
+		checkRegexp(u.ImmutableTags), u.Credentials.check(), u.Access.check(), checkProxy(u.Proxy),
 	}
-	for _, s := range u.URL {
-		_, err := parseURL(s)
-		errs = append(errs, err)
-	}
-	for _, s := range u.AuthOrigin {
-		errs = append(errs, checkOrigin(s))
-	}
-	for _, s := range u.AllowAddress {
-		_, err := parsePrefix(s)
-		errs = append(errs, err)
-	}
-	for _, s := range slices.Concat(u.Allow, u.Deny) {
-		errs = append(errs, checkGlob(s))
-	}
-	errs = append(errs, checkRegexp(u.ImmutableTags), u.Credentials.check(), u.Access.check(), checkProxy(u.Proxy))
 	if u.TagTTL < -1 {
 		errs = append(errs, errors.New("tag_ttl cannot be negative, but for -1 (ask on every pull)"))
 	}
