@@ -79,7 +79,8 @@ func newMetrics() *collectors {
 func registerMetrics(registry *prometheus.Registry) error {
 	for _, c := range []prometheus.Collector{
 		metrics.requests, metrics.responseBytes, metrics.upstreamRequests, metrics.upstreamDuration,
-		metrics.upstreamBytes, metrics.fills, storeCollector{},
+		metrics.upstreamBytes, metrics.fills,
+		storeCollector{},
 	} {
 		var already prometheus.AlreadyRegisteredError
 		if err := registry.Register(c); err != nil && !errors.As(err, &already) {

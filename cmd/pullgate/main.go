@@ -5,11 +5,10 @@
 package main
 
 import (
-	"github.com/caddyserver/caddy/v2"
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
-
 	_ "time/tzdata" // time zones for log formats, also in a container that has none
 
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	_ "github.com/pullgate/pullgate/caddymodule"
