@@ -41,8 +41,17 @@ func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheSta
 		}
 		j, err := v.join(ctx, k, link, linked)
 		switch {
+		case oci.ClassOf(err) == oci.ClassCanceled:
+			return oci.Blob{}, failed(true, err), err
 		case err != nil:
 			return oci.Blob{}, negative(), err
+		case j.over != nil:
+			select {
+			case <-j.over:
+				continue
+			case <-ctx.Done():
+				return oci.Blob{}, failed(false, ctx.Err()), ctx.Err()
+			}
 		case j.prove:
 			if proven, err = v.prove(ctx, d, &link); err != nil {
 				return oci.Blob{}, proven, fmt.Errorf("head blob %s@%s: %w", v.scope, d, err)
@@ -68,9 +77,10 @@ func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheSta
 	}
 }
 
-// joined is what a request found: one of a fill, a finished file, or the need to
-// prove the digest first.
+// joined is what a request found: one of a fill, a finished file, the need to
+// prove the digest first, or a fill that has failed and is about to leave.
 type joined struct {
+	over  <-chan struct{}
 	fill  *fill
 	led   bool // the request started the fill
 	file  *os.File
@@ -89,7 +99,9 @@ func (v view) join(ctx context.Context, k key, link storage.Link, linked bool) (
 		if !linked && f.source.scope != v.scope {
 			return joined{prove: true}, nil
 		}
-		f.retain()
+		if !f.retain() {
+			return joined{over: f.done}, nil
+		}
 		f.span.AddLink(trace.LinkFromContext(ctx))
 		return joined{fill: f}, nil
 	}

@@ -305,11 +305,15 @@ func (f *fill) waiting() <-chan struct{} {
 }
 
 // retain takes a reference. The fill is in Cache.fills and the cache is locked,
-// so run still has one.
-func (f *fill) retain() {
+// so run still has one. It takes none of a fill that has failed.
+func (f *fill) retain() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.err != nil {
+		return false
+	}
 	f.refs++
+	return true
 }
 
 // release gives a reference back. The last one closes.

@@ -32,16 +32,26 @@ const (
 	ttl          = time.Minute
 )
 
-// clock is the time of the mirror and the store.
+// clock is the time of the mirror and the store: it stands still, or is real.
 type clock struct {
-	mu  sync.Mutex
-	now time.Time
+	mu   sync.Mutex
+	now  time.Time
+	real bool
 }
 
 func (c *clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.real {
+		return time.Now()
+	}
 	return c.now
+}
+
+func (c *clock) run() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.real = true
 }
 
 func (c *clock) advance(d time.Duration) {

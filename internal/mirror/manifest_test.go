@@ -147,7 +147,9 @@ func TestStale(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
-			f.cache.SetDeadlines(10*time.Second, 50*time.Millisecond)
+			if name == "timeout" {
+				f.cache.SetDeadlines(10*time.Second, 300*time.Millisecond)
+			}
 			image := f.upstream.PutImage(repository, "3", 1, 1000)
 			f.upstream.PutImage(repository, "other", 1, 1000)
 			for _, tag := range []string{"3", "other"} {
@@ -178,6 +180,7 @@ func TestStale(t *testing.T) {
 				t.Errorf("requests for another tag: %v", f.upstream.Requests())
 			}
 			f.upstream.Hook(nil)
+			f.cache.SetDeadlines(10*time.Second, 10*time.Second)
 			f.clock.advance(61 * time.Second)
 			if _, status, err := f.mirror.Manifest(t.Context(), manifestRequest("3")); err != nil || status.Result != oci.ResultMiss {
 				t.Errorf("after the outage: %v, %v", status, err)
@@ -244,7 +247,9 @@ func TestColdFailures(t *testing.T) {
 		for what, request := range requests {
 			t.Run(name+"/"+what, func(t *testing.T) {
 				f := newFixture(t)
-				f.cache.SetDeadlines(50*time.Millisecond, 50*time.Millisecond)
+				if name == "silence" {
+					f.cache.SetDeadlines(300*time.Millisecond, 0)
+				}
 				f.upstream.Hook(test.hook)
 				for range 5 {
 					wantStatus(t, request(f), test.status)

@@ -130,8 +130,8 @@ func (f *fill) await(ctx context.Context, off int64) (part, int64, error) {
 			return nil, 0, errDetached
 		case f.split != nil:
 			return nil, 0, io.ErrUnexpectedEOF
-		case f.covered.end(off) == off && off < f.size:
-			again = f.want(off)
+		case f.covered.end(off) == off && off < f.size-held(f.size):
+			again = f.want(off) // the held-back end comes last, whoever waits for it
 		}
 		f.wait(ctx, again)
 	}

@@ -120,6 +120,9 @@ func (v view) lookUpTag(ctx context.Context, name string, spare bool) (tagAnswer
 		// The tag moves only once its new manifest is here: until then the old
 		// one is the stale answer.
 		mf, err = v.get(ctx, oci.Reference{Digest: desc.Digest})
+		if oci.IsNotFound(err) { // it is the manifest that is missing, not the tag
+			err = oci.UpstreamError(oci.ClassStatus, "", "the upstream's tag names a manifest that it does not have", err)
+		}
 	}
 	if err != nil {
 		return tagAnswer{}, v.tagFailed(ctx, k, name, err, spare)

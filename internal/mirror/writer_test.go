@@ -3,6 +3,7 @@ package mirror_test
 import (
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/pullgate/pullgate/internal/registrytest"
 )
@@ -63,6 +64,22 @@ func (c *cut) Write(p []byte) (int, error) {
 	_, _ = c.ResponseWriter.Write(p[:c.left])
 	_ = http.NewResponseController(c.ResponseWriter).Flush()
 	panic(http.ErrAbortHandler)
+}
+
+// slow sends rate bytes a second.
+type slow struct {
+	http.ResponseWriter
+
+	rate  int
+	began time.Time
+	sent  int
+}
+
+func (s *slow) Write(p []byte) (int, error) {
+	n, err := s.ResponseWriter.Write(p)
+	s.sent += n
+	time.Sleep(time.Until(s.began.Add(time.Duration(s.sent) * time.Second / time.Duration(s.rate))))
+	return n, err
 }
 
 // noRanges is an upstream that ignores Range.

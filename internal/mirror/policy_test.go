@@ -1,0 +1,132 @@
+package mirror
+
+import (
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"math/rand/v2"
+
+	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage"
+)
+
+func TestGlobs(t *testing.T) {
+	for _, test := range []struct {
+		pattern, repository string
+		want                bool
+	}{
+		{"team-a/**", "team-a/x/y", true}, {"team-a/**", "team-a", false}, {"team-a/**", "team-ab/x", false},
+		{"base/*", "base/x", true}, {"base/*", "base/x/y", false}, {"**", "a/b/c", true}, {"*", "a/b", false},
+		{"a.b", "a.b", true}, {"a.b", "axb", false}, {"**/x", "a/b/x", true}, {"a/*/c", "a/b/c", true},
+	} {
+		g, err := newGlobs([]string{test.pattern})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := g.match(test.repository); got != test.want {
+			t.Errorf("%q matches %q: %v", test.pattern, test.repository, got)
+		}
+	}
+	for _, pattern := range []string{"", "***", "UPPER", "a?", "a[b]", "a b"} {
+		if _, err := newGlobs([]string{pattern}); err == nil {
+			t.Errorf("%q is accepted", pattern)
+		}
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	for name, upstreams := range map[string][]Upstream{
+		"no name":      {{Offline: true}},
+		"no remote":    {{Name: "a"}},
+		"twice":        {{Name: "a", Offline: true}, {Name: "a", Offline: true}},
+		"negative TTL": {{Name: "a", Offline: true, TagTTL: -1}},
+		"pattern":      {{Name: "a", Offline: true, Deny: []string{"?"}}},
+	} {
+		if _, err := New(&Cache{}, Options{Upstreams: upstreams}); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestFailuresAreBounded(t *testing.T) {
+	var m failures
+	now := time.Unix(1_800_000_000, 0)
+	e := oci.NewError(oci.CodeManifestUnknown, "")
+	for i := range 2 * maxFailures {
+		m.put(key{ref: strconv.Itoa(i)}, e, now.Add(time.Second))
+	}
+	if n := m.len(); n != maxFailures || len(m.byKey) != n {
+		t.Errorf("%d and %d are kept", n, len(m.byKey))
+	}
+	last := key{ref: strconv.Itoa(2*maxFailures - 1)}
+	if m.get(last, now) == nil || m.get(key{ref: "0"}, now) != nil {
+		t.Error("the oldest do not leave first")
+	}
+	if m.get(last, now.Add(time.Second)) != nil || m.len() != maxFailures-1 {
+		t.Error("it is kept for too long")
+	}
+	m.put(last, e, now.Add(time.Second))
+	if m.get(last, now.AddDate(-1, 0, 0)) != nil {
+		t.Error("it is kept over a clock that was set back a year")
+	}
+}
+
+func TestRetryAfterCountsDown(t *testing.T) {
+	var m failures
+	now := time.Unix(1_800_000_000, 0)
+	m.put(key{}, &oci.Error{Class: oci.ClassRateLimited, RetryAfter: time.Minute}, now.Add(time.Minute))
+	if e := m.get(key{}, now.Add(20*time.Second)); e == nil || e.RetryAfter != 40*time.Second {
+		t.Errorf("got %+v", e)
+	}
+}
+
+// The extents against a bitmap.
+func TestExtents(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	const size = 64
+	for range 2000 {
+		var e extents
+		var bits [size + 1]bool
+		for range random.IntN(10) {
+			start := random.Int64N(size)
+			end := start + random.Int64N(size-start+1)
+			e.add(start, end)
+			for i := start; i < end; i++ {
+				bits[i] = true
+			}
+		}
+		var want extents
+		for i := int64(0); i < size; i++ {
+			switch {
+			case bits[i] && (i == 0 || !bits[i-1]):
+				want = append(want, storage.Extent{Start: i, End: i + 1})
+			case bits[i]:
+				want[len(want)-1].End = i + 1
+			}
+		}
+		if !slices.Equal(e, want) {
+			t.Fatalf("got %v, want %v", e, want)
+		}
+		off := random.Int64N(size)
+		end := off
+		for bits[end] {
+			end++
+		}
+		if got := e.end(off); got != end {
+			t.Fatalf("%v ends from %d at %d, want %d", e, off, got, end)
+		}
+		missing := int64(0)
+		for i := off; i < size; i++ {
+			if !bits[i] {
+				missing++
+			}
+		}
+		if got := e.missing(off, size); got != missing {
+			t.Fatalf("%v misses %d from %d, want %d", e, got, off, missing)
+		}
+	}
+}
