@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap/exp/zapslog"
@@ -68,7 +69,12 @@ func acquireCache(path string, limits storage.Limits) (*cache, error) {
 
 func openCache(path string, limits storage.Limits) (*cache, error) {
 	logger := slog.New(newestLog{})
-	store, err := storage.Open(context.Background(), storage.Options{Path: path, Limits: limits, Logger: logger})
+	store, err := storage.Open(context.Background(), storage.Options{
+		Path: path, Limits: limits, Logger: logger,
+		// Stores of this process are closed before they are opened again, so who
+		// holds the lock is another process: one that is about to end, or stays.
+		LockWait: time.Second,
+	})
 	if err != nil {
 		return nil, err
 	}
