@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -122,6 +123,48 @@ func TestUnreachableURLs(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestSilentURLLeavesTimeForTheNext(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	s, image := newServer(t, registrytest.Options{})
+	c := newClient(t, "http://"+silent.Addr().String(), func(o *Options) {
+		o.URLs, o.Timeouts.Operation = append(o.URLs, mustURL(t, s.URL())), 600*time.Millisecond
+	})
+	if _, err := c.Manifest(t.Context(), repo, tag(image.Tag)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRequestsToAnOpenRegistryRunTogether(t *testing.T) {
+	s, image := newServer(t, registrytest.Options{})
+	c := newClient(t, s.URL())
+	get := func() {
+		if _, err := c.Manifest(t.Context(), repo, tag(image.Tag)); err != nil {
+			t.Error(err)
+		}
+	}
+	get()
+	if c.endpoints[0].known.Load() == nil {
+		t.Error("nothing was learned from the first answer")
+	}
+	const n = 10
+	var together sync.WaitGroup
+	together.Add(n)
+	s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+		together.Done()
+		together.Wait() // for all of them, or for ever
+		next(w, r)
+	})
+	var wg sync.WaitGroup
+	for range n {
+		wg.Go(get)
+	}
+	wg.Wait()
 }
 
 func TestUnreachableURLComesLast(t *testing.T) {
