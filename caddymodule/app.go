@@ -24,7 +24,7 @@ func init() {
 // A store is used by one process at a time, and by all sites of that process.
 // It stays open across reloads; where two configurations run at once, the limits
 // of the newer one hold. Validating a configuration does not open it.
-type App struct { //nolint:recvcheck // Caddy registers modules by value
+type App struct {
 	// Where the store lies and how large it may become.
 	Storage *Storage `json:"storage,omitempty"`
 

@@ -39,7 +39,7 @@ func init() {
 // `{http.registry_mirror.cache}` | `hit`, `miss`, `joined`, `stale`, or empty
 //
 // Access logs get the fields `upstream` and `cache`.
-type Handler struct { //nolint:recvcheck // Caddy registers modules by value
+type Handler struct {
 	// The registries to mirror. At least one.
 	Upstreams []*Upstream `json:"upstreams,omitempty"`
 

@@ -287,5 +287,5 @@ func readFile(repl *caddy.Replacer, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return os.ReadFile(name) //nolint:gosec // the configuration says which files
+	return os.ReadFile(name)
 }
