@@ -9,12 +9,10 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/dustin/go-humanize"
 )
 
 func init() {
@@ -346,19 +344,6 @@ func list(field func(*Upstream) *[]string, check func(string) error) upstreamOpt
 	}}
 }
 
-// each returns the first error of a check, if there is one.
-func each(check func(string) error, values []string) error {
-	for _, value := range values {
-		if check == nil {
-			break
-		}
-		if err := check(value); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // options are those that a block has had so far.
 type options map[string]string
 
@@ -385,24 +370,6 @@ func (n names) claim(d *caddyfile.Dispenser, name string) error {
 	}
 	n[name] = where(d)
 	return nil
-}
-
-func where(d *caddyfile.Dispenser) string { return fmt.Sprintf("%s:%d", d.File(), d.Line()) }
-
-func parseSize(s string) (int64, error) {
-	n, err := humanize.ParseBytes(s)
-	if err != nil || n > math.MaxInt64 {
-		return 0, fmt.Errorf("%q is no size: want such as 200GiB", s)
-	}
-	return int64(n), nil
-}
-
-func parseDuration(s string) (caddy.Duration, error) {
-	t, err := caddy.ParseDuration(s)
-	if err != nil || t < 0 {
-		return 0, fmt.Errorf("%q is no duration: want such as 5m, 12h or 90d", s)
-	}
-	return caddy.Duration(t), nil
 }
 
 // Interface guards

@@ -156,7 +156,7 @@ func (s *Server) CertPool() *x509.CertPool {
 	return pool
 }
 
-// CertPEM returns the DER of the authority, for tests that write it to a file.
+// Certificate returns the authority, for tests that write it to a file.
 func (s *Server) Certificate() *x509.Certificate { return s.registry.Certificate() }
 
 // TLSConfig returns the registry's TLS configuration, to ask for client

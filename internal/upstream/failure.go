@@ -69,7 +69,7 @@ func asFailure(ctx context.Context, host string, err error) *failure {
 
 func classOf(ctx context.Context, err error) oci.Class {
 	var (
-		refused *errAddress
+		refused *addressError
 		dns     *net.DNSError
 		network net.Error
 	)

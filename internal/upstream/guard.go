@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -24,10 +25,10 @@ type guard struct {
 // ownGood is how long the addresses of the configured hosts are believed.
 const ownGood = 30 * time.Second
 
-// errAddress is an address, or a URL, that is refused.
-type errAddress struct{ reason string }
+// addressError is an address, or a URL, that is refused.
+type addressError struct{ reason string }
 
-func (e *errAddress) Error() string { return e.reason }
+func (e *addressError) Error() string { return e.reason }
 
 // control is a net.Dialer.ControlContext: it sees the address after resolution,
 // at the moment the connection is made to precisely that address, so that
@@ -35,14 +36,14 @@ func (e *errAddress) Error() string { return e.reason }
 func (g *guard) control(ctx context.Context, _, address string, _ syscall.RawConn) error {
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil {
-		return &errAddress{"address is no IP address"}
+		return &addressError{"address is no IP address"}
 	}
 	return g.check(ctx, ap.Addr())
 }
 
 func (g *guard) check(ctx context.Context, addr netip.Addr) error {
 	if addr.Zone() != "" {
-		return &errAddress{fmt.Sprintf("address %s has a zone", addr)}
+		return &addressError{fmt.Sprintf("address %s has a zone", addr)}
 	}
 	addr = embedded(addr)
 	if isPublic(addr) {
@@ -60,13 +61,11 @@ func (g *guard) check(ctx context.Context, addr netip.Addr) error {
 		if err != nil {
 			return err
 		}
-		for _, a := range entry.value {
-			if a == addr {
-				return nil
-			}
+		if slices.Contains(entry.value, addr) {
+			return nil
 		}
 	}
-	return &errAddress{fmt.Sprintf("address %s is not public and not allowed", addr)}
+	return &addressError{fmt.Sprintf("address %s is not public and not allowed", addr)}
 }
 
 func (g *guard) resolve(ctx context.Context) ([]netip.Addr, time.Duration, error) {
@@ -94,7 +93,7 @@ func (g *guard) literal(ctx context.Context, u *url.URL) error {
 	// (WHATWG URL, "ends in a number checker").
 	last := host[strings.LastIndex(host, ".")+1:]
 	if last == "" || strings.Trim(last, "0123456789") == "" || strings.HasPrefix(last, "0x") {
-		return &errAddress{"host is an address in an unusual spelling"}
+		return &addressError{"host is an address in an unusual spelling"}
 	}
 	return nil
 }

@@ -93,7 +93,7 @@ func TestGuardAddresses(t *testing.T) {
 		if (err == nil) != allowed {
 			t.Errorf("%s: %v, want allowed %v", address, err, allowed)
 		}
-		var refused *errAddress
+		var refused *addressError
 		if err != nil && !errors.As(err, &refused) {
 			t.Errorf("%s: %T", address, err)
 		}

@@ -17,9 +17,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.opentelemetry.io/otel/trace"
-	otel "go.opentelemetry.io/otel/trace/embedded"
-
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registrytest"
 )
@@ -342,72 +339,6 @@ func TestOperationEndsInTime(t *testing.T) {
 	}
 }
 
-func TestRateLimitIsRemembered(t *testing.T) {
-	s, image := newServer(t, registrytest.Options{})
-	now := newClock()
-	header := "120"
-	var limited atomic.Bool
-	limited.Store(true)
-	s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
-		if limited.Load() && strings.Contains(r.URL.Path, "/manifests/") {
-			w.Header().Set("Retry-After", header)
-			w.WriteHeader(http.StatusTooManyRequests)
-			return
-		}
-		next(w, r)
-	})
-	c := newClient(t, s.URL(), func(o *Options) { o.Now = now.Now })
-	want := func(left time.Duration, requests int) {
-		t.Helper()
-		_, err := c.Manifest(t.Context(), repo, tag(image.Tag))
-		e := wantClass(t, err, oci.ClassRateLimited)
-		if e.RetryAfter != left || e.Status != http.StatusTooManyRequests || e.Code != oci.CodeTooManyRequests {
-			t.Errorf("%+v, want %v left", e, left)
-		}
-		if n := s.Count("", "manifests"); n != requests {
-			t.Errorf("%d requests, want %d", n, requests)
-		}
-	}
-	want(120*time.Second, 1)
-	now.add(20 * time.Second)
-	want(100*time.Second, 1)
-	// Downloads that are under way go on.
-	readBlob(t, c, image.Platforms[0], 2, 0, -1)
-	now.add(100 * time.Second)
-	header = now.Now().Add(time.Minute).UTC().Format(http.TimeFormat)
-	want(time.Minute, 2)
-	now.add(time.Minute)
-	limited.Store(false)
-	if _, err := c.Manifest(t.Context(), repo, tag(image.Tag)); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func TestParseRetryAfter(t *testing.T) {
-	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	for value, want := range map[string]time.Duration{
-		"": 30 * time.Second, "x": 30 * time.Second, "-5": 30 * time.Second, "1.5": 30 * time.Second,
-		"0": time.Second, "5": 5 * time.Second, " 7 ": 7 * time.Second, "1000000000": time.Hour,
-		"99999999999999999999999": time.Hour, "Fri, 02 Jan 2026 03:05:05 GMT": time.Minute,
-		"Fri, 02 Jan 2020 03:05:05 GMT": time.Second, "Fri, 02 Jan 2037 03:05:05 GMT": time.Hour,
-	} {
-		if got := parseRetryAfter(value, now); got != want {
-			t.Errorf("%q: %v, want %v", value, got, want)
-		}
-	}
-}
-
-func FuzzRetryAfter(f *testing.F) {
-	for _, seed := range []string{"", "1", "99999999999999999999", "Fri, 02 Jan 2026 03:05:05 GMT", "-1"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		if d := parseRetryAfter(s, time.Now()); d < minRetryAfter || d > maxRetryAfter {
-			t.Errorf("%q: %v", s, d)
-		}
-	})
-}
-
 func TestMemoIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemo[int](time.Second, time.Now)
@@ -426,45 +357,4 @@ func TestMemoIsBounded(t *testing.T) {
 			t.Errorf("%d entries", n)
 		}
 	})
-}
-
-// spans is a tracer provider that keeps the names of spans.
-type spans struct {
-	otel.TracerProvider
-	names *[]string
-}
-
-func (s spans) Tracer(string, ...trace.TracerOption) trace.Tracer { return tracer{names: s.names} }
-
-type tracer struct {
-	otel.Tracer
-	names *[]string
-}
-
-func (s tracer) Start(ctx context.Context, name string, _ ...trace.SpanStartOption) (context.Context, trace.Span) {
-	*s.names = append(*s.names, name)
-	return ctx, trace.SpanFromContext(ctx)
-}
-
-type span struct {
-	trace.Span
-	provider trace.TracerProvider
-}
-
-func (s span) TracerProvider() trace.TracerProvider { return s.provider }
-
-func TestSpanOfTheCallersProvider(t *testing.T) {
-	s, image := newServer(t, registrytest.Options{})
-	c := newClient(t, s.URL())
-	var names []string
-	ctx := trace.ContextWithSpan(t.Context(), span{trace.SpanFromContext(context.Background()), spans{names: &names}})
-	if _, err := c.Manifest(ctx, repo, tag(image.Tag)); err != nil {
-		t.Fatal(err)
-	}
-	if fmt.Sprint(names) != "[upstream get_manifest]" {
-		t.Errorf("spans %q", names)
-	}
-	if h := s.Requests()[0].Header; h.Get("Traceparent")+h.Get("B3")+h.Get("Baggage") != "" {
-		t.Errorf("headers %v", h)
-	}
 }

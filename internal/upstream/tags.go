@@ -35,11 +35,11 @@ func (c *Client) Tags(ctx context.Context, repository string, page oci.TagsPage)
 		if err != nil {
 			return oci.TagList{}, err
 		}
-		return c.tags(ctx, e, a)
+		return c.tags(ctx, a)
 	})
 }
 
-func (c *Client) tags(ctx context.Context, e *endpoint, a *answer) (oci.TagList, error) {
+func (c *Client) tags(ctx context.Context, a *answer) (oci.TagList, error) {
 	if a.StatusCode != http.StatusOK {
 		return oci.TagList{}, statusFailure(a, c.o.Now())
 	}

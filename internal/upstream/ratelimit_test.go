@@ -1,0 +1,78 @@
+package upstream
+
+import (
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/registrytest"
+)
+
+func TestRateLimitIsRemembered(t *testing.T) {
+	s, image := newServer(t, registrytest.Options{})
+	now := newClock()
+	header := "120"
+	var limited atomic.Bool
+	limited.Store(true)
+	s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+		if limited.Load() && strings.Contains(r.URL.Path, "/manifests/") {
+			w.Header().Set("Retry-After", header)
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
+		next(w, r)
+	})
+	c := newClient(t, s.URL(), func(o *Options) { o.Now = now.Now })
+	want := func(left time.Duration, requests int) {
+		t.Helper()
+		_, err := c.Manifest(t.Context(), repo, tag(image.Tag))
+		e := wantClass(t, err, oci.ClassRateLimited)
+		if e.RetryAfter != left || e.Status != http.StatusTooManyRequests || e.Code != oci.CodeTooManyRequests {
+			t.Errorf("%+v, want %v left", e, left)
+		}
+		if n := s.Count("", "manifests"); n != requests {
+			t.Errorf("%d requests, want %d", n, requests)
+		}
+	}
+	want(120*time.Second, 1)
+	now.add(20 * time.Second)
+	want(100*time.Second, 1)
+	// Downloads that are under way go on.
+	readBlob(t, c, image.Platforms[0], 2, 0, -1)
+	now.add(100 * time.Second)
+	header = now.Now().Add(time.Minute).UTC().Format(http.TimeFormat)
+	want(time.Minute, 2)
+	now.add(time.Minute)
+	limited.Store(false)
+	if _, err := c.Manifest(t.Context(), repo, tag(image.Tag)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestParseRetryAfter(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for value, want := range map[string]time.Duration{
+		"": 30 * time.Second, "x": 30 * time.Second, "-5": 30 * time.Second, "1.5": 30 * time.Second,
+		"0": time.Second, "5": 5 * time.Second, " 7 ": 7 * time.Second, "1000000000": time.Hour,
+		"99999999999999999999999": time.Hour, "Fri, 02 Jan 2026 03:05:05 GMT": time.Minute,
+		"Fri, 02 Jan 2020 03:05:05 GMT": time.Second, "Fri, 02 Jan 2037 03:05:05 GMT": time.Hour,
+	} {
+		if got := parseRetryAfter(value, now); got != want {
+			t.Errorf("%q: %v, want %v", value, got, want)
+		}
+	}
+}
+
+func FuzzRetryAfter(f *testing.F) {
+	for _, seed := range []string{"", "1", "99999999999999999999", "Fri, 02 Jan 2026 03:05:05 GMT", "-1"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if d := parseRetryAfter(s, time.Now()); d < minRetryAfter || d > maxRetryAfter {
+			t.Errorf("%q: %v", s, d)
+		}
+	})
+}
