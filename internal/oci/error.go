@@ -130,8 +130,7 @@ func AsError(err error) *Error {
 	if err == nil {
 		return nil
 	}
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
 	return &Error{Code: CodeUnavailable, Status: http.StatusBadGateway, Message: "the gateway could not answer", Err: err}
@@ -140,8 +139,7 @@ func AsError(err error) *Error {
 // ClassOf returns the class of the first *Error in err's chain, ClassNone if
 // there is none.
 func ClassOf(err error) Class {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Class
 	}
 	return ClassNone

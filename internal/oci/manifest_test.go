@@ -29,14 +29,20 @@ func TestParseManifest(t *testing.T) {
 		subject                  bool
 		artifactType, annotation string
 	}{
-		{name: "image", raw: `{"config":` + descriptor("c", 1) + `,"layers":[` + descriptor("l", 2) + `,` + descriptor("l", 3) + `],"annotations":{"k":"v"}}`,
-			blobs: "1 2 3", artifactType: "c", annotation: "v"},
-		{name: "index", raw: ` {"manifests":[` + descriptor("m", 1) + `,` + descriptor("m", 2) + `],"artifactType":"t"}`,
-			manifests: "1 2", artifactType: "t"},
+		{
+			name: "image", raw: `{"config":` + descriptor("c", 1) + `,"layers":[` + descriptor("l", 2) + `,` + descriptor("l", 3) + `],"annotations":{"k":"v"}}`,
+			blobs: "1 2 3", artifactType: "c", annotation: "v",
+		},
+		{
+			name: "index", raw: ` {"manifests":[` + descriptor("m", 1) + `,` + descriptor("m", 2) + `],"artifactType":"t"}`,
+			manifests: "1 2", artifactType: "t",
+		},
 		{name: "empty index", raw: `{"manifests":[]}`},
 		{name: "null lists", raw: `{"manifests":null,"layers":null,"config":null}`},
-		{name: "referrer", raw: `{"artifactType":"t","config":` + descriptor("c", 1) + `,"subject":` + descriptor("m", 9) + `}`,
-			blobs: "1", subject: true, artifactType: "t"},
+		{
+			name: "referrer", raw: `{"artifactType":"t","config":` + descriptor("c", 1) + `,"subject":` + descriptor("m", 9) + `}`,
+			blobs: "1", subject: true, artifactType: "t",
+		},
 		{name: "OCI artifact manifest", raw: `{"blobs":[` + descriptor("b", 1) + `],"subject":{"digest":"bad"}}`, blobs: "1"},
 		{name: "schema 1", raw: fmt.Sprintf(`{"fsLayers":[{"blobSum":"sha256:%064x"},{"blobSum":"md5:1"}]}`, 7), blobs: "7"},
 		{name: "digests that nobody can ask for", raw: `{"layers":[{"digest":"sha256:1"},{"digest":""},{},` + descriptor("l", 2) + `]}`, blobs: "2"},

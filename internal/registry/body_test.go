@@ -90,7 +90,7 @@ func TestSendfileGetsTheBareFile(t *testing.T) {
 func aborts(h http.Handler, w http.ResponseWriter, r *http.Request) (aborted bool) {
 	defer func() {
 		if p := recover(); p != nil {
-			if p != http.ErrAbortHandler {
+			if p != http.ErrAbortHandler { //nolint:errorlint // net/http knows that very value
 				panic(p)
 			}
 			aborted = true
@@ -154,7 +154,7 @@ func TestCutBody(t *testing.T) {
 					if !h2 && !errors.Is(err, io.ErrUnexpectedEOF) {
 						t.Errorf("error is %v, want what containerd resumes after", err)
 					}
-					if answer.StatusCode != 200 || !bytes.Equal(body, b[:limit]) {
+					if answer.StatusCode != http.StatusOK || !bytes.Equal(body, b[:limit]) {
 						t.Errorf("got %d and %d bytes, want 200 and %d", answer.StatusCode, len(body), limit)
 					}
 					a := <-done

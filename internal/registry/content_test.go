@@ -120,7 +120,7 @@ func TestEmptyContent(t *testing.T) {
 				header.Set("Range", requested)
 			}
 			answer, body, err := ask(t, client, http.MethodGet, server.URL+testPrefix+"/blobs/"+oci.Sum(nil).String(), header)
-			if err != nil || answer.StatusCode != 200 || answer.Header.Get("Content-Length") != "0" || len(body) != 0 {
+			if err != nil || answer.StatusCode != http.StatusOK || answer.Header.Get("Content-Length") != "0" || len(body) != 0 {
 				t.Errorf("%s, %q: got %v, %v", name, requested, answer, err)
 			}
 		}
@@ -177,7 +177,7 @@ func BenchmarkHit(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if answer, _, err := ask(b, client, http.MethodGet, server.URL+testPrefix+path, nil); err != nil || answer.StatusCode != 200 {
+				if answer, _, err := ask(b, client, http.MethodGet, server.URL+testPrefix+path, nil); err != nil || answer.StatusCode != http.StatusOK {
 					b.Fatal(answer, err)
 				}
 			}

@@ -111,16 +111,22 @@ func TestCacheHeaders(t *testing.T) {
 		want   http.Header
 	}{
 		{oci.CacheStatus{}, nil, http.Header{"Cache-Status": nil, "Age": nil, "Warning": nil}},
-		{oci.CacheStatus{Result: oci.ResultHit, Fresh: &fresh, Age: 90500 * time.Millisecond}, nil,
-			http.Header{"Cache-Status": {"pullgate; hit; ttl=60"}, "Age": {"90"}, "Warning": nil}},
+		{
+			oci.CacheStatus{Result: oci.ResultHit, Fresh: &fresh, Age: 90500 * time.Millisecond},
+			nil,
+			http.Header{"Cache-Status": {"pullgate; hit; ttl=60"}, "Age": {"90"}, "Warning": nil},
+		},
 		{oci.CacheStatus{Result: oci.ResultHit, Fresh: &fresh, Age: -time.Hour}, nil, http.Header{"Age": {"0"}}},
 		{oci.CacheStatus{Result: oci.ResultMiss, Stored: true}, nil, http.Header{"Cache-Status": {"pullgate; fwd=miss; stored"}}},
 		{oci.CacheStatus{Result: oci.ResultStale, Fresh: &stale, Age: time.Hour, Detail: `time"out\`}, nil, http.Header{
 			"Cache-Status": {"pullgate; hit; ttl=-3600; detail=stale"}, "Age": {"3600"},
 			"Warning": {`299 - "stale: ghcr.io gives no fresh answer (time\"out\\), last confirmed 1h0m0s ago"`},
 		}},
-		{oci.CacheStatus{Result: oci.ResultMiss, ForwardStatus: 404}, oci.NewError(oci.CodeManifestUnknown, "no"),
-			http.Header{"Cache-Status": {"pullgate; fwd=miss; fwd-status=404"}}},
+		{
+			oci.CacheStatus{Result: oci.ResultMiss, ForwardStatus: 404},
+			oci.NewError(oci.CodeManifestUnknown, "no"),
+			http.Header{"Cache-Status": {"pullgate; fwd=miss; fwd-status=404"}},
+		},
 	} {
 		m := &fakeMirror{manifest: testManifest([]byte("{}")), status: test.status, err: test.err}
 		for _, method := range []string{http.MethodGet, http.MethodHead} {
@@ -306,7 +312,7 @@ func TestHostileHeadersAreIgnored(t *testing.T) {
 		"X-Http-Method-Override": {"DELETE"}, "Accept": {"text/html;q=x"}, "Accept-Encoding": {"gzip, zstd, br"}, "Origin": {"http://x"},
 		"X-Forwarded-Host": {"evil"}, "If-None-Match": {`*`}, "If-Modified-Since": {"Sat, 21 Nov 2026 12:00:00 GMT"}, "Cookie": {"a=b"},
 	})
-	if err != nil || answer.StatusCode != 200 || string(body) != "{}" {
+	if err != nil || answer.StatusCode != http.StatusOK || string(body) != "{}" {
 		t.Fatalf("got %v, %v", answer, err)
 	}
 	allowed := "Accept-Ranges Cache-Control Content-Length Content-Type Date Docker-Content-Digest Docker-Distribution-Api-Version Etag X-Content-Type-Options"

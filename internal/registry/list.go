@@ -3,6 +3,7 @@ package registry
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -65,9 +66,7 @@ func (x *exchange) serveTags() error {
 // relative: no host that a client could send credentials to comes from here.
 func (x *exchange) link(next url.Values) string {
 	query := make(url.Values, len(next)+1)
-	for name, values := range next {
-		query[name] = values
-	}
+	maps.Copy(query, next)
 	query.Del("ns")
 	if x.route.namespace != "" {
 		query.Set("ns", x.route.namespace)

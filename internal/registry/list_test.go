@@ -51,17 +51,33 @@ func TestTags(t *testing.T) {
 	}{
 		{testPrefix + "/tags/list", oci.TagList{Tags: []string{"a", "b"}}, `{"name":"proxy-ghcr.io/a/b","tags":["a","b"]}`, "", -1},
 		{testPrefix + "/tags/list", oci.TagList{}, `{"name":"proxy-ghcr.io/a/b","tags":[]}`, "", -1},
-		{testPrefix + "/tags/list?n=2", oci.TagList{Tags: []string{"a", "b"}, Next: next}, `{"name":"proxy-ghcr.io/a/b","tags":["a","b"]}`,
-			"<" + testPrefix + "/tags/list?" + nextQuery + `>; rel="next"`, 2},
-		{"/v2/x/tags/list?n=2&ns=registry-1.docker.io", oci.TagList{Tags: []string{"a", "b"}, Next: next}, `{"name":"x","tags":["a","b"]}`,
-			"</v2/x/tags/list?" + nextQuery + `&ns=registry-1.docker.io>; rel="next"`, 2},
-		{"/proxy-docker.io/v2/x/tags/list?n=2&ns=ghcr.io", oci.TagList{Tags: []string{"a"}, Next: url.Values{"ns": {"evil"}, "last": {"a"}}}, `{"name":"x","tags":["a"]}`,
-			`</proxy-docker.io/v2/x/tags/list?last=a>; rel="next"`, 2},
+		{
+			testPrefix + "/tags/list?n=2",
+			oci.TagList{Tags: []string{"a", "b"}, Next: next},
+			`{"name":"proxy-ghcr.io/a/b","tags":["a","b"]}`,
+			"<" + testPrefix + "/tags/list?" + nextQuery + `>; rel="next"`, 2,
+		},
+		{
+			"/v2/x/tags/list?n=2&ns=registry-1.docker.io",
+			oci.TagList{Tags: []string{"a", "b"}, Next: next},
+			`{"name":"x","tags":["a","b"]}`,
+			"</v2/x/tags/list?" + nextQuery + `&ns=registry-1.docker.io>; rel="next"`, 2,
+		},
+		{
+			"/proxy-docker.io/v2/x/tags/list?n=2&ns=ghcr.io",
+			oci.TagList{Tags: []string{"a"}, Next: url.Values{"ns": {"evil"}, "last": {"a"}}},
+			`{"name":"x","tags":["a"]}`,
+			`</proxy-docker.io/v2/x/tags/list?last=a>; rel="next"`, 2,
+		},
 		// nothing wanted, yet the repository has to exist
 		{testPrefix + "/tags/list?n=0", oci.TagList{Tags: []string{"a"}, Next: next}, `{"name":"proxy-ghcr.io/a/b","tags":[]}`, "", 1},
 		// an upstream that pays no attention to n
-		{testPrefix + "/tags/list?n=1", oci.TagList{Tags: []string{"a", "b", "c"}}, `{"name":"proxy-ghcr.io/a/b","tags":["a"]}`,
-			"<" + testPrefix + `/tags/list?last=a&n=1>; rel="next"`, 1},
+		{
+			testPrefix + "/tags/list?n=1",
+			oci.TagList{Tags: []string{"a", "b", "c"}},
+			`{"name":"proxy-ghcr.io/a/b","tags":["a"]}`,
+			"<" + testPrefix + `/tags/list?last=a&n=1>; rel="next"`, 1,
+		},
 	} {
 		t.Run(test.target, func(t *testing.T) {
 			m := &fakeMirror{tags: test.list}

@@ -99,6 +99,8 @@ func (s span) contentRange(size int64) string {
 }
 
 func errRange(size int64) error {
-	return &oci.Error{Code: oci.CodeUnsupported, Status: http.StatusRequestedRangeNotSatisfiable,
-		Message: fmt.Sprintf("the range has no byte of the %d that there are", size)}
+	return &oci.Error{
+		Code: oci.CodeUnsupported, Status: http.StatusRequestedRangeNotSatisfiable,
+		Message: fmt.Sprintf("the range has no byte of the %d that there are", size),
+	}
 }

@@ -232,8 +232,10 @@ func errUnknownUpstream(name string) error {
 }
 
 func errNoEndpoint() error {
-	return &oci.Error{Code: oci.CodeUnsupported, Status: http.StatusNotFound,
-		Message: "this is no endpoint of the pull API: there are manifests, blobs, tags/list and referrers"}
+	return &oci.Error{
+		Code: oci.CodeUnsupported, Status: http.StatusNotFound,
+		Message: "this is no endpoint of the pull API: there are manifests, blobs, tags/list and referrers",
+	}
 }
 
 // errQuery is for what the spec has no code of its own for.

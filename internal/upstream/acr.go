@@ -179,8 +179,7 @@ func (k acrKeychain) do(r *http.Request, into any) error {
 
 // withoutURL takes the URL, and with it any query, out of an http.Client's error.
 func withoutURL(err error) error {
-	var e *url.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*url.Error](err); ok {
 		return e.Err
 	}
 	return err

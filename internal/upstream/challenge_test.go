@@ -15,8 +15,13 @@ func TestReadToken(t *testing.T) {
 		expires int
 		good    time.Duration
 	}{
-		{0, 48 * time.Second}, {-1, 48 * time.Second}, {10, 48 * time.Second}, {60, 48 * time.Second},
-		{300, 240 * time.Second}, {3600, 48 * time.Minute}, {1 << 60, 48 * time.Minute},
+		{0, 48 * time.Second},
+		{-1, 48 * time.Second},
+		{10, 48 * time.Second},
+		{60, 48 * time.Second},
+		{300, 240 * time.Second},
+		{3600, 48 * time.Minute},
+		{1 << 60, 48 * time.Minute},
 	} {
 		_, good, err := readToken(&transport.Token{Token: "x", ExpiresIn: test.expires})
 		if err != nil || good != test.good {
@@ -93,10 +98,16 @@ func TestParseChallenge(t *testing.T) {
 		scheme  string
 		want    map[string]string
 	}{
-		{[]string{`Bearer realm="https://a/t",service="s",scope="repository:a:pull,push"`}, schemeBearer,
-			map[string]string{"realm": "https://a/t", "service": "s", "scope": "repository:a:pull,push"}},
-		{[]string{`bearer Realm=https://a/t?x=1, SERVICE = "a\"b"`}, schemeBearer,
-			map[string]string{"realm": "https://a/t?x=1", "service": `a"b`}},
+		{
+			[]string{`Bearer realm="https://a/t",service="s",scope="repository:a:pull,push"`},
+			schemeBearer,
+			map[string]string{"realm": "https://a/t", "service": "s", "scope": "repository:a:pull,push"},
+		},
+		{
+			[]string{`bearer Realm=https://a/t?x=1, SERVICE = "a\"b"`},
+			schemeBearer,
+			map[string]string{"realm": "https://a/t?x=1", "service": `a"b`},
+		},
 		{[]string{`Negotiate`, `Basic realm="r"`}, schemeBasic, map[string]string{"realm": "r"}},
 		{[]string{`Negotiate abc==, Basic realm="r", Bearer realm="b"`}, schemeBearer, map[string]string{"realm": "b"}},
 		{[]string{`Basic realm="r"`, `Bearer service="x"`}, schemeBasic, map[string]string{"realm": "r"}},

@@ -168,7 +168,9 @@ func TestColdPullCountsRequests(t *testing.T) {
 				method, kind string
 				n            int
 			}{
-				{http.MethodHead, "manifests", 1}, {http.MethodGet, "manifests", 2}, {http.MethodGet, "blobs", 4},
+				{http.MethodHead, "manifests", 1},
+				{http.MethodGet, "manifests", 2},
+				{http.MethodGet, "blobs", 4},
 				{http.MethodHead, "blobs", 0},
 			} {
 				if n := s.Accepted(w.method, w.kind); n != w.n {

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -158,9 +159,7 @@ func TestACRCredentials(t *testing.T) {
 	principal := map[string]string{"AZURE_TENANT_ID": "tenant", "AZURE_CLIENT_ID": "client"}
 	with := func(key, value string) map[string]string {
 		m := map[string]string{key: value}
-		for k, v := range principal {
-			m[k] = v
-		}
+		maps.Copy(m, principal)
 		return m
 	}
 	for name, test := range map[string]struct {

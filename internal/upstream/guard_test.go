@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -143,8 +144,7 @@ func TestNothingLeadsInside(t *testing.T) {
 	for _, by := range []string{"redirect", "chain", "realm", "blob", "token redirect"} {
 		for _, target := range targets {
 			t.Run(by+" "+target, func(t *testing.T) {
-				var s *httptest.Server
-				s = script(t, func(w http.ResponseWriter, r *http.Request) {
+				var s *httptest.Server = script(t, func(w http.ResponseWriter, r *http.Request) {
 					switch {
 					case by == "realm":
 						w.Header().Set("WWW-Authenticate", `Bearer realm="`+target+`"`)
@@ -266,9 +266,7 @@ func TestHTTPProxy(t *testing.T) {
 			return
 		}
 		defer resp.Body.Close()
-		for name, values := range resp.Header {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), resp.Header)
 		w.WriteHeader(resp.StatusCode)
 		_, _ = copyBody(w, resp)
 	})
@@ -306,10 +304,12 @@ func FuzzRealm(f *testing.F) {
 	for _, seed := range []string{"https://auth.docker.io/token", "http://127.0.0.1", "https://u@registry.test", "//x", "%"} {
 		f.Add(seed)
 	}
-	c, err := New(Options{Name: "x", URLs: []*url.URL{{Scheme: "https", Host: "registry.test"}}, Credentials: BasicCredentials("u", "p"),
+	c, err := New(Options{
+		Name: "x", URLs: []*url.URL{{Scheme: "https", Host: "registry.test"}}, Credentials: BasicCredentials("u", "p"),
 		resolver: &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 			return nil, errors.New("no DNS")
-		}}})
+		}},
+	})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -80,9 +80,10 @@ func headDescriptor(a *answer, ref oci.Reference) (oci.Descriptor, error) {
 			text: fmt.Sprintf("%s announces a manifest of %d bytes, more than %d", a.url.Host, a.ContentLength, oci.MaxManifestSize),
 		}
 	}
-	mediaType, _, err := mime.ParseMediaType(a.Header.Get("Content-Type"))
+	// What is no media type comes out empty.
+	mediaType, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type"))
 	switch {
-	case err != nil, d == "", a.ContentLength <= 0,
+	case mediaType == "", d == "", a.ContentLength <= 0,
 		mediaType == "application/json", mediaType == "text/plain", mediaType == oci.MediaTypeOctetStream:
 		return oci.Descriptor{}, nil
 	}

@@ -47,8 +47,10 @@ func TestHostileManifests(t *testing.T) {
 		"array":                  {index, "", "", "[]", "1", oci.ClassNotRegistry},
 		"trailing junk":          {index, "", "", emptyIndex + "{}", "1", oci.ClassNotRegistry},
 		"byte order mark":        {index, "", "", "\ufeff" + emptyIndex, "1", oci.ClassNotRegistry},
-		"depth": {index, "", "", strings.Repeat(`{"a":`, 20_000) + "1" + strings.Repeat("}", 20_000), "1",
-			oci.ClassNotRegistry},
+		"depth": {
+			index, "", "", strings.Repeat(`{"a":`, 20_000) + "1" + strings.Repeat("}", 20_000), "1",
+			oci.ClassNotRegistry,
+		},
 		"ambiguous":        {index, "", "", `{"manifests":[],"layers":[]}`, "1", oci.ClassNotRegistry},
 		"many descriptors": {ocispec.MediaTypeImageManifest, "", "", many, "1", oci.ClassNotRegistry},
 		"gzip":             {index, good, "gzip", emptyIndex, "1", oci.ClassEncoding},

@@ -74,8 +74,12 @@ func (t Timeouts) withDefaults() Timeouts {
 		value    *time.Duration
 		fallback time.Duration
 	}{
-		{&t.Dial, 5 * time.Second}, {&t.TLS, 5 * time.Second}, {&t.Token, 5 * time.Second},
-		{&t.Header, 10 * time.Second}, {&t.Idle, 30 * time.Second}, {&t.Operation, 10 * time.Second},
+		{&t.Dial, 5 * time.Second},
+		{&t.TLS, 5 * time.Second},
+		{&t.Token, 5 * time.Second},
+		{&t.Header, 10 * time.Second},
+		{&t.Idle, 30 * time.Second},
+		{&t.Operation, 10 * time.Second},
 	} {
 		if *d.value <= 0 {
 			*d.value = d.fallback

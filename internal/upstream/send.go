@@ -48,7 +48,7 @@ func (c *Client) send(ctx context.Context, e *endpoint, o outgoing) (*answer, er
 	asked := originOf(o.url)
 	at, abroad := o.url, false
 	for hop := 0; ; hop++ {
-		resp, err := c.roundTrip(ctx, e, o, at, abroad)
+		resp, err := c.roundTrip(ctx, e, o, at, abroad) //nolint:bodyclose // the answer closes it
 		if err != nil {
 			return nil, asFailure(ctx, at.Host, err)
 		}
