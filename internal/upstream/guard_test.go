@@ -144,7 +144,7 @@ func TestNothingLeadsInside(t *testing.T) {
 	for _, by := range []string{"redirect", "chain", "realm", "blob", "token redirect"} {
 		for _, target := range targets {
 			t.Run(by+" "+target, func(t *testing.T) {
-				var s *httptest.Server = script(t, func(w http.ResponseWriter, r *http.Request) {
+				s := script(t, func(w http.ResponseWriter, r *http.Request) {
 					switch {
 					case by == "realm":
 						w.Header().Set("WWW-Authenticate", `Bearer realm="`+target+`"`)
