@@ -1,6 +1,7 @@
 package mirror_test
 
 import (
+	"errors"
 	"io"
 	"sync"
 	"testing"
@@ -63,7 +64,7 @@ func benchmarkCold(b *testing.B, readers int) {
 				for err == nil {
 					_, err = blob.Content.Read(buffer)
 				}
-				if err != io.EOF {
+				if !errors.Is(err, io.EOF) {
 					b.Error(err)
 				}
 			})

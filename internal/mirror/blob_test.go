@@ -113,6 +113,41 @@ func TestWrongDigest(t *testing.T) {
 	}
 }
 
+// Who reads nothing but the end is not told that it is right either.
+func TestWrongDigestAtTheEnd(t *testing.T) {
+	f := newFixture(t)
+	b := registrytest.Random(1, 4*mib)
+	d := digest.FromBytes(b)
+	b[0] ^= 1
+	f.upstream.PutBlobAs(repository, d, b)
+	reached, open := make(chan struct{}), make(chan struct{})
+	f.upstream.Hook(gated(2*mib, func() { close(reached) }, open))
+	blob, _, err := f.mirror.Blob(t.Context(), blobRequest(d))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer blob.Content.Close()
+	<-reached
+	if _, err := blob.Content.Seek(0, io.SeekEnd); err != nil {
+		t.Fatal(err)
+	}
+	result := make(chan error, 1)
+	go func() {
+		_, err := blob.Content.Read(make([]byte, 1))
+		result <- err
+	}()
+	select {
+	case err = <-result:
+		t.Errorf("the end was told before it was there: %v", err)
+	case <-time.After(20 * time.Millisecond):
+		close(open)
+		err = <-result
+	}
+	if class(err) != oci.ClassDigest {
+		t.Errorf("got %v", err)
+	}
+}
+
 // The same in chunks: nobody knows the size, so nothing is released early.
 func TestUnknownSize(t *testing.T) {
 	for _, size := range []int{1000, 3 * mib} {
@@ -337,7 +372,7 @@ func TestSeek(t *testing.T) {
 		one := make([]byte, 1)
 		n, err := b.Content.Read(one)
 		if s.want == 3*mib {
-			if n != 0 || err != io.EOF {
+			if n != 0 || !errors.Is(err, io.EOF) {
 				t.Errorf("read at the end: %d, %v", n, err)
 			}
 		} else if n != 1 || err != nil || one[0] != want[s.want] {

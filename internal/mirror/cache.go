@@ -179,12 +179,6 @@ func (c *Cache) link(s oci.Scope, ds ...oci.Descriptor) {
 	}
 }
 
-// stored reports whether the bytes of a blob are in the store, for any scope.
-func (c *Cache) stored(d digest.Digest) bool {
-	_, err := c.store.StatBlob(d)
-	return err == nil
-}
-
 func (c *Cache) readFailed(operation string, s oci.Scope, object string, err error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		c.log.Warn("store cannot be read", "operation", operation, "scope", s.String(), "object", object, "error", err)

@@ -55,7 +55,7 @@ func TestManyReadersOneGet(t *testing.T) {
 				if off += n; off >= 16*mib-64<<10 {
 					half() // long before the end, which is not sent yet
 				}
-				if err == io.EOF && off == size {
+				if errors.Is(err, io.EOF) && off == size {
 					return
 				}
 				if err != nil {
@@ -206,136 +206,6 @@ func TestUpstreamWithoutRanges(t *testing.T) {
 	}
 	f.filled()
 	f.saw(0, 2)
-}
-
-// A reader far ahead of a slow download gets a segment of its own, and no byte
-// is asked for twice.
-func TestFarReaders(t *testing.T) {
-	f := newFixture(t)
-	const size = 64 * mib
-	want := registrytest.Random(1, size)
-	r := blobRequest(f.upstream.PutBlob(repository, want))
-	reached, open := make(chan struct{}), make(chan struct{})
-	slow := sync.OnceFunc(func() { close(reached) })
-	f.upstream.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
-		if isBlob(r) && r.Header.Get("Range") == "" { // the first one comes to a halt
-			w = &gate{ResponseWriter: w, left: 2 * mib, reached: slow, open: open, gone: r.Context().Done()}
-		}
-		next(w, r)
-	})
-	b, _, err := f.mirror.Blob(t.Context(), r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Content.Close()
-	<-reached
-	f.clock.advance(10 * time.Second) // 200 KiB/s
-	var readers sync.WaitGroup
-	for _, start := range []int64{48 * mib, 5 * mib, 32*mib + 7, 60 * mib} {
-		readers.Go(func() {
-			b, _, err := f.mirror.Blob(t.Context(), r)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			defer b.Content.Close()
-			_, _ = b.Content.Seek(start, io.SeekStart)
-			raw := make([]byte, mib)
-			if start == 5*mib { // near enough to wait
-				return
-			}
-			if n, err := io.ReadFull(b.Content, raw); err != nil || !bytes.Equal(raw, want[start:start+mib]) {
-				t.Errorf("at %d: %d wrong bytes, %v", start, n, err)
-			}
-		})
-	}
-	readers.Wait()
-	close(open)
-	if raw, err := io.ReadAll(b.Content); err != nil || !bytes.Equal(raw, want) {
-		t.Errorf("%d wrong bytes, %v", len(raw), err)
-	}
-	if e := f.filled(); e.Bytes != size || !e.Stored {
-		t.Errorf("event %+v", e)
-	}
-	requests := f.upstream.Requests()
-	if n := len(requests); n < 2 || n > 4 {
-		t.Errorf("%d GETs: %v", n, requests)
-	}
-	// What the upstream has sent into socket buffers when the first GET is cut
-	// at another's range is lost; the fill took no byte twice.
-	if n := f.upstream.BlobBytes(); n > size+16*mib {
-		t.Errorf("the upstream sent %.2f times the blob in %v", float64(n)/size, requests)
-	}
-}
-
-// What containerd does with concurrent_layer_fetch_buffer: many open-ended
-// ranges at once, each closed early. Where the upstream is fast, all wait for
-// the one GET.
-func TestParallelOpenEndedRanges(t *testing.T) {
-	const size = 256 * mib
-	f := newFixture(t)
-	f.pullParallel(registrytest.Random(1, size), 20)
-	f.saw(0, 1)
-}
-
-// Where it is not, they get segments of their own, and none pulls what another
-// one does.
-func TestParallelSegments(t *testing.T) {
-	const size = 64 * mib
-	f := newFixture(t)
-	f.clock.run()
-	f.upstream.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
-		if isBlob(r) {
-			w = &slow{ResponseWriter: w, rate: 4 * mib, began: time.Now()}
-		}
-		next(w, r)
-	})
-	f.pullParallel(registrytest.Random(1, size), 8)
-	requests := f.upstream.Requests()
-	if len(requests) < 2 {
-		t.Errorf("no segments: %v", requests)
-	}
-	// Each end of a GET at another's beginning loses what was on its way.
-	if sent, most := f.upstream.BlobBytes(), size+int64(len(requests)-1)*mib; sent > most {
-		t.Errorf("the upstream sent %.3f times the blob in %v", float64(sent)/size, requests)
-	}
-}
-
-// pullParallel reads a cold blob in as many ranges at once, and asserts that the
-// fill took every byte once.
-func (f *fixture) pullParallel(want []byte, parts int) {
-	f.t.Helper()
-	size := len(want)
-	r := blobRequest(f.upstream.PutBlob(repository, want))
-	var readers sync.WaitGroup
-	for i := range parts {
-		readers.Go(func() {
-			b, _, err := f.mirror.Blob(f.t.Context(), r)
-			if err != nil {
-				f.t.Error(err)
-				return
-			}
-			defer b.Content.Close()
-			start, end := size/parts*i, size/parts*(i+1)
-			if i == parts-1 {
-				end = size
-			}
-			_, _ = b.Content.Seek(int64(start), io.SeekStart)
-			raw := make([]byte, 512<<10)
-			for off := start; off < end; {
-				n, err := b.Content.Read(raw)
-				if err != nil || !bytes.Equal(raw[:n], want[off:off+n]) {
-					f.t.Errorf("range %d at %d: %v", i, off, err)
-					return
-				}
-				off += n
-			}
-		})
-	}
-	readers.Wait()
-	if e := f.filled(); e.Bytes != int64(size) || !e.Stored {
-		f.t.Errorf("event %+v", e)
-	}
 }
 
 func TestCloseSuspends(t *testing.T) {

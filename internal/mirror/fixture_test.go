@@ -67,7 +67,6 @@ type fixture struct {
 	upstream *registrytest.Server
 	remote   *remote
 	clock    *clock
-	log      *bytes.Buffer
 	store    *storage.Store
 	cache    *mirror.Cache
 	mirror   *mirror.Mirror

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -32,7 +33,7 @@ func (f *fill) hash(h hash.Hash) error {
 				f.fail(err)
 				return err
 			}
-			if err != nil && err != io.EOF {
+			if err != nil && !errors.Is(err, io.EOF) {
 				f.fail(err)
 				return err
 			}

@@ -1,12 +1,11 @@
 package mirror
 
 import (
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"testing"
 	"time"
-
-	"math/rand/v2"
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage"
@@ -17,9 +16,17 @@ func TestGlobs(t *testing.T) {
 		pattern, repository string
 		want                bool
 	}{
-		{"team-a/**", "team-a/x/y", true}, {"team-a/**", "team-a", false}, {"team-a/**", "team-ab/x", false},
-		{"base/*", "base/x", true}, {"base/*", "base/x/y", false}, {"**", "a/b/c", true}, {"*", "a/b", false},
-		{"a.b", "a.b", true}, {"a.b", "axb", false}, {"**/x", "a/b/x", true}, {"a/*/c", "a/b/c", true},
+		{"team-a/**", "team-a/x/y", true},
+		{"team-a/**", "team-a", false},
+		{"team-a/**", "team-ab/x", false},
+		{"base/*", "base/x", true},
+		{"base/*", "base/x/y", false},
+		{"**", "a/b/c", true},
+		{"*", "a/b", false},
+		{"a.b", "a.b", true},
+		{"a.b", "axb", false},
+		{"**/x", "a/b/x", true},
+		{"a/*/c", "a/b/c", true},
 	} {
 		g, err := newGlobs([]string{test.pattern})
 		if err != nil {
@@ -100,7 +107,7 @@ func TestExtents(t *testing.T) {
 			}
 		}
 		var want extents
-		for i := int64(0); i < size; i++ {
+		for i := range int64(size) {
 			switch {
 			case bits[i] && (i == 0 || !bits[i-1]):
 				want = append(want, storage.Extent{Start: i, End: i + 1})

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -28,9 +29,7 @@ func (r *remote) do(ctx context.Context, method, path string, code oci.Code, hea
 	if err != nil {
 		return nil, err
 	}
-	for name, values := range header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, header)
 	res, err := r.client.Do(req)
 	if err != nil {
 		class := oci.ClassConnect

@@ -34,13 +34,15 @@ var (
 	errNoRanges = errors.New("the upstream ignores ranges")
 )
 
-// segment is one worker of a fill, pulling one range after another. Its claim is
-// from pos to where the next covered byte or the next segment's claim begins;
-// pos and what follows are guarded by fill.mu once the fill is opened.
+// segment is one worker of a fill, pulling one claim after another. A claim is
+// from start to where the next covered byte or the next claim begins, which can
+// come nearer while it is worked on. start and what follows are guarded by
+// fill.mu once the fill is opened.
 type segment struct {
 	ctx   context.Context
 	body  *oci.BlobBody // an answer that is there already; owned by the worker
-	pos   int64
+	start int64
+	pos   int64 // how far it got
 	began time.Time
 	bytes int64 // since began
 }
@@ -60,7 +62,7 @@ func (s *segment) take() *oci.BlobBody {
 // launch starts a worker; f.mu is held, and either run has not yet begun to wait
 // for workers or another one is running.
 func (f *fill) launch(s *segment) {
-	s.began = f.c.now()
+	s.start, s.began = s.pos, f.c.now()
 	f.segments = append(f.segments, s)
 	f.workers.Go(func() {
 		var err error
@@ -137,10 +139,10 @@ func (f *fill) pull(s *segment) error {
 		}
 		switch {
 		case s.pos >= limit:
-		case err == io.EOF && f.size < 0:
+		case errors.Is(err, io.EOF) && f.size < 0:
 			f.learnSize(s.pos)
 			return nil
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return io.ErrUnexpectedEOF
 		case err != nil:
 			return err
@@ -165,8 +167,8 @@ func (f *fill) limitLocked(s *segment) int64 {
 		limit = min(limit, f.size)
 	}
 	for _, other := range f.segments {
-		if other.pos > s.pos {
-			limit = min(limit, other.pos)
+		if other.start > s.start {
+			limit = min(limit, other.start)
 		}
 	}
 	return limit
@@ -207,7 +209,7 @@ func (f *fill) claim(s *segment) bool {
 	if !f.halted() {
 		for off := f.covered.end(0); off < f.size; {
 			if !slices.ContainsFunc(f.segments, func(o *segment) bool { return o != s && o.pos == off }) {
-				s.pos, s.began, s.bytes = off, f.c.now(), 0
+				s.start, s.pos, s.began, s.bytes = off, off, f.c.now(), 0
 				return true
 			}
 			next := f.covered.next(off)
@@ -233,6 +235,10 @@ func (f *fill) retry(s *segment, err error) bool {
 		f.retire(s)
 		f.mu.Unlock()
 		return false
+	}
+	if errors.Is(err, errNoRanges) && len(f.segments) == 1 {
+		f.mu.Unlock()
+		return true // the others have left meanwhile: from the start, then
 	}
 	f.failures++
 	attempt := f.failures

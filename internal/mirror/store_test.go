@@ -73,6 +73,27 @@ func TestOnePullOnAFullDiskIsOneGet(t *testing.T) {
 	f.saw(0, 1)
 }
 
+// Also where the part breaks in the end that is held back.
+func TestWrongEndOnAFullDisk(t *testing.T) {
+	const size = 4 * mib
+	f := newFixture(t)
+	f.cache.SkipWaits()
+	f.cache.FailParts(size-20<<10, storage.ErrNoSpace)
+	b := registrytest.Random(1, size)
+	d := digest.FromBytes(b)
+	b[size-40<<10] ^= 1
+	f.upstream.PutBlobAs(repository, d, b)
+	f.upstream.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+		if r.Header.Get("Range") == "" { // so that the next write begins there
+			w = &cut{ResponseWriter: w, left: size - 30<<10}
+		}
+		next(w, r)
+	})
+	if raw, _, err := f.pull(t.Context(), blobRequest(d)); class(err) != oci.ClassDigest || len(raw) > size-64<<10 {
+		t.Errorf("got %d bytes, %v", len(raw), err)
+	}
+}
+
 // A lying upstream is found out on a full disk too, wherever the part broke.
 func TestWrongDigestOnAFullDisk(t *testing.T) {
 	for size, at := range rooms {
