@@ -71,6 +71,7 @@ func startGatewayOn(t *testing.T, a access, u upstream, address string) *gateway
 }
 
 %s://%s {
+	bind %s
 %s	registry_mirror {
 		default docker.io
 		upstream docker.io {
@@ -78,7 +79,7 @@ func startGatewayOn(t *testing.T, a access, u upstream, address string) *gateway
 		}
 	}
 }
-`, filepath.Join(dir, "cache"), scheme, g.host, site, u.caddyfile()), g.config)
+`, filepath.Join(dir, "cache"), scheme, g.host, address, site, u.caddyfile()), g.config)
 	g.run(t)
 	return g
 }
