@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -28,6 +29,9 @@ type dockerClient struct {
 func startDocker(t *testing.T, g *gateway) client {
 	t.Helper()
 	dir := shortDir(t)
+	// Where / is not a shared mount, the daemon mounts its data on itself, and
+	// does not always take that back.
+	t.Cleanup(func() { _ = syscall.Unmount(filepath.Join(dir, "data"), syscall.MNT_DETACH) })
 	socket := filepath.Join(dir, "d.sock")
 	// The daemon's own key would go to /etc/docker.
 	config := writeFile(t, fmt.Sprintf(`{"deprecated-key-path": %q}`, filepath.Join(dir, "key.json")), dir, "daemon.json")
