@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,6 +44,15 @@ func volume(dir string) (free, total int64, err error) {
 		return 0, 0, os.NewSyscallError("statfs", err)
 	}
 	return int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize, nil
+}
+
+// bootID tells one run of the kernel from another; empty = unknown.
+func bootID() string {
+	raw, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(raw))
 }
 
 // onDescriptor keeps the descriptor from being closed, and its number from

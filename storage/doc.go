@@ -6,7 +6,9 @@
 //	<root>/                              0700
 //	  LOCK                               flock and pid of the one owner
 //	  VERSION                            {"layout":1}
+//	  state                              how the last run of the store went
 //	  meta/                              Badger
+//	  meta.bad-<utc>/                    the last Badger that did not open
 //	  blobs/sha256/<3 hex>/<64 hex>      finished, verified, read-only
 //	  ingest/<alg>-<hex>.part + .json    running or suspended fills
 //
@@ -24,6 +26,11 @@
 //
 // Badger reports a full disk as a SIGBUS, which no Go program survives. So
 // below a reserve of free space nothing is written: ErrNoSpace.
+//
+// Nothing that lies on the disk keeps a store from opening. An index that does
+// not open, or that two starts in a row died of, is set aside and begun anew. On
+// a disk too full for it the store works without: ErrNoIndex. Permission is
+// never guessed: where links are not known, the upstream has to confirm.
 //
 // # Who owns what
 //

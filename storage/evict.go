@@ -27,11 +27,14 @@ func (s *Store) keepHouseNow() {
 	}
 }
 
-// keepHouse counts the blobs that were present when the store was opened, writes
-// down uses and keeps to the limits, until ctx is done.
-func (s *Store) keepHouse(ctx context.Context, present *badger.Txn) {
+// keepHouse opens the index if it is not open yet, counts the blobs that it knows,
+// writes down uses and keeps to the limits, until ctx is done.
+func (s *Store) keepHouse(ctx context.Context) {
 	defer close(s.done)
-	s.count(ctx, present)
+	if !s.awaitIndex(ctx) {
+		return
+	}
+	s.count(ctx, s.present)
 	s.evict(ctx)
 	uses, limits := time.NewTicker(usesEvery), time.NewTicker(limitsEvery)
 	defer uses.Stop()
@@ -122,13 +125,16 @@ func (s *Store) evict(ctx context.Context) {
 	if excess <= 0 && limits.MaxUnused <= 0 {
 		return
 	}
-	txn := s.db.NewTransaction(false)
+	txn, err := s.begin()
+	if err != nil {
+		return
+	}
 	defer txn.Discard()
 	d := decision{now: now, excess: excess}
 	if limits.MaxUnused > 0 {
 		d.unused = now.Add(-limits.MaxUnused)
 	}
-	err := d.decide(ctx, txn)
+	err = d.decide(ctx, txn)
 	if err == nil {
 		err = s.carryOut(ctx, txn, &d)
 	}

@@ -83,7 +83,10 @@ func TestEvictKeepsTheNewest(t *testing.T) {
 // A hit between the decision and its execution saves the blob.
 func TestHitDuringEvictionSaves(t *testing.T) {
 	s, c, _, ds := evictable(t, 3)
-	txn := s.db.NewTransaction(false)
+	txn, err := s.begin()
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer txn.Discard()
 	d := decision{now: c.now(), excess: 2000}
 	if err := d.decide(t.Context(), txn); err != nil {

@@ -23,7 +23,7 @@ func openBadger(dir string, log *slog.Logger) (*badger.DB, error) {
 	if err := removeEmpty(dir); err != nil {
 		return nil, err
 	}
-	return badger.Open(badger.DefaultOptions(dir).
+	db, err := badger.Open(badger.DefaultOptions(dir).
 		WithLogger(badgerLogger{log}).
 		WithMetricsEnabled(false).
 		// The writer syncs each second; nothing is lost by a mere crash.
@@ -49,6 +49,11 @@ func openBadger(dir string, log *slog.Logger) (*badger.DB, error) {
 		WithBlockCacheSize(0).
 		WithIndexCacheSize(64 << 20).
 		WithChecksumVerificationMode(options.OnBlockRead))
+	if err != nil && strings.Contains(err.Error(), "Cannot acquire directory lock") {
+		// Where the store has no lock of its own, this is it.
+		return nil, fmt.Errorf("%w: %w", ErrLocked, err)
+	}
+	return db, err
 }
 
 // removeEmpty removes memtables and value logs that a crash left without a

@@ -36,6 +36,12 @@ type Usage struct {
 	Fills int
 	// IndexBytes is the size of the index, up to a minute old.
 	IndexBytes int64
+	// IndexOpen is false while the index cannot be opened, as ErrNoIndex says.
+	// IndexRebuilds counts, from the opening of the store, how often it was
+	// damaged and begun anew; IndexError says why it last was that, or not open.
+	IndexOpen     bool
+	IndexRebuilds int64
+	IndexError    string
 	// FreeBytes and TotalBytes are those of the file system.
 	FreeBytes, TotalBytes int64
 	// EvictedBlobs and EvictedBytes count from the opening of the store.
@@ -50,16 +56,22 @@ func (s *Store) Usage() Usage {
 	}
 	defer s.leave()
 	u := Usage{
-		Blobs:        s.usage.blobs.Load(),
-		BlobBytes:    s.usage.bytes.Load(),
-		Counted:      s.usage.counted.Load(),
-		Fills:        s.parts.count(),
-		EvictedBlobs: s.usage.evictedBlobs.Load(),
-		EvictedBytes: s.usage.evictedBytes.Load(),
+		Blobs:         s.usage.blobs.Load(),
+		BlobBytes:     s.usage.bytes.Load(),
+		Counted:       s.usage.counted.Load(),
+		Fills:         s.parts.count(),
+		IndexRebuilds: s.usage.indexRebuilds.Load(),
+		EvictedBlobs:  s.usage.evictedBlobs.Load(),
+		EvictedBytes:  s.usage.evictedBytes.Load(),
 	}
 	u.FreeBytes, u.TotalBytes = s.space.look()
-	tables, logs := s.db.Size()
-	u.IndexBytes = tables + logs
+	if db := s.db.Load(); db != nil {
+		tables, logs := db.Size()
+		u.IndexOpen, u.IndexBytes = true, tables+logs
+	}
+	if text := s.usage.indexError.Load(); text != nil {
+		u.IndexError = *text
+	}
 	return u
 }
 
@@ -68,6 +80,8 @@ type counters struct {
 	blobs, bytes               atomic.Int64
 	counted                    atomic.Bool
 	evictedBlobs, evictedBytes atomic.Int64
+	indexRebuilds              atomic.Int64
+	indexError                 atomic.Pointer[string]
 }
 
 func (c *counters) add(blobs, bytes int64) {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -21,6 +22,8 @@ const (
 	metaDir      = "meta"
 	blobsDir     = "blobs"
 	ingestDir    = "ingest"
+
+	stateFileName = "state"
 )
 
 // ErrLocked means that another store, of this process or another, has the
@@ -93,7 +96,7 @@ func makeLayout(root *os.Root) error {
 			return err
 		}
 	}
-	for _, dir := range []string{metaDir, blobsDir, ingestDir} {
+	for _, dir := range []string{blobsDir, ingestDir} {
 		if err := root.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}
@@ -127,6 +130,9 @@ func writeFile(root *os.Root, name string, v any) error {
 // The lock goes when the file is closed.
 func lockRoot(ctx context.Context, root *os.Root, wait time.Duration) (*os.File, error) {
 	f, err := root.OpenFile(lockFileName, os.O_RDWR|os.O_CREATE, 0o600)
+	if errors.Is(err, syscall.EROFS) {
+		f, err = root.Open(lockFileName)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -152,19 +158,14 @@ func lockRoot(ctx context.Context, root *os.Root, wait time.Duration) (*os.File,
 		f.Close()
 		return nil, err
 	}
-	if err := writePID(f); err != nil {
-		f.Close()
-		return nil, err
-	}
+	// The number is only a courtesy to who finds the directory locked.
+	_ = writePID(f)
 	return f, nil
 }
 
 func writePID(f *os.File) error {
-	pid := fmt.Sprintln(os.Getpid())
-	if err := f.Truncate(0); err != nil {
-		return err
-	}
-	_, err := f.WriteAt([]byte(pid), 0)
+	// Always as long, and in place: a full disk has nothing to refuse.
+	_, err := fmt.Fprintf(f, "%-10d\n", os.Getpid())
 	return err
 }
 

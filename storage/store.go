@@ -34,6 +34,9 @@ type Options struct {
 	// such as an earlier one of this process that is closing. 0 = 10 s, less =
 	// not at all.
 	LockWait time.Duration
+
+	volume func() (free, total int64, err error) // for tests; nil = the file system
+	retry  time.Duration                         // for tests; 0 = indexRetry
 }
 
 // Store is the content of one directory. Its methods are safe for concurrent
@@ -45,11 +48,15 @@ type Store struct {
 
 	lock  *os.File
 	root  *os.Root
-	db    *badger.DB
-	index *writer
-	space *space
-	uses  uses
-	parts parts
+	state *stateFile
+	// db is nil until the index is open, and never again after that.
+	db      atomic.Pointer[badger.DB]
+	present *badger.Txn // the index as it was opened, for the house keeper to count
+	index   *writer
+	retry   time.Duration
+	space   *space
+	uses    uses
+	parts   parts
 
 	limits atomic.Pointer[Limits]
 	wanted atomic.Int64 // the largest blob that was refused since the last eviction
@@ -68,8 +75,11 @@ type Store struct {
 }
 
 // Open opens the store at o.Path, and makes it if there is none. ctx bounds only
-// the opening. Errors are, or wrap, ErrLocked if the directory stays in use, and
-// ErrNoSpace if the file system is too full for the index to be opened safely.
+// the opening. Errors are, or wrap, ErrLocked if the directory stays in use.
+//
+// A damaged index is no error: it is set aside and begun anew. Nor is a file
+// system that is too full or may not be written: the store then works without
+// index, as ErrNoIndex says.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	s, err := openStore(ctx, o)
 	if err != nil {
@@ -93,7 +103,12 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	if s.path, err = filepath.Abs(o.Path); err != nil {
 		return nil, err
 	}
-	s.space = &space{volume: func() (free, total int64, err error) { return volume(s.path) }}
+	if s.space = (&space{volume: o.volume}); o.volume == nil {
+		s.space.volume = func() (free, total int64, err error) { return volume(s.path) }
+	}
+	if s.retry = o.retry; s.retry == 0 {
+		s.retry = indexRetry
+	}
 	if s.root, err = openRoot(s.path); err != nil {
 		return nil, err
 	}
@@ -105,23 +120,25 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	if s.lock, err = lockRoot(ctx, s.root, o.LockWait); err != nil {
 		return nil, err
 	}
-	if err := s.space.room(); err != nil {
-		return nil, err
-	}
 	if err := makeLayout(s.root); err != nil {
-		return nil, err
+		s.log.Warn("directory is not complete", "error", err)
 	}
+	if s.state, err = openState(s.root); err != nil {
+		s.log.Warn("state of the store is not recorded", "error", err)
+	}
+	s.noteState(func(st *state) { st.clean, st.boot = false, bootID() })
 	if err := s.sweepParts(s.now().Add(-maxIdle)); err != nil {
+		s.log.Warn("sweep suspended parts", "error", err)
+	}
+	if err := s.openIndex(ctx); errors.Is(err, ErrLocked) {
 		return nil, err
+	} else if err != nil {
+		s.setIndexError(err)
+		s.log.Error("index is not open: only what an upstream confirms is served", "error", err)
 	}
-	if s.db, err = openBadger(filepath.Join(s.path, metaDir), s.log); err != nil {
-		return nil, fmt.Errorf("open index: %w", err)
-	}
-	// The count of what is there begins before anything can be added to it.
-	present := s.db.NewTransaction(false)
-	s.index = startWriter(s.db, s.log, s.space.room, s.usage.add)
+	s.index = startWriter(&s.db, s.log, s.space.room, s.usage.add)
 	ctx, s.cancel = context.WithCancel(context.Background())
-	go s.keepHouse(ctx, present)
+	go s.keepHouse(ctx)
 	return s, nil
 }
 
@@ -138,7 +155,13 @@ func (s *Store) Close() error {
 		s.cancel()
 		<-s.done
 		s.index.close()
-		if err := errors.Join(s.db.Close(), s.closeFiles()); err != nil {
+		var err error
+		if db := s.db.Load(); db != nil {
+			if err = db.Close(); err == nil {
+				s.noteState(func(st *state) { st.clean, st.checkpoint = true, s.now() })
+			}
+		}
+		if err := errors.Join(err, s.closeFiles()); err != nil {
 			s.closeErr = fmt.Errorf("close storage %s: %w", s.path, err)
 		}
 	})
@@ -147,7 +170,7 @@ func (s *Store) Close() error {
 
 // closeFiles lets go of the directory, the lock last.
 func (s *Store) closeFiles() error {
-	err := s.root.Close()
+	err := errors.Join(s.state.close(), s.root.Close())
 	if s.lock != nil {
 		err = errors.Join(err, s.lock.Close())
 	}
@@ -169,7 +192,10 @@ func (s *Store) leave() { s.mu.RUnlock() }
 
 // get returns a copy of a record, or fs.ErrNotExist.
 func (s *Store) get(key []byte) ([]byte, error) {
-	txn := s.db.NewTransaction(false)
+	txn, err := s.begin()
+	if err != nil {
+		return nil, err
+	}
 	defer txn.Discard()
 	return get(txn, key)
 }

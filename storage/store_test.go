@@ -21,7 +21,16 @@ import (
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childEnv); dir != "" {
+		os.Exit(openInChild(dir))
+	}
+	goleak.VerifyTestMain(m,
+		// Badger leaves these two behind where it fails to open. A database that
+		// is not closed leaves others, too.
+		goleak.IgnoreTopFunction("github.com/dgraph-io/badger/v4.(*DB).monitorCache"),
+		goleak.IgnoreTopFunction("github.com/dgraph-io/ristretto/v2/z.(*AllocatorPool).freeupAllocators"))
+}
 
 var scope = oci.Scope{Upstream: "docker.io", Repository: "library/alpine"}
 

@@ -124,7 +124,10 @@ func (s *Store) tags(scope oci.Scope, after string, n int) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	txn := s.db.NewTransaction(false)
+	txn, err := s.begin()
+	if err != nil {
+		return nil, err
+	}
 	defer txn.Discard()
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
 	defer it.Close()

@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -23,7 +24,7 @@ const (
 // of all writes that came in while it made the last one, so that writers who
 // come alone do not wait and many at once share the cost.
 type writer struct {
-	db   *badger.DB
+	db   *atomic.Pointer[badger.DB] // nil until the index is open
 	log  *slog.Logger
 	room func() error
 	// counted gets the change of the blobs and their bytes of each transaction.
@@ -40,7 +41,7 @@ type write struct {
 	done  chan<- error // nil = nobody waits
 }
 
-func startWriter(db *badger.DB, log *slog.Logger, room func() error, counted func(blobs, bytes int64)) *writer {
+func startWriter(db *atomic.Pointer[badger.DB], log *slog.Logger, room func() error, counted func(blobs, bytes int64)) *writer {
 	w := &writer{
 		db: db, log: log, room: room, counted: counted,
 		queue: make(chan write, maxGroupWrites), done: make(chan struct{}),
@@ -87,10 +88,18 @@ func (w *writer) run() {
 			}
 		case <-due:
 			due = nil
-			if err := w.db.Sync(); err != nil {
-				w.log.Error("sync index", "error", err)
-			}
+			w.sync()
 		}
+	}
+}
+
+func (w *writer) sync() {
+	db := w.db.Load()
+	if db == nil {
+		return
+	}
+	if err := db.Sync(); err != nil {
+		w.log.Error("sync index", "error", err)
 	}
 }
 
@@ -112,9 +121,12 @@ func (w *writer) group(first write) []write {
 }
 
 func (w *writer) commit(group []write) {
-	err := w.room()
-	if err == nil {
-		err = w.transact(group)
+	db, err := w.db.Load(), w.room()
+	switch {
+	case db == nil:
+		err = ErrNoIndex
+	case err == nil:
+		err = w.transact(db, group)
 	}
 	if err != nil && len(group) > 1 {
 		// One that cannot be made must not take the others with it.
@@ -132,8 +144,8 @@ func (w *writer) commit(group []write) {
 	}
 }
 
-func (w *writer) transact(group []write) error {
-	b := &batch{txn: w.db.NewTransaction(true)}
+func (w *writer) transact(db *badger.DB, group []write) error {
+	b := &batch{txn: db.NewTransaction(true)}
 	defer b.txn.Discard()
 	for _, one := range group {
 		if err := one.apply(b); err != nil {

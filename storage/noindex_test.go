@@ -1,0 +1,133 @@
+package storage
+
+import (
+	"io/fs"
+	"log/slog"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// A disk too full for the index does not keep the store from opening: it serves
+// blobs, knows no links, and recovers by itself.
+func TestFullDiskAtOpen(t *testing.T) {
+	dir := filled(t, 5)
+	log := newMessages()
+	s := openTest(t, Options{
+		Path: dir, Logger: slog.New(log), retry: 10 * time.Millisecond,
+		volume: func() (int64, int64, error) { return 1000, 100 << 30, nil },
+	})
+	_, d := content(1, 2000)
+	if got := readBlob(t, s, oci.Sum([]byte("blob"))); string(got) != "blob" {
+		t.Errorf("blob reads %q", got)
+	}
+	for name, call := range noIndexCalls(s, d) {
+		wantErr(t, name, call(), ErrNoIndex)
+	}
+	_, err := s.Part(d, 1)
+	wantErr(t, "part", err, ErrNoSpace)
+	if u := s.Usage(); u.IndexOpen || u.IndexError == "" || u.IndexRebuilds != 0 || u.FreeBytes != 1000 {
+		t.Errorf("usage is %+v", u)
+	}
+	setVolume(s, 50<<30, 100<<30)
+	log.wait(t, "index is open")
+	wantWorking(t, s)
+	if manifests, tags := known(t, s, 5); manifests != 5 || tags != 5 {
+		t.Errorf("%d manifests and %d tags are known", manifests, tags)
+	}
+	wantAside(t, dir, 0)
+}
+
+func noIndexCalls(s *Store, d digest.Digest) map[string]func() error {
+	return map[string]func() error{
+		"Linked":       func() error { _, err := s.Linked(scope, d); return err },
+		"Tag":          func() error { _, err := s.Tag(scope, "t1"); return err },
+		"Tags":         func() error { _, err := s.Tags(scope, "", -1); return err },
+		"Manifest":     func() error { _, err := s.Manifest(d); return err },
+		"Referrers":    func() error { _, err := s.Referrers(scope, d); return err },
+		"Link":         func() error { return s.Link(scope, oci.Descriptor{Digest: d}) },
+		"PutTag":       func() error { return s.PutTag(scope, "t1", Tag{Digest: d}) },
+		"DeleteTag":    func() error { return s.DeleteTag(scope, "t1") },
+		"PutReferrers": func() error { return s.PutReferrers(scope, d, Referrers{}) },
+	}
+}
+
+// Without index, blobs can be stored too. They are adopted later.
+func TestFillWithoutIndex(t *testing.T) {
+	dir := filled(t, 1)
+	s := openTest(t, Options{
+		Path: dir, retry: time.Hour,
+		volume: func() (int64, int64, error) { return 1000, 100 << 30, nil },
+	})
+	setVolume(s, 50<<30, 100<<30)
+	b, _ := content(9, 1000)
+	d := putBlob(t, s, b)
+	if got := readBlob(t, s, d); string(got) != string(b) {
+		t.Error("other bytes")
+	}
+	if u := s.Usage(); u.IndexOpen {
+		t.Errorf("usage is %+v", u)
+	}
+	s = reopen(t, s)
+	readBlob(t, s, d)
+	settle(t, s)
+	i, _ := idOf(d)
+	if r, known := s.blobRecord(i); !known || r.size != 1000 {
+		t.Errorf("record is %+v, %v", r, known)
+	}
+}
+
+// Where the store itself fills the disk, it makes room, oldest blobs first, but
+// no more than is needed.
+func TestOpenMakesRoomWithoutIndex(t *testing.T) {
+	s := openTest(t, Options{})
+	now := time.Now()
+	var ds []digest.Digest
+	for k := range 40 {
+		b, d := content(uint64(k), 1<<20)
+		putBlob(t, s, b)
+		when := now.Add(time.Duration(k-100) * time.Hour)
+		if err := os.Chtimes(blobFile(t, s, d), when, when); err != nil {
+			t.Fatal(err)
+		}
+		ds = append(ds, d)
+	}
+	young := putBlob(t, s, []byte("young"))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// Of 100 MiB, 20 are free, and each blob that goes adds one.
+	free := func() (int64, int64, error) {
+		var used int64
+		err := fs.WalkDir(os.DirFS(s.path), blobsDir, func(_ string, e fs.DirEntry, err error) error {
+			if err != nil || e.IsDir() {
+				return err
+			}
+			info, err := e.Info()
+			used += info.Size()
+			return err
+		})
+		return 60<<20 - used, 100 << 20, err
+	}
+	s = openTest(t, Options{Path: s.path, volume: free})
+	u := s.Usage()
+	if !u.IndexOpen || u.EvictedBlobs != 32 {
+		t.Errorf("usage is %+v", u)
+	}
+	if _, err := s.StatBlob(young); err != nil {
+		t.Errorf("young blob: %v", err)
+	}
+	var kept int
+	for _, d := range ds {
+		if _, err := s.StatBlob(d); err == nil {
+			kept++
+		}
+	}
+	if kept != 8 {
+		t.Errorf("%d blobs were kept", kept)
+	}
+}
