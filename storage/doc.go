@@ -9,6 +9,7 @@
 //	  state                              how the last run of the store went
 //	  meta/                              Badger
 //	  meta.bad-<utc>/                    the last Badger that did not open
+//	  snapshot/meta-<utc>.zst            tags, manifests, links and referrers, to restore
 //	  blobs/sha256/<3 hex>/<64 hex>      finished, verified, read-only
 //	  ingest/<alg>-<hex>.part + .json    running or suspended fills
 //
@@ -30,7 +31,8 @@
 // Nothing that lies on the disk keeps a store from opening. An index that does
 // not open, or that two starts in a row died of, is set aside and begun anew. On
 // a disk too full for it the store works without: ErrNoIndex. Permission is
-// never guessed: where links are not known, the upstream has to confirm.
+// never guessed: where links are not known, the upstream has to confirm. What an
+// index lost comes back from a snapshot, with nothing that is newer overwritten.
 //
 // # Who owns what
 //

@@ -34,11 +34,19 @@ func (s *Store) keepHouse(ctx context.Context) {
 	if !s.awaitIndex(ctx) {
 		return
 	}
+	s.restore(ctx)
+	close(s.restored)
+	if db := s.db.Load(); !small(db) {
+		// Its opening did not wait for this.
+		_ = s.verifyIndex(db)
+	}
 	s.count(ctx, s.present)
 	s.evict(ctx)
 	uses, limits := time.NewTicker(usesEvery), time.NewTicker(limitsEvery)
 	defer uses.Stop()
 	defer limits.Stop()
+	snapshot := time.NewTimer(snapshotFirst)
+	defer snapshot.Stop()
 	for {
 		select {
 		case <-uses.C:
@@ -47,8 +55,13 @@ func (s *Store) keepHouse(ctx context.Context) {
 			if err := s.sweepParts(s.now().Add(-maxIdle)); err != nil {
 				s.log.Warn("sweep suspended parts", "error", err)
 			}
+			s.restore(ctx)
 			s.evict(ctx)
+		case <-snapshot.C:
+			s.saveSnapshot(ctx, true)
+			snapshot.Reset(snapshotEvery)
 		case <-s.kick:
+			s.recordDamage()
 			s.evict(ctx)
 		case <-ctx.Done():
 			s.writeUses()

@@ -47,7 +47,7 @@ func (s *Store) manifest(d digest.Digest) (oci.Manifest, error) {
 		if r.external {
 			s.removeBlob(i)
 		}
-		s.index.post(func(b *batch) error { return b.txn.Delete(i.key(tableManifest)) })
+		s.index.post(func(b *batch) error { return b.delete(i.key(tableManifest)) })
 		return oci.Manifest{}, fs.ErrNotExist
 	}
 	return oci.Manifest{MediaType: r.mediaType, Digest: d, Bytes: r.bytes}, nil

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -33,6 +32,8 @@ const (
 // and stored all the same. It goes on being tried in the background.
 var ErrNoIndex = errors.New("index is not open")
 
+var errDamaged = errors.New("some of it could not be read any more")
+
 var errCrashLoop = fmt.Errorf("the last %d starts died while opening it", maxOpenings)
 
 // openIndex opens the index. One that is damaged is set aside and begun anew. An
@@ -44,13 +45,16 @@ func (s *Store) openIndex(ctx context.Context) error {
 	if err := makeLayout(s.root); err != nil {
 		return err
 	}
-	damage := errCrashLoop
-	if s.state.openings < maxOpenings {
-		err := s.tryIndex()
-		if err == nil || !damaged(err) {
-			return err
+	var damage error
+	switch {
+	case s.state.openings >= maxOpenings:
+		damage = errCrashLoop
+	case s.state.damaged:
+		damage = errDamaged
+	default:
+		if damage = s.tryIndex(); damage == nil || !damaged(damage) {
+			return damage
 		}
-		damage = err
 	}
 	if err := s.setIndexAside(damage); err != nil {
 		return errors.Join(damage, err)
@@ -65,7 +69,10 @@ func (s *Store) tryIndex() error {
 	db, err := s.openBadger()
 	var seen, written int64
 	if err == nil {
-		if seen, written, err = probe(db); err != nil {
+		if seen, written, err = probe(db); err == nil && small(db) {
+			err = verify(db)
+		}
+		if err != nil {
 			err = errors.Join(err, db.Close())
 		}
 	}
@@ -141,23 +148,6 @@ func probe(db *badger.DB) (seen, written int64, err error) {
 	return seen, written, nil
 }
 
-// environment is what keeps an index from being opened that is whole.
-var environment = []error{
-	syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EACCES, syscall.EPERM,
-	syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, ErrLocked,
-}
-
-// damaged reports whether err is the fault of the index. Badger does not wrap the
-// errors that it passes on: their text has to tell.
-func damaged(err error) bool {
-	for _, cause := range environment {
-		if errors.Is(err, cause) || strings.Contains(err.Error(), cause.Error()) {
-			return false
-		}
-	}
-	return true
-}
-
 // setIndexAside renames meta/ for whoever wants to find out what happened. Of those that were set aside before, none is kept.
 func (s *Store) setIndexAside(damage error) error {
 	s.noteState(func(st *state) { st.restore, st.probe = true, 0 })
@@ -176,7 +166,7 @@ func (s *Store) setIndexAside(damage error) error {
 	if err := s.root.Rename(metaDir, aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	s.noteState(func(st *state) { st.openings = 0 })
+	s.noteState(func(st *state) { st.openings, st.damaged = 0, false })
 	s.usage.indexRebuilds.Add(1)
 	s.setIndexError(fmt.Errorf("index was set aside as %s and begun anew: %w", aside, damage))
 	s.log.Error("index cannot be opened and is begun anew", "kept", aside, "error", damage)

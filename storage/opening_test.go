@@ -57,7 +57,7 @@ func fill(t *testing.T, s *Store, n int) {
 	for k := range n {
 		b, d := content(uint64(k), 2000)
 		m := oci.Manifest{MediaType: "a/b", Digest: d, Bytes: b}
-		if err := errors.Join(s.PutManifest(scope, m, nil), s.PutTag(scope, "t"+strconv.Itoa(k), Tag{Digest: d})); err != nil {
+		if err := errors.Join(s.PutManifest(scope, m, nil), s.PutTag(scope, "t"+strconv.Itoa(k), Tag{Digest: d, Size: 2000})); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -138,7 +138,7 @@ func TestOpenSurvivesIndexDamage(t *testing.T) {
 	empty := func([]byte) []byte { return nil }
 	for name, c := range map[string]struct {
 		damage   func(t *testing.T, dir string)
-		rebuilds int64
+		rebuilds int64 // at once
 	}{
 		"empty memtable":  {func(t *testing.T, dir string) { plant(t, dir, "00009.mem") }, 0},
 		"empty value log": {func(t *testing.T, dir string) { plant(t, dir, "000009.vlog") }, 0},
@@ -161,7 +161,7 @@ func TestOpenSurvivesIndexDamage(t *testing.T) {
 				}
 				return b
 			})
-		}, 0},
+		}, 1},
 		"everything gone": {func(t *testing.T, dir string) {
 			if err := os.RemoveAll(filepath.Join(dir, metaDir)); err != nil {
 				t.Fatal(err)
@@ -194,6 +194,9 @@ func TestOpenSurvivesIndexDamage(t *testing.T) {
 			wantWorking(t, s)
 			if u := s.Usage(); u.IndexRebuilds != 0 {
 				t.Errorf("usage after reopening is %+v", u)
+			}
+			if manifests, tags := known(t, s, 20); manifests != 20 || tags != 20 {
+				t.Errorf("%d manifests and %d tags of 20 are there again", manifests, tags)
 			}
 		})
 	}

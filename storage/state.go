@@ -27,6 +27,10 @@ type state struct {
 	probe int64
 	// restore says that the index lacks what a snapshot may hold.
 	restore bool
+	// damaged says that a record of the index could not be read.
+	damaged bool
+	// records is how many the last snapshot held.
+	records int64
 	// clean says that the store was closed, boot in which run of the kernel it
 	// was opened last.
 	clean bool
@@ -46,20 +50,24 @@ func (st state) encode() []byte {
 	if st.clean {
 		flags |= 2
 	}
-	b := appendInt(appendInt(appendInt(begin(64+len(st.boot)), st.sequence), st.openings), st.probe)
+	if st.damaged {
+		flags |= 4
+	}
+	b := appendInt(appendInt(begin(72+len(st.boot)), st.sequence), st.openings)
+	b = appendInt(appendInt(b, st.probe), st.records)
 	b = appendTime(appendTime(appendTime(append(b, flags), st.checkpoint), st.suspect), st.trusted)
 	return seal(appendText(b, st.boot))
 }
 
 func decodeState(b []byte) (st state, ok bool) {
 	f := open(b)
-	st.sequence, st.openings, st.probe = f.int(), f.int(), f.int()
+	st.sequence, st.openings, st.probe, st.records = f.int(), f.int(), f.int(), f.int()
 	flags := f.take(1)
 	st.checkpoint, st.suspect, st.trusted, st.boot = f.time(), f.time(), f.time(), f.text()
 	if !f.end() {
 		return state{}, false
 	}
-	st.restore, st.clean = flags[0]&1 != 0, flags[0]&2 != 0
+	st.restore, st.clean, st.damaged = flags[0]&1 != 0, flags[0]&2 != 0, flags[0]&4 != 0
 	return st, true
 }
 

@@ -39,6 +39,10 @@ type Options struct {
 	retry  time.Duration                         // for tests; 0 = indexRetry
 }
 
+// restoreWait is how long Open waits for what a damaged index held to be
+// restored.
+const restoreWait = 5 * time.Second
+
 // Store is the content of one directory. Its methods are safe for concurrent
 // use, and return ErrClosed after Close.
 type Store struct {
@@ -53,6 +57,8 @@ type Store struct {
 	db      atomic.Pointer[badger.DB]
 	present *badger.Txn // the index as it was opened, for the house keeper to count
 	index   *writer
+	damage  atomic.Pointer[error] // the first error that reading the index met
+	saved   int64                 // writer.changes as of the last snapshot
 	retry   time.Duration
 	space   *space
 	uses    uses
@@ -71,6 +77,7 @@ type Store struct {
 	closeErr error
 	cancel   context.CancelFunc
 	kick     chan struct{} // asks the house keeper to look at the limits
+	restored chan struct{} // closed when the index was restored, if it had to be
 	done     chan struct{} // closed when the house keeper is done
 }
 
@@ -89,7 +96,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 }
 
 func openStore(ctx context.Context, o Options) (_ *Store, err error) {
-	s := &Store{log: o.Logger, now: o.Now, kick: make(chan struct{}, 1), done: make(chan struct{})}
+	s := &Store{log: o.Logger, now: o.Now, kick: make(chan struct{}, 1), restored: make(chan struct{}), done: make(chan struct{})}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -137,8 +144,19 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 		s.log.Error("index is not open: only what an upstream confirms is served", "error", err)
 	}
 	s.index = startWriter(&s.db, s.log, s.space.room, s.usage.add)
-	ctx, s.cancel = context.WithCancel(context.Background())
-	go s.keepHouse(ctx)
+	life, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	restore := s.state.restore && s.db.Load() != nil
+	go s.keepHouse(life)
+	if !restore {
+		return s, nil
+	}
+	select {
+	case <-s.restored:
+	case <-time.After(restoreWait):
+		// The rest is restored while the store works.
+	case <-ctx.Done():
+	}
 	return s, nil
 }
 
@@ -157,6 +175,10 @@ func (s *Store) Close() error {
 		s.index.close()
 		var err error
 		if db := s.db.Load(); db != nil {
+			s.recordDamage()
+			ctx, cancel := context.WithTimeout(context.Background(), snapshotLast)
+			s.saveSnapshot(ctx, false)
+			cancel()
 			if err = db.Close(); err == nil {
 				s.noteState(func(st *state) { st.clean, st.checkpoint = true, s.now() })
 			}
@@ -197,7 +219,11 @@ func (s *Store) get(key []byte) ([]byte, error) {
 		return nil, err
 	}
 	defer txn.Discard()
-	return get(txn, key)
+	raw, err := get(txn, key)
+	if err != nil {
+		s.noteDamage(err)
+	}
+	return raw, err
 }
 
 // getScoped returns a copy of what is known of content within a scope.

@@ -102,7 +102,7 @@ func (s *Store) deleteTag(scope oci.Scope, tag string) error {
 	if err != nil {
 		return err
 	}
-	return s.index.update(len(key), func(b *batch) error { return b.txn.Delete(key) })
+	return s.index.update(len(key), func(b *batch) error { return b.delete(key) })
 }
 
 // Tags returns the known tags of a scope that sort after the given one, in

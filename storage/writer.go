@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +30,9 @@ type writer struct {
 	room func() error
 	// counted gets the change of the blobs and their bytes of each transaction.
 	counted func(blobs, bytes int64)
+
+	// changes counts the transactions that changed what a snapshot holds.
+	changes atomic.Int64
 
 	queue chan write
 	done  chan struct{}
@@ -155,6 +159,9 @@ func (w *writer) transact(db *badger.DB, group []write) error {
 	if err := b.txn.Commit(); err != nil {
 		return err
 	}
+	if b.changed {
+		w.changes.Add(1)
+	}
 	w.counted(b.blobs, b.bytes)
 	return nil
 }
@@ -164,6 +171,13 @@ func (w *writer) transact(db *badger.DB, group []write) error {
 type batch struct {
 	txn          *badger.Txn
 	blobs, bytes int64
+	changed      bool // something that a snapshot holds
+}
+
+// delete removes a record.
+func (b *batch) delete(key []byte) error {
+	b.changed = b.changed || strings.IndexByte(snapshotTables, key[0]) >= 0
+	return b.txn.Delete(key)
 }
 
 // set writes a record, unless it stands there already.
@@ -171,6 +185,7 @@ func (b *batch) set(key, record []byte) error {
 	if old, err := get(b.txn, key); err == nil && string(old) == string(record) {
 		return nil
 	}
+	b.changed = b.changed || strings.IndexByte(snapshotTables, key[0]) >= 0
 	return b.txn.Set(key, record)
 }
 

@@ -1,0 +1,182 @@
+package storage
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+const (
+	// restoreBatch is how many bytes of records are restored at once.
+	restoreBatch = 256 << 10
+	// maxKey is more than the longest key: that of a tag.
+	maxKey = 4 << 10
+)
+
+// errSnapshot means that a snapshot is not what was written.
+var errSnapshot = errors.New("snapshot is damaged")
+
+// keyed is a record and where it belongs.
+type keyed struct{ key, value []byte }
+
+// restore gives back to the index what it lost, from the newest snapshot that is
+// whole. What the index knows already is newer and stays. Only the house keeper
+// calls it.
+func (s *Store) restore(ctx context.Context) {
+	if !s.state.restore {
+		return
+	}
+	names, err := s.snapshots()
+	if err != nil {
+		s.log.Error("index not restored", "error", err)
+		return
+	}
+	for _, name := range names {
+		records, err := s.restoreFrom(ctx, name)
+		switch {
+		case err == nil:
+			s.log.Warn("index restored", "snapshot", name, "records", records)
+			s.noteState(func(st *state) { st.restore = false })
+			return
+		case ctx.Err() != nil:
+			return
+		case !damaged(err):
+			// There will be room later.
+			s.log.Error("index not restored", "snapshot", name, "error", err)
+			return
+		}
+		s.log.Error("snapshot of the index cannot be read", "snapshot", name, "error", err)
+	}
+	s.log.Warn("no snapshot to restore the index from: upstreams are asked again")
+	s.noteState(func(st *state) { st.restore = false })
+}
+
+// restoreFrom reads a snapshot twice: nothing of one that is not whole is used.
+func (s *Store) restoreFrom(ctx context.Context, name string) (records int64, err error) {
+	if _, err := s.readSnapshot(ctx, name, func(keyed) error { return nil }); err != nil {
+		return 0, err
+	}
+	var pending []keyed
+	var bytes int
+	flush := func() error {
+		some := pending
+		pending, bytes = nil, 0
+		return s.index.update(restoreBatch, func(b *batch) error { return b.restore(some) })
+	}
+	records, err = s.readSnapshot(ctx, name, func(r keyed) error {
+		pending, bytes = append(pending, r), bytes+len(r.key)+len(r.value)
+		if bytes < restoreBatch {
+			return nil
+		}
+		return flush()
+	})
+	if err == nil {
+		err = flush()
+	}
+	return records, err
+}
+
+// restore writes those records that the index does not have.
+func (b *batch) restore(records []keyed) error {
+	for _, r := range records {
+		old, err := get(b.txn, r.key)
+		if err == nil && !open(old).bad {
+			continue
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := b.set(r.key, r.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readSnapshot calls fn for each record of a snapshot, and returns how many
+// there are. Records that are not intact are left out.
+func (s *Store) readSnapshot(ctx context.Context, name string, fn func(keyed) error) (records int64, err error) {
+	f, err := s.root.Open(name)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	z, err := zstd.NewReader(f, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(8<<20), zstd.WithDecoderLowmem(true))
+	if err != nil {
+		return 0, err
+	}
+	defer z.Close()
+	r := bufio.NewReader(z)
+	magic := make([]byte, len(snapshotMagic))
+	if _, err := io.ReadFull(r, magic); err != nil || string(magic) != snapshotMagic {
+		return 0, fmt.Errorf("%w: begins %q: %w", errSnapshot, magic, errOr(err, io.ErrUnexpectedEOF))
+	}
+	for {
+		if err := ctx.Err(); err != nil {
+			return records, err
+		}
+		key, err := readText(r, maxKey)
+		if err != nil {
+			return records, err
+		}
+		if len(key) == 0 {
+			return records, readEnd(r, records)
+		}
+		value, err := readText(r, 2*maxValue)
+		if err != nil {
+			return records, err
+		}
+		records++
+		if !strings.ContainsRune(snapshotTables, rune(key[0])) || open(value).bad {
+			continue
+		}
+		if err := fn(keyed{key, value}); err != nil {
+			return records, err
+		}
+	}
+}
+
+// readText reads a length and as many bytes, at most most.
+func readText(r *bufio.Reader, most uint64) ([]byte, error) {
+	n, err := binary.ReadUvarint(r)
+	if err == nil && n > most {
+		return nil, fmt.Errorf("%w: %d bytes in one record", errSnapshot, n)
+	}
+	if err == nil && n > 0 {
+		b := make([]byte, n)
+		if _, err = io.ReadFull(r, b); err == nil {
+			return b, nil
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errSnapshot, err)
+	}
+	return nil, nil
+}
+
+// readEnd reads what stands behind the last record, and with it the checksum of
+// the whole.
+func readEnd(r *bufio.Reader, records int64) error {
+	n, err := binary.ReadUvarint(r)
+	if err == nil && n == uint64(records) {
+		if _, err = r.ReadByte(); errors.Is(err, io.EOF) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: it ends wrongly: %w", errSnapshot, errOr(err, io.ErrUnexpectedEOF))
+}
+
+// errOr returns err, or other if there is none.
+func errOr(err, other error) error {
+	if err == nil {
+		return other
+	}
+	return err
+}
