@@ -22,13 +22,13 @@ func lockFile(f *os.File) error {
 func datasync(f *os.File) error { return onDescriptor(f, unix.Fdatasync) }
 
 // allocate takes the space that f will need, so that a disk that is too small
-// says so at once. A file system that cannot do it is no error.
-func allocate(f *os.File, size int64) error {
-	err := onDescriptor(f, func(fd int) error { return unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, 0, size) })
+// says so at once. A file system that cannot do it is no error, but reported.
+func allocate(f *os.File, size int64) (taken bool, err error) {
+	err = onDescriptor(f, func(fd int) error { return unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, 0, size) })
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
-		return nil
+		return false, nil
 	}
-	return err
+	return err == nil, err
 }
 
 // volume returns the bytes that are free to us, and all bytes, of the file

@@ -14,7 +14,7 @@ func lockFile(*os.File) error { return nil }
 func datasync(f *os.File) error { return f.Sync() }
 
 // allocate does nothing: a full disk is found out while writing.
-func allocate(*os.File, int64) error { return nil }
+func allocate(*os.File, int64) (taken bool, err error) { return false, nil }
 
 // volume does not know: limits by free space do nothing.
 func volume(string) (free, total int64, err error) { return math.MaxInt64, math.MaxInt64, nil }

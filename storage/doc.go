@@ -7,6 +7,7 @@
 //	  LOCK                               flock and pid of the one owner
 //	  VERSION                            {"layout":1}
 //	  state                              how the last run of the store went
+//	  ballast                            space to give back when the disk is full
 //	  meta/                              Badger
 //	  meta.bad-<utc>/                    the last Badger that did not open
 //	  snapshot/meta-<utc>.zst            tags, manifests, links and referrers, to restore

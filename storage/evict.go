@@ -57,6 +57,9 @@ func (s *Store) keepHouse(ctx context.Context) {
 			}
 			s.restore(ctx)
 			s.evict(ctx)
+			if err := s.makeBallast(); err != nil {
+				s.log.Warn("no ballast", "error", err)
+			}
 		case <-snapshot.C:
 			s.saveSnapshot(ctx, true)
 			snapshot.Reset(snapshotEvery)
@@ -132,6 +135,12 @@ func (s *Store) evict(ctx context.Context) {
 			s.log.Warn("sweep suspended parts", "error", err)
 		}
 		s.space.forget()
+	}
+	if s.space.room() != nil {
+		// What is evicted has to be written down.
+		if err := s.dropBallast(); err != nil {
+			s.log.Warn("evict blobs", "error", err)
+		}
 	}
 	excess := s.excess(limits)
 	s.wanted.Store(0)

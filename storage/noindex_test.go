@@ -101,9 +101,10 @@ func TestOpenMakesRoomWithoutIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Of 100 MiB, 20 are free, and each blob that goes adds one.
+	dir := s.path
 	free := func() (int64, int64, error) {
 		var used int64
-		err := fs.WalkDir(os.DirFS(s.path), blobsDir, func(_ string, e fs.DirEntry, err error) error {
+		err := fs.WalkDir(os.DirFS(dir), blobsDir, func(_ string, e fs.DirEntry, err error) error {
 			if err != nil || e.IsDir() {
 				return err
 			}
@@ -113,7 +114,7 @@ func TestOpenMakesRoomWithoutIndex(t *testing.T) {
 		})
 		return 60<<20 - used, 100 << 20, err
 	}
-	s = openTest(t, Options{Path: s.path, volume: free})
+	s = openTest(t, Options{Path: dir, volume: free})
 	u := s.Usage()
 	if !u.IndexOpen || u.EvictedBlobs != 32 {
 		t.Errorf("usage is %+v", u)

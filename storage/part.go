@@ -82,7 +82,7 @@ func (s *Store) openPart(i id, size int64) (_ *Part, err error) {
 		return nil, err
 	}
 	if size > 0 {
-		if err := allocate(p.file, size); err != nil {
+		if _, err := allocate(p.file, size); err != nil {
 			return nil, errors.Join(s.fullFor(size, err), p.file.Close(), s.removePart(i))
 		}
 	}
@@ -100,6 +100,13 @@ func (p *Part) WriteAt(b []byte, off int64) (int, error) {
 	defer p.mu.RUnlock()
 	if p.ended {
 		return 0, fmt.Errorf("write part of %s: %w", p.id.digest(), fs.ErrClosed)
+	}
+	if p.size < 0 {
+		// No space was taken for it at the beginning.
+		p.store.space.spend(len(b))
+		if err := p.store.space.room(); err != nil {
+			return 0, fmt.Errorf("write part of %s: %w", p.id.digest(), p.store.fullFor(-1, err))
+		}
 	}
 	n, err := p.file.WriteAt(b, off)
 	if err != nil {

@@ -21,11 +21,19 @@ const (
 )
 
 // makeRoom makes room for the index while it is not open, and so cannot say
-// which blobs are used least: suspended parts go, then old files. It returns
+// which blobs are used least: the ballast goes, then suspended parts, then old
+// files. It returns
 // ErrNoSpace if that is not enough.
 func (s *Store) makeRoom(ctx context.Context) error {
 	s.space.forget()
 	if s.space.room() == nil {
+		return nil
+	}
+	if err := s.dropBallast(); err != nil {
+		s.log.Warn("no room for the index", "error", err)
+	}
+	if s.space.room() == nil {
+		s.log.Warn("ballast dropped to make room for the index")
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, roomTime)

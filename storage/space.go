@@ -12,8 +12,12 @@ import (
 // left on the file system. It wraps syscall.ENOSPC.
 var ErrNoSpace = fmt.Errorf("too little free space: %w", syscall.ENOSPC)
 
-// spaceAge is how old a look at the file system may be.
-const spaceAge = 250 * time.Millisecond
+// spaceAge is how old a look at the file system may be, and spaceSpent how many
+// bytes may be written by ourselves since.
+const (
+	spaceAge   = 250 * time.Millisecond
+	spaceSpent = 4 << 20
+)
 
 // space is the free space of the file system that the store lies on. Safe for
 // concurrent use.
@@ -22,6 +26,7 @@ type space struct {
 
 	mu          sync.Mutex
 	looked      time.Time
+	spent       int
 	free, total int64
 }
 
@@ -30,7 +35,7 @@ func (s *space) look() (free, total int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.looked.IsZero() || time.Since(s.looked) > spaceAge {
-		s.looked = time.Now()
+		s.looked, s.spent = time.Now(), 0
 		var err error
 		if s.free, s.total, err = s.volume(); err != nil {
 			// Not to know is no reason to stop writing.
@@ -44,6 +49,15 @@ func (s *space) look() (free, total int64) {
 func (s *space) forget() {
 	s.mu.Lock()
 	s.looked = time.Time{}
+	s.mu.Unlock()
+}
+
+// spend makes the next look a fresh one if much is written.
+func (s *space) spend(bytes int) {
+	s.mu.Lock()
+	if s.spent += bytes; s.spent >= spaceSpent {
+		s.looked = time.Time{}
+	}
 	s.mu.Unlock()
 }
 

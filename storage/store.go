@@ -143,7 +143,7 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 		s.setIndexError(err)
 		s.log.Error("index is not open: only what an upstream confirms is served", "error", err)
 	}
-	s.index = startWriter(&s.db, s.log, s.space.room, s.usage.add)
+	s.index = startWriter(&s.db, filepath.Join(s.path, metaDir), s.log, s.space, s.usage.add)
 	life, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	restore := s.state.restore && s.db.Load() != nil

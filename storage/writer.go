@@ -19,17 +19,23 @@ const (
 	maxGroupBytes  = 1 << 20
 	// syncEvery bounds what a power failure can lose.
 	syncEvery = time.Second
+	// secureEvery is after how many bytes it is looked whether Badger began
+	// another log: a quarter of one.
+	secureEvery = 4 << 20
 )
 
 // writer is the one goroutine that writes the index. It makes one transaction
 // of all writes that came in while it made the last one, so that writers who
 // come alone do not wait and many at once share the cost.
 type writer struct {
-	db   *atomic.Pointer[badger.DB] // nil until the index is open
-	log  *slog.Logger
-	room func() error
+	db    *atomic.Pointer[badger.DB] // nil until the index is open
+	log   *slog.Logger
+	space *space
+	logs  securer
 	// counted gets the change of the blobs and their bytes of each transaction.
 	counted func(blobs, bytes int64)
+
+	unsecured int // bytes written since secure
 
 	// changes counts the transactions that changed what a snapshot holds.
 	changes atomic.Int64
@@ -45,9 +51,9 @@ type write struct {
 	done  chan<- error // nil = nobody waits
 }
 
-func startWriter(db *atomic.Pointer[badger.DB], log *slog.Logger, room func() error, counted func(blobs, bytes int64)) *writer {
+func startWriter(db *atomic.Pointer[badger.DB], dir string, log *slog.Logger, s *space, counted func(blobs, bytes int64)) *writer {
 	w := &writer{
-		db: db, log: log, room: room, counted: counted,
+		db: db, log: log, space: s, logs: securer{dir: dir, space: s}, counted: counted,
 		queue: make(chan write, maxGroupWrites), done: make(chan struct{}),
 	}
 	go w.run()
@@ -105,6 +111,14 @@ func (w *writer) sync() {
 	if err := db.Sync(); err != nil {
 		w.log.Error("sync index", "error", err)
 	}
+	w.secure()
+}
+
+func (w *writer) secure() {
+	w.unsecured = 0
+	if err := w.logs.secure(); err != nil {
+		w.log.Warn("no space taken for the log of the index", "error", err)
+	}
 }
 
 // group returns first and what else waits.
@@ -125,12 +139,20 @@ func (w *writer) group(first write) []write {
 }
 
 func (w *writer) commit(group []write) {
-	db, err := w.db.Load(), w.room()
+	var bytes int
+	for _, one := range group {
+		bytes += one.bytes
+	}
+	w.space.spend(bytes)
+	db, err := w.db.Load(), w.space.room()
 	switch {
 	case db == nil:
 		err = ErrNoIndex
 	case err == nil:
 		err = w.transact(db, group)
+		if w.unsecured += bytes; w.unsecured >= secureEvery {
+			w.secure()
+		}
 	}
 	if err != nil && len(group) > 1 {
 		// One that cannot be made must not take the others with it.
