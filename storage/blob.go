@@ -38,6 +38,9 @@ func (s *Store) openBlob(i id) (*os.File, int64, error) {
 	if err == nil {
 		err = s.compare(i, info)
 	}
+	if err == nil {
+		err = s.verified(i, f, info)
+	}
 	if err != nil {
 		f.Close()
 		return nil, 0, err
@@ -81,8 +84,8 @@ func (s *Store) missing(i id, err error) error {
 	return err
 }
 
-// compare compares a file with its record: it adopts one that has none, and
-// removes one that has not the size that was recorded.
+// compare compares a file with its record: it adopts one that has none, and takes
+// one out of use that has not the size that was recorded.
 func (s *Store) compare(i id, info fs.FileInfo) error {
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("%s is no regular file: %w", i.blobPath(), fs.ErrNotExist)
@@ -93,9 +96,7 @@ func (s *Store) compare(i id, info fs.FileInfo) error {
 		adopted := blobRecord{size: info.Size(), created: s.now()}
 		s.index.post(func(b *batch) error { return b.putBlob(i, adopted) })
 	case r.size != info.Size():
-		s.log.Error("blob has not the size that was recorded and is dropped",
-			"digest", i.digest(), "size", info.Size(), "recorded", r.size)
-		s.removeBlob(i)
+		s.quarantine(i, fmt.Errorf("it has %d bytes, %d were recorded", info.Size(), r.size))
 		return fs.ErrNotExist
 	}
 	return nil
@@ -109,14 +110,6 @@ func (s *Store) blobRecord(i id) (blobRecord, bool) {
 		return blobRecord{}, false
 	}
 	return decodeBlob(raw)
-}
-
-// removeBlob removes a blob that is not what its name says.
-func (s *Store) removeBlob(i id) {
-	if err := s.unlinkBlob(i); err != nil {
-		s.log.Error("remove blob", "digest", i.digest(), "error", err)
-	}
-	s.dropRecord(i)
 }
 
 // unlinkBlob removes the file of a blob. One that is gone is no error.

@@ -46,6 +46,19 @@ func volume(dir string) (free, total int64, err error) {
 	return int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize, nil
 }
 
+// syncVolume brings all that was written to the file system of f to the disk.
+func syncVolume(f *os.File) (done bool, err error) {
+	err = onDescriptor(f, unix.Syncfs)
+	return err == nil, err
+}
+
+// dropPages tells the kernel that f will not be read again soon: what is only
+// looked through must not push out what is in use.
+func dropPages(f *os.File) {
+	// It is only a hint.
+	_ = onDescriptor(f, func(fd int) error { return unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED) })
+}
+
 // bootID tells one run of the kernel from another; empty = unknown.
 func bootID() string {
 	raw, err := os.ReadFile("/proc/sys/kernel/random/boot_id")

@@ -13,6 +13,7 @@
 //	  snapshot/meta-<utc>.zst            tags, manifests, links and referrers, to restore
 //	  blobs/sha256/<3 hex>/<64 hex>      finished, verified, read-only
 //	  ingest/<alg>-<hex>.part + .json    running or suspended fills
+//	  quarantine/<utc>-<hex>.bad + .json what failed its check, the newest
 //
 // # Invariants
 //
@@ -20,6 +21,10 @@
 // without a file is a miss, a file without a record is adopted. A file gets to
 // its place in blobs/ by one rename, after its bytes were verified by the
 // caller and are on the disk, and never changes there.
+//
+// A file is trusted once it is there, but for those that were written last before
+// the machine went down: these are verified before they are used. A scrub reads
+// all of them again over a month. What fails goes to quarantine/, and is a miss.
 //
 // Everything unexpected is a miss: a record of an unknown version or with a
 // wrong checksum, a file of the wrong size, a manifest that does not match its
@@ -39,8 +44,8 @@
 //
 // A Store owns its directory, by an flock that is taken before anything else is
 // looked at. One goroutine makes all index writes, one keeps house: it counts
-// the blobs after opening, writes down when blobs were used, and evicts. Close
-// ends both. Every method may be called at any time, also after Close, and
+// the blobs after opening, writes down when blobs were used, evicts, and saves
+// snapshots; beside it one scrubs. Close ends them all. Every method may be called at any time, also after Close, and
 // concurrently with all others.
 //
 // A Part is owned by the fill that asked for it until Commit, Suspend or Remove

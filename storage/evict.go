@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -40,6 +41,9 @@ func (s *Store) keepHouse(ctx context.Context) {
 		// Its opening did not wait for this.
 		_ = s.verifyIndex(db)
 	}
+	var scrubbing sync.WaitGroup
+	defer scrubbing.Wait()
+	scrubbing.Go(func() { s.keepScrubbed(ctx) })
 	s.count(ctx, s.present)
 	s.evict(ctx)
 	uses, limits := time.NewTicker(usesEvery), time.NewTicker(limitsEvery)
@@ -57,6 +61,7 @@ func (s *Store) keepHouse(ctx context.Context) {
 			}
 			s.restore(ctx)
 			s.evict(ctx)
+			s.checkpoint()
 			if err := s.makeBallast(); err != nil {
 				s.log.Warn("no ballast", "error", err)
 			}

@@ -42,6 +42,9 @@ type Usage struct {
 	IndexOpen     bool
 	IndexRebuilds int64
 	IndexError    string
+	// QuarantinedBlobs counts, from the opening of the store, the blobs that were
+	// found to be damaged and taken out of use.
+	QuarantinedBlobs int64
 	// FreeBytes and TotalBytes are those of the file system.
 	FreeBytes, TotalBytes int64
 	// EvictedBlobs and EvictedBytes count from the opening of the store.
@@ -56,13 +59,14 @@ func (s *Store) Usage() Usage {
 	}
 	defer s.leave()
 	u := Usage{
-		Blobs:         s.usage.blobs.Load(),
-		BlobBytes:     s.usage.bytes.Load(),
-		Counted:       s.usage.counted.Load(),
-		Fills:         s.parts.count(),
-		IndexRebuilds: s.usage.indexRebuilds.Load(),
-		EvictedBlobs:  s.usage.evictedBlobs.Load(),
-		EvictedBytes:  s.usage.evictedBytes.Load(),
+		Blobs:            s.usage.blobs.Load(),
+		BlobBytes:        s.usage.bytes.Load(),
+		Counted:          s.usage.counted.Load(),
+		Fills:            s.parts.count(),
+		IndexRebuilds:    s.usage.indexRebuilds.Load(),
+		QuarantinedBlobs: s.usage.quarantined.Load(),
+		EvictedBlobs:     s.usage.evictedBlobs.Load(),
+		EvictedBytes:     s.usage.evictedBytes.Load(),
 	}
 	u.FreeBytes, u.TotalBytes = s.space.look()
 	if db := s.db.Load(); db != nil {
@@ -80,7 +84,7 @@ type counters struct {
 	blobs, bytes               atomic.Int64
 	counted                    atomic.Bool
 	evictedBlobs, evictedBytes atomic.Int64
-	indexRebuilds              atomic.Int64
+	indexRebuilds, quarantined atomic.Int64
 	indexError                 atomic.Pointer[string]
 }
 

@@ -45,7 +45,7 @@ func (s *Store) manifest(d digest.Digest) (oci.Manifest, error) {
 	if !oci.Verify(d, r.bytes) {
 		s.log.Error("manifest does not match its digest and is dropped", "digest", d)
 		if r.external {
-			s.removeBlob(i)
+			s.quarantine(i, errDigest)
 		}
 		s.index.post(func(b *batch) error { return b.delete(i.key(tableManifest)) })
 		return oci.Manifest{}, fs.ErrNotExist
@@ -86,7 +86,7 @@ func (s *Store) putManifest(scope oci.Scope, m oci.Manifest, children []oci.Desc
 		return err
 	}
 	if !oci.Verify(m.Digest, m.Bytes) {
-		return errors.New("bytes do not match the digest")
+		return errDigest
 	}
 	links, err := linksTo(children)
 	if err != nil {

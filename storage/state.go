@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -40,6 +41,10 @@ type state struct {
 	// suspect is the time from which, and trusted the one up to which, blobs are
 	// in doubt because the machine went down; zero = none.
 	suspect, trusted time.Time
+	// shard is where the scrub in the background goes on, scrubbed when it last
+	// got to the end.
+	shard    string
+	scrubbed time.Time
 }
 
 func (st state) encode() []byte {
@@ -53,17 +58,18 @@ func (st state) encode() []byte {
 	if st.damaged {
 		flags |= 4
 	}
-	b := appendInt(appendInt(begin(72+len(st.boot)), st.sequence), st.openings)
+	b := appendInt(appendInt(begin(96+len(st.shard)+len(st.boot)), st.sequence), st.openings)
 	b = appendInt(appendInt(b, st.probe), st.records)
 	b = appendTime(appendTime(appendTime(append(b, flags), st.checkpoint), st.suspect), st.trusted)
-	return seal(appendText(b, st.boot))
+	return seal(appendText(appendText(appendTime(b, st.scrubbed), st.shard), st.boot))
 }
 
 func decodeState(b []byte) (st state, ok bool) {
 	f := open(b)
 	st.sequence, st.openings, st.probe, st.records = f.int(), f.int(), f.int(), f.int()
 	flags := f.take(1)
-	st.checkpoint, st.suspect, st.trusted, st.boot = f.time(), f.time(), f.time(), f.text()
+	st.checkpoint, st.suspect, st.trusted, st.scrubbed = f.time(), f.time(), f.time(), f.time()
+	st.shard, st.boot = f.text(), f.text()
 	if !f.end() {
 		return state{}, false
 	}
@@ -72,10 +78,13 @@ func decodeState(b []byte) (st state, ok bool) {
 }
 
 // stateFile is the file and what stands in it. It belongs to whoever opens the
-// store, then to the house keeper, then to Close: it needs no lock.
+// store, then to the house keeper, then to Close; what a scrub gets done belongs
+// to that. So each field is read and written by one goroutine, and only writing
+// it all down needs the lock.
 type stateFile struct {
 	state
 	file *os.File // nil = it cannot be written
+	mu   sync.Mutex
 }
 
 // openState opens the file, and makes it if there is none. What cannot be read
@@ -112,6 +121,8 @@ func openState(root *os.Root) (*stateFile, error) {
 
 // write changes the state, and returns when that is on the disk.
 func (st *stateFile) write(change func(*state)) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
 	change(&st.state)
 	st.sequence++
 	if st.file == nil {

@@ -64,6 +64,9 @@ type Store struct {
 	uses    uses
 	parts   parts
 
+	suspects     suspects
+	quarantining sync.Mutex // held to move a blob to quarantine/
+
 	limits atomic.Pointer[Limits]
 	wanted atomic.Int64 // the largest blob that was refused since the last eviction
 	usage  counters
@@ -73,6 +76,8 @@ type Store struct {
 	mu     sync.RWMutex
 	closed bool
 
+	life     context.Context // ends when Close begins
+	endLife  context.CancelFunc
 	closing  sync.Once
 	closeErr error
 	cancel   context.CancelFunc
@@ -106,6 +111,7 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	if o.LockWait == 0 {
 		o.LockWait = 10 * time.Second
 	}
+	s.life, s.endLife = context.WithCancel(context.Background())
 	s.limits.Store(&o.Limits)
 	if s.path, err = filepath.Abs(o.Path); err != nil {
 		return nil, err
@@ -121,6 +127,7 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	}
 	defer func() {
 		if err != nil {
+			s.endLife()
 			err = errors.Join(err, s.closeFiles())
 		}
 	}()
@@ -133,7 +140,7 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	if s.state, err = openState(s.root); err != nil {
 		s.log.Warn("state of the store is not recorded", "error", err)
 	}
-	s.noteState(func(st *state) { st.clean, st.boot = false, bootID() })
+	s.beginRun(bootID())
 	if err := s.sweepParts(s.now().Add(-maxIdle)); err != nil {
 		s.log.Warn("sweep suspended parts", "error", err)
 	}
@@ -144,10 +151,10 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 		s.log.Error("index is not open: only what an upstream confirms is served", "error", err)
 	}
 	s.index = startWriter(&s.db, filepath.Join(s.path, metaDir), s.log, s.space, s.usage.add)
-	life, cancel := context.WithCancel(context.Background())
+	keep, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	restore := s.state.restore && s.db.Load() != nil
-	go s.keepHouse(life)
+	go s.keepHouse(keep)
 	if !restore {
 		return s, nil
 	}
@@ -165,6 +172,7 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 // lost. It may be called more than once, and returns the same error each time.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
+		s.endLife()
 		s.mu.Lock()
 		s.closed = true
 		s.mu.Unlock()

@@ -1,0 +1,100 @@
+package storage
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+const (
+	quarantineDir    = "quarantine"
+	quarantineSuffix = ".bad"
+	// The quarantine holds at most so many files and bytes: the newest.
+	quarantineFiles = 16
+	quarantineBytes = 1 << 30
+)
+
+// quarantined stands beside a blob in quarantine and says why it is there.
+type quarantined struct {
+	Digest digest.Digest `json:"digest"`
+	Size   int64         `json:"size"`
+	Reason string        `json:"reason"`
+	Time   int64         `json:"time"` // unix seconds
+}
+
+// quarantine takes a blob that is not what its name says out of use, and keeps
+// it for whoever wants to find out what happened. One that does not fit there,
+// or on a disk without space to spare, is removed.
+func (s *Store) quarantine(i id, reason error) {
+	s.log.Error("blob is damaged and taken out of use", "digest", i.digest(), "error", reason)
+	s.usage.quarantined.Add(1)
+	err := s.moveAside(i, reason)
+	if err != nil {
+		err = errors.Join(err, s.unlinkBlob(i))
+		s.log.Warn("damaged blob not kept", "digest", i.digest(), "error", err)
+	}
+	s.dropRecord(i)
+}
+
+func (s *Store) moveAside(i id, reason error) error {
+	s.quarantining.Lock()
+	defer s.quarantining.Unlock()
+	info, err := s.root.Lstat(i.blobPath())
+	if err != nil {
+		return err
+	}
+	if info.Size() > quarantineBytes || s.space.roomFor(0) != nil {
+		return errors.New("no room in quarantine")
+	}
+	if err := s.root.MkdirAll(quarantineDir, 0o700); err != nil {
+		return err
+	}
+	if err := s.trimQuarantine(info.Size()); err != nil {
+		return err
+	}
+	name := path.Join(quarantineDir, s.now().UTC().Format(snapshotTime)+"-"+hex.EncodeToString([]byte(i[1:])))
+	if err := s.root.Rename(i.blobPath(), name+quarantineSuffix); err != nil {
+		return err
+	}
+	if err := writeFile(s.root, name+".json", quarantined{
+		Digest: i.digest(), Size: info.Size(), Reason: reason.Error(), Time: s.now().Unix(),
+	}); err != nil {
+		s.log.Warn("reason of quarantine not recorded", "digest", i.digest(), "error", err)
+	}
+	return nil
+}
+
+// trimQuarantine makes room for one more file of size bytes.
+func (s *Store) trimQuarantine(size int64) error {
+	entries, err := fs.ReadDir(s.root.FS(), quarantineDir)
+	if err != nil {
+		return err
+	}
+	// Sorted by name, which begins with the time. The newest are kept first.
+	files := 1
+	for _, e := range slices.Backward(entries) {
+		stem, ok := strings.CutSuffix(e.Name(), quarantineSuffix)
+		if !ok {
+			continue
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		if files, size = files+1, size+info.Size(); files <= quarantineFiles && size <= quarantineBytes {
+			continue
+		}
+		for _, name := range []string{e.Name(), stem + ".json"} {
+			if err := s.root.Remove(path.Join(quarantineDir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("trim quarantine: %w", err)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,180 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+)
+
+const (
+	// checkpointEvery is how often everything is brought to the disk, so that a
+	// power failure casts doubt on little.
+	checkpointEvery = time.Hour
+	// suspectMargin is how much more than what the checkpoint does not cover is
+	// in doubt: the times of files are not ours.
+	suspectMargin = time.Hour
+	// trustMargin is how much of what came after the opening is in doubt, too.
+	trustMargin = time.Minute
+)
+
+// suspects are the blobs that were written last before the machine went down.
+// Each is verified before its first use. The zero value suspects none.
+type suspects struct {
+	flights singleflight.Group
+
+	mu       sync.Mutex
+	from, to time.Time
+	verified map[id]struct{}
+}
+
+// doubt reports whether a blob has to be verified.
+func (u *suspects) doubt(i id, info fs.FileInfo) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if _, ok := u.verified[i]; ok {
+		return false
+	}
+	return u.within(info)
+}
+
+// within reports whether a file is of the time in doubt. The lock is held.
+func (u *suspects) within(info fs.FileInfo) bool {
+	at := info.ModTime()
+	return !u.to.IsZero() && !at.Before(u.from) && !at.After(u.to)
+}
+
+func (u *suspects) trust(i id) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.verified == nil {
+		u.verified = make(map[id]struct{})
+	}
+	u.verified[i] = struct{}{}
+}
+
+// clear ends all doubt.
+func (u *suspects) clear() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.from, u.to, u.verified = time.Time{}, time.Time{}, nil
+}
+
+// beginRun records that the store is open. If the machine went down since it was
+// open last, what was written then is in doubt.
+func (s *Store) beginRun(boot string) {
+	s.noteState(func(st *state) {
+		down := st.sequence > 0 && !st.clean && (boot == "" || boot != st.boot)
+		if down {
+			if from := st.checkpoint.Add(-suspectMargin); st.checkpoint.IsZero() {
+				st.suspect = time.Unix(1, 0)
+			} else if st.trusted.IsZero() || from.Before(st.suspect) {
+				st.suspect = from
+			}
+			st.trusted = s.now().Add(trustMargin)
+		}
+		st.clean, st.boot = false, boot
+	})
+	s.suspects.from, s.suspects.to = s.state.suspect, s.state.trusted
+	if !s.suspects.to.IsZero() {
+		s.log.Warn("machine went down while the store was open: its newest blobs are verified before they are used",
+			"from", s.suspects.from)
+	}
+}
+
+// verified returns fs.ErrNotExist if a blob was in doubt and turned out to be
+// damaged.
+func (s *Store) verified(i id, f *os.File, info fs.FileInfo) error {
+	if !s.suspects.doubt(i, info) {
+		return nil
+	}
+	_, err, _ := s.suspects.flights.Do(string(i), func() (any, error) {
+		err := match(s.life, f, i, nil)
+		switch {
+		case err == nil:
+			s.suspects.trust(i)
+		case s.life.Err() != nil:
+			err = ErrClosed
+		case !exhausted(err):
+			if s.unchanged(i, info) {
+				s.quarantine(i, err)
+			}
+			err = fs.ErrNotExist
+		}
+		return nil, err
+	})
+	return err
+}
+
+// exhausted reports whether err says nothing about the file.
+func exhausted(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
+}
+
+// checkpoint brings everything to the disk from time to time.
+func (s *Store) checkpoint() {
+	now := s.now()
+	if since := now.Sub(s.state.checkpoint); since >= 0 && since < checkpointEvery {
+		return
+	}
+	if done, err := syncVolume(s.lock); err != nil {
+		s.log.Warn("checkpoint", "error", err)
+	} else if done {
+		s.noteState(func(st *state) { st.checkpoint = now })
+	}
+}
+
+// keepScrubbed verifies what is in doubt, and then, slowly and again and again,
+// everything, until ctx is done.
+func (s *Store) keepScrubbed(ctx context.Context) {
+	if !s.state.trusted.IsZero() {
+		p := pass{store: s, pace: newPace(0), wanted: func(info fs.FileInfo) bool {
+			s.suspects.mu.Lock()
+			defer s.suspects.mu.Unlock()
+			return s.suspects.within(info)
+		}}
+		if err := p.run(ctx, ""); err != nil {
+			if ctx.Err() == nil && !errors.Is(err, ErrClosed) {
+				s.log.Error("verify blobs", "error", err)
+			}
+		} else {
+			s.suspects.clear()
+			s.noteState(func(st *state) { st.suspect, st.trusted = time.Time{}, time.Time{} })
+			s.log.Info("blobs in doubt are verified", "blobs", p.done.Blobs, "damaged", p.done.Damaged)
+		}
+	}
+	for {
+		due := time.NewTimer(max(s.state.scrubbed.Add(scrubEvery).Sub(s.now()), scrubDelay))
+		select {
+		case <-due.C:
+			s.scrubOnce(ctx)
+		case <-ctx.Done():
+			due.Stop()
+			return
+		}
+	}
+}
+
+// scrubOnce goes on with the pass in the background where it stopped.
+func (s *Store) scrubOnce(ctx context.Context) {
+	noted := s.now()
+	p := pass{store: s, pace: newPace(0), at: func(shard string) {
+		if now := s.now(); now.Sub(noted) >= scrubNote {
+			noted = now
+			s.noteState(func(st *state) { st.shard = shard })
+		}
+	}}
+	err := p.run(ctx, s.state.shard)
+	switch {
+	case err == nil:
+		s.noteState(func(st *state) { st.shard, st.scrubbed = "", s.now() })
+		s.log.Info("blobs are scrubbed", "blobs", p.done.Blobs, "bytes", p.done.Bytes, "damaged", p.done.Damaged)
+	case ctx.Err() == nil && !errors.Is(err, ErrClosed):
+		s.log.Error("scrub blobs", "error", err)
+	}
+}
