@@ -45,8 +45,8 @@
 // A Store owns its directory, by an flock that is taken before anything else is
 // looked at. One goroutine makes all index writes, one keeps house: it counts
 // the blobs after opening, writes down when blobs were used, evicts, and saves
-// snapshots; beside it one scrubs. Close ends them all. Every method may be called at any time, also after Close, and
-// concurrently with all others.
+// snapshots; beside it one scrubs. Close ends them all. Every method may be
+// called at any time, also after Close, and concurrently with all others.
 //
 // A Part is owned by the fill that asked for it until Commit, Suspend or Remove
 // ends it, and its descriptor until Close. An *os.File from OpenBlob belongs to
