@@ -8,6 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// ownLock says that lockFile does exclude others.
+const ownLock = true
+
 // lockFile takes the lock of f without waiting; errHeld if another open file
 // has it, of this process or another.
 func lockFile(f *os.File) error {

@@ -262,6 +262,9 @@ func (s *Store) carryOut(ctx context.Context, txn *badger.Txn, d *decision) erro
 // records, then the files. Where the disk is too full to write even that down,
 // the files go first.
 func (s *Store) remove(ids []id) (blobs, bytes int64, err error) {
+	if len(ids) == 0 {
+		return 0, 0, nil
+	}
 	drop := func() error {
 		return s.index.update(len(ids)*linkBytes, func(b *batch) error {
 			blobs, bytes = b.blobs, b.bytes

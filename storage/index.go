@@ -50,7 +50,8 @@ func openBadger(dir string, log *slog.Logger) (*badger.DB, error) {
 		WithIndexCacheSize(64 << 20).
 		WithChecksumVerificationMode(options.OnBlockRead))
 	if err != nil && strings.Contains(err.Error(), "Cannot acquire directory lock") {
-		// Where the store has no lock of its own, this is it.
+		// Where the store has no lock of its own, this is it. Elsewhere an
+		// earlier store of this process waits for room to close.
 		return nil, fmt.Errorf("%w: %w", ErrLocked, err)
 	}
 	return db, err

@@ -132,3 +132,25 @@ func TestOpenMakesRoomWithoutIndex(t *testing.T) {
 		t.Errorf("%d blobs were kept", kept)
 	}
 }
+
+// To close the index takes room, too. Where there is none, that waits, and
+// nothing is lost.
+func TestCloseOnFullDisk(t *testing.T) {
+	s := openTest(t, Options{})
+	fill(t, s, 5)
+	setVolume(s, 1000, 100<<30)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	log := newMessages()
+	next := openTest(t, Options{Path: s.path, Logger: slog.New(log), retry: 10 * time.Millisecond})
+	if u := next.Usage(); u.IndexOpen || u.IndexRebuilds != 0 {
+		t.Errorf("usage is %+v", u)
+	}
+	setVolume(s, 50<<30, 100<<30)
+	log.wait(t, "index is open")
+	if manifests, tags := known(t, next, 5); manifests != 5 || tags != 5 {
+		t.Errorf("%d manifests and %d tags are known", manifests, tags)
+	}
+	wantAside(t, s.path, 0)
+}

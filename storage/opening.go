@@ -222,7 +222,7 @@ func (s *Store) awaitIndex(ctx context.Context) bool {
 			s.setIndexError(err)
 			s.log.Warn("index is still not open", "error", err)
 			// Badger leaks some memory where it fails.
-			if wait = min(2*wait, 32*s.retry); errors.Is(err, ErrNoSpace) {
+			if wait = min(2*wait, 32*s.retry); errors.Is(err, ErrNoSpace) || errors.Is(err, ErrLocked) {
 				wait = s.retry
 			}
 			retry.Reset(wait)

@@ -144,7 +144,7 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	if err := s.sweepParts(s.now().Add(-maxIdle)); err != nil {
 		s.log.Warn("sweep suspended parts", "error", err)
 	}
-	if err := s.openIndex(ctx); errors.Is(err, ErrLocked) {
+	if err := s.openIndex(ctx); errors.Is(err, ErrLocked) && !ownLock {
 		return nil, err
 	} else if err != nil {
 		s.setIndexError(err)
@@ -169,7 +169,8 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 
 // Close ends the store: it waits for calls that are under way, writes down what
 // is to be kept, and lets go of the directory. Parts that were not ended are
-// lost. It may be called more than once, and returns the same error each time.
+// lost. On a disk too full to close the index safely, one goroutine stays behind
+// to do that once there is room, and the next store waits for it without index. It may be called more than once, and returns the same error each time.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.endLife()
@@ -187,9 +188,7 @@ func (s *Store) Close() error {
 			ctx, cancel := context.WithTimeout(context.Background(), snapshotLast)
 			s.saveSnapshot(ctx, false)
 			cancel()
-			if err = db.Close(); err == nil {
-				s.noteState(func(st *state) { st.clean, st.checkpoint = true, s.now() })
-			}
+			err = s.closeIndex(db)
 		}
 		if err := errors.Join(err, s.closeFiles()); err != nil {
 			s.closeErr = fmt.Errorf("close storage %s: %w", s.path, err)

@@ -65,6 +65,7 @@ func openTest(t testing.TB, o Options) *Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		setVolume(s, 1<<50, 1<<50) // a full disk keeps the index from being closed
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}

@@ -1,0 +1,62 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+const (
+	// closeRoom is more than what Badger writes when it is closed: its memtable,
+	// as a table, through a mapping.
+	closeRoom = 48 << 20
+	// closeRetry is how often a disk that is too full to close the index is
+	// looked at again.
+	closeRetry = time.Second
+)
+
+// closeIndex closes the index. On a disk that is too full to do it safely, that
+// is left to a goroutine that waits for room: what the index holds is in its
+// log, and there the next process finds it.
+func (s *Store) closeIndex(db *badger.DB) error {
+	if s.roomToClose() {
+		if err := db.Close(); err != nil {
+			return fmt.Errorf("close index: %w", err)
+		}
+		s.noteState(func(st *state) { st.clean, st.checkpoint = true, s.now() })
+		return nil
+	}
+	s.log.Error("disk is too full to close the index: it stays open until there is room or the process ends")
+	if err := db.Sync(); err != nil {
+		s.log.Error("sync index", "error", err)
+	}
+	go s.closeLater(db)
+	return nil
+}
+
+// roomToClose makes room to close the index, if need be, as if it were not open.
+func (s *Store) roomToClose() bool {
+	enough := func() bool {
+		s.space.forget()
+		free, total := s.space.look()
+		return free >= min(closeRoom, reserve(total))
+	}
+	return enough() || s.makeRoom(context.Background()) == nil || enough()
+}
+
+// closeLater touches nothing of the store but what it knows of the disk.
+func (s *Store) closeLater(db *badger.DB) {
+	for {
+		time.Sleep(closeRetry)
+		s.space.forget()
+		if free, total := s.space.look(); free < min(closeRoom, reserve(total)) {
+			continue
+		}
+		if err := db.Close(); err != nil {
+			s.log.Error("close index", "error", err)
+		}
+		return
+	}
+}
