@@ -103,10 +103,10 @@ func TestManifestRoundTrip(t *testing.T) {
 			if err != nil || !cmp.Equal(got, want) {
 				t.Errorf("got another manifest: %v", err)
 			}
-			if l, err := s.Linked(scope, child); err != nil || l.Size != 1 {
+			if l, err := s.Linked(scope, child); err != nil || l != (Link{Size: 1}) {
 				t.Errorf("link of child is %+v, %v", l, err)
 			}
-			if l, err := s.Linked(scope, d); err != nil || l.Size != int64(size) {
+			if l, err := s.Linked(scope, d); err != nil || l != (Link{Size: int64(size), Proven: true}) {
 				t.Errorf("own link is %+v, %v", l, err)
 			}
 		})
@@ -152,6 +152,40 @@ func TestReferrersRoundTrip(t *testing.T) {
 			t.Errorf("got %+v, %v, want %+v", got, err, want)
 		}
 	}
+}
+
+// TestClaimsAndProofs: a manifest that names a digest proves nothing, and takes
+// nothing away from what is proven.
+func TestClaimsAndProofs(t *testing.T) {
+	s := openTest(t, Options{})
+	child := oci.Descriptor{Digest: oci.Sum([]byte("child"))}
+	claim := func(text string, size int64) {
+		t.Helper()
+		child.Size = size
+		raw := []byte(text)
+		if err := s.PutManifest(scope, oci.Manifest{MediaType: "a/b", Digest: oci.Sum(raw), Bytes: raw}, []oci.Descriptor{child}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(what string, want Link) {
+		t.Helper()
+		if l, err := s.Linked(scope, child.Digest); err != nil || l != want {
+			t.Errorf("%s: %+v, %v, want %+v", what, l, err, want)
+		}
+	}
+	claim("{}", 5)
+	check("claimed", Link{Size: 5})
+	claim("{ }", 6)
+	check("claimed again", Link{Size: 6})
+	if err := s.Link(scope, oci.Descriptor{Digest: child.Digest, Size: -1}); err != nil {
+		t.Fatal(err)
+	}
+	check("proven, size unknown", Link{Size: 6, Proven: true})
+	if err := s.Link(scope, oci.Descriptor{Digest: child.Digest, Size: 7}); err != nil {
+		t.Fatal(err)
+	}
+	claim("{  }", 8)
+	check("claimed after the proof", Link{Size: 7, Proven: true})
 }
 
 // Who sees a manifest sees its links too.

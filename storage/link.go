@@ -12,10 +12,15 @@ import (
 // linkBytes is about what a link adds to a transaction.
 const linkBytes = 128
 
-// Link is the record that a digest has been proven to belong to a scope.
+// Link is the record that a digest belongs to a scope.
 type Link struct {
-	// Size is that of the content; -1 = unknown.
+	// Size is what the content is said to have; -1 = unknown. Only bytes that
+	// match the digest prove it.
 	Size int64
+	// Proven says that the scope's upstream itself has answered for the digest.
+	// Otherwise a manifest of the scope merely names it, which anybody who can
+	// push one can bring about.
+	Proven bool
 }
 
 // Linked returns the link of a digest to a scope, or fs.ErrNotExist.
@@ -40,21 +45,21 @@ func (s *Store) linked(scope oci.Scope, d digest.Digest) (Link, error) {
 	if err != nil {
 		return Link{}, err
 	}
-	size, ok := decodeLink(raw)
+	l, ok := decodeLink(raw)
 	if !ok {
 		return Link{}, fs.ErrNotExist
 	}
-	return Link{Size: int64(size)}, nil
+	return l, nil
 }
 
-// Link links descriptors to a scope, in one transaction. A size of -1 does not
-// replace one that is known.
+// Link links descriptors that the scope's upstream has answered for, in one
+// transaction. A size of -1 does not replace one that is known.
 func (s *Store) Link(scope oci.Scope, ds ...oci.Descriptor) error {
 	if err := s.enter(); err != nil {
 		return fmt.Errorf("link to %s: %w", scope, err)
 	}
 	defer s.leave()
-	links, err := linksTo(ds)
+	links, err := linksTo(ds, true)
 	if err == nil {
 		err = s.index.update(len(ds)*linkBytes, func(b *batch) error { return b.linkAll(scope, links) })
 	}
@@ -64,27 +69,27 @@ func (s *Store) Link(scope oci.Scope, ds ...oci.Descriptor) error {
 	return nil
 }
 
-// sized is a piece of content and its size; -1 = unknown.
-type sized struct {
-	id   id
-	size int64
+// linkTo is a link that is to be made.
+type linkTo struct {
+	id id
+	Link
 }
 
-func linksTo(ds []oci.Descriptor) ([]sized, error) {
-	links := make([]sized, 0, len(ds))
+func linksTo(ds []oci.Descriptor, proven bool) ([]linkTo, error) {
+	links := make([]linkTo, 0, len(ds))
 	for _, d := range ds {
 		i, err := idOf(d.Digest)
 		if err != nil {
 			return nil, err
 		}
-		links = append(links, sized{i, d.Size})
+		links = append(links, linkTo{i, Link{Size: d.Size, Proven: proven}})
 	}
 	return links, nil
 }
 
-func (b *batch) linkAll(scope oci.Scope, links []sized) error {
+func (b *batch) linkAll(scope oci.Scope, links []linkTo) error {
 	for _, l := range links {
-		if err := b.link(scope, l.id, l.size); err != nil {
+		if err := b.link(scope, l.id, l.Link); err != nil {
 			return err
 		}
 	}

@@ -64,8 +64,9 @@ func (s *Store) readBlob(i id) ([]byte, error) {
 	return b, err
 }
 
-// PutManifest stores a manifest, and links it and its children to the scope, in
-// one transaction. Bytes that do not match the digest are refused.
+// PutManifest stores a manifest that the scope's upstream has sent, and links it
+// and, unproven, its children to the scope, in one transaction. Bytes that do not
+// match the digest are refused.
 func (s *Store) PutManifest(scope oci.Scope, m oci.Manifest, children []oci.Descriptor) error {
 	if err := s.putManifest(scope, m, children); err != nil {
 		return fmt.Errorf("put manifest %s of %s: %w", m.Digest, scope, err)
@@ -88,11 +89,11 @@ func (s *Store) putManifest(scope oci.Scope, m oci.Manifest, children []oci.Desc
 	if !oci.Verify(m.Digest, m.Bytes) {
 		return errDigest
 	}
-	links, err := linksTo(children)
+	links, err := linksTo(children, false)
 	if err != nil {
 		return err
 	}
-	links = append(links, sized{i, int64(len(m.Bytes))})
+	links = append(links, linkTo{i, Link{Size: int64(len(m.Bytes)), Proven: true}})
 	r := manifestRecord{mediaType: m.MediaType, bytes: m.Bytes}
 	if len(m.Bytes) > maxValue {
 		if err := s.writeBlob(i, m.Bytes); err != nil {

@@ -48,15 +48,22 @@ func decodeUse(b []byte) (useRecord, bool) {
 	return useRecord(binary.BigEndian.Uint32(raw)), true
 }
 
-// linkRecord is the size of what is linked; -1 = unknown.
-type linkRecord int64
+func (l Link) encode() []byte {
+	proven := byte(0)
+	if l.Proven {
+		proven = 1
+	}
+	return seal(append(appendInt(begin(9), max(l.Size, -1)), proven))
+}
 
-func (r linkRecord) encode() []byte { return seal(appendInt(begin(8), int64(r))) }
-
-func decodeLink(b []byte) (linkRecord, bool) {
+func decodeLink(b []byte) (l Link, ok bool) {
 	f := open(b)
-	size := f.int()
-	return linkRecord(size), f.end() && size >= -1
+	l.Size = f.int()
+	if raw := f.take(1); len(raw) == 1 {
+		l.Proven = raw[0] == 1
+		ok = raw[0] <= 1
+	}
+	return l, f.end() && ok && l.Size >= -1
 }
 
 func encodeTag(t Tag) []byte {

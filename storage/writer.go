@@ -211,18 +211,22 @@ func (b *batch) set(key, record []byte) error {
 	return b.txn.Set(key, record)
 }
 
-// link links content to a scope. A known size is not forgotten.
-func (b *batch) link(scope oci.Scope, i id, size int64) error {
+// link links content to a scope. What was proven is not forgotten, nor does a
+// claim change it; a known size is not forgotten either.
+func (b *batch) link(scope oci.Scope, i id, l Link) error {
 	key, err := scopedKey(tableLink, scope, i)
 	if err != nil {
 		return err
 	}
-	if old, err := get(b.txn, key); err == nil && size < 0 {
-		if _, ok := decodeLink(old); ok {
-			return nil
+	if raw, err := get(b.txn, key); err == nil {
+		if old, ok := decodeLink(raw); ok {
+			if l.Size < 0 || old.Proven && !l.Proven && old.Size >= 0 {
+				l.Size = old.Size
+			}
+			l.Proven = l.Proven || old.Proven
 		}
 	}
-	return b.set(key, linkRecord(max(size, -1)).encode())
+	return b.set(key, l.encode())
 }
 
 // putBlob records a blob. When it was first recorded is kept.
