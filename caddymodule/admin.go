@@ -26,12 +26,20 @@ type cacheStatus struct {
 	Blobs     int64  `json:"blobs"`
 	BlobBytes int64  `json:"blob_bytes"`
 	// Counted is false while the blobs of earlier runs are still being counted.
-	Counted      bool  `json:"counted"`
-	IndexBytes   int64 `json:"index_bytes"`
-	FreeBytes    int64 `json:"free_bytes"`
-	TotalBytes   int64 `json:"total_bytes"`
-	EvictedBlobs int64 `json:"evicted_blobs"`
-	EvictedBytes int64 `json:"evicted_bytes"`
+	Counted    bool  `json:"counted"`
+	IndexBytes int64 `json:"index_bytes"`
+	// IndexOpen is false while the index cannot be opened: then nothing is
+	// served without the upstream. IndexError says why it last was that, or
+	// damaged, and IndexRebuilds how often it was begun anew.
+	IndexOpen     bool   `json:"index_open"`
+	IndexRebuilds int64  `json:"index_rebuilds"`
+	IndexError    string `json:"index_error,omitempty"`
+	// QuarantinedBlobs were found damaged, since the store was opened.
+	QuarantinedBlobs int64 `json:"quarantined_blobs"`
+	FreeBytes        int64 `json:"free_bytes"`
+	TotalBytes       int64 `json:"total_bytes"`
+	EvictedBlobs     int64 `json:"evicted_blobs"`
+	EvictedBytes     int64 `json:"evicted_bytes"`
 	// Fills, and Readers of them, in progress.
 	Fills     int   `json:"fills"`
 	FillBytes int64 `json:"fill_bytes"`
@@ -78,20 +86,24 @@ func cacheStatuses() []cacheStatus {
 		}
 		usage, stats := c.store.Usage(), c.mirror.Stats()
 		statuses = append(statuses, cacheStatus{
-			Path:         c.path,
-			Blobs:        usage.Blobs,
-			BlobBytes:    usage.BlobBytes,
-			Counted:      usage.Counted,
-			IndexBytes:   usage.IndexBytes,
-			FreeBytes:    usage.FreeBytes,
-			TotalBytes:   usage.TotalBytes,
-			EvictedBlobs: usage.EvictedBlobs,
-			EvictedBytes: usage.EvictedBytes,
-			Fills:        stats.Fills,
-			FillBytes:    stats.FillBytes,
-			Readers:      stats.Readers,
-			LookUps:      stats.LookUps,
-			Failures:     stats.Failures,
+			Path:             c.path,
+			Blobs:            usage.Blobs,
+			BlobBytes:        usage.BlobBytes,
+			Counted:          usage.Counted,
+			IndexBytes:       usage.IndexBytes,
+			IndexOpen:        usage.IndexOpen,
+			IndexRebuilds:    usage.IndexRebuilds,
+			IndexError:       usage.IndexError,
+			QuarantinedBlobs: usage.QuarantinedBlobs,
+			FreeBytes:        usage.FreeBytes,
+			TotalBytes:       usage.TotalBytes,
+			EvictedBlobs:     usage.EvictedBlobs,
+			EvictedBytes:     usage.EvictedBytes,
+			Fills:            stats.Fills,
+			FillBytes:        stats.FillBytes,
+			Readers:          stats.Readers,
+			LookUps:          stats.LookUps,
+			Failures:         stats.Failures,
 		})
 		return true
 	})

@@ -25,6 +25,9 @@ import (
 //	fills_running                                 downloads of blobs in progress
 //	cache_bytes, cache_blobs                      blobs in the store
 //	cache_index_bytes                             size of the store's index
+//	cache_index_open                              1, or 0 while the index cannot be opened
+//	cache_index_rebuilds_total                    times that the index was damaged and begun anew
+//	cache_quarantined_blobs_total                 blobs found damaged since the store was opened
 //	cache_free_bytes                              free space on the store's file system
 //	cache_evicted_blobs_total                     blobs evicted since the store was opened
 //	cache_evicted_bytes_total                     their bytes
@@ -154,9 +157,19 @@ var storeMetrics = []struct {
 	{storeDesc("cache_bytes", "Bytes of blobs in the store."), prometheus.GaugeValue, func(s cacheStatus) int64 { return s.BlobBytes }},
 	{storeDesc("cache_blobs", "Blobs in the store."), prometheus.GaugeValue, func(s cacheStatus) int64 { return s.Blobs }},
 	{storeDesc("cache_index_bytes", "Size of the store's index."), prometheus.GaugeValue, func(s cacheStatus) int64 { return s.IndexBytes }},
+	{storeDesc("cache_index_open", "Stores whose index is open."), prometheus.GaugeValue, func(s cacheStatus) int64 { return one(s.IndexOpen) }},
+	{storeDesc("cache_index_rebuilds_total", "Times that the index was damaged and begun anew."), prometheus.CounterValue, func(s cacheStatus) int64 { return s.IndexRebuilds }},
+	{storeDesc("cache_quarantined_blobs_total", "Blobs found damaged since the store was opened."), prometheus.CounterValue, func(s cacheStatus) int64 { return s.QuarantinedBlobs }},
 	{storeDesc("cache_free_bytes", "Free space on the store's file system."), prometheus.GaugeValue, func(s cacheStatus) int64 { return s.FreeBytes }},
 	{storeDesc("cache_evicted_blobs_total", "Blobs evicted since the store was opened."), prometheus.CounterValue, func(s cacheStatus) int64 { return s.EvictedBlobs }},
 	{storeDesc("cache_evicted_bytes_total", "Bytes evicted since the store was opened."), prometheus.CounterValue, func(s cacheStatus) int64 { return s.EvictedBytes }},
+}
+
+func one(yes bool) int64 {
+	if yes {
+		return 1
+	}
+	return 0
 }
 
 func storeDesc(name, help string) *prometheus.Desc {

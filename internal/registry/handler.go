@@ -99,9 +99,11 @@ func New(o Options) *Handler {
 
 // Serves reports whether a request is for this handler: everything below /v2,
 // and /proxy-<upstream>/v2 of a configured upstream. All else is for whoever
-// comes next in the server.
+// comes next in the server, but for what a containerd asks whose override_path
+// took /v2 away: an empty 200 from there would end the pull, where a 404 with a
+// reason sends it to the next host.
 func (h *Handler) Serves(r *http.Request) bool {
-	return h.router.serves(r.URL.EscapedPath())
+	return h.router.serves(r.URL.EscapedPath()) || rootless(r.URL)
 }
 
 // ServeHTTP answers one request. It panics with http.ErrAbortHandler if the

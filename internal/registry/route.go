@@ -64,7 +64,7 @@ func (rt router) split(path string) (up *Upstream, rest string, ok bool) {
 func (rt router) parse(path, query string) (route, error) {
 	up, rest, ok := rt.split(path)
 	if !ok {
-		return route{}, errNoEndpoint()
+		return route{}, errNoRoot()
 	}
 	rest, err := unescape(strings.TrimPrefix(rest, "/"))
 	if err != nil {
@@ -229,6 +229,20 @@ func cutLast(s string) (before, after string) {
 func errUnknownUpstream(name string) error {
 	return oci.NewError(oci.CodeNameUnknown, fmt.Sprintf(
 		"no upstream is configured here under the name %.128q: add it to registry_mirror in the Caddyfile", name))
+}
+
+// rootless reports whether a URL is containerd's, with an endpoint of the API in
+// its path, but no root.
+func rootless(u *url.URL) bool {
+	return strings.Contains(u.RawQuery, "ns=") &&
+		(strings.Contains(u.Path, "/manifests/") || strings.Contains(u.Path, "/blobs/"))
+}
+
+func errNoRoot() error {
+	return &oci.Error{
+		Code: oci.CodeUnsupported, Status: http.StatusNotFound,
+		Message: "this path lacks the /v2 of the pull API: with override_path, a mirror's URL ends in /v2/proxy-<upstream>",
+	}
 }
 
 func errNoEndpoint() error {

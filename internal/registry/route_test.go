@@ -3,6 +3,7 @@ package registry
 import (
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -249,6 +250,29 @@ func TestServesOnlyItsOwn(t *testing.T) {
 		var e *oci.Error
 		if _, err := rt.parse(path, query); !errors.As(err, &e) || e.Status != http.StatusNotFound {
 			t.Errorf("%q: error is %v, want a 404", target, err)
+		}
+	}
+}
+
+// TestRootless: a mirror's URL with override_path and without /v2 is a mistake
+// that is answered, and nothing else of others is taken.
+func TestRootless(t *testing.T) {
+	h := New(Options{Upstreams: testUpstreams()})
+	for target, want := range map[string]bool{
+		"/library/nginx/manifests/latest?ns=docker.io":           true,
+		"/library/nginx/blobs/sha256:" + hex64 + "?ns=docker.io": true,
+		"/library/nginx/manifests/latest":                        false,
+		"/library/nginx?ns=docker.io":                            false,
+		"/?ns=docker.io":                                         false,
+	} {
+		r := httptest.NewRequest(http.MethodHead, target, nil)
+		if got := h.Serves(r); got != want {
+			t.Errorf("%s: served is %t, want %t", target, got, want)
+		}
+		if w := httptest.NewRecorder(); want {
+			if h.ServeHTTP(w, r); w.Code != http.StatusNotFound || w.Header().Get("Docker-Content-Digest") != "" {
+				t.Errorf("%s: %d, want 404", target, w.Code)
+			}
 		}
 	}
 }
