@@ -30,19 +30,8 @@ func (s *Store) OpenBlob(d digest.Digest) (*os.File, int64, error) {
 }
 
 func (s *Store) openBlob(i id) (*os.File, int64, error) {
-	f, err := s.root.Open(i.blobPath())
+	f, info, err := s.soundBlob(i)
 	if err != nil {
-		return nil, 0, s.missing(i, err)
-	}
-	info, err := f.Stat()
-	if err == nil {
-		err = s.compare(i, info)
-	}
-	if err == nil {
-		err = s.verified(i, f, info)
-	}
-	if err != nil {
-		f.Close()
 		return nil, 0, err
 	}
 	if s.uses.touch(i, hourOf(s.now())) >= maxUses {
@@ -51,8 +40,47 @@ func (s *Store) openBlob(i id) (*os.File, int64, error) {
 	return f, info.Size(), nil
 }
 
-// StatBlob returns the size of a finished blob, or fs.ErrNotExist. It does not
-// count as a use.
+// soundBlob opens a blob that is not in doubt, or not any more.
+func (s *Store) soundBlob(i id) (*os.File, fs.FileInfo, error) {
+	f, info, err := s.blobFile(i)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, known := s.blobRecord(i)
+	switch {
+	case known && r.size != info.Size():
+		s.quarantine(i, fmt.Errorf("it has %d bytes, %d were recorded", info.Size(), r.size))
+		err = fs.ErrNotExist
+	case s.suspects.doubt(i, info, known):
+		err = s.verify(i, f, info)
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return f, info, nil
+}
+
+// blobFile opens the file of a blob. Where there is none, its record goes.
+func (s *Store) blobFile(i id) (*os.File, fs.FileInfo, error) {
+	f, err := s.root.Open(i.blobPath())
+	if err != nil {
+		return nil, nil, s.missing(i, err)
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no regular file: %w", i.blobPath(), fs.ErrNotExist)
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return f, info, nil
+}
+
+// StatBlob returns the size of a finished blob, or fs.ErrNotExist. It vouches for
+// the blob as OpenBlob does, and so takes as long where one has to be verified
+// first: one hash of it. It does not count as a use.
 func (s *Store) StatBlob(d digest.Digest) (int64, error) {
 	if err := s.enter(); err != nil {
 		return 0, fmt.Errorf("stat blob %s: %w", d, err)
@@ -62,15 +90,11 @@ func (s *Store) StatBlob(d digest.Digest) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("stat blob: %w", err)
 	}
-	info, err := s.root.Lstat(i.blobPath())
-	if err != nil {
-		err = s.missing(i, err)
-	} else {
-		err = s.compare(i, info)
-	}
+	f, info, err := s.soundBlob(i)
 	if err != nil {
 		return 0, fmt.Errorf("stat blob %s: %w", d, err)
 	}
+	f.Close()
 	return info.Size(), nil
 }
 
@@ -82,24 +106,6 @@ func (s *Store) missing(i id, err error) error {
 		}
 	}
 	return err
-}
-
-// compare compares a file with its record: it adopts one that has none, and takes
-// one out of use that has not the size that was recorded.
-func (s *Store) compare(i id, info fs.FileInfo) error {
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is no regular file: %w", i.blobPath(), fs.ErrNotExist)
-	}
-	r, known := s.blobRecord(i)
-	switch {
-	case !known:
-		adopted := blobRecord{size: info.Size(), created: s.now()}
-		s.index.post(func(b *batch) error { return b.putBlob(i, adopted) })
-	case r.size != info.Size():
-		s.quarantine(i, fmt.Errorf("it has %d bytes, %d were recorded", info.Size(), r.size))
-		return fs.ErrNotExist
-	}
-	return nil
 }
 
 // blobRecord returns the record of a blob. What cannot be read is not known:
@@ -121,5 +127,6 @@ func (s *Store) unlinkBlob(i id) error {
 }
 
 func (s *Store) dropRecord(i id) {
+	s.suspects.forget(i)
 	s.index.post(func(b *batch) error { return b.dropBlob(i) })
 }

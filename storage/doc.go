@@ -18,12 +18,13 @@
 // # Invariants
 //
 // The file system is the truth for blobs, Badger is an index of it: a record
-// without a file is a miss, a file without a record is adopted. A file gets to
-// its place in blobs/ by one rename, after its bytes were verified by the
-// caller and are on the disk, and never changes there.
+// without a file is a miss, a file without a record is verified before its first
+// use, and then adopted. A file gets to its place in blobs/ by one rename, after
+// its bytes were verified by the caller and are on the disk, and never changes
+// there.
 //
-// A file is trusted once it is there, but for those that were written last before
-// the machine went down: these are verified before they are used. A scrub reads
+// A recorded file is trusted, but for those that were written last before the
+// machine went down: these are verified before they are used, too. A scrub reads
 // all of them again over a month. What fails goes to quarantine/, and is a miss.
 //
 // Everything unexpected is a miss: a record of an unknown version or with a

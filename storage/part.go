@@ -126,8 +126,8 @@ func (p *Part) ReadAt(b []byte, off int64) (int, error) {
 }
 
 // Commit makes the part the finished blob. The caller has verified size and
-// digest of its bytes. If the blob is there already, it stays and the part goes.
-// Whatever the error, the part is ended and gone, but readable.
+// digest of its bytes. If the blob is there and recorded already, it
+// stays and the part goes. Whatever the error, the part is ended and gone, but readable.
 func (p *Part) Commit(size int64) error {
 	return p.endCall("commit", func() error { return p.commit(size) })
 }
@@ -189,6 +189,7 @@ func (p *Part) commit(size int64) error {
 	r := blobRecord{size: size, created: s.now()}
 	if err := s.index.update(linkBytes, func(b *batch) error { return b.putBlob(p.id, r) }); err != nil {
 		s.log.Warn("blob is stored but not recorded; it will be adopted", "digest", p.id.digest(), "error", err)
+		s.suspects.trust(p.id)
 	}
 	if s.excess(*s.limits.Load()) > 0 {
 		s.keepHouseNow()
@@ -199,8 +200,11 @@ func (p *Part) commit(size int64) error {
 // publish makes the part a finished blob of the file system.
 func (p *Part) publish(size int64) error {
 	root, blob := p.store.root, p.id.blobPath()
-	if info, err := root.Lstat(blob); err == nil && info.Mode().IsRegular() && info.Size() == size {
-		return nil
+	// A file without a record may be anything.
+	if r, known := p.store.blobRecord(p.id); known && r.size == size {
+		if info, err := root.Lstat(blob); err == nil && info.Mode().IsRegular() && info.Size() == size {
+			return nil
+		}
 	}
 	info, err := p.file.Stat()
 	if err != nil {

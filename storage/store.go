@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/pullgate/pullgate/internal/oci"
 )
@@ -65,7 +66,8 @@ type Store struct {
 	parts   parts
 
 	suspects     suspects
-	quarantining sync.Mutex // held to move a blob to quarantine/
+	verifying    singleflight.Group // by id
+	quarantining sync.Mutex         // held to move a blob to quarantine/
 
 	limits atomic.Pointer[Limits]
 	wanted atomic.Int64 // the largest blob that was refused since the last eviction

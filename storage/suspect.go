@@ -4,12 +4,8 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"os"
 	"sync"
-	"syscall"
 	"time"
-
-	"golang.org/x/sync/singleflight"
 )
 
 const (
@@ -23,24 +19,28 @@ const (
 	trustMargin = time.Minute
 )
 
-// suspects are the blobs that were written last before the machine went down.
-// Each is verified before its first use. The zero value suspects none.
+// suspects are the blobs that were written last before the machine went down, and
+// those without a record. Each is verified before its first use. The zero value
+// suspects only the latter.
 type suspects struct {
-	flights singleflight.Group
-
 	mu       sync.Mutex
 	from, to time.Time
+	// verified are those that need it no more, but for what the index knows.
 	verified map[id]struct{}
 }
 
-// doubt reports whether a blob has to be verified.
-func (u *suspects) doubt(i id, info fs.FileInfo) bool {
+// doubt reports whether a blob has to be verified; recorded says whether the
+// index knows it.
+func (u *suspects) doubt(i id, info fs.FileInfo, recorded bool) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if _, ok := u.verified[i]; ok {
-		return false
+	doubt := !recorded || u.within(info)
+	_, verified := u.verified[i]
+	if verified && !doubt {
+		// The index has taken over.
+		delete(u.verified, i)
 	}
-	return u.within(info)
+	return doubt && !verified
 }
 
 // within reports whether a file is of the time in doubt. The lock is held.
@@ -58,7 +58,14 @@ func (u *suspects) trust(i id) {
 	u.verified[i] = struct{}{}
 }
 
-// clear ends all doubt.
+// forget makes a blob one that was never verified.
+func (u *suspects) forget(i id) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.verified, i)
+}
+
+// clear ends the doubt about what was written last.
 func (u *suspects) clear() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -85,35 +92,6 @@ func (s *Store) beginRun(boot string) {
 		s.log.Warn("machine went down while the store was open: its newest blobs are verified before they are used",
 			"from", s.suspects.from)
 	}
-}
-
-// verified returns fs.ErrNotExist if a blob was in doubt and turned out to be
-// damaged.
-func (s *Store) verified(i id, f *os.File, info fs.FileInfo) error {
-	if !s.suspects.doubt(i, info) {
-		return nil
-	}
-	_, err, _ := s.suspects.flights.Do(string(i), func() (any, error) {
-		err := match(s.life, f, i, nil)
-		switch {
-		case err == nil:
-			s.suspects.trust(i)
-		case s.life.Err() != nil:
-			err = ErrClosed
-		case !exhausted(err):
-			if s.unchanged(i, info) {
-				s.quarantine(i, err)
-			}
-			err = fs.ErrNotExist
-		}
-		return nil, err
-	})
-	return err
-}
-
-// exhausted reports whether err says nothing about the file.
-func exhausted(err error) bool {
-	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
 }
 
 // checkpoint brings everything to the disk from time to time.
