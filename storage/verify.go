@@ -1,0 +1,79 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// VerifyBlob hashes the file of a blob as it is now. It returns nil if it has the
+// digest; what the index says of its size is corrected. fs.ErrNotExist means that
+// there is no such blob any more: no file, or one that did not match, which is in
+// quarantine now. Any other error means that it could not be found out: ErrClosed
+// if the store was closed meanwhile. Calls for one digest share one pass with
+// each other and with whoever opens the blob. It takes as long as reading the
+// blob does, and does not count as a use.
+func (s *Store) VerifyBlob(d digest.Digest) error {
+	if err := s.enter(); err != nil {
+		return fmt.Errorf("verify blob %s: %w", d, err)
+	}
+	defer s.leave()
+	i, err := idOf(d)
+	if err != nil {
+		return fmt.Errorf("verify blob: %w", err)
+	}
+	f, info, err := s.blobFile(i)
+	if err == nil {
+		defer f.Close()
+		err = s.verify(i, f, info)
+	}
+	if err != nil {
+		return fmt.Errorf("verify blob %s: %w", d, err)
+	}
+	return nil
+}
+
+// verify reads the file of a blob, and records the blob if it matches its digest.
+// One that does not is quarantined, and fs.ErrNotExist.
+func (s *Store) verify(i id, f *os.File, info fs.FileInfo) error {
+	_, err, _ := s.verifying.Do(string(i), func() (any, error) {
+		err := match(s.life, f, i, nil)
+		switch {
+		case err == nil:
+			s.vouch(i, info)
+		case s.life.Err() != nil:
+			err = ErrClosed
+		case !exhausted(err):
+			if s.unchanged(i, info) {
+				s.quarantine(i, err)
+			}
+			err = fs.ErrNotExist
+		}
+		return nil, err
+	})
+	return err
+}
+
+// vouch ends the doubt about a blob that was verified.
+func (s *Store) vouch(i id, info fs.FileInfo) {
+	r := blobRecord{size: info.Size(), created: s.now()}
+	old, known := s.blobRecord(i)
+	if !known || old.size != r.size {
+		err := s.index.update(linkBytes, func(b *batch) error { return b.putBlob(i, r) })
+		if known = err == nil; !known {
+			s.log.Debug("blob is verified but not recorded", "digest", i.digest(), "error", err)
+		}
+	}
+	if s.suspects.doubt(i, info, known) {
+		s.suspects.trust(i)
+	}
+}
+
+// exhausted reports whether err says nothing about the file.
+func exhausted(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
+}
