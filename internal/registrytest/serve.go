@@ -46,7 +46,10 @@ func (s *Server) serveRegistry(w http.ResponseWriter, r *http.Request) {
 	case "manifests":
 		s.serveManifest(w, r, repo, reference)
 	case "blobs":
-		if s.o.CDN && r.Method == http.MethodGet {
+		s.mu.Lock()
+		_, exists := repo.blobs[digest.Digest(reference)]
+		s.mu.Unlock()
+		if s.o.CDN && exists && r.Method == http.MethodGet {
 			http.Redirect(w, r, s.absolute(s.cdn, r.URL.Path, url.Values{"signature": {"secret"}}), http.StatusTemporaryRedirect)
 			return
 		}

@@ -33,7 +33,8 @@ type Options struct {
 	Username, Password string
 	// TokenLifetime is sent as expires_in and enforced; default 300 s.
 	TokenLifetime time.Duration
-	// CDN redirects (307) blob GETs to a second server on another address.
+	// CDN redirects (307) GETs of blobs that exist to a second server on another
+	// address.
 	CDN bool
 	// TLS serves all hosts over TLS; see Server.CertPool.
 	TLS bool

@@ -124,24 +124,12 @@ func (c *Client) Blob(
 	})
 }
 
-// getBlob asks for a blob. The URL that a registry redirects to is good for a
-// while only and for what it was signed for, so if that is refused, the
-// registry is asked for a fresh one.
 func (c *Client) getBlob(ctx context.Context, e *endpoint, op operation, d digest.Digest, rng string) (*answer, error) {
 	q := query{operation: op, method: http.MethodGet, rest: "blobs/" + d.String()}
 	if rng != "" {
 		q.header = http.Header{"Range": {rng}}
 	}
-	a, err := c.ask(ctx, e, q)
-	if err != nil {
-		return nil, err
-	}
-	if a.abroad && (a.StatusCode == http.StatusForbidden || a.StatusCode == http.StatusUnauthorized ||
-		a.StatusCode == http.StatusBadRequest) {
-		a.drain()
-		return c.ask(ctx, e, q)
-	}
-	return a, nil
+	return c.ask(ctx, e, q)
 }
 
 // openBody checks the header of an answer against what was asked for.

@@ -49,6 +49,12 @@ func (b *body) Read(p []byte) (int, error) {
 	watchdog.Stop()
 	b.received += int64(n)
 	b.err = b.check(n, err)
+	if b.err != nil && !errors.Is(b.err, io.EOF) && oci.ClassOf(b.err) != oci.ClassCanceled {
+		// The connection itself goes with its context. Those beside it have been
+		// silent for as long, and the rest of the blob is asked for in a moment.
+		b.cancel(b.err)
+		b.c.transports.closeIdle()
+	}
 	if b.left >= 0 {
 		b.left -= int64(n)
 		if b.left < 0 {

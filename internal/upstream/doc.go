@@ -13,12 +13,16 @@
 //     The dialer checks the address it is about to connect to, so no spelling
 //     and no DNS answer gets around it.
 //   - A 404 is an upstream's own word. Everything that merely went wrong has
-//     another oci.Class.
+//     another oci.Class, and so has a 404 from behind a redirect, unless it is
+//     the error document of a registry that lacks the manifest.
 //
 // The authentication flows are those of go-containerregistry's transport
 // package: its challenge and token types and its token exchange. Its round
 // trippers are not used, because they ping before each pull and leave the
 // choice of redirects, realms and token lifetimes to the registry.
+//
+// Connections are kept and used again. One that was dropped silently meanwhile
+// costs Timeouts.Reused, not the operation; see Client.roundTrip.
 //
 // A Client owns its connections, its tokens and nothing else. It outlives
 // requests, not the configuration that made it: Close it when no new operation

@@ -38,6 +38,8 @@ func (f *failure) Unwrap() error { return f.err }
 var (
 	errBudget = errors.New("the operation took too long")
 	errIdle   = errors.New("no bytes came for too long")
+	// errDeaf ends one request, not the operation.
+	errDeaf = errors.New("no answer on a connection that was used before")
 )
 
 // asFailure returns err as a failure; host is whom the failed request went to.
@@ -84,7 +86,7 @@ func classOf(ctx context.Context, err error) oci.Class {
 		return oci.ClassDNS
 	case isTLS(err):
 		return oci.ClassTLS
-	case errors.As(err, &network) && network.Timeout(), errors.Is(err, context.DeadlineExceeded):
+	case errors.As(err, &network) && network.Timeout(), errors.Is(err, context.DeadlineExceeded), errors.Is(err, errDeaf):
 		return oci.ClassTimeout
 	case strings.Contains(err.Error(), "malformed HTTP"), strings.Contains(err.Error(), "malformed MIME"):
 		return oci.ClassNotRegistry
@@ -129,8 +131,9 @@ func statusFailure(a *answer, now time.Time) *failure {
 	switch {
 	case f.class == oci.ClassNone:
 		f.class = oci.ClassStatus // a success that was not asked for
-	case f.class == oci.ClassDenied && a.abroad:
-		// It is the registry that decides on access, not a host it leads to.
+	case f.class == oci.ClassDenied && a.abroad, f.class == oci.ClassNotFound && !a.settles():
+		// It is the registry that decides on access and on what there is, not a
+		// host that it leads to.
 		f.class = oci.ClassStatus
 	case f.class == oci.ClassRateLimited:
 		f.retryAfter = parseRetryAfter(a.Header.Get("Retry-After"), now)
@@ -145,9 +148,11 @@ func statusFailure(a *answer, now time.Time) *failure {
 	return f
 }
 
+// classOfStatus returns the class of an answer to a request without a range:
+// none for 200, some for everything else.
 func classOfStatus(status int) oci.Class {
 	switch {
-	case status == http.StatusOK, status == http.StatusPartialContent:
+	case status == http.StatusOK:
 		return oci.ClassNone
 	case status == http.StatusNotFound, status == http.StatusGone:
 		return oci.ClassNotFound

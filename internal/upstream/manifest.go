@@ -53,8 +53,10 @@ func (c *Client) HeadManifest(ctx context.Context, repository string, ref oci.Re
 			return oci.Descriptor{}, err
 		}
 		defer a.drain()
+		class := classOfStatus(a.StatusCode)
 		switch {
-		case a.StatusCode == http.StatusMethodNotAllowed, a.abroad && classOfStatus(a.StatusCode) == oci.ClassDenied:
+		case a.StatusCode == http.StatusMethodNotAllowed, a.abroad && class == oci.ClassDenied,
+			a.abroad && class == oci.ClassNotFound: // GET has a body that tells whose word it is
 			return oci.Descriptor{}, nil
 		case a.StatusCode != http.StatusOK:
 			return oci.Descriptor{}, statusFailure(a, c.o.Now())

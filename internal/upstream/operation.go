@@ -154,8 +154,9 @@ func persist[T any](
 	}
 }
 
-// ask sends a query to an endpoint and does the authentication. What it returns
-// is the registry's answer, whatever its status, but for 401 and 429.
+// ask sends a query to an endpoint and does the authentication, and once more
+// if the registry may redirect to something better. What it returns is the
+// registry's answer, whatever its status, but for 401 and 429.
 func (c *Client) ask(ctx context.Context, e *endpoint, q query) (*answer, error) {
 	if left := e.hushed(q.kind, c.o.Now()); left > 0 {
 		return nil, &failure{
@@ -164,6 +165,10 @@ func (c *Client) ask(ctx context.Context, e *endpoint, q query) (*answer, error)
 		}
 	}
 	a, err := c.authenticated(ctx, e, q)
+	if err == nil && q.method == http.MethodGet && a.isStale(q.kind) {
+		a.drain()
+		a, err = c.authenticated(ctx, e, q)
+	}
 	if err == nil {
 		switch {
 		case a.StatusCode == http.StatusTooManyRequests, a.StatusCode == http.StatusUnauthorized && !a.abroad:

@@ -64,8 +64,14 @@ type Timeouts struct {
 	Token  time.Duration // one token exchange; default 5 s
 	Header time.Duration // from request to the header of its answer; default 10 s
 	Idle   time.Duration // between two bytes of a body; default 30 s
+	// Reused is how long the header of an answer may take on a connection that
+	// has been used before, until the request is given up and sent again on one
+	// that is known to be alive, which then has Header. It is what a connection
+	// costs that was dropped silently. Default 2 s, at most half of Header.
+	Reused time.Duration
 	// Operation is how long everything of one operation may take together, all
-	// URLs and tries; for blobs up to the beginning of the body. Default 10 s.
+	// URLs and tries; for blobs up to the beginning of the body. Default 12 s,
+	// which leaves all of Header after a wait of Reused.
 	Operation time.Duration
 }
 
@@ -79,12 +85,14 @@ func (t Timeouts) withDefaults() Timeouts {
 		{&t.Token, 5 * time.Second},
 		{&t.Header, 10 * time.Second},
 		{&t.Idle, 30 * time.Second},
-		{&t.Operation, 10 * time.Second},
+		{&t.Reused, 2 * time.Second},
+		{&t.Operation, 12 * time.Second},
 	} {
 		if *d.value <= 0 {
 			*d.value = d.fallback
 		}
 	}
+	t.Reused = min(t.Reused, t.Header/2)
 	return t
 }
 
@@ -94,8 +102,8 @@ type Observation struct {
 	// Op is "ping", "token", "head_manifest", "get_manifest", "head_blob",
 	// "get_blob", "tags" or "referrers".
 	Op string
-	// Class is ClassNone for a good answer, and for a 401 that is merely the
-	// challenge to authenticate.
+	// Class is ClassNone for a good answer, for a redirect, and for a 401 that is
+	// merely the challenge to authenticate.
 	Class oci.Class
 	// Status is that of the answer; 0 = none came.
 	Status int

@@ -2,12 +2,10 @@ package upstream
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
@@ -31,15 +29,6 @@ type outgoing struct {
 	body string
 	// stay returns a redirect to another origin instead of following it.
 	stay bool
-}
-
-// answer is a response that somebody has to close.
-type answer struct {
-	*http.Response
-	// url is where it came from; abroad says that a redirect has led away from
-	// the origin that was asked.
-	url    *url.URL
-	abroad bool
 }
 
 // send sends a request and follows its redirects. They are followed by hand: Go's
@@ -76,12 +65,19 @@ func (c *Client) send(ctx context.Context, e *endpoint, o outgoing) (*answer, er
 	}
 }
 
-// redirect returns where an answer leads to; nil = it is the answer.
-func (c *Client) redirect(ctx context.Context, e *endpoint, o outgoing, a *answer) (*url.URL, error) {
-	switch a.StatusCode {
+// isRedirect reports whether a status is one that redirects are followed for.
+func isRedirect(status int) bool {
+	switch status {
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
 		http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-	default:
+		return true
+	}
+	return false
+}
+
+// redirect returns where an answer leads to; nil = it is the answer.
+func (c *Client) redirect(ctx context.Context, e *endpoint, o outgoing, a *answer) (*url.URL, error) {
+	if !isRedirect(a.StatusCode) {
 		return nil, nil
 	}
 	refuse := func(class oci.Class, why string) error {
@@ -112,46 +108,6 @@ func (c *Client) redirect(ctx context.Context, e *endpoint, o outgoing, a *answe
 	return next, nil
 }
 
-func (c *Client) roundTrip(
-	ctx context.Context, e *endpoint, o outgoing, at *url.URL, abroad bool,
-) (*http.Response, error) {
-	r, err := http.NewRequestWithContext(ctx, o.method, at.String(), strings.NewReader(o.body))
-	if err != nil {
-		return nil, &failure{class: oci.ClassRedirect, text: "the upstream leads to a URL that cannot be asked"}
-	}
-	if o.body == "" {
-		r.Body, r.GetBody = http.NoBody, nil
-	}
-	if o.header != nil {
-		r.Header = o.header.Clone()
-	}
-	r.Header.Set("User-Agent", c.o.UserAgent)
-	r.Header.Set("Accept-Encoding", "identity")
-	if o.authorization != "" && !abroad {
-		r.Header.Set("Authorization", o.authorization)
-	}
-	transport := c.transports.abroad
-	if originOf(at) == e.origin {
-		transport = c.transports.home
-	}
-	r.Close = c.closed.Load()
-	began := time.Now()
-	resp, err := transport.RoundTrip(r)
-	if c.closed.Load() {
-		// A transport that gave out a connection keeps the ones that become
-		// idle again, until it is told once more that it shall not.
-		transport.CloseIdleConnections()
-	}
-	c.observe(ctx, o, resp, err, time.Since(began))
-	if err != nil {
-		return nil, err
-	}
-	if c.o.Received != nil {
-		resp.Body = &countedBody{resp.Body, o.op, c.o.Received}
-	}
-	return resp, nil
-}
-
 func (c *Client) observe(ctx context.Context, o outgoing, resp *http.Response, err error, took time.Duration) {
 	if c.o.Observe == nil {
 		return
@@ -164,7 +120,8 @@ func (c *Client) observe(ctx context.Context, o outgoing, resp *http.Response, e
 	}
 	observation.Status, observation.Class = resp.StatusCode, classOfStatus(resp.StatusCode)
 	isChallenge := resp.StatusCode == http.StatusUnauthorized && o.authorization == "" && o.op != opToken
-	if isChallenge || observation.Class == oci.ClassRedirect && resp.Header.Get("Location") != "" {
+	isPart := resp.StatusCode == http.StatusPartialContent && o.header.Get("Range") != ""
+	if isChallenge || isPart || isRedirect(resp.StatusCode) && resp.Header.Get("Location") != "" {
 		observation.Class = oci.ClassNone
 	}
 	c.o.Observe(observation)
@@ -182,54 +139,4 @@ func (b *countedBody) Read(p []byte) (int, error) {
 		b.received(b.op, int64(n))
 	}
 	return n, err
-}
-
-// drain closes the answer; a short rest is read so that the connection lives on.
-func (a *answer) drain() {
-	_, _ = io.CopyN(io.Discard, a.Body, maxErrorBody)
-	_ = a.Body.Close()
-}
-
-// read returns the whole body, which must not be longer than limit, and closes it.
-func (a *answer) read(ctx context.Context, limit int64) ([]byte, error) {
-	defer a.Body.Close()
-	if a.ContentLength > limit {
-		return nil, &failure{
-			class: oci.ClassLength, status: a.StatusCode,
-			text: fmt.Sprintf("%s sends %d bytes, more than %d", a.url.Host, a.ContentLength, limit),
-		}
-	}
-	raw, err := io.ReadAll(io.LimitReader(a.Body, limit+1))
-	if err != nil {
-		f := asFailure(ctx, a.url.Host, err)
-		f.status = a.StatusCode
-		return nil, f
-	}
-	if int64(len(raw)) > limit {
-		return nil, &failure{
-			class: oci.ClassLength, status: a.StatusCode,
-			text: fmt.Sprintf("%s sends more than %d bytes", a.url.Host, limit),
-		}
-	}
-	return raw, nil
-}
-
-// hasCode reports whether the body is an error document with the given code
-// (distribution-spec, "Error Codes"). It reads the body.
-func (a *answer) hasCode(code string) bool {
-	var document struct {
-		Errors []struct {
-			Code string `json:"code"`
-		} `json:"errors"`
-	}
-	raw, _ := io.ReadAll(io.LimitReader(a.Body, maxErrorBody))
-	if json.Unmarshal(raw, &document) != nil {
-		return false
-	}
-	for _, e := range document.Errors {
-		if strings.EqualFold(e.Code, code) {
-			return true
-		}
-	}
-	return false
 }

@@ -1,0 +1,106 @@
+package upstream
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// answer is a response that somebody has to close.
+type answer struct {
+	*http.Response
+	// url is where it came from; abroad says that a redirect has led away from
+	// the origin that was asked.
+	url    *url.URL
+	abroad bool
+	// errorCodes are those of the body, once hasCode has read it.
+	errorCodes []string
+	isRead     bool
+}
+
+// drain closes the answer; a short rest is read so that the connection lives on.
+func (a *answer) drain() {
+	_, _ = io.CopyN(io.Discard, a.Body, maxErrorBody)
+	_ = a.Body.Close()
+}
+
+// read returns the whole body, which must not be longer than limit, and closes it.
+func (a *answer) read(ctx context.Context, limit int64) ([]byte, error) {
+	defer a.Body.Close()
+	if a.ContentLength > limit {
+		return nil, &failure{
+			class: oci.ClassLength, status: a.StatusCode,
+			text: fmt.Sprintf("%s sends %d bytes, more than %d", a.url.Host, a.ContentLength, limit),
+		}
+	}
+	raw, err := io.ReadAll(io.LimitReader(a.Body, limit+1))
+	if err != nil {
+		f := asFailure(ctx, a.url.Host, err)
+		f.status = a.StatusCode
+		return nil, f
+	}
+	if int64(len(raw)) > limit {
+		return nil, &failure{
+			class: oci.ClassLength, status: a.StatusCode,
+			text: fmt.Sprintf("%s sends more than %d bytes", a.url.Host, limit),
+		}
+	}
+	return raw, nil
+}
+
+// hasCode reports whether the body is an error document with the given code
+// (distribution-spec, "Error Codes"). The body is used up by that.
+func (a *answer) hasCode(code string) bool {
+	if !a.isRead {
+		a.isRead, a.errorCodes = true, readCodes(a.Body)
+	}
+	return slices.ContainsFunc(a.errorCodes, func(c string) bool { return strings.EqualFold(c, code) })
+}
+
+func readCodes(r io.Reader) (codes []string) {
+	var document struct {
+		Errors []struct {
+			Code string `json:"code"`
+		} `json:"errors"`
+	}
+	raw, _ := io.ReadAll(io.LimitReader(r, maxErrorBody))
+	if json.Unmarshal(raw, &document) != nil {
+		return nil
+	}
+	for _, e := range document.Errors {
+		codes = append(codes, e.Code)
+	}
+	return codes
+}
+
+// settles reports whether an answer of ClassNotFound is the registry's word. From
+// another host it is a storage that lost an object, or a link that has expired,
+// but for the document of a registry that knows no such manifest or repository:
+// registry.k8s.io leaves those to another registry, so no other word will come.
+func (a *answer) settles() bool {
+	return !a.abroad || a.hasCode(string(oci.CodeManifestUnknown)) || a.hasCode(string(oci.CodeNameUnknown))
+}
+
+// isStale reports whether an answer to a GET may be due to the redirect that led
+// to it. The URL that a registry redirects to is good for a while only and for
+// what it was signed for, and it may name a replica that does not have
+// everything yet; the registry can give a better one.
+func (a *answer) isStale(kind string) bool {
+	if !a.abroad {
+		return false
+	}
+	switch a.StatusCode {
+	case http.StatusNotFound, http.StatusGone:
+		return !a.settles()
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
+		return kind == kindBlobs
+	}
+	return false
+}

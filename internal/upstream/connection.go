@@ -1,0 +1,116 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// roundTrip sends a request to one URL, twice at most.
+//
+// A load balancer or a NAT may have dropped a kept connection without a word;
+// what is sent there vanishes. So on a connection that was used before, an
+// answer has Timeouts.Reused to begin. Then the request is canceled and sent
+// again, and the idle connections are closed first, since those that were idle
+// for as long are likely to be deaf too. What the second request gets is either
+// new or has carried an answer since, so it may take all of the time that is
+// left: an upstream that is slow is asked once more, but not made to fail.
+func (c *Client) roundTrip(
+	ctx context.Context, e *endpoint, o outgoing, at *url.URL, abroad bool,
+) (*http.Response, error) {
+	transport := c.transports.abroad
+	if originOf(at) == e.origin {
+		transport = c.transports.home
+	}
+	once := func(patience time.Duration) (*http.Response, error) {
+		r, err := c.newRequest(ctx, o, at, abroad)
+		if err != nil {
+			return nil, err
+		}
+		began := time.Now()
+		resp, err := sendOnce(transport, r, patience)
+		if c.closed.Load() {
+			// A transport that gave out a connection keeps the ones that become
+			// idle again, until it is told once more that it shall not.
+			transport.CloseIdleConnections()
+		}
+		c.observe(ctx, o, resp, err, time.Since(began))
+		return resp, err
+	}
+	resp, err := once(c.o.Timeouts.Reused)
+	if errors.Is(err, errDeaf) {
+		transport.CloseIdleConnections()
+		resp, err = once(0)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if c.o.Received != nil {
+		resp.Body = &countedBody{resp.Body, o.op, c.o.Received}
+	}
+	return resp, nil
+}
+
+func (c *Client) newRequest(ctx context.Context, o outgoing, at *url.URL, abroad bool) (*http.Request, error) {
+	r, err := http.NewRequestWithContext(ctx, o.method, at.String(), strings.NewReader(o.body))
+	if err != nil {
+		return nil, &failure{class: oci.ClassRedirect, text: "the upstream leads to a URL that cannot be asked"}
+	}
+	if o.body == "" {
+		r.Body, r.GetBody = http.NoBody, nil
+	}
+	if o.header != nil {
+		r.Header = o.header.Clone()
+	}
+	r.Header.Set("User-Agent", c.o.UserAgent)
+	r.Header.Set("Accept-Encoding", "identity")
+	if o.authorization != "" && !abroad {
+		r.Header.Set("Authorization", o.authorization)
+	}
+	r.Close = c.closed.Load()
+	return r, nil
+}
+
+// sendOnce sends a request. It returns errDeaf if the connection was used before
+// and no answer began within patience; 0 = wait as long as on a new one.
+func sendOnce(t *http.Transport, r *http.Request, patience time.Duration) (*http.Response, error) {
+	if patience == 0 {
+		return t.RoundTrip(r)
+	}
+	// The context outlives this because the body is read under it; it ends with
+	// the operation's.
+	ctx, cancel := context.WithCancelCause(r.Context())
+	// Who is first, the answer or the end of patience, decides.
+	var decided atomic.Bool
+	timer := time.AfterFunc(patience, func() {
+		if decided.CompareAndSwap(false, true) {
+			cancel(errDeaf)
+		}
+	})
+	timer.Stop() // until there is a connection
+	// A transport that finds a kept connection closed goes on to another one, so
+	// this can be called more than once.
+	trace := &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) {
+		if got.Reused {
+			timer.Reset(patience)
+		} else {
+			timer.Stop()
+		}
+	}}
+	resp, err := t.RoundTrip(r.WithContext(httptrace.WithClientTrace(ctx, trace)))
+	timer.Stop()
+	if decided.CompareAndSwap(false, true) {
+		return resp, err
+	}
+	if err == nil {
+		_ = resp.Body.Close()
+	}
+	return nil, errDeaf
+}
