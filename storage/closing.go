@@ -15,14 +15,20 @@ const (
 	// closeRetry is how often a disk that is too full to close the index is
 	// looked at again.
 	closeRetry = time.Second
+	// closePatience is how long Close waits for Badger, which tries again and
+	// again for ever what it cannot write.
+	closePatience = 10 * time.Second
 )
 
 // closeIndex closes the index. On a disk that is too full to do it safely, that
 // is left to a goroutine that waits for room: what the index holds is in its
 // log, and there the next process finds it.
 func (s *Store) closeIndex(db *badger.DB) error {
+	if err := s.indexGone(); err != nil {
+		return fmt.Errorf("close index: %w", err)
+	}
 	if s.roomToClose() {
-		if err := db.Close(); err != nil {
+		if err := s.closeBadger(db); err != nil {
 			return fmt.Errorf("close index: %w", err)
 		}
 		s.noteState(func(st *state) { st.clean, st.checkpoint = true, s.now() })
@@ -34,6 +40,22 @@ func (s *Store) closeIndex(db *badger.DB) error {
 	}
 	go s.closeLater(db)
 	return nil
+}
+
+// closeBadger leaves behind what does not end in time: the lock that Badger has
+// on the index keeps the next store from using it meanwhile.
+func (s *Store) closeBadger(db *badger.DB) error {
+	done := make(chan error, 1)
+	go func() { done <- db.Close() }()
+	late := time.NewTimer(s.patience)
+	defer late.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-late.C:
+		s.lost.Store(true)
+		return fmt.Errorf("not done after %v: it goes on in the background", s.patience)
+	}
 }
 
 // roomToClose makes room to close the index, if need be, as if it were not open.

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -19,12 +21,13 @@ import (
 const maxValue = 512 << 10
 
 // openBadger opens the index. The lock of the store is held, and there is room.
-func openBadger(dir string, log *slog.Logger) (*badger.DB, error) {
+// What Badger says of an index that is lost interests nobody.
+func openBadger(dir string, log *slog.Logger, lost *atomic.Bool) (*badger.DB, error) {
 	if err := removeEmpty(dir); err != nil {
 		return nil, err
 	}
 	db, err := badger.Open(badger.DefaultOptions(dir).
-		WithLogger(badgerLogger{log}).
+		WithLogger(badgerLogger{log, lost}).
 		WithMetricsEnabled(false).
 		// The writer syncs each second; nothing is lost by a mere crash.
 		WithSyncWrites(false).
@@ -91,13 +94,19 @@ func get(txn *badger.Txn, key []byte) ([]byte, error) {
 
 // badgerLogger passes on what Badger logs. What it calls info is of no interest
 // to who runs a server.
-type badgerLogger struct{ log *slog.Logger }
+type badgerLogger struct {
+	to   *slog.Logger
+	lost *atomic.Bool
+}
 
-func (l badgerLogger) Errorf(format string, args ...any)   { l.log.Error(message(format, args)) }
-func (l badgerLogger) Warningf(format string, args ...any) { l.log.Warn(message(format, args)) }
-func (l badgerLogger) Infof(format string, args ...any)    { l.log.Debug(message(format, args)) }
-func (l badgerLogger) Debugf(format string, args ...any)   { l.log.Debug(message(format, args)) }
+func (l badgerLogger) Errorf(format string, args ...any)   { l.log(slog.LevelError, format, args) }
+func (l badgerLogger) Warningf(format string, args ...any) { l.log(slog.LevelWarn, format, args) }
+func (l badgerLogger) Infof(format string, args ...any)    { l.log(slog.LevelDebug, format, args) }
+func (l badgerLogger) Debugf(format string, args ...any)   { l.log(slog.LevelDebug, format, args) }
 
-func message(format string, args []any) string {
-	return "badger: " + strings.TrimSpace(fmt.Sprintf(format, args...))
+func (l badgerLogger) log(level slog.Level, format string, args []any) {
+	if l.lost.Load() {
+		level = slog.LevelDebug
+	}
+	l.to.Log(context.Background(), level, "badger: "+strings.TrimSpace(fmt.Sprintf(format, args...)))
 }

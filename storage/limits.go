@@ -36,7 +36,8 @@ type Usage struct {
 	Fills int
 	// IndexBytes is the size of the index, up to a minute old.
 	IndexBytes int64
-	// IndexOpen is false while the index cannot be opened, as ErrNoIndex says.
+	// IndexOpen is false while the index cannot be opened, as ErrNoIndex says, and
+	// once it is ErrGone.
 	// IndexRebuilds counts, from the opening of the store, how often it was
 	// damaged and begun anew; IndexError says why it last was that, or not open.
 	IndexOpen     bool
@@ -71,7 +72,7 @@ func (s *Store) Usage() Usage {
 	u.FreeBytes, u.TotalBytes = s.space.look()
 	if db := s.db.Load(); db != nil {
 		tables, logs := db.Size()
-		u.IndexOpen, u.IndexBytes = true, tables+logs
+		u.IndexOpen, u.IndexBytes = !s.lost.Load(), tables+logs
 	}
 	if text := s.usage.indexError.Load(); text != nil {
 		u.IndexError = *text

@@ -42,8 +42,11 @@ func (s *Store) openIndex(ctx context.Context) error {
 	if err := s.makeRoom(ctx); err != nil {
 		return err
 	}
-	if err := makeLayout(s.root); err != nil {
+	if err := s.makeLayout(); err != nil {
 		return err
+	}
+	if s.state.file == nil {
+		s.beginRun(bootID())
 	}
 	var damage error
 	switch {
@@ -104,7 +107,7 @@ func (s *Store) openBadger() (db *badger.DB, err error) {
 		return nil, err
 	}
 	for try := 1; ; try++ {
-		db, err = openBadger(filepath.Join(s.path, metaDir), s.log)
+		db, err = openBadger(filepath.Join(s.path, metaDir), s.log, &s.lost)
 		if err == nil || try == openTries || !strings.Contains(err.Error(), "Create a new file") {
 			return db, err
 		}

@@ -39,8 +39,8 @@ type Part struct {
 
 // Part begins the part file of a blob of the given size, -1 = unknown, or
 // reopens the one that was suspended. Until it is ended, another for the same
-// digest is fs.ErrExist. It is ErrNoSpace if the blob does not fit: it can be
-// served, but not be kept.
+// digest is fs.ErrExist. It is ErrNoSpace if the blob does not fit, and
+// ErrGone if the directory was removed: it can be served, but not be kept.
 func (s *Store) Part(d digest.Digest, size int64) (*Part, error) {
 	if err := s.enter(); err != nil {
 		return nil, fmt.Errorf("begin part of %s: %w", d, err)
@@ -70,15 +70,7 @@ func (s *Store) openPart(i id, size int64) (_ *Part, err error) {
 	if err := s.admit(size); err != nil {
 		return nil, err
 	}
-	if p.covered = s.suspended(i, p.size); p.covered != nil {
-		p.file, err = s.root.OpenFile(i.partPath(), os.O_RDWR, 0)
-	} else {
-		if err := s.removePart(i); err != nil {
-			return nil, err
-		}
-		p.file, err = s.root.OpenFile(i.partPath(), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	}
-	if err != nil {
+	if err := s.inLayout(func() error { return s.openPartFile(p) }); err != nil {
 		return nil, err
 	}
 	if size > 0 {
@@ -87,6 +79,19 @@ func (s *Store) openPart(i id, size int64) (_ *Part, err error) {
 		}
 	}
 	return p, nil
+}
+
+func (s *Store) openPartFile(p *Part) (err error) {
+	i := p.id
+	if p.covered = s.suspended(i, p.size); p.covered != nil {
+		p.file, err = s.root.OpenFile(i.partPath(), os.O_RDWR, 0)
+	} else {
+		if err := s.removePart(i); err != nil {
+			return err
+		}
+		p.file, err = s.root.OpenFile(i.partPath(), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	}
+	return err
 }
 
 // Covered returns what a reopened part holds already: sorted, disjoint and not

@@ -1,15 +1,11 @@
 package storage
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
-	"syscall"
-	"time"
 )
 
 // layout is the version of the directory's layout.
@@ -25,16 +21,6 @@ const (
 
 	stateFileName = "state"
 )
-
-// ErrLocked means that another store, of this process or another, has the
-// directory open.
-var ErrLocked = errors.New("storage is locked")
-
-var errHeld = errors.New("lock is held")
-
-// lockRetry is how often a held lock is tried again. The usual holder is an
-// earlier store of this process that is closing: 2 to 200 ms.
-const lockRetry = 20 * time.Millisecond
 
 // openRoot opens the directory at path, makes it if there is none, and refuses
 // one that holds anything that is not ours.
@@ -124,56 +110,4 @@ func writeFile(root *os.Root, name string, v any) error {
 		return err
 	}
 	return root.Rename(name+temporary, name)
-}
-
-// lockRoot takes the lock of the directory, and waits for it as long as wait.
-// The lock goes when the file is closed.
-func lockRoot(ctx context.Context, root *os.Root, wait time.Duration) (*os.File, error) {
-	f, err := root.OpenFile(lockFileName, os.O_RDWR|os.O_CREATE, 0o600)
-	if errors.Is(err, syscall.EROFS) {
-		f, err = root.Open(lockFileName)
-	}
-	if err != nil {
-		return nil, err
-	}
-	timeout := time.NewTimer(wait)
-	defer timeout.Stop()
-	for {
-		err := lockFile(f)
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, errHeld) {
-			f.Close()
-			return nil, fmt.Errorf("lock: %w", err)
-		}
-		select {
-		case <-time.After(lockRetry):
-			continue
-		case <-timeout.C:
-			err = heldBy(root)
-		case <-ctx.Done():
-			err = fmt.Errorf("%w: %w", heldBy(root), ctx.Err())
-		}
-		f.Close()
-		return nil, err
-	}
-	// The number is only a courtesy to who finds the directory locked.
-	_ = writePID(f)
-	return f, nil
-}
-
-func writePID(f *os.File) error {
-	// Always as long, and in place: a full disk has nothing to refuse.
-	_, err := fmt.Fprintf(f, "%-10d\n", os.Getpid())
-	return err
-}
-
-func heldBy(root *os.Root) error {
-	holder := "another process"
-	if raw, err := root.ReadFile(lockFileName); err == nil && len(raw) > 0 {
-		holder = "process " + strings.TrimSpace(string(raw))
-	}
-	return fmt.Errorf("%w by %s: stop that one or give each a directory of its own; "+
-		"to change a running server's configuration, reload it", ErrLocked, holder)
 }

@@ -113,7 +113,7 @@ func (p *pass) blob(ctx context.Context, algorithm, sum string) error {
 	s := p.store
 	i, err := idOf(digest.NewDigestFromEncoded(digest.Algorithm(algorithm), sum))
 	if err != nil {
-		return nil //nolint:nilerr // not a file of ours
+		return nil // not a file of ours
 	}
 	if err := s.enter(); err != nil {
 		return err

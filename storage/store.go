@@ -36,8 +36,9 @@ type Options struct {
 	// not at all.
 	LockWait time.Duration
 
-	volume func() (free, total int64, err error) // for tests; nil = the file system
-	retry  time.Duration                         // for tests; 0 = indexRetry
+	volume   func() (free, total int64, err error) // for tests; nil = the file system
+	retry    time.Duration                         // for tests; 0 = indexRetry
+	patience time.Duration                         // for tests; 0 = closePatience
 }
 
 // restoreWait is how long Open waits for what a damaged index held to be
@@ -55,19 +56,22 @@ type Store struct {
 	root  *os.Root
 	state *stateFile
 	// db is nil until the index is open, and never again after that.
-	db      atomic.Pointer[badger.DB]
-	present *badger.Txn // the index as it was opened, for the house keeper to count
-	index   *writer
-	damage  atomic.Pointer[error] // the first error that reading the index met
-	saved   int64                 // writer.changes as of the last snapshot
-	retry   time.Duration
-	space   *space
-	uses    uses
-	parts   parts
+	db       atomic.Pointer[badger.DB]
+	present  *badger.Txn // the index as it was opened, for the house keeper to count
+	index    *writer
+	damage   atomic.Pointer[error] // the first error that reading the index met
+	saved    int64                 // writer.changes as of the last snapshot
+	retry    time.Duration
+	patience time.Duration
+	space    *space
+	uses     uses
+	parts    parts
 
 	suspects     suspects
 	verifying    singleflight.Group // by id
 	quarantining sync.Mutex         // held to move a blob to quarantine/
+	layingOut    sync.Mutex         // held to make what the directory lacks
+	lost         atomic.Bool        // see indexGone
 
 	limits atomic.Pointer[Limits]
 	wanted atomic.Int64 // the largest blob that was refused since the last eviction
@@ -124,6 +128,9 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	if s.retry = o.retry; s.retry == 0 {
 		s.retry = indexRetry
 	}
+	if s.patience = o.patience; s.patience == 0 {
+		s.patience = closePatience
+	}
 	if s.root, err = openRoot(s.path); err != nil {
 		return nil, err
 	}
@@ -136,11 +143,9 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	if s.lock, err = lockRoot(ctx, s.root, o.LockWait); err != nil {
 		return nil, err
 	}
-	if err := makeLayout(s.root); err != nil {
+	s.state = &stateFile{}
+	if err := s.makeLayout(); err != nil {
 		s.log.Warn("directory is not complete", "error", err)
-	}
-	if s.state, err = openState(s.root); err != nil {
-		s.log.Warn("state of the store is not recorded", "error", err)
 	}
 	s.beginRun(bootID())
 	if err := s.sweepParts(s.now().Add(-maxIdle)); err != nil {
@@ -152,7 +157,7 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 		s.setIndexError(err)
 		s.log.Error("index is not open: only what an upstream confirms is served", "error", err)
 	}
-	s.index = startWriter(&s.db, filepath.Join(s.path, metaDir), s.log, s.space, s.usage.add)
+	s.index = startWriter(&s.db, filepath.Join(s.path, metaDir), s.log, s.space, s.indexGone, s.usage.add)
 	keep, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	restore := s.state.restore && s.db.Load() != nil
@@ -171,8 +176,13 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 
 // Close ends the store: it waits for calls that are under way, writes down what
 // is to be kept, and lets go of the directory. Parts that were not ended are
-// lost. On a disk too full to close the index safely, one goroutine stays behind
-// to do that once there is room, and the next store waits for it without index. It may be called more than once, and returns the same error each time.
+// lost. It may be called more than once, and returns the same error each time.
+//
+// On a disk too full to close the index safely, one goroutine stays behind to do
+// that once there is room, and the next store waits for it without index. So it
+// is, with an error, if closing the index takes longer than 10 s. An index whose
+// directory is gone is left open, and Close returns ErrGone: what Badger needs to
+// run stays until the process ends.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.endLife()

@@ -72,9 +72,15 @@ func (u *suspects) clear() {
 	u.from, u.to, u.verified = time.Time{}, time.Time{}, nil
 }
 
-// beginRun records that the store is open. If the machine went down since it was
+// beginRun opens the state and records in it that the store is open. If the machine went down since it was
 // open last, what was written then is in doubt.
 func (s *Store) beginRun(boot string) {
+	// Without VERSION, it would make the directory one that is not ours.
+	if _, err := s.root.Lstat(versionFile); err == nil {
+		if s.state, err = openState(s.root); err != nil {
+			s.log.Warn("state of the store is not recorded", "error", err)
+		}
+	}
 	s.noteState(func(st *state) {
 		down := st.sequence > 0 && !st.clean && (boot == "" || boot != st.boot)
 		if down {
@@ -87,6 +93,8 @@ func (s *Store) beginRun(boot string) {
 		}
 		st.clean, st.boot = false, boot
 	})
+	s.suspects.mu.Lock()
+	defer s.suspects.mu.Unlock()
 	s.suspects.from, s.suspects.to = s.state.suspect, s.state.trusted
 	if !s.suspects.to.IsZero() {
 		s.log.Warn("machine went down while the store was open: its newest blobs are verified before they are used",

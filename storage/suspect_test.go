@@ -129,7 +129,9 @@ func TestCheckpoint(t *testing.T) {
 	}
 	s.state.file = nil
 	for _, step := range []struct{ wait, age time.Duration }{
-		{checkpointEvery, 0}, {checkpointEvery - time.Second, checkpointEvery - time.Second}, {time.Second, 0},
+		{checkpointEvery, 0},
+		{checkpointEvery - time.Second, checkpointEvery - time.Second},
+		{time.Second, 0},
 		{-100 * checkpointEvery, 0},
 	} {
 		c.move(step.wait)

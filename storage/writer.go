@@ -32,6 +32,8 @@ type writer struct {
 	log   *slog.Logger
 	space *space
 	logs  securer
+	// gone returns an error if the index must not be written any more.
+	gone func() error
 	// counted gets the change of the blobs and their bytes of each transaction.
 	counted func(blobs, bytes int64)
 
@@ -51,9 +53,11 @@ type write struct {
 	done  chan<- error // nil = nobody waits
 }
 
-func startWriter(db *atomic.Pointer[badger.DB], dir string, log *slog.Logger, s *space, counted func(blobs, bytes int64)) *writer {
+func startWriter(db *atomic.Pointer[badger.DB], dir string, log *slog.Logger, s *space,
+	gone func() error, counted func(blobs, bytes int64),
+) *writer {
 	w := &writer{
-		db: db, log: log, space: s, logs: securer{dir: dir, space: s}, counted: counted,
+		db: db, log: log, space: s, logs: securer{dir: dir, space: s}, gone: gone, counted: counted,
 		queue: make(chan write, maxGroupWrites), done: make(chan struct{}),
 	}
 	go w.run()
@@ -105,7 +109,7 @@ func (w *writer) run() {
 
 func (w *writer) sync() {
 	db := w.db.Load()
-	if db == nil {
+	if db == nil || w.gone() != nil {
 		return
 	}
 	if err := db.Sync(); err != nil {
@@ -145,6 +149,9 @@ func (w *writer) commit(group []write) {
 	}
 	w.space.spend(bytes)
 	db, err := w.db.Load(), w.space.room()
+	if err == nil {
+		err = w.gone()
+	}
 	switch {
 	case db == nil:
 		err = ErrNoIndex

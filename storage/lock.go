@@ -1,0 +1,109 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// ErrLocked means that another store, of this process or another, has the
+// directory open.
+var ErrLocked = errors.New("storage is locked")
+
+var errHeld = errors.New("lock is held")
+
+// lockRetry is how often a held lock is tried again. The usual holder is an
+// earlier store of this process that is closing: 2 to 200 ms.
+const lockRetry = 20 * time.Millisecond
+
+// lockRoot takes the lock of the directory, and waits for it as long as wait.
+// The lock goes when the file is closed.
+func lockRoot(ctx context.Context, root *os.Root, wait time.Duration) (*os.File, error) {
+	timeout := time.NewTimer(wait)
+	defer timeout.Stop()
+	for {
+		f, err := tryLock(root)
+		if err == nil {
+			// The number is only a courtesy to who finds the directory locked.
+			_ = writePID(f)
+			return f, nil
+		}
+		if !errors.Is(err, errHeld) {
+			return nil, fmt.Errorf("lock: %w", err)
+		}
+		select {
+		case <-time.After(lockRetry):
+		case <-timeout.C:
+			return nil, heldBy(root)
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", heldBy(root), ctx.Err())
+		}
+	}
+}
+
+// tryLock locks the file LOCK, or on a disk without room for one more file the
+// directory itself. Not all file systems lock directories.
+func tryLock(root *os.Root) (*os.File, error) {
+	f, err := root.OpenFile(lockFileName, os.O_RDWR|os.O_CREATE, 0o600)
+	switch {
+	case errors.Is(err, syscall.EROFS):
+		f, err = root.Open(lockFileName)
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return lockDirectory(root)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err = lockFile(f); err == nil {
+		var dir *os.File
+		if dir, err = root.Open("."); err == nil {
+			if err = lockFile(dir); !errors.Is(err, errHeld) {
+				err = nil
+			}
+			dir.Close()
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// lockDirectory locks the directory, unless there is a file LOCK by now.
+func lockDirectory(root *os.Root) (*os.File, error) {
+	dir, err := root.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	if err = lockFile(dir); err == nil {
+		if _, lerr := root.Lstat(lockFileName); !errors.Is(lerr, fs.ErrNotExist) {
+			err = errHeld
+		}
+	}
+	if err != nil {
+		dir.Close()
+		return nil, err
+	}
+	return dir, nil
+}
+
+func writePID(f *os.File) error {
+	// Always as long, and in place: a full disk has nothing to refuse.
+	_, err := fmt.Fprintf(f, "%-10d\n", os.Getpid())
+	return err
+}
+
+func heldBy(root *os.Root) error {
+	holder := "another process"
+	if raw, err := root.ReadFile(lockFileName); err == nil && len(raw) > 0 {
+		holder = "process " + strings.TrimSpace(string(raw))
+	}
+	return fmt.Errorf("%w by %s: stop that one or give each a directory of its own; "+
+		"to change a running server's configuration, reload it", ErrLocked, holder)
+}
