@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/opencontainers/go-digest"
 	"go.opentelemetry.io/otel/trace"
@@ -15,19 +13,19 @@ import (
 )
 
 // blob opens a blob: the finished file, or the running fill, or a new one. A
-// digest that is not linked to the scope is proven first, by the GET of the new
-// fill or, where the bytes are here already, by one HEAD.
+// digest whose link is not proven is proven first, by the GET of the new fill or,
+// where other scopes have brought the bytes in, by one HEAD.
 func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheStatus, error) {
-	link, linked := v.linked(v.scope, d)
-	if !linked {
-		link.Size = -1
-	}
+	link := v.linked(v.scope, d)
 	proven := oci.CacheStatus{Result: oci.ResultHit}
 	for again := true; ; {
-		if linked {
-			file, size, err := v.store.OpenBlob(d)
-			if err == nil {
+		if link.Proven {
+			file, size, err := v.openBlob(d, &link)
+			switch {
+			case err == nil:
 				return oci.Blob{Digest: d, Size: size, Content: file}, proven, nil
+			case oci.ClassOf(err) != oci.ClassNone:
+				return oci.Blob{}, failed(true, err), err
 			}
 			v.readFailed("open blob", v.scope, d.String(), err)
 		}
@@ -39,7 +37,7 @@ func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheSta
 		if e := v.remembered(k, false); e != nil {
 			return oci.Blob{}, negative(), e
 		}
-		j, err := v.join(ctx, k, link, linked)
+		j, err := v.join(ctx, k, link)
 		switch {
 		case oci.ClassOf(err) == oci.ClassCanceled:
 			return oci.Blob{}, failed(true, err), err
@@ -53,15 +51,18 @@ func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheSta
 				return oci.Blob{}, failed(false, ctx.Err()), ctx.Err()
 			}
 		case j.prove:
+			// It may have been this scope's own fill that has just ended.
+			if link = v.linked(v.scope, d); link.Proven {
+				continue
+			}
 			if proven, err = v.prove(ctx, d, &link); err != nil {
 				return oci.Blob{}, proven, fmt.Errorf("head blob %s@%s: %w", v.scope, d, err)
 			}
-			linked = true
 			continue
-		case j.file != nil:
-			return oci.Blob{Digest: d, Size: j.size, Content: j.file}, proven, nil
+		case j.stored:
+			continue
 		}
-		b, err := v.follow(ctx, j, link, linked)
+		b, err := v.follow(ctx, j, link)
 		if err == nil {
 			return b, merge(proven, v.filling(j)), nil
 		}
@@ -80,23 +81,22 @@ func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheSta
 // joined is what a request found: one of a fill, a finished file, the need to
 // prove the digest first, or a fill that has failed and is about to leave.
 type joined struct {
-	over  <-chan struct{}
-	fill  *fill
-	led   bool // the request started the fill
-	file  *os.File
-	size  int64
-	prove bool
+	over   <-chan struct{}
+	fill   *fill
+	led    bool // the request started the fill
+	stored bool
+	prove  bool
 }
 
 // join finds the running fill or the finished blob, or starts a fill, in one
 // step: a fill leaves the cache only after its blob came into the store.
-func (v view) join(ctx context.Context, k key, link storage.Link, linked bool) (joined, error) {
+func (v view) join(ctx context.Context, k key, link storage.Link) (joined, error) {
 	d := digest.Digest(k.ref)
 	c := v.Cache
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if f := c.fills[d]; f != nil {
-		if !linked && f.source.scope != v.scope {
+		if !link.Proven && f.source.scope != v.scope {
 			return joined{prove: true}, nil
 		}
 		if !f.retain() {
@@ -105,11 +105,8 @@ func (v view) join(ctx context.Context, k key, link storage.Link, linked bool) (
 		f.span.AddLink(trace.LinkFromContext(ctx))
 		return joined{fill: f}, nil
 	}
-	if file, size, err := c.store.OpenBlob(d); err == nil {
-		if linked {
-			return joined{file: file, size: size}, nil
-		}
-		return joined{prove: true}, file.Close()
+	if file, _, err := c.store.OpenBlob(d); err == nil {
+		return joined{stored: link.Proven, prove: !link.Proven}, file.Close()
 	}
 	if e := v.remembered(k, false); e != nil { // of a fill that has just failed
 		return joined{}, e
@@ -117,7 +114,7 @@ func (v view) join(ctx context.Context, k key, link storage.Link, linked bool) (
 	if c.closed {
 		return joined{}, errClosed()
 	}
-	f := newFill(ctx, v, d, link.Size)
+	f := newFill(ctx, v, d, link)
 	c.fills[d] = f
 	c.running.Go(f.run)
 	return joined{fill: f, led: true}, nil
@@ -125,12 +122,9 @@ func (v view) join(ctx context.Context, k key, link storage.Link, linked bool) (
 
 // follow waits until a fill can be read, and returns a reader of it. The
 // reference that joined holds goes to the reader, or back.
-func (v view) follow(ctx context.Context, j joined, link storage.Link, linked bool) (oci.Blob, error) {
+func (v view) follow(ctx context.Context, j joined, link storage.Link) (oci.Blob, error) {
 	f := j.fill
-	size, err := f.ready(ctx)
-	if err == nil && linked && link.Size >= 0 && link.Size != size {
-		err = oci.UpstreamError(oci.ClassLength, "", "the blob has not the size that its manifest tells", nil)
-	}
+	size, err := f.ready(ctx, link.Size)
 	if err != nil {
 		f.release()
 		if oci.IsNotFound(err) {
@@ -138,8 +132,10 @@ func (v view) follow(ctx context.Context, j joined, link storage.Link, linked bo
 		}
 		return oci.Blob{}, fmt.Errorf("get blob %s@%s: %w", v.scope, f.digest, err)
 	}
-	var content io.ReadSeekCloser = &reader{ctx: ctx, fill: f}
-	return oci.Blob{Digest: f.digest, Size: size, Content: content}, nil
+	if f.source.scope != v.scope && link.Size != size {
+		v.link(v.scope, oci.Descriptor{Digest: f.digest, Size: size})
+	}
+	return oci.Blob{Digest: f.digest, Size: size, Content: &reader{ctx: ctx, fill: f}}, nil
 }
 
 // othersFault reports whether another try may get what this one did not: the
@@ -155,6 +151,9 @@ func (f *fill) tainted() bool {
 	return f.resumed
 }
 
+// filling is the status of an answer that follows a fill. It is told before the
+// last byte came, so stored means that the blob goes into the store as far as
+// can be known, and is never said of a fill that passes through.
 func (v view) filling(j joined) oci.CacheStatus {
 	if !j.led {
 		return oci.CacheStatus{Result: oci.ResultJoined}
@@ -179,7 +178,10 @@ func (v view) prove(ctx context.Context, d digest.Digest, link *storage.Link) (o
 	if err != nil {
 		return failed(led, err), err
 	}
-	link.Size = desc.Size
+	link.Proven = true
+	if desc.Size >= 0 {
+		link.Size = desc.Size
+	}
 	return asked(led, false), nil
 }
 
@@ -210,9 +212,16 @@ func (v view) headBlob(ctx context.Context, d digest.Digest) (oci.Descriptor, bo
 }
 
 func (v view) statBlob(ctx context.Context, d digest.Digest) (oci.Descriptor, oci.CacheStatus, error) {
-	if _, linked := v.linked(v.scope, d); linked {
-		if size, err := v.store.StatBlob(d); err == nil {
+	if link := v.linked(v.scope, d); link.Proven {
+		size, err := v.store.StatBlob(d)
+		if err == nil {
+			err = v.agree(d, &link, size)
+		}
+		switch {
+		case err == nil:
 			return oci.Descriptor{Digest: d, Size: size}, oci.CacheStatus{Result: oci.ResultHit}, nil
+		case oci.ClassOf(err) != oci.ClassNone:
+			return oci.Descriptor{}, failed(true, err), err
 		}
 		if size := v.fillSize(d); size >= 0 {
 			return oci.Descriptor{Digest: d, Size: size}, oci.CacheStatus{Result: oci.ResultJoined}, nil
@@ -239,7 +248,7 @@ func (v view) statBlob(ctx context.Context, d digest.Digest) (oci.Descriptor, oc
 	return oci.Descriptor{Digest: d, Size: b.Size}, status, err
 }
 
-// fillSize returns the size of the blob that is being filled; -1 = not known.
+// fillSize returns the size of the blob that is being filled; -1 = not certain.
 func (c *Cache) fillSize(d digest.Digest) int64 {
 	c.mu.Lock()
 	f := c.fills[d]
@@ -249,7 +258,7 @@ func (c *Cache) fillSize(d digest.Digest) int64 {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.err != nil {
+	if f.err != nil || f.disputed && !f.verified {
 		return -1
 	}
 	return f.size

@@ -183,10 +183,10 @@ func TestWrongLength(t *testing.T) {
 		f.upstream.PutBlobAs(repository, d, registrytest.Random(1, size+1))
 		_, _, err := f.mirror.Blob(t.Context(), blobRequest(d))
 		wantStatus(t, err, http.StatusBadGateway)
-		if class(err) != oci.ClassLength {
+		if class(err) != oci.ClassDigest {
 			t.Errorf("class %q", class(err))
 		}
-		if e := f.filled(); e.Stored || e.Class != oci.ClassLength {
+		if e := f.filled(); e.Stored || e.Class != oci.ClassDigest {
 			t.Errorf("event %+v", e)
 		}
 	}

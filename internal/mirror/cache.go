@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -70,6 +71,8 @@ type Cache struct {
 	now     func() time.Time
 	observe func(FillEvent)
 
+	noIndex atomic.Int64 // when it was last said that the store has no index
+
 	// Seams for tests, fixed before the first request.
 	after     func(time.Duration) <-chan time.Time
 	makePart  func(digest.Digest, int64) (part, error)
@@ -82,7 +85,7 @@ type Cache struct {
 	tags      flights[tagAnswer]
 	manifests flights[manifestAnswer]
 	heads     flights[oci.Descriptor]
-	referrers flights[[]oci.Descriptor]
+	referrers flights[referrersAnswer]
 	tagLists  flights[oci.TagList]
 
 	mu      sync.Mutex
@@ -166,21 +169,36 @@ func errClosed() *oci.Error {
 
 // linked returns the link of a digest to a scope. A store that cannot tell
 // counts as no link: then the upstream has to confirm the digest.
-func (c *Cache) linked(s oci.Scope, d digest.Digest) (storage.Link, bool) {
+func (c *Cache) linked(s oci.Scope, d digest.Digest) storage.Link {
 	link, err := c.store.Linked(s, d)
-	c.readFailed("read link", s, d.String(), err)
-	return link, err == nil
+	if err != nil {
+		c.readFailed("read link", s, d.String(), err)
+		return storage.Link{Size: -1}
+	}
+	return link
 }
 
 // link records what the upstream has confirmed.
 func (c *Cache) link(s oci.Scope, ds ...oci.Descriptor) {
 	if err := c.store.Link(s, ds...); err != nil {
-		c.log.Warn("link not stored", "scope", s.String(), "error", err)
+		c.storeFailed("link not stored", err, "scope", s.String())
 	}
 }
 
 func (c *Cache) readFailed(operation string, s oci.Scope, object string, err error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		c.log.Warn("store cannot be read", "operation", operation, "scope", s.String(), "object", object, "error", err)
+		c.storeFailed("store cannot be read", err, "operation", operation, "scope", s.String(), "object", object)
 	}
+}
+
+// storeFailed warns of a failing store. That it has no index is true of every
+// request until it has one, and is said once a second.
+func (c *Cache) storeFailed(message string, err error, about ...any) {
+	if errors.Is(err, storage.ErrNoIndex) {
+		now, last := c.now().UnixNano(), c.noIndex.Load()
+		if within(time.Duration(now-last), time.Second) || !c.noIndex.CompareAndSwap(last, now) {
+			return
+		}
+	}
+	c.log.Warn(message, append(about, "error", err)...)
 }

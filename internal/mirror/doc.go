@@ -16,16 +16,24 @@
 // # Invariants
 //
 //   - Access comes before any look at the cache. A cached digest is served only
-//     within a scope that it is linked to, or once that scope's upstream has
-//     confirmed it.
-//   - A linked and stored digest costs no upstream contact.
+//     within a scope whose upstream has answered for it: with the GET that
+//     brought it in, with the tag that names it, or, where another scope brought
+//     it in, with one HEAD. That a manifest of the scope names it proves nothing.
+//   - A digest that is proven and stored costs no upstream contact.
+//   - What a manifest or a HEAD tells of a size is a hint. Where it and what the
+//     upstream announces contradict each other, the announced size counts, and
+//     nothing is released before the whole blob is verified. Where it and a
+//     stored file do, the file is read: its bytes decide.
 //   - A digest is filled once at a time, whatever the number of readers, by one
 //     GET or by several of disjoint ranges.
 //   - Nobody gets the last 64 KiB of a blob, nor any byte of one of up to 1 MiB,
 //     before size and digest were found right. A reader's io.EOF means that the
 //     blob was verified.
-//   - A failing store fails no request. There is one exception to the line
-//     above: where the store takes no bytes, a reader that starts in the middle
-//     of a large blob gets what the upstream sends, since the bytes before its
-//     start are nowhere. Readers from the start are verified as ever.
+//   - A failing store fails no request, but for a blob whose size is not certain
+//     and which there is no place to find out for. There is one exception to the
+//     line above: where the store takes no bytes, a reader that starts in the
+//     middle of a large blob gets what the upstream sends, since the bytes before
+//     its start are nowhere. Readers from the start are verified as ever.
+//   - Of an answer that follows a fill, "stored" tells the intention: there is a
+//     place for the bytes. It is never said of what passes through.
 package mirror

@@ -16,6 +16,7 @@ const (
 	rememberUnknown       = 10 * time.Second // 404, 401, 403
 	rememberDigest        = time.Minute
 	rememberOther         = 2 * time.Second
+	rememberSize          = time.Hour       // that the size of a blob is not what was told
 	rememberStale         = 5 * time.Second // where a stale answer serves meanwhile
 	rememberRate          = 10 * time.Second
 	minRate, maxRate      = time.Second, time.Hour
@@ -24,6 +25,7 @@ const (
 	kindManifest     kind = "manifest"
 	kindHead         kind = "head"
 	kindBlob         kind = "blob"
+	kindSize         kind = "size"
 	kindReferrers    kind = "referrers"
 	kindTags         kind = "tags"
 	kindUpstream     kind = "upstream" // transport failures of a whole upstream

@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage"
 )
 
 const (
@@ -44,7 +45,9 @@ type fill struct {
 	c        *Cache
 	digest   digest.Digest
 	source   view  // whose upstream is asked
-	expected int64 // size that the source's link tells; -1 = unknown
+	proven   bool  // the source's link is, without the GET
+	expected int64 // size that the source's link tells, which is a hint; -1 = unknown
+	guessed  bool  // the upstream tells no size: the hint has to do
 	began    time.Time
 	span     trace.Span
 	ctx      context.Context // of bodies that readers take over
@@ -62,6 +65,7 @@ type fill struct {
 	opened   bool  // the upstream has answered, or need not be asked
 	size     int64 // -1 = unknown
 	learned  bool  // the size, from the end of the body
+	disputed bool  // the upstream announced another size than was expected
 	part     part
 	covered  extents
 	resumed  bool // the part holds bytes of an earlier fill
@@ -79,10 +83,13 @@ type fill struct {
 
 // newFill makes the fill that a request in ctx needs. The caller starts run, and
 // has a reference.
-func newFill(ctx context.Context, source view, d digest.Digest, expected int64) *fill {
+func newFill(ctx context.Context, source view, d digest.Digest, link storage.Link) *fill {
 	f := &fill{
-		c: source.Cache, digest: d, source: source, expected: expected, began: source.now(),
-		done: make(chan struct{}), refs: 2, size: -1,
+		c: source.Cache, digest: d, source: source, proven: link.Proven, expected: link.Size,
+		began: source.now(), done: make(chan struct{}), refs: 2, size: -1,
+	}
+	if source.remembered(source.key(kindSize, d.String()), false) != nil {
+		f.expected = -1
 	}
 	// The fill outlives the request, so its span is a root of its own.
 	spanned, span := tracer(ctx).Start(f.c.ctx, "mirror.fill", trace.WithNewRoot(),
@@ -126,12 +133,12 @@ func (f *fill) download() (stored bool, err error) {
 	}
 	h, err := f.spool()
 	if cause := f.broken(); err == nil && cause != nil {
-		if f.size > wholeSize {
+		switch {
+		case f.size < 0 || f.disputed && f.size > wholeSize:
+			return false, f.unstorable(cause)
+		case f.size > wholeSize:
 			f.detach(&split{at: f.hashed, state: h})
 			return false, nil
-		}
-		if f.size < 0 {
-			return false, f.unstorable(cause)
 		}
 		if err := f.part.Remove(); err != nil {
 			f.c.log.Warn("part not removed", "digest", f.digest, "error", err)
@@ -145,6 +152,9 @@ func (f *fill) download() (stored bool, err error) {
 	if got := digest.NewDigest(f.digest.Algorithm(), h); got != f.digest {
 		return false, oci.UpstreamError(oci.ClassDigest, "",
 			"the upstream's bytes do not match the digest", fmt.Errorf("want %s, got %s", f.digest, got))
+	}
+	if f.disputed || f.learned {
+		f.c.link(f.source.scope, oci.Descriptor{Digest: f.digest, Size: f.size})
 	}
 	f.mu.Lock()
 	f.verified = true
@@ -209,7 +219,13 @@ func (f *fill) recovered(err *error) {
 func (f *fill) remember(err error) {
 	// Bytes of an earlier fill may be to blame for a mismatch, such as after a
 	// power loss: the next request begins anew, at once.
-	if oci.ClassOf(err) == oci.ClassDigest && f.tainted() {
+	class := oci.ClassOf(err)
+	if class == oci.ClassDigest && f.tainted() {
+		return
+	}
+	if f.guessed && (class == oci.ClassDigest || class == oci.ClassLength) {
+		// The hint may be to blame: the next fill finds the size out by itself.
+		f.c.failures.put(f.source.key(kindSize, f.digest.String()), oci.AsError(err), f.c.now().Add(rememberSize))
 		return
 	}
 	f.c.remember(f.source.key(kindBlob, f.digest.String()), err, false)

@@ -12,6 +12,13 @@ import (
 	"github.com/pullgate/pullgate/storage"
 )
 
+// referrersAnswer is what a look-up of referrers ended in.
+type referrersAnswer struct {
+	descriptors []oci.Descriptor
+	// asked is false if the look-up found the answer in the store after all.
+	asked, stored bool
+}
+
 // referring returns the referrers of d: believed as long as a tag, stale where
 // the upstream fails, and none offline where none are known.
 func (v view) referring(ctx context.Context, d digest.Digest) ([]oci.Descriptor, oci.CacheStatus, error) {
@@ -32,24 +39,24 @@ func (v view) referring(ctx context.Context, d digest.Digest) ([]oci.Descriptor,
 	if known {
 		deadline = v.deadlines.stale
 	}
-	ds, led, err := v.referrers.do(ctx, v.Cache, k, deadline, func(ctx context.Context) ([]oci.Descriptor, error) {
+	a, led, err := v.referrers.do(ctx, v.Cache, k, deadline, func(ctx context.Context) (referrersAnswer, error) {
 		return v.lookUpReferrers(ctx, k, d, known)
 	})
 	switch {
 	case err == nil:
-		return ds, asked(led, led), nil
+		return a.descriptors, asked(led && a.asked, a.stored), nil
 	case known && ctx.Err() == nil:
 		return old.Descriptors, staleListing(err), nil
 	}
 	return nil, failed(led, err), fmt.Errorf("get referrers of %s@%s: %w", v.scope, d, err)
 }
 
-func (v view) lookUpReferrers(ctx context.Context, k key, d digest.Digest, spare bool) ([]oci.Descriptor, error) {
+func (v view) lookUpReferrers(ctx context.Context, k key, d digest.Digest, spare bool) (referrersAnswer, error) {
 	if r, err := v.store.Referrers(v.scope, d); err == nil && within(v.now().Sub(r.Checked), v.TagTTL) {
-		return r.Descriptors, nil
+		return referrersAnswer{descriptors: r.Descriptors}, nil
 	}
 	if e := v.remembered(k, spare); e != nil {
-		return nil, e
+		return referrersAnswer{}, e
 	}
 	ds, err := v.Remote.Referrers(ctx, v.repository, d)
 	if oci.IsNotFound(err) {
@@ -58,12 +65,13 @@ func (v view) lookUpReferrers(ctx context.Context, k key, d digest.Digest, spare
 	if err != nil {
 		err = v.asked(ctx, err)
 		v.remember(k, err, spare)
-		return nil, err
+		return referrersAnswer{}, err
 	}
-	if err := v.store.PutReferrers(v.scope, d, storage.Referrers{Descriptors: ds, Checked: v.now()}); err != nil {
-		v.Cache.log.Warn("referrers not stored", "scope", v.scope.String(), "digest", d, "error", err)
+	err = v.store.PutReferrers(v.scope, d, storage.Referrers{Descriptors: ds, Checked: v.now()})
+	if err != nil {
+		v.storeFailed("referrers not stored", err, "scope", v.scope.String(), "digest", d)
 	}
-	return ds, nil
+	return referrersAnswer{descriptors: ds, asked: true, stored: err == nil}, nil
 }
 
 // tagList returns one page of the upstream's tags, or of those known here.

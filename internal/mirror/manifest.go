@@ -41,7 +41,10 @@ func (v view) manifest(ctx context.Context, ref oci.Reference) (oci.Manifest, oc
 		return *a.manifest, status, nil
 	}
 	mf, step, err := v.manifestByDigest(ctx, a.tag.Digest)
-	return mf, merge(status, step), err
+	if err != nil {
+		return oci.Manifest{}, step, err // how fresh the tag is does not matter then
+	}
+	return mf, merge(status, step), nil
 }
 
 func (v view) manifestByDigest(ctx context.Context, d digest.Digest) (oci.Manifest, oci.CacheStatus, error) {
@@ -93,9 +96,9 @@ func (v view) statManifestByDigest(ctx context.Context, d digest.Digest) (oci.De
 	return mf.Descriptor(), status, err
 }
 
-// local returns a manifest that is stored and linked.
+// local returns a manifest that is stored and proven to be the scope's.
 func (v view) local(d digest.Digest) (oci.Manifest, bool) {
-	if _, ok := v.linked(v.scope, d); !ok {
+	if !v.linked(v.scope, d).Proven {
 		return oci.Manifest{}, false
 	}
 	mf, err := v.store.Manifest(d)
@@ -195,8 +198,8 @@ func check(mf oci.Manifest, ref oci.Reference) error {
 	return nil
 }
 
-// keep stores a checked manifest and links what it points to, so that an image
-// that was pulled once needs no upstream any more.
+// keep stores a checked manifest and links it. What it points to is linked too,
+// but unproven: it tells sizes, and opens nothing that others brought in.
 func (v view) keep(mf oci.Manifest) (stored bool) {
 	contents, err := oci.ParseManifest(mf.Bytes)
 	if err != nil {
@@ -204,7 +207,7 @@ func (v view) keep(mf oci.Manifest) (stored bool) {
 	}
 	children := append(contents.Manifests, contents.Blobs...)
 	if err := v.store.PutManifest(v.scope, mf, children); err != nil {
-		v.Cache.log.Warn("manifest not stored", "scope", v.scope.String(), "digest", mf.Digest, "error", err)
+		v.storeFailed("manifest not stored", err, "scope", v.scope.String(), "digest", mf.Digest)
 		return false
 	}
 	return true

@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/pullgate/pullgate/internal/oci"
@@ -9,46 +10,57 @@ import (
 
 // open makes or reopens the part, and gets the upstream's answer to the first
 // GET, whichever can be done first: a part that was suspended says where the GET
-// begins, an upstream says how large a part of unknown size will be.
+// begins, an upstream says how large a part of unknown size will be. Where the
+// link is not proven, the upstream is asked first in any case: a manifest that
+// merely names a digest opens no part, and takes no room.
 func (f *fill) open() error {
 	var cause error
-	if f.expected >= 0 {
+	if f.proven && f.expected >= 0 {
 		cause = f.begin(f.expected)
 	}
 	first := &segment{ctx: f.pulling, pos: f.covered.end(0)}
-	size := f.expected
-	if f.part == nil || first.pos < size {
+	size, disputed := f.expected, false
+	if f.part == nil || first.pos < size || size == 0 {
 		if err := f.ask(first); err != nil {
 			return err
 		}
-		if told := first.body.Size; told >= 0 {
-			if size >= 0 && size != told {
-				return f.wrongSize(first, size, told)
-			}
+		told := first.body.Size
+		f.guessed = size >= 0 && told < 0
+		disputed = size >= 0 && told >= 0 && size != told
+		if told >= 0 {
 			size = told
 		}
 	}
+	if disputed {
+		cause = nil // of a part of another size
+		f.discard()
+	}
 	if f.part == nil && cause == nil {
 		cause = f.begin(size)
-		if pos := f.covered.end(0); pos > first.pos {
-			first.close()
-			first.pos = pos
-		}
+	}
+	if pos := f.covered.end(0); pos != first.pos {
+		first.close()
+		first.pos = pos
 	}
 	switch {
 	case cause == nil:
-	case size < 0:
+	case size <= wholeSize && size >= 0:
+		f.part = newMemory(size)
+	case size < 0 || disputed:
 		first.close()
 		return f.unstorable(cause)
-	case size <= wholeSize:
-		f.part = newMemory(size)
 	}
-	// The GET is the proof that the blob belongs to the scope.
-	f.c.link(f.source.scope, oci.Descriptor{Digest: f.digest, Size: size})
+	// The GET is the proof that the blob belongs to the scope. Of its size, only
+	// the end is, if there is a doubt.
+	desc := oci.Descriptor{Digest: f.digest, Size: size}
+	if disputed {
+		desc.Size = -1
+	}
+	f.c.link(f.source.scope, desc)
 
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.opened, f.size, f.cause = true, size, cause
+	f.opened, f.size, f.disputed, f.cause = true, size, disputed, cause
 	if f.part == nil {
 		f.split = &split{state: f.digest.Algorithm().Hash(), body: first.take()}
 	} else {
@@ -71,6 +83,20 @@ func (f *fill) begin(size int64) error {
 	return nil
 }
 
+// discard gives up the part, whose size was wrong. Nobody else looks at it before
+// the fill is opened.
+func (f *fill) discard() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.part == nil {
+		return
+	}
+	if err := errors.Join(f.part.Remove(), f.part.Close()); err != nil {
+		f.c.log.Warn("part not removed", "digest", f.digest, "error", err)
+	}
+	f.part, f.covered, f.resumed = nil, nil, false
+}
+
 // ask sends the first GET, from the first gap on.
 func (f *fill) ask(first *segment) error {
 	length := int64(-1)
@@ -85,17 +111,11 @@ func (f *fill) ask(first *segment) error {
 	return nil
 }
 
-func (f *fill) wrongSize(s *segment, want, told int64) error {
-	s.close()
-	return oci.UpstreamError(oci.ClassLength, "", "the upstream's blob has not the size that its manifest tells",
-		fmt.Errorf("blob %s@%s: want %d bytes, announced %d", f.source.scope, f.digest, want, told))
-}
-
 // unstorable is the one case in which a failing store fails a request: nobody
-// knows how long the answer is, and there is no place to find out.
+// knows for certain how long the answer is, and there is no place to find out.
 func (f *fill) unstorable(cause error) error {
 	return oci.UpstreamError(oci.ClassLength, "",
-		"the upstream does not tell the blob's size, and there is no room to find out", cause)
+		"the blob's size is not certain, and there is no room to find out", cause)
 }
 
 // restart begins anew in another part. Nobody has got a byte of the old one.

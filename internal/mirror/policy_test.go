@@ -1,6 +1,11 @@
 package mirror
 
 import (
+	"bytes"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -87,6 +92,31 @@ func TestRetryAfterCountsDown(t *testing.T) {
 	if e := m.get(key{}, now.Add(20*time.Second)); e == nil || e.RetryAfter != 40*time.Second {
 		t.Errorf("got %+v", e)
 	}
+}
+
+// A store without an index is not told of with every request.
+func TestNoIndexIsToldOnceASecond(t *testing.T) {
+	var lines bytes.Buffer
+	now := time.Unix(1_800_000_000, 0)
+	c := &Cache{log: slog.New(slog.NewTextHandler(&lines, nil)), now: func() time.Time { return now }}
+	want := func(n int, err error) {
+		t.Helper()
+		for range 10 {
+			c.readFailed("read link", oci.Scope{}, "x", fmt.Errorf("get link: %w", err))
+		}
+		if got := bytes.Count(lines.Bytes(), []byte("\n")); got != n {
+			t.Errorf("%d warnings of 10 reads that failed, want %d: %v", got, n, err)
+		}
+		lines.Reset()
+	}
+	want(1, storage.ErrNoIndex)
+	want(0, storage.ErrNoIndex)
+	now = now.Add(time.Second)
+	want(1, storage.ErrNoIndex)
+	now = now.Add(-time.Hour) // set back
+	want(1, storage.ErrNoIndex)
+	want(10, io.ErrUnexpectedEOF)
+	want(0, fs.ErrNotExist)
 }
 
 // The extents against a bitmap.

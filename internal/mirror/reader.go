@@ -155,16 +155,20 @@ func (f *fill) wait(ctx context.Context, again time.Duration) {
 }
 
 // ready waits until the fill can be read without a proper error being lost: its
-// size is known, and if it is small, it is verified.
-func (f *fill) ready(ctx context.Context) (size int64, err error) {
+// size is known, and if it is small, or if that is not the size which the reader
+// or the fill was told (-1 = none), it is verified.
+func (f *fill) ready(ctx context.Context, told int64) (size int64, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for {
+		certain := !f.learned && !f.disputed && (told < 0 || told == f.size)
 		switch {
 		case f.err != nil:
 			return 0, f.err
-		case f.verified || f.split != nil || f.opened && f.size > wholeSize && !f.learned:
+		case f.verified, f.opened && certain && (f.size > wholeSize || f.split != nil):
 			return f.size, nil
+		case f.split != nil:
+			return 0, f.unstorable(f.cause)
 		case ctx.Err() != nil:
 			return 0, ctx.Err()
 		}

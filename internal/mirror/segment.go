@@ -142,6 +142,8 @@ func (f *fill) pull(s *segment) error {
 		case errors.Is(err, io.EOF) && f.size < 0:
 			f.learnSize(s.pos)
 			return nil
+		case errors.Is(err, io.EOF) && f.guessed && body.Size < 0:
+			return oci.UpstreamError(oci.ClassLength, "", "the upstream's blob is shorter than was told", nil)
 		case errors.Is(err, io.EOF):
 			return io.ErrUnexpectedEOF
 		case err != nil:
@@ -324,8 +326,12 @@ func (f *fill) want(off int64) time.Duration {
 			return 0
 		}
 		elapsed := f.c.now().Sub(owner.began)
-		if elapsed < settleTime {
-			return settleTime - elapsed
+		settled := settleTime
+		if owner.bytes == 0 {
+			settled = farTime // an answer may take longer than the bytes after it
+		}
+		if elapsed < settled {
+			return settled - elapsed
 		}
 		if owner.bytes > 0 && time.Duration(float64(elapsed)*float64(ahead)/float64(owner.bytes)) <= farTime {
 			return settleTime

@@ -140,7 +140,7 @@ func (v view) lookUpTag(ctx context.Context, name string, spare bool) (tagAnswer
 		a.tag.Changed = old.Changed
 	}
 	if err := v.store.PutTag(v.scope, name, a.tag); err != nil {
-		v.Cache.log.Warn("tag not stored", "scope", v.scope.String(), "tag", name, "error", err)
+		v.storeFailed("tag not stored", err, "scope", v.scope.String(), "tag", name)
 	}
 	v.failures.forget(upstreamKey(kindUpstream, k))
 	return a, nil
@@ -158,7 +158,7 @@ func (v view) tagFailed(ctx context.Context, k key, name string, err error, spar
 	err = v.asked(ctx, err)
 	if oci.IsNotFound(err) {
 		if err := v.store.DeleteTag(v.scope, name); err != nil {
-			v.Cache.log.Warn("tag not deleted", "scope", v.scope.String(), "tag", name, "error", err)
+			v.storeFailed("tag not deleted", err, "scope", v.scope.String(), "tag", name)
 		}
 	}
 	v.remember(k, err, spare)

@@ -1,0 +1,293 @@
+package mirror_test
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/storage"
+)
+
+// suspend leaves a part with the first bytes of a blob.
+func (f *fixture) suspend(d digest.Digest, b []byte, covered int) {
+	f.t.Helper()
+	p, err := f.store.Part(d, int64(len(b)))
+	if err == nil {
+		_, err = p.WriteAt(b[:covered], 0)
+	}
+	if err == nil {
+		err = errors.Join(p.Suspend(extent(0, int64(covered))), p.Close())
+	}
+	if err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// wantLink asserts what the store knows.
+func (f *fixture) wantLink(name string, d digest.Digest, size int) {
+	f.t.Helper()
+	link, err := f.store.Linked(oci.Scope{Upstream: upstreamName, Repository: name}, d)
+	if err != nil || link != (storage.Link{Size: int64(size), Proven: true}) {
+		f.t.Errorf("%s: link %+v, %v; want one of %d bytes", name, link, err, size)
+	}
+}
+
+// A manifest that lies about the size of an honest blob harms nobody.
+func TestWrongSizeInManifest(t *testing.T) {
+	const other = "team/other"
+	for _, size := range []int{1000, 3 * mib} {
+		for _, told := range []int{0, size - 1, size + 1, 5 * mib} {
+			t.Run(strconv.Itoa(size)+" as "+strconv.Itoa(told), func(t *testing.T) {
+				f := newFixture(t)
+				want := registrytest.Random(1, size)
+				d := f.upstream.PutBlob(repository, want)
+				f.upstream.PutBlob(other, want)
+				f.namedBy(repository, d, told)
+				f.namedBy(other, d, told)
+				f.upstream.Reset()
+				f.mustPull(blobRequest(d), want, oci.ResultMiss)
+				if e := f.filled(); !e.Stored || e.Bytes != int64(size) {
+					t.Errorf("event %+v", e)
+				}
+				f.saw(0, 1)
+				f.wantLink(repository, d, size)
+				f.namedBy(repository, d, told+1)
+				f.upstream.Reset()
+				f.mustPull(blobRequest(d), want, oci.ResultHit)
+				f.saw(0, 0)
+				f.mustPull(of(other, blobRequest(d)), want, oci.ResultMiss)
+				f.saw(1, 0)
+				f.wantLink(other, d, size)
+			})
+		}
+	}
+}
+
+// Nor does a HEAD that does, also where a part was left, or the store is full.
+func TestWrongSizeInHead(t *testing.T) {
+	for _, size := range []int{1000, 3 * mib} {
+		for _, told := range []int{0, size - 1, size + 1} {
+			for _, suspended := range []int{0, size, told} {
+				f := newFixture(t)
+				want := registrytest.Random(1, size)
+				d := f.upstream.PutBlob(repository, want)
+				f.upstream.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+					if r.Method == http.MethodHead {
+						w.Header().Set("Content-Length", strconv.Itoa(told))
+						return
+					}
+					next(w, r)
+				})
+				if suspended > 0 {
+					f.suspend(d, append(bytes.Clone(want), 0)[:suspended], 500)
+				}
+				if got, _, err := f.mirror.StatBlob(t.Context(), blobRequest(d)); err != nil || got.Size != int64(told) {
+					t.Fatalf("HEAD: %+v, %v", got, err)
+				}
+				f.mustPull(blobRequest(d), want, oci.ResultMiss)
+				if e := f.filled(); !e.Stored {
+					t.Errorf("event %+v", e)
+				}
+				f.wantLink(repository, d, size)
+				f.mustPull(blobRequest(d), want, oci.ResultHit)
+			}
+		}
+	}
+}
+
+// While sizes contradict each other, nothing is told before it is proven, and
+// nothing to those who believe the wrong one ever.
+func TestContradictedSizeIsHeldBack(t *testing.T) {
+	const size = 8 * mib
+	for _, honest := range []bool{true, false} {
+		f := newFixture(t)
+		b := registrytest.Random(1, size)
+		d := digest.FromBytes(b)
+		if !honest {
+			b[size-1] ^= 1
+		}
+		f.upstream.PutBlobAs(repository, d, b)
+		f.namedBy(repository, d, size+1)
+		reached, open := make(chan struct{}), make(chan struct{})
+		f.upstream.Hook(gated(4*mib, func() { close(reached) }, open))
+		results := make(chan error, 2)
+		for range 2 {
+			go func() {
+				blob, _, err := f.mirror.Blob(t.Context(), blobRequest(d))
+				if err == nil {
+					err = blob.Content.Close()
+				}
+				results <- err
+			}()
+		}
+		<-reached
+		select {
+		case err := <-results:
+			t.Errorf("answered before it is proven: %v", err)
+		case <-time.After(20 * time.Millisecond):
+		}
+		close(open)
+		for range 2 {
+			err := <-results
+			if honest && err != nil {
+				t.Error(err)
+			} else if !honest {
+				wantStatus(t, err, http.StatusBadGateway)
+				if class(err) != oci.ClassDigest {
+					t.Errorf("class %q", class(err))
+				}
+			}
+		}
+		if e := f.filled(); e.Stored != honest {
+			t.Errorf("event %+v", e)
+		}
+	}
+}
+
+// Who follows the fill of another scope, and was told another size, waits too.
+func TestContradictedSizeOfAFollower(t *testing.T) {
+	const other = "team/other"
+	f := newFixture(t)
+	want := registrytest.Random(1, 8*mib)
+	d := f.upstream.PutBlob(repository, want)
+	reached, open := make(chan struct{}), make(chan struct{})
+	f.upstream.Hook(gated(4*mib, func() { close(reached) }, open))
+	first, _, err := f.mirror.Blob(t.Context(), blobRequest(d))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Content.Close()
+	<-reached
+	link := oci.Descriptor{Digest: d, Size: 5}
+	if err := f.store.Link(oci.Scope{Upstream: upstreamName, Repository: other}, link); err != nil {
+		t.Fatal(err)
+	}
+	result := make(chan error, 1)
+	go func() {
+		raw, _, err := f.pull(t.Context(), of(other, blobRequest(d)))
+		if err == nil && !bytes.Equal(raw, want) {
+			err = errors.New("wrong bytes")
+		}
+		result <- err
+	}()
+	select {
+	case err := <-result:
+		t.Errorf("answered before it is proven: %v", err)
+	case <-time.After(20 * time.Millisecond):
+	}
+	close(open)
+	if err := <-result; err != nil {
+		t.Error(err)
+	}
+	f.wantLink(other, d, len(want))
+	f.saw(0, 1)
+}
+
+// With nowhere to put the bytes, a large blob of uncertain size is an error.
+func TestContradictedSizeOnAFullDisk(t *testing.T) {
+	for size, at := range rooms {
+		for _, room := range at {
+			f := newFixture(t)
+			f.cache.FailParts(room, storage.ErrNoSpace)
+			want := registrytest.Random(1, size)
+			d := f.upstream.PutBlob(repository, want)
+			f.namedBy(repository, d, size+1)
+			raw, _, err := f.pull(t.Context(), blobRequest(d))
+			if size <= mib && (err != nil || !bytes.Equal(raw, want)) {
+				t.Errorf("%d with room for %d: %d wrong bytes, %v", size, room, len(raw), err)
+			}
+			if size > mib && (class(err) != oci.ClassLength || len(raw) > 0) {
+				t.Errorf("%d with room for %d: got %d, %v", size, room, len(raw), err)
+			}
+			f.filled()
+		}
+	}
+}
+
+// An upstream that tells no size lets the manifest decide, until that is wrong.
+func TestWrongSizeInManifestAndNoneAnnounced(t *testing.T) {
+	for _, size := range []int{1000, 3 * mib} {
+		for _, told := range []int{0, size - 1, size + 1} {
+			f := newFixture(t)
+			f.cache.SkipWaits()
+			want := registrytest.Random(1, size)
+			d := f.upstream.PutBlob(repository, want)
+			f.namedBy(repository, d, told)
+			f.upstream.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) { next(chunked{w}, r) })
+			if raw, _, err := f.pull(t.Context(), blobRequest(d)); err == nil {
+				t.Errorf("%d as %d: got %d bytes", size, told, len(raw))
+			}
+			f.filled()
+			f.mustPull(blobRequest(d), want, oci.ResultMiss)
+			f.filled()
+			f.wantLink(repository, d, size)
+		}
+	}
+}
+
+// A file whose size is not what is known of the blob is read before it is given.
+func TestStoredFileOfAnotherSize(t *testing.T) {
+	const size = 3 * mib
+	for name, ask := range map[string]func(f *fixture, r oci.Request, want []byte){
+		"GET": func(f *fixture, r oci.Request, want []byte) { f.mustPull(r, want, oci.ResultMiss) },
+		"HEAD": func(f *fixture, r oci.Request, _ []byte) {
+			if d, _, err := f.mirror.StatBlob(f.t.Context(), r); err != nil || d.Size != size {
+				f.t.Errorf("HEAD: %+v, %v", d, err)
+			}
+			if _, _, err := f.pull(f.t.Context(), r); err != nil {
+				f.t.Error(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			want := registrytest.Random(1, size)
+			d := f.upstream.PutBlob(repository, want)
+			p, err := f.store.Part(d, size-1) // it was cut, and recorded like that
+			if err == nil {
+				_, err = p.WriteAt(want[:size-1], 0)
+			}
+			if err == nil {
+				err = errors.Join(p.Commit(size-1), p.Close())
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := f.store.Link(oci.Scope{Upstream: upstreamName, Repository: repository}, oci.Descriptor{Digest: d, Size: size}); err != nil {
+				t.Fatal(err)
+			}
+			ask(f, blobRequest(d), want)
+			if e := f.filled(); !e.Stored {
+				t.Errorf("event %+v", e)
+			}
+			f.upstream.Reset()
+			f.mustPull(blobRequest(d), want, oci.ResultHit)
+			f.saw(0, 0)
+		})
+	}
+}
+
+// If it is the link that is wrong, that costs the upstream nothing.
+func TestLinkOfAnotherSize(t *testing.T) {
+	f := newFixture(t)
+	want := registrytest.Random(1, 3*mib)
+	d := f.upstream.PutBlob(repository, want)
+	f.mustPull(blobRequest(d), want, oci.ResultMiss)
+	f.filled()
+	f.saw(0, 1)
+	for range 2 {
+		if err := f.store.Link(oci.Scope{Upstream: upstreamName, Repository: repository}, oci.Descriptor{Digest: d, Size: 5}); err != nil {
+			t.Fatal(err)
+		}
+		f.mustPull(blobRequest(d), want, oci.ResultHit)
+		f.wantLink(repository, d, len(want))
+	}
+	f.saw(0, 0)
+}
