@@ -72,6 +72,7 @@ func TestBallastIsDroppedToOpen(t *testing.T) {
 // The log that Badger writes to through a mapping has its space, also after it
 // went on to another.
 func TestLogIsSecured(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	seen := make(map[string]bool)
 	for k := range 80 {

@@ -14,7 +14,8 @@ import (
 // Whatever happens to whichever file of the index, the third start works within
 // 10 s, and what the index held is there again.
 func TestRandomIndexDamage(t *testing.T) {
-	rounds, n := 10, 60
+	t.Parallel()
+	rounds, n := 6, 60
 	if text := os.Getenv("PULLGATE_DAMAGE_ROUNDS"); text != "" {
 		if _, err := fmt.Sscan(text, &rounds); err != nil {
 			t.Fatal(err)

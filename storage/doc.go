@@ -41,6 +41,9 @@
 // never guessed: where links are not known, the upstream has to confirm. What an
 // index lost comes back from a snapshot, with nothing that is newer overwritten.
 //
+// What is removed under an open store is made again where a part needs it. Without
+// the directory itself, or that of the index, it keeps nothing more: ErrGone.
+//
 // # Who owns what
 //
 // A Store owns its directory, by an flock that is taken before anything else is

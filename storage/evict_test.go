@@ -123,6 +123,7 @@ func TestEvictAtCommit(t *testing.T) {
 
 // Within one minute, any go, but no more than have to.
 func TestEvictTakesItsShare(t *testing.T) {
+	t.Parallel()
 	c, log := newClock(), newMessages()
 	s := openTest(t, Options{Now: c.now, Logger: slog.New(log)})
 	for k := range 500 {

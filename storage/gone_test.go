@@ -42,6 +42,7 @@ func openLeft(t *testing.T, o Options) *Store {
 // A store whose directory is removed serves what is open, keeps nothing, says so,
 // and can be closed: Badger alone would panic or wait for ever.
 func TestDirectoryRemoved(t *testing.T) {
+	t.Parallel()
 	s := openLeft(t, Options{})
 	fill(t, s, 5)
 	b, d := content(1, 1000)
@@ -100,6 +101,7 @@ func TestDirectoryRemoved(t *testing.T) {
 
 // Badger tries for ever to write what it cannot write.
 func TestCloseIsBounded(t *testing.T) {
+	t.Parallel()
 	s := openLeft(t, Options{patience: 50 * time.Millisecond})
 	fill(t, s, 5)
 	meta := filepath.Join(s.path, metaDir)

@@ -100,7 +100,7 @@ func TestManifestRoundTrip(t *testing.T) {
 			}
 			s = reopen(t, s)
 			got, err := s.Manifest(d)
-			if err != nil || !cmp.Equal(got, want) {
+			if err != nil || got.MediaType != want.MediaType || got.Digest != d || !bytes.Equal(got.Bytes, b) {
 				t.Errorf("got another manifest: %v", err)
 			}
 			if l, err := s.Linked(scope, child); err != nil || l != (Link{Size: 1}) {

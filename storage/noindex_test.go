@@ -136,6 +136,7 @@ func TestOpenMakesRoomWithoutIndex(t *testing.T) {
 // To close the index takes room, too. Where there is none, that waits, and
 // nothing is lost.
 func TestCloseOnFullDisk(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	fill(t, s, 5)
 	setVolume(s, 1000, 100<<30)

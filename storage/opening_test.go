@@ -135,6 +135,7 @@ func wantAside(t *testing.T, dir string, want int) {
 
 // Whatever the state of the index, the store opens soon, and works.
 func TestOpenSurvivesIndexDamage(t *testing.T) {
+	t.Parallel()
 	empty := func([]byte) []byte { return nil }
 	for name, c := range map[string]struct {
 		damage   func(t *testing.T, dir string)
@@ -219,6 +220,7 @@ func erase(t *testing.T, name string) {
 // Some damage makes Badger panic in goroutines of its own. Two deaths are
 // enough: the third start works.
 func TestCrashLoopIsBroken(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func([]byte) []byte{
 		"table cut":             func(b []byte) []byte { return b[:len(b)/2] },
 		"end of a table zeroed": func(b []byte) []byte { clear(b[len(b)-64:]); return b },

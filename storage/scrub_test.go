@@ -46,6 +46,7 @@ func countQuarantined(t *testing.T, s *Store) int {
 
 // One pass finds every damaged blob, and none that is whole.
 func TestScrubFindsEveryFlippedBit(t *testing.T) {
+	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))

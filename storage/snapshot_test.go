@@ -21,7 +21,7 @@ func breakIndex(t *testing.T, dir string) {
 // After the index is lost, what cannot be found out from the blobs is there
 // again: tags, manifests, links and referrers.
 func TestSnapshotIsRestored(t *testing.T) {
-	const n = 2000
+	const n = 500
 	s := openTest(t, Options{})
 	fill(t, s, n)
 	_, subject := content(1, 2000)
@@ -59,6 +59,7 @@ func TestSnapshotIsRestored(t *testing.T) {
 
 // Damage that Badger passes over without a word is noticed, and made good.
 func TestSilentLossIsRestored(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		damage func(t *testing.T, dir string)
 	}{
