@@ -44,7 +44,7 @@ type segment struct {
 	start int64
 	pos   int64 // how far it got
 	began time.Time
-	bytes int64 // since began
+	bytes int64 // since began; the first ones begin it anew
 }
 
 func (s *segment) close() {
@@ -179,6 +179,9 @@ func (f *fill) limitLocked(s *segment) int64 {
 func (f *fill) advance(s *segment, n int64) (limit int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if s.bytes == 0 {
+		s.began = f.c.now() // how long the answer took to come is no matter of speed
+	}
 	f.covered.add(s.pos, s.pos+n)
 	s.pos += n
 	s.bytes += n

@@ -180,3 +180,41 @@ func TestSegmentStopsAtAnothersClaim(t *testing.T) {
 	}
 	f.saw(0, 2)
 }
+
+// One client that begins far ahead of a fast upstream waits for it, and has no
+// segment made, also where the upstream takes its time to begin.
+func TestFarReaderOfAFastUpstream(t *testing.T) {
+	for _, resumed := range []bool{false, true} {
+		f := newFixture(t)
+		f.clock.run()
+		const size, far = 64 * mib, 24 * mib
+		want := registrytest.Random(1, size)
+		d := f.upstream.PutBlob(repository, want)
+		if resumed { // so that the first GET is not the one that told the size
+			f.suspend(d, want, mib)
+		}
+		f.upstream.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+			if resumed && r.Header.Get("Range") != "" {
+				time.Sleep(500 * time.Millisecond)
+			}
+			next(w, r)
+		})
+		b, _, err := f.mirror.Blob(t.Context(), blobRequest(d))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Content.Seek(far, io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+		if raw, err := io.ReadAll(b.Content); err != nil || !bytes.Equal(raw, want[far:]) {
+			t.Errorf("%d wrong bytes, %v", len(raw), err)
+		}
+		_ = b.Content.Close()
+		f.filled()
+		gets := 1
+		if resumed {
+			gets = 2 // the one that told the size, and the rest
+		}
+		f.saw(0, gets)
+	}
+}
