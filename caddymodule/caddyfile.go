@@ -13,6 +13,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/pullgate/pullgate/internal/mirror"
 )
 
 func init() {
@@ -282,8 +284,8 @@ var upstreamOptions = map[string]upstreamOption{
 	"alias":         list(func(u *Upstream) *[]string { return &u.Alias }, nil),
 	"url":           list(func(u *Upstream) *[]string { return &u.URL }, checkURL),
 	"auth_origin":   list(func(u *Upstream) *[]string { return &u.AuthOrigin }, checkOrigin),
-	"allow":         list(func(u *Upstream) *[]string { return &u.Allow }, checkGlob),
-	"deny":          list(func(u *Upstream) *[]string { return &u.Deny }, checkGlob),
+	"allow":         list(func(u *Upstream) *[]string { return &u.Allow }, mirror.CheckGlob),
+	"deny":          list(func(u *Upstream) *[]string { return &u.Deny }, mirror.CheckGlob),
 	"allow_address": list(func(u *Upstream) *[]string { return &u.AllowAddress }, checkPrefix),
 	"tls_ca": {min: 1, max: anyNumber, repeats: true, files: true, set: func(u *Upstream, args []string) error {
 		u.TLSCA = append(u.TLSCA, args...)

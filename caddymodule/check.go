@@ -74,14 +74,6 @@ func checkPrefix(s string) error {
 	return nil
 }
 
-// checkGlob tells what is wrong with a glob of repositories.
-func checkGlob(s string) error {
-	if s == "" || strings.Contains(s, "***") || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789._-/*") != "" {
-		return fmt.Errorf("%q is no glob of repositories: want the characters of repository names, * and **, such as library/* or team-a/**", s)
-	}
-	return nil
-}
-
 func checkRegexp(s string) error {
 	if _, err := regexp.Compile(s); err != nil {
 		return fmt.Errorf("immutable_tags: %w", err)

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/pullgate/pullgate/internal/mirror"
 )
 
 const (
@@ -181,7 +183,7 @@ func (u *Upstream) provision() error {
 func (u *Upstream) check() error {
 	errs := []error{
 		checkName(u.Name), each(checkName, u.Alias), each(checkURL, u.URL), each(checkOrigin, u.AuthOrigin),
-		each(checkPrefix, u.AllowAddress), each(checkGlob, u.Allow), each(checkGlob, u.Deny),
+		each(checkPrefix, u.AllowAddress), each(mirror.CheckGlob, u.Allow), each(mirror.CheckGlob, u.Deny),
 		checkRegexp(u.ImmutableTags), u.Credentials.check(), u.Access.check(), checkProxy(u.Proxy),
 	}
 	if u.TagTTL < -1 {

@@ -31,20 +31,29 @@ func (a Access) admits(user string) bool {
 // globs match repository names.
 type globs []*regexp.Regexp
 
+// CheckGlob tells what is wrong with an element of Upstream.Allow or Deny; nil =
+// nothing.
+func CheckGlob(s string) error {
+	if s == "" || strings.Contains(s, "***") || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789._-/*") != "" {
+		return fmt.Errorf("%q is no glob of repositories: want the characters of repository names, * and **, such as library/* or team-a/**", s)
+	}
+	return nil
+}
+
 // newGlobs compiles patterns in which * stands for any text without a slash and
 // ** for any text.
 func newGlobs(patterns []string) (globs, error) {
 	compiled := make(globs, 0, len(patterns))
 	for _, p := range patterns {
-		if p == "" || strings.Contains(p, "***") || strings.Trim(p, "abcdefghijklmnopqrstuvwxyz0123456789._-/*") != "" {
-			return nil, fmt.Errorf("repository pattern %q: want the characters of repository names, *, and **", p)
+		if err := CheckGlob(p); err != nil {
+			return nil, err
 		}
 		expression := regexp.QuoteMeta(p)
 		expression = strings.ReplaceAll(expression, `\*\*`, `.*`)
 		expression = strings.ReplaceAll(expression, `\*`, `[^/]*`)
 		re, err := regexp.Compile("^" + expression + "$")
 		if err != nil {
-			return nil, fmt.Errorf("repository pattern %q: %w", p, err)
+			return nil, fmt.Errorf("compile glob %q: %w", p, err)
 		}
 		compiled = append(compiled, re)
 	}

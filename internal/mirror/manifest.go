@@ -77,6 +77,9 @@ func asked(led, stored bool) oci.CacheStatus {
 
 // statManifestByDigest downloads nothing, but where a HEAD tells too little.
 func (v view) statManifestByDigest(ctx context.Context, d digest.Digest) (oci.Descriptor, oci.CacheStatus, error) {
+	if mf, ok := v.local(d); ok {
+		return mf.Descriptor(), oci.CacheStatus{Result: oci.ResultHit}, nil
+	}
 	if !v.Offline && !v.hasManifest(d) {
 		k := v.key(kindHead, d.String())
 		if e := v.remembered(k, false); e != nil {

@@ -38,7 +38,7 @@ func ParseReference(s string) (Reference, error) {
 		d, err := ParseDigest(s)
 		return Reference{Digest: d}, err
 	}
-	if !validTag(s) {
+	if !ValidTag(s) {
 		return Reference{}, NewError(CodeManifestInvalid, fmt.Sprintf("%q is neither a tag nor a digest", clip(s)))
 	}
 	return Reference{Tag: s}, nil
@@ -57,9 +57,7 @@ func (r Reference) String() string {
 
 // ValidTag reports whether s is a tag: [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}
 // (distribution-spec, "Pulling manifests").
-func ValidTag(s string) bool { return validTag(s) }
-
-func validTag(s string) bool {
+func ValidTag(s string) bool {
 	if s == "" || len(s) > 128 {
 		return false
 	}
