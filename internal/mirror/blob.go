@@ -37,12 +37,6 @@ func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheSta
 		if e := v.remembered(k, false); e != nil {
 			return oci.Blob{}, negative(), e
 		}
-		if !link.Proven {
-			// A file in doubt is read in full once. That must not happen in join,
-			// where everybody else would wait for it.
-			_, err := v.store.StatBlob(d)
-			v.readFailed("stat blob", v.scope, d.String(), err)
-		}
 		j, err := v.join(ctx, k, link)
 		switch {
 		case oci.ClassOf(err) == oci.ClassCanceled:
