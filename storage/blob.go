@@ -98,6 +98,27 @@ func (s *Store) StatBlob(d digest.Digest) (int64, error) {
 	return info.Size(), nil
 }
 
+// HasBlob reports that there is a finished blob, and whether OpenBlob would trust
+// it as it is, or verify it first, which VerifyBlob does. It reads no content, and
+// does not count as a use. fs.ErrNotExist if there is no such blob.
+func (s *Store) HasBlob(d digest.Digest) (trusted bool, err error) {
+	if err := s.enter(); err != nil {
+		return false, fmt.Errorf("look up blob %s: %w", d, err)
+	}
+	defer s.leave()
+	i, err := idOf(d)
+	if err != nil {
+		return false, fmt.Errorf("look up blob: %w", err)
+	}
+	f, info, err := s.blobFile(i)
+	if err != nil {
+		return false, fmt.Errorf("look up blob %s: %w", d, err)
+	}
+	f.Close()
+	r, known := s.blobRecord(i)
+	return !s.suspects.doubt(i, info, known) && (!known || r.size == info.Size()), nil
+}
+
 // missing drops the record of a blob that has no file, and returns err.
 func (s *Store) missing(i id, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {

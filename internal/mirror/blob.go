@@ -18,6 +18,7 @@ import (
 func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheStatus, error) {
 	link := v.linked(v.scope, d)
 	proven := oci.CacheStatus{Result: oci.ResultHit}
+	verified := false
 	for again := true; ; {
 		if link.Proven {
 			file, size, err := v.openBlob(d, &link)
@@ -37,7 +38,7 @@ func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheSta
 		if e := v.remembered(k, false); e != nil {
 			return oci.Blob{}, negative(), e
 		}
-		j, err := v.join(ctx, k, link)
+		j, err := v.join(ctx, k, link, verified)
 		switch {
 		case oci.ClassOf(err) == oci.ClassCanceled:
 			return oci.Blob{}, failed(true, err), err
@@ -50,6 +51,11 @@ func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheSta
 			case <-ctx.Done():
 				return oci.Blob{}, failed(false, ctx.Err()), ctx.Err()
 			}
+		case j.doubt:
+			// What it finds out shows in the next look.
+			v.readFailed("verify blob", v.scope, d.String(), v.store.VerifyBlob(d))
+			verified = true
+			continue
 		case j.prove:
 			// It may have been this scope's own fill that has just ended.
 			if link = v.linked(v.scope, d); link.Proven {
@@ -78,19 +84,22 @@ func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheSta
 	}
 }
 
-// joined is what a request found: one of a fill, a finished file, the need to
-// prove the digest first, or a fill that has failed and is about to leave.
+// joined is what a request found: one of a fill, a finished file, a file that has
+// to be verified first, the need to prove the digest first, or a fill that has
+// failed and is about to leave.
 type joined struct {
 	over   <-chan struct{}
 	fill   *fill
 	led    bool // the request started the fill
 	stored bool
+	doubt  bool
 	prove  bool
 }
 
 // join finds the running fill or the finished blob, or starts a fill, in one
-// step: a fill leaves the cache only after its blob came into the store.
-func (v view) join(ctx context.Context, k key, link storage.Link) (joined, error) {
+// step: a fill leaves the cache only after its blob came into the store. A file
+// that is in doubt even after it was verified is none.
+func (v view) join(ctx context.Context, k key, link storage.Link, verified bool) (joined, error) {
 	d := digest.Digest(k.ref)
 	c := v.Cache
 	c.mu.Lock()
@@ -105,8 +114,9 @@ func (v view) join(ctx context.Context, k key, link storage.Link) (joined, error
 		f.span.AddLink(trace.LinkFromContext(ctx))
 		return joined{fill: f}, nil
 	}
-	if file, _, err := c.store.OpenBlob(d); err == nil {
-		return joined{stored: link.Proven, prove: !link.Proven}, file.Close()
+	// To read a whole file here would keep everybody waiting.
+	if trusted, err := c.store.HasBlob(d); err == nil && (trusted || !verified) {
+		return joined{stored: trusted && link.Proven, prove: trusted && !link.Proven, doubt: !trusted}, nil
 	}
 	if e := v.remembered(k, false); e != nil { // of a fill that has just failed
 		return joined{}, e
