@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 )
 
@@ -35,7 +34,7 @@ func (s *Store) makeBallast() error {
 	if err != nil {
 		return fmt.Errorf("make ballast: %w", err)
 	}
-	taken, err := allocate(f, size)
+	taken, err := f.allocate(size)
 	if err == nil && taken {
 		err = f.Truncate(size)
 	}
@@ -60,14 +59,14 @@ func (s *Store) dropBallast() error {
 // it is a sparse file that is written through a mapping, where a full disk is
 // answered with a SIGBUS. Only the writer uses it.
 type securer struct {
-	dir     string
+	root    files
 	space   *space
 	secured string
 }
 
 // secure looks whether the log changed since the last time.
 func (c *securer) secure() error {
-	logs, err := filepath.Glob(filepath.Join(c.dir, "*.mem"))
+	logs, err := named(c.root, metaDir, ".mem")
 	if err != nil || len(logs) == 0 {
 		return err
 	}
@@ -84,7 +83,7 @@ func (c *securer) secure() error {
 	if newest == c.secured {
 		return nil
 	}
-	f, err := os.OpenFile(newest, os.O_RDWR, 0)
+	f, err := c.root.OpenFile(newest, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
@@ -95,7 +94,7 @@ func (c *securer) secure() error {
 	}
 	// A small file system has its reserve, and no space to spare.
 	if _, total := c.space.look(); info.Size() <= total/100 {
-		if _, err := allocate(f, info.Size()); err != nil {
+		if _, err := f.allocate(info.Size()); err != nil {
 			c.space.forget()
 			return err
 		}

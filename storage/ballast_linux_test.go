@@ -93,6 +93,7 @@ func TestLogIsSecured(t *testing.T) {
 		if log == "" {
 			t.Fatal("no log is secured")
 		}
+		log = filepath.Join(s.path, log)
 		if _, err := os.Stat(log); err != nil {
 			continue // it was written out meanwhile
 		}

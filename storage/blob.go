@@ -26,10 +26,10 @@ func (s *Store) OpenBlob(d digest.Digest) (*os.File, int64, error) {
 	if err != nil {
 		return nil, 0, fmt.Errorf("open blob %s: %w", d, err)
 	}
-	return f, size, nil
+	return f.bare(), size, nil
 }
 
-func (s *Store) openBlob(i id) (*os.File, int64, error) {
+func (s *Store) openBlob(i id) (file, int64, error) {
 	f, info, err := s.soundBlob(i)
 	if err != nil {
 		return nil, 0, err
@@ -41,7 +41,7 @@ func (s *Store) openBlob(i id) (*os.File, int64, error) {
 }
 
 // soundBlob opens a blob that is not in doubt, or not any more.
-func (s *Store) soundBlob(i id) (*os.File, fs.FileInfo, error) {
+func (s *Store) soundBlob(i id) (file, fs.FileInfo, error) {
 	f, info, err := s.blobFile(i)
 	if err != nil {
 		return nil, nil, err
@@ -62,7 +62,7 @@ func (s *Store) soundBlob(i id) (*os.File, fs.FileInfo, error) {
 }
 
 // blobFile opens the file of a blob. Where there is none, its record goes.
-func (s *Store) blobFile(i id) (*os.File, fs.FileInfo, error) {
+func (s *Store) blobFile(i id) (file, fs.FileInfo, error) {
 	f, err := s.root.Open(i.blobPath())
 	if err != nil {
 		return nil, nil, s.missing(i, err)

@@ -114,7 +114,7 @@ func TestCloseIsBounded(t *testing.T) {
 	if err := s.Close(); err == nil {
 		t.Error("closed")
 	}
-	root, err := os.OpenRoot(s.path)
+	root, err := openRoot(s.path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
+	"path"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -23,9 +23,6 @@ const maxValue = 512 << 10
 // openBadger opens the index. The lock of the store is held, and there is room.
 // What Badger says of an index that is lost interests nobody.
 func openBadger(dir string, log *slog.Logger, lost *atomic.Bool) (*badger.DB, error) {
-	if err := removeEmpty(dir); err != nil {
-		return nil, err
-	}
 	db, err := badger.Open(badger.DefaultOptions(dir).
 		WithLogger(badgerLogger{log, lost}).
 		WithMetricsEnabled(false).
@@ -62,22 +59,35 @@ func openBadger(dir string, log *slog.Logger, lost *atomic.Bool) (*badger.DB, er
 
 // removeEmpty removes memtables and value logs that a crash left without a
 // byte: Badger v4.9 refuses to open beside them.
-func removeEmpty(dir string) error {
-	for _, pattern := range []string{"*.mem", "*.vlog"} {
-		names, err := filepath.Glob(filepath.Join(dir, pattern))
-		if err != nil {
-			return err
+func removeEmpty(root files) error {
+	names, err := named(root, metaDir, ".mem", ".vlog")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if info, err := root.Lstat(name); err != nil || info.Size() > 0 {
+			continue
 		}
-		for _, name := range names {
-			if info, err := os.Lstat(name); err != nil || info.Size() > 0 {
-				continue
-			}
-			if err := os.Remove(name); err != nil {
-				return err
-			}
+		if err := root.Remove(name); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// named returns the files of a directory whose names end in one of the suffixes.
+func named(root files, dir string, suffixes ...string) ([]string, error) {
+	entries, err := root.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if slices.Contains(suffixes, path.Ext(e.Name())) {
+			names = append(names, path.Join(dir, e.Name()))
+		}
+	}
+	return names, nil
 }
 
 // get returns a copy of a value, or fs.ErrNotExist.

@@ -96,7 +96,7 @@ func (p *Part) suspend(covered []Extent) error {
 		if err := p.file.Truncate(covered[len(covered)-1].End); err != nil {
 			return err
 		}
-		if err := datasync(p.file); err != nil {
+		if err := p.file.datasync(); err != nil {
 			return err
 		}
 		return writeFile(p.store.root, p.id.sidecarPath(), sidecar{
@@ -159,7 +159,7 @@ func (s *Store) removePart(i id) error {
 // sweepParts removes parts that are neither running nor were suspended after
 // the given time, and whatever else lies in the directory.
 func (s *Store) sweepParts(before time.Time) error {
-	entries, err := fs.ReadDir(s.root.FS(), ingestDir)
+	entries, err := s.root.ReadDir(ingestDir)
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ const lockRetry = 20 * time.Millisecond
 
 // lockRoot takes the lock of the directory, and waits for it as long as wait.
 // The lock goes when the file is closed.
-func lockRoot(ctx context.Context, root *os.Root, wait time.Duration) (*os.File, error) {
+func lockRoot(ctx context.Context, root files, wait time.Duration) (file, error) {
 	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
 	for {
@@ -48,7 +48,7 @@ func lockRoot(ctx context.Context, root *os.Root, wait time.Duration) (*os.File,
 
 // tryLock locks the file LOCK, or on a disk without room for one more file the
 // directory itself. Not all file systems lock directories.
-func tryLock(root *os.Root) (*os.File, error) {
+func tryLock(root files) (file, error) {
 	f, err := root.OpenFile(lockFileName, os.O_RDWR|os.O_CREATE, 0o600)
 	switch {
 	case errors.Is(err, syscall.EROFS):
@@ -59,10 +59,10 @@ func tryLock(root *os.Root) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = lockFile(f); err == nil {
-		var dir *os.File
+	if err = f.lock(); err == nil {
+		var dir file
 		if dir, err = root.Open("."); err == nil {
-			if err = lockFile(dir); !errors.Is(err, errHeld) {
+			if err = dir.lock(); !errors.Is(err, errHeld) {
 				err = nil
 			}
 			dir.Close()
@@ -76,12 +76,12 @@ func tryLock(root *os.Root) (*os.File, error) {
 }
 
 // lockDirectory locks the directory, unless there is a file LOCK by now.
-func lockDirectory(root *os.Root) (*os.File, error) {
+func lockDirectory(root files) (file, error) {
 	dir, err := root.Open(".")
 	if err != nil {
 		return nil, err
 	}
-	if err = lockFile(dir); err == nil {
+	if err = dir.lock(); err == nil {
 		if _, lerr := root.Lstat(lockFileName); !errors.Is(lerr, fs.ErrNotExist) {
 			err = errHeld
 		}
@@ -93,13 +93,13 @@ func lockDirectory(root *os.Root) (*os.File, error) {
 	return dir, nil
 }
 
-func writePID(f *os.File) error {
+func writePID(f file) error {
 	// Always as long, and in place: a full disk has nothing to refuse.
 	_, err := fmt.Fprintf(f, "%-10d\n", os.Getpid())
 	return err
 }
 
-func heldBy(root *os.Root) error {
+func heldBy(root files) error {
 	holder := "another process"
 	if raw, err := root.ReadFile(lockFileName); err == nil && len(raw) > 0 {
 		holder = "process " + strings.TrimSpace(string(raw))

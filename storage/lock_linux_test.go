@@ -2,7 +2,6 @@ package storage
 
 import (
 	"errors"
-	"os"
 	"testing"
 )
 
@@ -10,7 +9,7 @@ import (
 // kept out all the same.
 func TestLockDirectory(t *testing.T) {
 	dir := t.TempDir()
-	root, err := os.OpenRoot(dir)
+	root, err := openRoot(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

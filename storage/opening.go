@@ -46,7 +46,7 @@ func (s *Store) openIndex(ctx context.Context) error {
 		return err
 	}
 	if s.state.file == nil {
-		s.beginRun(bootID())
+		s.beginRun(s.root.bootID())
 	}
 	var damage error
 	switch {
@@ -107,6 +107,9 @@ func (s *Store) openBadger() (db *badger.DB, err error) {
 		return nil, err
 	}
 	for try := 1; ; try++ {
+		if err := removeEmpty(s.root); err != nil {
+			return nil, err
+		}
 		db, err = openBadger(filepath.Join(s.path, metaDir), s.log, &s.lost)
 		if err == nil || try == openTries || !strings.Contains(err.Error(), "Create a new file") {
 			return db, err
@@ -154,7 +157,7 @@ func probe(db *badger.DB) (seen, written int64, err error) {
 // setIndexAside renames meta/ for whoever wants to find out what happened. Of those that were set aside before, none is kept.
 func (s *Store) setIndexAside(damage error) error {
 	s.noteState(func(st *state) { st.restore, st.probe = true, 0 })
-	entries, err := fs.ReadDir(s.root.FS(), ".")
+	entries, err := s.root.ReadDir(".")
 	if err != nil {
 		return err
 	}

@@ -253,7 +253,7 @@ func TestCrashLoopIsBroken(t *testing.T) {
 // A count of deaths that came from a crash loop condemns the index once.
 func TestCrashLoopIsForgotten(t *testing.T) {
 	dir := filled(t, 5)
-	root, err := os.OpenRoot(dir)
+	root, err := openRoot(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,7 +276,8 @@ func TestCrashLoopIsForgotten(t *testing.T) {
 
 // A state that was torn while it was written is the one before.
 func TestStateSurvivesTearing(t *testing.T) {
-	root, err := os.OpenRoot(t.TempDir())
+	dir := t.TempDir()
+	root, err := openRoot(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,7 +295,7 @@ func TestStateSurvivesTearing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	name := filepath.Join(root.Name(), stateFileName)
+	name := filepath.Join(dir, stateFileName)
 	rewrite(t, name, func(b []byte) []byte { b[slotSize+20] ^= 1; return b })
 	st, err := openState(root)
 	if err != nil || st.sequence != 4 || st.probe != 40 {

@@ -28,7 +28,7 @@ type Part struct {
 	store   *Store
 	id      id
 	size    int64 // -1 = unknown
-	file    *os.File
+	file    file
 	covered []Extent
 
 	// mu is held shared while writing and exclusively to end the part, so that
@@ -74,7 +74,7 @@ func (s *Store) openPart(i id, size int64) (_ *Part, err error) {
 		return nil, err
 	}
 	if size > 0 {
-		if _, err := allocate(p.file, size); err != nil {
+		if _, err := p.file.allocate(size); err != nil {
 			return nil, errors.Join(s.fullFor(size, err), p.file.Close(), s.removePart(i))
 		}
 	}
@@ -226,7 +226,7 @@ func (p *Part) publish(size int64) error {
 	if err := p.file.Chmod(0o444); err != nil {
 		return err
 	}
-	if err := datasync(p.file); err != nil {
+	if err := p.file.datasync(); err != nil {
 		return err
 	}
 	err = root.Rename(p.id.partPath(), blob)

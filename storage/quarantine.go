@@ -72,7 +72,7 @@ func (s *Store) moveAside(i id, reason error) error {
 
 // trimQuarantine makes room for one more file of size bytes.
 func (s *Store) trimQuarantine(size int64) error {
-	entries, err := fs.ReadDir(s.root.FS(), quarantineDir)
+	entries, err := s.root.ReadDir(quarantineDir)
 	if err != nil {
 		return err
 	}

@@ -107,7 +107,7 @@ func (s *Store) oldFiles(ctx context.Context, dirs []string) ([]oldFile, error) 
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		entries, err := fs.ReadDir(s.root.FS(), dir)
+		entries, err := s.root.ReadDir(dir)
 		if err != nil {
 			return nil, err
 		}
@@ -125,13 +125,13 @@ func (s *Store) oldFiles(ctx context.Context, dirs []string) ([]oldFile, error) 
 
 // shards returns the directories that blobs lie in.
 func (s *Store) shards() ([]string, error) {
-	algorithms, err := fs.ReadDir(s.root.FS(), blobsDir)
+	algorithms, err := s.root.ReadDir(blobsDir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	var shards []string
 	for _, a := range algorithms {
-		dirs, err := fs.ReadDir(s.root.FS(), path.Join(blobsDir, a.Name()))
+		dirs, err := s.root.ReadDir(path.Join(blobsDir, a.Name()))
 		if err != nil {
 			return nil, err
 		}

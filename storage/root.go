@@ -24,13 +24,17 @@ const (
 
 // openRoot opens the directory at path, makes it if there is none, and refuses
 // one that holds anything that is not ours.
-func openRoot(path string) (*os.Root, error) {
+func openRoot(path string, over func(files) files) (files, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
 	}
-	root, err := os.OpenRoot(path)
+	opened, err := os.OpenRoot(path)
 	if err != nil {
 		return nil, err
+	}
+	var root files = osFiles{opened}
+	if over != nil {
+		root = over(root)
 	}
 	if err := checkVersion(root); err != nil {
 		root.Close()
@@ -45,8 +49,8 @@ type version struct {
 }
 
 // checkVersion needs no lock: VERSION is written before anything else is.
-func checkVersion(root *os.Root) error {
-	entries, err := fs.ReadDir(root.FS(), ".")
+func checkVersion(root files) error {
+	entries, err := root.ReadDir(".")
 	if err != nil {
 		return err
 	}
@@ -76,7 +80,7 @@ func checkVersion(root *os.Root) error {
 }
 
 // makeLayout makes what an empty directory lacks. The lock is held.
-func makeLayout(root *os.Root) error {
+func makeLayout(root files) error {
 	if _, err := root.Lstat(versionFile); errors.Is(err, fs.ErrNotExist) {
 		if err := writeFile(root, versionFile, version{Layout: layout}); err != nil {
 			return err
@@ -94,7 +98,7 @@ func makeLayout(root *os.Root) error {
 const temporary = ".tmp"
 
 // writeFile writes v as JSON, and replaces what was there only by all of it.
-func writeFile(root *os.Root, name string, v any) error {
+func writeFile(root files, name string, v any) error {
 	raw, err := json.Marshal(v)
 	if err != nil {
 		return err
@@ -104,7 +108,7 @@ func writeFile(root *os.Root, name string, v any) error {
 		return err
 	}
 	if _, err = f.Write(append(raw, '\n')); err == nil {
-		err = f.Sync()
+		err = f.datasync()
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err

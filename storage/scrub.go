@@ -97,7 +97,7 @@ func (s *Store) listed(fn func() ([]string, error)) ([]string, error) {
 }
 
 func (s *Store) names(dir string) ([]string, error) {
-	entries, err := fs.ReadDir(s.root.FS(), dir)
+	entries, err := s.root.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -132,7 +132,7 @@ func (p *pass) blob(ctx context.Context, algorithm, sum string) error {
 	}
 	if err == nil {
 		err = match(ctx, f, i, p.pace)
-		dropPages(f)
+		f.dropPages()
 	}
 	if err := ctx.Err(); err != nil {
 		return err

@@ -84,7 +84,7 @@ func (s *Store) writeSnapshot(ctx context.Context, db *badger.DB, thorough bool)
 	}
 	records, err = dump(ctx, db, f)
 	if err == nil {
-		err = f.Sync()
+		err = f.datasync()
 	}
 	err = errors.Join(err, f.Close())
 	// An iterator does not tell the end of a table from damage in it.
@@ -107,7 +107,7 @@ func (s *Store) writeSnapshot(ctx context.Context, db *badger.DB, thorough bool)
 
 // snapshots returns the files of the snapshots, the newest first.
 func (s *Store) snapshots() ([]string, error) {
-	entries, err := fs.ReadDir(s.root.FS(), snapshotDir)
+	entries, err := s.root.ReadDir(snapshotDir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}

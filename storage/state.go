@@ -83,14 +83,14 @@ func decodeState(b []byte) (st state, ok bool) {
 // it all down needs the lock.
 type stateFile struct {
 	state
-	file *os.File // nil = it cannot be written
+	file file // nil = it cannot be written
 	mu   sync.Mutex
 }
 
 // openState opens the file, and makes it if there is none. What cannot be read
 // is forgotten; what cannot be written is an error, and the state can be used
 // all the same.
-func openState(root *os.Root) (*stateFile, error) {
+func openState(root files) (*stateFile, error) {
 	f, err := root.OpenFile(stateFileName, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return &stateFile{}, err
@@ -134,7 +134,7 @@ func (st *stateFile) write(change func(*state)) error {
 	copy(slot[2:], record)
 	_, err := st.file.WriteAt(slot, st.sequence%2*slotSize)
 	if err == nil {
-		err = datasync(st.file)
+		err = st.file.datasync()
 	}
 	if err != nil {
 		return fmt.Errorf("write state: %w", err)

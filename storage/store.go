@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -36,7 +35,8 @@ type Options struct {
 	// not at all.
 	LockWait time.Duration
 
-	volume   func() (free, total int64, err error) // for tests; nil = the file system
+	volume   func() (free, total int64, err error) // for tests; nil = that of the files
+	over     func(files) files                     // for tests; what lies over the file system, nil = nothing
 	retry    time.Duration                         // for tests; 0 = indexRetry
 	patience time.Duration                         // for tests; 0 = closePatience
 }
@@ -52,8 +52,8 @@ type Store struct {
 	log  *slog.Logger
 	now  func() time.Time
 
-	lock  *os.File
-	root  *os.Root
+	lock  file
+	root  files
 	state *stateFile
 	// db is nil until the index is open, and never again after that.
 	db       atomic.Pointer[badger.DB]
@@ -122,17 +122,17 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	if s.path, err = filepath.Abs(o.Path); err != nil {
 		return nil, err
 	}
-	if s.space = (&space{volume: o.volume}); o.volume == nil {
-		s.space.volume = func() (free, total int64, err error) { return volume(s.path) }
-	}
 	if s.retry = o.retry; s.retry == 0 {
 		s.retry = indexRetry
 	}
 	if s.patience = o.patience; s.patience == 0 {
 		s.patience = closePatience
 	}
-	if s.root, err = openRoot(s.path); err != nil {
+	if s.root, err = openRoot(s.path, o.over); err != nil {
 		return nil, err
+	}
+	if s.space = (&space{volume: o.volume}); o.volume == nil {
+		s.space.volume = s.root.volume
 	}
 	defer func() {
 		if err != nil {
@@ -147,7 +147,7 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	if err := s.makeLayout(); err != nil {
 		s.log.Warn("directory is not complete", "error", err)
 	}
-	s.beginRun(bootID())
+	s.beginRun(s.root.bootID())
 	if err := s.sweepParts(s.now().Add(-maxIdle)); err != nil {
 		s.log.Warn("sweep suspended parts", "error", err)
 	}
@@ -157,7 +157,7 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 		s.setIndexError(err)
 		s.log.Error("index is not open: only what an upstream confirms is served", "error", err)
 	}
-	s.index = startWriter(&s.db, filepath.Join(s.path, metaDir), s.log, s.space, s.indexGone, s.usage.add)
+	s.index = startWriter(&s.db, s.root, s.log, s.space, s.indexGone, s.usage.add)
 	keep, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	restore := s.state.restore && s.db.Load() != nil

@@ -108,7 +108,7 @@ func (s *Store) checkpoint() {
 	if since := now.Sub(s.state.checkpoint); since >= 0 && since < checkpointEvery {
 		return
 	}
-	if done, err := syncVolume(s.lock); err != nil {
+	if done, err := s.lock.syncVolume(); err != nil {
 		s.log.Warn("checkpoint", "error", err)
 	} else if done {
 		s.noteState(func(st *state) { st.checkpoint = now })

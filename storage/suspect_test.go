@@ -15,7 +15,7 @@ import (
 // reboot makes the state of a closed store that of one whose machine went down.
 func reboot(t *testing.T, dir string, change func(*state)) {
 	t.Helper()
-	root, err := os.OpenRoot(dir)
+	root, err := openRoot(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func TestCheckpoint(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.lock = lock
+		s.lock = osFile{lock}
 		s.checkpoint()
 		if err := lock.Close(); err != nil {
 			t.Error(err)

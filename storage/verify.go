@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"syscall"
 
 	"github.com/opencontainers/go-digest"
@@ -39,7 +38,7 @@ func (s *Store) VerifyBlob(d digest.Digest) error {
 
 // verify reads the file of a blob, and records the blob if it matches its digest.
 // One that does not is quarantined, and fs.ErrNotExist.
-func (s *Store) verify(i id, f *os.File, info fs.FileInfo) error {
+func (s *Store) verify(i id, f file, info fs.FileInfo) error {
 	_, err, _ := s.verifying.Do(string(i), func() (any, error) {
 		err := match(s.life, f, i, nil)
 		switch {

@@ -53,11 +53,11 @@ type write struct {
 	done  chan<- error // nil = nobody waits
 }
 
-func startWriter(db *atomic.Pointer[badger.DB], dir string, log *slog.Logger, s *space,
+func startWriter(db *atomic.Pointer[badger.DB], root files, log *slog.Logger, s *space,
 	gone func() error, counted func(blobs, bytes int64),
 ) *writer {
 	w := &writer{
-		db: db, log: log, space: s, logs: securer{dir: dir, space: s}, gone: gone, counted: counted,
+		db: db, log: log, space: s, logs: securer{root: root, space: s}, gone: gone, counted: counted,
 		queue: make(chan write, maxGroupWrites), done: make(chan struct{}),
 	}
 	go w.run()
