@@ -59,7 +59,7 @@ func BenchmarkFill(b *testing.B) {
 				n++
 				// Only the name has to differ.
 				_, d := content(n, 8)
-				p, err := s.Part(d, int64(size))
+				p, err := s.Part(scope, d, int64(size))
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -51,7 +51,7 @@ func TestBlobSHA512(t *testing.T) {
 	s := openTest(t, Options{})
 	b := []byte("x")
 	d := digest.SHA512.FromBytes(b)
-	p, err := s.Part(d, 1)
+	p, err := s.Part(scope, d, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

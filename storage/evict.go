@@ -18,6 +18,8 @@ const (
 	limitsEvery = 10 * time.Minute
 	// evictBatch is how many blobs go in one transaction.
 	evictBatch = 200
+	// countStep is how many blobs are counted before others hear of it.
+	countStep = 10_000
 )
 
 // keepHouseNow asks for a look at the limits, and does not wait.
@@ -80,10 +82,15 @@ func (s *Store) keepHouse(ctx context.Context) {
 
 func (s *Store) count(ctx context.Context, present *badger.Txn) {
 	defer present.Discard()
+	var t tally
 	err := scanBlobs(ctx, present, func(_ id, r blobRecord, _ useRecord) error {
-		s.usage.add(1, r.size)
+		if t.add(r, 1); t.blobs == countStep {
+			s.usage.add(t)
+			t = tally{}
+		}
 		return nil
 	})
+	s.usage.add(t)
 	if err == nil {
 		s.usage.counted.Store(true)
 	} else if ctx.Err() == nil {
@@ -267,13 +274,13 @@ func (s *Store) remove(ids []id) (blobs, bytes int64, err error) {
 	}
 	drop := func() error {
 		return s.index.update(len(ids)*linkBytes, func(b *batch) error {
-			blobs, bytes = b.blobs, b.bytes
+			blobs, bytes = b.tally.blobs, b.tally.bytes
 			for _, i := range ids {
 				if err := b.dropBlob(i); err != nil {
 					return err
 				}
 			}
-			blobs, bytes = blobs-b.blobs, bytes-b.bytes
+			blobs, bytes = blobs-b.tally.blobs, bytes-b.tally.bytes
 			return nil
 		})
 	}

@@ -244,7 +244,7 @@ func TestWantIsBounded(t *testing.T) {
 func TestPartLargerThanMaxSize(t *testing.T) {
 	s := openTest(t, Options{Limits: Limits{MaxSize: 1000}})
 	_, d := content(1, 1)
-	_, err := s.Part(d, 1001)
+	_, err := s.Part(scope, d, 1001)
 	wantErr(t, "part", err, ErrNoSpace)
 	wantIngest(t, s, 0)
 }

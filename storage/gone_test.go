@@ -53,7 +53,7 @@ func TestDirectoryRemoved(t *testing.T) {
 	}
 	defer f.Close()
 	other, missing := content(2, 1000)
-	p, err := s.Part(missing, 1000)
+	p, err := s.Part(scope, missing, 1000)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func TestDirectoryRemoved(t *testing.T) {
 	}
 	_, _, err = s.OpenBlob(d)
 	wantErr(t, "open blob", err, fs.ErrNotExist)
-	_, err = s.Part(d, 1000)
+	_, err = s.Part(scope, d, 1000)
 	wantErr(t, "begin part", err, ErrGone)
 	if _, err := p.WriteAt(other, 0); err != nil {
 		t.Errorf("running part: %v", err)
@@ -158,7 +158,7 @@ func TestNewDirectoryOnFullDisk(t *testing.T) {
 			}
 		}
 		s = openTest(t, Options{Path: dir, Logger: slog.New(log), retry: 10 * time.Millisecond})
-		if _, err := s.Part(oci.Sum(nil), 1); err == nil {
+		if _, err := s.Part(scope, oci.Sum(nil), 1); err == nil {
 			t.Error("part begun")
 		}
 	}

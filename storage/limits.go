@@ -32,6 +32,9 @@ type Usage struct {
 	// of this store's life and as many older ones as were counted yet.
 	Blobs, BlobBytes int64
 	Counted          bool
+	// Upstreams are the bytes of the finished blobs by the name of the upstream
+	// that brought them in first; empty where that is not known.
+	Upstreams map[string]int64
 	// Fills is how many parts are running.
 	Fills int
 	// IndexBytes is the size of the index, up to a minute old.
@@ -60,8 +63,6 @@ func (s *Store) Usage() Usage {
 	}
 	defer s.leave()
 	u := Usage{
-		Blobs:            s.usage.blobs.Load(),
-		BlobBytes:        s.usage.bytes.Load(),
 		Counted:          s.usage.counted.Load(),
 		Fills:            s.parts.count(),
 		IndexRebuilds:    s.usage.indexRebuilds.Load(),
@@ -69,6 +70,7 @@ func (s *Store) Usage() Usage {
 		EvictedBlobs:     s.usage.evictedBlobs.Load(),
 		EvictedBytes:     s.usage.evictedBytes.Load(),
 	}
+	u.Blobs, u.BlobBytes, u.Upstreams = s.usage.stored()
 	u.FreeBytes, u.TotalBytes = s.space.look()
 	if db := s.db.Load(); db != nil {
 		tables, logs := db.Size()
@@ -82,16 +84,12 @@ func (s *Store) Usage() Usage {
 
 // counters are the parts of Usage that are counted.
 type counters struct {
-	blobs, bytes               atomic.Int64
+	ledger
+
 	counted                    atomic.Bool
 	evictedBlobs, evictedBytes atomic.Int64
 	indexRebuilds, quarantined atomic.Int64
 	indexError                 atomic.Pointer[string]
-}
-
-func (c *counters) add(blobs, bytes int64) {
-	c.blobs.Add(blobs)
-	c.bytes.Add(bytes)
 }
 
 // admit returns ErrNoSpace if a blob of the size, -1 = unknown, cannot be kept.
@@ -110,7 +108,7 @@ func (s *Store) admit(size int64) error {
 // larger than a quarter of what is stored does not get it: what an upstream
 // merely announces must not empty the store.
 func (s *Store) want(size int64) {
-	if size > s.usage.bytes.Load()/4 {
+	if size > s.usage.used()/4 {
 		size = 0
 	}
 	for old := s.wanted.Load(); old < size && !s.wanted.CompareAndSwap(old, size); old = s.wanted.Load() {
@@ -122,7 +120,7 @@ func (s *Store) want(size int64) {
 // of the limits for a while.
 func (s *Store) excess(l Limits) int64 {
 	excess := s.lacking(l)
-	if used := s.usage.bytes.Load(); l.MaxSize > 0 && used > l.MaxSize {
+	if used := s.usage.used(); l.MaxSize > 0 && used > l.MaxSize {
 		excess = max(excess, used-l.MaxSize+l.MaxSize/50)
 	}
 	return excess

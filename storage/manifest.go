@@ -96,7 +96,7 @@ func (s *Store) putManifest(scope oci.Scope, m oci.Manifest, children []oci.Desc
 	links = append(links, linkTo{i, Link{Size: int64(len(m.Bytes)), Proven: true}})
 	r := manifestRecord{mediaType: m.MediaType, bytes: m.Bytes}
 	if len(m.Bytes) > maxValue {
-		if err := s.writeBlob(i, m.Bytes); err != nil {
+		if err := s.writeBlob(scope, i, m.Bytes); err != nil {
 			return err
 		}
 		r = manifestRecord{mediaType: m.MediaType, external: true}
@@ -111,9 +111,9 @@ func (s *Store) putManifest(scope oci.Scope, m oci.Manifest, children []oci.Desc
 }
 
 // writeBlob stores bytes that were verified as a blob.
-func (s *Store) writeBlob(i id, content []byte) error {
+func (s *Store) writeBlob(scope oci.Scope, i id, content []byte) error {
 	size := int64(len(content))
-	p, err := s.openPart(i, size)
+	p, err := s.openPart(scope, i, size)
 	if err != nil {
 		return err
 	}

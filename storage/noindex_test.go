@@ -28,7 +28,7 @@ func TestFullDiskAtOpen(t *testing.T) {
 	for name, call := range noIndexCalls(s, d) {
 		wantErr(t, name, call(), ErrNoIndex)
 	}
-	_, err := s.Part(d, 1)
+	_, err := s.Part(scope, d, 1)
 	wantErr(t, "part", err, ErrNoSpace)
 	if u := s.Usage(); u.IndexOpen || u.IndexError == "" || u.IndexRebuilds != 0 || u.FreeBytes != 1000 {
 		t.Errorf("usage is %+v", u)

@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/internal/oci"
 )
 
 // Extent is the bytes [Start, End) of a blob.
@@ -27,7 +29,8 @@ type Extent struct {
 type Part struct {
 	store   *Store
 	id      id
-	size    int64 // -1 = unknown
+	origin  string // the upstream that it comes from, as in oci.Scope
+	size    int64  // -1 = unknown
 	file    file
 	covered []Extent
 
@@ -38,10 +41,11 @@ type Part struct {
 }
 
 // Part begins the part file of a blob of the given size, -1 = unknown, or
-// reopens the one that was suspended. Until it is ended, another for the same
+// reopens the one that was suspended. The blob will count to the upstream of the
+// scope, unless it is there already. Until the part is ended, another for the same
 // digest is fs.ErrExist. It is ErrNoSpace if the blob does not fit, and
 // ErrGone if the directory was removed: it can be served, but not be kept.
-func (s *Store) Part(d digest.Digest, size int64) (*Part, error) {
+func (s *Store) Part(scope oci.Scope, d digest.Digest, size int64) (*Part, error) {
 	if err := s.enter(); err != nil {
 		return nil, fmt.Errorf("begin part of %s: %w", d, err)
 	}
@@ -50,15 +54,15 @@ func (s *Store) Part(d digest.Digest, size int64) (*Part, error) {
 	if err != nil {
 		return nil, fmt.Errorf("begin part: %w", err)
 	}
-	p, err := s.openPart(i, size)
+	p, err := s.openPart(scope, i, size)
 	if err != nil {
 		return nil, fmt.Errorf("begin part of %s: %w", d, err)
 	}
 	return p, nil
 }
 
-func (s *Store) openPart(i id, size int64) (_ *Part, err error) {
-	p := &Part{store: s, id: i, size: max(size, -1)}
+func (s *Store) openPart(scope oci.Scope, i id, size int64) (_ *Part, err error) {
+	p := &Part{store: s, id: i, origin: scope.Upstream, size: max(size, -1)}
 	if !s.parts.add(p) {
 		return nil, fs.ErrExist
 	}
@@ -191,7 +195,7 @@ func (p *Part) commit(size int64) error {
 	if err := p.remove(); err != nil {
 		s.log.Warn("remove what is left of a part", "digest", p.id.digest(), "error", err)
 	}
-	r := blobRecord{size: size, created: s.now()}
+	r := blobRecord{size: size, created: s.now(), origin: p.origin}
 	if err := s.index.update(linkBytes, func(b *batch) error { return b.putBlob(p.id, r) }); err != nil {
 		s.log.Warn("blob is stored but not recorded; it will be adopted", "digest", p.id.digest(), "error", err)
 		s.suspects.trust(p.id)

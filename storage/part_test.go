@@ -16,7 +16,7 @@ import (
 
 func beginPart(t testing.TB, s *Store, d digest.Digest, size int64) *Part {
 	t.Helper()
-	p, err := s.Part(d, size)
+	p, err := s.Part(scope, d, size)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func TestPartIsExclusive(t *testing.T) {
 		"commit":  func(p *Part) error { return p.Commit(0) },
 	} {
 		p := beginPart(t, s, d, 10)
-		_, err := s.Part(d, 10)
+		_, err := s.Part(scope, d, 10)
 		wantErr(t, name+": second part", err, fs.ErrExist)
 		if u := s.Usage(); u.Fills != 1 {
 			t.Errorf("usage is %+v", u)
@@ -305,12 +305,12 @@ func TestNoSpace(t *testing.T) {
 	setVolume(s, 10<<30, 100<<30)
 	_, other := content(2, 1)
 	_, third := content(3, 1)
-	_, err := s.Part(other, 10<<30)
+	_, err := s.Part(scope, other, 10<<30)
 	wantErr(t, "blob that does not fit", err, ErrNoSpace)
 	wantErr(t, "blob that does not fit", err, syscall.ENOSPC)
 	p := beginPart(t, s, other, 1<<20)
 	setVolume(s, reserve(100<<30)-1, 100<<30)
-	_, err = s.Part(third, -1)
+	_, err = s.Part(scope, third, -1)
 	wantErr(t, "blob of unknown size", err, ErrNoSpace)
 	wantErr(t, "tag", s.PutTag(scope, "3", Tag{Digest: d}), ErrNoSpace)
 	if _, err := p.WriteAt([]byte("x"), 0); err != nil {

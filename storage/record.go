@@ -22,15 +22,20 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 type blobRecord struct {
 	size    int64
 	created time.Time
+	// origin is the upstream that brought the blob in first, as in
+	// oci.Scope.Upstream. It is empty where that is not known: of a blob that was
+	// adopted, or recorded before there were origins, when records ended here.
+	origin string
 }
 
 func (r blobRecord) encode() []byte {
-	return seal(appendTime(appendInt(begin(16), r.size), r.created))
+	return seal(append(appendTime(appendInt(begin(16+len(r.origin)), r.size), r.created), r.origin...))
 }
 
 func decodeBlob(b []byte) (r blobRecord, ok bool) {
 	f := open(b)
 	r.size, r.created = f.int(), f.time()
+	r.origin = string(f.take(len(f.rest)))
 	return r, f.end() && r.size >= 0
 }
 

@@ -37,6 +37,7 @@ func TestID(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	d := oci.Sum(nil)
 	f.Add(blobRecord{size: 5, created: time.Unix(7, 0)}.encode())
+	f.Add(blobRecord{size: 5, created: time.Unix(7, 0), origin: "docker.io#0123"}.encode())
 	f.Add(useRecord(5).encode())
 	f.Add(Link{Size: -1}.encode())
 	f.Add(Link{Size: 5, Proven: true}.encode())

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -95,7 +96,7 @@ func content(seed uint64, n int) ([]byte, digest.Digest) {
 func putBlob(t testing.TB, s *Store, b []byte) digest.Digest {
 	t.Helper()
 	d := oci.Sum(b)
-	p, err := s.Part(d, int64(len(b)))
+	p, err := s.Part(scope, d, int64(len(b)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,7 +268,7 @@ func TestUseAfterClose(t *testing.T) {
 	b, d := content(1, 100)
 	putBlob(t, s, b)
 	_, other := content(2, 1)
-	running, err := s.Part(other, -1)
+	running, err := s.Part(scope, other, -1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,7 +297,7 @@ func TestUseAfterClose(t *testing.T) {
 		"PutReferrers": func() error { return s.PutReferrers(scope, d, Referrers{}) },
 		"OpenBlob":     func() error { _, _, err := s.OpenBlob(d); return err },
 		"StatBlob":     func() error { _, err := s.StatBlob(d); return err },
-		"Part":         func() error { _, err := s.Part(d, 1); return err },
+		"Part":         func() error { _, err := s.Part(scope, d, 1); return err },
 		"Commit":       func() error { return running.Commit(0) },
 		"Suspend":      func() error { return running.Suspend(nil) },
 		"Remove":       func() error { return running.Remove() },
@@ -305,7 +306,7 @@ func TestUseAfterClose(t *testing.T) {
 	}
 	_, err = running.WriteAt(b, 0)
 	wantErr(t, "WriteAt", err, fs.ErrClosed)
-	if u := s.Usage(); u != (Usage{}) {
+	if u := s.Usage(); !reflect.DeepEqual(u, Usage{}) {
 		t.Errorf("usage is %+v", u)
 	}
 	s.SetLimits(Limits{MaxSize: 1})
@@ -337,7 +338,7 @@ func TestCloseDuringUse(t *testing.T) {
 					err = s.PutTag(scope, "t"+strconv.Itoa(k), Tag{Digest: d})
 				case 3:
 					var p *Part
-					if p, err = s.Part(d, int64(len(b))); err == nil {
+					if p, err = s.Part(scope, d, int64(len(b))); err == nil {
 						if _, err = p.WriteAt(b, 0); err == nil || errors.Is(err, fs.ErrClosed) {
 							err = p.Commit(int64(len(b)))
 						}

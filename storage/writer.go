@@ -34,8 +34,8 @@ type writer struct {
 	logs  securer
 	// gone returns an error if the index must not be written any more.
 	gone func() error
-	// counted gets the change of the blobs and their bytes of each transaction.
-	counted func(blobs, bytes int64)
+	// counted gets the change of the blobs that each transaction made.
+	counted func(tally)
 
 	unsecured int // bytes written since secure
 
@@ -54,7 +54,7 @@ type write struct {
 }
 
 func startWriter(db *atomic.Pointer[badger.DB], root files, log *slog.Logger, s *space,
-	gone func() error, counted func(blobs, bytes int64),
+	gone func() error, counted func(tally),
 ) *writer {
 	w := &writer{
 		db: db, log: log, space: s, logs: securer{root: root, space: s}, gone: gone, counted: counted,
@@ -191,16 +191,16 @@ func (w *writer) transact(db *badger.DB, group []write) error {
 	if b.changed {
 		w.changes.Add(1)
 	}
-	w.counted(b.blobs, b.bytes)
+	w.counted(b.tally)
 	return nil
 }
 
 // batch is a transaction in the making. What it reads includes what it wrote,
 // and nobody else writes.
 type batch struct {
-	txn          *badger.Txn
-	blobs, bytes int64
-	changed      bool // something that a snapshot holds
+	txn     *badger.Txn
+	tally   tally
+	changed bool // something that a snapshot holds
 }
 
 // delete removes a record.
@@ -236,27 +236,26 @@ func (b *batch) link(scope oci.Scope, i id, l Link) error {
 	return b.set(key, l.encode())
 }
 
-// putBlob records a blob. When it was first recorded is kept.
+// putBlob records a blob. When it was first recorded, and for whom, is kept.
 func (b *batch) putBlob(i id, r blobRecord) error {
 	old, known := b.blob(i)
-	if known && old.size == r.size {
-		return nil
+	if known {
+		if old.size == r.size {
+			return nil
+		}
+		if old.origin != "" {
+			r.origin = old.origin
+		}
+		b.tally.add(old, -1)
 	}
-	if err := b.txn.Set(i.key(tableBlob), r.encode()); err != nil {
-		return err
-	}
-	if !known {
-		b.blobs++
-	}
-	b.bytes += r.size - old.size
-	return nil
+	b.tally.add(r, 1)
+	return b.txn.Set(i.key(tableBlob), r.encode())
 }
 
 // dropBlob removes the records of a blob.
 func (b *batch) dropBlob(i id) error {
 	if old, known := b.blob(i); known {
-		b.blobs--
-		b.bytes -= old.size
+		b.tally.add(old, -1)
 	}
 	return errors.Join(b.txn.Delete(i.key(tableBlob)), b.txn.Delete(i.key(tableUse)))
 }

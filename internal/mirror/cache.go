@@ -75,7 +75,7 @@ type Cache struct {
 
 	// Seams for tests, fixed before the first request.
 	after     func(time.Duration) <-chan time.Time
-	makePart  func(digest.Digest, int64) (part, error)
+	makePart  func(oci.Scope, digest.Digest, int64) (part, error)
 	deadlines struct{ cold, stale time.Duration }
 
 	ctx    context.Context
@@ -110,8 +110,8 @@ func NewCache(store *storage.Store, o CacheOptions) *Cache {
 	if c.observe == nil {
 		c.observe = func(FillEvent) {}
 	}
-	c.makePart = func(d digest.Digest, size int64) (part, error) {
-		p, err := store.Part(d, size)
+	c.makePart = func(scope oci.Scope, d digest.Digest, size int64) (part, error) {
+		p, err := store.Part(scope, d, size)
 		if err != nil {
 			return nil, err // not a nil *storage.Part in a non-nil interface
 		}

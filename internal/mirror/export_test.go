@@ -6,6 +6,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -26,11 +27,11 @@ func (c *Cache) SkipWaits() {
 // FailParts makes parts fail: at their making, or, where room >= 0, once that
 // many bytes were written to one.
 func (c *Cache) FailParts(room int64, err error) {
-	c.makePart = func(d digest.Digest, size int64) (part, error) {
+	c.makePart = func(scope oci.Scope, d digest.Digest, size int64) (part, error) {
 		if room < 0 {
 			return nil, err
 		}
-		p, failure := c.store.Part(d, size)
+		p, failure := c.store.Part(scope, d, size)
 		if failure != nil {
 			return nil, failure
 		}
@@ -54,8 +55,8 @@ func (p *fullPart) WriteAt(b []byte, off int64) (int, error) {
 
 // FailCommits makes every commit fail after the fact, as a failing fsync does.
 func (c *Cache) FailCommits() {
-	c.makePart = func(d digest.Digest, size int64) (part, error) {
-		p, err := c.store.Part(d, size)
+	c.makePart = func(scope oci.Scope, d digest.Digest, size int64) (part, error) {
+		p, err := c.store.Part(scope, d, size)
 		return failingCommit{p}, err
 	}
 }

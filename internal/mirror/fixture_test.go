@@ -32,6 +32,9 @@ const (
 	ttl          = time.Minute
 )
 
+// own is the scope of the requests that the fixture makes.
+var own = oci.Scope{Upstream: upstreamName, Repository: repository}
+
 // clock is the time of the mirror and the store: it stands still, or is real.
 type clock struct {
 	mu   sync.Mutex

@@ -72,7 +72,7 @@ func (f *fill) open() error {
 
 // begin gets the part. Nobody else looks at it before the fill is opened.
 func (f *fill) begin(size int64) error {
-	p, err := f.c.makePart(f.digest, size)
+	p, err := f.c.makePart(f.source.scope, f.digest, size)
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ import (
 // suspend leaves a part with the first bytes of a blob.
 func (f *fixture) suspend(d digest.Digest, b []byte, covered int) {
 	f.t.Helper()
-	p, err := f.store.Part(d, int64(len(b)))
+	p, err := f.store.Part(own, d, int64(len(b)))
 	if err == nil {
 		_, err = p.WriteAt(b[:covered], 0)
 	}
@@ -250,7 +250,7 @@ func TestStoredFileOfAnotherSize(t *testing.T) {
 			f := newFixture(t)
 			want := registrytest.Random(1, size)
 			d := f.upstream.PutBlob(repository, want)
-			p, err := f.store.Part(d, size-1) // it was cut, and recorded like that
+			p, err := f.store.Part(own, d, size-1) // it was cut, and recorded like that
 			if err == nil {
 				_, err = p.WriteAt(want[:size-1], 0)
 			}

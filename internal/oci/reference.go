@@ -14,11 +14,18 @@ const MaxRepositoryLength = 255
 // Scope is the unit of access: one repository of one upstream. A digest that
 // was proven to belong to a scope is linked to it; see the package storage.
 type Scope struct {
-	// Upstream is the identity of the upstream: its configured name, or that
-	// and a fingerprint where the same name can mean different content.
+	// Upstream is the identity of the upstream: its configured name, or that,
+	// "#" and a fingerprint where the same name can mean different content.
 	Upstream string
 	// Repository is the name as the upstream knows it ("library/alpine").
 	Repository string
+}
+
+// UpstreamName returns the configured name of an upstream that is identified as
+// in Scope.Upstream.
+func UpstreamName(identity string) string {
+	name, _, _ := strings.Cut(identity, "#")
+	return name
 }
 
 // String returns "upstream/repository", for messages.
