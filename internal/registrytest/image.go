@@ -47,9 +47,21 @@ func (s *Server) PutBlob(repository string, b []byte) digest.Digest {
 
 // PutBlobAs stores b under a digest that need not be its own: a lying registry.
 func (s *Server) PutBlobAs(repository string, d digest.Digest, b []byte) {
+	s.putBlob(repository, d, func() []byte { return b })
+}
+
+// PutRandom stores Random(seed, n) as a blob, made anew for each request: any
+// number of them takes no memory.
+func (s *Server) PutRandom(repository string, seed uint64, n int) digest.Digest {
+	d := digest.FromBytes(Random(seed, n))
+	s.putBlob(repository, d, func() []byte { return Random(seed, n) })
+	return d
+}
+
+func (s *Server) putBlob(repository string, d digest.Digest, content func() []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.repository(repository).blobs[d] = b
+	s.repository(repository).blobs[d] = content
 }
 
 // PutManifest stores a manifest, under a tag too unless that is empty.
@@ -94,7 +106,7 @@ func (s *Server) repository(name string) *repository {
 	repo := s.repos[name]
 	if repo == nil {
 		repo = &repository{
-			tags: map[string]digest.Digest{}, manifests: map[digest.Digest]manifest{}, blobs: map[digest.Digest][]byte{},
+			tags: map[string]digest.Digest{}, manifests: map[digest.Digest]manifest{}, blobs: map[digest.Digest]func() []byte{},
 		}
 		s.repos[name] = repo
 	}

@@ -142,7 +142,7 @@ func (s *Server) serveBlobOfCDN(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) serveBlob(w http.ResponseWriter, r *http.Request, repo *repository, reference string) {
 	s.mu.Lock()
-	b, ok := repo.blobs[digest.Digest(reference)]
+	content, ok := repo.blobs[digest.Digest(reference)]
 	s.mu.Unlock()
 	if !ok {
 		sendError(w, http.StatusNotFound, "BLOB_UNKNOWN")
@@ -150,7 +150,7 @@ func (s *Server) serveBlob(w http.ResponseWriter, r *http.Request, repo *reposit
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Docker-Content-Digest", reference)
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(b))
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content()))
 }
 
 func (s *Server) serveTags(w http.ResponseWriter, r *http.Request, repo *repository, name string) {

@@ -58,7 +58,7 @@ type Server struct {
 type repository struct {
 	tags      map[string]digest.Digest
 	manifests map[digest.Digest]manifest
-	blobs     map[digest.Digest][]byte
+	blobs     map[digest.Digest]func() []byte
 }
 
 type manifest struct {
