@@ -133,6 +133,9 @@ func (s *Storage) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //			tls_ca         <file...>
 //			tls_client     <certificate_file> <key_file>
 //			proxy          <url>
+//			dial_timeout|tls_timeout|token_timeout <duration>
+//			response_header_timeout|read_timeout   <duration>
+//			try_duration|stale_timeout             <duration>
 //			offline
 //		}
 //	}
@@ -163,6 +166,10 @@ func (s *Storage) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //     are read when the configuration is loaded.
 //   - proxy connects through an HTTP proxy. A URL with a password has to be a
 //     placeholder.
+//   - the timeouts are those of one connection, one TLS handshake, one token, the
+//     header of an answer, and the time between two bytes of a blob; try_duration
+//     is that of a look-up as a whole, all URLs and tries, and stale_timeout that
+//     of one for which an old answer is at hand. See Timeouts.
 //   - offline answers from the store only.
 //
 // alias, url, auth_origin, allow, deny, allow_address and tls_ca may be repeated

@@ -62,6 +62,7 @@ func (u *Upstream) fingerprint() string {
 		{u.Name, u.provider(), r.username, r.password, fmt.Sprint(r.proxy), string(r.authorities)},
 		u.urls(), u.AuthOrigin, u.AllowAddress,
 	})
+	fmt.Fprintf(h, "%v", u.timeouts())
 	fmt.Fprintf(h, "%x", r.certificate.Certificate)
 	return hex.EncodeToString(h.Sum(nil))
 }
@@ -82,6 +83,7 @@ func (u *Upstream) options() upstream.Options {
 		Proxy:          r.proxy,
 		AuthOrigins:    u.AuthOrigin,
 		AllowAddresses: r.allowAddresses,
+		Timeouts:       u.timeouts(),
 		Observe:        metrics.observeRequest(u.Name),
 		Received:       metrics.observeBytes(u.Name),
 		Logger:         slog.New(newestLog{}),
@@ -120,6 +122,8 @@ func (u *Upstream) policy(remote mirror.Remote) mirror.Upstream {
 		Identity:      u.identity(),
 		Remote:        remote,
 		TagTTL:        time.Duration(u.TagTTL),
+		Timeout:       u.timeouts().Operation + lookUpSlack,
+		StaleTimeout:  time.Duration(u.StaleTimeout),
 		ImmutableTags: u.resolved.immutableTags,
 		Access:        mirror.Access{Public: !u.authenticates()},
 		Allow:         u.Allow,

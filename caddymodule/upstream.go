@@ -84,6 +84,8 @@ type Upstream struct {
 	// and so on.
 	Proxy string `json:"proxy,omitempty"`
 
+	Timeouts
+
 	// Answer from the cache only, and never contact the upstream.
 	Offline bool `json:"offline,omitempty"`
 
@@ -184,7 +186,7 @@ func (u *Upstream) check() error {
 	errs := []error{
 		checkName(u.Name), each(checkName, u.Alias), each(checkURL, u.URL), each(checkOrigin, u.AuthOrigin),
 		each(checkPrefix, u.AllowAddress), each(mirror.CheckGlob, u.Allow), each(mirror.CheckGlob, u.Deny),
-		checkRegexp(u.ImmutableTags), u.Credentials.check(), u.Access.check(), checkProxy(u.Proxy),
+		checkRegexp(u.ImmutableTags), u.Credentials.check(), u.Access.check(), checkProxy(u.Proxy), u.Timeouts.check(),
 	}
 	if u.TagTTL < -1 {
 		errs = append(errs, errors.New("tag_ttl cannot be negative, but for -1 (ask on every pull)"))

@@ -198,7 +198,7 @@ func (v view) prove(ctx context.Context, d digest.Digest, link *storage.Link) (o
 // headBlob asks for the size, which is -1 if the upstream does not tell it.
 func (v view) headBlob(ctx context.Context, d digest.Digest) (oci.Descriptor, bool, error) {
 	k := v.key(kindBlob, d.String())
-	return v.heads.do(ctx, v.Cache, k, v.deadlines.cold, func(ctx context.Context) (oci.Descriptor, error) {
+	return v.heads.do(ctx, v.Cache, k, v.patience(false), func(ctx context.Context) (oci.Descriptor, error) {
 		if e := v.remembered(k, false); e != nil {
 			return oci.Descriptor{}, e
 		}

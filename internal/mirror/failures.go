@@ -172,7 +172,8 @@ func upstreamKey(of kind, k key) key {
 // asked turns what a Remote returned into an error with a class, also where the
 // deadline of the look-up or the end of the Cache cut it short.
 func (c *Cache) asked(ctx context.Context, err error) error {
-	switch oci.ClassOf(err) {
+	class := oci.ClassOf(err)
+	switch class {
 	case oci.ClassNone, oci.ClassCanceled, oci.ClassTimeout:
 	default:
 		return err
@@ -182,7 +183,7 @@ func (c *Cache) asked(ctx context.Context, err error) error {
 		return nil
 	case c.ctx.Err() != nil:
 		return errClosed()
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case class != oci.ClassTimeout && errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return oci.UpstreamError(oci.ClassTimeout, "", "the upstream did not answer in time", err)
 	}
 	return err

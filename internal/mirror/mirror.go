@@ -32,6 +32,9 @@ type Upstream struct {
 	// TagTTL is how long a tag, or a list of referrers, is believed without
 	// asking the upstream again; 0 = ask on every pull.
 	TagTTL time.Duration
+	// Timeout bounds a look-up as a whole, not its single tries; default 10 s.
+	// StaleTimeout does that where an old answer is at hand; default 3 s.
+	Timeout, StaleTimeout time.Duration
 	// ImmutableTags matches tags that never move: once known, the upstream is
 	// not asked again. nil = none.
 	ImmutableTags *regexp.Regexp
@@ -104,6 +107,19 @@ type view struct {
 
 	repository string
 	scope      oci.Scope
+}
+
+// patience is how long a look-up may take. spare says that an old answer is at
+// hand.
+func (v view) patience(spare bool) time.Duration {
+	timeout, fallback := v.Timeout, v.deadlines.cold
+	if spare {
+		timeout, fallback = v.StaleTimeout, v.deadlines.stale
+	}
+	if timeout <= 0 {
+		return fallback
+	}
+	return timeout
 }
 
 func (v view) key(of kind, ref string) key { return key{kind: of, scope: v.scope, ref: ref} }

@@ -31,7 +31,7 @@ func TestReadToken(t *testing.T) {
 }
 
 func TestScopes(t *testing.T) {
-	e, err := newEndpoint(mustURL(t, "https://a/v2/hub"), Options{Timeouts: Timeouts{}.withDefaults(), Now: time.Now})
+	e, err := newEndpoint(mustURL(t, "https://a/v2/hub"), Options{Timeouts: Timeouts{}.WithDefaults(), Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

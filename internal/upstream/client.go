@@ -41,7 +41,7 @@ func New(o Options) (*Client, error) {
 	if o.resolver == nil {
 		o.resolver = net.DefaultResolver
 	}
-	o.Timeouts = o.Timeouts.withDefaults()
+	o.Timeouts = o.Timeouts.WithDefaults()
 	if o.Proxy != nil && (o.Proxy.Scheme != "http" && o.Proxy.Scheme != "https" || o.Proxy.Host == "") {
 		return nil, errors.New("upstream " + o.Name + ": the proxy's URL is no http or https URL with a host")
 	}

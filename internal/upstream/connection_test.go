@@ -291,11 +291,17 @@ func TestSlowAnswerOnANewConnection(t *testing.T) {
 }
 
 func TestTimeToAskAgain(t *testing.T) {
-	got := Timeouts{}.withDefaults()
-	if got.Operation < got.Header+got.Reused || got.Token < 2*got.Reused {
+	got := Timeouts{}.WithDefaults()
+	if got.Operation < 4*got.Reused || got.Token < 2*got.Reused {
 		t.Errorf("a request on a deaf connection leaves too little time for the next: %+v", got)
 	}
-	if got := (Timeouts{Header: time.Second}).withDefaults(); got.Reused != time.Second/2 {
+	if got.Operation >= 10*time.Second {
+		t.Errorf("operation = %s, but clients are to have an answer within 10 s", got.Operation)
+	}
+	if got := (Timeouts{Header: 30 * time.Second}).WithDefaults(); got.Operation < got.Header+got.Reused {
+		t.Errorf("operation = %s, which cuts off the header's %s", got.Operation, got.Header)
+	}
+	if got := (Timeouts{Header: time.Second}).WithDefaults(); got.Reused != time.Second/2 {
 		t.Errorf("reused = %s", got.Reused)
 	}
 }

@@ -70,12 +70,22 @@ type Timeouts struct {
 	// costs that was dropped silently. Default 2 s, at most half of Header.
 	Reused time.Duration
 	// Operation is how long everything of one operation may take together, all
-	// URLs and tries; for blobs up to the beginning of the body. Default 12 s,
-	// which leaves all of Header after a wait of Reused.
+	// URLs and tries; for blobs up to the beginning of the body. Default 9.5 s,
+	// so that clients have an answer within 10 s; with a longer Header than the
+	// default one, all of that after a wait of Reused.
 	Operation time.Duration
 }
 
-func (t Timeouts) withDefaults() Timeouts {
+const (
+	defaultHeader    = 10 * time.Second
+	defaultOperation = 9500 * time.Millisecond
+)
+
+// WithDefaults returns t with the defaults in place of what is not set.
+func (t Timeouts) WithDefaults() Timeouts {
+	if t.Operation <= 0 && t.Header > defaultHeader {
+		t.Operation = t.Header + max(t.Reused, 2*time.Second)
+	}
 	for _, d := range []struct {
 		value    *time.Duration
 		fallback time.Duration
@@ -83,10 +93,10 @@ func (t Timeouts) withDefaults() Timeouts {
 		{&t.Dial, 5 * time.Second},
 		{&t.TLS, 5 * time.Second},
 		{&t.Token, 5 * time.Second},
-		{&t.Header, 10 * time.Second},
+		{&t.Header, defaultHeader},
 		{&t.Idle, 30 * time.Second},
 		{&t.Reused, 2 * time.Second},
-		{&t.Operation, 12 * time.Second},
+		{&t.Operation, defaultOperation},
 	} {
 		if *d.value <= 0 {
 			*d.value = d.fallback
