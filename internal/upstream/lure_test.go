@@ -109,7 +109,10 @@ func askHead(ctx context.Context, c *Client) error {
 
 func askTags(ctx context.Context, c *Client) error {
 	list, err := c.Tags(ctx, repo, oci.TagsPage{N: -1})
-	for err == nil && list.Next != nil {
+	for range 3 {
+		if err != nil || list.Next == nil {
+			break
+		}
 		list, err = c.Tags(ctx, repo, oci.TagsPage{N: -1, Extra: list.Next})
 	}
 	return err

@@ -53,8 +53,11 @@ type Options struct {
 	// Timeouts replace the defaults where they are set.
 	Timeouts Timeouts
 
-	// resolver is for tests, which have no DNS of their own otherwise.
+	// resolver is for tests, which have no DNS of their own otherwise. dialing is
+	// called with each address that is about to be connected to, on either way
+	// out, after the guard has let it pass; its error stops that.
 	resolver *net.Resolver
+	dialing  func(address string) error
 }
 
 // Timeouts bound the parts of an operation. Zero values are the defaults.

@@ -1,9 +1,11 @@
 package upstream
 
 import (
+	"context"
 	"crypto/tls"
 	"net"
 	"net/http"
+	"syscall"
 	"time"
 )
 
@@ -14,6 +16,11 @@ type transports struct{ home, abroad *http.Transport }
 
 func newTransports(o Options, g *guard) transports {
 	dialer := net.Dialer{Timeout: o.Timeouts.Dial, KeepAlive: 30 * time.Second, Resolver: o.resolver}
+	dialing := func(_ context.Context, _, address string, _ syscall.RawConn) error { return o.dialing(address) }
+	if o.dialing == nil {
+		dialing = func(context.Context, string, string, syscall.RawConn) error { return nil }
+	}
+	dialer.ControlContext = dialing
 	home := newTransport(o, &dialer)
 	home.TLSClientConfig.Certificates = o.Certificates
 	home.Proxy = http.ProxyFromEnvironment
@@ -24,7 +31,12 @@ func newTransports(o Options, g *guard) transports {
 		// The connection is the proxy's, which may well be private.
 		home.Proxy, abroad.Proxy = http.ProxyURL(o.Proxy), http.ProxyURL(o.Proxy)
 	} else {
-		guarded.ControlContext = g.control
+		guarded.ControlContext = func(ctx context.Context, network, address string, c syscall.RawConn) error {
+			if err := g.control(ctx, network, address, c); err != nil {
+				return err
+			}
+			return dialing(ctx, network, address, c)
+		}
 	}
 	return transports{home, abroad}
 }
