@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 )
 
 // ballastFile is a file that only takes space, to be given back when a disk is
@@ -52,53 +51,5 @@ func (s *Store) dropBallast() error {
 		return fmt.Errorf("drop ballast: %w", err)
 	}
 	s.space.forget()
-	return nil
-}
-
-// securer takes the space that the log of Badger's newest memtable will need:
-// it is a sparse file that is written through a mapping, where a full disk is
-// answered with a SIGBUS. Only the writer uses it.
-type securer struct {
-	root    files
-	space   *space
-	secured string
-}
-
-// secure looks whether the log changed since the last time.
-func (c *securer) secure() error {
-	logs, err := named(c.root, metaDir, ".mem")
-	if err != nil || len(logs) == 0 {
-		return err
-	}
-	// The names are numbers of five digits, or more when those are used up.
-	newest := slices.MaxFunc(logs, func(a, b string) int {
-		if len(a) != len(b) {
-			return len(a) - len(b)
-		}
-		if a < b {
-			return -1
-		}
-		return 1
-	})
-	if newest == c.secured {
-		return nil
-	}
-	f, err := c.root.OpenFile(newest, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	// A small file system has its reserve, and no space to spare.
-	if _, total := c.space.look(); info.Size() <= total/100 {
-		if _, err := f.allocate(info.Size()); err != nil {
-			c.space.forget()
-			return err
-		}
-	}
-	c.secured = newest
 	return nil
 }

@@ -8,8 +8,6 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/pullgate/pullgate/internal/oci"
 )
 
 // taken returns the bytes that a file takes on the disk.
@@ -67,44 +65,6 @@ func TestBallastIsDroppedToOpen(t *testing.T) {
 		t.Errorf("usage is %+v", u)
 	}
 	wantWorking(t, s)
-}
-
-// The log that Badger writes to through a mapping has its space, also after it
-// went on to another.
-func TestLogIsSecured(t *testing.T) {
-	t.Parallel()
-	s := openTest(t, Options{})
-	seen := make(map[string]bool)
-	for k := range 80 {
-		b, d := content(uint64(k), maxValue-1000)
-		if err := s.PutManifest(scope, oci.Manifest{MediaType: "a/b", Digest: d, Bytes: b}, nil); err != nil {
-			t.Fatal(err)
-		}
-		if k%20 != 19 {
-			continue
-		}
-		var log string // read where it is written
-		for range 2 {
-			err := s.index.update(secureEvery, func(*batch) error { log = s.index.logs.secured; return nil })
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-		if log == "" {
-			t.Fatal("no log is secured")
-		}
-		log = filepath.Join(s.path, log)
-		if _, err := os.Stat(log); err != nil {
-			continue // it was written out meanwhile
-		}
-		if got := taken(t, log); got < 32<<20 {
-			t.Errorf("%s takes %d bytes", log, got)
-		}
-		seen[log] = true
-	}
-	if len(seen) < 2 {
-		t.Errorf("logs were %v", seen)
-	}
 }
 
 // A part whose size nobody announced stops before the space of the index.

@@ -60,7 +60,7 @@ func openBadger(dir string, log *slog.Logger, lost *atomic.Bool) (*badger.DB, er
 // removeEmpty removes memtables and value logs that a crash left without a
 // byte: Badger v4.9 refuses to open beside them.
 func removeEmpty(root files) error {
-	names, err := named(root, metaDir, ".mem", ".vlog")
+	names, err := named(root, metaDir, logSuffix, ".vlog")
 	if err != nil {
 		return err
 	}

@@ -286,7 +286,7 @@ func TestCorruptRecordIsMiss(t *testing.T) {
 					if err != nil {
 						return err
 					}
-					if err := b.txn.Set(it.Item().KeyCopy(nil), corrupt(record)); err != nil {
+					if err := b.put(it.Item().KeyCopy(nil), corrupt(record)); err != nil {
 						return err
 					}
 				}

@@ -19,9 +19,10 @@ const (
 	maxGroupBytes  = 1 << 20
 	// syncEvery bounds what a power failure can lose.
 	syncEvery = time.Second
-	// secureEvery is after how many bytes it is looked whether Badger began
-	// another log: a quarter of one.
-	secureEvery = 4 << 20
+	// entryBytes is more than what an entry adds to the log of Badger beside its
+	// key and value, commitBytes more than what a transaction does.
+	entryBytes  = 64
+	commitBytes = 256
 )
 
 // writer is the one goroutine that writes the index. It makes one transaction
@@ -31,13 +32,11 @@ type writer struct {
 	db    *atomic.Pointer[badger.DB] // nil until the index is open
 	log   *slog.Logger
 	space *space
-	logs  securer
+	logs  logs
 	// gone returns an error if the index must not be written any more.
 	gone func() error
 	// counted gets the change of the blobs that each transaction made.
 	counted func(tally)
-
-	unsecured int // bytes written since secure
 
 	// changes counts the transactions that changed what a snapshot holds.
 	changes atomic.Int64
@@ -57,7 +56,7 @@ func startWriter(db *atomic.Pointer[badger.DB], root files, log *slog.Logger, s 
 	gone func() error, counted func(tally),
 ) *writer {
 	w := &writer{
-		db: db, log: log, space: s, logs: securer{root: root, space: s}, gone: gone, counted: counted,
+		db: db, log: log, space: s, logs: logs{root: root}, gone: gone, counted: counted,
 		queue: make(chan write, maxGroupWrites), done: make(chan struct{}),
 	}
 	go w.run()
@@ -89,6 +88,7 @@ func (w *writer) close() {
 
 func (w *writer) run() {
 	defer close(w.done)
+	defer w.logs.close()
 	var due <-chan time.Time
 	for {
 		select {
@@ -114,14 +114,6 @@ func (w *writer) sync() {
 	}
 	if err := db.Sync(); err != nil {
 		w.log.Error("sync index", "error", err)
-	}
-	w.secure()
-}
-
-func (w *writer) secure() {
-	w.unsecured = 0
-	if err := w.logs.secure(); err != nil {
-		w.log.Warn("no space taken for the log of the index", "error", err)
 	}
 }
 
@@ -157,9 +149,6 @@ func (w *writer) commit(group []write) {
 		err = ErrNoIndex
 	case err == nil:
 		err = w.transact(db, group)
-		if w.unsecured += bytes; w.unsecured >= secureEvery {
-			w.secure()
-		}
 	}
 	if err != nil && len(group) > 1 {
 		// One that cannot be made must not take the others with it.
@@ -185,6 +174,13 @@ func (w *writer) transact(db *badger.DB, group []write) error {
 			return err
 		}
 	}
+	if b.size == 0 {
+		return nil
+	}
+	if err := w.logs.secure(b.size + commitBytes); err != nil {
+		w.space.forget()
+		return err
+	}
 	if err := b.txn.Commit(); err != nil {
 		return err
 	}
@@ -200,13 +196,26 @@ func (w *writer) transact(db *badger.DB, group []write) error {
 type batch struct {
 	txn     *badger.Txn
 	tally   tally
-	changed bool // something that a snapshot holds
+	changed bool  // something that a snapshot holds
+	size    int64 // no less than the bytes that it adds to the log of Badger
+}
+
+// put writes an entry.
+func (b *batch) put(key, value []byte) error {
+	b.size += int64(len(key)+len(value)) + entryBytes
+	return b.txn.Set(key, value)
+}
+
+// drop removes an entry.
+func (b *batch) drop(key []byte) error {
+	b.size += int64(len(key)) + entryBytes
+	return b.txn.Delete(key)
 }
 
 // delete removes a record.
 func (b *batch) delete(key []byte) error {
 	b.changed = b.changed || strings.IndexByte(snapshotTables, key[0]) >= 0
-	return b.txn.Delete(key)
+	return b.drop(key)
 }
 
 // set writes a record, unless it stands there already.
@@ -215,7 +224,7 @@ func (b *batch) set(key, record []byte) error {
 		return nil
 	}
 	b.changed = b.changed || strings.IndexByte(snapshotTables, key[0]) >= 0
-	return b.txn.Set(key, record)
+	return b.put(key, record)
 }
 
 // link links content to a scope. What was proven is not forgotten, nor does a
@@ -249,7 +258,7 @@ func (b *batch) putBlob(i id, r blobRecord) error {
 		b.tally.add(old, -1)
 	}
 	b.tally.add(r, 1)
-	return b.txn.Set(i.key(tableBlob), r.encode())
+	return b.put(i.key(tableBlob), r.encode())
 }
 
 // dropBlob removes the records of a blob.
@@ -257,7 +266,7 @@ func (b *batch) dropBlob(i id) error {
 	if old, known := b.blob(i); known {
 		b.tally.add(old, -1)
 	}
-	return errors.Join(b.txn.Delete(i.key(tableBlob)), b.txn.Delete(i.key(tableUse)))
+	return errors.Join(b.drop(i.key(tableBlob)), b.drop(i.key(tableUse)))
 }
 
 // blob returns the record of a blob; zero if it is not known.
