@@ -26,6 +26,7 @@
 // A recorded file is trusted, but for those that were written last before the
 // machine went down: these are verified before they are used, too. A scrub reads
 // all of them again over a month. What fails goes to quarantine/, and is a miss.
+// Check does that at once, and looks at all the rest, too.
 //
 // Everything unexpected is a miss: a record of an unknown version or with a
 // wrong checksum, a file of the wrong size, a manifest that does not match its

@@ -34,6 +34,10 @@ func (s *Store) keepHouseNow() {
 // writes down uses and keeps to the limits, until ctx is done.
 func (s *Store) keepHouse(ctx context.Context) {
 	defer close(s.done)
+	if s.quiet {
+		s.keepQuiet(ctx)
+		return
+	}
 	if !s.awaitIndex(ctx) {
 		return
 	}
@@ -272,6 +276,8 @@ func (s *Store) remove(ids []id) (blobs, bytes int64, err error) {
 	if len(ids) == 0 {
 		return 0, 0, nil
 	}
+	s.removing.Lock()
+	defer s.removing.Unlock()
 	drop := func() error {
 		return s.index.update(len(ids)*linkBytes, func(b *batch) error {
 			blobs, bytes = b.tally.blobs, b.tally.bytes

@@ -39,7 +39,12 @@ var errCrashLoop = fmt.Errorf("the last %d starts died while opening it", maxOpe
 // openIndex opens the index. One that is damaged is set aside and begun anew. An
 // error means that there is none at present, through no fault of its own.
 func (s *Store) openIndex(ctx context.Context) error {
-	if err := s.makeRoom(ctx); err != nil {
+	if s.quiet {
+		// Nothing is removed to make any.
+		if err := s.space.room(); err != nil {
+			return err
+		}
+	} else if err := s.makeRoom(ctx); err != nil {
 		return err
 	}
 	if err := s.makeLayout(); err != nil {
@@ -50,6 +55,8 @@ func (s *Store) openIndex(ctx context.Context) error {
 	}
 	var damage error
 	switch {
+	case s.rebuild:
+		damage = errRebuild
 	case s.state.openings >= maxOpenings:
 		damage = errCrashLoop
 	case s.state.damaged:
@@ -59,9 +66,13 @@ func (s *Store) openIndex(ctx context.Context) error {
 			return damage
 		}
 	}
+	if s.inspect {
+		return damage
+	}
 	if err := s.setIndexAside(damage); err != nil {
 		return errors.Join(damage, err)
 	}
+	s.rebuild = false
 	return s.tryIndex()
 }
 

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -149,9 +150,10 @@ func (p *pass) blob(ctx context.Context, algorithm, sum string) error {
 	case err == nil:
 		p.done.Bytes += info.Size()
 		// A record that is wrong, or not there, becomes right.
-		r := blobRecord{size: info.Size(), created: s.now()}
-		if old, known := s.blobRecord(i); !known || old.size != r.size {
-			s.index.post(func(b *batch) error { return b.putBlob(i, r) })
+		if old, known := s.blobRecord(i); !known || old.size != info.Size() {
+			if err := s.record(i, info, s.now()); err != nil {
+				s.log.Debug("blob is verified but not recorded", "digest", i.digest(), "error", err)
+			}
 		}
 	case info == nil || s.unchanged(i, info):
 		p.done.Damaged++
@@ -194,9 +196,11 @@ func match(ctx context.Context, f io.ReaderAt, i id, p *pace) error {
 	return nil
 }
 
-// pace keeps to a rate; nil keeps to none.
+// pace keeps to a rate; nil keeps to none. Safe for concurrent use.
 type pace struct {
-	rate  int64
+	rate int64
+
+	mu    sync.Mutex
 	begun time.Time
 	spent int64
 }
@@ -216,13 +220,7 @@ func (p *pace) wait(ctx context.Context, bytes int64) error {
 	if p == nil {
 		return ctx.Err()
 	}
-	now := time.Now()
-	ahead := time.Duration(float64(p.spent)/float64(p.rate)*float64(time.Second)) - now.Sub(p.begun)
-	if p.begun.IsZero() || ahead < -time.Second {
-		// What was not used is not saved up for a burst.
-		p.begun, p.spent, ahead = now, 0, 0
-	}
-	p.spent += bytes
+	ahead := p.spend(bytes)
 	if ahead <= 0 {
 		return ctx.Err()
 	}
@@ -234,4 +232,18 @@ func (p *pace) wait(ctx context.Context, bytes int64) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// spend counts bytes, and returns how long to wait before they are read.
+func (p *pace) spend(bytes int64) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	ahead := time.Duration(float64(p.spent)/float64(p.rate)*float64(time.Second)) - now.Sub(p.begun)
+	if p.begun.IsZero() || ahead < -time.Second {
+		// What was not used is not saved up for a burst.
+		p.begun, p.spent, ahead = now, 0, 0
+	}
+	p.spent += bytes
+	return ahead
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -34,6 +35,16 @@ type Options struct {
 	// such as an earlier one of this process that is closing. 0 = 10 s, less =
 	// not at all.
 	LockWait time.Duration
+	// Existing refuses a directory that is no store yet: fs.ErrNotExist.
+	Existing bool
+	// Quiet keeps a store from evicting, sweeping and scrubbing of its own accord:
+	// for who opens it to look after it, and for nobody else meanwhile.
+	Quiet bool
+	// Inspect is Quiet, and leaves an index that is damaged, or lacks something,
+	// as it is: the first is ErrNoIndex.
+	Inspect bool
+
+	rebuild bool // sets the index aside and begins it anew
 
 	volume   func() (free, total int64, err error) // for tests; nil = that of the files
 	over     func(files) files                     // for tests; what lies over the file system, nil = nothing
@@ -63,13 +74,17 @@ type Store struct {
 	saved    int64                 // writer.changes as of the last snapshot
 	retry    time.Duration
 	patience time.Duration
-	space    *space
-	uses     uses
-	parts    parts
+	// What the options of these names say; rebuild holds until it is done.
+	quiet, inspect, rebuild bool
+
+	space *space
+	uses  uses
+	parts parts
 
 	suspects     suspects
 	verifying    singleflight.Group // by id
 	quarantining sync.Mutex         // held to move a blob to quarantine/
+	removing     sync.Mutex         // held to evict blobs, and while nobody may
 	layingOut    sync.Mutex         // held to make what the directory lacks
 	lost         atomic.Bool        // see indexGone
 
@@ -128,6 +143,12 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	if s.patience = o.patience; s.patience == 0 {
 		s.patience = closePatience
 	}
+	s.quiet, s.inspect, s.rebuild = o.Quiet || o.Inspect, o.Inspect, o.rebuild
+	if o.Existing {
+		if _, err := os.Lstat(filepath.Join(s.path, versionFile)); err != nil {
+			return nil, err
+		}
+	}
 	if s.root, err = openRoot(s.path, o.over); err != nil {
 		return nil, err
 	}
@@ -148,8 +169,10 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 		s.log.Warn("directory is not complete", "error", err)
 	}
 	s.beginRun(s.root.bootID())
-	if err := s.sweepParts(s.now().Add(-maxIdle)); err != nil {
-		s.log.Warn("sweep suspended parts", "error", err)
+	if !s.quiet {
+		if err := s.sweepParts(s.now().Add(-maxIdle)); err != nil {
+			s.log.Warn("sweep suspended parts", "error", err)
+		}
 	}
 	if err := s.openIndex(ctx); errors.Is(err, ErrLocked) && !ownLock {
 		return nil, err
@@ -160,7 +183,7 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	s.index = startWriter(&s.db, s.root, s.log, s.space, s.indexGone, s.usage.add)
 	keep, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
-	restore := s.state.restore && s.db.Load() != nil
+	restore := s.state.restore && s.db.Load() != nil && !s.inspect
 	go s.keepHouse(keep)
 	if !restore {
 		return s, nil

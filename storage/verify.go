@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"syscall"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -59,10 +60,9 @@ func (s *Store) verify(i id, f file, info fs.FileInfo) error {
 
 // vouch ends the doubt about a blob that was verified.
 func (s *Store) vouch(i id, info fs.FileInfo) {
-	r := blobRecord{size: info.Size(), created: s.now()}
 	old, known := s.blobRecord(i)
-	if !known || old.size != r.size {
-		err := s.index.update(linkBytes, func(b *batch) error { return b.putBlob(i, r) })
+	if !known || old.size != info.Size() {
+		err := s.record(i, info, s.now())
 		if known = err == nil; !known {
 			s.log.Debug("blob is verified but not recorded", "digest", i.digest(), "error", err)
 		}
@@ -70,6 +70,18 @@ func (s *Store) vouch(i id, info fs.FileInfo) {
 	if s.suspects.doubt(i, info, known) {
 		s.suspects.trust(i)
 	}
+}
+
+// record records a blob whose file was verified. It is fs.ErrNotExist if that was
+// evicted meanwhile.
+func (s *Store) record(i id, info fs.FileInfo, created time.Time) error {
+	s.removing.Lock()
+	defer s.removing.Unlock()
+	if !s.unchanged(i, info) {
+		return fs.ErrNotExist
+	}
+	r := blobRecord{size: info.Size(), created: created}
+	return s.index.update(linkBytes, func(b *batch) error { return b.putBlob(i, r) })
 }
 
 // exhausted reports whether err says nothing about the file.

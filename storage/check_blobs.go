@@ -1,0 +1,206 @@
+package storage
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strconv"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/opencontainers/go-digest"
+)
+
+// shard is a directory of blobs: those whose sum begins with the same 12 bits.
+type shard struct {
+	algorithm byte
+	n         int
+}
+
+func (h shard) dir() string {
+	return path.Join(blobsDir, id([]byte{h.algorithm}).algorithm().String(), fmt.Sprintf("%03x", h.n))
+}
+
+// id returns the id of the blob whose file has the name.
+func (h shard) id(name string) (id, bool) {
+	i, err := idOf(digest.NewDigestFromEncoded(id([]byte{h.algorithm}).algorithm(), name))
+	return i, err == nil && path.Dir(i.blobPath()) == h.dir()
+}
+
+// records returns what the index knows of the blobs of the directory; nil = a
+// record that cannot be read.
+func (h shard) records(txn *badger.Txn) (map[id]*blobRecord, error) {
+	first := []byte{tableBlob, h.algorithm, byte(h.n >> 4)}
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: first})
+	defer it.Close()
+	half := byte(h.n) & 15
+	records := make(map[id]*blobRecord)
+	for it.Seek(append(first, half<<4)); it.Valid(); it.Next() {
+		key := it.Item().KeyCopy(nil)
+		if len(key) <= len(first) || key[len(first)]>>4 != half {
+			break
+		}
+		err := it.Item().Value(func(value []byte) error {
+			records[id(key[1:])] = nil
+			if r, ok := decodeBlob(value); ok {
+				records[id(key[1:])] = &r
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return records, nil
+}
+
+// plan returns the directories that there are, or should be by what the index
+// knows, and looks at what else lies between blobs/ and them.
+func (c *checker) plan(ctx context.Context) ([]shard, error) {
+	known := map[string]byte{digest.SHA256.String(): algorithmSHA256, digest.SHA512.String(): algorithmSHA512}
+	wanted := make(map[shard]bool)
+	err := c.within(func() error {
+		for dir, algorithm := range known {
+			err := c.level(ctx, path.Join(blobsDir, dir), func(name string) bool {
+				n, err := strconv.ParseUint(name, 16, 12)
+				h := shard{algorithm, int(n)}
+				wanted[h] = err == nil && path.Base(h.dir()) == name
+				return wanted[h]
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return c.level(ctx, blobsDir, func(name string) bool { return known[name] != 0 })
+	})
+	if err == nil && c.indexed {
+		err = c.table(ctx, tableBlob, func(_ *badger.Txn, key, value []byte) {
+			if len(key) < 4 {
+				return
+			}
+			wanted[shard{key[1], int(key[2])<<4 | int(key[3]>>4)}] = true
+			if r, ok := decodeBlob(value); ok && !c.Verify {
+				c.done.TotalBlobs++
+				c.done.TotalBytes += r.size
+			}
+		})
+	}
+	var plan []shard
+	for h, wanted := range wanted {
+		if wanted && (h.algorithm == algorithmSHA256 || h.algorithm == algorithmSHA512) {
+			plan = append(plan, h)
+		}
+	}
+	slices.SortFunc(plan, func(a, b shard) int {
+		return cmp.Or(cmp.Compare(a.algorithm, b.algorithm), cmp.Compare(a.n, b.n))
+	})
+	return plan, err
+}
+
+// level looks at the entries of a directory that holds nothing but directories.
+func (c *checker) level(ctx context.Context, dir string, wanted func(string) bool) error {
+	entries, err := c.entries(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		switch {
+		case !wanted(e.Name()):
+			c.stray(path.Join(dir, e.Name()), "its name is not one that the store gives")
+		case !e.IsDir():
+			c.stray(path.Join(dir, e.Name()), "it is no directory")
+		}
+	}
+	return nil
+}
+
+// stray reports a file that is not one of the store. The store is entered.
+func (c *checker) stray(name, reason string) {
+	c.found(Finding{Kind: FindingStray, Name: name, Reason: reason}, "removed", func() error {
+		err := c.store.root.Remove(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return errNotOdd
+		}
+		return err
+	})
+}
+
+// list returns what lies in a directory of blobs.
+func (c *checker) list(h shard) (entries []fs.DirEntry, err error) {
+	err = c.within(func() (err error) {
+		entries, err = c.entries(h.dir())
+		return err
+	})
+	return entries, err
+}
+
+// count finds out how much there is to read.
+func (c *checker) count(_ context.Context, h shard) error {
+	entries, err := c.list(h)
+	if err != nil {
+		return err
+	}
+	var bytes int64
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil {
+			bytes += info.Size()
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.done.TotalBlobs += int64(len(entries))
+	c.done.TotalBytes += bytes
+	return nil
+}
+
+// shard checks a directory of blobs.
+func (c *checker) shard(ctx context.Context, h shard) error {
+	var records map[id]*blobRecord
+	err := c.within(func() error {
+		if !c.indexed {
+			return nil
+		}
+		txn, err := c.store.begin()
+		if err != nil {
+			return err
+		}
+		defer txn.Discard()
+		records, err = h.records(txn)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	entries, err := c.list(h)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := path.Join(h.dir(), e.Name())
+		i, ok := h.id(e.Name())
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case !ok || !e.Type().IsRegular():
+			err = c.within(func() error { c.stray(name, "it is no file of a blob"); return nil })
+		default:
+			err = c.blob(ctx, i, records[i])
+			delete(records, i)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for i := range records {
+		if err := c.within(func() error { c.missing(i); return nil }); err != nil {
+			return err
+		}
+	}
+	return nil
+}

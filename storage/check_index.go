@@ -1,0 +1,236 @@
+package storage
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// tableStep is how many records are looked at in one transaction: a store that
+// closes waits for no more.
+const tableStep = 500
+
+// index checks whether the index is open and can be read. If not, nothing is made
+// of what it does not know.
+func (c *checker) index(ctx context.Context) error {
+	s := c.store
+	if s.db.Load() != nil {
+		select {
+		case <-s.restored: // or else much is missing
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return c.within(func() error {
+		f := Finding{Kind: FindingIndex, Name: metaDir}
+		db := s.db.Load()
+		if db == nil {
+			f.Reason = ErrNoIndex.Error()
+			if text := s.usage.indexError.Load(); text != nil {
+				f.Reason = *text
+			}
+			c.note(func(r *CheckReport) { r.add(f) })
+			return nil
+		}
+		err := s.indexGone()
+		if err == nil {
+			err = verify(db)
+		}
+		if c.indexed = err == nil; c.indexed {
+			if n := s.usage.indexRebuilds.Load(); n > 0 && c.Repair && s.quiet {
+				f.Reason, f.Done = *s.usage.indexError.Load(), "begun anew"
+				c.note(func(r *CheckReport) { r.add(f) })
+			}
+			return nil
+		}
+		f.Reason = err.Error()
+		c.note(func(r *CheckReport) { r.add(f) })
+		if c.Repair {
+			s.noteDamage(err)
+		}
+		return nil
+	})
+}
+
+// tables checks what the index knows beside the blobs.
+func (c *checker) tables(ctx context.Context) error {
+	for table, fn := range map[byte]func(*badger.Txn, []byte, []byte){
+		tableManifest: c.manifest, tableTag: c.tag, tableLink: c.link, tableReferrers: c.referrers,
+	} {
+		if err := c.table(ctx, table, fn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// table calls fn for each record of a table, within the life of the store.
+func (c *checker) table(ctx context.Context, table byte, fn func(txn *badger.Txn, key, value []byte)) error {
+	for from := []byte{table}; from != nil; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		err := c.within(func() error {
+			txn, err := c.store.begin()
+			if err != nil {
+				return err
+			}
+			defer txn.Discard()
+			from, err = step(txn, table, from, fn)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// step calls fn for some records of a table from a key on, and returns the key of
+// the next one.
+func step(txn *badger.Txn, table byte, from []byte, fn func(txn *badger.Txn, key, value []byte)) (next []byte, err error) {
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{table}})
+	defer it.Close()
+	n := 0
+	for it.Seek(from); it.Valid(); it.Next() {
+		if n++; n > tableStep {
+			return it.Item().KeyCopy(nil), nil
+		}
+		value, err := it.Item().ValueCopy(nil)
+		if err != nil {
+			return nil, err
+		}
+		fn(txn, it.Item().KeyCopy(nil), value)
+	}
+	return nil, nil
+}
+
+// unreadable reports a record that is not intact.
+func (c *checker) unreadable(name string, i id, key, value []byte) {
+	f := Finding{Kind: FindingRecord, Name: name, Reason: "the record is damaged or of an unknown version"}
+	if i.valid() {
+		f.Digest = i.digest()
+	}
+	c.found(f, "dropped", func() error { return c.drop(key, value) })
+}
+
+// drop drops a record that still is what it was when it was looked at.
+func (c *checker) drop(key, value []byte) error {
+	changed := false
+	err := c.store.index.update(len(key), func(b *batch) error {
+		now, err := get(b.txn, key)
+		if changed = errors.Is(err, fs.ErrNotExist) || err == nil && !bytes.Equal(now, value); changed || err != nil {
+			return nil //nolint:nilerr // it is another record, or one that cannot be told to be this one
+		}
+		return b.delete(key)
+	})
+	if err == nil && changed {
+		err = errNotOdd
+	}
+	return err
+}
+
+func (c *checker) manifest(_ *badger.Txn, key, value []byte) {
+	i := id(key[1:])
+	r, ok := decodeManifest(value)
+	if !ok || !i.valid() {
+		c.unreadable("manifest", i, key, value)
+		return
+	}
+	err := c.proveManifest(i, r)
+	if err == nil {
+		c.note(func(r *CheckReport) { r.Manifests++ })
+		return
+	}
+	c.found(Finding{Kind: FindingManifest, Digest: i.digest(), Name: "manifest", Reason: err.Error()}, "dropped", func() error {
+		if r.external && errors.Is(err, errDigest) {
+			c.store.quarantine(i, err)
+		}
+		return c.drop(key, value)
+	})
+}
+
+// proveManifest returns what is wrong with a manifest.
+func (c *checker) proveManifest(i id, r manifestRecord) error {
+	if r.external {
+		f, err := c.store.root.Open(i.blobPath())
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return errors.New("its bytes are not among the blobs")
+		case exhausted(err):
+			return nil
+		case err != nil:
+			return err
+		}
+		defer f.Close()
+		if r.bytes, err = io.ReadAll(io.LimitReader(f, oci.MaxManifestSize+1)); err != nil {
+			return err
+		}
+	}
+	if !oci.Verify(i.digest(), r.bytes) {
+		return errDigest
+	}
+	return nil
+}
+
+func (c *checker) tag(txn *badger.Txn, key, value []byte) {
+	names := strings.Split(string(key[1:]), "\x00")
+	t, ok := decodeTag(value)
+	if !ok || len(names) != 3 {
+		c.unreadable(fmt.Sprintf("tag %s", tagName(names)), "", key, value)
+		return
+	}
+	i, err := idOf(t.Digest)
+	if err == nil {
+		_, err = txn.Get(i.key(tableManifest))
+	}
+	c.note(func(r *CheckReport) {
+		r.Tags++
+		if err != nil {
+			r.TagsWithoutManifest++
+		}
+	})
+}
+
+// tagName returns the upstream, repository and tag of a key as people write them.
+func tagName(names []string) string {
+	if len(names) != 3 {
+		return fmt.Sprintf("%q", strings.Join(names, "\x00"))
+	}
+	return names[0] + "/" + names[1] + ":" + names[2]
+}
+
+func (c *checker) link(_ *badger.Txn, key, value []byte) {
+	i, ok := scopedID(key)
+	if _, intact := decodeLink(value); !intact || !ok {
+		c.unreadable("link", i, key, value)
+		return
+	}
+	c.note(func(r *CheckReport) { r.Links++ })
+}
+
+func (c *checker) referrers(_ *badger.Txn, key, value []byte) {
+	i, ok := scopedID(key)
+	if _, intact := decodeReferrers(value); !intact || !ok {
+		c.unreadable("referrers", i, key, value)
+		return
+	}
+	c.note(func(r *CheckReport) { r.Referrers++ })
+}
+
+// scopedID returns the id in a key of scopedKey.
+func scopedID(key []byte) (id, bool) {
+	if len(key) < 1+scopeLength {
+		return "", false
+	}
+	i := id(key[1+scopeLength:])
+	return i, i.valid()
+}

@@ -1,0 +1,163 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path"
+	"strings"
+	"time"
+)
+
+// leftoverAge is how old a file that is still being written can be at most.
+const leftoverAge = time.Hour
+
+// leftovers checks what is neither blobs nor index.
+func (c *checker) leftovers(ctx context.Context) error {
+	for _, one := range []func(context.Context) error{c.ingest, c.quarantine, c.snapshots} {
+		if err := c.within(func() error { return one(ctx) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// entries returns what lies in a directory, if there is one.
+func (c *checker) entries(dir string) ([]fs.DirEntry, error) {
+	entries, err := c.store.root.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return entries, err
+}
+
+// ingest checks the parts.
+func (c *checker) ingest(ctx context.Context) error {
+	entries, err := c.entries(ingestDir)
+	if err != nil {
+		return err
+	}
+	seen := make(map[id]bool)
+	for _, e := range entries {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		i, err := idOfIngest(e.Name())
+		switch {
+		case err != nil:
+			c.stray(path.Join(ingestDir, e.Name()), "it is no file of a part")
+		case !seen[i]:
+			seen[i] = true
+			c.part(i)
+		}
+	}
+	return nil
+}
+
+func (c *checker) part(i id) {
+	s := c.store
+	running := true
+	// What is wrong is mended while no part of the digest can begin.
+	err := s.parts.unlessRunning(i, func() error {
+		running = false
+		if extents := s.suspended(i, -1); extents != nil {
+			c.note(func(r *CheckReport) {
+				r.FillsSuspended++
+				for _, e := range extents {
+					r.SuspendedBytes += e.End - e.Start
+				}
+			})
+			return nil
+		}
+		_, part := s.root.Lstat(i.partPath())
+		_, sidecar := s.root.Lstat(i.sidecarPath())
+		if errors.Is(part, fs.ErrNotExist) && errors.Is(sidecar, fs.ErrNotExist) {
+			if _, err := s.root.Lstat(i.sidecarPath() + temporary); errors.Is(err, fs.ErrNotExist) {
+				return nil // it ended since the directory was read
+			}
+		}
+		f := Finding{Kind: FindingPart, Digest: i.digest(), Name: i.partPath(), Reason: "it does not hold what was written down about it"}
+		switch {
+		case errors.Is(part, fs.ErrNotExist):
+			f.Name, f.Reason = i.sidecarPath(), "there is no part"
+		case errors.Is(sidecar, fs.ErrNotExist):
+			f.Reason = "nobody knows what it holds"
+		}
+		c.found(f, "removed", func() error { return s.removePart(i) })
+		return nil
+	})
+	if err == nil && running {
+		c.note(func(r *CheckReport) { r.FillsRunning++ })
+	}
+}
+
+// quarantine counts what was taken out of use.
+func (c *checker) quarantine(context.Context) error {
+	entries, err := c.entries(quarantineDir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name(), quarantineSuffix) {
+			continue
+		}
+		if info, err := e.Info(); err == nil {
+			c.note(func(r *CheckReport) {
+				r.Quarantined++
+				r.QuarantinedBytes += info.Size()
+			})
+		}
+	}
+	return nil
+}
+
+// snapshots checks the snapshots of the index.
+func (c *checker) snapshots(ctx context.Context) error {
+	s := c.store
+	names, err := s.snapshots()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		records, err := s.readSnapshot(ctx, name, func(keyed) error { return nil })
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // there is a newer one
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err != nil {
+			c.found(Finding{Kind: FindingSnapshot, Name: name, Reason: err.Error()}, "removed", func() error {
+				// As if something had changed: the next one is written soon.
+				s.index.changes.Add(1)
+				return s.root.Remove(name)
+			})
+			continue
+		}
+		c.note(func(r *CheckReport) {
+			if r.Snapshots++; r.Snapshots == 1 {
+				r.SnapshotTime, r.SnapshotRecords = snapshotMade(name), records
+			}
+		})
+	}
+	entries, err := c.entries(snapshotDir)
+	for _, e := range entries {
+		name := path.Join(snapshotDir, e.Name())
+		if info, err := e.Info(); err != nil || strings.HasPrefix(e.Name(), snapshotPrefix) &&
+			(strings.HasSuffix(name, snapshotSuffix) || s.now().Sub(info.ModTime()) < leftoverAge) {
+			continue
+		}
+		c.stray(name, "it is no snapshot")
+	}
+	return err
+}
+
+// snapshotMade returns when a snapshot was made, by its name; zero = unknown.
+func snapshotMade(name string) time.Time {
+	stamp := strings.TrimSuffix(strings.TrimPrefix(path.Base(name), snapshotPrefix), snapshotSuffix)
+	made, err := time.Parse(snapshotTime, stamp)
+	if err != nil {
+		return time.Time{}
+	}
+	return made
+}

@@ -1,0 +1,245 @@
+package storage
+
+import (
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// check checks a store, and returns how many findings there are of each kind.
+func check(t *testing.T, s *Store, o CheckOptions) (CheckReport, map[FindingKind]FindingCount) {
+	t.Helper()
+	r, err := s.Check(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range r.Findings {
+		if f.Reason == "" || f.Name == "" || strings.Contains(f.Reason, "not mended") || f.Done != "" && !o.Repair {
+			t.Errorf("finding %+v", f)
+		}
+	}
+	return r, r.Counts
+}
+
+// putImage stores a manifest with a tag, and n blobs.
+func putImage(t *testing.T, s *Store, tag string, n int) (m oci.Manifest, blobs []digest.Digest) {
+	t.Helper()
+	var children []oci.Descriptor
+	for k := range n {
+		b, _ := content(rand.Uint64(), 1000+k)
+		blobs = append(blobs, putBlob(t, s, b))
+		children = append(children, oci.Descriptor{Digest: blobs[k], Size: int64(1000 + k)})
+	}
+	m = oci.Manifest{MediaType: "application/vnd.oci.image.manifest.v1+json", Bytes: []byte(`{"tag":"` + tag + `"}`)}
+	m.Digest = oci.Sum(m.Bytes)
+	err := s.PutManifest(scope, m, children)
+	if err == nil {
+		err = s.PutTag(scope, tag, Tag{Digest: m.Digest, Size: int64(len(m.Bytes)), Checked: s.now(), Changed: s.now()})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m, blobs
+}
+
+func TestCheckOfASoundStore(t *testing.T) {
+	s := openTest(t, Options{})
+	putImage(t, s, "3", 4)
+	err := s.PutTag(scope, "head", Tag{Digest: oci.Sum([]byte("not here")), Size: 8, Checked: s.now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	putBlob(t, s, nil)
+	// What runs and what was suspended is in order.
+	running, _ := content(1, 5000)
+	p, err := s.Part(scope, oci.Sum(running), 5000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	suspended, d := content(2, 5000)
+	q, err := s.Part(scope, d, 5000)
+	if err == nil {
+		_, err = q.WriteAt(suspended[:700], 0)
+	}
+	if err := errors.Join(err, q.Suspend([]Extent{{0, 700}}), q.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []CheckOptions{{}, {Repair: true}, {Verify: true}, {Verify: true, Repair: true}} {
+		var last CheckProgress
+		o.Progress = func(now CheckProgress) {
+			if now.Blobs < last.Blobs || now.Bytes < last.Bytes {
+				t.Errorf("progress went from %+v to %+v", last, now)
+			}
+			last = now
+		}
+		got, _ := check(t, s, o)
+		want := CheckReport{
+			Verify: o.Verify, Repair: o.Repair, Blobs: 5, Bytes: 4006, Manifests: 1, Tags: 2, Links: 6,
+			TagsWithoutManifest: 1, FillsRunning: 1, FillsSuspended: 1, SuspendedBytes: 700, Verified: 1,
+		}
+		if o.Verify {
+			want.Verified = 5
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("report (-want +got):\n%s", diff)
+		}
+		if want := (CheckProgress{5, 4006, 5, 4006}); last != want {
+			t.Errorf("progress ended at %+v, want %+v", last, want)
+		}
+	}
+}
+
+// Each kind of damage is found, left as it is without Repair, and mended with it.
+func TestCheckFindsAndMends(t *testing.T) {
+	write := func(t *testing.T, s *Store, name, text string) {
+		t.Helper()
+		name = filepath.Join(s.path, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o700), os.WriteFile(name, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set := func(t *testing.T, s *Store, key, value []byte) {
+		t.Helper()
+		if err := s.index.update(0, func(b *batch) error { return b.txn.Set(key, value) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	forget := func(t *testing.T, s *Store, d digest.Digest) {
+		t.Helper()
+		i, _ := idOf(d)
+		if err := s.index.update(0, func(b *batch) error { return b.dropBlob(i) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		harm   func(t *testing.T, s *Store, m oci.Manifest, blobs []digest.Digest)
+		verify bool
+		want   FindingKind
+		blobs  int64 // that are left of 3 when it is mended
+	}{
+		"flipped": {func(t *testing.T, s *Store, _ oci.Manifest, blobs []digest.Digest) {
+			flipBit(t, s, blobs[1], 77)
+		}, true, FindingDamaged, 2},
+		"flipped and unrecorded": {func(t *testing.T, s *Store, _ oci.Manifest, blobs []digest.Digest) {
+			flipBit(t, s, blobs[1], 77)
+			forget(t, s, blobs[1])
+		}, true, FindingDamaged, 2},
+		"emptied": {func(t *testing.T, s *Store, _ oci.Manifest, blobs []digest.Digest) {
+			if err := os.Truncate(blobFile(t, s, blobs[0]), 0); err != nil {
+				t.Fatal(err)
+			}
+		}, false, FindingDamaged, 2},
+		"wrong record": {func(t *testing.T, s *Store, _ oci.Manifest, blobs []digest.Digest) {
+			i, _ := idOf(blobs[0])
+			set(t, s, i.key(tableBlob), blobRecord{size: 7, created: time.Unix(100, 0)}.encode())
+		}, false, FindingSize, 3},
+		"unreadable record of a blob": {func(t *testing.T, s *Store, _ oci.Manifest, blobs []digest.Digest) {
+			i, _ := idOf(blobs[0])
+			set(t, s, i.key(tableBlob), []byte("x"))
+		}, false, FindingUnrecorded, 3},
+		"unrecorded": {func(t *testing.T, s *Store, _ oci.Manifest, blobs []digest.Digest) {
+			forget(t, s, blobs[2])
+		}, false, FindingUnrecorded, 3},
+		"missing": {func(t *testing.T, s *Store, _ oci.Manifest, blobs []digest.Digest) {
+			if err := os.Remove(blobFile(t, s, blobs[2])); err != nil {
+				t.Fatal(err)
+			}
+		}, false, FindingMissing, 2},
+		"other name": {func(t *testing.T, s *Store, _ oci.Manifest, _ []digest.Digest) {
+			write(t, s, "blobs/sha256/abc/notes", "x")
+		}, false, FindingStray, 3},
+		"other directory": {func(t *testing.T, s *Store, _ oci.Manifest, _ []digest.Digest) { write(t, s, "blobs/md5", "x") }, false, FindingStray, 3},
+		"other shard":     {func(t *testing.T, s *Store, _ oci.Manifest, _ []digest.Digest) { write(t, s, "blobs/sha256/ABC", "x") }, false, FindingStray, 3},
+		"wrong shard": {func(t *testing.T, s *Store, _ oci.Manifest, _ []digest.Digest) {
+			write(t, s, "blobs/sha256/abc/"+strings.Repeat("0", 64), "x")
+		}, false, FindingStray, 3},
+		"no part": {func(t *testing.T, s *Store, _ oci.Manifest, _ []digest.Digest) { write(t, s, "ingest/x", "x") }, false, FindingStray, 3},
+		"part of nothing": {func(t *testing.T, s *Store, m oci.Manifest, _ []digest.Digest) {
+			i, _ := idOf(m.Digest)
+			write(t, s, i.partPath(), "")
+		}, false, FindingPart, 3},
+		"part without bytes": {func(t *testing.T, s *Store, m oci.Manifest, _ []digest.Digest) {
+			i, _ := idOf(m.Digest)
+			write(t, s, i.partPath(), "")
+			write(t, s, i.sidecarPath(), `{"digest":"`+m.Digest.String()+`","size":9,"covered":[{"start":0,"end":9}]}`)
+		}, false, FindingPart, 3},
+		"snapshot": {func(t *testing.T, s *Store, _ oci.Manifest, _ []digest.Digest) {
+			write(t, s, "snapshot/meta-20200101T000000Z.zst", "x")
+		}, false, FindingSnapshot, 3},
+		"manifest": {func(t *testing.T, s *Store, m oci.Manifest, _ []digest.Digest) {
+			i, _ := idOf(m.Digest)
+			set(t, s, i.key(tableManifest), manifestRecord{bytes: []byte("other")}.encode())
+		}, false, FindingManifest, 3},
+		"manifest elsewhere": {func(t *testing.T, s *Store, m oci.Manifest, _ []digest.Digest) {
+			i, _ := idOf(m.Digest)
+			set(t, s, i.key(tableManifest), manifestRecord{external: true}.encode())
+		}, false, FindingManifest, 3},
+		"tag": {func(t *testing.T, s *Store, _ oci.Manifest, _ []digest.Digest) {
+			key, _ := tagKey(scope, "3")
+			set(t, s, key, []byte("x"))
+		}, false, FindingRecord, 3},
+		"link": {func(t *testing.T, s *Store, _ oci.Manifest, blobs []digest.Digest) {
+			i, _ := idOf(blobs[0])
+			key, _ := scopedKey(tableLink, scope, i)
+			set(t, s, key, []byte("x"))
+		}, false, FindingRecord, 3},
+		"referrers": {func(t *testing.T, s *Store, _ oci.Manifest, blobs []digest.Digest) {
+			i, _ := idOf(blobs[0])
+			key, _ := scopedKey(tableReferrers, scope, i)
+			set(t, s, key, nil)
+		}, false, FindingRecord, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := openTest(t, Options{})
+			m, blobs := putImage(t, s, "3", 3)
+			c.harm(t, s, m, blobs)
+			for range 2 {
+				if _, got := check(t, s, CheckOptions{Verify: c.verify}); len(got) != 1 || got[c.want] != (FindingCount{1, 0}) {
+					t.Errorf("found %v, want one %s", got, c.want)
+				}
+			}
+			r, got := check(t, s, CheckOptions{Verify: c.verify, Repair: true})
+			if len(got) != 1 || got[c.want] != (FindingCount{1, 1}) {
+				t.Errorf("mended %v, want one %s", got, c.want)
+			}
+			if r.Blobs != c.blobs {
+				t.Errorf("%d blobs are in order, want %d", r.Blobs, c.blobs)
+			}
+			settle(t, s)
+			if r, got := check(t, s, CheckOptions{Verify: true}); len(got) != 0 || r.Blobs != c.blobs {
+				t.Errorf("%v is left, and %d blobs", r.Findings, r.Blobs)
+			}
+			// One that could not be read was not counted at the opening either.
+			if u := s.Usage(); u.Blobs != c.blobs && name != "unreadable record of a blob" {
+				t.Errorf("usage is %+v", u)
+			}
+		})
+	}
+}
+
+// What was adopted is as old as its file, and so is evicted in its turn.
+func TestCheckAdoptsWithAge(t *testing.T) {
+	s := openTest(t, Options{})
+	b, _ := content(1, 100)
+	d := putBlob(t, s, b)
+	i, _ := idOf(d)
+	old := time.Now().Add(-100 * time.Hour).Truncate(time.Second)
+	err := s.index.update(0, func(b *batch) error { return b.dropBlob(i) })
+	if err := errors.Join(err, os.Chtimes(blobFile(t, s, d), old, old)); err != nil {
+		t.Fatal(err)
+	}
+	check(t, s, CheckOptions{Repair: true})
+	if r, known := s.blobRecord(i); !known || !r.created.Equal(old) || r.size != 100 {
+		t.Errorf("record is %+v, %v", r, known)
+	}
+}
