@@ -40,6 +40,7 @@ type site struct {
 	addr    string
 	storage string
 	global  string // more global options
+	log     string // options of the log
 }
 
 // newSite prepares a site. It is stopped at the end of the test.
@@ -59,7 +60,7 @@ func newSite(t *testing.T) *site {
 			t.Error(err)
 		}
 	})
-	return &site{t: t, addr: addr, storage: t.TempDir(), global: "admin off\npersist_config off"}
+	return &site{t: t, addr: addr, storage: t.TempDir(), global: "admin off\npersist_config off", log: "level ERROR"}
 }
 
 // load makes Caddy run the directives.
@@ -71,8 +72,8 @@ func (s *site) load(directives string) {
 }
 
 func (s *site) tryLoad(directives string) error {
-	config := fmt.Sprintf("{\n%s\nlog {\nlevel ERROR\n}\nregistry_mirror {\nstorage %s\n}\n}\nhttp://%s {\nrespond /done done\nmetrics /metrics\n%s\n}\n",
-		s.global, s.storage, s.addr, directives)
+	config := fmt.Sprintf("{\n%s\nlog {\n%s\n}\nregistry_mirror {\nstorage %s\n}\n}\nhttp://%s {\nrespond /done done\nmetrics /metrics\n%s\n}\n",
+		s.global, s.log, s.storage, s.addr, directives)
 	text, ok := adapted(s.t, string(caddyfile.Format([]byte(config))))
 	if !ok {
 		return fmt.Errorf("adapt: %s", text)

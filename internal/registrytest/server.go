@@ -38,6 +38,10 @@ type Options struct {
 	CDN bool
 	// TLS serves all hosts over TLS; see Server.CertPool.
 	TLS bool
+	// HTTP2 lets clients speak HTTP/2 over TLS.
+	HTTP2 bool
+	// Certificate takes the place of the usual one, which is good.
+	Certificate *tls.Certificate
 	// NoReferrers answers the referrers API with 404, as older registries do.
 	NoReferrers bool
 }
@@ -52,7 +56,10 @@ type Server struct {
 	requests []Request
 	tokens   map[string]time.Time
 	hook     Hook
+	rules    []*activeRule
 	issued   int
+
+	doors []*door
 }
 
 type repository struct {
@@ -104,7 +111,14 @@ func (s *Server) serve(host Host, h http.HandlerFunc, l net.Listener) *httptest.
 		_ = server.Listener.Close()
 		server.Listener = l
 	}
+	d := newDoor(server.Listener)
+	server.Listener = d
+	s.doors = append(s.doors, d)
 	if s.o.TLS {
+		server.EnableHTTP2 = s.o.HTTP2
+		if s.o.Certificate != nil {
+			server.TLS = &tls.Config{Certificates: []tls.Certificate{*s.o.Certificate}}
+		}
 		server.StartTLS()
 	} else {
 		server.Start()
@@ -120,13 +134,18 @@ func (s *Server) Close() {
 	}
 }
 
+// CutConnections cuts those that are open now; new ones are welcome.
+func (s *Server) CutConnections() {
+	for _, server := range []*httptest.Server{s.registry, s.cdn, s.token} {
+		server.CloseClientConnections()
+	}
+}
+
 // Pause makes every host cut each connection without an answer until the
 // returned function is called: the upstream is down, its address is kept.
 func (s *Server) Pause() (resume func()) {
 	previous := s.Hook(func(http.ResponseWriter, *http.Request, http.HandlerFunc) { panic(http.ErrAbortHandler) })
-	for _, server := range []*httptest.Server{s.registry, s.cdn, s.token} {
-		server.CloseClientConnections()
-	}
+	s.CutConnections()
 	return func() { s.Hook(previous) }
 }
 
@@ -169,10 +188,7 @@ func (s *Server) counted(host Host, next http.HandlerFunc) http.Handler {
 		index := s.record(host, r)
 		counter := &countingWriter{ResponseWriter: w}
 		defer func() { s.finish(index, counter) }()
-		s.mu.Lock()
-		hook := s.hook
-		s.mu.Unlock()
-		if hook != nil {
+		if hook := s.hookFor(host, r); hook != nil {
 			hook(counter, r, next)
 			return
 		}
