@@ -110,7 +110,7 @@ func TestCheckFindsAndMends(t *testing.T) {
 	}
 	set := func(t *testing.T, s *Store, key, value []byte) {
 		t.Helper()
-		if err := s.index.update(0, func(b *batch) error { return b.txn.Set(key, value) }); err != nil {
+		if err := s.index.update(0, func(b *batch) error { return b.put(key, value) }); err != nil {
 			t.Fatal(err)
 		}
 	}
