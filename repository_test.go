@@ -24,13 +24,14 @@ const module = "github.com/pullgate/pullgate"
 var imports = map[string][]string{
 	"":                      {"caddymodule"},
 	"cmd/pullgate":          {"caddymodule"},
-	"caddymodule":           {"internal/registry", "internal/mirror", "internal/upstream", "storage", "internal/oci"},
+	"caddymodule":           {"internal/clientconfig", "internal/registry", "internal/mirror", "internal/upstream", "storage", "internal/oci"},
 	"internal/registry":     {"internal/oci"},
 	"internal/mirror":       {"storage", "internal/oci"},
 	"internal/upstream":     {"internal/oci"},
 	"storage":               {"internal/oci"},
 	"internal/oci":          {},
 	"internal/registrytest": {"internal/oci"},
+	"internal/clientconfig": {},
 	"integration":           {"caddymodule", "internal/registrytest", "internal/oci"},
 }
 

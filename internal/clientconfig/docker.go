@@ -1,0 +1,58 @@
+package clientconfig
+
+import (
+	"encoding/json"
+	"errors"
+	"path"
+	"slices"
+)
+
+const dockerHub = "docker.io"
+
+// dockerDaemon is what daemon.json has of mirrors.
+type dockerDaemon struct {
+	RegistryMirrors    []string `json:"registry-mirrors"`
+	InsecureRegistries []string `json:"insecure-registries,omitempty"`
+}
+
+var (
+	errDockerHub      = errors.New("the daemon mirrors docker.io only: name it, and write other registries into image references as HOST/proxy-ghcr.io/NAME")
+	errDockerLogin    = errors.New("the daemon cannot log in to a mirror: serve it without authentication, or use the containerd image store and the files for containerd")
+	errDockerFallback = errors.New("the daemon always falls back to docker.io: there is no setting against it")
+)
+
+// docker makes daemon.json. The prefix stands before /v2 in what the daemon makes
+// of a mirror with a path; before 24.0.8 it takes none, and the gateway needs
+// docker.io as its default.
+func docker(o Options) ([]File, error) {
+	switch {
+	case !o.has(dockerHub):
+		return nil, errDockerHub
+	case o.Username != "":
+		return nil, errDockerLogin
+	case o.SkipFallback:
+		return nil, errDockerFallback
+	}
+	daemon := dockerDaemon{RegistryMirrors: []string{o.root() + "/proxy-" + dockerHub}}
+	if o.ByNamespace {
+		daemon.RegistryMirrors = []string{o.root()}
+	}
+	if o.Endpoint.Scheme == "http" {
+		daemon.InsecureRegistries = []string{o.Endpoint.Host}
+	}
+	raw, err := json.MarshalIndent(daemon, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	files := []File{{Path: "daemon.json", Content: append(raw, '\n')}}
+	return slices.Concat(files, o.certificates("certs.d")), nil
+}
+
+// certificates makes the folder in which Docker and its kin look for the
+// authority of a host.
+func (o Options) certificates(folder string) []File {
+	if len(o.Authority) == 0 {
+		return nil
+	}
+	return []File{{Path: path.Join(folder, o.Endpoint.Host, authorityFile), Content: o.authority()}}
+}
