@@ -1,0 +1,21 @@
+package caddymodule
+
+import (
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+)
+
+func init() {
+	caddycmd.RegisterCommand(caddycmd.Command{
+		Name:  "mirror",
+		Usage: "<command>",
+		Short: "Commands for gateways and their clients",
+		Long: `
+Commands for gateways and their clients. Those that need a running server find
+it by the admin API: at --address, at the address that the --config file names,
+or at the default one.`,
+		CobraFunc: func(cmd *cobra.Command) {
+			cmd.AddCommand(clientConfigCommand())
+		},
+	})
+}
