@@ -21,8 +21,10 @@ const (
 	// openTries is how often one opening tries: one that found what a crash left
 	// behind has cleared it away.
 	openTries = 3
-	// indexRetry is how often an index that could not be opened is tried again.
+	// indexRetry is how often an index that could not be opened is tried again,
+	// indexLook how often it is looked whether what kept it from that is over.
 	indexRetry = 30 * time.Second
+	indexLook  = 2 * time.Second
 	// badMeta begins the name of an index that was set aside.
 	badMeta = metaDir + ".bad-"
 )
@@ -217,36 +219,4 @@ func (s *Store) begin() (*badger.Txn, error) {
 		return db.NewTransaction(false), nil
 	}
 	return nil, ErrNoIndex
-}
-
-// awaitIndex tries to open the index until it is open, and reports false if ctx
-// ended first.
-func (s *Store) awaitIndex(ctx context.Context) bool {
-	if s.db.Load() != nil {
-		return true
-	}
-	wait := s.retry
-	retry := time.NewTimer(wait)
-	defer retry.Stop()
-	for {
-		select {
-		case <-retry.C:
-			err := s.openIndex(ctx)
-			if err == nil {
-				s.log.Info("index is open")
-				return true
-			}
-			s.setIndexError(err)
-			s.log.Warn("index is still not open", "error", err)
-			// Badger leaks some memory where it fails.
-			if wait = min(2*wait, 32*s.retry); errors.Is(err, ErrNoSpace) || errors.Is(err, ErrLocked) {
-				wait = s.retry
-			}
-			retry.Reset(wait)
-		case <-s.kick:
-			// Nobody can keep to limits before the blobs are counted.
-		case <-ctx.Done():
-			return false
-		}
-	}
 }
