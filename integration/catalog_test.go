@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -27,6 +28,8 @@ type catalog struct {
 	// sizes returns the sizes of an image's layers; nil = three: up to 64 KiB,
 	// up to 1 MiB, and up to 4 MiB.
 	sizes func(*rand.Rand) []int
+	// padding is how many bytes each manifest has more than it needs.
+	padding int
 
 	mu     sync.Mutex
 	images map[int]sample
@@ -83,6 +86,9 @@ func (c *catalog) make(n int) (made sample) {
 			path: c.path(repository, "blobs", layer.Digest.String()), digest: layer.Digest, size: layer.Size, blob: true,
 			content: func() []byte { return registrytest.Random(seed, size) },
 		})
+	}
+	if c.padding > 0 {
+		manifest.Annotations = map[string]string{"padding": hex.EncodeToString(registrytest.Random(random.Uint64(), c.padding/2))}
 	}
 	raw := mustMarshal(manifest)
 	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
