@@ -197,4 +197,6 @@ var (
 	_ caddy.Validator             = (*Handler)(nil)
 	_ caddy.CleanerUpper          = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+
+	_ registry.IdleGuard = (*caddyhttp.IdleTimeoutWriter)(nil)
 )

@@ -34,12 +34,20 @@ func (e *sizeError) Error() string {
 // errNoSize keeps a length from being invented.
 var errNoSize = errors.New("content of unknown size")
 
-// write sends a piece of the body.
+// write sends a part of the body.
 func (x *exchange) write(p []byte) error {
-	n, err := x.w.Write(p)
-	x.answer.Bytes += int64(n)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errClientGone, err)
+	for len(p) > 0 {
+		piece := p
+		if x.stall != nil {
+			piece = p[:min(len(p), pieceSize)]
+		}
+		x.stall.begin(nil)
+		n, err := x.w.Write(piece)
+		x.answer.Bytes += int64(n)
+		if err = x.stall.end(err); err != nil {
+			return fmt.Errorf("%w: %w", errClientGone, err)
+		}
+		p = p[len(piece):]
 	}
 	return nil
 }
@@ -49,10 +57,17 @@ func (x *exchange) write(p []byte) error {
 // io.LimitedReader, and the kernel's copy takes no more than one of those: so
 // the file must come bare, which a range that ends before the file does cannot.
 func (x *exchange) splice(to io.ReaderFrom, file *os.File, length int64) error {
+	x.stall.begin(func() int64 {
+		at, _ := file.Seek(0, io.SeekCurrent)
+		return at
+	})
 	n, err := to.ReadFrom(file)
 	x.answer.Bytes += n
+	err = x.stall.end(err)
 	var pathError *fs.PathError
 	switch {
+	case errors.Is(err, errStalled):
+		return err
 	case err == nil && n == length:
 		return nil
 	case err == nil:

@@ -119,4 +119,8 @@ func (x *exchange) follow(content io.Reader, part span, status int) error {
 	return x.copy(content, part.length-int64(n), true)
 }
 
-func (x *exchange) flush() { _ = http.NewResponseController(x.w).Flush() }
+// flush sends what is buffered. Writers that cannot do so have sent it already.
+func (x *exchange) flush() {
+	x.stall.begin(nil)
+	_ = x.stall.end(http.NewResponseController(x.w).Flush())
+}

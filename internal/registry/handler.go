@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
 )
@@ -37,6 +38,9 @@ type Options struct {
 	OnDone func(*http.Request, *Answer)
 	// Logger gets the causes of 5xx answers and of cut bodies; nil = discard.
 	Logger *slog.Logger
+	// StallAfter is how long a client may take no byte of an answer before it is
+	// cut off, unless the server's writer is an IdleGuard; 0 = 60 s.
+	StallAfter time.Duration
 }
 
 // StatusClientGone is the Status of an Answer whose client left before there
@@ -70,6 +74,7 @@ type Handler struct {
 	onHeader func(*http.Request, *Answer)
 	onDone   func(*http.Request, *Answer)
 	logger   *slog.Logger
+	stall    time.Duration
 }
 
 // New returns a Handler. The maps in o must not be changed afterwards.
@@ -81,6 +86,10 @@ func New(o Options) *Handler {
 		onHeader: o.OnHeader,
 		onDone:   o.OnDone,
 		logger:   o.Logger,
+		stall:    o.StallAfter,
+	}
+	if h.stall == 0 {
+		h.stall = stallAfter
 	}
 	if h.user == nil {
 		h.user = func(*http.Request) string { return "" }
@@ -109,7 +118,7 @@ func (h *Handler) Serves(r *http.Request) bool {
 // ServeHTTP answers one request. It panics with http.ErrAbortHandler if the
 // body cannot be completed, which makes a server cut the connection.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{h: h, w: w, r: r}
+	x := &exchange{h: h, w: w, r: r, stall: newStall(w, h.stall)}
 	returned := false
 	defer func() {
 		// A panic of the mirror passes through here as well.
@@ -119,6 +128,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.prepare()
 	if err := x.serve(); err != nil {
 		x.fail(err)
+	}
+	if x.stall != nil && x.answer.Bytes > pieceSize && !x.answer.Aborted {
+		// The server would send what it has buffered later, with nobody watching.
+		x.flush()
+		x.answer.Aborted = x.stall.cut
 	}
 	returned = true
 	if x.answer.Aborted {
@@ -134,6 +148,8 @@ type exchange struct {
 	answer Answer
 	// route is valid once the request was parsed.
 	route route
+	// stall watches over writes; nil = the server's writer does.
+	stall *stall
 	// committed says that the header was written: an error can only cut.
 	committed bool
 }
