@@ -136,6 +136,7 @@ func (s *Storage) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //			dial_timeout|tls_timeout|token_timeout <duration>
 //			response_header_timeout|read_timeout   <duration>
 //			try_duration|stale_timeout             <duration>
+//			misses_per_client <number>
 //			offline
 //		}
 //	}
@@ -170,6 +171,9 @@ func (s *Storage) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //     header of an answer, and the time between two bytes of a blob; try_duration
 //     is that of a look-up as a whole, all URLs and tries, and stale_timeout that
 //     of one for which an old answer is at hand. See Timeouts.
+//   - misses_per_client is how many look-ups and how many downloads of blobs one
+//     client may have started at a time, 64 by default, 0 for any number. More of
+//     them wait.
 //   - offline answers from the store only.
 //
 // alias, url, auth_origin, allow, deny, allow_address and tls_ca may be repeated
@@ -338,6 +342,10 @@ var upstreamOptions = map[string]upstreamOption{
 			u.Access.Users = args
 		}
 		return u.Access.check()
+	}},
+	"misses_per_client": {min: 1, max: 1, set: func(u *Upstream, args []string) (err error) {
+		u.MissesPerClient, err = parseLimit(args[0])
+		return err
 	}},
 	"offline": {set: func(u *Upstream, _ []string) error {
 		u.Offline = true

@@ -118,17 +118,18 @@ func (u *Upstream) options() upstream.Options {
 // policy returns the upstream as the mirror sees it.
 func (u *Upstream) policy(remote mirror.Remote) mirror.Upstream {
 	policy := mirror.Upstream{
-		Name:          u.Name,
-		Identity:      u.identity(),
-		Remote:        remote,
-		TagTTL:        time.Duration(u.TagTTL),
-		Timeout:       u.timeouts().Operation + lookUpSlack,
-		StaleTimeout:  time.Duration(u.StaleTimeout),
-		ImmutableTags: u.resolved.immutableTags,
-		Access:        mirror.Access{Public: !u.authenticates()},
-		Allow:         u.Allow,
-		Deny:          u.Deny,
-		Offline:       u.Offline,
+		Name:            u.Name,
+		Identity:        u.identity(),
+		Remote:          remote,
+		TagTTL:          time.Duration(u.TagTTL),
+		Timeout:         u.timeouts().Operation + lookUpSlack,
+		StaleTimeout:    time.Duration(u.StaleTimeout),
+		ImmutableTags:   u.resolved.immutableTags,
+		MissesPerClient: u.MissesPerClient,
+		Access:          mirror.Access{Public: !u.authenticates()},
+		Allow:           u.Allow,
+		Deny:            u.Deny,
+		Offline:         u.Offline,
 	}
 	switch u.TagTTL {
 	case 0:

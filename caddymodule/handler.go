@@ -3,7 +3,9 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 
 	"github.com/caddyserver/caddy/v2"
@@ -87,6 +89,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		Upstreams: names,
 		Default:   h.Default,
 		User:      user,
+		Client:    clientOf,
 		OnHeader:  describe,
 		OnDone:    metrics.observeAnswer,
 		Logger:    ctx.Slogger(),
@@ -174,6 +177,23 @@ func user(r *http.Request) string {
 	}
 	id, _ := repl.GetString("http.auth.user.id")
 	return id
+}
+
+// clientOf returns whom limits count for: a user at an address, so that neither
+// all nodes that share a password nor all users behind one address have to share.
+// IPv6 counts by /64, since that is what one machine gets.
+func clientOf(r *http.Request) string {
+	// Caddy's own is the one that a trusted proxy tells of.
+	host, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	if !ok {
+		host, _, _ = net.SplitHostPort(r.RemoteAddr)
+	}
+	if addr, err := netip.ParseAddr(host); err == nil && addr.Unmap().Is6() {
+		if prefix, err := addr.WithZone("").Prefix(64); err == nil {
+			host = prefix.String()
+		}
+	}
+	return user(r) + "@" + host
 }
 
 // describe tells Caddy about an answer: in placeholders and in the access log.

@@ -86,6 +86,11 @@ type Upstream struct {
 
 	Timeouts
 
+	// How many look-ups, and how many downloads of blobs, one client may have
+	// started at this upstream at a time; more of them wait for their turn. A
+	// client is a user at an address. -1 = any number. Default: 64.
+	MissesPerClient int `json:"misses_per_client,omitempty"`
+
 	// Answer from the cache only, and never contact the upstream.
 	Offline bool `json:"offline,omitempty"`
 
@@ -190,6 +195,9 @@ func (u *Upstream) check() error {
 	}
 	if u.TagTTL < -1 {
 		errs = append(errs, errors.New("tag_ttl cannot be negative, but for -1 (ask on every pull)"))
+	}
+	if u.MissesPerClient < -1 {
+		errs = append(errs, errors.New("misses_per_client cannot be negative, but for -1 (any number)"))
 	}
 	if u.TLSClient != nil && (u.TLSClient.Certificate == "" || u.TLSClient.Key == "") {
 		errs = append(errs, errors.New("tls_client needs both files, certificate and key"))

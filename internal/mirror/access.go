@@ -77,6 +77,7 @@ func (m *Mirror) admit(r oci.Request) (view, error) {
 	}
 	return view{
 		Cache: m.cache, upstream: u, repository: r.Repository,
-		scope: oci.Scope{Upstream: u.Identity, Repository: r.Repository},
+		scope:  oci.Scope{Upstream: u.Identity, Repository: r.Repository},
+		client: r.Client,
 	}, nil
 }

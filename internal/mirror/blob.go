@@ -18,6 +18,8 @@ import (
 func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheStatus, error) {
 	link := v.linked(v.scope, d)
 	proven := oci.CacheStatus{Result: oci.ResultHit}
+	var kept *turn // to start a fill with
+	defer func() { kept.end() }()
 	verified := false
 	for again := true; ; {
 		if link.Proven {
@@ -38,7 +40,7 @@ func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheSta
 		if e := v.remembered(k, false); e != nil {
 			return oci.Blob{}, negative(), e
 		}
-		j, err := v.join(ctx, k, link, verified)
+		j, err := v.join(ctx, k, link, verified, &kept)
 		switch {
 		case oci.ClassOf(err) == oci.ClassCanceled:
 			return oci.Blob{}, failed(true, err), err
@@ -55,6 +57,11 @@ func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheSta
 			// What it finds out shows in the next look.
 			v.readFailed("verify blob", v.scope, d.String(), v.store.VerifyBlob(d))
 			verified = true
+			continue
+		case j.full:
+			if kept, err = v.awaitTurn(ctx, true, fillPatience); err != nil {
+				return oci.Blob{}, failed(false, err), err
+			}
 			continue
 		case j.prove:
 			// It may have been this scope's own fill that has just ended.
@@ -94,12 +101,14 @@ type joined struct {
 	stored bool
 	doubt  bool
 	prove  bool
+	full   bool // the client has started all the fills that it may
 }
 
 // join finds the running fill or the finished blob, or starts a fill, in one
 // step: a fill leaves the cache only after its blob came into the store. A file
-// that is in doubt even after it was verified is none.
-func (v view) join(ctx context.Context, k key, link storage.Link, verified bool) (joined, error) {
+// that is in doubt even after it was verified is none. The fill takes the turn
+// that was kept, or one that is free.
+func (v view) join(ctx context.Context, k key, link storage.Link, verified bool, kept **turn) (joined, error) {
 	d := digest.Digest(k.ref)
 	c := v.Cache
 	c.mu.Lock()
@@ -124,7 +133,14 @@ func (v view) join(ctx context.Context, k key, link storage.Link, verified bool)
 	if c.closed {
 		return joined{}, errClosed()
 	}
+	if *kept == nil {
+		var ok bool
+		if *kept, ok = v.tryTurn(true); !ok {
+			return joined{full: true}, nil
+		}
+	}
 	f := newFill(ctx, v, d, link)
+	f.turn, *kept = *kept, nil
 	c.fills[d] = f
 	c.running.Go(f.run)
 	return joined{fill: f, led: true}, nil
@@ -198,7 +214,7 @@ func (v view) prove(ctx context.Context, d digest.Digest, link *storage.Link) (o
 // headBlob asks for the size, which is -1 if the upstream does not tell it.
 func (v view) headBlob(ctx context.Context, d digest.Digest) (oci.Descriptor, bool, error) {
 	k := v.key(kindBlob, d.String())
-	return v.heads.do(ctx, v.Cache, k, v.patience(false), func(ctx context.Context) (oci.Descriptor, error) {
+	return v.heads.do(ctx, v, k, v.patience(false), func(ctx context.Context) (oci.Descriptor, error) {
 		if e := v.remembered(k, false); e != nil {
 			return oci.Descriptor{}, e
 		}

@@ -82,6 +82,7 @@ type Cache struct {
 	cancel context.CancelFunc
 
 	failures  failures
+	turns     turns
 	tags      flights[tagAnswer]
 	manifests flights[manifestAnswer]
 	heads     flights[oci.Descriptor]

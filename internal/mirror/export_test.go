@@ -66,3 +66,13 @@ type failingCommit struct{ *storage.Part }
 func (p failingCommit) Commit(int64) error {
 	return errors.Join(errors.New("input/output error"), p.Remove())
 }
+
+// Turns counts turns, and requests that wait for one.
+func (c *Cache) Turns() (n int) {
+	c.turns.mu.Lock()
+	defer c.turns.mu.Unlock()
+	for _, q := range c.turns.queues {
+		n += q.in
+	}
+	return n
+}

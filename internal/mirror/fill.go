@@ -53,6 +53,7 @@ type fill struct {
 	ctx      context.Context // of bodies that readers take over
 	cancel   context.CancelFunc
 	done     chan struct{} // closed once it is out of Cache.fills
+	turn     *turn         // of the client that started it
 	hashed   int64         // owned by the hasher, and by run when that has ended
 
 	workers sync.WaitGroup
@@ -119,6 +120,7 @@ func (f *fill) run() {
 	f.c.mu.Lock()
 	delete(f.c.fills, f.digest)
 	f.c.mu.Unlock()
+	f.turn.end()
 	close(f.done)
 	f.release()
 }

@@ -22,23 +22,43 @@ type flight[T any] struct {
 	done  chan struct{} // closed once value and err are set
 	value T
 	err   error
+	turn  *turn
 }
 
 // do returns what fn returns, from the running flight of k or from a new one;
 // led says that this call started it. It returns early, with ctx's error, once
 // ctx is done. A flight may start right after another one of k has ended, so fn
 // first looks whether there is still something to ask.
-func (g *flights[T]) do(ctx context.Context, c *Cache, k key, deadline time.Duration,
+//
+// The flight takes a turn of the client that it is started for. Where there is
+// none, the caller waits as long as the flight may take.
+func (g *flights[T]) do(ctx context.Context, v view, k key, deadline time.Duration,
 	fn func(context.Context) (T, error),
 ) (value T, led bool, err error) {
+	c := v.Cache
 	g.mu.Lock()
 	f := g.running[k]
+	var turn *turn
 	if f == nil {
+		ok := false
+		if turn, ok = v.tryTurn(false); !ok {
+			g.mu.Unlock()
+			if turn, err = v.awaitTurn(ctx, false, deadline); err != nil {
+				return value, false, err
+			}
+			g.mu.Lock()
+			f = g.running[k]
+		}
+	}
+	if f != nil {
+		turn.end() // somebody else has asked meanwhile
+	} else {
 		led = true
-		f = &flight[T]{done: make(chan struct{})}
+		f = &flight[T]{done: make(chan struct{}), turn: turn}
 		span := trace.SpanFromContext(ctx)
 		if !c.start(func() { g.fly(trace.ContextWithSpan(c.ctx, span), c, k, f, deadline, fn) }) {
 			g.mu.Unlock()
+			turn.end()
 			return value, led, errClosed()
 		}
 		if g.running == nil {
@@ -68,6 +88,7 @@ func (g *flights[T]) fly(ctx context.Context, c *Cache, k key, f *flight[T], dea
 		g.mu.Lock()
 		delete(g.running, k)
 		g.mu.Unlock()
+		f.turn.end()
 		close(f.done)
 	}()
 	f.value, f.err = fn(ctx)

@@ -35,7 +35,7 @@ func (v view) referring(ctx context.Context, d digest.Digest) ([]oci.Descriptor,
 		}
 		return nil, negative(), e
 	}
-	a, led, err := v.referrers.do(ctx, v.Cache, k, v.patience(known), func(ctx context.Context) (referrersAnswer, error) {
+	a, led, err := v.referrers.do(ctx, v, k, v.patience(known), func(ctx context.Context) (referrersAnswer, error) {
 		return v.lookUpReferrers(ctx, k, d, known)
 	})
 	switch {
@@ -83,7 +83,7 @@ func (v view) tagList(ctx context.Context, page oci.TagsPage) (oci.TagList, oci.
 	k := v.key(kindTags, strconv.Itoa(page.N)+"?"+url.Values{"last": {page.Last}}.Encode()+"&"+page.Extra.Encode())
 	e := v.remembered(k, false)
 	if e == nil {
-		list, led, err := v.tagLists.do(ctx, v.Cache, k, v.patience(false), func(ctx context.Context) (oci.TagList, error) {
+		list, led, err := v.tagLists.do(ctx, v, k, v.patience(false), func(ctx context.Context) (oci.TagList, error) {
 			return v.lookUpTags(ctx, k, page)
 		})
 		switch {

@@ -59,7 +59,7 @@ func (v view) manifestByDigest(ctx context.Context, d digest.Digest) (oci.Manife
 	if e := v.remembered(k, false); e != nil {
 		return oci.Manifest{}, negative(), e
 	}
-	a, led, err := v.manifests.do(ctx, v.Cache, k, v.patience(false), func(ctx context.Context) (manifestAnswer, error) {
+	a, led, err := v.manifests.do(ctx, v, k, v.patience(false), func(ctx context.Context) (manifestAnswer, error) {
 		return v.lookUpManifest(ctx, d)
 	})
 	if err != nil {
@@ -85,7 +85,7 @@ func (v view) statManifestByDigest(ctx context.Context, d digest.Digest) (oci.De
 		if e := v.remembered(k, false); e != nil {
 			return oci.Descriptor{}, negative(), e
 		}
-		desc, led, err := v.heads.do(ctx, v.Cache, k, v.patience(false), func(ctx context.Context) (oci.Descriptor, error) {
+		desc, led, err := v.heads.do(ctx, v, k, v.patience(false), func(ctx context.Context) (oci.Descriptor, error) {
 			return v.headManifest(ctx, k, oci.Reference{Digest: d})
 		})
 		switch {

@@ -43,6 +43,10 @@ type Upstream struct {
 	// Allow, unless empty, and Deny are patterns of the repositories that may
 	// be asked for: * within a path component, ** across them. Deny wins.
 	Allow, Deny []string
+	// MissesPerClient is how many look-ups, and how many fills, one client may
+	// have started at this upstream at a time; more of them wait. A client is a
+	// user at an address. 0 = DefaultMissesPerClient, negative = any number.
+	MissesPerClient int
 	// Offline answers from the cache only, however old.
 	Offline bool
 }
@@ -90,6 +94,9 @@ func (u *upstream) provision() (err error) {
 	case u.TagTTL < 0:
 		return fmt.Errorf("tag TTL %s is negative", u.TagTTL)
 	}
+	if u.MissesPerClient == 0 {
+		u.MissesPerClient = DefaultMissesPerClient
+	}
 	if u.Identity == "" {
 		u.Identity = u.Name
 	}
@@ -107,6 +114,7 @@ type view struct {
 
 	repository string
 	scope      oci.Scope
+	client     string // who asks; empty = nobody in particular
 }
 
 // patience is how long a look-up may take. spare says that an old answer is at

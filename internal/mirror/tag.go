@@ -42,7 +42,7 @@ func (v view) resolve(ctx context.Context, name string) (tagAnswer, oci.CacheSta
 		}
 		return tagAnswer{}, negative(), e
 	}
-	a, led, err := v.tags.do(ctx, v.Cache, k, v.patience(spare), func(ctx context.Context) (tagAnswer, error) {
+	a, led, err := v.tags.do(ctx, v, k, v.patience(spare), func(ctx context.Context) (tagAnswer, error) {
 		return v.lookUpTag(ctx, name, spare)
 	})
 	switch {

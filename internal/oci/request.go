@@ -35,6 +35,9 @@ type Request struct {
 	Reference Reference
 	// User is whom Caddy authenticated; empty = nobody.
 	User string
+	// Client is whom limits count for: the user, and the network that the request
+	// came from. Empty = no limits.
+	Client string
 }
 
 // Descriptor is the descriptor of the image spec.

@@ -29,6 +29,9 @@ type Options struct {
 	Default string
 	// User returns whom the server has authenticated; nil = always nobody.
 	User func(*http.Request) string
+	// Client returns which client a request comes from, for limits that count for
+	// each; nil = no limits.
+	Client func(*http.Request) string
 	// OnHeader is called once per request, right before the header is written,
 	// or before the connection is cut without one. It may run on another
 	// goroutine than ServeHTTP does, but never beside it. nil = not called.
@@ -71,6 +74,7 @@ type Handler struct {
 	mirror   Mirror
 	router   router
 	user     func(*http.Request) string
+	client   func(*http.Request) string
 	onHeader func(*http.Request, *Answer)
 	onDone   func(*http.Request, *Answer)
 	logger   *slog.Logger
@@ -83,6 +87,7 @@ func New(o Options) *Handler {
 		mirror:   o.Mirror,
 		router:   router{upstreams: o.Upstreams, fallback: o.Default},
 		user:     o.User,
+		client:   o.Client,
 		onHeader: o.OnHeader,
 		onDone:   o.OnDone,
 		logger:   o.Logger,
@@ -93,6 +98,9 @@ func New(o Options) *Handler {
 	}
 	if h.user == nil {
 		h.user = func(*http.Request) string { return "" }
+	}
+	if h.client == nil {
+		h.client = func(*http.Request) string { return "" }
 	}
 	if h.onHeader == nil {
 		h.onHeader = func(*http.Request, *Answer) {}
@@ -176,7 +184,7 @@ func (x *exchange) serve() error {
 	if err != nil {
 		return err
 	}
-	x.route.request.User = x.h.user(x.r)
+	x.route.request.User, x.route.request.Client = x.h.user(x.r), x.h.client(x.r)
 	x.answer.Request = x.route.request
 	if x.route.namespace != "" {
 		x.w.Header().Set("OCI-Namespace", x.route.namespace)
