@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"context"
+	"net/http"
 	"net/http/httptest"
 	"testing"
 
@@ -19,7 +20,7 @@ func TestClientOf(t *testing.T) {
 		{"[::ffff:192.0.2.7]:1", "", "", "@::ffff:192.0.2.7"},
 		{"@", "", "", "@"},
 	} {
-		r := httptest.NewRequest("GET", "/v2/", nil)
+		r := httptest.NewRequest(http.MethodGet, "/v2/", nil)
 		r.RemoteAddr = test.remote
 		repl := caddy.NewReplacer()
 		repl.Set("http.auth.user.id", test.user)

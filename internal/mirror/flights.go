@@ -40,7 +40,7 @@ func (g *flights[T]) do(ctx context.Context, v view, k key, deadline time.Durati
 	f := g.running[k]
 	var turn *turn
 	if f == nil {
-		ok := false
+		var ok bool
 		if turn, ok = v.tryTurn(false); !ok {
 			g.mu.Unlock()
 			if turn, err = v.awaitTurn(ctx, false, deadline); err != nil {
