@@ -76,9 +76,10 @@ func newRecorder(t *testing.T, base string) *recorder {
 	return r
 }
 
-// repeating asks once more where a connection was reset before there was an answer
-// on it, as clients do: a reload of Caddy opens a second socket on the address, and
-// what waits to be accepted by the first is lost with it.
+// repeating asks once more where a connection ended before there was an answer on
+// it, as clients do. A reload of Caddy opens a second socket on the address: what
+// waits to be accepted by the first is reset. And what was just accepted, the
+// server of the standard library closes unanswered when it is shut down.
 type repeating struct {
 	*http.Transport
 
@@ -87,7 +88,7 @@ type repeating struct {
 
 func (t repeating) RoundTrip(request *http.Request) (*http.Response, error) {
 	response, err := t.Transport.RoundTrip(request)
-	if t.r.reloads.Load() && errors.Is(err, syscall.ECONNRESET) {
+	if t.r.reloads.Load() && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)) {
 		t.r.mu.Lock()
 		t.r.outcomes["reset, and repeated"]++
 		t.r.mu.Unlock()

@@ -157,6 +157,7 @@ func (k *soak) progress(t *testing.T, r resources) {
 func (k *soak) rest(t *testing.T, good func(resources) bool) resources {
 	t.Helper()
 	k.weather.calm.Store(true)
+	k.faultyServer.Pause()() // nothing may hang any longer
 	k.idle(t)
 	// Connections to the upstreams may stay for the next pull; they are no leak.
 	k.steadyServer.Pause()()
