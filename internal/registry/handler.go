@@ -167,10 +167,12 @@ func (x *exchange) prepare() {
 	header := x.w.Header()
 	header.Set("Docker-Distribution-Api-Version", "registry/2.0")
 	header.Set("X-Content-Type-Options", "nosniff")
-	// An unread body must not be taken for the next request, nor be waited for.
-	// HTTP/2 has a stream per request and would shut the whole connection down.
+	// An unread body must not be taken for the next request, nor be waited for: the
+	// server would, for one in chunks, once the answer is sent. HTTP/2 has a stream
+	// per request and would shut the whole connection down.
 	if x.r.ContentLength != 0 && x.r.ProtoMajor == 1 {
 		header.Set("Connection", "close")
+		_ = http.NewResponseController(x.w).SetReadDeadline(time.Now())
 	}
 }
 
