@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"slices"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -14,11 +12,9 @@ func init() {
 	caddy.RegisterModule(AdminAPI{})
 }
 
-// AdminAPI serves statistics at /registry_mirror/ of the admin API, and checks
-// stores:
+// AdminAPI serves statistics at /registry_mirror/ of the admin API:
 //
-//	GET  /registry_mirror/        {"storage": [{"path": "...", "blobs": 12, ...}]}
-//	POST /registry_mirror/check   see checkLine
+//	GET /registry_mirror/   {"storage": [{"path": "...", "blobs": 12, ...}]}
 //
 // It has no state: the stores of the process are looked up for each request.
 type AdminAPI struct{}
@@ -66,9 +62,6 @@ func (a AdminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{{
 		Pattern: "/registry_mirror/",
 		Handler: caddy.AdminHandlerFunc(a.status),
-	}, {
-		Pattern: "/registry_mirror/check",
-		Handler: caddy.AdminHandlerFunc(a.check),
 	}}
 }
 
@@ -85,9 +78,12 @@ func (AdminAPI) status(w http.ResponseWriter, r *http.Request) error {
 
 // cacheStatuses returns the open stores.
 func cacheStatuses() []cacheStatus {
-	open := openCaches()
-	statuses := make([]cacheStatus, 0, len(open))
-	for _, c := range open {
+	statuses := []cacheStatus{}
+	caches.Range(func(_, value any) bool {
+		c, ok := value.(*cache)
+		if !ok {
+			return true // one that is still being opened
+		}
 		usage, stats := c.store.Usage(), c.mirror.Stats()
 		statuses = append(statuses, cacheStatus{
 			Path:             c.path,
@@ -109,21 +105,9 @@ func cacheStatuses() []cacheStatus {
 			LookUps:          stats.LookUps,
 			Failures:         stats.Failures,
 		})
-	}
-	return statuses
-}
-
-// openCaches returns the open stores, sorted by path.
-func openCaches() []*cache {
-	var open []*cache
-	caches.Range(func(_, value any) bool {
-		if c, ok := value.(*cache); ok { // or one that is still being opened
-			open = append(open, c)
-		}
 		return true
 	})
-	slices.SortFunc(open, func(a, b *cache) int { return strings.Compare(a.path, b.path) })
-	return open
+	return statuses
 }
 
 // Interface guards

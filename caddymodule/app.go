@@ -85,27 +85,19 @@ func (a *App) Provision(ctx caddy.Context) error {
 		MinFreePercent: s.MinFreePercent,
 		MaxUnused:      time.Duration(s.MaxUnused),
 	}
-	var err error
-	if a.run.path, err = s.folder(); err != nil {
-		return err
-	}
-	return registerMetrics(ctx.GetMetricsRegistry())
-}
-
-// folder returns the absolute path of the store.
-func (s *Storage) folder() (string, error) {
 	path := filepath.Join(caddy.AppDataDir(), "registry_mirror")
-	if s != nil && s.Path != "" {
+	if s.Path != "" {
 		var err error
 		if path, err = caddy.NewReplacer().ReplaceOrErr(s.Path, true, true); err != nil {
-			return "", fmt.Errorf("storage path: %w", err)
+			return fmt.Errorf("storage path: %w", err)
 		}
 	}
 	path, err := filepath.Abs(path)
 	if err != nil {
-		return "", fmt.Errorf("storage path: %w", err)
+		return fmt.Errorf("storage path: %w", err)
 	}
-	return path, nil
+	a.run.path = path
+	return registerMetrics(ctx.GetMetricsRegistry())
 }
 
 // Validate checks the limits.

@@ -38,6 +38,8 @@ type reply struct {
 	took   time.Duration
 	closed bool // the server has closed the connection, for raw requests
 	mayCut bool // it was expected to be cut
+	// verified says that sound was asked before.
+	verified bool
 }
 
 var headerName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]*$`)
@@ -127,7 +129,7 @@ func (d demand) fulfil(ctx context.Context, addr string) *reply {
 	rep := &reply{what: d.method + " " + d.target}
 	began := time.Now()
 	defer func() { rep.took = time.Since(began) }()
-	transport := &http.Transport{DisableKeepAlives: true, DisableCompression: true}
+	transport := &http.Transport{DisableKeepAlives: true, DisableCompression: true, DialContext: d.dial}
 	defer transport.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -155,6 +157,16 @@ func (d demand) fulfil(ctx context.Context, addr string) *reply {
 	return rep
 }
 
+// dial connects. What a slow client does not read stays with the server.
+func (d demand) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, network, addr)
+	if err == nil && d.pause > 0 {
+		err = conn.(*net.TCPConn).SetReadBuffer(16 << 10)
+	}
+	return conn, err
+}
+
 func (d demand) read(body io.Reader) (got []byte, left bool, err error) {
 	var all bytes.Buffer
 	piece := 256 << 10
@@ -175,6 +187,17 @@ func (d demand) read(body io.Reader) (got []byte, left bool, err error) {
 		case err != nil:
 			return all.Bytes(), false, err
 		}
+	}
+}
+
+// refused <status> <code>, with a target on each line: a GET of it is answered so.
+func (s *scenario) cmdRefused(args []string) {
+	for line := range strings.Lines(s.block()) {
+		words, err := splitWords(strings.TrimSpace(line))
+		s.check(err)
+		s.last = s.run(s.t.Context(), s.demand(append([]string{http.MethodGet}, words...)))
+		s.cmdExpect([]string{s.arg(args, 0)})
+		s.cmdExpect([]string{"code", s.arg(args, 1)})
 	}
 }
 
@@ -210,6 +233,19 @@ func (s *scenario) cmdWait(args []string) {
 		delete(s.clients, name)
 		c.cancel()
 		s.last = append(s.last, c.replies...)
+	}
+}
+
+// busy <client>: it has not got all of its answer yet.
+func (s *scenario) cmdBusy(args []string) {
+	c := s.clients[s.arg(args, 0)]
+	if c == nil {
+		s.fatalf("there is no client %s", args[0])
+	}
+	select {
+	case <-c.done:
+		s.fatalf("it is done")
+	default:
 	}
 }
 
@@ -253,16 +289,23 @@ func (s *scenario) cmdPull(args []string) {
 // sound checks what holds for every answer: a clean end of content that was
 // asked for by its digest means the right bytes.
 func (r *reply) sound() bool {
+	if !r.verified && !r.wrong() {
+		r.verified = true
+	}
+	return r.verified
+}
+
+func (r *reply) wrong() bool {
 	if r.status != http.StatusOK || r.err != nil || r.left || !strings.HasPrefix(r.what, "GET ") {
-		return true
+		return false
 	}
 	path, _, _ := strings.Cut(strings.TrimPrefix(r.what, "GET "), "?")
 	reference := path[strings.LastIndexByte(path, '/')+1:]
 	d, err := oci.ParseDigest(reference)
 	if err != nil || !strings.Contains(path, "/manifests/") && !strings.Contains(path, "/blobs/") {
-		return true
+		return false
 	}
-	return oci.Verify(d, r.body)
+	return !oci.Verify(d, r.body)
 }
 
 // dialGateway opens a bare connection.

@@ -158,6 +158,15 @@ func (s *scenario) cmdDamage(args []string) {
 	s.check(os.WriteFile(name, raw, 0o600))
 }
 
+// truncate <digest>: cuts the file of a stored blob in half.
+func (s *scenario) cmdTruncate(args []string) {
+	name := s.blobFile(digest.Digest(s.arg(args, 0)))
+	info, err := os.Stat(name)
+	s.check(err)
+	s.check(os.Chmod(name, 0o600))
+	s.check(os.Truncate(name, info.Size()/2))
+}
+
 // remove <digest>|store: removes the file of a blob, or the whole store.
 func (s *scenario) cmdRemove(args []string) {
 	if s.arg(args, 0) == "store" {

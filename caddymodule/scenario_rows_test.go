@@ -16,8 +16,8 @@ import (
 // scenarioRow is one row of the specification: a fault, and what has to follow.
 type scenarioRow struct {
 	name, what string
-	// remark says who else proves the row ("by TestX in folder"), or why there is
-	// nothing to prove ("n/a: reason"); empty = a script does.
+	// remark says who proves the row, besides or in place of a script ("by TestX in
+	// folder"), or why there is nothing to prove ("n/a: reason"), or why nothing does ("open: reason").
 	remark   string
 	scripted bool
 	result   string // of its scripts so far
@@ -72,13 +72,16 @@ var provenBy = regexp.MustCompile(`^by (Test\w+) in ([\w/.]+)(?:, |$)`)
 func (rows scenarioRows) check(t *testing.T) {
 	t.Helper()
 	for _, row := range rows {
-		switch {
-		case row.remark == "" && row.scripted && row.result == "":
+		if row.scripted && row.result == "" {
 			row.result = "not run" // -run says so
+		}
+		switch {
 		case row.remark == "" && !row.scripted:
 			t.Errorf("row %s (%s) has neither a script nor a remark", row.name, row.what)
 		case strings.HasPrefix(row.remark, "by "):
-			row.result = row.remark
+			if !row.scripted {
+				row.result = row.remark
+			}
 			for rest := row.remark; rest != ""; {
 				match := provenBy.FindStringSubmatch(rest)
 				if match == nil {
@@ -92,8 +95,8 @@ func (rows scenarioRows) check(t *testing.T) {
 			}
 		case row.remark != "":
 			row.result = row.remark
-			if !strings.HasPrefix(row.remark, "n/a: ") {
-				t.Errorf("row %s: remark %q begins with neither by nor n/a", row.name, row.remark)
+			if !strings.HasPrefix(row.remark, "n/a: ") && !strings.HasPrefix(row.remark, "open: ") {
+				t.Errorf("row %s: remark %q begins with none of by, n/a, open", row.name, row.remark)
 			}
 		}
 	}
@@ -138,8 +141,8 @@ func (rows scenarioRows) String() string {
 		}
 		count[shortResult(row.result)]++
 	}
-	fmt.Fprintf(&table, "scenarios: %d rows: %d pass, %d by other tests, %d not applicable, %d failed, %d not run",
-		len(rows), count["pass"], count["by test"], count["n/a"], count["FAIL"], count["not run"])
+	fmt.Fprintf(&table, "scenarios: %d rows: %d pass, %d by other tests, %d not applicable, %d open, %d failed, %d not run",
+		len(rows), count["pass"], count["by test"], count["n/a"], count["open"], count["FAIL"], count["not run"])
 	return table.String()
 }
 
@@ -149,6 +152,8 @@ func shortResult(result string) string {
 		return "by test"
 	case strings.HasPrefix(result, "n/a"):
 		return "n/a"
+	case strings.HasPrefix(result, "open"):
+		return "open"
 	}
 	return result
 }

@@ -69,7 +69,7 @@ func parseScript(file string) (*script, error) {
 }
 
 // splitWords splits at blanks. A part in double quotes is taken as it stands, but
-// for \r, \n, \t, \0, \" and \\; one in single quotes as it stands.
+// for \r, \n, \t, \e (escape), \0, \" and \\; one in single quotes as it stands.
 func splitWords(line string) (words []string, err error) {
 	var word strings.Builder
 	inWord, quote := false, byte(0)
@@ -81,11 +81,11 @@ func splitWords(line string) (words []string, err error) {
 			if i == len(line) {
 				return nil, fmt.Errorf("line ends in a backslash")
 			}
-			at := strings.IndexByte(`rnt0"\`, line[i])
+			at := strings.IndexByte(`rnte0"\`, line[i])
 			if at < 0 {
 				return nil, fmt.Errorf(`there is no \%c`, line[i])
 			}
-			word.WriteByte("\r\n\t\x00\"\\"[at])
+			word.WriteByte("\r\n\t\x1b\x00\"\\"[at])
 		case quote != 0 && c == quote:
 			quote = 0
 		case quote != 0:

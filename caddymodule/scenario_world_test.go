@@ -49,6 +49,7 @@ func newScenario(t *testing.T, script *script) *scenario {
 		contents: map[digest.Digest][]byte{}, images: map[string]registrytest.Image{},
 		clients: map[string]*actor{}, hold: make(chan struct{}), logFile: filepath.Join(t.TempDir(), "log"),
 	}
+	s.site.anyHost = true
 	s.site.log = "output file " + s.logFile + " {\nroll_disabled\n}\nformat json\nlevel DEBUG\nexclude http.log.access tls http.auto_https admin"
 	s.vars["addr"] = s.site.addr
 	t.Cleanup(func() {

@@ -41,6 +41,7 @@ type site struct {
 	storage string
 	global  string // more global options
 	log     string // options of the log
+	anyHost bool   // whatever Host says
 }
 
 // newSite prepares a site. It is stopped at the end of the test.
@@ -72,8 +73,14 @@ func (s *site) load(directives string) {
 }
 
 func (s *site) tryLoad(directives string) error {
-	config := fmt.Sprintf("{\n%s\nlog {\n%s\n}\nregistry_mirror {\nstorage %s\n}\n}\nhttp://%s {\nrespond /done done\nmetrics /metrics\n%s\n}\n",
-		s.global, s.log, s.storage, s.addr, directives)
+	address := "http://" + s.addr
+	if s.anyHost {
+		host, port, _ := net.SplitHostPort(s.addr)
+		address = "http://:" + port
+		directives = "bind " + host + "\n" + directives
+	}
+	config := fmt.Sprintf("{\n%s\nlog {\n%s\n}\nregistry_mirror {\nstorage %s\n}\n}\n%s {\nrespond /done done\nmetrics /metrics\n%s\n}\n",
+		s.global, s.log, s.storage, address, directives)
 	text, ok := adapted(s.t, string(caddyfile.Format([]byte(config))))
 	if !ok {
 		return fmt.Errorf("adapt: %s", text)
