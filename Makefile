@@ -9,9 +9,11 @@ LDFLAGS := -s -w -X github.com/caddyserver/caddy/v2.CustomVersion=$(VERSION)
 # (a count, since go test now and then takes the end of a time for a failure).
 PKG ?= ./...
 FUZZTIME ?= 200000x
+# How long make soak takes, at least 10s.
+SOAK ?= 10m
 
 .DEFAULT_GOAL := build
-.PHONY: build run test lint fmt bench fuzz integration xcaddy check clean help
+.PHONY: build run test lint fmt bench fuzz integration soak nightly xcaddy check clean help
 
 build: ; @internal/tools/need go && CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/pullgate ./cmd/pullgate ## build bin/pullgate
 run: build ; bin/pullgate run --config Caddyfile.example ## build, and serve with Caddyfile.example
@@ -21,7 +23,14 @@ fmt: ; @internal/tools/need go && $(GO) tool -modfile=internal/tools/go.mod gola
 bench: ; @internal/tools/need go && $(GO) test -run '^$$' -bench . -benchmem -tags $(TAGS) $(TESTFLAGS) $(PKG) ## run the benchmarks
 fuzz: ; @internal/tools/need go && internal/tools/fuzz $(TAGS) $(FUZZTIME) ## run each fuzz target for FUZZTIME
 integration: ; @internal/tools/need go clients && $(GO) test -count=1 -timeout 20m -tags $(TAGS),integration $(TESTFLAGS) ./integration/... ## drive the binary with real clients (as root)
+soak: ; @internal/tools/need go clients && SOAK=$(SOAK) $(GO) test -count=1 -timeout 0 -tags $(TAGS),integration $(TESTFLAGS) -run '^TestSoak$$' -v ./integration ## serve a mixed load with faults for SOAK (as root)
 xcaddy: ; @internal/tools/need go curl && $(GO) -C internal/tools run ./xcaddy "$(CURDIR)/xcaddy.json" "$(CURDIR)/dist/caddy" && internal/tools/smoke dist/caddy Caddyfile.example ## build dist/caddy from xcaddy.json, and try it
+# The same tests with more of everything: hours.
+nightly: export PULLGATE_LONG = 1
+nightly: export PULLGATE_SWEEP = full
+nightly: FUZZTIME = 5000000x
+nightly: TESTFLAGS = -v -timeout 6h
+nightly: test fuzz integration ## run the long versions of all tests, 200 kills and a soak of 10 minutes among them (as root)
 check: lint test fuzz xcaddy integration ## what CI runs
 clean: ; rm -rf bin dist ## remove what was built
 help: ; @sed -nE 's/^([a-z]+):.* ## (.*)/\1\t\2/p' Makefile | expand -t 14 ## list the targets

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -12,9 +14,11 @@ func init() {
 	caddy.RegisterModule(AdminAPI{})
 }
 
-// AdminAPI serves statistics at /registry_mirror/ of the admin API:
+// AdminAPI serves statistics at /registry_mirror/ of the admin API, and checks
+// stores:
 //
-//	GET /registry_mirror/   {"storage": [{"path": "...", "blobs": 12, ...}]}
+//	GET  /registry_mirror/        {"storage": [{"path": "...", "blobs": 12, ...}]}
+//	POST /registry_mirror/check   see checkLine
 //
 // It has no state: the stores of the process are looked up for each request.
 type AdminAPI struct{}
@@ -62,6 +66,9 @@ func (a AdminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{{
 		Pattern: "/registry_mirror/",
 		Handler: caddy.AdminHandlerFunc(a.status),
+	}, {
+		Pattern: "/registry_mirror/check",
+		Handler: caddy.AdminHandlerFunc(a.check),
 	}}
 }
 
@@ -78,12 +85,9 @@ func (AdminAPI) status(w http.ResponseWriter, r *http.Request) error {
 
 // cacheStatuses returns the open stores.
 func cacheStatuses() []cacheStatus {
-	statuses := []cacheStatus{}
-	caches.Range(func(_, value any) bool {
-		c, ok := value.(*cache)
-		if !ok {
-			return true // one that is still being opened
-		}
+	open := openCaches()
+	statuses := make([]cacheStatus, 0, len(open))
+	for _, c := range open {
 		usage, stats := c.store.Usage(), c.mirror.Stats()
 		statuses = append(statuses, cacheStatus{
 			Path:             c.path,
@@ -105,9 +109,21 @@ func cacheStatuses() []cacheStatus {
 			LookUps:          stats.LookUps,
 			Failures:         stats.Failures,
 		})
+	}
+	return statuses
+}
+
+// openCaches returns the open stores, sorted by path.
+func openCaches() []*cache {
+	var open []*cache
+	caches.Range(func(_, value any) bool {
+		if c, ok := value.(*cache); ok { // or one that is still being opened
+			open = append(open, c)
+		}
 		return true
 	})
-	return statuses
+	slices.SortFunc(open, func(a, b *cache) int { return strings.Compare(a.path, b.path) })
+	return open
 }
 
 // Interface guards

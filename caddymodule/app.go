@@ -85,19 +85,27 @@ func (a *App) Provision(ctx caddy.Context) error {
 		MinFreePercent: s.MinFreePercent,
 		MaxUnused:      time.Duration(s.MaxUnused),
 	}
+	var err error
+	if a.run.path, err = s.folder(); err != nil {
+		return err
+	}
+	return registerMetrics(ctx.GetMetricsRegistry())
+}
+
+// folder returns the absolute path of the store.
+func (s *Storage) folder() (string, error) {
 	path := filepath.Join(caddy.AppDataDir(), "registry_mirror")
-	if s.Path != "" {
+	if s != nil && s.Path != "" {
 		var err error
 		if path, err = caddy.NewReplacer().ReplaceOrErr(s.Path, true, true); err != nil {
-			return fmt.Errorf("storage path: %w", err)
+			return "", fmt.Errorf("storage path: %w", err)
 		}
 	}
 	path, err := filepath.Abs(path)
 	if err != nil {
-		return fmt.Errorf("storage path: %w", err)
+		return "", fmt.Errorf("storage path: %w", err)
 	}
-	a.run.path = path
-	return registerMetrics(ctx.GetMetricsRegistry())
+	return path, nil
 }
 
 // Validate checks the limits.

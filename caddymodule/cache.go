@@ -44,6 +44,8 @@ type cache struct {
 	path   string
 	store  *storage.Store
 	mirror *mirror.Cache
+	// checking is held by who checks the store through the admin API.
+	checking sync.Mutex
 }
 
 // acquireCache returns the store of a path, opened with the limits unless it is

@@ -6,7 +6,7 @@
 //
 //   - registry_mirror ([App]): the store and its limits, one per configuration.
 //   - http.handlers.registry_mirror ([Handler]): upstreams and policy of a site.
-//   - admin.api.registry_mirror: statistics at /registry_mirror/.
+//   - admin.api.registry_mirror: statistics and checks at /registry_mirror/.
 //
 // Who owns what. Stores and upstream clients outlive configurations: they lie in
 // process-wide pools, a store under its path, a client under a fingerprint of

@@ -13,9 +13,12 @@ func init() {
 		Long: `
 Commands for gateways and their clients. Those that need a running server find
 it by the admin API: at --address, at the address that the --config file names,
-or at the default one.`,
+or at the default one. Those about the storage open it themselves if no server
+has it open, and say which it was.`,
 		CobraFunc: func(cmd *cobra.Command) {
-			cmd.AddCommand(clientConfigCommand())
+			cmd.Args = cobra.NoArgs
+			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+			cmd.AddCommand(clientConfigCommand(), fsckCommand())
 		},
 	})
 }

@@ -22,6 +22,8 @@ import (
 //	await <url>             waits until the URL is answered with 200
 //	pull <url>              prints the Cache-Status of a GET, which has to be 200
 //	count <n>               checks how many requests the upstream has seen
+//	image <url>             pulls all of library/alpine:3 from a mirror, until it is cached
+//	flip <folder> <n>       flips one bit in each of n blobs of a storage
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -31,7 +33,7 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			env.Defer(upstream.Close)
-			upstream.PutImage("library/alpine", "3", 11, 10)
+			env.Values["image"] = upstream.PutImage("library/alpine", "3", 11, 10)
 			env.Values["upstream"] = upstream
 			env.Setenv("UPSTREAM", upstream.URL())
 			env.Setenv("HOME", env.WorkDir)
@@ -76,6 +78,8 @@ func TestScripts(t *testing.T) {
 					ts.Fatalf("the upstream saw %d requests, want %d", n, want)
 				}
 			},
+			"image": pullImage,
+			"flip":  flipBlobs,
 			// subst replaces $NAME in a file by the variable.
 			"subst": func(ts *testscript.TestScript, _ bool, args []string) {
 				text := ts.ReadFile(args[0])

@@ -72,13 +72,13 @@ func TestKillLoop(t *testing.T) {
 	}
 	slices.Sort(starts)
 	worst := starts[len(starts)-1]
-	t.Logf("%d kills: first right answer after %v (median), %v (worst); %s", rounds, starts[len(starts)/2], worst, r.summary())
-	t.Logf("%d acknowledged all kept; %d blobs with %d bytes verify; parts left: %d; index begun anew: %d",
+	t.Logf("result: %d kills: first right answer after %v (median), %v (worst); %s", rounds, starts[len(starts)/2], worst, r.summary())
+	t.Logf("result: %d acknowledged and asked for at the end; %d blobs with %d bytes verify; parts left: %d; index begun anew: %d",
 		len(kept), files.blobs, files.bytes, len(files.ingest), status.IndexRebuilds)
 	if long() && worst > 2*time.Second {
 		t.Errorf("worst start took %v, want 2 s at most", worst)
 	}
-	if len(kept) < 10*rounds {
+	if len(kept) < 2*rounds {
 		t.Errorf("only %d objects were acknowledged in %d rounds: the test proves little", len(kept), rounds)
 	}
 }

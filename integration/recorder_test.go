@@ -5,6 +5,7 @@ package integration
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -14,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,6 +34,8 @@ type recorder struct {
 	t      *testing.T
 	base   string // http://host:port
 	client *http.Client
+	// reloads says that the gateway is being reloaded.
+	reloads atomic.Bool
 
 	mu       sync.Mutex
 	outcomes map[string]int
@@ -66,10 +71,30 @@ func newRecorder(t *testing.T, base string) *recorder {
 		DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext, MaxIdleConnsPerHost: 100, DisableCompression: true,
 	}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &recorder{
-		t: t, base: base, client: &http.Client{Transport: transport, Timeout: time.Minute},
-		outcomes: make(map[string]int), acked: make(map[string]acknowledged),
+	r := &recorder{t: t, base: base, outcomes: make(map[string]int), acked: make(map[string]acknowledged)}
+	r.client = &http.Client{Transport: repeating{transport, r}, Timeout: time.Minute}
+	return r
+}
+
+// repeating asks once more where a connection ended before there was an answer on
+// it, as clients do. A reload of Caddy opens a second socket on the address: what
+// waits to be accepted by the first is reset. And what was just accepted, the
+// server of the standard library closes unanswered when it is shut down.
+type repeating struct {
+	*http.Transport
+
+	r *recorder
+}
+
+func (t repeating) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := t.Transport.RoundTrip(request)
+	if t.r.reloads.Load() && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)) {
+		t.r.mu.Lock()
+		t.r.outcomes["reset, and repeated"]++
+		t.r.mu.Unlock()
+		response, err = t.Transport.RoundTrip(request)
 	}
+	return response, err
 }
 
 // get asks for the whole of an object.

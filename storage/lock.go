@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -99,11 +100,28 @@ func writePID(f file) error {
 	return err
 }
 
-func heldBy(root files) error {
+// LockedError is an ErrLocked that knows which process has the lock.
+type LockedError struct {
+	PID int // 0 = not known
+}
+
+// Error says what to do about it.
+func (e *LockedError) Error() string {
 	holder := "another process"
-	if raw, err := root.ReadFile(lockFileName); err == nil && len(raw) > 0 {
-		holder = "process " + strings.TrimSpace(string(raw))
+	if e.PID > 0 {
+		holder = "process " + strconv.Itoa(e.PID)
 	}
-	return fmt.Errorf("%w by %s: stop that one or give each a directory of its own; "+
+	return fmt.Sprintf("%v by %s: stop that one or give each a directory of its own; "+
 		"to change a running server's configuration, reload it", ErrLocked, holder)
+}
+
+// Unwrap returns ErrLocked.
+func (e *LockedError) Unwrap() error { return ErrLocked }
+
+func heldBy(root files) error {
+	held := &LockedError{}
+	if raw, err := root.ReadFile(lockFileName); err == nil {
+		held.PID, _ = strconv.Atoi(strings.TrimSpace(string(raw)))
+	}
+	return held
 }

@@ -1,0 +1,70 @@
+package caddymodule
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/storage"
+)
+
+func TestProgressOfFsck(t *testing.T) {
+	for _, c := range []struct {
+		terminal bool
+		want     []string
+	}{
+		{true, []string{
+			"\r\x1b[K0 of 100 blobs, 0 B of 300 MiB (0 %)",
+			"\r\x1b[K33 of 100 blobs, 100 MiB of 300 MiB (33 %), 10 MiB/s, 20s left",
+			"\r\x1b[K66 of 100 blobs, 200 MiB of 300 MiB (66 %), 10 MiB/s, 10s left",
+			"\r\x1b[K",
+		}},
+		{false, []string{
+			"33 of 100 blobs, 100 MiB of 300 MiB (33 %), 10 MiB/s, 20s left\n",
+			"66 of 100 blobs, 200 MiB of 300 MiB (66 %), 10 MiB/s, 10s left\n",
+		}},
+	} {
+		var side bytes.Buffer
+		now := time.Unix(1_800_000_000, 0)
+		o := &fsckOutput{side: &side, terminal: c.terminal, now: func() time.Time { return now }}
+		for k := range int64(3) {
+			p := storage.CheckProgress{Blobs: 33 * k, TotalBlobs: 100, Bytes: k * 100 << 20, TotalBytes: 300 << 20}
+			o.progress("/a", p)
+			now = now.Add(50 * time.Millisecond)
+			o.progress("/a", p) // too soon
+			now = now.Add(9950 * time.Millisecond)
+		}
+		o.endProgress()
+		if got, want := side.String(), strings.Join(c.want, ""); got != want {
+			t.Errorf("terminal %v: %q, want %q", c.terminal, got, want)
+		}
+	}
+}
+
+// A report holds no more than fits a terminal, and nothing that controls one.
+func TestReportOfFsck(t *testing.T) {
+	report := storage.CheckReport{Counts: map[storage.FindingKind]storage.FindingCount{
+		storage.FindingStray: {Found: 1}, storage.FindingDamaged: {Found: 30, Repaired: 29},
+	}, Repair: true}
+	report.Findings = append(report.Findings, storage.Finding{Kind: storage.FindingStray, Name: "blobs/\x1b[2J", Reason: "x"},
+		storage.Finding{Kind: storage.FindingRecord, Name: "link", Digest: digest.FromString("x"), Reason: "y", Done: "dropped"})
+	for range 29 {
+		report.Findings = append(report.Findings, storage.Finding{Kind: storage.FindingDamaged, Name: "blobs/x", Reason: "y"})
+	}
+	var out bytes.Buffer
+	(&fsckOutput{out: &out}).report(fsckResult{Path: "/a", Report: &report})
+	for _, want := range []string{
+		"/a: 31 findings, 2 remain\n", `  stray "blobs/\x1b[2J": x` + "\n", "  record link " + digest.FromString("x").String() + ": y\n",
+		"  and 21 more; --json lists up to a thousand\n", "  damaged  30     29      blobs that", "  snapshots   0  none yet",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in:\n%s", want, &out)
+		}
+	}
+	if strings.Contains(out.String(), "\x1b") || strings.Count(out.String(), "\n") > 40 {
+		t.Errorf("report is:\n%s", &out)
+	}
+}
