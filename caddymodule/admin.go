@@ -29,6 +29,13 @@ type cacheStatus struct {
 	Path      string `json:"path"`
 	Blobs     int64  `json:"blobs"`
 	BlobBytes int64  `json:"blob_bytes"`
+	// Upstreams are the bytes of blobs by the upstream that brought them in first;
+	// of what is under "" that is not known.
+	Upstreams map[string]int64 `json:"upstreams,omitempty"`
+	// PinnedBytes are those of pinned images, when blobs last had to be evicted.
+	// Overpinned says that they exceed a limit by themselves.
+	PinnedBytes int64 `json:"pinned_bytes"`
+	Overpinned  bool  `json:"overpinned"`
 	// Counted is false while the blobs of earlier runs are still being counted.
 	Counted    bool  `json:"counted"`
 	IndexBytes int64 `json:"index_bytes"`
@@ -93,6 +100,9 @@ func cacheStatuses() []cacheStatus {
 			Path:             c.path,
 			Blobs:            usage.Blobs,
 			BlobBytes:        usage.BlobBytes,
+			Upstreams:        usage.Upstreams,
+			PinnedBytes:      usage.PinnedBytes,
+			Overpinned:       usage.Overpinned,
 			Counted:          usage.Counted,
 			IndexBytes:       usage.IndexBytes,
 			IndexOpen:        usage.IndexOpen,

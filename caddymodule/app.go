@@ -1,12 +1,10 @@
 package caddymodule
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -29,28 +27,6 @@ type App struct {
 	Storage *Storage `json:"storage,omitempty"`
 
 	run *appRun
-}
-
-// Storage is one store: a folder on a local file system.
-type Storage struct {
-	// The folder, made if missing. It may hold the placeholders {env.*} and
-	// {file.*}. Default: registry_mirror in Caddy's data directory.
-	Path string `json:"path,omitempty"`
-
-	// The most bytes that blobs may take; the least recently used go first.
-	// Default: 0, no limit but the free space.
-	MaxSize int64 `json:"max_size,omitempty"`
-
-	// Free bytes to leave on the file system. Default: 0; what the index needs
-	// to be safe is always left.
-	MinFree int64 `json:"min_free,omitempty"`
-
-	// Free space to leave on the file system, in percent of its size. Not
-	// together with min_free. Default: 0.
-	MinFreePercent float64 `json:"min_free_percent,omitempty"`
-
-	// Forget what nobody has pulled for so long. Default: 0, never.
-	MaxUnused caddy.Duration `json:"max_unused,omitempty"`
 }
 
 // appRun is the run-time state of an App.
@@ -79,13 +55,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if s == nil {
 		s = new(Storage)
 	}
-	a.run.limits = storage.Limits{
-		MaxSize:        s.MaxSize,
-		MinFree:        s.MinFree,
-		MinFreePercent: s.MinFreePercent,
-		MaxUnused:      time.Duration(s.MaxUnused),
-	}
 	var err error
+	if a.run.limits, err = s.limits(); err != nil {
+		return err
+	}
 	if a.run.path, err = s.folder(); err != nil {
 		return err
 	}
@@ -110,18 +83,10 @@ func (s *Storage) folder() (string, error) {
 
 // Validate checks the limits.
 func (a *App) Validate() error {
-	s := a.Storage
-	switch {
-	case s == nil:
+	if a.Storage == nil {
 		return nil
-	case s.MaxSize < 0, s.MinFree < 0, s.MaxUnused < 0:
-		return errors.New("storage: max_size, min_free and max_unused cannot be negative; leave out a limit to have none")
-	case s.MinFreePercent < 0 || s.MinFreePercent >= 100:
-		return fmt.Errorf("storage: min_free is %g%%, want 0%% to less than 100%%", s.MinFreePercent)
-	case s.MinFree > 0 && s.MinFreePercent > 0:
-		return errors.New("storage: min_free and min_free_percent exclude each other; keep one")
 	}
-	return nil
+	return a.Storage.check()
 }
 
 // Start opens the store, unless an earlier configuration has it open, and
@@ -165,11 +130,26 @@ func (a *App) Cleanup() error {
 	return releaseCache(c)
 }
 
-// add makes Start start a handler too.
-func (r *appRun) add(s *service) {
+// add makes Start start a handler too, and keep to the limits of its upstreams.
+// Two handlers may name one upstream, but not with two limits.
+func (r *appRun) add(s *service) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	for _, u := range s.upstreams {
+		if u.MaxSize == 0 {
+			continue
+		}
+		if other, ok := r.limits.Upstreams[u.Name]; ok && other != u.MaxSize {
+			return fmt.Errorf("upstream %s: max_size is %d bytes here and %d bytes at another site: what it brings in is stored once, so give both the same, or leave it out at one",
+				u.Name, u.MaxSize, other)
+		}
+		if r.limits.Upstreams == nil {
+			r.limits.Upstreams = make(map[string]int64)
+		}
+		r.limits.Upstreams[u.Name] = u.MaxSize
+	}
 	r.handlers = append(r.handlers, s)
+	return nil
 }
 
 // Interface guards

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -14,7 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/pullgate/pullgate/internal/mirror"
+	"github.com/pullgate/pullgate/internal/oci"
 )
 
 func init() {
@@ -50,11 +49,13 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //			max_size   <size>
 //			min_free   <size>|<percent>
 //			max_unused <duration>
+//			pin        <image...>
 //		}
 //	}
 //
 // Sizes are such as 200GiB or 1TB, percentages such as 5%, durations such as 12h
-// or 90d.
+// or 90d. Pinned images are never evicted: docker.io/library/alpine:3.*, or
+// ghcr.io/org/** for all tags of all repositories below org. pin may be repeated.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // option name
 	if d.NextArg() {
@@ -75,45 +76,6 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-func (s *Storage) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	if d.NextArg() {
-		s.Path = d.Val()
-	}
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	var seen options
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if err := seen.once(d); err != nil {
-			return err
-		}
-		option, value := d.Val(), ""
-		if !slices.Contains([]string{"max_size", "min_free", "max_unused"}, option) {
-			return d.Errf("unrecognized subdirective '%s': want max_size, min_free or max_unused", option)
-		}
-		if !d.AllArgs(&value) {
-			return d.ArgErr()
-		}
-		var err error
-		switch percent, isPercent := strings.CutSuffix(value, "%"); {
-		case option == "max_size":
-			s.MaxSize, err = parseSize(value)
-		case option == "max_unused":
-			s.MaxUnused, err = parseDuration(value)
-		case isPercent:
-			if s.MinFreePercent, err = strconv.ParseFloat(percent, 64); err != nil || !(s.MinFreePercent > 0 && s.MinFreePercent < 100) {
-				err = fmt.Errorf("%q is no percentage: want such as 5%%", value)
-			}
-		default:
-			s.MinFree, err = parseSize(value)
-		}
-		if err != nil {
-			return d.Errf("%s: %w", option, err)
-		}
-	}
-	return nil
-}
-
 // UnmarshalCaddyfile sets up the handler from the directive. Syntax:
 //
 //	registry_mirror [<matcher>] [<upstream...>] {
@@ -124,6 +86,7 @@ func (s *Storage) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //			credentials    <user> {env.<NAME>}|{file.<path>}
 //			credentials    docker_config|google|ecr|acr
 //			auth_origin    <origin...>
+//			max_size       <size>
 //			tag_ttl        <duration>
 //			immutable_tags <regexp>
 //			access         public|authenticated|<user...>
@@ -155,6 +118,8 @@ func (s *Storage) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //     An upstream with credentials or tls_client answers authenticated users
 //     only, unless access says otherwise.
 //   - auth_origin adds places that may see the credentials.
+//   - max_size is the most bytes of blobs that this upstream may have brought
+//     into the store; the least recently used go first.
 //   - tag_ttl is how long a tag is believed before the upstream is asked again;
 //     5m by default, 0 asks on every pull.
 //   - immutable_tags matches tags that never change.
@@ -295,8 +260,8 @@ var upstreamOptions = map[string]upstreamOption{
 	"alias":         list(func(u *Upstream) *[]string { return &u.Alias }, nil),
 	"url":           list(func(u *Upstream) *[]string { return &u.URL }, checkURL),
 	"auth_origin":   list(func(u *Upstream) *[]string { return &u.AuthOrigin }, checkOrigin),
-	"allow":         list(func(u *Upstream) *[]string { return &u.Allow }, mirror.CheckGlob),
-	"deny":          list(func(u *Upstream) *[]string { return &u.Deny }, mirror.CheckGlob),
+	"allow":         list(func(u *Upstream) *[]string { return &u.Allow }, oci.CheckGlob),
+	"deny":          list(func(u *Upstream) *[]string { return &u.Deny }, oci.CheckGlob),
 	"allow_address": list(func(u *Upstream) *[]string { return &u.AllowAddress }, checkPrefix),
 	"tls_ca": {min: 1, max: anyNumber, repeats: true, files: true, set: func(u *Upstream, args []string) error {
 		u.TLSCA = append(u.TLSCA, args...)
@@ -316,6 +281,12 @@ var upstreamOptions = map[string]upstreamOption{
 	"proxy": {min: 1, max: 1, set: func(u *Upstream, args []string) error {
 		u.Proxy = args[0]
 		return checkProxy(args[0])
+	}},
+	"max_size": {min: 1, max: 1, set: func(u *Upstream, args []string) (err error) {
+		if u.MaxSize, err = parseSize(args[0]); err != nil {
+			return fmt.Errorf("max_size: %w", err)
+		}
+		return nil
 	}},
 	"tag_ttl": {min: 1, max: 1, set: func(u *Upstream, args []string) (err error) {
 		if u.TagTTL, err = parseDuration(args[0]); err != nil {

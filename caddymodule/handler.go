@@ -98,8 +98,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		service: &service{app: app, upstreams: h.Upstreams, wire: wire, log: ctx.Slogger(), empty: make(chan struct{})},
 		routes:  registry.New(wire),
 	}
-	app.add(h.run.service)
-	return nil
+	return app.add(h.run.service)
 }
 
 // Validate checks what goes beyond a single upstream.

@@ -24,6 +24,8 @@ import (
 //	fills_total{upstream,class}                   downloads of blobs that ended
 //	fills_running                                 downloads of blobs in progress
 //	cache_bytes, cache_blobs                      blobs in the store
+//	cache_upstream_bytes{upstream}                blobs by the upstream that brought them in first
+//	cache_pinned_bytes                            blobs of pinned images, when blobs last had to be evicted
 //	cache_index_bytes                             size of the store's index
 //	cache_index_open                              1, or 0 while the index cannot be opened
 //	cache_index_rebuilds_total                    times that the index was damaged and begun anew
@@ -156,6 +158,7 @@ var storeMetrics = []struct {
 	{storeDesc("fills_running", "Downloads of blobs in progress."), prometheus.GaugeValue, func(s cacheStatus) int64 { return int64(s.Fills) }},
 	{storeDesc("cache_bytes", "Bytes of blobs in the store."), prometheus.GaugeValue, func(s cacheStatus) int64 { return s.BlobBytes }},
 	{storeDesc("cache_blobs", "Blobs in the store."), prometheus.GaugeValue, func(s cacheStatus) int64 { return s.Blobs }},
+	{storeDesc("cache_pinned_bytes", "Bytes of blobs of pinned images."), prometheus.GaugeValue, func(s cacheStatus) int64 { return s.PinnedBytes }},
 	{storeDesc("cache_index_bytes", "Size of the store's index."), prometheus.GaugeValue, func(s cacheStatus) int64 { return s.IndexBytes }},
 	{storeDesc("cache_index_open", "Stores whose index is open."), prometheus.GaugeValue, func(s cacheStatus) int64 { return one(s.IndexOpen) }},
 	{storeDesc("cache_index_rebuilds_total", "Times that the index was damaged and begun anew."), prometheus.CounterValue, func(s cacheStatus) int64 { return s.IndexRebuilds }},
@@ -172,20 +175,32 @@ func one(yes bool) int64 {
 	return 0
 }
 
-func storeDesc(name, help string) *prometheus.Desc {
-	return prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, name), help, nil, nil)
+func storeDesc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, name), help, labels, nil)
 }
+
+var upstreamDesc = storeDesc("cache_upstream_bytes", "Bytes of blobs by the upstream that brought them in first.", "upstream")
 
 // Describe implements prometheus.Collector.
 func (storeCollector) Describe(descs chan<- *prometheus.Desc) {
 	for _, m := range storeMetrics {
 		descs <- m.desc
 	}
+	descs <- upstreamDesc
 }
 
 // Collect implements prometheus.Collector.
 func (storeCollector) Collect(values chan<- prometheus.Metric) {
 	stores := cacheStatuses()
+	upstreams := map[string]int64{}
+	for _, s := range stores {
+		for name, bytes := range s.Upstreams {
+			upstreams[name] += bytes
+		}
+	}
+	for name, bytes := range upstreams {
+		values <- prometheus.MustNewConstMetric(upstreamDesc, prometheus.GaugeValue, float64(bytes), name)
+	}
 	for _, m := range storeMetrics {
 		var sum int64
 		for _, s := range stores {

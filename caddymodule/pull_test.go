@@ -158,6 +158,7 @@ func TestMetrics(t *testing.T) {
 		`fills_total{class="ok",upstream="docker.io"}`:                                2,
 		`cache_blobs`: 2,
 		`cache_bytes`: blobs,
+		`cache_upstream_bytes{upstream="docker.io"}`: blobs,
 	})
 
 	before = s.scrape()
@@ -199,6 +200,7 @@ func TestMetrics(t *testing.T) {
 		`fills_total{class="ok",upstream="docker.io"}`:                           1,
 		`cache_blobs`: 1,
 		`cache_bytes`: size,
+		`cache_upstream_bytes{upstream="docker.io"}`: size,
 	})
 
 	// Counts survive a reload; a tag that cannot be confirmed is served stale.

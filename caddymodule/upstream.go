@@ -14,7 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/pullgate/pullgate/internal/mirror"
+	"github.com/pullgate/pullgate/internal/oci"
 )
 
 const (
@@ -48,6 +48,13 @@ type Upstream struct {
 	// More origins that may see the credentials, besides the upstream's own and
 	// the token servers of well-known registries.
 	AuthOrigin []string `json:"auth_origin,omitempty"`
+
+	// The most bytes of blobs that this upstream may have brought into the store;
+	// the least recently used go first. A blob that several upstreams have counts
+	// to the one that was asked first. It is a limit for all sites that name the
+	// upstream: two of them cannot have two. Default: 0, no limit but that of the
+	// store.
+	MaxSize int64 `json:"max_size,omitempty"`
 
 	// How long a tag is believed before the upstream is asked again; -1 asks on
 	// every pull. Default: 5m.
@@ -190,7 +197,7 @@ func (u *Upstream) provision() error {
 func (u *Upstream) check() error {
 	errs := []error{
 		checkName(u.Name), each(checkName, u.Alias), each(checkURL, u.URL), each(checkOrigin, u.AuthOrigin),
-		each(checkPrefix, u.AllowAddress), each(mirror.CheckGlob, u.Allow), each(mirror.CheckGlob, u.Deny),
+		each(checkPrefix, u.AllowAddress), each(oci.CheckGlob, u.Allow), each(oci.CheckGlob, u.Deny),
 		checkRegexp(u.ImmutableTags), u.Credentials.check(), u.Access.check(), checkProxy(u.Proxy), u.Timeouts.check(),
 	}
 	if u.TagTTL < -1 {
@@ -198,6 +205,9 @@ func (u *Upstream) check() error {
 	}
 	if u.MissesPerClient < -1 {
 		errs = append(errs, errors.New("misses_per_client cannot be negative, but for -1 (any number)"))
+	}
+	if u.MaxSize < 0 {
+		errs = append(errs, errors.New("max_size cannot be negative; leave it out to have no limit"))
 	}
 	if u.TLSClient != nil && (u.TLSClient.Certificate == "" || u.TLSClient.Key == "") {
 		errs = append(errs, errors.New("tls_client needs both files, certificate and key"))

@@ -4,16 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 
 	"github.com/opencontainers/go-digest"
 )
 
 // OpenBlob opens a finished blob at its beginning, and returns its size. The
-// caller closes the file, which stays readable if the blob is evicted or the
-// store closed. It counts as a use. fs.ErrNotExist if there is no such blob, or
-// only a file of the wrong size.
-func (s *Store) OpenBlob(d digest.Digest) (*os.File, int64, error) {
+// caller closes the file, which stays readable if the blob is removed or the
+// store closed. It counts as a use, and while the file is open, the blob is not
+// evicted. fs.ErrNotExist if there is no such blob, or only a file of the wrong
+// size.
+func (s *Store) OpenBlob(d digest.Digest) (*File, int64, error) {
 	if err := s.enter(); err != nil {
 		return nil, 0, fmt.Errorf("open blob %s: %w", d, err)
 	}
@@ -22,11 +22,13 @@ func (s *Store) OpenBlob(d digest.Digest) (*os.File, int64, error) {
 	if err != nil {
 		return nil, 0, fmt.Errorf("open blob: %w", err)
 	}
+	s.opened.add(i)
 	f, size, err := s.openBlob(i)
 	if err != nil {
+		s.opened.done(i)
 		return nil, 0, fmt.Errorf("open blob %s: %w", d, err)
 	}
-	return f.bare(), size, nil
+	return &File{File: f.bare(), opened: &s.opened, id: i}, size, nil
 }
 
 func (s *Store) openBlob(i id) (file, int64, error) {

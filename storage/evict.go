@@ -3,102 +3,57 @@ package storage
 import (
 	"context"
 	"errors"
-	"maps"
-	"slices"
-	"sync"
-	"time"
 
 	"github.com/dgraph-io/badger/v4"
 )
 
-const (
-	// usesEvery is how often uses are written down: what a crash can lose.
-	usesEvery = time.Minute
-	// limitsEvery is how often the limits are looked at without being asked.
-	limitsEvery = 10 * time.Minute
-	// evictBatch is how many blobs go in one transaction.
-	evictBatch = 200
-	// countStep is how many blobs are counted before others hear of it.
-	countStep = 10_000
-)
+// evictBatch is how many blobs go in one transaction.
+const evictBatch = 200
 
-// keepHouseNow asks for a look at the limits, and does not wait.
-func (s *Store) keepHouseNow() {
-	select {
-	case s.kick <- struct{}{}:
-	default:
+// evict removes blobs until the limits are kept, the least recently used first.
+// A first scan finds the time before which everything has to go, a second one
+// removes it: whatever the number of blobs, that takes no memory to speak of.
+// Only the house keeper calls it.
+func (s *Store) evict(ctx context.Context) {
+	defer s.looks.begin()()
+	s.writeUses()
+	s.space.forget()
+	limits, now := *s.limits.Load(), s.now()
+	if s.lacking(limits) > 0 {
+		if err := s.sweepParts(now); err != nil {
+			s.log.Warn("sweep suspended parts", "error", err)
+		}
+		s.space.forget()
 	}
-}
-
-// keepHouse opens the index if it is not open yet, counts the blobs that it knows,
-// writes down uses and keeps to the limits, until ctx is done.
-func (s *Store) keepHouse(ctx context.Context) {
-	defer close(s.done)
-	if s.quiet {
-		s.keepQuiet(ctx)
-		return
-	}
-	if !s.awaitIndex(ctx) {
-		return
-	}
-	s.restore(ctx)
-	close(s.restored)
-	if db := s.db.Load(); !small(db) {
-		// Its opening did not wait for this.
-		_ = s.verifyIndex(db)
-	}
-	var scrubbing sync.WaitGroup
-	defer scrubbing.Wait()
-	scrubbing.Go(func() { s.keepScrubbed(ctx) })
-	s.count(ctx, s.present)
-	s.evict(ctx)
-	uses, limits := time.NewTicker(usesEvery), time.NewTicker(limitsEvery)
-	defer uses.Stop()
-	defer limits.Stop()
-	snapshot := time.NewTimer(snapshotFirst)
-	defer snapshot.Stop()
-	for {
-		select {
-		case <-uses.C:
-			s.writeUses()
-		case <-limits.C:
-			if err := s.sweepParts(s.now().Add(-maxIdle)); err != nil {
-				s.log.Warn("sweep suspended parts", "error", err)
-			}
-			s.restore(ctx)
-			s.evict(ctx)
-			s.checkpoint()
-			if err := s.makeBallast(); err != nil {
-				s.log.Warn("no ballast", "error", err)
-			}
-		case <-snapshot.C:
-			s.saveSnapshot(ctx, true)
-			snapshot.Reset(snapshotEvery)
-		case <-s.kick:
-			s.recordDamage()
-			s.evict(ctx)
-		case <-ctx.Done():
-			s.writeUses()
-			return
+	if s.space.room() != nil {
+		// What is evicted has to be written down.
+		if err := s.dropBallast(); err != nil {
+			s.log.Warn("evict blobs", "error", err)
 		}
 	}
-}
-
-func (s *Store) count(ctx context.Context, present *badger.Txn) {
-	defer present.Discard()
-	var t tally
-	err := scanBlobs(ctx, present, func(_ id, r blobRecord, _ useRecord) error {
-		if t.add(r, 1); t.blobs == countStep {
-			s.usage.add(t)
-			t = tally{}
-		}
-		return nil
-	})
-	s.usage.add(t)
+	d := decision{now: now, demand: s.demand(limits), opened: &s.opened}
+	s.wanted.Store(0)
+	if limits.MaxUnused > 0 && s.clockTrusted() {
+		d.unused = now.Add(-limits.MaxUnused)
+	}
+	if d.demand.none() && d.unused.IsZero() && !s.usage.anyPinned() {
+		return
+	}
+	txn, err := s.begin()
+	if err != nil {
+		return
+	}
+	defer txn.Discard()
+	d.pins, err = s.resolvePins(ctx, txn, limits.Pins)
 	if err == nil {
-		s.usage.counted.Store(true)
-	} else if ctx.Err() == nil {
-		s.log.Error("count blobs", "error", err)
+		err = d.decide(ctx, txn)
+	}
+	if err == nil {
+		s.notePinned(limits, &d)
+		err = s.carryOut(ctx, txn, &d)
+	}
+	if err != nil && ctx.Err() == nil {
+		s.log.Error("evict blobs", "error", err)
 	}
 }
 
@@ -139,110 +94,6 @@ func scanBlobs(ctx context.Context, txn *badger.Txn, fn func(id, blobRecord, use
 	return nil
 }
 
-// evict removes blobs until the limits are kept, the least recently used first.
-// A first scan finds the time before which everything has to go, a second one
-// removes it: whatever the number of blobs, that takes no memory to speak of.
-func (s *Store) evict(ctx context.Context) {
-	s.writeUses()
-	s.space.forget()
-	limits, now := *s.limits.Load(), s.now()
-	if s.lacking(limits) > 0 {
-		if err := s.sweepParts(now); err != nil {
-			s.log.Warn("sweep suspended parts", "error", err)
-		}
-		s.space.forget()
-	}
-	if s.space.room() != nil {
-		// What is evicted has to be written down.
-		if err := s.dropBallast(); err != nil {
-			s.log.Warn("evict blobs", "error", err)
-		}
-	}
-	excess := s.excess(limits)
-	s.wanted.Store(0)
-	if excess <= 0 && limits.MaxUnused <= 0 {
-		return
-	}
-	txn, err := s.begin()
-	if err != nil {
-		return
-	}
-	defer txn.Discard()
-	d := decision{now: now, excess: excess}
-	if limits.MaxUnused > 0 {
-		d.unused = now.Add(-limits.MaxUnused)
-	}
-	err = d.decide(ctx, txn)
-	if err == nil {
-		err = s.carryOut(ctx, txn, &d)
-	}
-	if err != nil && ctx.Err() == nil {
-		s.log.Error("evict blobs", "error", err)
-	}
-}
-
-// decision is which blobs go: all that were last used before unused or before
-// cutoff, and of those at cutoff as many as share bytes.
-type decision struct {
-	now    time.Time
-	excess int64
-	unused time.Time
-
-	cutoff int64
-	share  int64
-}
-
-// decide makes the first scan.
-func (d *decision) decide(ctx context.Context, txn *badger.Txn) error {
-	bytes := make(map[int64]int64)
-	err := scanBlobs(ctx, txn, func(_ id, r blobRecord, used useRecord) error {
-		bytes[d.rank(lastUse(r, used))] += r.size
-		return nil
-	})
-	d.share = d.excess
-	for _, rank := range slices.Sorted(maps.Keys(bytes)) {
-		if d.cutoff = rank; bytes[rank] >= d.share {
-			break
-		}
-		d.share -= bytes[rank]
-	}
-	return err
-}
-
-// goes decides on one blob. It is asked once for each.
-func (d *decision) goes(r blobRecord, used useRecord) bool {
-	last := lastUse(r, used)
-	rank := d.rank(last)
-	switch {
-	case last.Before(d.unused), d.excess > 0 && rank < d.cutoff:
-		return true
-	case rank == d.cutoff && d.share > 0:
-		d.share -= r.size
-		return true
-	}
-	return false
-}
-
-// lastUse is when a blob was last used, or stored. A use counts to the end of
-// its hour, so that of two blobs of this hour the one that was asked for again
-// outlives the one that was not.
-func lastUse(r blobRecord, used useRecord) time.Time {
-	if used == 0 || r.created.After(used.end()) {
-		return r.created
-	}
-	return used.end()
-}
-
-// rank orders blobs by their last use: to the minute for the last day, to the
-// hour before, which bounds the number of ranks. A time to come is now.
-func (d *decision) rank(last time.Time) int64 {
-	minute := min(last.Unix(), d.now.Unix()) / 60
-	if d.now.Sub(last) > 24*time.Hour {
-		minute -= minute % 60
-	}
-	return minute
-}
-
 // carryOut makes the second scan.
 func (s *Store) carryOut(ctx context.Context, txn *badger.Txn, d *decision) error {
 	ids := make([]id, 0, evictBatch)
@@ -254,7 +105,7 @@ func (s *Store) carryOut(ctx context.Context, txn *badger.Txn, d *decision) erro
 	}
 	err := scanBlobs(ctx, txn, func(i id, r blobRecord, used useRecord) error {
 		// A hit since the uses were written down saves the blob.
-		if !d.goes(r, used) || s.uses.seen(i) {
+		if !d.goes(i, r, used) || s.uses.seen(i) {
 			return nil
 		}
 		if ids = append(ids, i); len(ids) == cap(ids) {

@@ -73,11 +73,20 @@ func TestEvictKeepsTheNewest(t *testing.T) {
 	}
 	s.SetLimits(Limits{MaxSize: 1})
 	log.wait(t, "evicted blobs")
-	wantBlobs(t, s, ds, false, false, false, false, false, false)
+	wantBlobs(t, s, ds, false, true, false, false, false, false)
+	if u := s.Usage(); u.BusyBytes != 1000 {
+		t.Errorf("usage is %+v", u)
+	}
 	want, _ := content(1, 1000)
 	if got, err := io.ReadAll(f); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("open blob was cut by its eviction: %v", err)
+		t.Errorf("open blob was cut: %v", err)
 	}
+	for range 2 {
+		f.Close() // only the first counts
+	}
+	s.keepHouseNow()
+	log.wait(t, "evicted blobs")
+	wantBlobs(t, s, ds, false, false, false, false, false, false)
 }
 
 // A hit between the decision and its execution saves the blob.
@@ -88,7 +97,7 @@ func TestHitDuringEvictionSaves(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer txn.Discard()
-	d := decision{now: c.now(), excess: 2000}
+	d := decision{now: c.now(), demand: demand{all: 2000}, opened: &s.opened}
 	if err := d.decide(t.Context(), txn); err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +150,11 @@ func TestEvictUnused(t *testing.T) {
 	s, c, log, ds := evictable(t, 4)
 	c.move(24 * time.Hour)
 	readBlob(t, s, ds[1])
-	s.SetLimits(Limits{MaxUnused: 25*time.Hour + 30*time.Minute})
+	limits := Limits{MaxUnused: 25*time.Hour + 30*time.Minute}
+	s.SetLimits(limits)
+	log.wait(t, "evicted blobs")
+	wantBlobs(t, s, ds, false, true, true, true)
+	s.SetLimits(limits) // a quarter at once
 	log.wait(t, "evicted blobs")
 	wantBlobs(t, s, ds, false, true, false, true)
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/internal/oci"
 )
 
 // maxIdle is how long a suspended part is kept.
@@ -44,6 +46,22 @@ func (ps *parts) count() int {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	return len(ps.running)
+}
+
+// announced returns how large the running parts are going to be, as far as that is
+// known, or how large they are.
+func (ps *parts) announced() (t tally) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	for _, p := range ps.running {
+		if p.stored.Load() {
+			continue
+		}
+		size := max(p.size, p.written.Load())
+		t.bytes += size
+		t.addTo(oci.UpstreamName(p.origin), size)
+	}
+	return t
 }
 
 // unlessRunning calls fn unless a part of the digest is running, and lets none

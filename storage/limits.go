@@ -4,25 +4,36 @@ import (
 	"fmt"
 	"sync/atomic"
 	"time"
+
+	"github.com/pullgate/pullgate/internal/oci"
 )
 
 // Limits say how much is kept. The zero value keeps everything for which the
 // file system has room.
 type Limits struct {
-	// MaxSize is the most bytes of blobs; 0 = no limit.
+	// MaxSize is the most bytes of finished blobs; 0 = no limit. It is exceeded by
+	// no more than the running fills, once the blobs of earlier runs are counted.
 	MaxSize int64
+	// Upstreams are limits of that kind for what single upstreams brought in, by
+	// the name of the upstream. A blob that came from several counts to the first.
+	Upstreams map[string]int64
 	// MinFree is the least bytes, and MinFreePercent the least share of the file
 	// system in percent, that are left free; the greater one counts. The store
 	// always leaves twice what its index needs to be safe.
 	MinFree        int64
 	MinFreePercent float64
-	// MaxUnused is how long a blob is kept that nobody uses; 0 = for ever.
+	// MaxUnused is how long is kept what nobody uses; 0 = for ever. While the
+	// clock is in doubt, and for more than a quarter of the bytes at once, that
+	// alone is no reason to remove anything.
 	MaxUnused time.Duration
+	// Pins are the images that are never evicted, for whatever reason.
+	Pins []oci.Pin
 }
 
 // SetLimits changes the limits. What exceeds them is evicted soon.
 func (s *Store) SetLimits(l Limits) {
 	s.limits.Store(&l)
+	s.usage.setPinned(tally{}, 0)
 	s.keepHouseNow()
 }
 
@@ -35,8 +46,16 @@ type Usage struct {
 	// Upstreams are the bytes of the finished blobs by the name of the upstream
 	// that brought them in first; empty where that is not known.
 	Upstreams map[string]int64
-	// Fills is how many parts are running.
-	Fills int
+	// PinnedBytes are those of the blobs that are pinned, BusyBytes of those that
+	// were spared because they were open, both when blobs last had to be evicted.
+	PinnedBytes, BusyBytes int64
+	// Overpinned says that what is pinned exceeds a limit by itself: nothing more
+	// is stored there.
+	Overpinned bool
+	// Fills is how many parts are running, and FillBytes how many bytes they are
+	// going to have, as far as that is known.
+	Fills     int
+	FillBytes int64
 	// IndexBytes is the size of the index, up to a minute old.
 	IndexBytes int64
 	// IndexOpen is false while the index cannot be opened, as ErrNoIndex says, and
@@ -70,7 +89,11 @@ func (s *Store) Usage() Usage {
 		EvictedBlobs:     s.usage.evictedBlobs.Load(),
 		EvictedBytes:     s.usage.evictedBytes.Load(),
 	}
-	u.Blobs, u.BlobBytes, u.Upstreams = s.usage.stored()
+	total, _ := s.usage.balance()
+	u.Blobs, u.BlobBytes, u.Upstreams = total.blobs, total.bytes, total.upstreams
+	u.FillBytes = s.parts.announced().bytes
+	u.PinnedBytes, u.BusyBytes = s.usage.spared()
+	u.Overpinned = s.usage.overpinned.Load()
 	u.FreeBytes, u.TotalBytes = s.space.look()
 	if db := s.db.Load(); db != nil {
 		tables, logs := db.Size()
@@ -86,16 +109,22 @@ func (s *Store) Usage() Usage {
 type counters struct {
 	ledger
 
-	counted                    atomic.Bool
+	counted, overpinned        atomic.Bool
 	evictedBlobs, evictedBytes atomic.Int64
 	indexRebuilds, quarantined atomic.Int64
 	indexError                 atomic.Pointer[string]
 }
 
-// admit returns ErrNoSpace if a blob of the size, -1 = unknown, cannot be kept.
-func (s *Store) admit(size int64) error {
-	if most := s.limits.Load().MaxSize; most > 0 && size > most {
-		return fmt.Errorf("blob of %d bytes exceeds the limit of %d: %w", size, most, ErrNoSpace)
+// admit returns ErrNoSpace if a blob of the size, -1 = unknown, cannot be kept:
+// not even if everything went that may go.
+func (s *Store) admit(origin string, size int64) error {
+	limits, name := s.limits.Load(), oci.UpstreamName(origin)
+	pinned, own := s.usage.pinnedBytes(name)
+	if most := limits.MaxSize; most > 0 && max(size, 0)+pinned > most {
+		return fmt.Errorf("blob of %d bytes beside %d that are pinned exceeds the limit of %d: %w", size, pinned, most, ErrNoSpace)
+	}
+	if most := limits.Upstreams[name]; most > 0 && max(size, 0)+own > most {
+		return fmt.Errorf("blob of %d bytes beside %d that are pinned exceeds the limit of %d for %s: %w", size, own, most, name, ErrNoSpace)
 	}
 	if err := s.space.roomFor(size); err != nil {
 		s.want(size)
@@ -108,7 +137,7 @@ func (s *Store) admit(size int64) error {
 // larger than a quarter of what is stored does not get it: what an upstream
 // merely announces must not empty the store.
 func (s *Store) want(size int64) {
-	if size > s.usage.used()/4 {
+	if size > s.usage.used()/announcedShare {
 		size = 0
 	}
 	for old := s.wanted.Load(); old < size && !s.wanted.CompareAndSwap(old, size); old = s.wanted.Load() {
@@ -116,14 +145,44 @@ func (s *Store) want(size int64) {
 	s.keepHouseNow()
 }
 
-// excess returns how many bytes are to be evicted: none, or enough to stay clear
-// of the limits for a while.
-func (s *Store) excess(l Limits) int64 {
-	excess := s.lacking(l)
-	if used := s.usage.used(); l.MaxSize > 0 && used > l.MaxSize {
-		excess = max(excess, used-l.MaxSize+l.MaxSize/50)
+// announcedShare is the part of what is stored that may go for what running fills
+// are going to be. What they have become, and was verified, gets all it needs.
+const announcedShare = 4
+
+// demand is how many bytes are to be evicted: of all, and of some upstreams by
+// their names.
+type demand struct {
+	all       int64
+	upstreams map[string]int64
+}
+
+func (d demand) none() bool { return d.all <= 0 && len(d.upstreams) == 0 }
+
+// demand returns what is to be evicted: nothing, or enough to stay clear of the
+// limits for a while.
+func (s *Store) demand(l Limits) demand {
+	used, verified := s.usage.balance()
+	running := s.parts.announced()
+	d := demand{all: max(s.lacking(l), over(l.MaxSize, used.bytes, verified.bytes, running.bytes))}
+	for name, most := range l.Upstreams {
+		if n := over(most, used.upstreams[name], verified.upstreams[name], running.upstreams[name]); n > 0 {
+			if d.upstreams == nil {
+				d.upstreams = make(map[string]int64)
+			}
+			d.upstreams[name] = n
+		}
 	}
-	return excess
+	return d
+}
+
+// over returns by how much a limit, if there is one, is or will be exceeded, and
+// some more. Running includes what is verified.
+func over(most, used, verified, running int64) int64 {
+	excess := used + verified + min(max(running-verified, 0), used/announcedShare) - most
+	if most <= 0 || excess <= 0 {
+		return 0
+	}
+	return excess + most/50
 }
 
 // lacking returns how much less than it should be is free, and some more.

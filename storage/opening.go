@@ -195,7 +195,10 @@ func (s *Store) setIndexAside(damage error) error {
 // noteState changes the state. That it cannot be written down is no reason to
 // stop: only a crash would miss it.
 func (s *Store) noteState(change func(*state)) {
-	if err := s.state.write(change); err != nil {
+	if err := s.state.write(func(st *state) {
+		change(st)
+		st.wall = s.now()
+	}); err != nil {
 		s.log.Warn("state not recorded", "error", err)
 	}
 }

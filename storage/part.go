@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/opencontainers/go-digest"
@@ -33,6 +34,9 @@ type Part struct {
 	size    int64  // -1 = unknown
 	file    file
 	covered []Extent
+	written atomic.Int64 // where what was written ends; of a part of unknown size only
+
+	stored atomic.Bool // it is a blob by now, and counts as one
 
 	// mu is held shared while writing and exclusively to end the part, so that
 	// no byte changes after it was verified.
@@ -71,8 +75,12 @@ func (s *Store) openPart(scope oci.Scope, i id, size int64) (_ *Part, err error)
 			s.parts.end(p)
 		}
 	}()
-	if err := s.admit(size); err != nil {
+	if err := s.admit(p.origin, size); err != nil {
 		return nil, err
+	}
+	if !s.demand(*s.limits.Load()).none() {
+		// What has to go for it goes while it comes.
+		s.keepHouseNow()
 	}
 	if err := s.inLayout(func() error { return s.openPartFile(p) }); err != nil {
 		return nil, err
@@ -116,6 +124,8 @@ func (p *Part) WriteAt(b []byte, off int64) (int, error) {
 		if err := p.store.space.room(); err != nil {
 			return 0, fmt.Errorf("write part of %s: %w", p.id.digest(), p.store.fullFor(-1, err))
 		}
+		for end, old := off+int64(len(b)), p.written.Load(); old < end && !p.written.CompareAndSwap(old, end); old = p.written.Load() {
+		}
 	}
 	n, err := p.file.WriteAt(b, off)
 	if err != nil {
@@ -135,7 +145,8 @@ func (p *Part) ReadAt(b []byte, off int64) (int, error) {
 }
 
 // Commit makes the part the finished blob. The caller has verified size and
-// digest of its bytes. If the blob is there and recorded already, it
+// digest of its bytes. Where a limit has been reached, it waits until others were
+// evicted; it is ErrNoSpace if that does not make room. If the blob is there and recorded already, it
 // stays and the part goes. Whatever the error, the part is ended and gone, but readable.
 func (p *Part) Commit(size int64) error {
 	return p.endCall("commit", func() error { return p.commit(size) })
@@ -186,21 +197,29 @@ func (p *Part) end(last func() error) error {
 }
 
 func (p *Part) commit(size int64) error {
-	if err := p.publish(size); err != nil {
+	s := p.store
+	err := s.makeWay(p, size)
+	defer s.usage.drop(p)
+	if err == nil {
+		err = p.publish(size)
+	}
+	if err != nil {
 		// After a sync error the kernel may have dropped what it could not
 		// write: the part is not to be trusted again.
 		return errors.Join(err, p.remove())
 	}
-	s := p.store
 	if err := p.remove(); err != nil {
 		s.log.Warn("remove what is left of a part", "digest", p.id.digest(), "error", err)
 	}
 	r := blobRecord{size: size, created: s.now(), origin: p.origin}
-	if err := s.index.update(linkBytes, func(b *batch) error { return b.putBlob(p.id, r) }); err != nil {
+	if err := s.index.update(linkBytes, func(b *batch) error {
+		b.tally.parts = append(b.tally.parts, p)
+		return b.putBlob(p.id, r)
+	}); err != nil {
 		s.log.Warn("blob is stored but not recorded; it will be adopted", "digest", p.id.digest(), "error", err)
 		s.suspects.trust(p.id)
 	}
-	if s.excess(*s.limits.Load()) > 0 {
+	if !s.demand(*s.limits.Load()).none() {
 		s.keepHouseNow()
 	}
 	return nil

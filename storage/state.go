@@ -45,6 +45,8 @@ type state struct {
 	// got to the end.
 	shard    string
 	scrubbed time.Time
+	// wall is when this was written.
+	wall time.Time
 }
 
 func (st state) encode() []byte {
@@ -58,10 +60,11 @@ func (st state) encode() []byte {
 	if st.damaged {
 		flags |= 4
 	}
-	b := appendInt(appendInt(begin(96+len(st.shard)+len(st.boot)), st.sequence), st.openings)
+	b := appendInt(appendInt(begin(104+len(st.shard)+len(st.boot)), st.sequence), st.openings)
 	b = appendInt(appendInt(b, st.probe), st.records)
 	b = appendTime(appendTime(appendTime(append(b, flags), st.checkpoint), st.suspect), st.trusted)
-	return seal(appendText(appendText(appendTime(b, st.scrubbed), st.shard), st.boot))
+	b = appendText(appendText(appendTime(b, st.scrubbed), st.shard), st.boot)
+	return seal(appendTime(b, st.wall))
 }
 
 func decodeState(b []byte) (st state, ok bool) {
@@ -70,6 +73,9 @@ func decodeState(b []byte) (st state, ok bool) {
 	flags := f.take(1)
 	st.checkpoint, st.suspect, st.trusted, st.scrubbed = f.time(), f.time(), f.time(), f.time()
 	st.shard, st.boot = f.text(), f.text()
+	if len(f.rest) > 0 { // earlier programs did not write it
+		st.wall = f.time()
+	}
 	if !f.end() {
 		return state{}, false
 	}

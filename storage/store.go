@@ -46,10 +46,13 @@ type Options struct {
 
 	rebuild bool // sets the index aside and begins it anew
 
-	volume   func() (free, total int64, err error) // for tests; nil = that of the files
-	over     func(files) files                     // for tests; what lies over the file system, nil = nothing
-	retry    time.Duration                         // for tests; 0 = indexRetry
-	patience time.Duration                         // for tests; 0 = closePatience
+	volume func() (free, total int64, err error) // for tests; nil = that of the files
+	over   func(files) files                     // for tests; what lies over the file system, nil = nothing
+	// The clock that nobody sets, from the opening on. For tests; nil = that of Now.
+	uptime func() time.Duration
+
+	retry    time.Duration // for tests; 0 = indexRetry
+	patience time.Duration // for tests; 0 = closePatience
 }
 
 // restoreWait is how long Open waits for what a damaged index held to be
@@ -62,6 +65,8 @@ type Store struct {
 	path string
 	log  *slog.Logger
 	now  func() time.Time
+	// uptime is the time since the opening, whatever becomes of the clock.
+	uptime func() time.Duration
 
 	lock  file
 	root  files
@@ -77,9 +82,10 @@ type Store struct {
 	// What the options of these names say; rebuild holds until it is done.
 	quiet, inspect, rebuild bool
 
-	space *space
-	uses  uses
-	parts parts
+	space  *space
+	uses   uses
+	parts  parts
+	opened opened
 
 	suspects     suspects
 	verifying    singleflight.Group // by id
@@ -90,6 +96,8 @@ type Store struct {
 
 	limits atomic.Pointer[Limits]
 	wanted atomic.Int64 // the largest blob that was refused since the last eviction
+	looks  looks
+	clock  clockWatch
 	usage  counters
 
 	// mu is held shared by every call and exclusively to close: Badger must not
@@ -131,6 +139,10 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	}
 	if o.LockWait == 0 {
 		o.LockWait = 10 * time.Second
+	}
+	opened := s.now()
+	if s.uptime = o.uptime; s.uptime == nil {
+		s.uptime = func() time.Duration { return s.now().Sub(opened) }
 	}
 	s.life, s.endLife = context.WithCancel(context.Background())
 	s.limits.Store(&o.Limits)

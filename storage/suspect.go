@@ -81,6 +81,7 @@ func (s *Store) beginRun(boot string) {
 			s.log.Warn("state of the store is not recorded", "error", err)
 		}
 	}
+	s.clock.begin(s.state.wall, s.now())
 	s.noteState(func(st *state) {
 		down := st.sequence > 0 && !st.clean && (boot == "" || boot != st.boot)
 		if down {

@@ -1,10 +1,7 @@
 package mirror
 
 import (
-	"fmt"
-	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/pullgate/pullgate/internal/oci"
 )
@@ -29,39 +26,23 @@ func (a Access) admits(user string) bool {
 }
 
 // globs match repository names.
-type globs []*regexp.Regexp
+type globs []oci.Glob
 
-// CheckGlob tells what is wrong with an element of Upstream.Allow or Deny; nil =
-// nothing.
-func CheckGlob(s string) error {
-	if s == "" || strings.Contains(s, "***") || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789._-/*") != "" {
-		return fmt.Errorf("%q is no glob of repositories: want the characters of repository names, * and **, such as library/* or team-a/**", s)
-	}
-	return nil
-}
-
-// newGlobs compiles patterns in which * stands for any text without a slash and
-// ** for any text.
+// newGlobs compiles the patterns of Upstream.Allow or Deny.
 func newGlobs(patterns []string) (globs, error) {
 	compiled := make(globs, 0, len(patterns))
 	for _, p := range patterns {
-		if err := CheckGlob(p); err != nil {
+		g, err := oci.ParseGlob(p)
+		if err != nil {
 			return nil, err
 		}
-		expression := regexp.QuoteMeta(p)
-		expression = strings.ReplaceAll(expression, `\*\*`, `.*`)
-		expression = strings.ReplaceAll(expression, `\*`, `[^/]*`)
-		re, err := regexp.Compile("^" + expression + "$")
-		if err != nil {
-			return nil, fmt.Errorf("compile glob %q: %w", p, err)
-		}
-		compiled = append(compiled, re)
+		compiled = append(compiled, g)
 	}
 	return compiled, nil
 }
 
 func (g globs) match(repository string) bool {
-	return slices.ContainsFunc(g, func(re *regexp.Regexp) bool { return re.MatchString(repository) })
+	return slices.ContainsFunc(g, func(one oci.Glob) bool { return one.Match(repository) })
 }
 
 // admit finds the upstream of a request and checks access, before anything else

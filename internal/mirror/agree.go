@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 
 	"github.com/opencontainers/go-digest"
 
@@ -13,7 +12,7 @@ import (
 )
 
 // openBlob opens a finished blob whose size agrees with the link.
-func (v view) openBlob(d digest.Digest, link *storage.Link) (*os.File, int64, error) {
+func (v view) openBlob(d digest.Digest, link *storage.Link) (*storage.File, int64, error) {
 	file, size, err := v.store.OpenBlob(d)
 	if err != nil {
 		return nil, 0, err

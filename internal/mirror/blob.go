@@ -26,7 +26,7 @@ func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheSta
 			file, size, err := v.openBlob(d, &link)
 			switch {
 			case err == nil:
-				return oci.Blob{Digest: d, Size: size, Content: file}, proven, nil
+				return oci.Blob{Digest: d, Size: size, Content: file, File: file.File}, proven, nil
 			case oci.ClassOf(err) != oci.ClassNone:
 				return oci.Blob{}, failed(true, err), err
 			}

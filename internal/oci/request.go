@@ -3,6 +3,7 @@ package oci
 import (
 	"io"
 	"net/url"
+	"os"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -45,15 +46,18 @@ type Descriptor = ocispec.Descriptor
 
 // Blob is the open content of one blob of known size.
 //
-// Content reads and seeks like a file of Size bytes. It is an *os.File when the
-// blob lies finished in the store. Otherwise a Read waits for bytes that are
-// still under way, and io.EOF comes only after the whole blob was verified: any
-// other error means that the body cannot be completed, and the connection must
-// be aborted. Not safe for concurrent use. The receiver closes it.
+// Content reads and seeks like a file of Size bytes. If the blob lies finished in
+// the store, File is the bare file below it, for the kernel to send: the position
+// is the same, and closing is left to Content. Otherwise File is nil, a Read waits
+// for bytes that are still under way, and io.EOF comes only after the whole blob
+// was verified: any other error means that the body cannot be completed, and the
+// connection must be aborted. Not safe for concurrent use. The receiver closes
+// Content.
 type Blob struct {
 	Digest  digest.Digest
 	Size    int64
 	Content io.ReadSeekCloser
+	File    *os.File
 }
 
 // BlobBody is one upstream answer to a GET of a blob.

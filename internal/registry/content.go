@@ -66,8 +66,8 @@ func (x *exchange) serveBlob() error {
 			return err
 		}
 	}
-	if file, ok := blob.Content.(*os.File); ok {
-		return x.sendFile(file, blob.Size, part, status)
+	if blob.File != nil {
+		return x.sendFile(blob.File, blob.Size, part, status)
 	}
 	return x.follow(blob.Content, part, status)
 }

@@ -112,7 +112,7 @@ func fileBlob(t testing.TB, b []byte) func(context.Context) oci.Blob {
 		if err != nil {
 			t.Error(err)
 		}
-		return oci.Blob{Digest: d, Size: int64(len(b)), Content: file}
+		return oci.Blob{Digest: d, Size: int64(len(b)), Content: file, File: file}
 	}
 }
 

@@ -1,0 +1,133 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage"
+)
+
+// Storage is one store: a folder on a local file system.
+type Storage struct {
+	// The folder, made if missing. It may hold the placeholders {env.*} and
+	// {file.*}. Default: registry_mirror in Caddy's data directory.
+	Path string `json:"path,omitempty"`
+
+	// The most bytes that blobs may take; the least recently used go first.
+	// Default: 0, no limit but the free space.
+	MaxSize int64 `json:"max_size,omitempty"`
+
+	// Free bytes to leave on the file system. Default: 0; what the index needs
+	// to be safe is always left.
+	MinFree int64 `json:"min_free,omitempty"`
+
+	// Free space to leave on the file system, in percent of its size. Not
+	// together with min_free. Default: 0.
+	MinFreePercent float64 `json:"min_free_percent,omitempty"`
+
+	// Forget what nobody has pulled for so long. Default: 0, never.
+	MaxUnused caddy.Duration `json:"max_unused,omitempty"`
+
+	// Images never to evict, whatever the limits: upstream/repository[:tag], or
+	// upstream/repository@digest. Repository and tag may be globs: * matches
+	// inside a path component, ** across components; no tag means all tags
+	// ("docker.io/library/alpine:3.*", "ghcr.io/org/**"). Upstreams are meant by
+	// their name, not an alias. Only where the index cannot be opened, and the
+	// disk is full, is it not known what is pinned.
+	Pin []string `json:"pin,omitempty"`
+}
+
+// limits returns what the store is opened with.
+func (s *Storage) limits() (storage.Limits, error) {
+	l := storage.Limits{
+		MaxSize:        s.MaxSize,
+		MinFree:        s.MinFree,
+		MinFreePercent: s.MinFreePercent,
+		MaxUnused:      time.Duration(s.MaxUnused),
+	}
+	for _, text := range s.Pin {
+		p, err := oci.ParsePin(text)
+		if err != nil {
+			return storage.Limits{}, fmt.Errorf("storage: pin: %w", err)
+		}
+		l.Pins = append(l.Pins, p)
+	}
+	return l, nil
+}
+
+func (s *Storage) check() error {
+	switch {
+	case s.MaxSize < 0, s.MinFree < 0, s.MaxUnused < 0:
+		return errors.New("storage: max_size, min_free and max_unused cannot be negative; leave out a limit to have none")
+	case s.MinFreePercent < 0 || s.MinFreePercent >= 100:
+		return fmt.Errorf("storage: min_free is %g%%, want 0%% to less than 100%%", s.MinFreePercent)
+	case s.MinFree > 0 && s.MinFreePercent > 0:
+		return errors.New("storage: min_free and min_free_percent exclude each other; keep one")
+	}
+	return nil
+}
+
+// checkPin tells what is wrong with a pattern of images.
+func checkPin(s string) error {
+	_, err := oci.ParsePin(s)
+	return err
+}
+
+func (s *Storage) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		s.Path = d.Val()
+	}
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	var seen options
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option, value := d.Val(), ""
+		if option == "pin" {
+			line := *d // the errors below are about it
+			pins := d.RemainingArgs()
+			if len(pins) == 0 {
+				return line.ArgErr()
+			}
+			if err := each(checkPin, pins); err != nil {
+				return line.Errf("pin: %w", err)
+			}
+			s.Pin = append(s.Pin, pins...)
+			continue
+		}
+		if err := seen.once(d); err != nil {
+			return err
+		}
+		if !slices.Contains([]string{"max_size", "min_free", "max_unused"}, option) {
+			return d.Errf("unrecognized subdirective '%s': want max_size, min_free, max_unused or pin", option)
+		}
+		if !d.AllArgs(&value) {
+			return d.ArgErr()
+		}
+		var err error
+		switch percent, isPercent := strings.CutSuffix(value, "%"); {
+		case option == "max_size":
+			s.MaxSize, err = parseSize(value)
+		case option == "max_unused":
+			s.MaxUnused, err = parseDuration(value)
+		case isPercent:
+			if s.MinFreePercent, err = strconv.ParseFloat(percent, 64); err != nil || !(s.MinFreePercent > 0 && s.MinFreePercent < 100) {
+				err = fmt.Errorf("%q is no percentage: want such as 5%%", value)
+			}
+		default:
+			s.MinFree, err = parseSize(value)
+		}
+		if err != nil {
+			return d.Errf("%s: %w", option, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,166 @@
+package storage
+
+import (
+	"context"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// ranks are bytes by rank; see decision.rank.
+type ranks map[int64]int64
+
+// cut is a place in the order of the ranks: what was used before rank goes, and
+// of what is at rank as much as share bytes. The zero value is of no use.
+type cut struct{ rank, share int64 }
+
+// cutOf returns the cut that takes the excess, or all there is.
+func cutOf(r ranks, excess int64) cut {
+	c := cut{rank: math.MinInt64}
+	if excess <= 0 {
+		return c
+	}
+	c.share = excess
+	for _, rank := range slices.Sorted(maps.Keys(r)) {
+		if c.rank = rank; r[rank] >= c.share {
+			break
+		}
+		c.share -= r[rank]
+	}
+	return c
+}
+
+// apply takes from the ranks what the cut will take from the blobs, and returns
+// how much.
+func (c cut) apply(r ranks) (taken int64) {
+	for rank, bytes := range r {
+		switch {
+		case rank < c.rank:
+		case rank == c.rank:
+			bytes = min(bytes, c.share)
+		default:
+			continue
+		}
+		r[rank] -= bytes
+		taken += bytes
+	}
+	return taken
+}
+
+// takes decides on one blob. It is asked once for each.
+func (c *cut) takes(rank, size int64) bool {
+	if rank == c.rank && c.share > 0 {
+		c.share -= size
+		return true
+	}
+	return rank < c.rank
+}
+
+// decision is which blobs go: of those that nobody used since unused as many as
+// may go for that at once, of each upstream that has too many the oldest, and of
+// all the oldest until there is room. What is pinned or open stays.
+type decision struct {
+	now    time.Time
+	demand demand
+	unused time.Time // zero = nothing goes merely because it is old
+	pins   pinned
+	opened *opened
+
+	old       cut
+	upstreams map[string]*cut
+	all       cut
+
+	// What was found to be pinned, and the bytes of what is open.
+	pinned tally
+	busy   int64
+}
+
+// unusedShare is the part of all bytes that one decision may take because nobody
+// used them: one that is wrong must not cost everything.
+const unusedShare = 4
+
+// decide makes the first scan.
+func (d *decision) decide(ctx context.Context, txn *badger.Txn) error {
+	var total, unused int64
+	old, all, upstreams := ranks{}, ranks{}, map[string]ranks{}
+	for name := range d.demand.upstreams {
+		upstreams[name] = ranks{}
+	}
+	err := scanBlobs(ctx, txn, func(i id, r blobRecord, used useRecord) error {
+		total += r.size
+		switch {
+		case d.pins.has(i):
+			d.pinned.add(r, 1)
+			return nil
+		case d.opened.has(i):
+			d.busy += r.size
+			return nil
+		}
+		last := lastUse(r, used)
+		rank := d.rank(last)
+		if last.Before(d.unused) {
+			unused += r.size
+			old[rank] += r.size
+		}
+		if own, ok := upstreams[oci.UpstreamName(r.origin)]; ok {
+			own[rank] += r.size
+		} else {
+			all[rank] += r.size
+		}
+		return nil
+	})
+	d.old = cutOf(old, min(unused, total/unusedShare))
+	d.upstreams = make(map[string]*cut, len(upstreams))
+	excess := d.demand.all
+	for name, own := range upstreams {
+		c := cutOf(own, d.demand.upstreams[name])
+		d.upstreams[name] = &c
+		excess -= c.apply(own)
+		for rank, bytes := range own {
+			all[rank] += bytes
+		}
+	}
+	d.all = cutOf(all, excess)
+	return err
+}
+
+// goes decides on one blob. It is asked once for each.
+func (d *decision) goes(i id, r blobRecord, used useRecord) bool {
+	if d.pins.has(i) || d.opened.has(i) {
+		return false
+	}
+	last := lastUse(r, used)
+	rank := d.rank(last)
+	if last.Before(d.unused) && d.old.takes(rank, r.size) {
+		return true
+	}
+	if own := d.upstreams[oci.UpstreamName(r.origin)]; own != nil && own.takes(rank, r.size) {
+		return true
+	}
+	return d.all.takes(rank, r.size)
+}
+
+// lastUse is when a blob was last used, or stored. A use counts to the end of
+// its hour, so that of two blobs of this hour the one that was asked for again
+// outlives the one that was not.
+func lastUse(r blobRecord, used useRecord) time.Time {
+	if used == 0 || r.created.After(used.end()) {
+		return r.created
+	}
+	return used.end()
+}
+
+// rank orders blobs by their last use: to the minute for the last day, to the
+// hour before, which bounds the number of ranks. A time to come is now.
+func (d *decision) rank(last time.Time) int64 {
+	minute := min(last.Unix(), d.now.Unix()) / 60
+	if d.now.Sub(last) > 24*time.Hour {
+		minute -= minute % 60
+	}
+	return minute
+}

@@ -1,0 +1,175 @@
+package storage
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// pinned is what must not be evicted: manifests, and the blobs that they need. It
+// holds eight bytes of each digest. That two share them is no matter: one more is
+// kept. nil holds nothing.
+type pinned map[uint64]struct{}
+
+func pinOf(i id) uint64 { return binary.BigEndian.Uint64([]byte(i[1:9])) }
+
+func (p pinned) has(i id) bool {
+	if len(p) == 0 {
+		return false
+	}
+	_, ok := p[pinOf(i)]
+	return ok
+}
+
+// resolvePins returns what the pins mean at present: the manifests that their tags
+// and digests name, and all below them. An error means that it is not known, and
+// nothing may go.
+func (s *Store) resolvePins(ctx context.Context, txn *badger.Txn, pins []oci.Pin) (pinned, error) {
+	if len(pins) == 0 {
+		return nil, nil
+	}
+	roots, err := pinnedRoots(ctx, txn, pins)
+	if err != nil {
+		return nil, fmt.Errorf("resolve pins: %w", err)
+	}
+	found := pinned{}
+	for len(roots) > 0 {
+		i := roots[len(roots)-1]
+		roots = roots[:len(roots)-1]
+		if found.has(i) {
+			continue
+		}
+		found[pinOf(i)] = struct{}{}
+		contents, err := s.contents(txn, i)
+		if err != nil {
+			return nil, fmt.Errorf("resolve pins: manifest %s: %w", i.digest(), err)
+		}
+		for _, d := range contents.Manifests {
+			if child, err := idOf(d.Digest); err == nil {
+				roots = append(roots, child)
+			}
+		}
+		for _, d := range contents.Blobs {
+			if blob, err := idOf(d.Digest); err == nil {
+				found[pinOf(blob)] = struct{}{}
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// pinnedRoots returns the manifests that the pins name.
+func pinnedRoots(ctx context.Context, txn *badger.Txn, pins []oci.Pin) ([]id, error) {
+	var roots []id
+	upstreams := make(map[string][]oci.Pin)
+	for _, p := range pins {
+		if p.Digest == "" {
+			upstreams[p.Upstream] = append(upstreams[p.Upstream], p)
+		} else if i, err := idOf(p.Digest); err == nil {
+			roots = append(roots, i)
+		}
+	}
+	for name, pins := range upstreams {
+		err := scanTags(ctx, txn, name, func(scope oci.Scope, tag string, item *badger.Item) error {
+			for _, p := range pins {
+				if !p.Match(scope, tag) {
+					continue
+				}
+				return item.Value(func(v []byte) error {
+					if t, ok := decodeTag(v); ok {
+						if i, err := idOf(t.Digest); err == nil {
+							roots = append(roots, i)
+						}
+					}
+					return nil
+				})
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return roots, nil
+}
+
+// scanTags calls fn for each tag of the upstreams of a name; empty = of all.
+func scanTags(ctx context.Context, txn *badger.Txn, name string, fn func(oci.Scope, string, *badger.Item) error) error {
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte(string(rune(tableTag)) + name)})
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		fields := strings.Split(string(it.Item().Key()[1:]), "\x00")
+		if len(fields) != 3 || name != "" && oci.UpstreamName(fields[0]) != name {
+			continue
+		}
+		if err := fn(oci.Scope{Upstream: fields[0], Repository: fields[1]}, fields[2], it.Item()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// contents returns what a manifest points to: nothing if it is not stored, or
+// cannot be parsed.
+func (s *Store) contents(txn *badger.Txn, i id) (oci.Contents, error) {
+	raw, err := get(txn, i.key(tableManifest))
+	if errors.Is(err, fs.ErrNotExist) {
+		return oci.Contents{}, nil
+	}
+	if err != nil {
+		return oci.Contents{}, err
+	}
+	r, ok := decodeManifest(raw)
+	if ok && r.external {
+		if r.bytes, err = s.unused(i); err != nil {
+			return oci.Contents{}, err
+		}
+	}
+	if !ok {
+		return oci.Contents{}, nil
+	}
+	contents, _ := oci.ParseManifest(r.bytes)
+	return contents, nil
+}
+
+// unused reads a manifest from its file, without that being a use. What is not
+// there is empty.
+func (s *Store) unused(i id) ([]byte, error) {
+	f, err := s.root.Open(i.blobPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, oci.MaxManifestSize+1))
+}
+
+// notePinned remembers what a decision had to spare, and complains when pins alone
+// exceed a limit.
+func (s *Store) notePinned(limits Limits, d *decision) {
+	s.usage.setPinned(d.pinned, d.busy)
+	over := limits.MaxSize > 0 && d.pinned.bytes > limits.MaxSize
+	for name, most := range limits.Upstreams {
+		over = over || most > 0 && d.pinned.upstreams[name] > most
+	}
+	if s.usage.overpinned.Swap(over) != over && over {
+		s.log.Error("pinned images exceed the limit by themselves: nothing more is stored until there are fewer, or the limit is raised",
+			"bytes", d.pinned.bytes, "limit", limits.MaxSize)
+	}
+}
