@@ -49,8 +49,8 @@ func (c *checker) blob(ctx context.Context, i id, r *blobRecord) error {
 // is done to either. The store is entered.
 func (c *checker) odd(i id, info fs.FileInfo) (f Finding) {
 	s := c.store
-	s.removing.Lock()
-	defer s.removing.Unlock()
+	s.removing.RLock()
+	defer s.removing.RUnlock()
 	if s.parts.has(i) {
 		return f // a fill that puts its blob in place records it next
 	}
@@ -169,10 +169,10 @@ func (c *checker) missing(i id) {
 	f := Finding{Kind: FindingMissing, Reason: "there is no file"}
 	if i.valid() {
 		f.Digest, f.Name = i.digest(), i.blobPath()
-		s.removing.Lock()
+		s.removing.RLock()
 		_, lerr := s.root.Lstat(i.blobPath())
 		_, gerr := s.get(i.key(tableBlob))
-		s.removing.Unlock()
+		s.removing.RUnlock()
 		if !errors.Is(lerr, fs.ErrNotExist) || errors.Is(gerr, fs.ErrNotExist) {
 			return
 		}

@@ -90,7 +90,7 @@ type Store struct {
 	suspects     suspects
 	verifying    singleflight.Group // by id
 	quarantining sync.Mutex         // held to move a blob to quarantine/
-	removing     sync.Mutex         // held to evict blobs, and while nobody may
+	removing     sync.RWMutex       // held to evict blobs, and shared while nobody may
 	layingOut    sync.Mutex         // held to make what the directory lacks
 	lost         atomic.Bool        // see indexGone
 

@@ -75,8 +75,8 @@ func (s *Store) vouch(i id, info fs.FileInfo) {
 // record records a blob whose file was verified. It is fs.ErrNotExist if that was
 // evicted meanwhile.
 func (s *Store) record(i id, info fs.FileInfo, created time.Time) error {
-	s.removing.Lock()
-	defer s.removing.Unlock()
+	s.removing.RLock()
+	defer s.removing.RUnlock()
 	if !s.unchanged(i, info) {
 		return fs.ErrNotExist
 	}
