@@ -114,12 +114,18 @@ func isReset(err error) bool {
 		strings.Contains(err.Error(), "server closed idle connection")
 }
 
-// safeCause returns err for logs, unless net/http put the peer's bytes into it.
+// safeCause returns err for logs if it comes from the network or from TLS. Other
+// errors of net/http may quote what the peer sent.
 func safeCause(err error) error {
-	if strings.Contains(err.Error(), "malformed") {
-		return errors.New("malformed answer")
+	var (
+		network net.Error
+		refused *addressError
+	)
+	if errors.As(err, &network) || errors.As(err, &refused) || isTLS(err) || isReset(err) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errDeaf) {
+		return err
 	}
-	return err
+	return errors.New("malformed answer")
 }
 
 // statusFailure is what an unexpected status means. It closes the answer.

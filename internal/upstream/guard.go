@@ -109,9 +109,17 @@ func checkURL(u *url.URL) error {
 		return errors.New("it holds a user name")
 	case strings.Contains(u.Hostname(), "%"):
 		return errors.New("host has a zone")
+	case len(u.Hostname()) > 253 || strings.Trim(u.Hostname(), hostCharacters) != "":
+		return errors.New("host is no name of a host")
+	case len(u.Port()) > 5:
+		return errors.New("port is no number of a port")
 	}
 	return nil
 }
+
+// hostCharacters are those of names and addresses. Names stand in messages, and
+// others than these would only be there to be taken for something else.
+const hostCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:"
 
 // embedded returns the IPv4 address that an IPv6 address stands for, if any:
 // IPv4-mapped, NAT64 (RFC 6052), 6to4 (RFC 3056).

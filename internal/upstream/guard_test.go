@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -94,6 +93,8 @@ func TestRedirects(t *testing.T) {
 		case strings.HasPrefix(path, "/v2/long/"):
 			w.Header().Set("Location", "/"+strings.Repeat("x", 100<<10))
 			w.WriteHeader(http.StatusFound)
+		case strings.HasPrefix(path, "/v2/name/"):
+			redirect(w, http.StatusFound, "http://"+strings.Repeat("x", 300)+".test/")
 		case strings.HasPrefix(path, "/v2/loop/"):
 			http.Redirect(w, r, path, http.StatusFound)
 		case strings.HasPrefix(path, "/v2/six/") && n < 6, strings.HasPrefix(path, "/v2/five/") && n < 5:
@@ -110,7 +111,7 @@ func TestRedirects(t *testing.T) {
 		hits  int32
 	}{
 		"five": {oci.ClassNone, 6}, "six": {oci.ClassRedirect, 6}, "loop": {oci.ClassRedirect, 6},
-		"multiple": {oci.ClassRedirect, 1}, "long": {oci.ClassConnect, 1},
+		"name": {oci.ClassRedirect, 1}, "multiple": {oci.ClassRedirect, 1}, "long": {oci.ClassConnect, 1},
 	} {
 		hits.Store(0)
 		_, err := c.Manifest(t.Context(), name, tag("1"))
@@ -177,9 +178,7 @@ func FuzzRealm(f *testing.F) {
 	}
 	c, err := New(Options{
 		Name: "x", URLs: []*url.URL{{Scheme: "https", Host: "registry.test"}}, Credentials: BasicCredentials("u", "p"),
-		resolver: &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
-			return nil, errors.New("no DNS")
-		}},
+		resolver: noNames(),
 	})
 	if err != nil {
 		f.Fatal(err)
