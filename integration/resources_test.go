@@ -18,6 +18,7 @@ type resources struct {
 	resident          int64 // bytes of memory, with what of its files is mapped
 	anonymous         int64 // bytes of memory that is no file
 	goroutines, files int
+	live              int64 // bytes of the heap that are in use, if that was asked for
 }
 
 func (r resources) String() string {
@@ -55,6 +56,25 @@ func (s *subject) resources(t *testing.T) (r resources, err error) {
 		}
 	}
 	return r, nil
+}
+
+// liveHeap has the gateway collect its garbage, three times for what is pooled, and
+// returns how many bytes of its heap are left.
+func (s *subject) liveHeap(t *testing.T) (live int64) {
+	t.Helper()
+	for range 3 {
+		profile, err := adminRequest(s.admin, http.MethodGet, "/debug/pprof/heap?gc=1&debug=1", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(profile)) {
+			_, _ = fmt.Sscanf(line, "# HeapAlloc = %d", &live)
+		}
+	}
+	if live == 0 {
+		t.Error("the admin API does not tell of the heap")
+	}
+	return live
 }
 
 // settled waits until good says so of what the gateway uses, at most 30 s, and
