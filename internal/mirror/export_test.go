@@ -76,3 +76,28 @@ func (c *Cache) Turns() (n int) {
 	}
 	return n
 }
+
+// FailReads makes every part fail to be read at a place, unless err is nil.
+func (c *Cache) FailReads(at int64, err error) {
+	c.makePart = func(scope oci.Scope, d digest.Digest, size int64) (part, error) {
+		p, failure := c.store.Part(scope, d, size)
+		if failure != nil {
+			return nil, failure
+		}
+		return &unreadPart{Part: p, at: at, err: err}, nil
+	}
+}
+
+type unreadPart struct {
+	*storage.Part
+
+	at  int64
+	err error
+}
+
+func (p *unreadPart) ReadAt(b []byte, off int64) (int, error) {
+	if p.err != nil && off <= p.at && p.at < off+int64(len(b)) {
+		return 0, p.err
+	}
+	return p.Part.ReadAt(b, off)
+}

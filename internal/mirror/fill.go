@@ -222,7 +222,7 @@ func (f *fill) remember(err error) {
 	// Bytes of an earlier fill may be to blame for a mismatch, such as after a
 	// power loss: the next request begins anew, at once.
 	class := oci.ClassOf(err)
-	if class == oci.ClassDigest && f.tainted() {
+	if class == oci.ClassDigest && f.tainted() || errors.Is(err, errUnread) {
 		return
 	}
 	if f.guessed && (class == oci.ClassDigest || class == oci.ClassLength) {
@@ -242,7 +242,7 @@ func (f *fill) settle() {
 	if p != nil && (err != nil || cause != nil) {
 		var ended error
 		switch {
-		case err == nil || class == oci.ClassDigest || class == oci.ClassLength:
+		case err == nil || class == oci.ClassDigest || class == oci.ClassLength || errors.Is(err, errUnread):
 			if ended = p.Remove(); ended != nil && cause != nil {
 				ended = nil // ended before
 			}

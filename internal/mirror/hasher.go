@@ -28,19 +28,31 @@ func (f *fill) hash(h hash.Hash) error {
 		}
 		for f.hashed < target {
 			n, err := part.ReadAt(buffer[:min(hashBuffer, target-f.hashed)], f.hashed)
-			if n == 0 {
-				err = fmt.Errorf("hash blob %s at %d: %w", f.digest, f.hashed, err)
-				f.fail(err)
-				return err
-			}
-			if err != nil && !errors.Is(err, io.EOF) {
-				f.fail(err)
-				return err
+			if n == 0 || err != nil && !errors.Is(err, io.EOF) {
+				return f.unreadable(fmt.Errorf("hash blob %s at %d: %w: %w", f.digest, f.hashed, errUnread, err))
 			}
 			_, _ = h.Write(buffer[:n]) // a hash.Hash returns no error
 			f.hashed += int64(n)
 		}
 	}
+}
+
+// errUnread means that the part does not give back what was written to it. That
+// says nothing of the upstream, and such a part is not resumed.
+var errUnread = errors.New("part cannot be read")
+
+// unreadable gives the part up. Of a small blob nobody has got a byte, so that it
+// can be begun anew elsewhere; the readers of others have none to go on from.
+func (f *fill) unreadable(err error) error {
+	f.mu.Lock()
+	small := f.size >= 0 && f.size <= wholeSize && !f.inMemory()
+	f.mu.Unlock()
+	if small {
+		f.breakOff(err)
+		return nil
+	}
+	f.fail(err)
+	return err
 }
 
 // hashable waits until there is more to hash, and returns up to where; no part

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -23,6 +24,34 @@ func extent(start, end int64) []storage.Extent { return []storage.Extent{{Start:
 var rooms = map[int][]int64{
 	600 << 10: {-1, 0, 300 << 10, 599 << 10},
 	4*mib + 3: {-1, 0, mib, 4*mib - 60<<10, 4 * mib},
+}
+
+// A part that cannot be read back is given up. Small blobs are begun anew in
+// memory; of others no wrong byte comes, and the next request does not have to do
+// with the part any more.
+func TestUnreadablePart(t *testing.T) {
+	for size, small := range map[int]bool{600 << 10: true, 4*mib + 3: false} {
+		f := newFixture(t)
+		f.cache.FailReads(300<<10, syscall.EIO)
+		want := registrytest.Random(1, size)
+		r := blobRequest(f.upstream.PutBlob(repository, want))
+		raw, _, err := f.pull(t.Context(), r)
+		if small && (err != nil || !bytes.Equal(raw, want)) {
+			t.Errorf("%d bytes: got %d wrong ones, %v", size, len(raw), err)
+		}
+		if !small && (err == nil || !bytes.HasPrefix(want, raw)) {
+			t.Errorf("%d bytes: got %d, %v", size, len(raw), err)
+		}
+		if e := f.filled(); e.Stored {
+			t.Errorf("event %+v", e)
+		}
+		f.cache.FailReads(0, nil)
+		f.upstream.Reset()
+		f.mustPull(r, want, oci.ResultMiss)
+		if got := f.upstream.BlobBytes(); got != int64(size) {
+			t.Errorf("the upstream sent %d bytes of %d", got, size)
+		}
+	}
 }
 
 func TestFullDisk(t *testing.T) {
