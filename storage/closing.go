@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -16,8 +17,10 @@ const (
 	// looked at again.
 	closeRetry = time.Second
 	// closePatience is how long Close waits for Badger, which tries again and
-	// again for ever what it cannot write.
+	// again for ever what it cannot write; openPatience how long opening does for
+	// one that has just failed.
 	closePatience = 10 * time.Second
+	openPatience  = 2 * time.Second
 )
 
 // closeIndex closes the index. On a disk that is too full to do it safely, that
@@ -45,16 +48,25 @@ func (s *Store) closeIndex(db *badger.DB) error {
 // closeBadger leaves behind what does not end in time: the lock that Badger has
 // on the index keeps the next store from using it meanwhile.
 func (s *Store) closeBadger(db *badger.DB) error {
+	err := closeWithin(db, s.patience)
+	if errors.Is(err, ErrLocked) {
+		s.lost.Store(true)
+	}
+	return err
+}
+
+// closeWithin closes Badger, and is ErrLocked if that takes too long: it goes on
+// in the background, and nobody may touch its files.
+func closeWithin(db *badger.DB, patience time.Duration) error {
 	done := make(chan error, 1)
 	go func() { done <- db.Close() }()
-	late := time.NewTimer(s.patience)
+	late := time.NewTimer(patience)
 	defer late.Stop()
 	select {
 	case err := <-done:
 		return err
 	case <-late.C:
-		s.lost.Store(true)
-		return fmt.Errorf("not done after %v: it goes on in the background", s.patience)
+		return fmt.Errorf("not done after %v: it goes on in the background: %w", patience, ErrLocked)
 	}
 }
 

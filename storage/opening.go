@@ -89,7 +89,7 @@ func (s *Store) tryIndex() error {
 			err = verify(db)
 		}
 		if err != nil {
-			err = errors.Join(err, db.Close())
+			err = errors.Join(err, closeWithin(db, openPatience))
 		}
 	}
 	s.noteState(func(st *state) {
