@@ -17,7 +17,7 @@ import (
 type scenarioRow struct {
 	name, what string
 	// remark says who proves the row, besides or in place of a script ("by TestX in
-	// folder"), or why there is nothing to prove ("n/a: reason"), or why nothing does ("open: reason").
+	// folder", "as U07"), or why there is nothing to prove ("n/a: reason"), or why nothing does ("open: reason").
 	remark   string
 	scripted bool
 	result   string // of its scripts so far
@@ -75,6 +75,8 @@ func (rows scenarioRows) check(t *testing.T) {
 		if row.scripted && row.result == "" {
 			row.result = "not run" // -run says so
 		}
+	}
+	for _, row := range rows {
 		switch {
 		case row.remark == "" && !row.scripted:
 			t.Errorf("row %s (%s) has neither a script nor a remark", row.name, row.what)
@@ -93,10 +95,19 @@ func (rows scenarioRows) check(t *testing.T) {
 				}
 				rest = rest[len(match[0]):]
 			}
+		case strings.HasPrefix(row.remark, "as "):
+			for name := range strings.SplitSeq(strings.TrimPrefix(row.remark, "as "), ", ") {
+				other := rows.find(name)
+				if other == nil || !other.scripted {
+					t.Errorf("row %s: there is no script of row %s", row.name, name)
+				} else if row.result == "" || other.result != "pass" {
+					row.result = other.result
+				}
+			}
 		case row.remark != "":
 			row.result = row.remark
 			if !strings.HasPrefix(row.remark, "n/a: ") && !strings.HasPrefix(row.remark, "open: ") {
-				t.Errorf("row %s: remark %q begins with none of by, n/a, open", row.name, row.remark)
+				t.Errorf("row %s: remark %q begins with none of by, as, n/a, open", row.name, row.remark)
 			}
 		}
 	}
