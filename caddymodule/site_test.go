@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -48,20 +49,29 @@ type site struct {
 func newSite(t *testing.T) *site {
 	t.Helper()
 	home(t)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
 		if err := caddy.Stop(); err != nil {
 			t.Error(err)
 		}
 	})
-	return &site{t: t, addr: addr, storage: t.TempDir(), global: "admin off\npersist_config off", log: "level ERROR"}
+	return &site{t: t, addr: freeAddr(t), storage: t.TempDir(), global: "admin off\npersist_config off", log: "level ERROR"}
+}
+
+// freeAddr returns an address that nobody listens at. Its port is below those that
+// systems give to connections, so that none takes it meanwhile.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.N(20_000))
+		if listener, err := net.Listen("tcp", addr); err == nil {
+			if err := listener.Close(); err != nil {
+				t.Fatal(err)
+			}
+			return addr
+		}
+	}
+	t.Fatal("no address is free")
+	return ""
 }
 
 // load makes Caddy run the directives.
