@@ -21,6 +21,7 @@ type Client struct {
 	guard       *guard
 	transports  transports
 	reports     reports
+	retries     retries
 	closed      atomic.Bool
 }
 
@@ -41,6 +42,12 @@ func New(o Options) (*Client, error) {
 	if o.resolver == nil {
 		o.resolver = net.DefaultResolver
 	}
+	if o.MaxFails == 0 {
+		o.MaxFails = 5
+	}
+	if o.FailDuration <= 0 {
+		o.FailDuration = 5 * time.Second
+	}
 	o.Timeouts = o.Timeouts.WithDefaults()
 	if o.Proxy != nil && (o.Proxy.Scheme != "http" && o.Proxy.Scheme != "https" || o.Proxy.Host == "") {
 		return nil, errors.New("upstream " + o.Name + ": the proxy's URL is no http or https URL with a host")
@@ -55,6 +62,7 @@ func New(o Options) (*Client, error) {
 		if err != nil {
 			return nil, err
 		}
+		e.breaker.changed = c.breakerChanged
 		c.endpoints = append(c.endpoints, e)
 		c.guard.hosts = append(c.guard.hosts, e.origin.host)
 	}

@@ -34,7 +34,9 @@ type endpoint struct {
 	// quiet are the times, in Unix nanoseconds, up to which a rate limit holds.
 	// Blobs have their own: registries count manifests, and a limit on those
 	// must not stop downloads that are under way.
-	quietMetadata, quietBlobs atomic.Int64
+	// A limit that is used up but was not overrun is one on the GET of manifests.
+	quietMetadata, quietBlobs, usedUp atomic.Int64
+	breaker                           *breaker
 	// downUntil is, in Unix nanoseconds, up to when other URLs are tried first.
 	downUntil atomic.Int64
 	// headless is set once the registry was seen to refuse HEAD for blobs that
@@ -89,6 +91,7 @@ func newEndpoint(u *url.URL, o Options) (*endpoint, error) {
 		learning:    make(chan struct{}, 1),
 		tokens:      newMemo[string](o.Timeouts.Token, o.Now),
 		credentials: newMemo[authn.AuthConfig](o.Timeouts.Token, o.Now),
+		breaker:     &breaker{max: max(o.MaxFails, 0), rest: o.FailDuration, now: o.Now, url: originOf(u).String()},
 	}, nil
 }
 
@@ -104,13 +107,27 @@ func (e *endpoint) locate(repository, rest string, query url.Values) *url.URL {
 // hush keeps operations of a kind quiet for a while after a 429.
 func (e *endpoint) hush(kind string, until time.Time) { e.quiet(kind).Store(until.UnixNano()) }
 
-// hushed returns how long operations of a kind still have to keep quiet.
-func (e *endpoint) hushed(kind string, now time.Time) time.Duration {
-	until := e.quiet(kind).Load()
+// hushed returns how long a query still has to keep quiet.
+func (e *endpoint) hushed(q query, now time.Time) time.Duration {
+	until := e.quiet(q.kind).Load()
+	if q.op == opGetManifest {
+		until = max(until, e.usedUp.Load())
+	}
 	if until == 0 {
 		return 0
 	}
 	return max(0, time.Unix(0, until).Sub(now))
+}
+
+// heed notes what an answer tells of the limit on manifests. Where nothing is
+// left of it, the next GET would be refused, and prolong that with some.
+func (e *endpoint) heed(a *answer, now time.Time) {
+	if a.abroad {
+		return
+	}
+	if pause, ok := usedUp(a.Header.Get("Ratelimit-Remaining")); ok {
+		e.usedUp.Store(now.Add(pause).UnixNano())
+	}
 }
 
 func (e *endpoint) quiet(kind string) *atomic.Int64 {

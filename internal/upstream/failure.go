@@ -27,7 +27,12 @@ type failure struct {
 	again bool
 	// repositoryUnknown is a 404 that names the repository as what is missing.
 	repositoryUnknown bool
-	err               error
+	// attempts is how many tries there were, for the log.
+	attempts int
+	// unasked says that no request was sent; abroad, that it is of a host that the
+	// registry redirects to.
+	unasked, abroad bool
+	err             error
 }
 
 func (f *failure) Error() string { return f.text }
@@ -131,7 +136,7 @@ func safeCause(err error) error {
 // statusFailure is what an unexpected status means. It closes the answer.
 func statusFailure(a *answer, now time.Time) *failure {
 	f := &failure{
-		status: a.StatusCode, class: classOfStatus(a.StatusCode),
+		status: a.StatusCode, class: classOfStatus(a.StatusCode), abroad: a.abroad,
 		text: fmt.Sprintf("%s answered %d", a.url.Host, a.StatusCode),
 	}
 	switch {

@@ -79,14 +79,22 @@ func each[T any](
 	}
 	ctx, span := c.start(ctx, op)
 	defer span.End()
-	deadline := time.Now().Add(c.o.Timeouts.Operation)
-	var missing, failed *failure
-	for i, e := range c.inOrder() {
+	began := time.Now()
+	deadline := began.Add(c.o.Timeouts.Operation)
+	var missing, failed, refused *failure
+	c.retries.ask(c.o.Now())
+	endpoints := c.inOrder()
+	for i, e := range endpoints {
 		// What is left of the time is shared, so that an endpoint that swallows
 		// packets does not use up the turn of the next.
-		budget := time.Until(deadline) / time.Duration(len(c.endpoints)-i)
-		value, err := within(ctx, budget, func(ctx context.Context, l *lease) (T, error) {
-			return persist(ctx, e, l, try)
+		sharers := 1 + countReady(endpoints[i+1:])
+		wait, ok := e.breaker.admit()
+		if !ok {
+			refused = sooner(refused, e.refused(wait))
+			continue
+		}
+		value, err := within(ctx, time.Until(deadline)/time.Duration(sharers), func(ctx context.Context, l *lease) (T, error) {
+			return persist(ctx, c, e, l, try)
 		})
 		if err == nil {
 			return value, nil
@@ -105,13 +113,43 @@ func each[T any](
 			e.downUntil.Store(c.o.Now().Add(downFor).UnixNano())
 		}
 	}
-	if failed == nil {
+	switch {
+	case failed != nil:
+	case refused != nil:
+		failed = refused // who was not asked may have what the others miss
+	default:
 		failed = missing
 	}
 	err := c.errorOf(op, failed)
 	recordError(span, err)
-	c.report(ctx, op, err)
+	c.report(ctx, op, err, failed.attempts, time.Since(began))
 	return zero, err
+}
+
+// countReady returns how many endpoints would be asked now.
+func countReady(endpoints []*endpoint) (n int) {
+	for _, e := range endpoints {
+		if e.breaker.ready() {
+			n++
+		}
+	}
+	return n
+}
+
+// refused is the failure of who was not asked.
+func (e *endpoint) refused(wait time.Duration) *failure {
+	return &failure{
+		class: oci.ClassBreaker, retryAfter: wait, unasked: true,
+		text: e.base.Host + " has failed too often in a row, and is not asked for a moment",
+	}
+}
+
+// sooner returns the failure that is over first.
+func sooner(a, b *failure) *failure {
+	if a != nil && a.retryAfter <= b.retryAfter {
+		return a
+	}
+	return b
 }
 
 // within gives fn a context that ends after the budget, or with fn.
@@ -132,23 +170,30 @@ func within[T any](
 	return value, err
 }
 
-// persist tries one endpoint again where that may help soon.
+// persist tries one endpoint, which its breaker has admitted, and again where
+// that may help soon.
 func persist[T any](
-	ctx context.Context, e *endpoint, l *lease, try func(context.Context, *endpoint, *lease) (T, error),
+	ctx context.Context, c *Client, e *endpoint, l *lease, try func(context.Context, *endpoint, *lease) (T, error),
 ) (T, error) {
 	for n := 1; ; n++ {
 		value, err := try(ctx, e, l)
 		if err == nil {
+			e.breaker.record(nil)
 			return value, nil
 		}
 		f := asFailure(ctx, e.base.Host, err)
-		if !f.again || n == maxTries {
+		f.attempts = n
+		e.breaker.record(f)
+		if !f.again || n == maxTries || !e.breaker.ready() || !c.retries.spend(c.o.Now()) {
 			return value, f
 		}
 		delay := retryDelay<<(n-1) + rand.N(retryDelay)
 		select {
 		case <-time.After(delay):
 		case <-ctx.Done():
+			return value, f
+		}
+		if _, ok := e.breaker.admit(); !ok {
 			return value, f
 		}
 	}
@@ -158,9 +203,9 @@ func persist[T any](
 // if the registry may redirect to something better. What it returns is the
 // registry's answer, whatever its status, but for 401 and 429.
 func (c *Client) ask(ctx context.Context, e *endpoint, q query) (*answer, error) {
-	if left := e.hushed(q.kind, c.o.Now()); left > 0 {
+	if left := e.hushed(q, c.o.Now()); left > 0 {
 		return nil, &failure{
-			class: oci.ClassRateLimited, status: http.StatusTooManyRequests, retryAfter: left,
+			class: oci.ClassRateLimited, status: http.StatusTooManyRequests, retryAfter: left, unasked: true,
 			text: e.base.Host + " has asked for a pause that is not over",
 		}
 	}
@@ -170,6 +215,7 @@ func (c *Client) ask(ctx context.Context, e *endpoint, q query) (*answer, error)
 		a, err = c.authenticated(ctx, e, q)
 	}
 	if err == nil {
+		e.heed(a, c.o.Now())
 		switch {
 		case a.StatusCode == http.StatusTooManyRequests, a.StatusCode == http.StatusUnauthorized && !a.abroad:
 			err = statusFailure(a, c.o.Now())

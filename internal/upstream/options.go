@@ -50,6 +50,12 @@ type Options struct {
 	Logger *slog.Logger
 	// Now is the clock for tokens and Retry-After; nil = time.Now.
 	Now func() time.Time
+	// MaxFails is after how many failed tries in a row (no answer, or a 5xx) a URL
+	// is not asked any more; default 5, negative = it is always asked. From then
+	// on one try each FailDuration, and a little more at random, is let through,
+	// until there is an answer; default 5 s.
+	MaxFails     int
+	FailDuration time.Duration
 	// Timeouts replace the defaults where they are set.
 	Timeouts Timeouts
 

@@ -76,3 +76,53 @@ func FuzzRetryAfter(f *testing.F) {
 		}
 	})
 }
+
+// Docker Hub tells how much is left. Who asks at 0 is refused, and blamed.
+func TestUsedUpLimit(t *testing.T) {
+	s, image := newServer(t, registrytest.Options{})
+	now := newClock()
+	left := "1;w=21600"
+	s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+		w.Header().Set("ratelimit-limit", "100;w=21600")
+		w.Header().Set("ratelimit-remaining", left)
+		next(w, r)
+	})
+	c := newClient(t, s.URL(), func(o *Options) { o.Now = now.Now })
+	get := func() error { _, err := c.Manifest(t.Context(), repo, tag(image.Tag)); return err }
+	for _, left = range []string{"1;w=21600", "0;w=21600"} {
+		if err := get(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 100 {
+		if e := wantClass(t, get(), oci.ClassRateLimited); e.RetryAfter != time.Minute {
+			t.Fatalf("retry after %s", e.RetryAfter)
+		}
+	}
+	if n := s.Count(http.MethodGet, "manifests"); n != 2 {
+		t.Errorf("%d GETs, want 2", n)
+	}
+	// These do not count there.
+	if _, err := c.HeadManifest(t.Context(), repo, tag(image.Tag)); err != nil {
+		t.Error(err)
+	}
+	readBlob(t, c, image.Platforms[0], 2, 0, -1)
+	left = "7;w=21600"
+	now.add(time.Minute)
+	for range 2 {
+		if err := get(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestUsedUp(t *testing.T) {
+	for value, want := range map[string]time.Duration{
+		"": 0, "1": 0, "x": 0, "-1": 0, "100;w=21600": 0, "0": time.Minute, "0;w=21600": time.Minute,
+		" 0 ; w=10": 10 * time.Second, "0;w=-1": time.Minute, "0;w=99999999999999999999": time.Minute, "0;q=1;w=5": 5 * time.Second,
+	} {
+		if got, ok := usedUp(value); got != want || ok != (want > 0) {
+			t.Errorf("%q: %v, %v, want %v", value, got, ok, want)
+		}
+	}
+}

@@ -30,3 +30,23 @@ func parseRetryAfter(value string, now time.Time) time.Duration {
 	}
 	return min(max(after, minRetryAfter), maxRetryAfter)
 }
+
+// maxUsedUp is how long a limit that is used up is taken at its word. It is one
+// of the last hours, in which something is left again any moment.
+const maxUsedUp = time.Minute
+
+// usedUp reads a Ratelimit-Remaining header, such as "0;w=21600" (Docker Hub),
+// and returns for how long not to ask if nothing is left.
+func usedUp(value string) (pause time.Duration, ok bool) {
+	count, rest, _ := strings.Cut(strings.TrimSpace(value), ";")
+	if left, err := strconv.Atoi(strings.TrimSpace(count)); err != nil || left != 0 {
+		return 0, false
+	}
+	for parameter := range strings.SplitSeq(rest, ";") {
+		window, found := strings.CutPrefix(strings.TrimSpace(parameter), "w=")
+		if seconds, err := strconv.Atoi(window); found && err == nil && seconds > 0 && seconds < int(maxUsedUp/time.Second) {
+			return time.Duration(seconds) * time.Second, true
+		}
+	}
+	return maxUsedUp, true
+}

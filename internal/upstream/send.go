@@ -39,7 +39,9 @@ func (c *Client) send(ctx context.Context, e *endpoint, o outgoing) (*answer, er
 	for hop := 0; ; hop++ {
 		resp, err := c.roundTrip(ctx, e, o, at, abroad) //nolint:bodyclose // the answer closes it
 		if err != nil {
-			return nil, asFailure(ctx, at.Host, err)
+			f := asFailure(ctx, at.Host, err)
+			f.abroad = abroad
+			return nil, f
 		}
 		a := &answer{Response: resp, url: at, abroad: abroad}
 		next, err := c.redirect(ctx, e, o, a)

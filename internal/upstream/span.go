@@ -45,10 +45,10 @@ type reports struct {
 }
 
 // report logs a failed operation.
-func (c *Client) report(ctx context.Context, op operation, err *oci.Error) {
+func (c *Client) report(ctx context.Context, op operation, err *oci.Error, attempts int, took time.Duration) {
 	level := slog.LevelWarn
 	switch err.Class {
-	case oci.ClassNotFound, oci.ClassCanceled:
+	case oci.ClassNotFound, oci.ClassCanceled, oci.ClassBreaker: // the breaker has told
 		level = slog.LevelDebug
 	case oci.ClassDenied:
 		level = slog.LevelError
@@ -63,6 +63,7 @@ func (c *Client) report(ctx context.Context, op operation, err *oci.Error) {
 	attributes := []slog.Attr{
 		slog.String("upstream", c.o.Name), slog.String("op", op.op), slog.String("class", string(err.Class)),
 		slog.String("repository", op.repository), slog.Int("status", err.UpstreamStatus),
+		slog.Int("attempts", attempts), slog.Duration("duration", took),
 		slog.String("reason", err.Message), slog.Int("suppressed", suppressed),
 	}
 	if err.Err != nil {

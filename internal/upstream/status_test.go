@@ -42,6 +42,7 @@ func TestUselessStatuses(t *testing.T) {
 			var mu sync.Mutex
 			classes := map[string][]oci.Class{}
 			c := newClient(t, s.URL, func(o *Options) {
+				o.MaxFails = -1
 				o.Observe = func(ob Observation) {
 					mu.Lock()
 					defer mu.Unlock()

@@ -15,18 +15,18 @@ import (
 type transports struct{ home, abroad *http.Transport }
 
 func newTransports(o Options, g *guard) transports {
-	dialer := net.Dialer{Timeout: o.Timeouts.Dial, KeepAlive: 30 * time.Second, Resolver: o.resolver}
+	basic := net.Dialer{Timeout: o.Timeouts.Dial, KeepAlive: 30 * time.Second, Resolver: o.resolver}
 	dialing := func(_ context.Context, _, address string, _ syscall.RawConn) error { return o.dialing(address) }
 	if o.dialing == nil {
 		dialing = func(context.Context, string, string, syscall.RawConn) error { return nil }
 	}
-	dialer.ControlContext = dialing
-	home := newTransport(o, &dialer)
+	basic.ControlContext = dialing
+	home := newTransport(o, &dialer{Dialer: basic, clock: o.Now})
 	home.TLSClientConfig.Certificates = o.Certificates
 	home.Proxy = http.ProxyFromEnvironment
 
-	guarded := dialer
-	abroad := newTransport(o, &guarded)
+	guarded := &dialer{Dialer: basic, clock: o.Now}
+	abroad := newTransport(o, guarded)
 	if o.Proxy != nil {
 		// The connection is the proxy's, which may well be private.
 		home.Proxy, abroad.Proxy = http.ProxyURL(o.Proxy), http.ProxyURL(o.Proxy)
@@ -41,14 +41,14 @@ func newTransports(o Options, g *guard) transports {
 	return transports{home, abroad}
 }
 
-func newTransport(o Options, d *net.Dialer) *http.Transport {
+func newTransport(o Options, d *dialer) *http.Transport {
 	// HTTP/1.1 alone: with HTTP/2 all downloads from one host would share one
 	// connection, where one lost packet stops all of them and ranged segments
 	// of one blob gain nothing. The few small requests do not need it either.
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	return &http.Transport{
-		DialContext:           d.DialContext,
+		DialContext:           d.dial,
 		TLSClientConfig:       &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:   o.Timeouts.TLS,
 		ResponseHeaderTimeout: o.Timeouts.Header,
