@@ -59,6 +59,8 @@ type Stats struct {
 	FillBytes int64
 	// LookUps counts running questions to upstreams about tags, manifests, sizes.
 	LookUps int
+	// Queued counts fills that wait for others of their upstream.
+	Queued int
 	// Failures counts remembered failures.
 	Failures int
 }
@@ -83,6 +85,8 @@ type Cache struct {
 
 	failures  failures
 	turns     turns
+	denials   denials
+	slots     slots
 	tags      flights[tagAnswer]
 	manifests flights[manifestAnswer]
 	heads     flights[oci.Descriptor]
@@ -136,7 +140,7 @@ func (c *Cache) Close() {
 
 // Stats returns a snapshot.
 func (c *Cache) Stats() Stats {
-	s := Stats{Failures: c.failures.len()}
+	s := Stats{Failures: c.failures.len(), Queued: c.slots.waiting()}
 	s.LookUps = c.tags.len() + c.manifests.len() + c.heads.len() + c.referrers.len() + c.tagLists.len()
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -18,6 +18,7 @@ const (
 	rememberOther         = 2 * time.Second
 	rememberSize          = time.Hour       // that the size of a blob is not what was told
 	rememberStale         = 5 * time.Second // where a stale answer serves meanwhile
+	rememberSuspect       = time.Minute     // where it is asked behind its back
 	rememberRate          = 10 * time.Second
 	minRate, maxRate      = time.Second, time.Hour
 	maxFailures           = 10_000
@@ -28,7 +29,8 @@ const (
 	kindSize         kind = "size"
 	kindReferrers    kind = "referrers"
 	kindTags         kind = "tags"
-	kindUpstream     kind = "upstream" // transport failures of a whole upstream
+	kindUpstream     kind = "upstream" // transport failures of a whole upstream: not to be asked
+	kindSuspect      kind = "suspect"  // the same: not to be waited for
 	kindRate         kind = "rate"     // its rate limit on manifests
 )
 
@@ -119,6 +121,11 @@ func (c *Cache) remember(k key, err error, spare bool) {
 	switch e.Class {
 	case oci.ClassCanceled:
 		return
+	case oci.ClassBreaker: // which remembers by itself
+		if spare {
+			c.failures.put(upstreamKey(kindSuspect, k), e, now.Add(rememberSuspect))
+		}
+		return
 	case oci.ClassNotFound:
 		keep = rememberUnknown
 	case oci.ClassDenied:
@@ -135,7 +142,7 @@ func (c *Cache) remember(k key, err error, spare bool) {
 		}
 	case oci.ClassConnect, oci.ClassDNS, oci.ClassTLS, oci.ClassTimeout, oci.ClassToken:
 		if spare {
-			c.failures.put(upstreamKey(kindUpstream, k), e, now.Add(rememberStale))
+			c.suspect(k, e)
 		}
 		fallthrough
 	default:
@@ -159,10 +166,34 @@ func (c *Cache) remembered(k key, spare bool) *oci.Error {
 			return e
 		}
 	}
-	if spare {
-		return c.failures.get(upstreamKey(kindUpstream, k), now)
+	if !spare {
+		return nil
 	}
-	return nil
+	if e := c.failures.get(upstreamKey(kindUpstream, k), now); e != nil || k.kind == kindTag {
+		return e
+	}
+	return c.suspected(k)
+}
+
+// suspect keeps those who have a spare answer from asking the upstream for a
+// moment, and from waiting for it for longer.
+func (c *Cache) suspect(k key, e *oci.Error) {
+	now := c.now()
+	c.failures.put(upstreamKey(kindUpstream, k), e, now.Add(rememberStale))
+	c.failures.put(upstreamKey(kindSuspect, k), e, now.Add(rememberSuspect))
+}
+
+// suspected returns why an upstream is asked, but not waited for: the first who
+// found it silent has waited for all.
+func (c *Cache) suspected(k key) *oci.Error {
+	return c.failures.get(upstreamKey(kindSuspect, k), c.now())
+}
+
+// trust is for an upstream that has answered.
+func (c *Cache) trust(k key) {
+	c.failures.forget(upstreamKey(kindUpstream, k))
+	c.failures.forget(upstreamKey(kindSuspect, k))
+	c.denials.forget(k.scope)
 }
 
 func upstreamKey(of kind, k key) key {

@@ -127,6 +127,10 @@ func (f *fill) run() {
 
 func (f *fill) download() (stored bool, err error) {
 	defer f.recovered(&err)
+	if err := f.c.slots.enter(f.pulling, f.source.Identity, f.source.MaxFills); err != nil {
+		return false, errClosed()
+	}
+	defer f.c.slots.leave(f.source.Identity)
 	if err := f.open(); err != nil {
 		return false, err
 	}
@@ -275,6 +279,8 @@ func (f *fill) report(stored bool) {
 		switch e.Class {
 		case oci.ClassNotFound:
 			log.Debug("no such blob")
+		case oci.ClassBreaker:
+			log.Debug("fill not begun, the upstream is not asked")
 		case oci.ClassCanceled:
 			log.Info("fill suspended", "bytes", received, "size", size)
 		default:

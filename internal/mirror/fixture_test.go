@@ -90,7 +90,7 @@ func newFixture(t testing.TB) *fixture {
 	t.Cleanup(transport.CloseIdleConnections)
 	f.remote = &remote{base: f.upstream.URL(), client: &http.Client{Transport: transport}}
 	f.policy = mirror.Upstream{
-		Name: upstreamName, Remote: f.remote, TagTTL: ttl, Access: mirror.Access{Public: true},
+		Name: upstreamName, Remote: f.remote, TagTTL: ttl, Access: mirror.Access{Public: true}, StaleIfDenied: time.Hour,
 		ImmutableTags: regexp.MustCompile(`^v\d+\.\d+\.\d+$`),
 	}
 	f.open()

@@ -35,7 +35,6 @@ type flight[T any] struct {
 func (g *flights[T]) do(ctx context.Context, v view, k key, deadline time.Duration,
 	fn func(context.Context) (T, error),
 ) (value T, led bool, err error) {
-	c := v.Cache
 	g.mu.Lock()
 	f := g.running[k]
 	var turn *turn
@@ -54,25 +53,54 @@ func (g *flights[T]) do(ctx context.Context, v view, k key, deadline time.Durati
 		turn.end() // somebody else has asked meanwhile
 	} else {
 		led = true
-		f = &flight[T]{done: make(chan struct{}), turn: turn}
-		span := trace.SpanFromContext(ctx)
-		if !c.start(func() { g.fly(trace.ContextWithSpan(c.ctx, span), c, k, f, deadline, fn) }) {
-			g.mu.Unlock()
-			turn.end()
-			return value, led, errClosed()
-		}
-		if g.running == nil {
-			g.running = map[key]*flight[T]{}
-		}
-		g.running[k] = f
+		f = g.launch(ctx, v.Cache, k, turn, deadline, fn)
 	}
 	g.mu.Unlock()
+	if f == nil {
+		return value, led, errClosed()
+	}
 	select {
 	case <-f.done:
 		return f.value, led, f.err
 	case <-ctx.Done():
 		return value, led, ctx.Err()
 	}
+}
+
+// begin starts a flight that the caller does not wait for, unless one of k is
+// running, or the client has no turn left.
+func (g *flights[T]) begin(ctx context.Context, v view, k key, deadline time.Duration,
+	fn func(context.Context) (T, error),
+) {
+	turn, ok := v.tryTurn(false)
+	if !ok {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.running[k] != nil {
+		turn.end()
+		return
+	}
+	g.launch(ctx, v.Cache, k, turn, deadline, fn)
+}
+
+// launch starts a flight, to which the turn belongs then; g.mu is held. It
+// returns nil once the Cache is closed.
+func (g *flights[T]) launch(ctx context.Context, c *Cache, k key, turn *turn, deadline time.Duration,
+	fn func(context.Context) (T, error),
+) *flight[T] {
+	f := &flight[T]{done: make(chan struct{}), turn: turn}
+	span := trace.SpanFromContext(ctx)
+	if !c.start(func() { g.fly(trace.ContextWithSpan(c.ctx, span), c, k, f, deadline, fn) }) {
+		turn.end()
+		return nil
+	}
+	if g.running == nil {
+		g.running = map[key]*flight[T]{}
+	}
+	g.running[k] = f
+	return f
 }
 
 func (g *flights[T]) fly(ctx context.Context, c *Cache, k key, f *flight[T], deadline time.Duration,

@@ -35,6 +35,13 @@ type Upstream struct {
 	// Timeout bounds a look-up as a whole, not its single tries; default 10 s.
 	// StaleTimeout does that where an old answer is at hand; default 3 s.
 	Timeout, StaleTimeout time.Duration
+	// StaleIfDenied is how long stale tags are served once the upstream denies the
+	// repository (401, 403), counted from the first denial; 0 = not at all. What
+	// is asked for by digest does not depend on it.
+	StaleIfDenied time.Duration
+	// MaxFills bounds the fills that run at a time; more of them wait. 0 = no
+	// limit.
+	MaxFills int
 	// ImmutableTags matches tags that never move: once known, the upstream is
 	// not asked again. nil = none.
 	ImmutableTags *regexp.Regexp
@@ -91,6 +98,8 @@ func (u *upstream) provision() (err error) {
 		return errors.New("no name")
 	case u.Remote == nil && !u.Offline:
 		return errors.New("no remote")
+	case u.StaleIfDenied < 0:
+		return fmt.Errorf("stale-if-denied %s is negative", u.StaleIfDenied)
 	case u.TagTTL < 0:
 		return fmt.Errorf("tag TTL %s is negative", u.TagTTL)
 	}

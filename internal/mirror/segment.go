@@ -25,6 +25,9 @@ const (
 	settleTime = 250 * time.Millisecond
 	// maxAttempts in a row, without a byte between them, end a fill.
 	maxAttempts = 5
+	// maxPause is how long an upstream may ask to be left alone, or be left alone
+	// by its breaker, until a fill ends.
+	maxPause = 30 * time.Second
 )
 
 var (
@@ -247,7 +250,8 @@ func (f *fill) retry(s *segment, err error) bool {
 	}
 	f.failures++
 	attempt := f.failures
-	if errors.Is(err, errNoRanges) || !resumable(err) || attempt > maxAttempts {
+	pause := oci.AsError(err).RetryAfter
+	if errors.Is(err, errNoRanges) || !resumable(err) || pause > maxPause || attempt > maxAttempts {
 		f.retire(s)
 		f.sequential = true
 		if len(f.segments) == 0 {
@@ -260,12 +264,12 @@ func (f *fill) retry(s *segment, err error) bool {
 	f.mu.Unlock()
 	f.c.log.Warn("blob is cut off, resuming", "upstream", f.source.Name, "repository", f.source.repository,
 		"digest", f.digest, "offset", s.pos, "attempt", attempt, "error", err)
-	if attempt == 1 {
+	if attempt == 1 && pause == 0 {
 		return true // the first one after some progress costs no wait
 	}
 	backoff := 100 * time.Millisecond << attempt
 	select {
-	case <-f.c.after(backoff/2 + rand.N(backoff/2)):
+	case <-f.c.after(pause + backoff/2 + rand.N(backoff/2)):
 		return true
 	case <-s.ctx.Done():
 		return f.retry(s, s.ctx.Err())
@@ -284,7 +288,7 @@ func classed(err error) error {
 func resumable(err error) bool {
 	switch oci.ClassOf(err) {
 	case oci.ClassNone, oci.ClassConnect, oci.ClassDNS, oci.ClassTLS, oci.ClassTimeout, oci.ClassToken,
-		oci.ClassRateLimited, oci.ClassStatus, oci.ClassCanceled:
+		oci.ClassRateLimited, oci.ClassBreaker, oci.ClassStatus, oci.ClassCanceled:
 		return true
 	}
 	return false

@@ -37,10 +37,17 @@ func (v view) resolve(ctx context.Context, name string) (tagAnswer, oci.CacheSta
 	}
 	k := v.key(kindTag, name)
 	if e := v.remembered(k, spare); e != nil {
-		if spare && e.Class != oci.ClassNotFound {
+		if spare && v.forgives(e) {
 			return tagAnswer{tag: old}, v.stale(old, name, e), nil
 		}
 		return tagAnswer{}, negative(), e
+	}
+	if e := v.suspected(k); e != nil && spare {
+		v.suspect(k, e) // others who come meanwhile need not ask
+		v.tags.begin(ctx, v, k, v.patience(false), func(ctx context.Context) (tagAnswer, error) {
+			return v.askTag(ctx, k, name, spare)
+		})
+		return tagAnswer{tag: old}, v.stale(old, name, e), nil
 	}
 	a, led, err := v.tags.do(ctx, v, k, v.patience(spare), func(ctx context.Context) (tagAnswer, error) {
 		return v.lookUpTag(ctx, name, spare)
@@ -50,7 +57,7 @@ func (v view) resolve(ctx context.Context, name string) (tagAnswer, oci.CacheSta
 		status := v.tagStatus(asked(led && a.asked, a.stored).Result, a.tag, name)
 		status.Stored = led && a.stored
 		return a, status, nil
-	case ctx.Err() != nil || !spare || oci.IsNotFound(err):
+	case ctx.Err() != nil || !spare || !v.forgives(err):
 		return tagAnswer{}, failed(led, err), err
 	}
 	return tagAnswer{tag: old}, v.stale(old, name, err), nil
@@ -96,7 +103,20 @@ func (v view) stale(t storage.Tag, name string, cause error) oci.CacheStatus {
 	return status
 }
 
-// lookUpTag asks the upstream what a tag means, and records the answer.
+// forgives reports whether an old answer may serve in place of the error.
+func (v view) forgives(err error) bool {
+	switch oci.ClassOf(err) {
+	case oci.ClassNotFound:
+		return false
+	case oci.ClassDenied:
+		now := v.now()
+		return now.Sub(v.denials.put(v.scope, now)) < v.StaleIfDenied
+	}
+	return true
+}
+
+// lookUpTag answers from the store or from memory what others have asked
+// meanwhile, else it asks.
 func (v view) lookUpTag(ctx context.Context, name string, spare bool) (tagAnswer, error) {
 	old, known := v.tag(name)
 	if known && v.fresh(old, name) {
@@ -106,6 +126,12 @@ func (v view) lookUpTag(ctx context.Context, name string, spare bool) (tagAnswer
 	if e := v.remembered(k, spare); e != nil {
 		return tagAnswer{}, e
 	}
+	return v.askTag(ctx, k, name, spare)
+}
+
+// askTag asks the upstream what a tag means, and records the answer.
+func (v view) askTag(ctx context.Context, k key, name string, spare bool) (tagAnswer, error) {
+	old, known := v.tag(name)
 	ref := oci.Reference{Tag: name}
 	desc, err := v.Remote.HeadManifest(ctx, v.repository, ref)
 	var mf *oci.Manifest
@@ -138,7 +164,7 @@ func (v view) lookUpTag(ctx context.Context, name string, spare bool) (tagAnswer
 	if err := v.store.PutTag(v.scope, name, a.tag); err != nil {
 		v.storeFailed("tag not stored", err, "scope", v.scope.String(), "tag", name)
 	}
-	v.failures.forget(upstreamKey(kindUpstream, k))
+	v.trust(k)
 	return a, nil
 }
 
