@@ -17,10 +17,11 @@ func init() {
 // AdminAPI serves statistics at /registry_mirror/ of the admin API, and checks
 // stores:
 //
-//	GET  /registry_mirror/        {"storage": [{"path": "...", "blobs": 12, ...}]}
+//	GET  /registry_mirror/        {"storage": [{"path": "...", "blobs": 12, ...}],
+//	                               "upstreams": [{"name": "docker.io", "state": "closed", ...}]}
 //	POST /registry_mirror/check   see checkLine
 //
-// It has no state: the stores of the process are looked up for each request.
+// It has no state: the stores and clients of the process are looked up for each request.
 type AdminAPI struct{}
 
 // cacheStatus is one open store, as the admin API shows it. All sizes are in
@@ -51,8 +52,9 @@ type cacheStatus struct {
 	TotalBytes       int64 `json:"total_bytes"`
 	EvictedBlobs     int64 `json:"evicted_blobs"`
 	EvictedBytes     int64 `json:"evicted_bytes"`
-	// Fills, and Readers of them, in progress.
+	// Fills, and Readers of them, in progress; Queued are those fills that wait.
 	Fills     int   `json:"fills"`
+	Queued    int   `json:"queued"`
 	FillBytes int64 `json:"fill_bytes"`
 	Readers   int   `json:"readers"`
 	// LookUps at upstreams in progress, and failures that are remembered.
@@ -87,7 +89,9 @@ func (AdminAPI) status(w http.ResponseWriter, r *http.Request) error {
 		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed")}
 	}
 	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(map[string]any{"storage": cacheStatuses()})
+	return json.NewEncoder(w).Encode(map[string]any{
+		"storage": cacheStatuses(), "upstreams": breakerStatuses(),
+	})
 }
 
 // cacheStatuses returns the open stores.
@@ -114,6 +118,7 @@ func cacheStatuses() []cacheStatus {
 			EvictedBlobs:     usage.EvictedBlobs,
 			EvictedBytes:     usage.EvictedBytes,
 			Fills:            stats.Fills,
+			Queued:           stats.Queued,
 			FillBytes:        stats.FillBytes,
 			Readers:          stats.Readers,
 			LookUps:          stats.LookUps,

@@ -100,6 +100,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //			response_header_timeout|read_timeout   <duration>
 //			try_duration|stale_timeout             <duration>
 //			misses_per_client <number>
+//			max_fails|max_fills <count>
+//			fail_duration|stale_if_denied <duration>
 //			offline
 //		}
 //	}
@@ -139,6 +141,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //   - misses_per_client is how many look-ups and how many downloads of blobs one
 //     client may have started at a time, 64 by default, 0 for any number. More of
 //     them wait.
+//   - max_fails, fail_duration, stale_if_denied and max_fills are for upstreams in
+//     trouble; see Resilience.
 //   - offline answers from the store only.
 //
 // alias, url, auth_origin, allow, deny, allow_address and tls_ca may be repeated

@@ -62,7 +62,7 @@ func (u *Upstream) fingerprint() string {
 		{u.Name, u.provider(), r.username, r.password, fmt.Sprint(r.proxy), string(r.authorities)},
 		u.urls(), u.AuthOrigin, u.AllowAddress,
 	})
-	fmt.Fprintf(h, "%v", u.timeouts())
+	fmt.Fprintf(h, "%v %d %d", u.timeouts(), u.MaxFails, u.FailDuration)
 	fmt.Fprintf(h, "%x", r.certificate.Certificate)
 	return hex.EncodeToString(h.Sum(nil))
 }
@@ -84,6 +84,8 @@ func (u *Upstream) options() upstream.Options {
 		AuthOrigins:    u.AuthOrigin,
 		AllowAddresses: r.allowAddresses,
 		Timeouts:       u.timeouts(),
+		MaxFails:       u.MaxFails,
+		FailDuration:   time.Duration(u.FailDuration),
 		Observe:        metrics.observeRequest(u.Name),
 		Received:       metrics.observeBytes(u.Name),
 		Logger:         slog.New(newestLog{}),
@@ -124,6 +126,8 @@ func (u *Upstream) policy(remote mirror.Remote) mirror.Upstream {
 		TagTTL:          time.Duration(u.TagTTL),
 		Timeout:         u.timeouts().Operation + lookUpSlack,
 		StaleTimeout:    time.Duration(u.StaleTimeout),
+		StaleIfDenied:   u.staleIfDenied(),
+		MaxFills:        u.maxFills(),
 		ImmutableTags:   u.resolved.immutableTags,
 		MissesPerClient: u.MissesPerClient,
 		Access:          mirror.Access{Public: !u.authenticates()},

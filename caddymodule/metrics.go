@@ -21,6 +21,8 @@ import (
 //	upstream_requests_total{upstream,op,class}    HTTP requests sent to an upstream, its token server and CDN
 //	upstream_request_duration_seconds{upstream}   histogram: from such a request to the header of its answer
 //	upstream_bytes_total{upstream}                bytes of bodies received from an upstream
+//	stale_served_total{upstream,reason}           stale answers; reason is the class of what went wrong
+//	breaker_state{upstream,url}                   0 = closed, 1 = half-open: a probe is due, 2 = open
 //	fills_total{upstream,class}                   downloads of blobs that ended
 //	fills_running                                 downloads of blobs in progress
 //	cache_bytes, cache_blobs                      blobs in the store
@@ -52,6 +54,7 @@ const namespace, subsystem = "caddy", "registry_mirror"
 
 type collectors struct {
 	requests         *prometheus.CounterVec
+	stale            *prometheus.CounterVec
 	responseBytes    *prometheus.CounterVec
 	upstreamRequests *prometheus.CounterVec
 	upstreamDuration *prometheus.HistogramVec
@@ -67,6 +70,7 @@ func newMetrics() *collectors {
 	}
 	return &collectors{
 		requests:         counter("requests_total", "Requests answered.", "upstream", "kind", "result"),
+		stale:            counter("stale_served_total", "Stale answers, in place of fresh ones.", "upstream", "reason"),
 		responseBytes:    counter("response_bytes_total", "Bytes of bodies sent to clients.", "upstream", "kind"),
 		upstreamRequests: counter("upstream_requests_total", "HTTP requests sent to upstreams.", "upstream", "op", "class"),
 		upstreamDuration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -83,9 +87,10 @@ func newMetrics() *collectors {
 // than one App or site may do so.
 func registerMetrics(registry *prometheus.Registry) error {
 	for _, c := range []prometheus.Collector{
-		metrics.requests, metrics.responseBytes, metrics.upstreamRequests, metrics.upstreamDuration,
+		metrics.requests, metrics.stale, metrics.responseBytes, metrics.upstreamRequests, metrics.upstreamDuration,
 		metrics.upstreamBytes, metrics.fills,
 		storeCollector{},
+		breakerCollector{},
 	} {
 		var already prometheus.AlreadyRegisteredError
 		if err := registry.Register(c); err != nil && !errors.As(err, &already) {
@@ -99,6 +104,9 @@ func (m *collectors) observeAnswer(_ *http.Request, a *registry.Answer) {
 	q := a.Request
 	m.requests.WithLabelValues(q.Upstream, string(q.Kind), result(a)).Inc()
 	m.responseBytes.WithLabelValues(q.Upstream, string(q.Kind)).Add(float64(a.Bytes))
+	if a.Cache.Result == oci.ResultStale {
+		m.stale.WithLabelValues(q.Upstream, a.Cache.Detail).Inc()
+	}
 }
 
 func result(a *registry.Answer) string {

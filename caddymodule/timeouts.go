@@ -61,17 +61,7 @@ func (t *Timeouts) check() error {
 
 func init() {
 	for name := range new(Timeouts).fields() {
-		upstreamOptions[name] = upstreamOption{min: 1, max: 1, set: func(u *Upstream, args []string) error {
-			d, err := parseDuration(args[0])
-			if err == nil && d == 0 {
-				err = fmt.Errorf("%q is no time to wait", args[0])
-			}
-			if err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-			*u.fields()[name] = d
-			return nil
-		}}
+		upstreamOptions[name] = patience(name, func(u *Upstream) *caddy.Duration { return u.fields()[name] })
 	}
 }
 
