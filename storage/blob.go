@@ -51,7 +51,7 @@ func (s *Store) soundBlob(i id) (file, fs.FileInfo, error) {
 	r, known := s.blobRecord(i)
 	switch {
 	case known && r.size != info.Size():
-		s.quarantine(i, fmt.Errorf("it has %d bytes, %d were recorded", info.Size(), r.size))
+		s.quarantine(i, info, fmt.Errorf("it has %d bytes, %d were recorded", info.Size(), r.size))
 		err = fs.ErrNotExist
 	case s.suspects.doubt(i, info, known):
 		err = s.verify(i, f, info)

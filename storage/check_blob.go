@@ -152,7 +152,7 @@ func (c *checker) takeOut(i id, info fs.FileInfo, damage error) error {
 		return errNotOdd
 	}
 	if info.Size() > 0 {
-		s.quarantine(i, damage)
+		s.quarantine(i, info, damage)
 	} else if err := s.unlinkBlob(i); err != nil {
 		return err
 	}

@@ -152,7 +152,7 @@ func (c *checker) manifest(_ *badger.Txn, key, value []byte) {
 	}
 	c.found(Finding{Kind: FindingManifest, Digest: i.digest(), Name: "manifest", Reason: err.Error()}, "dropped", func() error {
 		if r.external && errors.Is(err, errDigest) {
-			c.store.quarantine(i, err)
+			c.store.quarantine(i, nil, err)
 		}
 		return c.drop(key, value)
 	})

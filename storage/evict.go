@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -16,6 +17,7 @@ const evictBatch = 200
 // Only the house keeper calls it.
 func (s *Store) evict(ctx context.Context) {
 	defer s.looks.begin()()
+	s.recordTrusted()
 	s.writeUses()
 	s.space.forget()
 	limits, now := *s.limits.Load(), s.now()
@@ -129,10 +131,15 @@ func (s *Store) remove(ids []id) (blobs, bytes int64, err error) {
 	}
 	s.removing.Lock()
 	defer s.removing.Unlock()
+	var dropped map[id]blobRecord
 	drop := func() error {
+		dropped = make(map[id]blobRecord)
 		return s.index.update(len(ids)*linkBytes, func(b *batch) error {
 			blobs, bytes = b.tally.blobs, b.tally.bytes
 			for _, i := range ids {
+				if r, known := b.blob(i); known {
+					dropped[i] = r
+				}
 				if err := b.dropBlob(i); err != nil {
 					return err
 				}
@@ -146,14 +153,36 @@ func (s *Store) remove(ids []id) (blobs, bytes int64, err error) {
 	if err != nil && !full {
 		return 0, 0, err
 	}
-	for _, i := range ids {
-		if err := s.unlinkBlob(i); err != nil {
+	var stuck []id
+	ids = slices.DeleteFunc(ids, func(i id) bool {
+		err := s.unlinkBlob(i)
+		if err != nil {
 			s.log.Error("evict blob", "digest", i.digest(), "error", err)
+			stuck = append(stuck, i)
 		}
-	}
-	if full {
+		return err != nil
+	})
+	switch {
+	case full:
 		s.space.forget()
 		err = drop()
+	case len(stuck) > 0:
+		// What still takes space is accounted for, and tried again.
+		for _, i := range stuck {
+			if r, ok := dropped[i]; ok {
+				blobs, bytes = blobs-1, bytes-r.size
+			}
+		}
+		err = s.index.update(len(stuck)*linkBytes, func(b *batch) error {
+			for _, i := range stuck {
+				if r, ok := dropped[i]; ok {
+					if err := b.putBlob(i, r); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
 	}
 	s.usage.evictedBlobs.Add(blobs)
 	s.usage.evictedBytes.Add(bytes)

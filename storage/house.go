@@ -74,6 +74,7 @@ func (s *Store) keepHouse(ctx context.Context) {
 			s.recordDamage()
 			s.evict(ctx)
 		case <-ctx.Done():
+			s.recordTrusted()
 			s.writeUses()
 			return
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"strings"
 	"sync"
 	"time"
 
@@ -189,6 +190,9 @@ func (s *Store) sweepParts(before time.Time) error {
 			continue
 		}
 		errs = append(errs, s.parts.unlessRunning(i, func() error {
+			if strings.HasSuffix(e.Name(), temporary) {
+				return s.root.Remove(path.Join(ingestDir, e.Name()))
+			}
 			if c, ok := s.readSidecar(i); ok && c.Suspended > before.Unix() && s.suspended(i, -1) != nil {
 				return nil
 			}

@@ -47,13 +47,15 @@ func lockRoot(ctx context.Context, root files, wait time.Duration) (file, error)
 	}
 }
 
-// tryLock locks the file LOCK, or on a disk without room for one more file the
-// directory itself. Not all file systems lock directories.
+// tryLock locks the file LOCK, or on a disk that takes no more files the directory
+// itself. Not all file systems lock directories.
 func tryLock(root files) (file, error) {
 	f, err := root.OpenFile(lockFileName, os.O_RDWR|os.O_CREATE, 0o600)
 	switch {
 	case errors.Is(err, syscall.EROFS):
-		f, err = root.Open(lockFileName)
+		if f, err = root.Open(lockFileName); errors.Is(err, fs.ErrNotExist) {
+			return lockDirectory(root)
+		}
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return lockDirectory(root)
 	}

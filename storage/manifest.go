@@ -45,7 +45,7 @@ func (s *Store) manifest(d digest.Digest) (oci.Manifest, error) {
 	if !oci.Verify(d, r.bytes) {
 		s.log.Error("manifest does not match its digest and is dropped", "digest", d)
 		if r.external {
-			s.quarantine(i, errDigest)
+			s.quarantine(i, nil, errDigest)
 		}
 		s.index.post(func(b *batch) error { return b.delete(i.key(tableManifest)) })
 		return oci.Manifest{}, fs.ErrNotExist

@@ -228,9 +228,10 @@ func (p *Part) commit(size int64) error {
 // publish makes the part a finished blob of the file system.
 func (p *Part) publish(size int64) error {
 	root, blob := p.store.root, p.id.blobPath()
-	// A file without a record may be anything.
+	// A file without a record, or in doubt, may be anything.
 	if r, known := p.store.blobRecord(p.id); known && r.size == size {
-		if info, err := root.Lstat(blob); err == nil && info.Mode().IsRegular() && info.Size() == size {
+		info, err := root.Lstat(blob)
+		if err == nil && info.Mode().IsRegular() && info.Size() == size && !p.store.suspects.doubt(p.id, info, true) {
 			return nil
 		}
 	}
@@ -252,12 +253,17 @@ func (p *Part) publish(size int64) error {
 	if err := p.file.datasync(); err != nil {
 		return err
 	}
+	p.store.placing.Lock()
+	defer p.store.placing.Unlock()
 	err = root.Rename(p.id.partPath(), blob)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := root.MkdirAll(path.Dir(blob), 0o700); err != nil {
 			return err
 		}
 		err = root.Rename(p.id.partPath(), blob)
+	}
+	if err == nil {
+		p.store.suspects.absolve(p.id)
 	}
 	return err
 }

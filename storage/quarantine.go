@@ -30,21 +30,31 @@ type quarantined struct {
 
 // quarantine takes a blob that is not what its name says out of use, and keeps
 // it for whoever wants to find out what happened. One that does not fit there,
-// or on a disk without space to spare, is removed.
-func (s *Store) quarantine(i id, reason error) {
+// or on a disk without space to spare, is removed. It reports false if the file is
+// not the one that was found to be damaged any more; nil = whichever is there.
+func (s *Store) quarantine(i id, found fs.FileInfo, reason error) bool {
+	s.placing.Lock()
+	defer s.placing.Unlock()
+	if found != nil && !s.unchanged(i, found) {
+		return false
+	}
 	s.log.Error("blob is damaged and taken out of use", "digest", i.digest(), "error", reason)
 	s.usage.quarantined.Add(1)
-	err := s.moveAside(i, reason)
-	if err != nil {
-		err = errors.Join(err, s.unlinkBlob(i))
-		s.log.Warn("damaged blob not kept", "digest", i.digest(), "error", err)
+	s.suspects.condemn(i)
+	if err := s.moveAside(i, reason); err == nil {
+		s.suspects.absolve(i)
+	} else {
+		left := s.unlinkBlob(i)
+		if left == nil {
+			s.suspects.absolve(i)
+		}
+		s.log.Warn("damaged blob not kept", "digest", i.digest(), "error", errors.Join(err, left))
 	}
 	s.dropRecord(i)
+	return true
 }
 
 func (s *Store) moveAside(i id, reason error) error {
-	s.quarantining.Lock()
-	defer s.quarantining.Unlock()
 	info, err := s.root.Lstat(i.blobPath())
 	if err != nil {
 		return err
@@ -90,7 +100,9 @@ func (s *Store) trimQuarantine(size int64) error {
 		if files, size = files+1, size+info.Size(); files <= quarantineFiles && size <= quarantineBytes {
 			continue
 		}
-		for _, name := range []string{e.Name(), stem + ".json"} {
+		// The reason goes first: what is left of a crash is a file that goes the
+		// next time.
+		for _, name := range []string{stem + ".json", e.Name()} {
 			if err := s.root.Remove(path.Join(quarantineDir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return fmt.Errorf("trim quarantine: %w", err)
 			}

@@ -18,6 +18,9 @@ const (
 	restoreBatch = 256 << 10
 	// maxKey is more than the longest key: that of a tag.
 	maxKey = 4 << 10
+	// restoreTries is how often a snapshot is tried again that the disk does not
+	// give, before an older one is used: as often as limits are looked at.
+	restoreTries = 3
 )
 
 // errSnapshot means that a snapshot is not what was written.
@@ -47,8 +50,11 @@ func (s *Store) restore(ctx context.Context) {
 			return
 		case ctx.Err() != nil:
 			return
-		case !damaged(err):
-			// There will be room later.
+		case !damaged(err), unreadable(err) && s.unread < restoreTries:
+			// There will be room later, and a disk may recover.
+			if damaged(err) {
+				s.unread++
+			}
 			s.log.Error("index not restored", "snapshot", name, "error", err)
 			return
 		}
@@ -56,6 +62,13 @@ func (s *Store) restore(ctx context.Context) {
 	}
 	s.log.Warn("no snapshot to restore the index from: upstreams are asked again")
 	s.noteState(func(st *state) { st.restore = false })
+}
+
+// unreadable reports whether it is the disk that gave no answer, and not the
+// content of a file that is wrong.
+func unreadable(err error) bool {
+	var failed *fs.PathError
+	return errors.As(err, &failed) && !errors.Is(err, fs.ErrNotExist)
 }
 
 // restoreFrom reads a snapshot twice: nothing of one that is not whole is used.

@@ -110,8 +110,12 @@ func writeFile(root files, name string, v any) error {
 	if _, err = f.Write(append(raw, '\n')); err == nil {
 		err = f.datasync()
 	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = root.Rename(name+temporary, name)
 	}
-	return root.Rename(name+temporary, name)
+	if err != nil {
+		// Nobody will read it, and what fails here is done at the next opening.
+		_ = root.Remove(name + temporary)
+	}
+	return err
 }

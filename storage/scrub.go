@@ -56,9 +56,9 @@ func (s *Store) Scrub(ctx context.Context, rate int64, progress func(Scrubbed)) 
 type pass struct {
 	store    *Store
 	pace     *pace
-	wanted   func(fs.FileInfo) bool // nil = all
-	progress func(Scrubbed)         // may be nil
-	at       func(shard string)     // called before each directory; may be nil
+	wanted   func(id, fs.FileInfo) bool // nil = all
+	progress func(Scrubbed)             // may be nil
+	at       func(shard string)         // called before each directory; may be nil
 	done     Scrubbed
 }
 
@@ -127,7 +127,7 @@ func (p *pass) blob(ctx context.Context, algorithm, sum string) error {
 	var info fs.FileInfo
 	if err == nil {
 		defer f.Close()
-		if info, err = f.Stat(); err == nil && p.wanted != nil && !p.wanted(info) {
+		if info, err = f.Stat(); err == nil && p.wanted != nil && !p.wanted(i, info) {
 			return nil
 		}
 	}
@@ -153,11 +153,13 @@ func (p *pass) blob(ctx context.Context, algorithm, sum string) error {
 		if old, known := s.blobRecord(i); !known || old.size != info.Size() {
 			if err := s.record(i, info, s.now()); err != nil {
 				s.log.Debug("blob is verified but not recorded", "digest", i.digest(), "error", err)
+				if !errors.Is(err, fs.ErrNotExist) {
+					s.suspects.trust(i)
+				}
 			}
 		}
-	case info == nil || s.unchanged(i, info):
+	case s.quarantine(i, info, err):
 		p.done.Damaged++
-		s.quarantine(i, err)
 	}
 	if p.progress != nil {
 		p.progress(p.done)

@@ -87,12 +87,14 @@ type Store struct {
 	parts  parts
 	opened opened
 
-	suspects     suspects
-	verifying    singleflight.Group // by id
-	quarantining sync.Mutex         // held to move a blob to quarantine/
-	removing     sync.RWMutex       // held to evict blobs, and shared while nobody may
-	layingOut    sync.Mutex         // held to make what the directory lacks
-	lost         atomic.Bool        // see indexGone
+	suspects  suspects
+	verifying singleflight.Group // by id
+	placing   sync.Mutex         // held to move a blob to its place, or to quarantine/
+	removing  sync.RWMutex       // held to evict blobs, and shared while nobody may
+	layingOut sync.Mutex         // held to make what the directory lacks
+	lost      atomic.Bool        // see indexGone
+	unclean   bool               // the last run of the store was not closed
+	unread    int                // how often a snapshot could not be read
 
 	limits atomic.Pointer[Limits]
 	wanted atomic.Int64 // the largest blob that was refused since the last eviction
@@ -184,6 +186,9 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	if !s.quiet {
 		if err := s.sweepParts(s.now().Add(-maxIdle)); err != nil {
 			s.log.Warn("sweep suspended parts", "error", err)
+		}
+		if err := s.sweepLeftovers(); err != nil {
+			s.log.Warn("sweep what a crash left", "error", err)
 		}
 	}
 	if err := s.openIndex(ctx); errors.Is(err, ErrLocked) && !ownLock {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -27,6 +29,9 @@ type suspects struct {
 	from, to time.Time
 	// verified are those that need it no more, but for what the index knows.
 	verified map[id]struct{}
+	// condemned are those that are damaged and could not be moved away: whatever the
+	// index says of them.
+	condemned map[id]struct{}
 }
 
 // doubt reports whether a blob has to be verified; recorded says whether the
@@ -34,6 +39,9 @@ type suspects struct {
 func (u *suspects) doubt(i id, info fs.FileInfo, recorded bool) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if _, condemned := u.condemned[i]; condemned {
+		return true
+	}
 	doubt := !recorded || u.within(info)
 	_, verified := u.verified[i]
 	if verified && !doubt {
@@ -58,6 +66,51 @@ func (u *suspects) trust(i id) {
 	u.verified[i] = struct{}{}
 }
 
+// condemn makes a blob one that is verified whenever it is used.
+func (u *suspects) condemn(i id) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.condemned == nil {
+		u.condemned = make(map[id]struct{})
+	}
+	u.condemned[i] = struct{}{}
+}
+
+// absolve ends that: there is another file, or none.
+func (u *suspects) absolve(i id) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.condemned, i)
+}
+
+// recordTrusted records the blobs that are trusted though the index does not know
+// them yet: what takes space has to be accounted for.
+func (s *Store) recordTrusted() {
+	s.suspects.mu.Lock()
+	trusted, doubt := slices.Collect(maps.Keys(s.suspects.verified)), !s.suspects.to.IsZero()
+	s.suspects.mu.Unlock()
+	for _, i := range trusted {
+		if s.recorded(i) {
+			if !doubt {
+				s.suspects.forget(i)
+			}
+			continue
+		}
+		info, err := s.root.Lstat(i.blobPath())
+		if errors.Is(err, fs.ErrNotExist) {
+			s.suspects.forget(i)
+			continue
+		}
+		if err == nil {
+			err = s.record(i, info, s.now())
+		}
+		if err != nil {
+			s.log.Debug("blob is still not recorded", "digest", i.digest(), "error", err)
+			return
+		}
+	}
+}
+
 // forget makes a blob one that was never verified.
 func (u *suspects) forget(i id) {
 	u.mu.Lock()
@@ -69,7 +122,7 @@ func (u *suspects) forget(i id) {
 func (u *suspects) clear() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.from, u.to, u.verified = time.Time{}, time.Time{}, nil
+	u.from, u.to = time.Time{}, time.Time{}
 }
 
 // beginRun opens the state and records in it that the store is open. If the machine went down since it was
@@ -92,6 +145,7 @@ func (s *Store) beginRun(boot string) {
 			}
 			st.trusted = s.now().Add(trustMargin)
 		}
+		s.unclean = st.sequence > 0 && !st.clean
 		st.clean, st.boot = false, boot
 	})
 	s.suspects.mu.Lock()
@@ -116,23 +170,19 @@ func (s *Store) checkpoint() {
 	}
 }
 
-// keepScrubbed verifies what is in doubt, and then, slowly and again and again,
-// everything, until ctx is done.
+// keepScrubbed verifies what is in doubt, or may not be recorded, and then, slowly
+// and again and again, everything, until ctx is done.
 func (s *Store) keepScrubbed(ctx context.Context) {
-	if !s.state.trusted.IsZero() {
-		p := pass{store: s, pace: newPace(0), wanted: func(info fs.FileInfo) bool {
-			s.suspects.mu.Lock()
-			defer s.suspects.mu.Unlock()
-			return s.suspects.within(info)
-		}}
-		if err := p.run(ctx, ""); err != nil {
-			if ctx.Err() == nil && !errors.Is(err, ErrClosed) {
-				s.log.Error("verify blobs", "error", err)
+	// An eviction that was cut short, or an index that was begun anew, leaves files
+	// that nobody accounts for.
+	unknown := s.unclean || s.usage.indexRebuilds.Load() > 0
+	if unknown || !s.state.trusted.IsZero() {
+		for wait := s.retry; !s.endDoubt(ctx, unknown); wait = min(2*wait, scrubDelay) {
+			select {
+			case <-time.After(wait):
+			case <-ctx.Done():
+				return
 			}
-		} else {
-			s.suspects.clear()
-			s.noteState(func(st *state) { st.suspect, st.trusted = time.Time{}, time.Time{} })
-			s.log.Info("blobs in doubt are verified", "blobs", p.done.Blobs, "damaged", p.done.Damaged)
 		}
 	}
 	for {
@@ -145,6 +195,36 @@ func (s *Store) keepScrubbed(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// endDoubt verifies what is in doubt, and what is not recorded, too, if that may be.
+// It reports whether it got to the end.
+func (s *Store) endDoubt(ctx context.Context, unknown bool) bool {
+	p := pass{store: s, pace: newPace(0), wanted: func(i id, info fs.FileInfo) bool {
+		s.suspects.mu.Lock()
+		doubt := s.suspects.within(info)
+		s.suspects.mu.Unlock()
+		return doubt || unknown && !s.recorded(i)
+	}}
+	if err := p.run(ctx, ""); err != nil {
+		if ctx.Err() == nil && !errors.Is(err, ErrClosed) {
+			s.log.Error("verify blobs", "error", err)
+		}
+		return false
+	}
+	s.suspects.clear()
+	if !s.state.trusted.IsZero() {
+		s.noteState(func(st *state) { st.suspect, st.trusted = time.Time{}, time.Time{} })
+	}
+	s.log.Info("blobs in doubt are verified", "blobs", p.done.Blobs, "damaged", p.done.Damaged)
+	return true
+}
+
+// recorded reports whether the index knows a blob. Only who keeps house and the
+// scrub call it, which end before the index does.
+func (s *Store) recorded(i id) bool {
+	_, known := s.blobRecord(i)
+	return known
 }
 
 // scrubOnce goes on with the pass in the background where it stopped.

@@ -48,9 +48,7 @@ func (s *Store) verify(i id, f file, info fs.FileInfo) error {
 		case s.life.Err() != nil:
 			err = ErrClosed
 		case !exhausted(err):
-			if s.unchanged(i, info) {
-				s.quarantine(i, err)
-			}
+			s.quarantine(i, info, err)
 			err = fs.ErrNotExist
 		}
 		return nil, err
@@ -67,6 +65,7 @@ func (s *Store) vouch(i id, info fs.FileInfo) {
 			s.log.Debug("blob is verified but not recorded", "digest", i.digest(), "error", err)
 		}
 	}
+	s.suspects.absolve(i)
 	if s.suspects.doubt(i, info, known) {
 		s.suspects.trust(i)
 	}

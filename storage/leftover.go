@@ -1,0 +1,33 @@
+package storage
+
+import (
+	"errors"
+	"io/fs"
+	"path"
+	"strings"
+)
+
+// sweepLeftovers removes what a crash left of files that were being written, and
+// the reasons of what is not in quarantine. Nothing is being written yet.
+func (s *Store) sweepLeftovers() error {
+	var errs []error
+	for _, dir := range []string{".", snapshotDir, quarantineDir} {
+		entries, err := s.root.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+		bad := make(map[string]bool)
+		for _, e := range entries {
+			if stem, ok := strings.CutSuffix(e.Name(), quarantineSuffix); ok {
+				bad[stem] = true
+			}
+		}
+		for _, e := range entries {
+			stem, reason := strings.CutSuffix(e.Name(), ".json")
+			if strings.HasSuffix(e.Name(), temporary) && !e.IsDir() || dir == quarantineDir && reason && !bad[stem] {
+				errs = append(errs, s.root.Remove(path.Join(dir, e.Name())))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
