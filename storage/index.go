@@ -65,7 +65,11 @@ func removeEmpty(root files) error {
 		return err
 	}
 	for _, name := range names {
-		if info, err := root.Lstat(name); err != nil || info.Size() > 0 {
+		info, err := root.Lstat(name)
+		if err != nil {
+			return err
+		}
+		if info.Size() > 0 {
 			continue
 		}
 		if err := root.Remove(name); err != nil {
