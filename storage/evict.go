@@ -183,6 +183,11 @@ func (s *Store) remove(ids []id) (blobs, bytes int64, err error) {
 			}
 			return nil
 		})
+		if err != nil {
+			for _, i := range stuck {
+				s.suspects.trust(i)
+			}
+		}
 	}
 	s.usage.evictedBlobs.Add(blobs)
 	s.usage.evictedBytes.Add(bytes)
