@@ -262,6 +262,12 @@ func (p *Part) publish(size int64) error {
 		}
 		err = root.Rename(p.id.partPath(), blob)
 	}
+	if err != nil {
+		// Some file systems do it, and cannot say so.
+		if now, lerr := root.Lstat(blob); lerr == nil && os.SameFile(now, info) {
+			err = nil
+		}
+	}
 	if err == nil {
 		p.store.suspects.absolve(p.id)
 	}

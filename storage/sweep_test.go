@@ -213,6 +213,9 @@ func (sw *sweep) run(t *testing.T, c sweepCase) (done []operation, struck bool) 
 		sw.afterCrash(t, w, c, rotten)
 		return done, struck
 	}
+	if w.s != nil && !c.fault.on && !strings.HasPrefix(c.at, "remove ") {
+		w.wantParts(false)
+	}
 	sw.afterFault(t, w)
 	return done, struck
 }

@@ -256,6 +256,7 @@ var layoutNames = regexp.MustCompile(`^(LOCK|VERSION|state|ballast|meta|meta\.ba
 // wantLayout looks for files that do not belong there, or are too many. idle says
 // that there are no suspended parts.
 func (w *world) wantLayout(idle bool) {
+	w.wantParts(idle)
 	w.s.placing.Lock() // a pass in the background may be writing
 	defer w.s.placing.Unlock()
 	count := make(map[string]int)
@@ -270,12 +271,7 @@ func (w *world) wantLayout(idle bool) {
 			return fs.SkipDir
 		}
 		dir, base, _ := strings.Cut(name, "/")
-		if count[dir+filepath.Ext(base)]++; dir == ingestDir && base != "" {
-			i, _ := idOfIngest(base)
-			if idle || w.s.suspended(i, -1) == nil {
-				w.problem("%s is left", name)
-			}
-		}
+		count[dir+filepath.Ext(base)]++
 		if stem, ok := strings.CutSuffix(name, ".json"); ok && dir == quarantineDir {
 			if _, err := os.Lstat(filepath.Join(w.dir, stem+quarantineSuffix)); err != nil {
 				w.problem("%s stands alone", name)
@@ -291,6 +287,20 @@ func (w *world) wantLayout(idle bool) {
 	}
 	if n := count[snapshotDir+snapshotSuffix]; n > snapshotsKept {
 		w.problem("there are %d snapshots", n)
+	}
+}
+
+// wantParts looks for what is left of parts that were ended.
+func (w *world) wantParts(idle bool) {
+	entries, err := os.ReadDir(filepath.Join(w.dir, ingestDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		w.problem("list parts: %v", err)
+	}
+	for _, e := range entries {
+		i, _ := idOfIngest(e.Name())
+		if idle || w.s.suspended(i, -1) == nil {
+			w.problem("%s is left", e.Name())
+		}
 	}
 }
 
