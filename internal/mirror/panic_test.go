@@ -1,0 +1,101 @@
+package mirror_test
+
+import (
+	"context"
+	"io"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/internal/mirror"
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// panicking panics while it is armed, once fire is closed.
+type panicking struct {
+	mirror.Remote
+
+	armed atomic.Bool
+	fire  chan struct{}
+}
+
+func (p *panicking) blow() {
+	if p.armed.Load() {
+		<-p.fire
+		panic("a fault of the program")
+	}
+}
+
+func (p *panicking) HeadManifest(ctx context.Context, repository string, ref oci.Reference) (oci.Descriptor, error) {
+	p.blow()
+	return p.Remote.HeadManifest(ctx, repository, ref)
+}
+
+func (p *panicking) Blob(ctx context.Context, repository string, d digest.Digest, offset, length int64) (oci.BlobBody, error) {
+	body, err := p.Remote.Blob(ctx, repository, d, offset, length)
+	if err == nil {
+		body.ReadCloser = &panickingBody{body.ReadCloser, p}
+	}
+	return body, err
+}
+
+type panickingBody struct {
+	io.ReadCloser
+
+	p *panicking
+}
+
+func (b *panickingBody) Read(p []byte) (int, error) {
+	b.p.blow()
+	return b.ReadCloser.Read(p)
+}
+
+// A panic below costs those who waited for it an answer, and nobody else: it is an
+// error for each of them, at once, and what it held is free again.
+func TestPanic(t *testing.T) {
+	f := newFixture(t)
+	image := f.upstream.PutImage(repository, "3", 1, 3*mib)
+	remote := &panicking{Remote: f.remote}
+	f.policy.Remote = remote
+	f.configure()
+	for name, ask := range map[string]func() error{
+		"tag": func() error {
+			_, _, err := f.mirror.Manifest(t.Context(), manifestRequest("3"))
+			return err
+		},
+		"blob": func() error {
+			_, _, err := f.pull(t.Context(), blobRequest(image.Platforms[0].Layers[0].Digest))
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			remote.fire = make(chan struct{})
+			remote.armed.Store(true)
+			errs := make(chan error, 5)
+			for range cap(errs) {
+				go func() { errs <- ask() }()
+			}
+			close(remote.fire)
+			for range cap(errs) {
+				select {
+				case err := <-errs:
+					if err == nil {
+						t.Error("an answer in spite of a panic")
+					}
+				case <-time.After(10 * time.Second):
+					t.Fatal("somebody still waits")
+				}
+			}
+			remote.armed.Store(false)
+			f.clock.advance(time.Minute)
+			if err := ask(); err != nil {
+				t.Errorf("afterwards: %v", err)
+			}
+			if s := f.cache.Stats(); s.LookUps != 0 || s.Readers > 1 {
+				t.Errorf("left behind: %+v", s)
+			}
+		})
+	}
+}
