@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -92,7 +93,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		Client:    clientOf,
 		OnHeader:  describe,
 		OnDone:    metrics.observeAnswer,
-		Logger:    ctx.Slogger(),
+		Logger:    slog.New(newFloodGuard(ctx.Slogger().Handler())),
 	}
 	h.run = &handlerRun{
 		service: &service{app: app, upstreams: h.Upstreams, wire: wire, log: ctx.Slogger(), empty: make(chan struct{})},

@@ -152,7 +152,7 @@ func (s *service) openLocked() (err error) {
 	if s.open.cache, err = acquireCache(s.app.path, s.app.limits); err != nil {
 		return err
 	}
-	o := mirror.Options{Logger: slog.New(newestLog{})}
+	o := mirror.Options{Logger: slog.New(newFloodGuard(newestLog{}))}
 	for _, u := range s.upstreams {
 		c, err := acquireClient(u)
 		if err != nil {
