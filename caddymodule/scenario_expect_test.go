@@ -194,14 +194,17 @@ func (s *scenario) cmdIdle([]string) { s.waitIdle() }
 
 func (s *scenario) waitIdle() {
 	s.t.Helper()
-	s.soon(func() string {
-		for _, c := range cacheStatuses() {
-			if c.Fills > 0 || c.LookUps > 0 || c.Readers > 0 {
-				return fmt.Sprintf("%d fills with %d readers, %d look-ups are running", c.Fills, c.Readers, c.LookUps)
-			}
+	s.soon(running)
+}
+
+// running tells what is going on in the stores; empty = nothing.
+func running() string {
+	for _, c := range cacheStatuses() {
+		if c.Fills > 0 || c.LookUps > 0 || c.Readers > 0 {
+			return fmt.Sprintf("%d fills with %d readers, %d look-ups are running", c.Fills, c.Readers, c.LookUps)
 		}
-		return ""
-	})
+	}
+	return ""
 }
 
 // soon waits until nothing is wrong any more; what has no event to wait for.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pullgate/pullgate/internal/registrytest"
 )
@@ -42,6 +43,11 @@ func (s *scenario) mark() {
 // finish fails for warnings and errors in the log that nothing has expected.
 func (s *scenario) finish() {
 	s.t.Helper()
+	// A download that fails is logged after its clients were told. Where one goes on
+	// into the next step, this is as long as it takes to see that.
+	for deadline := time.Now().Add(time.Second); len(s.clients) == 0 && running() != "" && time.Now().Before(deadline); {
+		time.Sleep(2 * time.Millisecond)
+	}
 	for _, line := range s.logLines() {
 		level := line.fields["level"]
 		expected := slices.ContainsFunc(s.since.expected, func(args []string) bool { return s.lineMatches(line, args) })
