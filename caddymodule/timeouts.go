@@ -29,7 +29,7 @@ type Timeouts struct {
 	ReadTimeout caddy.Duration `json:"read_timeout,omitempty"`
 
 	// How long to try to get an answer, all URLs and tries together; for a blob
-	// up to its first byte. Default: 9.5s, or 2s more than
+	// up to its first byte. Default: 9s, or 2s more than
 	// response_header_timeout if that is longer than its own default.
 	TryDuration caddy.Duration `json:"try_duration,omitempty"`
 

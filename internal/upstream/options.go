@@ -79,7 +79,7 @@ type Timeouts struct {
 	// costs that was dropped silently. Default 2 s, at most half of Header.
 	Reused time.Duration
 	// Operation is how long everything of one operation may take together, all
-	// URLs and tries; for blobs up to the beginning of the body. Default 9.5 s,
+	// URLs and tries; for blobs up to the beginning of the body. Default 9 s,
 	// so that clients have an answer within 10 s; with a longer Header than the
 	// default one, all of that after a wait of Reused.
 	Operation time.Duration
@@ -87,7 +87,7 @@ type Timeouts struct {
 
 const (
 	defaultHeader    = 10 * time.Second
-	defaultOperation = 9500 * time.Millisecond
+	defaultOperation = 9 * time.Second
 )
 
 // WithDefaults returns t with the defaults in place of what is not set.
