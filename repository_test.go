@@ -28,10 +28,11 @@ var imports = map[string][]string{
 	"internal/registry":     {"internal/oci"},
 	"internal/mirror":       {"storage", "internal/oci"},
 	"internal/upstream":     {"internal/oci"},
-	"storage":               {"internal/oci"},
+	"storage":               {"internal/mapfault", "internal/oci"},
 	"internal/oci":          {},
 	"internal/registrytest": {"internal/oci"},
 	"internal/clientconfig": {},
+	"internal/mapfault":     {},
 	"integration":           {"caddymodule", "internal/registrytest", "internal/oci"},
 }
 

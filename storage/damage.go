@@ -42,6 +42,18 @@ func (s *Store) verifyIndex(db *badger.DB) error {
 	return err
 }
 
+// errUnbacked is an index of which the files lack pages that the process has.
+var errUnbacked = errors.New("the disk had no room for all that was written to it")
+
+// noteFaults finds out whether the disk had no room for a page of a file that
+// Badger has mapped. The process has it, and goes on with it; so the next snapshot
+// holds everything, and the files are begun anew by the next opening.
+func (s *Store) noteFaults() {
+	if n := s.unbacked(); n != s.faults.Swap(n) {
+		s.noteDamage(errUnbacked)
+	}
+}
+
 // noteDamage remembers that something in the index could not be read. It goes on
 // being used, since most of it can be; the next opening begins it anew.
 func (s *Store) noteDamage(err error) {

@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -96,4 +98,34 @@ func damageIndex(t *testing.T, random *rand.Rand, dir string) string {
 		})
 	}
 	return fmt.Sprintf("%s %s at %d", filepath.Base(name), how, at)
+}
+
+// Where the disk had no room for a page of the index, the process still has it:
+// nothing is lost, now or after the next opening.
+func TestUnbackedIndex(t *testing.T) {
+	const n = 200
+	var faults atomic.Uint64
+	s := openTest(t, Options{unbacked: faults.Load})
+	fill(t, s, n/2)
+	faults.Add(3)
+	fill(t, s, n)
+	wantWorking(t, s)
+	if manifests, tags := known(t, s, n); manifests != n || tags != n {
+		t.Errorf("%d manifests and %d tags of %d are known", manifests, tags, n)
+	}
+	if u := s.Usage(); !u.IndexOpen || !strings.Contains(u.IndexError, errUnbacked.Error()) {
+		t.Errorf("usage %+v", u)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// What lies in the files is not to be relied upon.
+	s = openTest(t, Options{Path: s.path})
+	if u := s.Usage(); u.IndexRebuilds != 1 {
+		t.Errorf("the index was begun anew %d times", u.IndexRebuilds)
+	}
+	if manifests, tags := known(t, s, n); manifests != n || tags != n {
+		t.Errorf("%d manifests and %d tags of %d are there again", manifests, tags, n)
+	}
+	wantWorking(t, s)
 }

@@ -33,8 +33,11 @@
 // digest. Absence is fs.ErrNotExist; any other error means that the store does
 // not know, and a caller goes on without it.
 //
-// Badger reports a full disk as a SIGBUS, which no Go program survives. So
-// below a reserve of free space nothing is written: ErrNoSpace.
+// Badger writes through mappings of sparse files, where a full disk is answered
+// with a SIGBUS. So below a reserve of free space nothing is written: ErrNoSpace.
+// Where another process takes the reserve at the wrong moment, package mapfault
+// keeps ours alive: the index goes on from memory, and its files are begun anew at
+// the next opening, from a snapshot that was written at the end.
 //
 // Nothing that lies on the disk keeps a store from opening. An index that does
 // not open, or that two starts in a row died of, is set aside and begun anew. On

@@ -16,6 +16,7 @@ var ErrGone = errors.New("directory was removed while the store was open")
 // one, which it then tries to make for ever, or panics for want of. So nothing
 // more may be written.
 func (s *Store) indexGone() error {
+	s.noteFaults()
 	if s.lost.Load() {
 		return ErrGone
 	}

@@ -56,6 +56,7 @@ func (s *Store) keepHouse(ctx context.Context) {
 	for {
 		select {
 		case <-uses.C:
+			s.noteFaults()
 			s.writeUses()
 		case <-limits.C:
 			if err := s.sweepParts(s.now().Add(-maxIdle)); err != nil {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+
+	"github.com/pullgate/pullgate/internal/mapfault"
 )
 
 const (
@@ -82,6 +84,10 @@ func (s *Store) openIndex(ctx context.Context) error {
 // process does not live to see the end.
 func (s *Store) tryIndex() error {
 	s.noteState(func(st *state) { st.openings++ })
+	if err := mapfault.Survive(); err != nil {
+		s.log.Warn("a full disk may end the process", "error", err)
+	}
+	s.faults.Store(s.unbacked())
 	db, err := s.openBadger()
 	var seen, written int64
 	if err == nil {

@@ -48,8 +48,15 @@ const snapshotTables = string(rune(tableTag)) + string(rune(tableManifest)) +
 // the house keeper and Close call it.
 func (s *Store) saveSnapshot(ctx context.Context, thorough bool) {
 	db, changes := s.db.Load(), s.index.changes.Load()
-	if db == nil || changes == s.saved || s.state.restore || s.damage.Load() != nil {
+	if db == nil || changes == s.saved || s.state.restore {
 		return
+	}
+	if damage := s.damage.Load(); damage != nil {
+		if !errors.Is(*damage, errUnbacked) {
+			return
+		}
+		// What the files lack is in memory, but for what could not be read.
+		thorough = true
 	}
 	tables, logs := db.Size()
 	err := s.space.roomFor(tables + logs)

@@ -14,6 +14,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"golang.org/x/sync/singleflight"
 
+	"github.com/pullgate/pullgate/internal/mapfault"
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
@@ -53,6 +54,7 @@ type Options struct {
 
 	retry    time.Duration // for tests; 0 = indexRetry
 	patience time.Duration // for tests; 0 = closePatience
+	unbacked func() uint64 // for tests; nil = mapfault.Count
 }
 
 // restoreWait is how long Open waits for what a damaged index held to be
@@ -93,8 +95,10 @@ type Store struct {
 	removing  sync.RWMutex       // held to evict blobs, and shared while nobody may
 	layingOut sync.Mutex         // held to make what the directory lacks
 	lost      atomic.Bool        // see indexGone
-	unclean   bool               // the last run of the store was not closed
-	unread    int                // how often a snapshot could not be read
+	unbacked  func() uint64
+	faults    atomic.Uint64 // see noteFaults
+	unclean   bool          // the last run of the store was not closed
+	unread    int           // how often a snapshot could not be read
 
 	limits atomic.Pointer[Limits]
 	wanted atomic.Int64 // the largest blob that was refused since the last eviction
@@ -153,6 +157,9 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	}
 	if s.retry = o.retry; s.retry == 0 {
 		s.retry = indexRetry
+	}
+	if s.unbacked = o.unbacked; s.unbacked == nil {
+		s.unbacked = mapfault.Count
 	}
 	if s.patience = o.patience; s.patience == 0 {
 		s.patience = closePatience
@@ -236,11 +243,14 @@ func (s *Store) Close() error {
 		s.index.close()
 		var err error
 		if db := s.db.Load(); db != nil {
+			s.noteFaults()
 			s.recordDamage()
 			ctx, cancel := context.WithTimeout(context.Background(), snapshotLast)
 			s.saveSnapshot(ctx, false)
 			cancel()
 			err = s.closeIndex(db)
+			s.noteFaults()
+			s.recordDamage()
 		}
 		if err := errors.Join(err, s.closeFiles()); err != nil {
 			s.closeErr = fmt.Errorf("close storage %s: %w", s.path, err)
