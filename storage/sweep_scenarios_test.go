@@ -247,22 +247,30 @@ func (w *world) half(seed uint64, covered []Extent) {
 // claims to hold.
 func (w *world) write(p *Part, d digest.Digest, extents []Extent) error {
 	b := w.content[d]
-	var held int64 // all that these scenarios cover begins at 0, or is written twice
 	for _, e := range p.Covered() {
 		got := make([]byte, e.End-e.Start)
 		if _, err := p.ReadAt(got, e.Start); err == nil && !bytes.Equal(got, b[e.Start:e.End]) {
 			w.problem("part of %s claims %v and has other bytes", d, e)
 		}
-		if e.Start == 0 {
-			held = e.End
-		}
 	}
 	for _, e := range extents {
-		if e.Start = max(e.Start, held); e.Start >= e.End {
-			continue
-		}
-		if _, err := p.WriteAt(b[e.Start:e.End], e.Start); err != nil {
-			return err
+		for at := e.Start; at < e.End; {
+			end := e.End
+			for _, held := range p.Covered() {
+				switch {
+				case at < held.Start:
+					end = min(end, held.Start)
+				case at < held.End:
+					at, end = held.End, e.End
+				}
+			}
+			if at >= end {
+				break
+			}
+			if _, err := p.WriteAt(b[at:end], at); err != nil {
+				return err
+			}
+			at = end
 		}
 	}
 	return nil

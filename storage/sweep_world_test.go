@@ -160,11 +160,12 @@ func (w *world) audit(fresh, tags bool, names map[string]*inode) {
 	if fresh {
 		w.wantLayout(false)
 	}
+	if len(w.planted) == 0 {
+		w.wantAccounted(true)
+	}
 	if w.again != nil {
 		w.again(w)
 		w.again = nil
-	} else if len(w.planted) == 0 {
-		w.wantAccounted(true)
 	}
 	for d := range w.content {
 		i, _ := idOf(d)
