@@ -23,7 +23,7 @@ const sweepEnv = "PULLGATE_SWEEP"
 
 const (
 	// sweepSample is how many cases of each scenario run by default.
-	sweepSample = 6
+	sweepSample = 3
 	// sweepHang is how long one case may take.
 	sweepHang = 2 * time.Minute
 )
