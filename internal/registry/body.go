@@ -8,17 +8,42 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 )
 
 // bufferSize is large enough that system calls cost little, and small enough
-// that a hundred streams fit into 25 MiB.
+// that 64 streams fit into 16 MiB.
 const bufferSize = 256 << 10
 
-var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+// Of a crowd, those beyond the first few get small buffers: all of them wait for
+// the same bytes, and it is the machine that is busy.
+const (
+	largeBuffers    = 64
+	smallBufferSize = 16 << 10
+)
 
-func takeBuffer() *[bufferSize]byte  { return buffers.Get().(*[bufferSize]byte) }
-func giveBuffer(b *[bufferSize]byte) { buffers.Put(b) }
+var (
+	buffers      = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+	smallBuffers = sync.Pool{New: func() any { return new([smallBufferSize]byte) }}
+	taken        atomic.Int64
+)
+
+func takeBuffer() []byte {
+	if taken.Add(1) > largeBuffers {
+		return smallBuffers.Get().(*[smallBufferSize]byte)[:]
+	}
+	return buffers.Get().(*[bufferSize]byte)[:]
+}
+
+func giveBuffer(b []byte) {
+	taken.Add(-1)
+	if len(b) == bufferSize {
+		buffers.Put((*[bufferSize]byte)(b))
+		return
+	}
+	smallBuffers.Put((*[smallBufferSize]byte)(b))
+}
 
 // errClientGone marks an error as the client's doing: it left, or takes no
 // bytes. Clients do so by design; it is nobody's fault and not logged as one.
@@ -84,7 +109,7 @@ func (x *exchange) copy(content io.Reader, length int64, flush bool) error {
 	buffer := takeBuffer()
 	defer giveBuffer(buffer)
 	for length > 0 {
-		n, err := readSome(content, buffer[:min(length, bufferSize)])
+		n, err := readSome(content, buffer[:min(length, int64(len(buffer)))])
 		length -= int64(n)
 		// The last bytes stay back if the reader complains beside them.
 		if err != nil && (err != io.EOF || length > 0) {

@@ -94,6 +94,16 @@ func (x *exchange) follow(content io.Reader, part span, status int) error {
 		x.commit(status)
 		return nil
 	}
+	sent, err := x.followFirst(content, part.length, status)
+	if err != nil || sent == part.length {
+		return err
+	}
+	x.flush()
+	return x.copy(content, part.length-sent, true)
+}
+
+// followFirst sends the header, and the first bytes once they are there.
+func (x *exchange) followFirst(content io.Reader, length int64, status int) (sent int64, err error) {
 	buffer := takeBuffer()
 	defer giveBuffer(buffer)
 	begun := make(chan struct{})
@@ -102,21 +112,17 @@ func (x *exchange) follow(content io.Reader, part span, status int) error {
 		x.commit(status)
 		x.flush()
 	})
-	n, err := readSome(content, buffer[:min(part.length, bufferSize)])
+	n, err := readSome(content, buffer[:min(length, int64(len(buffer)))])
 	if !patience.Stop() {
 		<-begun
 	}
-	if err != nil && (err != io.EOF || int64(n) < part.length) {
-		return bodyError(err)
+	if err != nil && (err != io.EOF || int64(n) < length) {
+		return 0, bodyError(err)
 	}
 	if !x.committed {
 		x.commit(status)
 	}
-	if err := x.write(buffer[:n]); err != nil || int64(n) == part.length {
-		return err
-	}
-	x.flush()
-	return x.copy(content, part.length-int64(n), true)
+	return int64(n), x.write(buffer[:n])
 }
 
 // flush sends what is buffered. Writers that cannot do so have sent it already.
