@@ -1,13 +1,13 @@
 package caddymodule
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -153,7 +153,7 @@ func (d demand) fulfil(ctx context.Context, addr string) *reply {
 	defer response.Body.Close()
 	rep.status, rep.header = response.StatusCode, response.Header
 	rep.header.Set("Content-Length", response.Header.Get("Content-Length"))
-	rep.body, rep.left, rep.err = d.read(response.Body)
+	rep.body, rep.left, rep.err = d.read(response.Body, response.ContentLength)
 	return rep
 }
 
@@ -167,25 +167,26 @@ func (d demand) dial(ctx context.Context, network, addr string) (net.Conn, error
 	return conn, err
 }
 
-func (d demand) read(body io.Reader) (got []byte, left bool, err error) {
-	var all bytes.Buffer
-	piece := 256 << 10
-	if d.piece > 0 {
-		piece = d.piece
-	}
-	buffer := make([]byte, piece)
+// read reads a body of so many bytes, if it does not end before that.
+func (d demand) read(body io.Reader, length int64) (got []byte, left bool, err error) {
+	got = make([]byte, 0, max(length, 0)+512)
 	for {
-		if d.leave >= 0 && int64(all.Len()) >= d.leave {
-			return all.Bytes(), true, nil
+		if d.leave >= 0 && int64(len(got)) >= d.leave {
+			return got, true, nil
 		}
 		time.Sleep(d.pause)
-		n, err := body.Read(buffer)
-		all.Write(buffer[:n])
+		got = slices.Grow(got, 512)
+		piece := cap(got) - len(got)
+		if d.piece > 0 {
+			piece = min(piece, d.piece)
+		}
+		n, err := body.Read(got[len(got):][:min(piece, 256<<10)])
+		got = got[:len(got)+n]
 		switch {
 		case errors.Is(err, io.EOF):
-			return all.Bytes(), false, nil
+			return got, false, nil
 		case err != nil:
-			return all.Bytes(), false, err
+			return got, false, err
 		}
 	}
 }
