@@ -61,7 +61,7 @@ func (s *Store) Link(scope oci.Scope, ds ...oci.Descriptor) error {
 	defer s.leave()
 	links, err := linksTo(ds, true)
 	if err == nil {
-		err = s.index.update(len(ds)*linkBytes, func(b *batch) error { return b.linkAll(scope, links) })
+		err = s.index.offer(len(ds)*linkBytes, func(b *batch) error { return b.linkAll(scope, links) })
 	}
 	if err != nil {
 		return fmt.Errorf("link to %s: %w", scope, err)

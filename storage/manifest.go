@@ -102,7 +102,7 @@ func (s *Store) putManifest(scope oci.Scope, m oci.Manifest, children []oci.Desc
 		r = manifestRecord{mediaType: m.MediaType, external: true}
 	}
 	record := r.encode()
-	return s.index.update(len(record)+len(links)*linkBytes, func(b *batch) error {
+	return s.index.offer(len(record)+len(links)*linkBytes, func(b *batch) error {
 		if err := b.linkAll(scope, links); err != nil {
 			return err
 		}

@@ -212,7 +212,7 @@ func (p *Part) commit(size int64) error {
 		s.log.Warn("remove what is left of a part", "digest", p.id.digest(), "error", err)
 	}
 	r := blobRecord{size: size, created: s.now(), origin: p.origin}
-	if err := s.index.update(linkBytes, func(b *batch) error {
+	if err := s.index.offer(linkBytes, func(b *batch) error {
 		b.tally.parts = append(b.tally.parts, p)
 		return b.putBlob(p.id, r)
 	}); err != nil {

@@ -77,5 +77,5 @@ func (s *Store) putReferrers(scope oci.Scope, d digest.Digest, r Referrers) erro
 	if len(record) > maxValue {
 		return fmt.Errorf("list of %d bytes is longer than %d", len(record), maxValue)
 	}
-	return s.index.update(len(record), func(b *batch) error { return b.set(key, record) })
+	return s.index.offer(len(record), func(b *batch) error { return b.set(key, record) })
 }

@@ -229,7 +229,8 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 // that once there is room, and the next store waits for it without index. So it
 // is, with an error, if closing the index takes longer than 10 s. An index whose
 // directory is gone is left open, and Close returns ErrGone: what Badger needs to
-// run stays until the process ends.
+// run stays until the process ends. The same goes for one that takes no writes,
+// with ErrStalled.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.endLife()
@@ -239,10 +240,13 @@ func (s *Store) Close() error {
 
 		s.parts.abandon()
 		s.cancel()
-		<-s.done
-		s.index.close()
+		s.awaitHouse()
 		var err error
-		if db := s.db.Load(); db != nil {
+		switch db := s.db.Load(); {
+		case !s.index.close(s.patience):
+			s.lost.Store(true)
+			err = fmt.Errorf("close index: %w", ErrStalled)
+		case db != nil:
 			s.noteFaults()
 			s.recordDamage()
 			ctx, cancel := context.WithTimeout(context.Background(), snapshotLast)
@@ -257,6 +261,18 @@ func (s *Store) Close() error {
 		}
 	})
 	return s.closeErr
+}
+
+// awaitHouse waits for the house keeper, but not for writes that stall.
+func (s *Store) awaitHouse() {
+	late := time.NewTimer(s.patience)
+	defer late.Stop()
+	select {
+	case <-s.done:
+	case <-late.C:
+		close(s.index.abandoned)
+		<-s.done
+	}
 }
 
 // closeFiles lets go of the directory, the lock last.

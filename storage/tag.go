@@ -77,7 +77,7 @@ func (s *Store) putTag(scope oci.Scope, tag string, t Tag) error {
 		return err
 	}
 	record := encodeTag(t)
-	return s.index.update(len(record)+linkBytes, func(b *batch) error {
+	return s.index.offer(len(record)+linkBytes, func(b *batch) error {
 		if err := b.link(scope, i, Link{Size: t.Size, Proven: true}); err != nil {
 			return err
 		}
@@ -102,7 +102,7 @@ func (s *Store) deleteTag(scope oci.Scope, tag string) error {
 	if err != nil {
 		return err
 	}
-	return s.index.update(len(key), func(b *batch) error { return b.delete(key) })
+	return s.index.offer(len(key), func(b *batch) error { return b.delete(key) })
 }
 
 // Tags returns the known tags of a scope that sort after the given one, in

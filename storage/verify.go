@@ -80,7 +80,7 @@ func (s *Store) record(i id, info fs.FileInfo, created time.Time) error {
 		return fs.ErrNotExist
 	}
 	r := blobRecord{size: info.Size(), created: created}
-	return s.index.update(linkBytes, func(b *batch) error { return b.putBlob(i, r) })
+	return s.index.offer(linkBytes, func(b *batch) error { return b.putBlob(i, r) })
 }
 
 // exhausted reports whether err says nothing about the file.

@@ -23,7 +23,14 @@ const (
 	// key and value, commitBytes more than what a transaction does.
 	entryBytes  = 64
 	commitBytes = 256
+	// writePatience is how long a write waits for those before it. Badger lets
+	// nobody write while it can neither write a table nor hold another memtable.
+	writePatience = 2 * time.Second
 )
+
+// ErrStalled means that the index takes no writes at present, mostly because the
+// disk is full. What was to be recorded may be recorded later.
+var ErrStalled = errors.New("index takes no writes at present")
 
 // writer is the one goroutine that writes the index. It makes one transaction
 // of all writes that came in while it made the last one, so that writers who
@@ -43,6 +50,9 @@ type writer struct {
 
 	queue chan write
 	done  chan struct{}
+	began atomic.Int64 // when the running transaction did, in unix nanoseconds; 0 = none runs
+	// abandoned is closed when nobody waits any more for a writer that stalls.
+	abandoned chan struct{}
 }
 
 // write is one atomic change. apply may run more than once.
@@ -57,17 +67,47 @@ func startWriter(db *atomic.Pointer[badger.DB], root files, log *slog.Logger, s 
 ) *writer {
 	w := &writer{
 		db: db, log: log, space: s, logs: logs{root: root}, gone: gone, counted: counted,
-		queue: make(chan write, maxGroupWrites), done: make(chan struct{}),
+		queue: make(chan write, maxGroupWrites), done: make(chan struct{}), abandoned: make(chan struct{}),
 	}
 	go w.run()
 	return w
 }
 
-// update makes a change of about the given size, and returns when it is made.
+// update makes a change of about the given size, and returns when it is made,
+// however long that takes: until Close gives up. Requests use offer.
 func (w *writer) update(bytes int, apply func(*batch) error) error {
+	return w.ask(bytes, apply, nil)
+}
+
+// offer is update for those whom somebody waits for: it is ErrStalled if the change
+// is not made soon. It may be made later then, so apply leaves alone what the
+// caller goes on to use.
+func (w *writer) offer(bytes int, apply func(*batch) error) error {
+	if began := w.began.Load(); began != 0 && time.Since(time.Unix(0, began)) > writePatience {
+		return ErrStalled
+	}
+	late := time.NewTimer(writePatience)
+	defer late.Stop()
+	return w.ask(bytes, apply, late.C)
+}
+
+func (w *writer) ask(bytes int, apply func(*batch) error, late <-chan time.Time) error {
 	done := make(chan error, 1)
-	w.queue <- write{apply: apply, bytes: bytes, done: done}
-	return <-done
+	select {
+	case w.queue <- write{apply: apply, bytes: bytes, done: done}:
+	case <-late:
+		return ErrStalled
+	case <-w.abandoned:
+		return ErrStalled
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-late:
+		return ErrStalled
+	case <-w.abandoned:
+		return ErrStalled
+	}
 }
 
 // post asks for a change and does not wait. It may be left out: only for what
@@ -80,10 +120,18 @@ func (w *writer) post(apply func(*batch) error) {
 }
 
 // close makes all changes that were asked for, and ends the goroutine. Nobody
-// may ask for more.
-func (w *writer) close() {
+// may ask for more. It reports false if that takes longer than patience: the
+// goroutine is left behind then.
+func (w *writer) close(patience time.Duration) bool {
 	close(w.queue)
-	<-w.done
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	select {
+	case <-w.done:
+		return true
+	case <-late.C:
+		return false
+	}
 }
 
 func (w *writer) run() {
@@ -167,6 +215,8 @@ func (w *writer) commit(group []write) {
 }
 
 func (w *writer) transact(db *badger.DB, group []write) error {
+	w.began.Store(time.Now().UnixNano())
+	defer w.began.Store(0)
 	b := &batch{txn: db.NewTransaction(true)}
 	defer b.txn.Discard()
 	for _, one := range group {

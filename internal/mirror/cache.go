@@ -199,7 +199,7 @@ func (c *Cache) readFailed(operation string, s oci.Scope, object string, err err
 // storeFailed warns of a failing store. That it has no index is true of every
 // request until it has one, and is said once a second.
 func (c *Cache) storeFailed(message string, err error, about ...any) {
-	if errors.Is(err, storage.ErrNoIndex) {
+	if errors.Is(err, storage.ErrNoIndex) || errors.Is(err, storage.ErrStalled) {
 		now, last := c.now().UnixNano(), c.noIndex.Load()
 		if within(time.Duration(now-last), time.Second) || !c.noIndex.CompareAndSwap(last, now) {
 			return
