@@ -185,10 +185,12 @@ func over(most, used, verified, running int64) int64 {
 	return excess + most/50
 }
 
-// lacking returns how much less than it should be is free, and some more.
+// lacking returns how much less than it should be is free, and some more. It
+// looks ahead of the floor: below that, blobs would be passed by while others are
+// evicted for them.
 func (s *Store) lacking(l Limits) int64 {
 	free, total := s.space.look()
-	least := max(l.MinFree, int64(l.MinFreePercent/100*float64(total)), floor(total)) + s.wanted.Load()
+	least := max(l.MinFree, int64(l.MinFreePercent/100*float64(total)), floor(total)+floor(total)/8) + s.wanted.Load()
 	if free >= least {
 		return 0
 	}

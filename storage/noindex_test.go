@@ -116,7 +116,7 @@ func TestOpenMakesRoomWithoutIndex(t *testing.T) {
 	}
 	s = openTest(t, Options{Path: dir, volume: free})
 	u := s.Usage()
-	if !u.IndexOpen || u.EvictedBlobs != 32 {
+	if !u.IndexOpen || u.EvictedBlobs != 38 {
 		t.Errorf("usage is %+v", u)
 	}
 	if _, err := s.StatBlob(young); err != nil {
@@ -128,7 +128,7 @@ func TestOpenMakesRoomWithoutIndex(t *testing.T) {
 			kept++
 		}
 	}
-	if kept != 8 {
+	if kept != 2 {
 		t.Errorf("%d blobs were kept", kept)
 	}
 }
