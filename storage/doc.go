@@ -39,6 +39,13 @@
 // keeps ours alive: the index goes on from memory, and its files are begun anew at
 // the next opening, from a snapshot that was written at the end.
 //
+// Limits hold at every moment: a blob that does not fit waits, with all its
+// readers served, until others were evicted, or is not kept. The least recently
+// used go first; what is pinned or open never does. The one exception to pins is a
+// disk so full that the index cannot be opened: then nobody knows what is pinned,
+// and old files go that are. Manifests, tags and links are small, and go only when
+// nobody used them for long.
+//
 // Nothing that lies on the disk keeps a store from opening. An index that does
 // not open, or that two starts in a row died of, is set aside and begun anew. On
 // a disk too full for it the store works without: ErrNoIndex. Permission is

@@ -44,9 +44,9 @@ func (s *Store) keepHouse(ctx context.Context) {
 		// Its opening did not wait for this.
 		_ = s.verifyIndex(db)
 	}
-	var scrubbing sync.WaitGroup
-	defer scrubbing.Wait()
-	scrubbing.Go(func() { s.keepScrubbed(ctx) })
+	var background sync.WaitGroup
+	defer background.Wait()
+	background.Go(func() { s.keepScrubbed(ctx) })
 	s.evict(ctx)
 	uses, limits := time.NewTicker(usesEvery), time.NewTicker(limitsEvery)
 	defer uses.Stop()
@@ -64,6 +64,7 @@ func (s *Store) keepHouse(ctx context.Context) {
 			}
 			s.restore(ctx)
 			s.evict(ctx)
+			s.forgetSoon(ctx, &background)
 			s.checkpoint()
 			if err := s.makeBallast(); err != nil {
 				s.log.Warn("no ballast", "error", err)

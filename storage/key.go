@@ -15,10 +15,11 @@ import (
 //	l scope id                        linkRecord
 //	r scope id                        referrersRecord
 //	b id                              blobRecord
-//	a id                              useRecord
+//	a id                              useRecord, of a blob
+//	u id                              useRecord, of a manifest
 //
-// A use stands apart from its blob so that the blind, batched updates of uses
-// can neither resurrect nor clobber the record of a blob.
+// A use stands apart from its blob or manifest so that the blind, batched updates of uses
+// can neither resurrect nor clobber what was used.
 const (
 	tableTag       = 't'
 	tableManifest  = 'm'
@@ -26,6 +27,8 @@ const (
 	tableReferrers = 'r'
 	tableBlob      = 'b'
 	tableUse       = 'a'
+
+	tableManifestUse = 'u'
 )
 
 // scopeLength is how much of the hash of a scope stands in keys.

@@ -45,11 +45,11 @@ func (s *Store) linked(scope oci.Scope, d digest.Digest) (Link, error) {
 	if err != nil {
 		return Link{}, err
 	}
-	l, ok := decodeLink(raw)
+	r, ok := decodeLink(raw)
 	if !ok {
 		return Link{}, fs.ErrNotExist
 	}
-	return l, nil
+	return r.Link, nil
 }
 
 // Link links descriptors that the scope's upstream has answered for, in one
@@ -59,7 +59,7 @@ func (s *Store) Link(scope oci.Scope, ds ...oci.Descriptor) error {
 		return fmt.Errorf("link to %s: %w", scope, err)
 	}
 	defer s.leave()
-	links, err := linksTo(ds, true)
+	links, err := s.linksTo(ds, true)
 	if err == nil {
 		err = s.index.offer(len(ds)*linkBytes, func(b *batch) error { return b.linkAll(scope, links) })
 	}
@@ -72,24 +72,26 @@ func (s *Store) Link(scope oci.Scope, ds ...oci.Descriptor) error {
 // linkTo is a link that is to be made.
 type linkTo struct {
 	id id
-	Link
+	linkRecord
 }
 
-func linksTo(ds []oci.Descriptor, proven bool) ([]linkTo, error) {
+func (s *Store) linkTo(i id, l Link) linkTo { return linkTo{i, linkRecord{l, hourOf(s.now())}} }
+
+func (s *Store) linksTo(ds []oci.Descriptor, proven bool) ([]linkTo, error) {
 	links := make([]linkTo, 0, len(ds))
 	for _, d := range ds {
 		i, err := idOf(d.Digest)
 		if err != nil {
 			return nil, err
 		}
-		links = append(links, linkTo{i, Link{Size: d.Size, Proven: proven}})
+		links = append(links, s.linkTo(i, Link{Size: d.Size, Proven: proven}))
 	}
 	return links, nil
 }
 
 func (b *batch) linkAll(scope oci.Scope, links []linkTo) error {
 	for _, l := range links {
-		if err := b.link(scope, l.id, l.Link); err != nil {
+		if err := b.link(scope, l); err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -89,11 +90,11 @@ func (s *Store) putManifest(scope oci.Scope, m oci.Manifest, children []oci.Desc
 	if !oci.Verify(m.Digest, m.Bytes) {
 		return errDigest
 	}
-	links, err := linksTo(children, false)
+	links, err := s.linksTo(children, false)
 	if err != nil {
 		return err
 	}
-	links = append(links, linkTo{i, Link{Size: int64(len(m.Bytes)), Proven: true}})
+	links = append(links, s.linkTo(i, Link{Size: int64(len(m.Bytes)), Proven: true}))
 	r := manifestRecord{mediaType: m.MediaType, bytes: m.Bytes}
 	if len(m.Bytes) > maxValue {
 		if err := s.writeBlob(scope, i, m.Bytes); err != nil {
@@ -106,8 +107,25 @@ func (s *Store) putManifest(scope oci.Scope, m oci.Manifest, children []oci.Desc
 		if err := b.linkAll(scope, links); err != nil {
 			return err
 		}
+		// An hour ago, so that the use that follows is one of its blobs, too.
+		if err := b.firstUse(i, hourOf(s.now().Add(-time.Hour))); err != nil {
+			return err
+		}
 		return b.set(i.key(tableManifest), record)
 	})
+}
+
+// UseManifest tells that a client has got a manifest. Of an image, that is a use
+// of its blobs, too: a node that has them all asks for nothing else. It waits for
+// nothing.
+func (s *Store) UseManifest(d digest.Digest) {
+	if s.enter() != nil {
+		return
+	}
+	defer s.leave()
+	if i, err := idOf(d); err == nil && s.manifestUses.touch(i, hourOf(s.now())) >= maxUses {
+		s.keepHouseNow()
+	}
 }
 
 // writeBlob stores bytes that were verified as a blob.

@@ -43,7 +43,7 @@ func storeImage(t testing.TB, s *Store, scope oci.Scope, tag string, seed uint64
 	if long {
 		blobs = append(blobs, image.Digest)
 	}
-	absent := oci.Descriptor{Digest: oci.Sum([]byte("another platform")), Size: 5}
+	absent := oci.Descriptor{Digest: oci.Sum([]byte("another platform of " + tag)), Size: 5}
 	top := put(map[string]any{"manifests": []oci.Descriptor{image, absent}}, []oci.Descriptor{image, absent})
 	if err := s.PutTag(scope, tag, Tag{Digest: top.Digest, Checked: s.now()}); err != nil {
 		t.Fatal(err)

@@ -53,22 +53,40 @@ func decodeUse(b []byte) (useRecord, bool) {
 	return useRecord(binary.BigEndian.Uint32(raw)), true
 }
 
-func (l Link) encode() []byte {
-	proven := byte(0)
-	if l.Proven {
-		proven = 1
-	}
-	return seal(append(appendInt(begin(9), max(l.Size, -1)), proven))
+// linkRecord is a link and the hour in which it was last made; 0 = unknown, as of
+// links from before that was recorded, which end before it.
+type linkRecord struct {
+	Link
+
+	made useRecord
 }
 
-func decodeLink(b []byte) (l Link, ok bool) {
+func (r linkRecord) encode() []byte {
+	proven := byte(0)
+	if r.Proven {
+		proven = 1
+	}
+	b := append(appendInt(begin(13), max(r.Size, -1)), proven)
+	if r.made != 0 {
+		b = binary.BigEndian.AppendUint32(b, uint32(r.made))
+	}
+	return seal(b)
+}
+
+func decodeLink(b []byte) (r linkRecord, ok bool) {
 	f := open(b)
-	l.Size = f.int()
+	r.Size = f.int()
 	if raw := f.take(1); len(raw) == 1 {
-		l.Proven = raw[0] == 1
+		r.Proven = raw[0] == 1
 		ok = raw[0] <= 1
 	}
-	return l, f.end() && ok && l.Size >= -1
+	if len(f.rest) > 0 {
+		if raw := f.take(4); len(raw) == 4 {
+			r.made = useRecord(binary.BigEndian.Uint32(raw))
+		}
+		ok = ok && r.made != 0
+	}
+	return r, f.end() && ok && r.Size >= -1
 }
 
 func encodeTag(t Tag) []byte {

@@ -84,10 +84,11 @@ type Store struct {
 	// What the options of these names say; rebuild holds until it is done.
 	quiet, inspect, rebuild bool
 
-	space  *space
-	uses   uses
-	parts  parts
-	opened opened
+	space        *space
+	uses         uses
+	parts        parts
+	manifestUses uses
+	opened       opened
 
 	suspects  suspects
 	verifying singleflight.Group // by id
@@ -104,6 +105,7 @@ type Store struct {
 	wanted atomic.Int64 // the largest blob that was refused since the last eviction
 	looks  looks
 	clock  clockWatch
+	memory memory
 	usage  counters
 
 	// mu is held shared by every call and exclusively to close: Badger must not

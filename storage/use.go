@@ -53,10 +53,50 @@ func (u *uses) take() map[id]useRecord {
 	return taken
 }
 
-// writeUses writes down when blobs were used. Only the house keeper calls it: it
-// is also who asks the uses whether a blob may be evicted.
+// writeUses writes down when blobs and manifests were used. Only the house keeper
+// calls it: it is also who asks the uses whether a blob may be evicted.
 func (s *Store) writeUses() {
-	taken := s.uses.take()
+	manifests := s.manifestUses.take()
+	s.useContents(manifests)
+	s.putUses(s.uses.take(), (*batch).putUses)
+	s.putUses(manifests, (*batch).putManifestUses)
+}
+
+// useContents makes the use of an image one of its blobs, once an hour. An index
+// is not an image: nobody pulls all of its platforms.
+func (s *Store) useContents(manifests map[id]useRecord) {
+	if len(manifests) == 0 {
+		return
+	}
+	txn, err := s.begin()
+	if err != nil {
+		return
+	}
+	defer txn.Discard()
+	for i, hour := range manifests {
+		if raw, err := get(txn, i.key(tableManifestUse)); err == nil {
+			if known, ok := decodeUse(raw); ok && known == hour {
+				continue
+			}
+		}
+		contents, err := s.contents(txn, i)
+		if err != nil {
+			s.noteDamage(err)
+			continue
+		}
+		if len(contents.Manifests) > 0 {
+			continue
+		}
+		for _, d := range contents.Blobs {
+			if blob, err := idOf(d.Digest); err == nil {
+				s.uses.touch(blob, hour)
+			}
+		}
+	}
+}
+
+// putUses writes down uses.
+func (s *Store) putUses(taken map[id]useRecord, put func(*batch, map[id]useRecord) error) {
 	for len(taken) > 0 {
 		some := make(map[id]useRecord, min(len(taken), maxUsesWrite))
 		for i, hour := range taken {
@@ -66,8 +106,8 @@ func (s *Store) writeUses() {
 			some[i] = hour
 			delete(taken, i)
 		}
-		if err := s.index.update(len(some)*linkBytes, func(b *batch) error { return b.putUses(some) }); err != nil {
-			s.log.Warn("uses of blobs not recorded", "blobs", len(some)+len(taken), "error", err)
+		if err := s.index.update(len(some)*linkBytes, func(b *batch) error { return put(b, some) }); err != nil {
+			s.log.Warn("uses not recorded", "uses", len(some)+len(taken), "error", err)
 			return
 		}
 	}
@@ -86,4 +126,27 @@ func (b *batch) putUses(used map[id]useRecord) error {
 		}
 	}
 	return nil
+}
+
+func (b *batch) putManifestUses(used map[id]useRecord) error {
+	for i, hour := range used {
+		if _, err := b.txn.Get(i.key(tableManifest)); err != nil {
+			continue
+		}
+		if err := b.set(i.key(tableManifestUse), hour.encode()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// firstUse records a use of a manifest that none is recorded of.
+func (b *batch) firstUse(i id, hour useRecord) error {
+	key := i.key(tableManifestUse)
+	if raw, err := get(b.txn, key); err == nil {
+		if _, ok := decodeUse(raw); ok {
+			return nil
+		}
+	}
+	return b.put(key, hour.encode())
 }

@@ -279,8 +279,8 @@ func (b *batch) set(key, record []byte) error {
 
 // link links content to a scope. What was proven is not forgotten, nor does a
 // claim change it; a known size is not forgotten either.
-func (b *batch) link(scope oci.Scope, i id, l Link) error {
-	key, err := scopedKey(tableLink, scope, i)
+func (b *batch) link(scope oci.Scope, l linkTo) error {
+	key, err := scopedKey(tableLink, scope, l.id)
 	if err != nil {
 		return err
 	}
@@ -290,6 +290,7 @@ func (b *batch) link(scope oci.Scope, i id, l Link) error {
 				l.Size = old.Size
 			}
 			l.Proven = l.Proven || old.Proven
+			l.made = max(l.made, old.made)
 		}
 	}
 	return b.set(key, l.encode())

@@ -167,6 +167,9 @@ func (m *Mirror) Manifest(ctx context.Context, r oci.Request) (oci.Manifest, oci
 	}
 	ctx, span := startSpan(ctx, "mirror.manifest", v, r.Reference.String())
 	mf, status, err := v.manifest(ctx, r.Reference)
+	if err == nil {
+		v.store.UseManifest(mf.Digest)
+	}
 	m.answered(ctx, span, v, r, status, err)
 	return mf, status, err
 }

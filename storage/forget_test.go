@@ -1,0 +1,148 @@
+package storage
+
+import (
+	"io/fs"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// imageOf returns the one manifest below an index of storeImage.
+func imageOf(t testing.TB, s *Store, index digest.Digest) digest.Digest {
+	t.Helper()
+	m, err := s.Manifest(index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	contents, err := oci.ParseManifest(m.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return contents.Manifests[0].Digest
+}
+
+// To get an image's manifest is a use of its blobs, to get an index is not.
+func TestManifestUseIsOneOfItsBlobs(t *testing.T) {
+	c := newClock()
+	s := openTest(t, Options{Now: c.now})
+	index, blobs := storeImage(t, s, scope, "1", 1, false)
+	c.move(5 * time.Hour)
+	other, unused := storeImage(t, s, scope, "2", 2, false)
+	c.move(5 * time.Hour)
+	b, d := content(99, 1000)
+	putBlob(t, s, b)
+	c.move(2 * time.Hour)
+	s.UseManifest(imageOf(t, s, index))
+	s.UseManifest(other)
+	s.limits.Store(&Limits{MaxSize: 4200})
+	s.evict(t.Context())
+	wantStored(t, s, "used", blobs, true)
+	wantStored(t, s, "only its index was used", unused, false)
+	wantStored(t, s, "newer", []digest.Digest{d}, true)
+}
+
+// What nobody uses is forgotten, a quarter of the manifests at a time; what is
+// used, pinned or stored stays.
+func TestForget(t *testing.T) {
+	const day = 24 * time.Hour
+	c := newClock()
+	s := openTest(t, Options{Now: c.now})
+	other := oci.Scope{Upstream: "ghcr.io", Repository: "a/b"}
+	old, oldBlobs := storeImage(t, s, other, "old", 1, true)
+	kept, _ := storeImage(t, s, scope, "3", 2, false)
+	used, _ := storeImage(t, s, other, "used", 3, false)
+	absent := oci.Sum([]byte("another platform of old"))
+	if err := s.PutReferrers(other, old, Referrers{Checked: c.now()}); err != nil {
+		t.Fatal(err)
+	}
+	oldImage := imageOf(t, s, old)
+	s.limits.Store(&Limits{MaxUnused: 90 * day, Pins: pins(t, "docker.io/library/alpine:3")})
+	forget := func() {
+		t.Helper()
+		for range 8 {
+			s.writeUses()
+			if err := s.forget(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	want := func(what string, err error, there bool) {
+		t.Helper()
+		if there && err != nil {
+			t.Errorf("%s is gone: %v", what, err)
+		} else if !there {
+			wantErr(t, what, err, fs.ErrNotExist)
+		}
+	}
+	check := func(there bool) {
+		t.Helper()
+		for what, d := range map[string]digest.Digest{"index": old, "image": oldImage} {
+			_, err := s.Manifest(d)
+			want(what, err, there)
+		}
+		_, err := s.Tag(other, "old")
+		want("tag", err, there)
+		_, err = s.Referrers(other, old)
+		want("referrers", err, there)
+		_, err = s.Linked(other, absent)
+		want("link to what never came", err, there)
+		for what, d := range map[string]digest.Digest{"pinned": kept, "used": used} {
+			_, err := s.Manifest(d)
+			want(what, err, true)
+		}
+		_, err = s.Tag(scope, "3")
+		want("pinned tag", err, true)
+		_, err = s.Tag(other, "used")
+		want("tag of what is used", err, true)
+		_, err = s.Linked(other, oldBlobs[0])
+		want("link to a blob that is stored", err, true)
+	}
+	c.move(80 * day)
+	s.UseManifest(used)
+	s.UseManifest(imageOf(t, s, used))
+	forget()
+	check(true)
+	c.move(11 * day)
+	forget()
+	check(false)
+	if _, err := s.Linked(other, old); err == nil {
+		// The manifest was there when the links were looked at last.
+		forget()
+		_, err = s.Linked(other, old)
+		want("link of a manifest", err, false)
+	}
+}
+
+// A manifest that no scope has is of no use; one that had no use recorded gets one.
+func TestForgetManifestWithoutLink(t *testing.T) {
+	s := openTest(t, Options{})
+	index, _ := storeImage(t, s, scope, "3", 1, false)
+	i, err := idOf(index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := scopedKey(tableLink, scope, i)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.index.update(0, func(b *batch) error { return b.drop(i.key(tableManifestUse)) }); err != nil {
+		t.Fatal(err)
+	}
+	for _, there := range []bool{true, false} {
+		if err := s.forget(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Manifest(index); (err == nil) != there {
+			t.Errorf("manifest is there: %v", err)
+		}
+		if _, err := s.get(i.key(tableManifestUse)); (err == nil) != there {
+			t.Errorf("its use is there: %v", err)
+		}
+		if err := s.index.update(0, func(b *batch) error { return b.drop(key) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
