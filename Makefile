@@ -13,7 +13,7 @@ FUZZTIME ?= 200000x
 SOAK ?= 10m
 
 .DEFAULT_GOAL := build
-.PHONY: build run test lint fmt bench fuzz integration soak nightly xcaddy check clean help
+.PHONY: build run test lint fmt bench fuzz vuln integration soak nightly xcaddy check clean help
 
 build: ; @internal/tools/need go && CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/pullgate ./cmd/pullgate ## build bin/pullgate
 run: build ; bin/pullgate run --config Caddyfile.example ## build, and serve with Caddyfile.example
@@ -22,6 +22,7 @@ lint: ; @internal/tools/need go && $(GO) tool -modfile=internal/tools/go.mod gol
 fmt: ; @internal/tools/need go && $(GO) tool -modfile=internal/tools/go.mod golangci-lint fmt ## format the code
 bench: ; @internal/tools/need go && $(GO) test -run '^$$' -bench . -benchmem -tags $(TAGS) $(TESTFLAGS) $(PKG) ## run the benchmarks
 fuzz: ; @internal/tools/need go && internal/tools/fuzz $(TAGS) $(FUZZTIME) ## run each fuzz target for FUZZTIME
+vuln: ; @internal/tools/need go curl && internal/tools/vulncheck $(TAGS) ## report known vulnerabilities that the code reaches, where their database can be had
 integration: ; @internal/tools/need go clients && $(GO) test -count=1 -timeout 20m -tags $(TAGS),integration $(TESTFLAGS) ./integration/... ## drive the binary with real clients (as root)
 soak: ; @internal/tools/need go clients && SOAK=$(SOAK) $(GO) test -count=1 -timeout 0 -tags $(TAGS),integration $(TESTFLAGS) -run '^TestSoak$$' -v ./integration ## serve a mixed load with faults for SOAK (as root)
 xcaddy: ; @internal/tools/need go curl && $(GO) -C internal/tools run ./xcaddy "$(CURDIR)/xcaddy.json" "$(CURDIR)/dist/caddy" && internal/tools/smoke dist/caddy Caddyfile.example ## build dist/caddy from xcaddy.json, and try it
