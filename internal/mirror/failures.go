@@ -119,7 +119,7 @@ func (c *Cache) remember(k key, err error, spare bool) {
 	now := c.now()
 	keep := rememberOther
 	switch e.Class {
-	case oci.ClassCanceled:
+	case oci.ClassCanceled, oci.ClassExhausted: // no fault of the upstream's
 		return
 	case oci.ClassBreaker: // which remembers by itself
 		if spare {

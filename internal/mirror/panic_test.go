@@ -3,6 +3,7 @@ package mirror_test
 import (
 	"context"
 	"io"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -89,6 +90,9 @@ func TestPanic(t *testing.T) {
 				}
 			}
 			remote.armed.Store(false)
+			for f.cache.Stats().Fills > 0 { // until one has left, it remembers its failure
+				runtime.Gosched()
+			}
 			f.clock.advance(time.Minute)
 			if err := ask(); err != nil {
 				t.Errorf("afterwards: %v", err)

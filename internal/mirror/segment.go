@@ -288,7 +288,7 @@ func classed(err error) error {
 func resumable(err error) bool {
 	switch oci.ClassOf(err) {
 	case oci.ClassNone, oci.ClassConnect, oci.ClassDNS, oci.ClassTLS, oci.ClassTimeout, oci.ClassToken,
-		oci.ClassRateLimited, oci.ClassBreaker, oci.ClassStatus, oci.ClassCanceled:
+		oci.ClassRateLimited, oci.ClassBreaker, oci.ClassStatus, oci.ClassCanceled, oci.ClassExhausted:
 		return true
 	}
 	return false

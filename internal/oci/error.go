@@ -49,6 +49,7 @@ const (
 	ClassLength      Class = "length"       // more or fewer bytes than announced
 	ClassDigest      Class = "digest"       // bytes that do not match the digest
 	ClassBreaker     Class = "breaker"      // not asked: it has failed too often in a row
+	ClassExhausted   Class = "exhausted"    // not asked: this machine has no descriptor or port left
 	ClassCanceled    Class = "canceled"     // we gave up ourselves
 )
 
@@ -98,8 +99,8 @@ func statusOf(code Code) int {
 
 // UpstreamError returns what a client sees of an upstream failure: 404 for
 // ClassNotFound (with the code unknown), 403 for ClassDenied, 429 for
-// ClassRateLimited, 503 for ClassBreaker, 504 for ClassTimeout and 502 for the
-// rest.
+// ClassRateLimited, 503 for ClassBreaker and ClassExhausted, 504 for ClassTimeout
+// and 502 for the rest.
 func UpstreamError(class Class, unknown Code, message string, cause error) *Error {
 	e := &Error{Code: CodeUnavailable, Status: http.StatusBadGateway, Message: message, Class: class, Err: cause}
 	switch class {
@@ -109,7 +110,7 @@ func UpstreamError(class Class, unknown Code, message string, cause error) *Erro
 		e.Code, e.Status = CodeDenied, http.StatusForbidden
 	case ClassRateLimited:
 		e.Code, e.Status = CodeTooManyRequests, http.StatusTooManyRequests
-	case ClassBreaker:
+	case ClassBreaker, ClassExhausted:
 		e.Status = http.StatusServiceUnavailable
 	case ClassTimeout:
 		e.Status = http.StatusGatewayTimeout

@@ -147,7 +147,7 @@ func (f *failure) isNeutral() bool {
 		return false
 	}
 	switch f.class {
-	case oci.ClassCanceled, oci.ClassForbidden, oci.ClassBreaker:
+	case oci.ClassCanceled, oci.ClassForbidden, oci.ClassBreaker, oci.ClassExhausted:
 		return true
 	}
 	return f.unasked || f.abroad && f.isTrouble()

@@ -59,6 +59,9 @@ func asFailure(ctx context.Context, host string, err error) *failure {
 		f.text = "canceled"
 	case oci.ClassTimeout:
 		f.text = host + " did not answer in time"
+	case oci.ClassExhausted:
+		f.text = "this machine has no descriptor or port left to connect to " + host
+		f.retryAfter = time.Second
 	case oci.ClassDNS:
 		f.text = "the name " + host + " does not resolve"
 	case oci.ClassTLS:
@@ -85,6 +88,8 @@ func classOf(ctx context.Context, err error) oci.Class {
 		return oci.ClassTimeout
 	case cause != nil:
 		return oci.ClassCanceled
+	case isExhausted(err):
+		return oci.ClassExhausted
 	case errors.As(err, &refused):
 		return oci.ClassForbidden
 	case errors.As(err, &dns):
@@ -97,6 +102,17 @@ func classOf(ctx context.Context, err error) oci.Class {
 		return oci.ClassNotRegistry
 	}
 	return oci.ClassConnect
+}
+
+// isExhausted reports whether the failure is this machine's own. A resolver tells
+// the cause as a text only.
+func isExhausted(err error) bool {
+	for _, cause := range []error{syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOBUFS, syscall.ENOMEM} {
+		if errors.Is(err, cause) || strings.Contains(err.Error(), cause.Error()) {
+			return true
+		}
+	}
+	return false
 }
 
 func isTLS(err error) bool {

@@ -229,7 +229,7 @@ func tokenFailure(ctx context.Context, host string, err error) *failure {
 	g := *f
 	g.text = fmt.Sprintf("no token from the token server %s: %s", host, f.text)
 	switch g.class {
-	case oci.ClassDenied, oci.ClassRateLimited, oci.ClassTimeout, oci.ClassForbidden, oci.ClassCanceled:
+	case oci.ClassDenied, oci.ClassRateLimited, oci.ClassTimeout, oci.ClassForbidden, oci.ClassCanceled, oci.ClassExhausted:
 	default:
 		g.class = oci.ClassToken
 	}

@@ -1,0 +1,33 @@
+package upstream
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"syscall"
+	"testing"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// That this machine has no descriptor left is not held against the upstream.
+func TestExhausted(t *testing.T) {
+	for _, cause := range []error{
+		&net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", syscall.EMFILE)},
+		&net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.EADDRNOTAVAIL)},
+		&net.DNSError{Err: "dial udp 192.0.2.1:53: socket: too many open files", Name: "registry.example"},
+	} {
+		f := asFailure(t.Context(), "registry.example", cause)
+		if f.class != oci.ClassExhausted || !f.isNeutral() || f.isTrouble() {
+			t.Errorf("%v: %+v", cause, f)
+		}
+		e := new(Client).errorOf(operation{}, f)
+		if e.Status != http.StatusServiceUnavailable || e.RetryAfter <= 0 {
+			t.Errorf("%v: status %d, retry after %v", cause, e.Status, e.RetryAfter)
+		}
+	}
+	if f := asFailure(t.Context(), "registry.example", errors.New("connection refused")); f.class != oci.ClassConnect {
+		t.Errorf("class %s", f.class)
+	}
+}
