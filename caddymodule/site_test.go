@@ -124,7 +124,8 @@ func (c *puller) do(method, path string) *http.Response {
 
 // try sends a request again if its connection is closed before any answer: that
 // happens to connections that arrive while a reload hands the listener over,
-// whatever the handler, and every client of registries copes with it.
+// whatever the handler, and every client of registries copes with it. On a busy
+// machine, where one reload follows the other, it may happen several times.
 func (c *puller) try(method, path string) (*http.Response, error) {
 	for attempt := 1; ; attempt++ {
 		request, err := http.NewRequestWithContext(c.s.t.Context(), method, "http://"+c.s.addr+path, nil)
@@ -135,7 +136,7 @@ func (c *puller) try(method, path string) (*http.Response, error) {
 			request.SetBasicAuth(c.user, c.password)
 		}
 		response, err := c.Do(request)
-		if err == nil || attempt == 3 {
+		if err == nil || attempt == 10 {
 			return response, err
 		}
 	}
