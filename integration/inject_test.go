@@ -132,6 +132,10 @@ func failCalls(t *testing.T, i injection) {
 		})
 	}
 	all.Wait()
+	// What was written is synced a second later.
+	for wait := 0; !i.start && wait < 60 && countInjected(t, trace) == 0; wait++ {
+		time.Sleep(50 * time.Millisecond)
+	}
 	if i.start {
 		s.stop(t)
 		s.start(t)
