@@ -318,10 +318,6 @@ var upstreamOptions = map[string]upstreamOption{
 		}
 		return u.Access.check()
 	}},
-	"misses_per_client": {min: 1, max: 1, set: func(u *Upstream, args []string) (err error) {
-		u.MissesPerClient, err = parseLimit(args[0])
-		return err
-	}},
 	"offline": {set: func(u *Upstream, _ []string) error {
 		u.Offline = true
 		return nil

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -90,7 +91,7 @@ func (c *clientConfig) run(cmd *cobra.Command, name string, upstreams []string) 
 	if err := c.read(cmd.InOrStdin()); err != nil {
 		return err
 	}
-	if err := c.discover(); err != nil {
+	if err := c.discover(cmd.Context()); err != nil {
 		return err
 	}
 	files, err := clients[at].Files(c.options)
@@ -150,7 +151,7 @@ func (c *clientConfig) read(stdin io.Reader) (err error) {
 }
 
 // discover asks the running server for what was not given.
-func (c *clientConfig) discover() error {
+func (c *clientConfig) discover(ctx context.Context) error {
 	if c.options.Endpoint != nil && len(c.options.Upstreams) > 0 {
 		return nil
 	}
@@ -158,7 +159,7 @@ func (c *clientConfig) discover() error {
 	if err != nil {
 		return err
 	}
-	config, err := adminGet(address, "/config/")
+	config, err := adminGet(ctx, address, "/config/")
 	if err != nil {
 		return fmt.Errorf("no server to ask for what was not given; start it, or give --endpoint and the upstreams: %w", err)
 	}
@@ -181,7 +182,7 @@ func (c *clientConfig) discover() error {
 	if len(c.options.Authority) > 0 || chosen.authority == "" {
 		return nil
 	}
-	raw, err := adminGet(address, "/pki/ca/"+url.PathEscape(chosen.authority))
+	raw, err := adminGet(ctx, address, "/pki/ca/"+url.PathEscape(chosen.authority))
 	if err != nil {
 		return fmt.Errorf("certificate authority %s of the server at %s: %w", chosen.authority, address, err)
 	}
@@ -231,9 +232,11 @@ func choose(endpoints []endpoint, at *url.URL) (chosen endpoint, err error) {
 	return chosen, nil
 }
 
-// adminGet asks the admin API of a running server.
-func adminGet(address, path string) ([]byte, error) {
-	response, err := caddycmd.AdminAPIRequest(address, http.MethodGet, path, nil, nil)
+// adminGet reads an answer of the admin API of a running server.
+func adminGet(ctx context.Context, address, path string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	response, err := askAdmin(ctx, address, http.MethodGet, path)
 	if err != nil {
 		return nil, err
 	}

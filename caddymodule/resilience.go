@@ -70,6 +70,7 @@ func (r *Resilience) maxFills() int {
 
 func init() {
 	upstreamOptions["max_fails"] = count(func(u *Upstream) *int { return &u.MaxFails })
+	upstreamOptions["misses_per_client"] = count(func(u *Upstream) *int { return &u.MissesPerClient })
 	upstreamOptions["max_fills"] = count(func(u *Upstream) *int { return &u.MaxFills })
 	upstreamOptions["fail_duration"] = patience("fail_duration", func(u *Upstream) *caddy.Duration { return &u.FailDuration })
 	upstreamOptions["stale_if_denied"] = upstreamOption{min: 1, max: 1, set: func(u *Upstream, args []string) (err error) {
@@ -86,14 +87,14 @@ func init() {
 // count is an option with a number; 0 = no limit, which is -1 in JSON.
 func count(field func(*Upstream) *int) upstreamOption {
 	return upstreamOption{min: 1, max: 1, set: func(u *Upstream, args []string) error {
-		n, err := strconv.Atoi(args[0])
+		n, err := strconv.ParseInt(args[0], 10, 32)
 		if err != nil || n < 0 {
 			return fmt.Errorf("%q is no number: want such as 5, or 0 for no limit", args[0])
 		}
 		if n == 0 {
 			n = -1
 		}
-		*field(u) = n
+		*field(u) = int(n)
 		return nil
 	}}
 }

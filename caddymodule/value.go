@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"fmt"
 	"math"
-	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -31,18 +30,6 @@ func parseSize(s string) (int64, error) {
 		return 0, fmt.Errorf("%q is no size: want such as 200GiB", s)
 	}
 	return int64(n), nil
-}
-
-// parseLimit reads a number; 0 becomes -1, which is no limit in JSON.
-func parseLimit(s string) (int, error) {
-	n, err := strconv.ParseUint(s, 10, 31)
-	if err != nil {
-		return 0, fmt.Errorf("%q is no number", s)
-	}
-	if n == 0 {
-		return -1, nil
-	}
-	return int(n), nil
 }
 
 func parseDuration(s string) (caddy.Duration, error) {

@@ -155,12 +155,16 @@ func lastUse(r blobRecord, used useRecord) time.Time {
 	return used.end()
 }
 
-// rank orders blobs by their last use: to the minute for the last day, to the
-// hour before, which bounds the number of ranks. A time to come is now.
+// rank orders blobs by their last use: to the second for the last hour, lest what
+// was just stored goes for the place that it took; to the minute for the last day,
+// and to the hour before, which bounds the number of ranks. A time to come is now.
 func (d *decision) rank(last time.Time) int64 {
-	minute := min(last.Unix(), d.now.Unix()) / 60
-	if d.now.Sub(last) > 24*time.Hour {
-		minute -= minute % 60
+	second := min(last.Unix(), d.now.Unix())
+	switch age := d.now.Sub(last); {
+	case age > 24*time.Hour:
+		second -= second % 3600
+	case age > time.Hour:
+		second -= second % 60
 	}
-	return minute
+	return second
 }

@@ -12,17 +12,7 @@ import (
 // putBlobOf stores a blob that an upstream has brought in.
 func putBlobOf(t testing.TB, s *Store, upstream string, b []byte) {
 	t.Helper()
-	p, err := s.Part(oci.Scope{Upstream: upstream, Repository: "r"}, oci.Sum(b), int64(len(b)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
-	if _, err := p.WriteAt(b, 0); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Commit(int64(len(b))); err != nil {
-		t.Fatal(err)
-	}
+	putBlobIn(t, s, oci.Scope{Upstream: upstream, Repository: "r"}, b)
 }
 
 func wantUpstreams(t testing.TB, s *Store, want map[string]int64) {

@@ -95,6 +95,11 @@ func content(seed uint64, n int) ([]byte, digest.Digest) {
 // putBlob stores a blob the way a fill does.
 func putBlob(t testing.TB, s *Store, b []byte) digest.Digest {
 	t.Helper()
+	return putBlobIn(t, s, scope, b)
+}
+
+func putBlobIn(t testing.TB, s *Store, scope oci.Scope, b []byte) digest.Digest {
+	t.Helper()
 	d := oci.Sum(b)
 	p, err := s.Part(scope, d, int64(len(b)))
 	if err != nil {
