@@ -1,29 +1,17 @@
 package caddymodule
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
-	"strconv"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/pullgate/pullgate/storage"
 )
 
-const (
-	// checkPath is where stores are checked.
-	checkPath = "/registry_mirror/check"
-	// checkEvery is how often progress is told at most.
-	checkEvery = 250 * time.Millisecond
-	// checkStall is how long a client may take to read a line before it is given
-	// up.
-	checkStall = 30 * time.Second
-)
+// checkPath is where stores are checked.
+const checkPath = "/registry_mirror/check"
 
 var errRebuildOpen = errors.New("the index of an open store cannot be rebuilt: stop the server, then run pullgate mirror fsck --rebuild")
 
@@ -48,25 +36,30 @@ func (AdminAPI) check(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodPost {
 		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed")}
 	}
-	query, err := url.ParseQuery(r.URL.RawQuery)
+	var path string
 	var options storage.CheckOptions
-	if err == nil {
-		options, err = checkOptions(query)
-	}
-	if err != nil {
-		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: err}
-	}
-	todo := openCaches()
-	if path := query.Get("path"); path != "" {
-		todo = nil
-		for _, c := range openCaches() {
-			if c.path == realPath(path) {
-				todo = append(todo, c)
+	err := parameters(r, map[string]func(string) error{
+		"path":   readText(&path),
+		"verify": readFlag(&options.Verify),
+		"repair": readFlag(&options.Repair),
+		"rate": func(value string) (err error) {
+			options.Rate, err = parseSize(value)
+			return err
+		},
+		"rebuild": func(value string) error {
+			var rebuild bool
+			if err := readFlag(&rebuild)(value); err != nil || !rebuild {
+				return err
 			}
-		}
-		if todo == nil {
-			return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("no store is open at %s", path)}
-		}
+			return errRebuildOpen
+		},
+	})
+	if err != nil {
+		return err
+	}
+	todo, err := cachesAt(path)
+	if err != nil {
+		return err
 	}
 	for n, c := range todo {
 		if !c.checking.TryLock() {
@@ -80,76 +73,23 @@ func (AdminAPI) check(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// checkOptions reads the query. A parameter that is not known may be one that is
-// misspelt, and forbid something.
-func checkOptions(query url.Values) (o storage.CheckOptions, err error) {
-	for name := range query {
-		value := query.Get(name)
-		switch name {
-		case "path":
-		case "verify":
-			o.Verify, err = parseFlag(value)
-		case "repair":
-			o.Repair, err = parseFlag(value)
-		case "rate":
-			o.Rate, err = parseSize(value)
-		case "rebuild":
-			var rebuild bool
-			if rebuild, err = parseFlag(value); rebuild {
-				err = errRebuildOpen
-			}
-		default:
-			err = errors.New("not a parameter: want path, verify, repair or rate")
-		}
-		if err != nil {
-			return o, fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	return o, nil
-}
-
-func parseFlag(s string) (bool, error) {
-	b, err := strconv.ParseBool(s)
-	if err != nil {
-		return false, fmt.Errorf("%q is neither 1 nor 0", s)
-	}
-	return b, nil
-}
-
 // streamChecks checks the stores, which are locked for it, one after the other.
 func streamChecks(w http.ResponseWriter, r *http.Request, todo []*cache, o storage.CheckOptions) {
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	control := http.NewResponseController(w)
-	// The connection may be used again.
-	defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	encoder := json.NewEncoder(w)
-	tell := func(line checkLine) {
-		_ = control.SetWriteDeadline(time.Now().Add(checkStall))
-		if err := errors.Join(encoder.Encode(line), control.Flush()); err != nil {
-			cancel()
-		}
-	}
+	ctx, lines := beginLines(w, r)
+	defer lines.end()
 	first := checkLine{Paths: []string{}}
 	for _, c := range todo {
 		first.Paths = append(first.Paths, c.path)
 	}
-	tell(first)
+	lines.tell(first)
 	for _, c := range todo {
-		var told time.Time
-		o.Progress = func(p storage.CheckProgress) {
-			if now := time.Now(); now.Sub(told) >= checkEvery {
-				told = now
-				tell(checkLine{Path: c.path, Progress: &p})
-			}
-		}
+		o.Progress = func(p storage.CheckProgress) { lines.progress(checkLine{Path: c.path, Progress: &p}) }
 		report, err := c.store.Check(ctx, o)
 		c.checking.Unlock()
 		last := checkLine{Path: c.path, Report: &report}
 		if err != nil {
 			last.Error = err.Error()
 		}
-		tell(last)
+		lines.tell(last)
 	}
 }

@@ -236,7 +236,7 @@ func choose(endpoints []endpoint, at *url.URL) (chosen endpoint, err error) {
 func adminGet(ctx context.Context, address, path string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	response, err := askAdmin(ctx, address, http.MethodGet, path)
+	response, err := askAdmin(ctx, address, http.MethodGet, path, nil)
 	if err != nil {
 		return nil, err
 	}

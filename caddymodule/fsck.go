@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"net/url"
 	"os"
 	"os/signal"
@@ -197,30 +196,23 @@ func (f *fsck) online(ctx context.Context, t target) (results []fsckResult, err 
 	if f.options.Rate > 0 {
 		query.Set("rate", strconv.FormatInt(f.options.Rate, 10))
 	}
-	response, err := askAdmin(ctx, t.address, http.MethodPost, checkPath+"?"+query.Encode())
-	if err != nil {
-		return nil, fmt.Errorf("admin API at %s: %w", t.address, err)
-	}
-	defer response.Body.Close()
 	var todo []string
-	for decoder := json.NewDecoder(response.Body); ; {
-		var line checkLine
-		if err := decoder.Decode(&line); err != nil {
-			return results, fmt.Errorf("the server at %s ended the check: %w", t.address, err)
-		}
+	err = askLines(ctx, t.address, checkPath+"?"+query.Encode(), nil, func(line checkLine) (last bool, err error) {
 		switch {
 		case line.Path == "":
 			todo = line.Paths
 		case line.Progress != nil:
 			f.out.progress(line.Path, *line.Progress)
-			continue
+			return false, nil
 		default:
 			f.out.endProgress()
 			results = append(results, fsckResult{Path: line.Path, Address: t.address, Report: line.Report, Error: line.Error})
 		}
 		if len(results) == len(todo) {
-			return results, nil
+			return true, nil
 		}
 		f.out.say("Checking %s, which the server at %s has open.", todo[len(results)], t.address)
-	}
+		return false, nil
+	})
+	return results, err
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -94,7 +95,7 @@ func newTarget(ctx context.Context, cmd *cobra.Command) (target, error) {
 func openStores(ctx context.Context, address string) (paths []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	response, err := askAdmin(ctx, address, http.MethodGet, "/registry_mirror/")
+	response, err := askAdmin(ctx, address, http.MethodGet, "/registry_mirror/", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -111,16 +112,16 @@ func openStores(ctx context.Context, address string) (paths []string, err error)
 	return paths, nil
 }
 
-// askAdmin makes one request to an admin API. The body of the answer ends with
-// ctx.
-func askAdmin(ctx context.Context, address, method, uri string) (*http.Response, error) {
+// askAdmin makes one request to an admin API, with the body if it is not nil. The
+// body of the answer ends with ctx.
+func askAdmin(ctx context.Context, address, method, uri string, body io.Reader) (*http.Response, error) {
 	type answer struct {
 		response *http.Response
 		err      error
 	}
 	answered := make(chan answer, 1)
 	go func() {
-		response, err := caddycmd.AdminAPIRequest(address, method, uri, nil, nil) //nolint:bodyclose // whoever gets it does
+		response, err := caddycmd.AdminAPIRequest(address, method, uri, nil, body) //nolint:bodyclose // whoever gets it does
 		answered <- answer{response, err}
 	}()
 	select {
