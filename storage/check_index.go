@@ -63,7 +63,7 @@ func (c *checker) index(ctx context.Context) error {
 // tables checks what the index knows beside the blobs.
 func (c *checker) tables(ctx context.Context) error {
 	for table, fn := range map[byte]func(*badger.Txn, []byte, []byte){
-		tableManifest: c.manifest, tableTag: c.tag, tableLink: c.link, tableReferrers: c.referrers,
+		tableManifest: c.manifest, tableTag: c.tag, tableScope: c.scope, tableLink: c.link, tableReferrers: c.referrers,
 	} {
 		if err := c.table(ctx, table, fn); err != nil {
 			return err
@@ -198,6 +198,13 @@ func (c *checker) tag(txn *badger.Txn, key, value []byte) {
 			r.TagsWithoutManifest++
 		}
 	})
+}
+
+func (c *checker) scope(_ *badger.Txn, key, value []byte) {
+	names := strings.Split(string(key[1:]), "\x00")
+	if _, intact := decodeUse(value); !intact || len(names) != 2 {
+		c.unreadable(fmt.Sprintf("scope %q", strings.Join(names, "/")), "", key, value)
+	}
 }
 
 // tagName returns the upstream, repository and tag of a key as people write them.

@@ -50,8 +50,9 @@ type forgetting struct {
 	s      *Store
 	txn    *badger.Txn
 	pins   pinned
-	unused time.Time // what was last used before goes; zero = nothing does
-	linked pinned    // the manifests that some scope has
+	unused time.Time           // what was last used before goes; zero = nothing does
+	linked pinned              // the manifests that some scope has
+	scopes map[string]struct{} // the prefixes of keys of links
 	dying  []keyed
 	count  int
 }
@@ -66,7 +67,7 @@ func (s *Store) forget(ctx context.Context) error {
 	}
 	defer txn.Discard()
 	limits := s.limits.Load()
-	f := forgetting{s: s, txn: txn, linked: pinned{}}
+	f := forgetting{s: s, txn: txn, linked: pinned{}, scopes: make(map[string]struct{})}
 	if limits.MaxUnused > 0 && s.clockTrusted() {
 		f.unused = s.now().Add(-limits.MaxUnused)
 	}
@@ -79,7 +80,7 @@ func (s *Store) forget(ctx context.Context) error {
 		}
 		s.memory.baseline = true
 	}
-	for _, step := range []func(context.Context) error{f.links, f.manifests, f.tags, f.referrers} {
+	for _, step := range []func(context.Context) error{f.links, f.manifests, f.tags, f.referrers, f.names} {
 		if err := errors.Join(step(ctx), f.flush()); err != nil {
 			return err
 		}
@@ -189,6 +190,7 @@ func (f *forgetting) links(ctx context.Context) error {
 		if !ok || !intact {
 			return nil
 		}
+		f.scopes[string(key[:1+scopeLength])] = struct{}{}
 		if _, err := f.txn.Get(i.key(tableManifest)); err == nil {
 			f.linked[pinOf(i)] = struct{}{}
 			return nil

@@ -11,6 +11,7 @@ import (
 // The tables: the first byte of each key.
 //
 //	t upstream 00 repository 00 tag   tagRecord
+//	s upstream 00 repository          useRecord, the hour in which it was first linked to
 //	m id                              manifestRecord
 //	l scope id                        linkRecord
 //	r scope id                        referrersRecord
@@ -22,6 +23,7 @@ import (
 // can neither resurrect nor clobber what was used.
 const (
 	tableTag       = 't'
+	tableScope     = 's'
 	tableManifest  = 'm'
 	tableLink      = 'l'
 	tableReferrers = 'r'
@@ -41,8 +43,13 @@ func scopedKey(table byte, scope oci.Scope, i id) ([]byte, error) {
 	if err := checkScope(scope); err != nil {
 		return nil, err
 	}
+	return append(scopedPrefix(table, scope), i...), nil
+}
+
+// scopedPrefix returns what the keys of scopedKey begin with.
+func scopedPrefix(table byte, scope oci.Scope) []byte {
 	sum := sha256.Sum256([]byte(scope.Upstream + "\x00" + scope.Repository))
-	return append(append([]byte{table}, sum[:scopeLength]...), i...), nil
+	return append([]byte{table}, sum[:scopeLength]...)
 }
 
 // tagKey returns the key of a tag; an empty tag gives the prefix of all tags of

@@ -90,6 +90,11 @@ func (s *Store) linksTo(ds []oci.Descriptor, proven bool) ([]linkTo, error) {
 }
 
 func (b *batch) linkAll(scope oci.Scope, links []linkTo) error {
+	if len(links) > 0 {
+		if err := b.name(scope, links[0].made); err != nil {
+			return err
+		}
+	}
 	for _, l := range links {
 		if err := b.link(scope, l); err != nil {
 			return err

@@ -40,7 +40,7 @@ const (
 )
 
 // snapshotTables is what cannot be found out again from the blobs.
-const snapshotTables = string(rune(tableTag)) + string(rune(tableManifest)) +
+const snapshotTables = string(rune(tableTag)) + string(rune(tableScope)) + string(rune(tableManifest)) +
 	string(rune(tableLink)) + string(rune(tableReferrers))
 
 // saveSnapshot writes a snapshot if anything changed since the last one, and the

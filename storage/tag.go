@@ -78,7 +78,7 @@ func (s *Store) putTag(scope oci.Scope, tag string, t Tag) error {
 	}
 	record := encodeTag(t)
 	return s.index.offer(len(record)+linkBytes, func(b *batch) error {
-		if err := b.link(scope, s.linkTo(i, Link{Size: t.Size, Proven: true})); err != nil {
+		if err := b.linkAll(scope, []linkTo{s.linkTo(i, Link{Size: t.Size, Proven: true})}); err != nil {
 			return err
 		}
 		return b.set(key, record)
