@@ -22,9 +22,12 @@ const module = "github.com/pullgate/pullgate"
 // imports lists, for each folder of the engine and above, which of the others
 // its code may import. Tests may import more; see allowedInTests.
 var imports = map[string][]string{
-	"":                      {"caddymodule"},
-	"cmd/pullgate":          {"caddymodule"},
-	"caddymodule":           {"internal/clientconfig", "internal/registry", "internal/mirror", "internal/upstream", "storage", "internal/oci"},
+	"":             {"caddymodule"},
+	"cmd/pullgate": {"caddymodule"},
+	"caddymodule": {
+		"internal/clientconfig", "internal/image", "internal/imagelist", "internal/registry", "internal/mirror", "internal/upstream",
+		"storage", "internal/oci",
+	},
 	"internal/registry":     {"internal/oci"},
 	"internal/mirror":       {"storage", "internal/oci"},
 	"internal/upstream":     {"internal/oci"},
@@ -32,6 +35,8 @@ var imports = map[string][]string{
 	"internal/oci":          {},
 	"internal/registrytest": {"internal/oci"},
 	"internal/clientconfig": {},
+	"internal/image":        {"internal/imagelist", "internal/mirror", "storage", "internal/oci"},
+	"internal/imagelist":    {"internal/oci"},
 	"internal/mapfault":     {},
 	"integration":           {"caddymodule", "internal/registrytest", "internal/oci"},
 }
