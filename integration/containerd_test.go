@@ -5,6 +5,7 @@ package integration
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -47,15 +48,23 @@ func writeHosts(t *testing.T, g *gateway, style hostsStyle) string {
 type containerdClient struct {
 	socket, hosts string
 	user          []string
+	within        []string // what ctr's command line starts with
 }
 
 func startContainerd(t *testing.T, g *gateway, style hostsStyle) client {
 	t.Helper()
-	dir := shortDir(t)
-	c := &containerdClient{socket: filepath.Join(dir, "c.sock"), hosts: writeHosts(t, g, style)}
+	c := runContainerd(t)
+	c.hosts = writeHosts(t, g, style)
 	if g.auth {
 		c.user = []string{"--user", g.username + ":" + g.secret}
 	}
+	return c
+}
+
+func runContainerd(t *testing.T) *containerdClient {
+	t.Helper()
+	dir := shortDir(t)
+	c := &containerdClient{socket: filepath.Join(dir, "c.sock")}
 	config := writeFile(t, fmt.Sprintf(`version = 2
 root = "%[1]s/root"
 state = "%[1]s/state"
@@ -78,7 +87,8 @@ disabled_plugins = [
 
 func (c *containerdClient) ctr(t *testing.T, args ...string) string {
 	t.Helper()
-	return run(t, nil, "ctr", append([]string{"-a", c.socket, "-n", "t", "--connect-timeout", "10s"}, args...)...)
+	line := slices.Concat(c.within, []string{"ctr", "-a", c.socket, "-n", "t", "--connect-timeout", "10s"}, args)
+	return run(t, nil, line[0], line[1:]...)
 }
 
 // pull unpacks too, so containerd has also compared the layers with the

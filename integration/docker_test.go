@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -28,23 +29,30 @@ type dockerClient struct {
 
 func startDocker(t *testing.T, g *gateway) client {
 	t.Helper()
+	// The daemon's own key would go to /etc/docker.
+	dir := t.TempDir()
+	config := writeFile(t, fmt.Sprintf(`{"deprecated-key-path": %q}`, filepath.Join(dir, "key.json")), dir, "daemon.json")
+	var env []string
+	if g.tls {
+		env = append(env, "SSL_CERT_FILE="+g.ca)
+	}
+	return runDocker(t, env, nil, "--config-file", config, "--registry-mirror", g.url())
+}
+
+// runDocker runs a daemon, whose command line starts with within.
+func runDocker(t *testing.T, env, within []string, args ...string) *dockerClient {
+	t.Helper()
 	dir := shortDir(t)
 	// Where / is not a shared mount, the daemon mounts its data on itself, and
 	// does not always take that back.
 	t.Cleanup(func() { _ = syscall.Unmount(filepath.Join(dir, "data"), syscall.MNT_DETACH) })
 	socket := filepath.Join(dir, "d.sock")
-	// The daemon's own key would go to /etc/docker.
-	config := writeFile(t, fmt.Sprintf(`{"deprecated-key-path": %q}`, filepath.Join(dir, "key.json")), dir, "daemon.json")
-	args := []string{
-		"--config-file", config, "--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "exec"),
+	line := slices.Concat(within, []string{
+		"dockerd", "--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "exec"),
 		"--pidfile", filepath.Join(dir, "pid"), "--host", "unix://" + socket, "--storage-driver", "vfs",
-		"--iptables=false", "--ip6tables=false", "--bridge=none", "--registry-mirror", g.url(),
-	}
-	var env []string
-	if g.tls {
-		env = append(env, "SSL_CERT_FILE="+g.ca)
-	}
-	daemon := start(t, env, "dockerd", args...)
+		"--iptables=false", "--ip6tables=false", "--bridge=none",
+	}, args)
+	daemon := start(t, env, line[0], line[1:]...)
 	d := &dockerClient{http: &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

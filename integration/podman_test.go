@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -47,23 +48,29 @@ insecure = %t
 }
 
 type podman struct {
-	root string
-	containersConfig
+	root, certificates string
+	env                []string
+	within             []string // what its command line starts with
 }
 
 func newPodman(t *testing.T, g *gateway) client {
 	t.Helper()
-	return &podman{root: shortDir(t), containersConfig: writeContainersConfig(t, g)}
+	c := writeContainersConfig(t, g)
+	return &podman{
+		root: shortDir(t), certificates: c.certificates,
+		env: []string{"CONTAINERS_REGISTRIES_CONF=" + c.registries, "REGISTRY_AUTH_FILE=" + c.auth},
+	}
 }
 
 func (p *podman) podman(t *testing.T, args ...string) string {
 	t.Helper()
 	// Without systemd, and with nothing of the machine's own podman.
-	return run(t, []string{"CONTAINERS_REGISTRIES_CONF=" + p.registries, "REGISTRY_AUTH_FILE=" + p.auth}, "podman", append([]string{
-		"--root", filepath.Join(p.root, "root"), "--runroot", filepath.Join(p.root, "run"),
+	line := slices.Concat(p.within, []string{
+		"podman", "--root", filepath.Join(p.root, "root"), "--runroot", filepath.Join(p.root, "run"),
 		"--tmpdir", filepath.Join(p.root, "tmp"), "--storage-driver", "vfs", "--runtime", "runc",
 		"--cgroup-manager", "cgroupfs", "--events-backend", "file",
-	}, args...)...)
+	}, args)
+	return run(t, p.env, line[0], line[1:]...)
 }
 
 func (p *podman) pull(t *testing.T) digest.Digest {
@@ -91,21 +98,32 @@ func (p *podman) forget(t *testing.T) {
 
 type skopeo struct {
 	containersConfig
+
+	env    []string
+	within []string // what its command line starts with
 }
 
 func newSkopeo(t *testing.T, g *gateway) client {
 	t.Helper()
-	return &skopeo{writeContainersConfig(t, g)}
+	return &skopeo{containersConfig: writeContainersConfig(t, g)}
 }
 
 func (s *skopeo) pull(t *testing.T) digest.Digest {
 	t.Helper()
 	dir := t.TempDir()
-	args := []string{"--registries-conf", s.registries, "copy", "--quiet", "--all", "--preserve-digests", "--src-authfile", s.auth}
-	if s.certificates != "" {
-		args = append(args, "--src-cert-dir", s.certificates)
+	line := append(slices.Clone(s.within), "skopeo")
+	if s.registries != "" {
+		line = append(line, "--registries-conf", s.registries)
 	}
-	run(t, nil, "skopeo", append(args, "docker://"+imageReference, "oci:"+dir+":"+imageTag)...)
+	line = append(line, "copy", "--quiet", "--all", "--preserve-digests")
+	if s.auth != "" {
+		line = append(line, "--src-authfile", s.auth)
+	}
+	if s.certificates != "" {
+		line = append(line, "--src-cert-dir", s.certificates)
+	}
+	line = append(line, "docker://"+imageReference, "oci:"+dir+":"+imageTag)
+	run(t, s.env, line[0], line[1:]...)
 	return digestOfLayout(t, dir)
 }
 

@@ -32,13 +32,8 @@ func newResolver(t *testing.T, g *gateway, style hostsStyle, chunk int) client {
 	dir := writeHosts(t, g, style)
 	c := &resolverClient{chunk: chunk}
 	c.options = config.HostOptions{
-		HostDir: config.HostDirFromRoot(dir),
-		UpdateClient: func(used *http.Client) error {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.used = append(c.used, used)
-			return nil
-		},
+		HostDir:      config.HostDirFromRoot(dir),
+		UpdateClient: c.use,
 		Credentials: func(host string) (string, string, error) {
 			if host == g.host {
 				return g.username, g.secret, nil
@@ -47,6 +42,14 @@ func newResolver(t *testing.T, g *gateway, style hostsStyle, chunk int) client {
 		},
 	}
 	return c
+}
+
+// use takes note of a client.
+func (c *resolverClient) use(used *http.Client) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.used = append(c.used, used)
+	return nil
 }
 
 // disconnect closes what a pull has left open. A process would end here; and a
