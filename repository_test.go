@@ -38,6 +38,7 @@ var imports = map[string][]string{
 	"internal/image":        {"internal/imagelist", "internal/mirror", "storage", "internal/oci"},
 	"internal/imagelist":    {"internal/oci"},
 	"internal/mapfault":     {},
+	"internal/bundle":       {"internal/oci"},
 	"integration":           {"caddymodule", "internal/registrytest", "internal/oci"},
 }
 

@@ -1,0 +1,175 @@
+package bundle
+
+import (
+	"archive/tar"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+)
+
+// maxEntries is how many entries an archive may have.
+const maxEntries = 4 << 20
+
+// place is where the content of an entry lies in the file.
+type place struct {
+	offset, size int64
+	// link is where a symbolic link leads to, within the archive; empty = it is a
+	// file.
+	link string
+}
+
+// archive is a tar in a file, without compression.
+type archive struct {
+	file    *os.File
+	entries map[string]place
+}
+
+// openArchive finds out where everything lies. It reads headers only.
+func openArchive(file *os.File) (*archive, error) {
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	a := &archive{file: file, entries: make(map[string]place)}
+	for t := tar.NewReader(file); ; {
+		h, err := t.Next()
+		if errors.Is(err, io.EOF) {
+			return a, a.complete()
+		}
+		if err != nil {
+			return nil, brokenTar(err)
+		}
+		name, err := checkHeader(h)
+		if err != nil {
+			return nil, err
+		}
+		var at place
+		switch h.Typeflag {
+		case tar.TypeDir, tar.TypeXGlobalHeader:
+			continue
+		case tar.TypeSymlink:
+			if at.link, err = inside(name, h.Linkname); err != nil {
+				return nil, err
+			}
+		default:
+			at.size = h.Size
+			if at.offset, err = file.Seek(0, io.SeekCurrent); err != nil {
+				return nil, err
+			}
+			if at.size > info.Size()-at.offset {
+				return nil, damaged(name, digestOf(name), "the bundle ends in the middle of it, after %d bytes of %d",
+					info.Size()-at.offset, at.size)
+			}
+		}
+		if _, ok := a.entries[name]; ok {
+			return nil, damaged(name, digestOf(name), "it is there twice")
+		}
+		if len(a.entries) == maxEntries {
+			return nil, damaged("", "", "it has more than %d entries", maxEntries)
+		}
+		a.entries[name] = at
+	}
+}
+
+// complete refuses a tar that does not end as tars do. The file stands behind its
+// end.
+func (a *archive) complete() error {
+	end, err := a.file.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return err
+	}
+	last := &tail{r: io.NewSectionReader(a.file, max(end-tarBlock, 0), tarBlock)}
+	if _, err := io.Copy(io.Discard, last); err != nil {
+		return err
+	}
+	return last.complete()
+}
+
+// brokenTar is an error of reading headers.
+func brokenTar(err error) error {
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return damaged("", "", "it ends too early: %w", err)
+	case errors.Is(err, tar.ErrHeader), errors.Is(err, tar.ErrFieldTooLong):
+		return damaged("", "", "%w", err)
+	}
+	return err
+}
+
+// checkHeader returns the name of an entry, without the "./" that tar puts before
+// names, unless it is of a kind that bundles do not have.
+func checkHeader(h *tar.Header) (string, error) {
+	name := strings.TrimSuffix(h.Name, "/")
+	for strings.HasPrefix(name, "./") {
+		name = name[2:]
+	}
+	switch h.Typeflag {
+	case tar.TypeXGlobalHeader:
+		return name, nil
+	case tar.TypeReg, tar.TypeSymlink, tar.TypeDir:
+	default:
+		return "", damaged(name, digestOf(name), "it is no file and no folder: type %q", h.Typeflag)
+	}
+	if name == "" || name == "." {
+		if h.Typeflag == tar.TypeDir {
+			return ".", nil
+		}
+		return "", damaged(h.Name, "", "it has no name")
+	}
+	if !fs.ValidPath(name) || strings.ContainsAny(name, "\\\x00") {
+		return "", damaged(h.Name, "", "the name leads out of the bundle")
+	}
+	if h.Size < 0 || h.Size > maxBlob {
+		return "", damaged(name, digestOf(name), "it has %d bytes, %d are the most", h.Size, int64(maxBlob))
+	}
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return "", damaged(name, digestOf(name), "it is a sparse file")
+		}
+	}
+	return name, nil
+}
+
+// inside returns where a symbolic link leads to.
+func inside(name, target string) (string, error) {
+	to := path.Join(path.Dir(name), target)
+	if path.IsAbs(target) || !fs.ValidPath(to) || to == "." {
+		return "", damaged(name, digestOf(name), "it is a link out of the bundle, to %q", clip(target))
+	}
+	return to, nil
+}
+
+func (a *archive) has(name string) bool {
+	_, ok := a.entries[name]
+	return ok
+}
+
+func (a *archive) open(name string) (io.ReadCloser, int64, error) {
+	at, ok := a.entries[name]
+	if !ok {
+		return nil, 0, fs.ErrNotExist
+	}
+	if at.link != "" {
+		return nil, 0, damaged(name, digestOf(name), "it is a link")
+	}
+	return io.NopCloser(io.NewSectionReader(a.file, at.offset, at.size)), at.size, nil
+}
+
+func (a *archive) locate(name string) string { return name }
+
+// follow returns the name of the file that a name means: that of a link is the
+// one it leads to.
+func (a *archive) follow(name string) string {
+	if at := a.entries[name]; at.link != "" {
+		return at.link
+	}
+	return name
+}
+
+func (a *archive) Close() error { return a.file.Close() }
