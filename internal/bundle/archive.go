@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 	"strings"
 )
@@ -21,15 +20,22 @@ type place struct {
 	link string
 }
 
+// randomAccess is a file, or stands for one.
+type randomAccess interface {
+	io.ReadSeeker
+	io.ReaderAt
+	io.Closer
+}
+
 // archive is a tar in a file, without compression.
 type archive struct {
-	file    *os.File
+	file    randomAccess
 	entries map[string]place
 }
 
 // openArchive finds out where everything lies. It reads headers only.
-func openArchive(file *os.File) (*archive, error) {
-	info, err := file.Stat()
+func openArchive(file randomAccess) (*archive, error) {
+	length, err := file.Seek(0, io.SeekEnd)
 	if err != nil {
 		return nil, err
 	}
@@ -62,9 +68,9 @@ func openArchive(file *os.File) (*archive, error) {
 			if at.offset, err = file.Seek(0, io.SeekCurrent); err != nil {
 				return nil, err
 			}
-			if at.size > info.Size()-at.offset {
+			if at.size > length-at.offset {
 				return nil, damaged(name, digestOf(name), "the bundle ends in the middle of it, after %d bytes of %d",
-					info.Size()-at.offset, at.size)
+					length-at.offset, at.size)
 			}
 		}
 		if _, ok := a.entries[name]; ok {

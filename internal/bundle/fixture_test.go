@@ -26,6 +26,12 @@ type pieces map[digest.Digest][]byte
 // sample makes an image of two platforms with a config and two layers each.
 func sample(t testing.TB, name string, seed uint64) (Image, pieces) {
 	t.Helper()
+	return sized(t, name, seed, 3000)
+}
+
+// sized is sample with layers of a size.
+func sized(t testing.TB, name string, seed uint64, size int) (Image, pieces) {
+	t.Helper()
 	all := pieces{}
 	put := func(mediaType string, b []byte) oci.Descriptor {
 		d := oci.Descriptor{MediaType: mediaType, Digest: oci.Sum(b), Size: int64(len(b))}
@@ -40,7 +46,7 @@ func sample(t testing.TB, name string, seed uint64) (Image, pieces) {
 			Config: put(ocispec.MediaTypeImageConfig, []byte(`{"architecture":"`+architecture+`","os":"linux","seed":`+string(rune('0'+seed%10))+`}`)),
 		}
 		for l := range 2 {
-			manifest.Layers = append(manifest.Layers, put(ocispec.MediaTypeImageLayerGzip, registrytest.Random(seed*10+uint64(n*2+l), 3000+l)))
+			manifest.Layers = append(manifest.Layers, put(ocispec.MediaTypeImageLayerGzip, registrytest.Random(seed*10+uint64(n*2+l), size+l)))
 		}
 		d := put(manifest.MediaType, encode(t, manifest))
 		image.Manifests = append(image.Manifests, d.Digest)

@@ -96,7 +96,7 @@ func spool(r io.Reader) (Reader, error) {
 
 // openFile opens a tar in a file, without compression, and closes the file if it
 // is none.
-func openFile(file *os.File) (Reader, error) {
+func openFile(file randomAccess) (Reader, error) {
 	a, err := openArchive(file)
 	if err != nil {
 		return nil, errors.Join(err, file.Close())

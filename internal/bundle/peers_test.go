@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"math/rand"
 	"os"
 	"path/filepath"
 	"strings"
@@ -210,9 +211,9 @@ func TestReadsTarball(t *testing.T) {
 
 // oldArchive is one as docker save wrote it before version 25: layers without
 // compression, one of them a link to the same of another image.
-func oldArchive(t testing.TB, tags ...string) ([]entry, v1.Image) {
+func oldArchive(t testing.TB, size int64, tags ...string) ([]entry, v1.Image) {
 	t.Helper()
-	image, err := random.Image(5000, 2)
+	image, err := random.Image(size, 2, random.WithSource(rand.NewSource(1)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +257,7 @@ func oldArchive(t testing.TB, tags ...string) ([]entry, v1.Image) {
 }
 
 func TestReadsOldArchive(t *testing.T) {
-	entries, image := oldArchive(t, "alpine:3", "ghcr.io/org/app:1")
+	entries, image := oldArchive(t, 5000, "alpine:3", "ghcr.io/org/app:1")
 	r, err := open(t, "a.tar", tarOf(t, entries...))
 	x, got := pulled(t, r, err)
 	if len(x.Images) != 2 || x.Images[0].Name.String() != "docker.io/library/alpine:3" || x.Images[1].Name.String() != "ghcr.io/org/app:1" {
@@ -298,7 +299,7 @@ func TestDamagedOldArchive(t *testing.T) {
 		"link to nothing": {func(e []entry) []entry { e[len(e)-3].header.Linkname = "../x/layer.tar"; return e }, "layer.tar"},
 	} {
 		t.Run(what, func(t *testing.T) {
-			entries, _ := oldArchive(t, "alpine:3")
+			entries, _ := oldArchive(t, 5000, "alpine:3")
 			r, err := open(t, "a.tar", tarOf(t, test.damage(entries)...))
 			if err == nil {
 				_, err = readAll(r)
