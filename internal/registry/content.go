@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
@@ -107,14 +108,22 @@ func (x *exchange) followFirst(content io.Reader, length int64, status int) (sen
 	buffer := takeBuffer()
 	defer giveBuffer(buffer)
 	begun := make(chan struct{})
+	var panicked any
 	patience := time.AfterFunc(headerPatience, func() {
 		defer close(begun)
+		defer func() { panicked = recover() }()
 		x.commit(status)
 		x.flush()
 	})
+	settle := sync.OnceFunc(func() {
+		if !patience.Stop() {
+			<-begun
+		}
+	})
+	defer settle()
 	n, err := readSome(content, buffer[:min(length, int64(len(buffer)))])
-	if !patience.Stop() {
-		<-begun
+	if settle(); panicked != nil {
+		panic(panicked) // where somebody deals with panics
 	}
 	if err != nil && (err != io.EOF || int64(n) < length) {
 		return 0, bodyError(err)

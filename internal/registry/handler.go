@@ -2,8 +2,10 @@ package registry
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
@@ -67,6 +69,8 @@ type Answer struct {
 	// Aborted says that the connection was cut before the answer was complete,
 	// by whichever end.
 	Aborted bool
+	// Panicked says that it is an error, or was cut, because something panicked.
+	Panicked bool
 }
 
 // Handler serves the pull API. It is safe for concurrent use.
@@ -129,12 +133,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{h: h, w: w, r: r, stall: newStall(w, h.stall)}
 	returned := false
 	defer func() {
-		// A panic of the mirror passes through here as well.
+		// A writer may panic with http.ErrAbortHandler itself.
 		x.answer.Aborted = x.answer.Aborted || !returned
 		h.onDone(r, &x.answer)
 	}()
 	x.prepare()
-	if err := x.serve(); err != nil {
+	if err := x.survive(); err != nil {
 		x.fail(err)
 	}
 	if x.stall != nil && x.answer.Bytes > pieceSize && !x.answer.Aborted {
@@ -174,6 +178,26 @@ func (x *exchange) prepare() {
 		header.Set("Connection", "close")
 		_ = http.NewResponseController(x.w).SetReadDeadline(time.Now())
 	}
+}
+
+// survive serves, and makes an error of a panic: it costs this client an answer,
+// and nobody else anything.
+func (x *exchange) survive() (err error) {
+	defer func() {
+		switch p := recover(); p {
+		case nil:
+		case http.ErrAbortHandler:
+			panic(p)
+		default:
+			x.answer.Panicked = true
+			x.log(slog.LevelError, "request panicked", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+			err = &oci.Error{
+				Code: oci.CodeUnavailable, Status: http.StatusInternalServerError,
+				Message: "a fault of the gateway: its log says more", Err: fmt.Errorf("panic: %v", p),
+			}
+		}
+	}()
+	return x.serve()
 }
 
 func (x *exchange) serve() error {

@@ -3,7 +3,6 @@ package registry
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -293,19 +292,6 @@ func TestHooksRunOnce(t *testing.T) {
 			t.Errorf("%s: error is %v", name, d.Err)
 		}
 	}
-}
-
-// A mirror that panics must not look like an answer in the metrics.
-func TestPanicOfTheMirror(t *testing.T) {
-	o := options(&fakeMirror{blob: func(context.Context) oci.Blob { panic("bug") }})
-	var got Answer
-	o.OnDone = func(_ *http.Request, a *Answer) { got = *a }
-	defer func() {
-		if p := recover(); p != "bug" || !got.Aborted {
-			t.Errorf("panic is %v, answer %+v", p, got)
-		}
-	}()
-	record(New(o), http.MethodGet, testPrefix+"/blobs/"+testDigest.String())
 }
 
 func TestHostileHeadersAreIgnored(t *testing.T) {
