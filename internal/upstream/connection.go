@@ -82,7 +82,9 @@ func (c *Client) newRequest(ctx context.Context, o outgoing, at *url.URL, abroad
 // and no answer began within patience; 0 = wait as long as on a new one.
 func sendOnce(t *http.Transport, r *http.Request, patience time.Duration) (*http.Response, error) {
 	if patience == 0 {
-		return t.RoundTrip(r)
+		resp, err := t.RoundTrip(r)
+		raise(err)
+		return resp, err
 	}
 	// The context outlives this because the body is read under it; it ends with
 	// the operation's.
@@ -106,6 +108,7 @@ func sendOnce(t *http.Transport, r *http.Request, patience time.Duration) (*http
 	}}
 	resp, err := t.RoundTrip(r.WithContext(httptrace.WithClientTrace(ctx, trace)))
 	timer.Stop()
+	raise(err)
 	if decided.CompareAndSwap(false, true) {
 		return resp, err
 	}

@@ -33,7 +33,8 @@ type knownAddress struct {
 }
 
 // dial is an http.Transport.DialContext.
-func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+func (d *dialer) dial(ctx context.Context, network, address string) (_ net.Conn, err error) {
+	defer caught(&err)
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err

@@ -55,6 +55,7 @@ func (m *memo[T]) get(
 	m.mu.Unlock()
 	select {
 	case <-entry.done:
+		raise(entry.err)
 		return entry, entry.err
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
@@ -66,7 +67,7 @@ func (m *memo[T]) ask(
 ) {
 	ctx, cancel := context.WithTimeout(ctx, m.limit)
 	defer cancel()
-	value, good, err := ask(ctx)
+	value, good, err := survive(func() (T, time.Duration, error) { return ask(ctx) })
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.now()
@@ -85,6 +86,11 @@ func (m *memo[T]) ask(
 		}
 	}
 	close(entry.done)
+}
+
+func survive[T any](ask func() (T, time.Duration, error)) (value T, good time.Duration, err error) {
+	defer caught(&err)
+	return ask()
 }
 
 // forget drops a value that turned out to be bad, unless it was replaced.

@@ -20,7 +20,10 @@ func newTransports(o Options, g *guard) transports {
 	if o.dialing == nil {
 		dialing = func(context.Context, string, string, syscall.RawConn) error { return nil }
 	}
-	basic.ControlContext = dialing
+	basic.ControlContext = func(ctx context.Context, network, address string, c syscall.RawConn) (err error) {
+		defer caught(&err) // addresses are tried in goroutines of package net
+		return dialing(ctx, network, address, c)
+	}
 	home := newTransport(o, &dialer{Dialer: basic, clock: o.Now})
 	home.TLSClientConfig.Certificates = o.Certificates
 	home.Proxy = http.ProxyFromEnvironment
@@ -31,7 +34,8 @@ func newTransports(o Options, g *guard) transports {
 		// The connection is the proxy's, which may well be private.
 		home.Proxy, abroad.Proxy = http.ProxyURL(o.Proxy), http.ProxyURL(o.Proxy)
 	} else {
-		guarded.ControlContext = func(ctx context.Context, network, address string, c syscall.RawConn) error {
+		guarded.ControlContext = func(ctx context.Context, network, address string, c syscall.RawConn) (err error) {
+			defer caught(&err)
 			if err := g.control(ctx, network, address, c); err != nil {
 				return err
 			}
