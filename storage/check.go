@@ -125,7 +125,7 @@ func (c *checker) eachShard(ctx context.Context, plan []shard, fn func(context.C
 	for range checkWorkers {
 		group.Go(func() error {
 			for one := range todo {
-				if err := fn(ctx, one); err != nil {
+				if err := c.store.guard("check blobs", func() error { return fn(ctx, one) }); err != nil {
 					return err
 				}
 			}

@@ -59,7 +59,7 @@ func (s *Store) closeBadger(db *badger.DB) error {
 // in the background, and nobody may touch its files.
 func closeWithin(db *badger.DB, patience time.Duration) error {
 	done := make(chan error, 1)
-	go func() { done <- db.Close() }()
+	go func() { done <- closed(db) }()
 	late := time.NewTimer(patience)
 	defer late.Stop()
 	select {
@@ -68,6 +68,16 @@ func closeWithin(db *badger.DB, patience time.Duration) error {
 	case <-late.C:
 		return fmt.Errorf("not done after %v: it goes on in the background: %w", patience, ErrLocked)
 	}
+}
+
+// closed closes Badger, and makes an error of a panic.
+func closed(db *badger.DB) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return db.Close()
 }
 
 // roomToClose makes room to close the index, if need be, as if it were not open.
@@ -88,7 +98,7 @@ func (s *Store) closeLater(db *badger.DB) {
 		if free, total := s.space.look(); free < min(closeRoom, reserve(total)) {
 			continue
 		}
-		if err := db.Close(); err != nil {
+		if err := closed(db); err != nil {
 			s.log.Error("close index", "error", err)
 		}
 		return

@@ -155,7 +155,7 @@ func (s *Store) remove(ids []id) (blobs, bytes int64, err error) {
 	}
 	var stuck []id
 	ids = slices.DeleteFunc(ids, func(i id) bool {
-		err := s.unlinkBlob(i)
+		err := s.guard("evict blob", func() error { return s.unlinkBlob(i) })
 		if err != nil {
 			s.log.Error("evict blob", "digest", i.digest(), "error", err)
 			stuck = append(stuck, i)

@@ -39,9 +39,11 @@ func (s *Store) forgetSoon(ctx context.Context, background *sync.WaitGroup) {
 	s.memory.last = up
 	background.Go(func() {
 		defer s.memory.busy.Store(false)
-		if err := s.forget(ctx); err != nil && ctx.Err() == nil {
-			s.log.Error("forget what nobody used", "error", err)
-		}
+		s.survives("forget", func() {
+			if err := s.forget(ctx); err != nil && ctx.Err() == nil {
+				s.log.Error("forget what nobody used", "error", err)
+			}
+		})
 	})
 }
 

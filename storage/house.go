@@ -4,8 +4,6 @@ import (
 	"context"
 	"sync"
 	"time"
-
-	"github.com/dgraph-io/badger/v4"
 )
 
 const (
@@ -14,7 +12,7 @@ const (
 	// limitsEvery is how often the limits are looked at without being asked.
 	limitsEvery = 10 * time.Minute
 	// countStep is how many blobs are counted before others hear of it.
-	countStep = 10_000
+	countStep = 1000
 )
 
 // keepHouseNow asks for a look at the limits, and does not wait.
@@ -33,21 +31,27 @@ func (s *Store) keepHouse(ctx context.Context) {
 		s.keepQuiet(ctx)
 		return
 	}
-	if !s.awaitIndex(ctx) {
+	open := false
+	s.persist(ctx, "open index", func() { open = s.awaitIndex(ctx) })
+	if !open {
 		return
 	}
-	s.restore(ctx)
+	defer s.present.Discard()
+	c := newChores(s)
+	defer c.end()
+	c.do("restore index", func() { s.restore(ctx) })
 	close(s.restored)
 	// Until they are counted, the limits are not known to be exceeded.
-	s.count(ctx, s.present)
+	c.do("count blobs", func() { s.count(ctx) })
 	if db := s.db.Load(); !small(db) {
 		// Its opening did not wait for this.
-		_ = s.verifyIndex(db)
+		c.do("verify index", func() { _ = s.verifyIndex(db) })
 	}
 	var background sync.WaitGroup
 	defer background.Wait()
-	background.Go(func() { s.keepScrubbed(ctx) })
-	s.evict(ctx)
+	background.Go(func() { s.persist(ctx, "scrub blobs", func() { s.keepScrubbed(ctx) }) })
+	evict := func() { s.evict(ctx) }
+	c.do("evict blobs", evict)
 	uses, limits := time.NewTicker(usesEvery), time.NewTicker(limitsEvery)
 	defer uses.Stop()
 	defer limits.Stop()
@@ -56,43 +60,62 @@ func (s *Store) keepHouse(ctx context.Context) {
 	for {
 		select {
 		case <-uses.C:
-			s.noteFaults()
-			s.writeUses()
+			c.do("look for faults", s.noteFaults)
+			c.do("write uses", s.writeUses)
 		case <-limits.C:
-			if err := s.sweepParts(s.now().Add(-maxIdle)); err != nil {
-				s.log.Warn("sweep suspended parts", "error", err)
-			}
-			s.restore(ctx)
-			s.evict(ctx)
-			s.forgetSoon(ctx, &background)
-			s.checkpoint()
-			if err := s.makeBallast(); err != nil {
-				s.log.Warn("no ballast", "error", err)
-			}
+			c.do("sweep parts", s.sweepOld)
+			c.do("restore index", func() { s.restore(ctx) })
+			c.do("evict blobs", evict)
+			c.do("forget", func() { s.forgetSoon(ctx, &background) })
+			c.do("checkpoint", s.checkpoint)
+			c.do("make ballast", s.keepBallast)
 		case <-snapshot.C:
-			s.saveSnapshot(ctx, true)
+			c.do("save snapshot", func() { s.saveSnapshot(ctx, true) })
 			snapshot.Reset(snapshotEvery)
 		case <-s.kick:
-			s.recordDamage()
-			s.evict(ctx)
+			c.do("record damage", s.recordDamage)
+			c.do("evict blobs", evict)
+		case <-c.over.C:
+			c.again()
 		case <-ctx.Done():
-			s.recordTrusted()
-			s.writeUses()
+			s.survives("record what is trusted", s.recordTrusted)
+			s.survives("write uses", s.writeUses)
 			return
 		}
 	}
 }
 
-func (s *Store) count(ctx context.Context, present *badger.Txn) {
-	defer present.Discard()
+func (s *Store) sweepOld() {
+	if err := s.sweepParts(s.now().Add(-maxIdle)); err != nil {
+		s.log.Warn("sweep suspended parts", "error", err)
+	}
+}
+
+func (s *Store) keepBallast() {
+	if err := s.makeBallast(); err != nil {
+		s.log.Warn("no ballast", "error", err)
+	}
+}
+
+// count counts the blobs that were there when the index was opened.
+func (s *Store) count(ctx context.Context) {
 	var t tally
-	err := scanBlobs(ctx, present, func(_ id, r blobRecord, _ useRecord) error {
+	// A panic leaves the transaction to the next try, which goes on where this one
+	// has told others of what it had.
+	skip := s.told
+	err := scanBlobs(ctx, s.present, func(_ id, r blobRecord, _ useRecord) error {
+		if skip > 0 {
+			skip--
+			return nil
+		}
 		if t.add(r, 1); t.blobs == countStep {
 			s.usage.add(t)
+			s.told += t.blobs
 			t = tally{}
 		}
 		return nil
 	})
+	s.present.Discard()
 	s.usage.add(t)
 	if err == nil {
 		s.usage.counted.Store(true)

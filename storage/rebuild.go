@@ -56,14 +56,15 @@ func (s *Store) snapshotAll(ctx context.Context) error {
 // keepQuiet is what the house keeper of a quiet store does.
 func (s *Store) keepQuiet(ctx context.Context) {
 	if s.db.Load() != nil {
+		defer s.present.Discard()
 		if !s.inspect {
-			s.restore(ctx)
+			s.survives("restore index", func() { s.restore(ctx) })
 		}
 		close(s.restored)
-		s.count(ctx, s.present)
+		s.persist(ctx, "count blobs", func() { s.count(ctx) })
 	}
 	<-ctx.Done()
 	if !s.inspect {
-		s.writeUses()
+		s.survives("write uses", s.writeUses)
 	}
 }

@@ -116,11 +116,11 @@ func (p *pass) blob(ctx context.Context, algorithm, sum string) error {
 	if err != nil {
 		return nil // not a file of ours
 	}
-	if err := s.enter(); err != nil {
+	var f file
+	_, err = s.listed(func() (_ []string, err error) { f, err = s.root.Open(i.blobPath()); return nil, err })
+	if errors.Is(err, ErrClosed) {
 		return err
 	}
-	f, err := s.root.Open(i.blobPath())
-	s.leave()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

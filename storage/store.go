@@ -45,6 +45,11 @@ type Options struct {
 	// as it is: the first is ErrNoIndex.
 	Inspect bool
 
+	// Panicked is called when something panics that the store does in the
+	// background: it is logged and tried again later. It may be called from any
+	// goroutine. nil = nobody hears of it but the log.
+	Panicked func()
+
 	rebuild bool // sets the index aside and begins it anew
 
 	volume func() (free, total int64, err error) // for tests; nil = that of the files
@@ -54,6 +59,7 @@ type Options struct {
 
 	retry    time.Duration // for tests; 0 = indexRetry
 	patience time.Duration // for tests; 0 = closePatience
+	rest     time.Duration // for tests; 0 = restFirst
 	unbacked func() uint64 // for tests; nil = mapfault.Count
 }
 
@@ -76,11 +82,14 @@ type Store struct {
 	// db is nil until the index is open, and never again after that.
 	db       atomic.Pointer[badger.DB]
 	present  *badger.Txn // the index as it was opened, for the house keeper to count
+	told     int64       // how many of its blobs others have heard of
 	index    *writer
 	damage   atomic.Pointer[error] // the first error that reading the index met
 	saved    int64                 // writer.changes as of the last snapshot
 	retry    time.Duration
 	patience time.Duration
+	rest     time.Duration
+	panicked func()
 	// What the options of these names say; rebuild holds until it is done.
 	quiet, inspect, rebuild bool
 
@@ -166,6 +175,12 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	if s.patience = o.patience; s.patience == 0 {
 		s.patience = closePatience
 	}
+	if s.rest = o.rest; s.rest == 0 {
+		s.rest = restFirst
+	}
+	if s.panicked = o.Panicked; s.panicked == nil {
+		s.panicked = func() {}
+	}
 	s.quiet, s.inspect, s.rebuild = o.Quiet || o.Inspect, o.Inspect, o.rebuild
 	if o.Existing {
 		if _, err := os.Lstat(filepath.Join(s.path, versionFile)); err != nil {
@@ -206,7 +221,7 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 		s.setIndexError(err)
 		s.log.Error("index is not open: only what an upstream confirms is served", "error", err)
 	}
-	s.index = startWriter(&s.db, s.root, s.log, s.space, s.indexGone, s.usage.add)
+	s.index = startWriter(&s.db, s.root, s.log, s.space, s.indexGone, s.usage.add, s.guard)
 	keep, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	restore := s.state.restore && s.db.Load() != nil && !s.inspect
@@ -252,7 +267,7 @@ func (s *Store) Close() error {
 			s.noteFaults()
 			s.recordDamage()
 			ctx, cancel := context.WithTimeout(context.Background(), snapshotLast)
-			s.saveSnapshot(ctx, false)
+			s.survives("save snapshot", func() { s.saveSnapshot(ctx, false) })
 			cancel()
 			err = s.closeIndex(db)
 			s.noteFaults()

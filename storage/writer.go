@@ -44,6 +44,8 @@ type writer struct {
 	gone func() error
 	// counted gets the change of the blobs that each transaction made.
 	counted func(tally)
+	// guard calls a function and makes an error of a panic.
+	guard func(task string, fn func() error) error
 
 	// changes counts the transactions that changed what a snapshot holds.
 	changes atomic.Int64
@@ -63,10 +65,10 @@ type write struct {
 }
 
 func startWriter(db *atomic.Pointer[badger.DB], root files, log *slog.Logger, s *space,
-	gone func() error, counted func(tally),
+	gone func() error, counted func(tally), guard func(string, func() error) error,
 ) *writer {
 	w := &writer{
-		db: db, log: log, space: s, logs: logs{root: root}, gone: gone, counted: counted,
+		db: db, log: log, space: s, logs: logs{root: root}, gone: gone, counted: counted, guard: guard,
 		queue: make(chan write, maxGroupWrites), done: make(chan struct{}), abandoned: make(chan struct{}),
 	}
 	go w.run()
@@ -150,19 +152,21 @@ func (w *writer) run() {
 			}
 		case <-due:
 			due = nil
-			w.sync()
+			_ = w.guard("sync index", w.sync)
 		}
 	}
 }
 
-func (w *writer) sync() {
+func (w *writer) sync() error {
 	db := w.db.Load()
 	if db == nil || w.gone() != nil {
-		return
+		return nil //nolint:nilerr // who writes next hears of it
 	}
-	if err := db.Sync(); err != nil {
+	err := db.Sync()
+	if err != nil {
 		w.log.Error("sync index", "error", err)
 	}
+	return err
 }
 
 // group returns first and what else waits.
@@ -196,7 +200,8 @@ func (w *writer) commit(group []write) {
 	case db == nil:
 		err = ErrNoIndex
 	case err == nil:
-		err = w.transact(db, group)
+		// Who asked for it hears of a panic.
+		err = w.guard("write index", func() error { return w.transact(db, group) })
 	}
 	if err != nil && len(group) > 1 {
 		// One that cannot be made must not take the others with it.

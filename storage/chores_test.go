@@ -1,0 +1,277 @@
+package storage
+
+import (
+	"context"
+	"crypto/sha256"
+	"io/fs"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// mine are files of which some calls panic while it is armed.
+type mine struct {
+	files
+
+	armed atomic.Bool
+	trips func(verb, name string) bool
+}
+
+func (m *mine) over(lower files) files { m.files = lower; return m }
+
+func (m *mine) step(verb, name string) {
+	if m.armed.Load() && m.trips(verb, name) {
+		panic("a fault of the program: " + verb + " " + name)
+	}
+}
+
+func (m *mine) Open(name string) (file, error) {
+	m.step("open", name)
+	return m.files.Open(name)
+}
+
+func (m *mine) OpenFile(name string, flag int, perm fs.FileMode) (file, error) {
+	m.step("make", name)
+	return m.files.OpenFile(name, flag, perm)
+}
+
+func (m *mine) ReadDir(name string) ([]fs.DirEntry, error) {
+	m.step("list", name)
+	return m.files.ReadDir(name)
+}
+
+func (m *mine) Remove(name string) error {
+	m.step("remove", name)
+	return m.files.Remove(name)
+}
+
+// bomb is a context that panics when it is looked at.
+type bomb struct {
+	context.Context
+
+	looks atomic.Int64 // before it does
+}
+
+func (b *bomb) Err() error {
+	if b.looks.Add(-1) < 0 {
+		panic("a fault of the program")
+	}
+	return nil
+}
+
+// An eviction that panics is logged and counted, rests for longer and longer, and
+// is done when it can be. Everything else goes on meanwhile.
+func TestPanicOfEviction(t *testing.T) {
+	m := &mine{trips: func(verb, name string) bool { return verb == "list" && name == ingestDir }}
+	log, panics := newMessages(), atomic.Int64{}
+	s := openTest(t, Options{over: m.over, Logger: slog.New(log), rest: 20 * time.Millisecond, Panicked: func() { panics.Add(1) }})
+	first, d := content(1, 1000)
+	putBlob(t, s, first)
+	tight := Limits{MinFree: 1 << 60}
+	m.armed.Store(true)
+	began := time.Now()
+	s.SetLimits(tight)
+	log.wait(t, "storage panicked")
+	for range 10_000 {
+		s.keepHouseNow() // no reason to try again at once
+	}
+	log.wait(t, "storage panicked")
+	if most := int64(time.Since(began)/(20*time.Millisecond)) + 2; panics.Load() < 2 || panics.Load() > most {
+		t.Errorf("%d panics, want from 2 to %d", panics.Load(), most)
+	}
+	s.SetLimits(Limits{})
+	second, other := content(2, 1000)
+	putBlob(t, s, second)
+	if got := readBlob(t, s, other); string(got) != string(second) {
+		t.Error("a blob that was put while the eviction rests is another one")
+	}
+	s.SetLimits(tight)
+	m.armed.Store(false)
+	log.wait(t, "evicted blobs")
+	wantBlobs(t, s, []digest.Digest{d, other}, false, false)
+}
+
+// A panic over one blob keeps none of the others.
+func TestPanicOverBlob(t *testing.T) {
+	first, d := content(1, 1000)
+	m := &mine{trips: func(verb, name string) bool { return verb == "remove" && strings.HasSuffix(name, d.Encoded()) }}
+	log := newMessages()
+	s := openTest(t, Options{over: m.over, Logger: slog.New(log)})
+	putBlob(t, s, first)
+	second, other := content(2, 1000)
+	putBlob(t, s, second)
+	m.armed.Store(true)
+	s.SetLimits(Limits{MaxSize: 1})
+	log.wait(t, "evicted blobs")
+	wantBlobs(t, s, []digest.Digest{d, other}, true, false)
+	m.armed.Store(false)
+	s.keepHouseNow()
+	log.wait(t, "evicted blobs")
+	wantBlobs(t, s, []digest.Digest{d, other}, false, false)
+}
+
+// A scrub that panics begins again.
+func TestPanicOfScrub(t *testing.T) {
+	m := &mine{trips: func(verb, name string) bool { return verb == "open" && strings.HasPrefix(name, blobsDir) }}
+	s := openTest(t, Options{})
+	b, _ := content(1, 1000)
+	putBlob(t, s, b)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	m.armed.Store(true)
+	log := newMessages()
+	// An index that was begun anew makes it look for files that nobody knows.
+	_ = openTest(t, Options{Path: s.path, over: m.over, Logger: slog.New(log), rest: time.Millisecond, rebuild: true})
+	for range 3 {
+		log.wait(t, "storage panicked")
+	}
+	m.armed.Store(false)
+	log.wait(t, "blobs in doubt are verified")
+}
+
+// A panic in a check, from within its own goroutines, is an error of the check.
+func TestPanicOfCheck(t *testing.T) {
+	m := &mine{trips: func(verb, name string) bool { return verb == "list" && strings.Count(name, "/") == 2 }}
+	s := openTest(t, Options{over: m.over})
+	b, _ := content(1, 1000)
+	putBlob(t, s, b)
+	m.armed.Store(true)
+	if _, err := s.Check(t.Context(), CheckOptions{}); err == nil || !strings.Contains(err.Error(), "panic") {
+		t.Errorf("check: %v", err)
+	}
+	m.armed.Store(false)
+	if r, err := s.Check(t.Context(), CheckOptions{}); err != nil || len(r.Findings) > 0 {
+		t.Errorf("afterwards: %+v, %v", r, err)
+	}
+}
+
+// A panic in one write of the index is an error for who asked, and none for those
+// whose writes were to be made together with it.
+func TestPanicOfWrite(t *testing.T) {
+	var panics atomic.Int64
+	s := openTest(t, Options{Panicked: func() { panics.Add(1) }})
+	block, blocked := make(chan struct{}), make(chan struct{})
+	go func() {
+		_ = s.index.update(0, func(*batch) error { close(blocked); <-block; return nil })
+	}()
+	<-blocked
+	var all sync.WaitGroup
+	for k := range 20 {
+		all.Go(func() {
+			err := s.index.update(0, func(b *batch) error {
+				if k%5 == 0 {
+					panic("a fault of the program")
+				}
+				return b.put([]byte{'z', byte(k)}, []byte("x"))
+			})
+			if (err != nil) != (k%5 == 0) {
+				t.Errorf("write %d: %v", k, err)
+			}
+		})
+	}
+	close(block)
+	all.Wait()
+	if n := panics.Load(); n < 4 {
+		t.Errorf("%d panics are counted", n)
+	}
+	for k := range 20 {
+		_, err := s.get([]byte{'z', byte(k)})
+		if (err != nil) != (k%5 == 0) {
+			t.Errorf("record %d: %v", k, err)
+		}
+	}
+}
+
+// A count of the blobs that panics half-way counts none of them twice.
+func TestPanicOfCount(t *testing.T) {
+	const blobs = countStep + 100
+	s := openTest(t, Options{Quiet: true})
+	for k := 0; k < blobs; k += 100 {
+		err := s.index.update(0, func(b *batch) error {
+			for n := range 100 {
+				sum := sha256.Sum256([]byte{byte(k + n), byte((k + n) >> 8)})
+				if err := b.putBlob(id(append([]byte{algorithmSHA256}, sum[:]...)), blobRecord{size: int64(k + n)}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := s.Usage().BlobBytes
+	for _, at := range []int64{1, countStep - 1, countStep + 1, blobs - 1} {
+		s.usage.ledger, s.told, s.present = ledger{}, 0, s.db.Load().NewTransaction(false)
+		b := &bomb{Context: context.Background()}
+		b.looks.Store(at)
+		if s.survives("count", func() { s.count(b) }) {
+			t.Error("no panic")
+		}
+		s.count(t.Context())
+		if u := s.Usage(); u.BlobBytes != want || u.Blobs != blobs {
+			t.Errorf("panic at %d: %d bytes of %d blobs are counted, want %d", at, u.BlobBytes, u.Blobs, want)
+		}
+	}
+}
+
+// What the house keeper does besides is survived, too, and done later.
+func TestPanicOfChores(t *testing.T) {
+	m := &mine{trips: func(verb, name string) bool { return strings.Contains(name, snapshotDir) }}
+	var panics atomic.Int64
+	s := openTest(t, Options{over: m.over, Quiet: true, rest: time.Millisecond, Panicked: func() { panics.Add(1) }})
+	putImage(t, s, "3", 1)
+	c := newChores(s)
+	defer c.end()
+	m.armed.Store(true)
+	var done int
+	for range 3 {
+		c.do("save snapshot", func() { s.saveSnapshot(t.Context(), true) })
+		c.do("other", func() { done++ })
+	}
+	if done != 3 || panics.Load() == 0 || len(c.resting) != 1 {
+		t.Errorf("%d others, %d panics, resting %v", done, panics.Load(), c.resting)
+	}
+	m.armed.Store(false)
+	for len(c.resting) > 0 {
+		<-c.over.C
+		c.again()
+	}
+	if names, err := s.snapshots(); err != nil || len(names) != 1 {
+		t.Errorf("snapshots: %v, %v", names, err)
+	}
+
+	var background sync.WaitGroup
+	before := panics.Load()
+	s.forgetSoon(&bomb{Context: context.Background()}, &background)
+	background.Wait()
+	if panics.Load() != before+1 || s.memory.busy.Load() {
+		t.Errorf("forgetting: %d panics, busy: %v", panics.Load()-before, s.memory.busy.Load())
+	}
+}
+
+// The rest of what goes on panicking doubles up to its end.
+func TestRest(t *testing.T) {
+	s := &Store{log: slog.New(slog.DiscardHandler), rest: 4 * time.Minute, panicked: func() {}}
+	c := newChores(s)
+	defer c.end()
+	for _, want := range []time.Duration{4 * time.Minute, 8 * time.Minute, restMost, restMost} {
+		c.do("x", func() { panic("a fault of the program") })
+		if got := c.resting["x"].last; got != want {
+			t.Errorf("rest is %v, want %v", got, want)
+		}
+		c.resting["x"].until = time.Now()
+	}
+	c.again()
+	c.resting["x"].until = time.Now()
+	c.do("x", func() {})
+	if len(c.resting) != 0 {
+		t.Error("what is well again still rests")
+	}
+}
