@@ -78,6 +78,7 @@ func (breakerCollector) Describe(descs chan<- *prometheus.Desc) { descs <- break
 
 // Collect implements prometheus.Collector.
 func (breakerCollector) Collect(values chan<- prometheus.Metric) {
+	defer surviveScrape()
 	for _, s := range breakerStatuses() {
 		values <- prometheus.MustNewConstMetric(breakerDesc, prometheus.GaugeValue, float64(s.level), s.Name, s.URL)
 	}

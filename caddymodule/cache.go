@@ -76,14 +76,17 @@ func openCache(path string, limits storage.Limits) (*cache, error) {
 		// Stores of this process are closed before they are opened again, so who
 		// holds the lock is another process: one that is about to end, or stays.
 		LockWait: time.Second,
+		Panicked: metrics.observePanic(panicStorage),
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &cache{
-		path:   path,
-		store:  store,
-		mirror: mirror.NewCache(store, mirror.CacheOptions{Logger: logger, Observe: metrics.observeFill}),
+		path:  path,
+		store: store,
+		mirror: mirror.NewCache(store, mirror.CacheOptions{
+			Logger: logger, Observe: metrics.observeFill, Panicked: metrics.observePanic(panicMirror),
+		}),
 	}, nil
 }
 

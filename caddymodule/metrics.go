@@ -2,7 +2,9 @@ package caddymodule
 
 import (
 	"errors"
+	"log/slog"
 	"net/http"
+	"runtime/debug"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -25,6 +27,7 @@ import (
 //	breaker_state{upstream,url}                   0 = closed, 1 = half-open: a probe is due, 2 = open
 //	fills_total{upstream,class}                   downloads of blobs that ended
 //	fills_running                                 downloads of blobs in progress
+//	panics_total{where}                           panics that were survived; where is request, mirror, storage or metrics
 //	cache_bytes, cache_blobs                      blobs in the store
 //	cache_upstream_bytes{upstream}                blobs by the upstream that brought them in first
 //	cache_pinned_bytes                            blobs of pinned images, when blobs last had to be evicted
@@ -60,6 +63,7 @@ type collectors struct {
 	upstreamDuration *prometheus.HistogramVec
 	upstreamBytes    *prometheus.CounterVec
 	fills            *prometheus.CounterVec
+	panics           *prometheus.CounterVec
 }
 
 func newMetrics() *collectors {
@@ -68,7 +72,7 @@ func newMetrics() *collectors {
 			Namespace: namespace, Subsystem: subsystem, Name: name, Help: help,
 		}, labels)
 	}
-	return &collectors{
+	m := &collectors{
 		requests:         counter("requests_total", "Requests answered.", "upstream", "kind", "result"),
 		stale:            counter("stale_served_total", "Stale answers, in place of fresh ones.", "upstream", "reason"),
 		responseBytes:    counter("response_bytes_total", "Bytes of bodies sent to clients.", "upstream", "kind"),
@@ -80,6 +84,30 @@ func newMetrics() *collectors {
 		}, []string{"upstream"}),
 		upstreamBytes: counter("upstream_bytes_total", "Bytes of bodies received from upstreams.", "upstream"),
 		fills:         counter("fills_total", "Downloads of blobs that ended.", "upstream", "class"),
+		panics:        counter("panics_total", "Panics that were survived.", "where"),
+	}
+	for _, where := range []string{panicRequest, panicMirror, panicStorage, panicMetrics} {
+		m.panics.WithLabelValues(where) // so that an alert sees the first one as growth
+	}
+	return m
+}
+
+// Where panics come from.
+const (
+	panicRequest = "request"
+	panicMirror  = "mirror"
+	panicStorage = "storage"
+	panicMetrics = "metrics"
+)
+
+func (m *collectors) observePanic(where string) func() { return m.panics.WithLabelValues(where).Inc }
+
+// surviveScrape, deferred, ends a collection that panics: scrapes run in goroutines
+// of their own, where that would end the process.
+func surviveScrape() {
+	if p := recover(); p != nil {
+		metrics.observePanic(panicMetrics)()
+		slog.New(newestLog{}).Error("metrics panicked", "panic", p, "stack", string(debug.Stack()))
 	}
 }
 
@@ -88,7 +116,7 @@ func newMetrics() *collectors {
 func registerMetrics(registry *prometheus.Registry) error {
 	for _, c := range []prometheus.Collector{
 		metrics.requests, metrics.stale, metrics.responseBytes, metrics.upstreamRequests, metrics.upstreamDuration,
-		metrics.upstreamBytes, metrics.fills,
+		metrics.upstreamBytes, metrics.fills, metrics.panics,
 		storeCollector{},
 		breakerCollector{},
 	} {
@@ -104,6 +132,9 @@ func (m *collectors) observeAnswer(_ *http.Request, a *registry.Answer) {
 	q := a.Request
 	m.requests.WithLabelValues(q.Upstream, string(q.Kind), result(a)).Inc()
 	m.responseBytes.WithLabelValues(q.Upstream, string(q.Kind)).Add(float64(a.Bytes))
+	if a.Panicked {
+		m.panics.WithLabelValues(panicRequest).Inc()
+	}
 	if a.Cache.Result == oci.ResultStale {
 		m.stale.WithLabelValues(q.Upstream, a.Cache.Detail).Inc()
 	}
@@ -199,6 +230,7 @@ func (storeCollector) Describe(descs chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (storeCollector) Collect(values chan<- prometheus.Metric) {
+	defer surviveScrape()
 	stores := cacheStatuses()
 	upstreams := map[string]int64{}
 	for _, s := range stores {

@@ -1,6 +1,8 @@
 package caddymodule
 
 import (
+	"context"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -10,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/storage"
 )
 
 // on [<host>] [<METHOD>] <kind>[/<reference>] [x<times>] [skip=<n>] <fault>...
@@ -174,4 +177,40 @@ func (s *scenario) cmdRemove(args []string) {
 		return
 	}
 	s.check(os.Remove(s.blobFile(digest.Digest(args[0]))))
+}
+
+// jam <message>: the store panics where it would log that. unjam ends it.
+func (s *scenario) cmdJam(args []string) {
+	s.swapLog(func(h slog.Handler) slog.Handler { return jammed{h, s.arg(args, 0)} })
+}
+
+func (s *scenario) cmdUnjam([]string) {
+	s.swapLog(func(h slog.Handler) slog.Handler { return h.(jammed).Handler })
+}
+
+func (s *scenario) swapLog(change func(slog.Handler) slog.Handler) {
+	generations.Lock()
+	defer generations.Unlock()
+	run := generations.list[len(generations.list)-1].run
+	run.log = change(run.log)
+}
+
+type jammed struct {
+	slog.Handler
+
+	message string
+}
+
+func (j jammed) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message == j.message {
+		panic("a fault of the program")
+	}
+	return j.Handler.Handle(ctx, r)
+}
+
+// limit <size>: what the blobs of the store may take from now on.
+func (s *scenario) cmdLimit(args []string) {
+	for _, c := range openCaches() {
+		c.store.SetLimits(storage.Limits{MaxSize: int64(s.size(s.arg(args, 0)))})
+	}
 }

@@ -107,6 +107,9 @@ func init() {
 		"damage":   (*scenario).cmdDamage,
 		"truncate": (*scenario).cmdTruncate,
 		"remove":   (*scenario).cmdRemove,
+		"jam":      (*scenario).cmdJam,
+		"unjam":    (*scenario).cmdUnjam,
+		"limit":    (*scenario).cmdLimit,
 		// What clients do.
 		"get":     (*scenario).cmdRequest,
 		"head":    (*scenario).cmdRequest,

@@ -30,6 +30,9 @@ type CacheOptions struct {
 	// Observe is called at the start and the end of every fill, from the fill's
 	// goroutine: it must be quick and safe for concurrent use. nil = nobody.
 	Observe func(FillEvent)
+	// Panicked is called when a look-up or a fill panics, which ends that one with
+	// an error. It may be called from any goroutine. nil = only the log tells.
+	Panicked func()
 }
 
 // FillEvent tells of a fill that started or finished.
@@ -72,6 +75,7 @@ type Cache struct {
 	log     *slog.Logger
 	now     func() time.Time
 	observe func(FillEvent)
+	panics  func()
 
 	noIndex atomic.Int64 // when it was last said that the store has no index
 
@@ -103,7 +107,7 @@ type Cache struct {
 // the store.
 func NewCache(store *storage.Store, o CacheOptions) *Cache {
 	c := &Cache{
-		store: store, log: o.Logger, now: o.Now, observe: o.Observe,
+		store: store, log: o.Logger, now: o.Now, observe: o.Observe, panics: o.Panicked,
 		after: time.After, fills: map[digest.Digest]*fill{},
 	}
 	if c.log == nil {
@@ -114,6 +118,9 @@ func NewCache(store *storage.Store, o CacheOptions) *Cache {
 	}
 	if c.observe == nil {
 		c.observe = func(FillEvent) {}
+	}
+	if c.panics == nil {
+		c.panics = func() {}
 	}
 	c.makePart = func(scope oci.Scope, d digest.Digest, size int64) (part, error) {
 		p, err := store.Part(scope, d, size)

@@ -217,6 +217,7 @@ func (f *fill) spool() (h hash.Hash, err error) {
 func (f *fill) recovered(err *error) {
 	if p := recover(); p != nil {
 		*err = fmt.Errorf("fill %s: panic: %v", f.digest, p)
+		f.c.panics()
 		f.c.log.Error("fill panicked", "digest", f.digest, "panic", p, "stack", string(debug.Stack()))
 	}
 }

@@ -111,6 +111,7 @@ func (g *flights[T]) fly(ctx context.Context, c *Cache, k key, f *flight[T], dea
 	defer func() {
 		if p := recover(); p != nil {
 			f.err = fmt.Errorf("look up %s %s:%s: panic: %v", k.kind, k.scope, k.ref, p)
+			c.panics()
 			c.log.Error("look-up panicked", "error", f.err, "stack", string(debug.Stack()))
 		}
 		g.mu.Lock()
