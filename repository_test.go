@@ -159,6 +159,7 @@ func ownerOf(folder string) (owner string, known bool) {
 // are put together with.
 func allowedInTests(from, folder string) bool {
 	return folder == "internal/registrytest" ||
+		from == "internal/image" && folder == "internal/upstream" ||
 		from == "internal/mirror" && slices.Contains([]string{"internal/upstream", "internal/registry"}, folder)
 }
 

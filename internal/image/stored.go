@@ -1,0 +1,104 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage"
+)
+
+// maxConfig is the largest config that is read for its platform.
+const maxConfig = 4 << 20
+
+var (
+	errUncached = fmt.Errorf("is not cached: %w", fs.ErrNotExist)
+	// The bytes are there, but offline the mirror would not serve them here.
+	errUnproven = fmt.Errorf("is cached, but its upstream has not confirmed it for this repository: %w", fs.ErrNotExist)
+	errDamaged  = fmt.Errorf("was damaged, and is in quarantine: %w", fs.ErrNotExist)
+)
+
+// Stored reads the parts of a repository from a store alone. It has what a mirror
+// would answer without its upstream, and everything else is fs.ErrNotExist.
+type Stored struct {
+	Store *storage.Store
+	Scope oci.Scope
+}
+
+// Manifest implements Source.
+func (s Stored) Manifest(_ context.Context, ref oci.Reference) (oci.Manifest, error) {
+	d := ref.Digest
+	if !ref.IsDigest() {
+		t, err := s.Store.Tag(s.Scope, ref.Tag)
+		if err != nil {
+			return oci.Manifest{}, plain(err)
+		}
+		d = t.Digest
+	}
+	mf, err := s.Store.Manifest(d)
+	if err == nil {
+		err = s.proven(d)
+	}
+	return mf, plain(err)
+}
+
+// Config implements Source.
+func (s Stored) Config(_ context.Context, d oci.Descriptor) ([]byte, error) {
+	if err := s.proven(d.Digest); err != nil {
+		return nil, plain(err)
+	}
+	f, size, err := s.Store.OpenBlob(d.Digest)
+	if err != nil {
+		return nil, plain(err)
+	}
+	defer f.Close()
+	if size > maxConfig {
+		return nil, fmt.Errorf("config has %d bytes", size)
+	}
+	return io.ReadAll(f)
+}
+
+// Referrers implements Source.
+func (s Stored) Referrers(_ context.Context, d digest.Digest) ([]oci.Descriptor, error) {
+	r, err := s.Store.Referrers(s.Scope, d)
+	return r.Descriptors, plain(err)
+}
+
+// proven returns an error unless the upstream has confirmed that the repository has
+// a digest.
+func (s Stored) proven(d digest.Digest) error {
+	link, err := s.Store.Linked(s.Scope, d)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !link.Proven {
+		return errUnproven
+	}
+	return err
+}
+
+// plain leaves out of the error for what is absent what everybody sees.
+func plain(err error) error {
+	if errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errUnproven) && !errors.Is(err, errDamaged) {
+		return errUncached
+	}
+	return err
+}
+
+// verifyBlob hashes a blob. It gives up on ctx; the store does not, but nobody
+// waits for it.
+func verifyBlob(ctx context.Context, s *storage.Store, d digest.Digest) error {
+	done := make(chan error, 1)
+	go func() { done <- s.VerifyBlob(d) }()
+	select {
+	case err := <-done:
+		if errors.Is(err, fs.ErrNotExist) {
+			return errDamaged
+		}
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
