@@ -39,6 +39,7 @@ var imports = map[string][]string{
 	"internal/imagelist":    {"internal/oci"},
 	"internal/mapfault":     {},
 	"internal/bundle":       {"internal/oci"},
+	"internal/carry":        {"internal/bundle", "internal/image", "internal/imagelist", "storage", "internal/oci"},
 	"integration":           {"caddymodule", "internal/registrytest", "internal/oci"},
 }
 

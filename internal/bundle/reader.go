@@ -26,8 +26,8 @@ type Reader interface {
 
 // Entry is one manifest or blob.
 type Entry struct {
-	// Name is where it lies in the bundle.
-	Name string
+	// Name is where it lies in the bundle, Image the first image that needs it.
+	Name, Image string
 	// Descriptor has the digest, and the exact size.
 	Descriptor oci.Descriptor
 	// Manifest and Contents are set if it is a manifest, which was verified.
@@ -149,12 +149,12 @@ func (l *ledger) manifest(w *wanted, name string, r io.Reader) (*Entry, error) {
 		}
 	}
 	m := oci.Manifest{MediaType: mediaType, Digest: w.Digest, Bytes: raw}
-	return &Entry{Name: name, Descriptor: m.Descriptor(), Manifest: &m, Contents: contents}, nil
+	return &Entry{Name: name, Image: w.image, Descriptor: m.Descriptor(), Manifest: &m, Contents: contents}, nil
 }
 
 // blob hands out a blob that verifies itself.
 func (l *ledger) blob(w *wanted, name string, r io.Reader) *Entry {
-	return &Entry{Name: name, Descriptor: w.Descriptor, Content: newVerifier(name, w.Descriptor, r)}
+	return &Entry{Name: name, Image: w.image, Descriptor: w.Descriptor, Content: newVerifier(name, w.Descriptor, r)}
 }
 
 // end refuses a bundle that lacks what has to be in it.
@@ -176,6 +176,10 @@ type verifier struct {
 	read int64
 	err  error
 }
+
+// Verify returns a Reader that reads all of r, and returns io.EOF only if that is what
+// the descriptor says, otherwise a *DamageError.
+func Verify(d oci.Descriptor, r io.Reader) io.Reader { return newVerifier("", d, r) }
 
 func newVerifier(name string, want oci.Descriptor, r io.Reader) *verifier {
 	return &verifier{name: name, want: want, r: r, hash: want.Digest.Algorithm().Hash()}
