@@ -18,8 +18,10 @@ type endpoint struct {
 	url string
 	// loopback says that the host means this machine only.
 	loopback bool
-	// upstreams are the names of those that are served there.
+	// upstreams are the names and aliases of those that are served there.
 	upstreams []string
+	// login says that users have to log in there, for some requests at least.
+	login bool
 	// authority is the ID of Caddy's own authority that signs the certificate;
 	// empty = another one, or none.
 	authority string
@@ -64,7 +66,8 @@ type siteRoute struct {
 		Handler   string      `json:"handler"`
 		Routes    []siteRoute `json:"routes"`
 		Upstreams []struct {
-			Name string `json:"name"`
+			Name  string   `json:"name"`
+			Alias []string `json:"alias"`
 		} `json:"upstreams"`
 	} `json:"handle"`
 }
@@ -97,7 +100,7 @@ func endpointsOf(config []byte) ([]endpoint, error) {
 					}
 					secure := len(server.Policies) > 0 || port == httpsPort ||
 						host != "" && port != httpPort && !server.AutoHTTP.Disabled && !slices.Contains(server.AutoHTTP.Skip, host)
-					e := endpoint{upstreams: upstreams, loopback: loopback(name)}
+					e := endpoint{upstreams: upstreams, loopback: loopback(name), login: route.login()}
 					if name != "" {
 						e.url = endpointURL(secure, name, port)
 					}
@@ -135,7 +138,7 @@ func (r siteRoute) upstreams() (names []string) {
 	for _, h := range r.Handle {
 		if h.Handler == "registry_mirror" {
 			for _, u := range h.Upstreams {
-				names = append(names, u.Name)
+				names = append(append(names, u.Name), u.Alias...)
 			}
 		}
 		for _, inner := range h.Routes {
@@ -143,6 +146,16 @@ func (r siteRoute) upstreams() (names []string) {
 		}
 	}
 	return names
+}
+
+// login reports whether a route, or what it leads to, asks for users.
+func (r siteRoute) login() bool {
+	for _, h := range r.Handle {
+		if h.Handler == "authentication" || slices.ContainsFunc(h.Routes, siteRoute.login) {
+			return true
+		}
+	}
+	return false
 }
 
 // authority returns the ID of Caddy's own authority that is configured for a

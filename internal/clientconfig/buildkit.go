@@ -58,3 +58,7 @@ func buildkit(o Options) ([]File, error) {
 	}
 	return files, nil
 }
+
+func buildkitSteps(Options) []string {
+	return []string{"buildkitd reads it when it starts; for a builder of buildx: docker buildx create --buildkitd-config buildkitd.toml"}
+}

@@ -65,6 +65,10 @@ func TestGolden(t *testing.T) {
 				files, err := client.Files(o)
 				if err != nil {
 					fmt.Fprintf(&out, "error: %v\n", err)
+					continue
+				}
+				for _, step := range client.Steps(o) {
+					fmt.Fprintf(&out, "step: %s\n", step)
 				}
 				for _, f := range files {
 					fmt.Fprintf(&out, "-- %s secret=%t\n%s", f.Path, f.Secret, f.Content)
@@ -177,18 +181,19 @@ func holds(v any, s string) bool {
 func TestOptionsAreChecked(t *testing.T) {
 	good := options(t)[1]
 	for name, spoil := range map[string]func(*clientconfig.Options){
-		"endpoint: want http":      func(o *clientconfig.Options) { o.Endpoint = nil },
-		"want http:// or https://": func(o *clientconfig.Options) { o.Endpoint = &url.URL{Scheme: "ftp", Host: "gate"} },
-		"and nothing more":         func(o *clientconfig.Options) { o.Endpoint = &url.URL{Scheme: "https", Host: "gate", Path: "/v2"} },
-		"no upstream":              func(o *clientconfig.Options) { o.Upstreams = nil },
-		"want the host of a":       func(o *clientconfig.Options) { o.Upstreams = []string{"docker.io/library"} },
-		"a user needs a password":  func(o *clientconfig.Options) { o.Username = "talos" },
-		"cannot hold a colon":      func(o *clientconfig.Options) { o.Username, o.Password = "a:b", "c" },
-		"needs an endpoint with":   func(o *clientconfig.Options) { o.Endpoint = &url.URL{Scheme: "http", Host: "gate"} },
-		"no certificate in PEM":    func(o *clientconfig.Options) { o.Authority = []byte("nothing") },
-		"hold a line break":        func(o *clientconfig.Options) { o.Username, o.Password = "a", "b\nc" },
-		"a password a user":        func(o *clientconfig.Options) { o.Password = "c" },
-		"such as docker.io":        func(o *clientconfig.Options) { o.Upstreams = []string{"docker.io", ""} },
+		"endpoint: want http":              func(o *clientconfig.Options) { o.Endpoint = nil },
+		"want http:// or https://":         func(o *clientconfig.Options) { o.Endpoint = &url.URL{Scheme: "ftp", Host: "gate"} },
+		"and nothing more":                 func(o *clientconfig.Options) { o.Endpoint = &url.URL{Scheme: "https", Host: "gate", Path: "/v2"} },
+		"no upstream":                      func(o *clientconfig.Options) { o.Upstreams = nil },
+		"want the host of a":               func(o *clientconfig.Options) { o.Upstreams = []string{"docker.io/library"} },
+		"a user needs a password":          func(o *clientconfig.Options) { o.Username = "talos" },
+		"cannot hold a colon":              func(o *clientconfig.Options) { o.Username, o.Password = "a:b", "c" },
+		"needs an endpoint with":           func(o *clientconfig.Options) { o.Endpoint = &url.URL{Scheme: "http", Host: "gate"} },
+		"no certificate in PEM":            func(o *clientconfig.Options) { o.Authority = []byte("nothing") },
+		"hold a line break":                func(o *clientconfig.Options) { o.Username, o.Password = "a", "b\nc" },
+		"a password a user":                func(o *clientconfig.Options) { o.Password = "c" },
+		"images name Docker Hub docker.io": func(o *clientconfig.Options) { o.Upstreams = []string{"registry-1.docker.io"} },
+		"such as docker.io":                func(o *clientconfig.Options) { o.Upstreams = []string{"docker.io", ""} },
 		"endpoint https://a:xxxxx@g": func(o *clientconfig.Options) {
 			o.Endpoint = &url.URL{Scheme: "https", Host: "g", User: url.UserPassword("a", "b")}
 		},

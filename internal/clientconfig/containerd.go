@@ -60,3 +60,10 @@ func containerd(o Options) ([]File, error) {
 	}
 	return files, nil
 }
+
+func containerdSteps(Options) []string {
+	return []string{
+		`containerd reads the files at each pull, if its config.toml has config_path = "/etc/containerd/certs.d" in ` +
+			`[plugins."io.containerd.grpc.v1.cri".registry], since 2.0 in [plugins."io.containerd.cri.v1.images".registry]`,
+	}
+}

@@ -96,3 +96,17 @@ func containers(o Options, folder, credentials string) ([]File, error) {
 	}
 	return files, nil
 }
+
+func podmanSteps(o Options) []string {
+	if o.Username == "" {
+		return nil
+	}
+	return []string{
+		"credentials are looked for in ~/.config/containers/auth.json of the user who pulls: move auth.json there, " +
+			"or name it in REGISTRY_AUTH_FILE",
+	}
+}
+
+func crioSteps(Options) []string {
+	return []string{"CRI-O reads the files when it starts: restart it"}
+}

@@ -56,3 +56,16 @@ func (o Options) certificates(folder string) []File {
 	}
 	return []File{{Path: path.Join(folder, o.Endpoint.Host, authorityFile), Content: o.authority()}}
 }
+
+func dockerSteps(o Options) (steps []string) {
+	steps = append(steps, "the daemon reads the file when it starts: merge it with a daemon.json that is there already, and restart the daemon")
+	if !o.ByNamespace {
+		steps = append(steps, "a daemon before 24.0.8 refuses a mirror with a path: for such, use --ns and make docker.io the gateway's default")
+	}
+	for _, name := range o.Upstreams {
+		if name != dockerHub {
+			steps = append(steps, "the daemon mirrors docker.io only: pull images of "+name+" as "+o.location(name)+"/NAME")
+		}
+	}
+	return steps
+}

@@ -59,3 +59,7 @@ func k3s(o Options) ([]File, error) {
 	}
 	return files, nil
 }
+
+func k3sSteps(Options) []string {
+	return []string{"k3s reads the files when it starts, on every node: restart it"}
+}

@@ -51,18 +51,19 @@ type Client struct {
 	Directory string
 
 	files func(Options) ([]File, error)
+	steps func(Options) []string
 }
 
 // Clients returns all of them, sorted by name.
 func Clients() []Client {
 	return []Client{
-		{"buildkit", "/etc/buildkit", buildkit},
-		{"containerd", "/etc/containerd/certs.d", containerd},
-		{"crio", "/etc", crio},
-		{"docker", "/etc/docker", docker},
-		{"k3s", "/etc/rancher/k3s", k3s},
-		{"podman", "/etc/containers", podman},
-		{"talos", "", talos},
+		{"buildkit", "/etc/buildkit", buildkit, buildkitSteps},
+		{"containerd", "/etc/containerd/certs.d", containerd, containerdSteps},
+		{"crio", "/etc", crio, crioSteps},
+		{"docker", "/etc/docker", docker, dockerSteps},
+		{"k3s", "/etc/rancher/k3s", k3s, k3sSteps},
+		{"podman", "/etc/containers", podman, podmanSteps},
+		{"talos", "", talos, talosSteps},
 	}
 }
 
@@ -73,12 +74,20 @@ func (c Client) Files(o Options) ([]File, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
+	if o.MachineConfig && c.Name != "talos" {
+		return nil, fmt.Errorf("%s: only Talos has a machine configuration", c.Name)
+	}
+	o.Upstreams = distinct(o.Upstreams)
 	files, err := c.files(o)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.Name, err)
 	}
 	return files, nil
 }
+
+// Steps returns what is left to do once a client's files are in place, and what
+// they do not cover; each is a line of prose.
+func (c Client) Steps(o Options) []string { return c.steps(o) }
 
 func (o Options) check() error {
 	e := o.Endpoint
@@ -102,8 +111,21 @@ func (o Options) check() error {
 		if name == "" || strings.ContainsAny(name, "/ \t\r\n\"'\\") {
 			return fmt.Errorf("upstream %q: want the host of a registry as images name it, such as docker.io", name)
 		}
+		if name == "index.docker.io" || name == "registry-1.docker.io" {
+			return fmt.Errorf("upstream %q: images name Docker Hub docker.io", name)
+		}
 	}
 	return nil
+}
+
+// distinct returns names without those that came before.
+func distinct(names []string) (out []string) {
+	for _, name := range names {
+		if !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // authority returns the certificates alone, whatever else stood in the file.

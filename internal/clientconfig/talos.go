@@ -69,6 +69,11 @@ type (
 	}
 )
 
+const (
+	talosFile      = "pullgate.yaml"
+	talosPatchFile = "pullgate-patch.yaml"
+)
+
 // talos makes one patch, to be given to talosctl as it is. Credentials and
 // certificates are matched by exactly the host and port of the endpoint.
 func talos(o Options) ([]File, error) {
@@ -90,7 +95,7 @@ func talos(o Options) ([]File, error) {
 	if o.Username != "" {
 		documents = append(documents, talosAuth{document("RegistryAuthConfig", o.Endpoint.Host), o.Username, o.Password})
 	}
-	return o.yamlFile("pullgate.yaml", documents...)
+	return o.yamlFile(talosFile, documents...)
 }
 
 func talosPatch(o Options) ([]File, error) {
@@ -110,7 +115,7 @@ func talosPatch(o Options) ([]File, error) {
 	if host != (talosMachineHost{}) {
 		patch.Machine.Registries.Config = map[string]talosMachineHost{o.Endpoint.Host: host}
 	}
-	return o.yamlFile("pullgate-patch.yaml", patch)
+	return o.yamlFile(talosPatchFile, patch)
 }
 
 // names are the registries that Talos, k3s and containerd are told about: with
@@ -144,4 +149,15 @@ func (o Options) yamlFile(path string, documents ...any) ([]File, error) {
 		return nil, err
 	}
 	return []File{{Path: path, Content: b.Bytes(), Secret: o.Username != ""}}, nil
+}
+
+func talosSteps(o Options) []string {
+	file := talosFile
+	if o.MachineConfig {
+		file = talosPatchFile
+	}
+	return []string{
+		"give the file to talosctl: talosctl patch machineconfig --patch @" + file +
+			", or talosctl gen config --config-patch @" + file,
+	}
 }
