@@ -102,6 +102,10 @@ func (s *Store) openPartFile(p *Part) (err error) {
 			return err
 		}
 		p.file, err = s.root.OpenFile(i.partPath(), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			// Some file systems make it, and cannot say so. What stays is swept.
+			_ = s.root.Remove(i.partPath())
+		}
 	}
 	return err
 }
