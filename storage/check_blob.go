@@ -57,7 +57,7 @@ func (c *checker) odd(i id, info fs.FileInfo) (f Finding) {
 	r, known := s.blobRecord(i)
 	f = Finding{Digest: i.digest(), Name: i.blobPath()}
 	switch {
-	case !s.unchanged(i, info):
+	case s.unchanged(i, info) != nil:
 	case !known:
 		f.Kind, f.Reason = FindingUnrecorded, "the index does not know it"
 	case r.size != info.Size():
@@ -104,7 +104,7 @@ func (r *countedReads) ReadAt(b []byte, off int64) (int, error) {
 func (c *checker) judge(i id, info fs.FileInfo, odd Finding, read bool, damage error) {
 	s := c.store
 	if damage != nil {
-		if !s.unchanged(i, info) {
+		if errors.Is(s.unchanged(i, info), fs.ErrNotExist) {
 			return
 		}
 		done := "quarantined"
@@ -148,7 +148,7 @@ func (c *checker) judge(i id, info fs.FileInfo, odd Finding, read bool, damage e
 // takeOut takes a damaged blob out of use.
 func (c *checker) takeOut(i id, info fs.FileInfo, damage error) error {
 	s := c.store
-	if !s.unchanged(i, info) {
+	if errors.Is(s.unchanged(i, info), fs.ErrNotExist) {
 		return errNotOdd
 	}
 	if info.Size() > 0 {

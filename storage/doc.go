@@ -23,6 +23,11 @@
 // its bytes were verified by the caller and are on the disk, and never changes
 // there.
 //
+// Everything that takes space is accounted for. After a crash, or with an index
+// begun anew, there may be files without a record: a walk in the background looks
+// for them, again after the next opening until it got to the end. What could not be
+// recorded, or is damaged and could not be moved away, is tried again.
+//
 // A recorded file is trusted, but for those that were written last before the
 // machine went down: these are verified before they are used, too. A scrub reads
 // all of them again over a month. What fails goes to quarantine/, and is a miss.

@@ -48,7 +48,6 @@ func (s *Store) keepHouse(ctx context.Context) {
 		c.do("verify index", func() { _ = s.verifyIndex(db) })
 	}
 	var background sync.WaitGroup
-	defer background.Wait()
 	background.Go(func() { s.persist(ctx, "scrub blobs", func() { s.keepScrubbed(ctx) }) })
 	evict := func() { s.evict(ctx) }
 	c.do("evict blobs", evict)
@@ -78,7 +77,8 @@ func (s *Store) keepHouse(ctx context.Context) {
 		case <-c.over.C:
 			c.again()
 		case <-ctx.Done():
-			s.survives("record what is trusted", s.recordTrusted)
+			background.Wait()
+			s.noteUnaccounted()
 			s.survives("write uses", s.writeUses)
 			return
 		}

@@ -40,7 +40,8 @@ func (s *Store) SetLimits(l Limits) {
 // Usage says how much is stored.
 type Usage struct {
 	// Blobs and BlobBytes are the finished blobs. Until Counted they are those
-	// of this store's life and as many older ones as were counted yet.
+	// of this store's life and as many older ones as were counted yet. What a crash
+	// left without a record counts once a pass in the background has verified it.
 	Blobs, BlobBytes int64
 	Counted          bool
 	// Upstreams are the bytes of the finished blobs by the name of the upstream

@@ -102,7 +102,7 @@ func (s *Store) tryIndex() error {
 		st.openings = 0
 		if err == nil {
 			if seen < st.probe {
-				st.restore = true
+				st.restore, st.unaccounted = true, true
 				s.log.Error("index has lost what was written last")
 			}
 			st.probe = written
@@ -175,7 +175,7 @@ func probe(db *badger.DB) (seen, written int64, err error) {
 
 // setIndexAside renames meta/ for whoever wants to find out what happened. Of those that were set aside before, none is kept.
 func (s *Store) setIndexAside(damage error) error {
-	s.noteState(func(st *state) { st.restore, st.probe = true, 0 })
+	s.noteState(func(st *state) { st.restore, st.probe, st.unaccounted = true, 0, true })
 	entries, err := s.root.ReadDir(".")
 	if err != nil {
 		return err
@@ -188,8 +188,11 @@ func (s *Store) setIndexAside(damage error) error {
 		}
 	}
 	aside := badMeta + s.now().UTC().Format("20060102T150405Z")
-	if err := s.root.Rename(metaDir, aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	if err := s.root.Rename(metaDir, aside); err != nil {
+		// Some file systems do it, and cannot say so.
+		if _, lerr := s.root.Lstat(metaDir); !errors.Is(lerr, fs.ErrNotExist) {
+			return err
+		}
 	}
 	s.noteState(func(st *state) { st.openings, st.damaged = 0, false })
 	s.usage.indexRebuilds.Add(1)

@@ -30,27 +30,35 @@ type quarantined struct {
 
 // quarantine takes a blob that is not what its name says out of use, and keeps
 // it for whoever wants to find out what happened. One that does not fit there,
-// or on a disk without space to spare, is removed. It reports false if the file is
+// or on a disk without space to spare, is removed. One that cannot be removed
+// either is condemned, and looked at again later. It reports false if the file is
 // not the one that was found to be damaged any more; nil = whichever is there.
 func (s *Store) quarantine(i id, found fs.FileInfo, reason error) bool {
 	s.placing.Lock()
 	defer s.placing.Unlock()
-	if found != nil && !s.unchanged(i, found) {
-		return false
-	}
-	s.log.Error("blob is damaged and taken out of use", "digest", i.digest(), "error", reason)
-	s.usage.quarantined.Add(1)
-	s.suspects.condemn(i)
-	if err := s.moveAside(i, reason); err == nil {
-		s.suspects.absolve(i)
-	} else {
-		left := s.unlinkBlob(i)
-		if left == nil {
-			s.suspects.absolve(i)
+	var left error // nil = the file is not there any more
+	if found != nil {
+		if left = s.unchanged(i, found); errors.Is(left, fs.ErrNotExist) {
+			return false
 		}
-		s.log.Warn("damaged blob not kept", "digest", i.digest(), "error", errors.Join(err, left))
+	}
+	if s.suspects.condemn(i) {
+		s.log.Error("blob is damaged and taken out of use", "digest", i.digest(), "error", reason)
+		s.usage.quarantined.Add(1)
+	}
+	if left == nil {
+		if err := s.moveAside(i, reason); err != nil {
+			left = s.unlinkBlob(i)
+			s.log.Warn("damaged blob not kept", "digest", i.digest(), "error", err)
+		}
 	}
 	s.dropRecord(i)
+	if left == nil {
+		s.suspects.absolve(i)
+	} else {
+		s.log.Warn("damaged blob is left in its place", "digest", i.digest(), "error", left)
+		s.recheckSoon()
+	}
 	return true
 }
 

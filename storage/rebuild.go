@@ -11,7 +11,8 @@ var errRebuild = errors.New("that was asked for")
 // Rebuild opens the store at o.Path, which has to be one, and begins its index
 // anew: the old one is set aside, and tags, manifests and links come back from a
 // snapshot, which is made of the old index first if that can be read. The blobs
-// are adopted by a Check with Verify and Repair, or else each at its first use.
+// are adopted by a Check with Verify and Repair, or else each at its first use, or
+// when the next Store that is not Quiet finds it.
 // The store is Quiet. Errors are as those of Open.
 func Rebuild(ctx context.Context, o Options) (*Store, error) {
 	o.Existing, o.Quiet, o.Inspect = true, true, false
@@ -65,6 +66,7 @@ func (s *Store) keepQuiet(ctx context.Context) {
 	}
 	<-ctx.Done()
 	if !s.inspect {
+		s.noteUnaccounted()
 		s.survives("write uses", s.writeUses)
 	}
 }

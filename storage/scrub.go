@@ -122,6 +122,7 @@ func (p *pass) blob(ctx context.Context, algorithm, sum string) error {
 		return err
 	}
 	if errors.Is(err, fs.ErrNotExist) {
+		s.suspects.absolve(i)
 		return nil
 	}
 	var info fs.FileInfo
@@ -149,6 +150,7 @@ func (p *pass) blob(ctx context.Context, algorithm, sum string) error {
 	switch {
 	case err == nil:
 		p.done.Bytes += info.Size()
+		s.suspects.absolve(i)
 		// A record that is wrong, or not there, becomes right.
 		if old, known := s.blobRecord(i); !known || old.size != info.Size() {
 			if err := s.record(i, info, s.now()); err != nil {
@@ -167,10 +169,14 @@ func (p *pass) blob(ctx context.Context, algorithm, sum string) error {
 	return nil
 }
 
-// unchanged reports whether the file of a blob is still the one that was read.
-func (s *Store) unchanged(i id, info fs.FileInfo) bool {
+// unchanged returns nil if the file of a blob is still the one that was read,
+// fs.ErrNotExist if it is not, and another error if that cannot be found out.
+func (s *Store) unchanged(i id, info fs.FileInfo) error {
 	now, err := s.root.Lstat(i.blobPath())
-	return err == nil && os.SameFile(now, info)
+	if err == nil && !os.SameFile(now, info) {
+		return fs.ErrNotExist
+	}
+	return err
 }
 
 // match returns errDigest if a file has not the digest of the id, or why it

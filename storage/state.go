@@ -41,6 +41,9 @@ type state struct {
 	// suspect is the time from which, and trusted the one up to which, blobs are
 	// in doubt because the machine went down; zero = none.
 	suspect, trusted time.Time
+	// unaccounted says that there may be files of blobs that the index does not
+	// know, and that nobody has looked for them yet.
+	unaccounted bool
 	// shard is where the scrub in the background goes on, scrubbed when it last
 	// got to the end.
 	shard    string
@@ -59,6 +62,9 @@ func (st state) encode() []byte {
 	}
 	if st.damaged {
 		flags |= 4
+	}
+	if st.unaccounted {
+		flags |= 8
 	}
 	b := appendInt(appendInt(begin(104+len(st.shard)+len(st.boot)), st.sequence), st.openings)
 	b = appendInt(appendInt(b, st.probe), st.records)
@@ -79,7 +85,7 @@ func decodeState(b []byte) (st state, ok bool) {
 	if !f.end() {
 		return state{}, false
 	}
-	st.restore, st.clean, st.damaged = flags[0]&1 != 0, flags[0]&2 != 0, flags[0]&4 != 0
+	st.restore, st.clean, st.damaged, st.unaccounted = flags[0]&1 != 0, flags[0]&2 != 0, flags[0]&4 != 0, flags[0]&8 != 0
 	return st, true
 }
 

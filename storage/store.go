@@ -107,7 +107,6 @@ type Store struct {
 	lost      atomic.Bool        // see indexGone
 	unbacked  func() uint64
 	faults    atomic.Uint64 // see noteFaults
-	unclean   bool          // the last run of the store was not closed
 	unread    int           // how often a snapshot could not be read
 
 	limits atomic.Pointer[Limits]
@@ -128,6 +127,7 @@ type Store struct {
 	closeErr error
 	cancel   context.CancelFunc
 	kick     chan struct{} // asks the house keeper to look at the limits
+	recheck  chan struct{} // asks the scrub to look again at what was condemned
 	restored chan struct{} // closed when the index was restored, if it had to be
 	done     chan struct{} // closed when the house keeper is done
 }
@@ -147,7 +147,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 }
 
 func openStore(ctx context.Context, o Options) (_ *Store, err error) {
-	s := &Store{log: o.Logger, now: o.Now, kick: make(chan struct{}, 1), restored: make(chan struct{}), done: make(chan struct{})}
+	s := &Store{log: o.Logger, now: o.Now, kick: make(chan struct{}, 1), recheck: make(chan struct{}, 1), restored: make(chan struct{}), done: make(chan struct{})}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

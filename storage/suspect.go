@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"maps"
@@ -66,29 +65,41 @@ func (u *suspects) trust(i id) {
 	u.verified[i] = struct{}{}
 }
 
-// condemn makes a blob one that is verified whenever it is used.
-func (u *suspects) condemn(i id) {
+// condemn makes a blob one that is verified whenever it is used, and reports
+// whether it was none.
+func (u *suspects) condemn(i id) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	_, condemned := u.condemned[i]
 	if u.condemned == nil {
 		u.condemned = make(map[id]struct{})
 	}
 	u.condemned[i] = struct{}{}
+	return !condemned
 }
 
-// absolve ends that: there is another file, or none.
+// absolve ends that: there is another file, or none, or it turned out to be sound.
 func (u *suspects) absolve(i id) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	delete(u.condemned, i)
 }
 
+// listCondemned returns the blobs that are condemned.
+func (u *suspects) listCondemned() []id {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Collect(maps.Keys(u.condemned))
+}
+
 // recordTrusted records the blobs that are trusted though the index does not know
-// them yet: what takes space has to be accounted for.
-func (s *Store) recordTrusted() {
+// them yet: what takes space has to be accounted for. It reports whether none is
+// left.
+func (s *Store) recordTrusted() bool {
 	s.suspects.mu.Lock()
 	trusted, doubt := slices.Collect(maps.Keys(s.suspects.verified)), !s.suspects.to.IsZero()
 	s.suspects.mu.Unlock()
+	all := true
 	for _, i := range trusted {
 		if s.recorded(i) {
 			if !doubt {
@@ -101,13 +112,26 @@ func (s *Store) recordTrusted() {
 			s.suspects.forget(i)
 			continue
 		}
-		if err == nil {
-			err = s.record(i, info, s.now())
-		}
 		if err != nil {
 			s.log.Debug("blob is still not recorded", "digest", i.digest(), "error", err)
-			return
+			all = false
+			continue
 		}
+		if err := s.record(i, info, s.now()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			s.log.Debug("blob is still not recorded", "digest", i.digest(), "error", err)
+			return false
+		}
+	}
+	return all
+}
+
+// noteUnaccounted writes down, at the end, whether there are files that nobody
+// accounts for: only who verified or condemned them knows of these.
+func (s *Store) noteUnaccounted() {
+	all := false
+	s.survives("record what is trusted", func() { all = s.recordTrusted() })
+	if !all || len(s.suspects.listCondemned()) > 0 {
+		s.noteState(func(st *state) { st.unaccounted = true })
 	}
 }
 
@@ -145,7 +169,9 @@ func (s *Store) beginRun(boot string) {
 			}
 			st.trusted = s.now().Add(trustMargin)
 		}
-		s.unclean = st.sequence > 0 && !st.clean
+		// An eviction that was cut short leaves a file without a record. Where the
+		// state was lost, nobody knows.
+		st.unaccounted = st.unaccounted || !st.clean
 		st.clean, st.boot = false, boot
 	})
 	s.suspects.mu.Lock()
@@ -167,81 +193,5 @@ func (s *Store) checkpoint() {
 		s.log.Warn("checkpoint", "error", err)
 	} else if done {
 		s.noteState(func(st *state) { st.checkpoint = now })
-	}
-}
-
-// keepScrubbed verifies what is in doubt, or may not be recorded, and then, slowly
-// and again and again, everything, until ctx is done.
-func (s *Store) keepScrubbed(ctx context.Context) {
-	// An eviction that was cut short, or an index that was begun anew, leaves files
-	// that nobody accounts for.
-	unknown := s.unclean || s.usage.indexRebuilds.Load() > 0
-	if unknown || !s.state.trusted.IsZero() {
-		for wait := s.retry; !s.endDoubt(ctx, unknown); wait = min(2*wait, scrubDelay) {
-			select {
-			case <-time.After(wait):
-			case <-ctx.Done():
-				return
-			}
-		}
-	}
-	for {
-		due := time.NewTimer(max(s.state.scrubbed.Add(scrubEvery).Sub(s.now()), scrubDelay))
-		select {
-		case <-due.C:
-			s.scrubOnce(ctx)
-		case <-ctx.Done():
-			due.Stop()
-			return
-		}
-	}
-}
-
-// endDoubt verifies what is in doubt, and what is not recorded, too, if that may be.
-// It reports whether it got to the end.
-func (s *Store) endDoubt(ctx context.Context, unknown bool) bool {
-	p := pass{store: s, pace: newPace(0), wanted: func(i id, info fs.FileInfo) bool {
-		s.suspects.mu.Lock()
-		doubt := s.suspects.within(info)
-		s.suspects.mu.Unlock()
-		return doubt || unknown && !s.recorded(i)
-	}}
-	if err := p.run(ctx, ""); err != nil {
-		if ctx.Err() == nil && !errors.Is(err, ErrClosed) {
-			s.log.Error("verify blobs", "error", err)
-		}
-		return false
-	}
-	s.suspects.clear()
-	if !s.state.trusted.IsZero() {
-		s.noteState(func(st *state) { st.suspect, st.trusted = time.Time{}, time.Time{} })
-	}
-	s.log.Info("blobs in doubt are verified", "blobs", p.done.Blobs, "damaged", p.done.Damaged)
-	return true
-}
-
-// recorded reports whether the index knows a blob. Only who keeps house and the
-// scrub call it, which end before the index does.
-func (s *Store) recorded(i id) bool {
-	_, known := s.blobRecord(i)
-	return known
-}
-
-// scrubOnce goes on with the pass in the background where it stopped.
-func (s *Store) scrubOnce(ctx context.Context) {
-	noted := s.now()
-	p := pass{store: s, pace: newPace(0), at: func(shard string) {
-		if now := s.now(); now.Sub(noted) >= scrubNote {
-			noted = now
-			s.noteState(func(st *state) { st.shard = shard })
-		}
-	}}
-	err := p.run(ctx, s.state.shard)
-	switch {
-	case err == nil:
-		s.noteState(func(st *state) { st.shard, st.scrubbed = "", s.now() })
-		s.log.Info("blobs are scrubbed", "blobs", p.done.Blobs, "bytes", p.done.Bytes, "damaged", p.done.Damaged)
-	case ctx.Err() == nil && !errors.Is(err, ErrClosed):
-		s.log.Error("scrub blobs", "error", err)
 	}
 }

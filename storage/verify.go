@@ -72,12 +72,12 @@ func (s *Store) vouch(i id, info fs.FileInfo) {
 }
 
 // record records a blob whose file was verified. It is fs.ErrNotExist if that was
-// evicted meanwhile.
+// evicted or replaced meanwhile.
 func (s *Store) record(i id, info fs.FileInfo, created time.Time) error {
 	s.removing.RLock()
 	defer s.removing.RUnlock()
-	if !s.unchanged(i, info) {
-		return fs.ErrNotExist
+	if err := s.unchanged(i, info); err != nil {
+		return err
 	}
 	r := blobRecord{size: info.Size(), created: created}
 	return s.index.offer(linkBytes, func(b *batch) error { return b.putBlob(i, r) })

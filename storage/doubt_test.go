@@ -1,0 +1,155 @@
+package storage
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// wantFound waits until so many blobs are accounted for, though nobody asked for them.
+func wantFound(t *testing.T, s *Store, blobs int64) {
+	t.Helper()
+	for began := time.Now(); s.Usage().Blobs != blobs; time.Sleep(time.Millisecond) {
+		if time.Since(began) > 10*time.Second {
+			t.Fatalf("usage is %+v, want %d blobs", s.Usage(), blobs)
+		}
+		s.keepHouseNow()
+	}
+}
+
+// A file that the index does not know is found without being asked for, wherever
+// one can be expected.
+func TestUnrecordedFilesAreFound(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(t *testing.T, dir string)
+		found  bool
+	}{
+		"closed properly": {func(*testing.T, string) {}, false},
+		"crash": {func(t *testing.T, dir string) {
+			reboot(t, dir, func(st *state) { st.boot = bootID() })
+		}, true},
+		"crash, and a quiet opening": {func(t *testing.T, dir string) {
+			reboot(t, dir, func(st *state) { st.boot = bootID() })
+			if err := openTest(t, Options{Path: dir, Quiet: true}).Close(); err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+		"walk cut short": {func(t *testing.T, dir string) {
+			reboot(t, dir, func(st *state) { st.clean, st.unaccounted = true, true })
+		}, true},
+		"state lost": {func(t *testing.T, dir string) { erase(t, filepath.Join(dir, stateFileName)) }, true},
+		"index lost what was written last": {func(t *testing.T, dir string) {
+			reboot(t, dir, func(st *state) { st.clean, st.probe = true, st.probe+1 })
+		}, true},
+		"index damaged": {func(t *testing.T, dir string) {
+			rewrite(t, filepath.Join(dir, metaDir, "MANIFEST"), func([]byte) []byte { return nil })
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := openTest(t, Options{})
+			b, _ := content(1, 1000)
+			putBlob(t, s, b)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			b, d := content(2, 1000)
+			layBlob(t, s.path, d, b)
+			c.change(t, s.path)
+			s = openTest(t, Options{Path: s.path, retry: time.Millisecond})
+			if c.found {
+				wantFound(t, s, 2)
+			}
+			s = reopen(t, s)
+			if c.found {
+				wantFound(t, s, 2)
+			} else {
+				wantFound(t, s, 1)
+			}
+			if got := readBlob(t, s, d); string(got) != string(b) {
+				t.Error("it has other bytes")
+			}
+			wantFound(t, s, 2)
+		})
+	}
+}
+
+// A blob that could not be read, nor taken away, is looked at again, by this store
+// or the next, and is one like others if that was not its fault.
+func TestCondemnedIsLookedAtAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		damaged, closed bool
+	}{
+		"sound":          {false, false},
+		"sound, later":   {false, true},
+		"damaged":        {true, false},
+		"damaged, later": {true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			retry := time.Millisecond
+			if c.closed {
+				retry = time.Hour
+			}
+			dir := t.TempDir()
+			disk, err := loadDisk(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			broken := &faulty{disk: disk, boot: "boot"}
+			s := openTest(t, Options{Path: dir, retry: retry, over: broken.over})
+			whole, _ := content(1, 1000)
+			putBlob(t, s, whole)
+			b, d := content(2, 1000)
+			putBlob(t, s, b)
+			i, _ := idOf(d)
+			info, err := os.Lstat(blobFile(t, s, d))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.damaged {
+				flipBit(t, s, d, 5)
+			}
+			broken.arm("lstat "+sums.ReplaceAllString(i.blobPath(), "$1")+" 1", fault{errno: syscall.EIO, on: true}, nil)
+			if !s.quarantine(i, info, errors.New("it could not be read")) {
+				t.Error("it is taken for another one")
+			}
+			broken.disarm()
+			if c.closed {
+				s = reopen(t, s)
+			}
+			want := int64(2)
+			if c.damaged {
+				want = 1
+			}
+			for began := time.Now(); len(s.suspects.listCondemned()) > 0 && time.Since(began) < 10*time.Second; {
+				time.Sleep(time.Millisecond)
+			}
+			wantFound(t, s, want)
+			if left, _ := filepath.Glob(filepath.Join(dir, blobsDir, "*", "*", "*")); len(left) != int(want) {
+				t.Errorf("%d files are there", len(left))
+			}
+		})
+	}
+}
+
+// Where a part is made and said to have failed, nothing of it is left.
+func TestPartThatWasMadeAllTheSame(t *testing.T) {
+	dir := t.TempDir()
+	disk, err := loadDisk(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := &faulty{disk: disk, boot: "boot"}
+	s := openTest(t, Options{Path: dir, over: broken.over})
+	_, d := content(1, 1000)
+	i, _ := idOf(d)
+	broken.arm("open "+sums.ReplaceAllString(i.partPath(), "$1")+" 1", fault{errno: syscall.EIO, late: true}, nil)
+	_, err = s.Part(scope, d, 1000)
+	wantErr(t, "begin a part", err, syscall.EIO)
+	broken.disarm()
+	if left, _ := os.ReadDir(filepath.Join(dir, ingestDir)); len(left) != 0 {
+		t.Errorf("%v is left", left)
+	}
+}
