@@ -116,6 +116,13 @@ func (y *faulty) disarm() (done []operation, struck bool) {
 	return y.done, y.struck
 }
 
+// failing reports whether everything fails from now on, or much of it.
+func (y *faulty) failing() bool {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	return y.struck && (y.fault.on || y.fault.crash)
+}
+
 func (y *faulty) descriptors() int {
 	y.mu.Lock()
 	defer y.mu.Unlock()
