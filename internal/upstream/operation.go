@@ -181,7 +181,9 @@ func persist[T any](
 			e.breaker.record(nil)
 			return value, nil
 		}
-		f := asFailure(ctx, e.base.Host, err)
+		// One that is shared, as of a token that others wait for too, stays as it is.
+		own := *asFailure(ctx, e.base.Host, err)
+		f := &own
 		f.attempts = n
 		e.breaker.record(f)
 		if !f.again || n == maxTries || !e.breaker.ready() || !c.retries.spend(c.o.Now()) {

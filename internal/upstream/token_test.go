@@ -36,6 +36,21 @@ func TestOneTokenForManyColdCallers(t *testing.T) {
 	}
 }
 
+// Those who wait for a token that does not come share the failure, and nothing more.
+func TestSharedFailure(t *testing.T) {
+	s, image := newServer(t, registrytest.Options{Auth: registrytest.AuthBearer})
+	s.On(registrytest.Rule{Kind: "token", Hook: registrytest.Answer(http.StatusForbidden, nil, "")})
+	c := newClient(t, s.URL())
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			_, err := c.HeadManifest(t.Context(), repo, tag(image.Tag))
+			wantClass(t, err, oci.ClassDenied)
+		})
+	}
+	wg.Wait()
+}
+
 func TestCallerThatLeavesDoesNotEndTheExchange(t *testing.T) {
 	s, image := newServer(t, registrytest.Options{Auth: registrytest.AuthBearer})
 	asked, answer := make(chan struct{}), make(chan struct{})
