@@ -161,7 +161,8 @@ func ownerOf(folder string) (owner string, known bool) {
 func allowedInTests(from, folder string) bool {
 	return folder == "internal/registrytest" ||
 		from == "internal/image" && folder == "internal/upstream" ||
-		from == "internal/mirror" && slices.Contains([]string{"internal/upstream", "internal/registry"}, folder)
+		from == "internal/mirror" && slices.Contains([]string{"internal/upstream", "internal/registry"}, folder) ||
+		from == "internal/upstream" && slices.Contains([]string{"internal/mirror", "internal/registry", "storage"}, folder)
 }
 
 func TestFoundationsHaveOwners(t *testing.T) {

@@ -3,6 +3,7 @@ package upstream
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"log"
 	"math/rand/v2"
@@ -44,12 +45,9 @@ func rounds(few, all int) int {
 	return few
 }
 
-// TestGeneratedAnswers asks an upstream that answers nonsense, with a clock that
-// does not wait: whatever comes, an operation ends in time, in a result that is
-// what it says, or in an error that has a class and quotes nobody.
-func TestGeneratedAnswers(t *testing.T) {
-	const batch = 200
-	n := rounds(600, 100_000)
+// testSeed returns the seed of what is random in a test, and tells it.
+func testSeed(t *testing.T) uint64 {
+	t.Helper()
 	seed := rand.Uint64()
 	if text := os.Getenv("PULLGATE_SEED"); text != "" {
 		var err error
@@ -58,6 +56,15 @@ func TestGeneratedAnswers(t *testing.T) {
 		}
 	}
 	t.Logf("PULLGATE_SEED=%d", seed)
+	return seed
+}
+
+// TestGeneratedAnswers asks an upstream that answers nonsense, with a clock that
+// does not wait: whatever comes, an operation ends in time, in a result that is
+// what it says, or in an error that has a class and quotes nobody.
+func TestGeneratedAnswers(t *testing.T) {
+	const batch = 200
+	n, seed := rounds(600, 100_000), testSeed(t)
 	// net/http tells the standard logger of bytes that come after an answer.
 	defer log.SetOutput(log.Writer())
 	log.SetOutput(io.Discard)
@@ -70,7 +77,7 @@ func TestGeneratedAnswers(t *testing.T) {
 	classes := map[oci.Class]int{}
 	for i := 0; answers < n && !t.Failed(); i++ {
 		synctest.Test(t, func(t *testing.T) {
-			n := &nonsense{t: t, f: foul{rand.New(rand.NewPCG(seed, uint64(i)))}}
+			n := &nonsense{t: t, f: foul{rand.New(rand.NewPCG(seed, uint64(i))), nil}}
 			for range batch {
 				err := n.ask()
 				if err == nil {
@@ -104,19 +111,22 @@ type nonsense struct {
 	servers  sync.WaitGroup
 	mu       sync.Mutex
 	requests int
+	dead     bool
 }
 
-// ask makes one client do one operation, and checks what comes of it.
-func (n *nonsense) ask() error {
-	t := n.t
-	c, err := New(Options{
+// client returns one that gets to nowhere else.
+func (n *nonsense) client(change ...func(*Options)) *Client {
+	o := Options{
 		Name: "hub.test", URLs: []*url.URL{{Scheme: "http", Host: "hub.test"}},
 		Credentials: BasicCredentials("canary-user", "canary-password"), resolver: noNames(),
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
-	defer c.Close()
+	for _, f := range change {
+		f(&o)
+	}
+	c, err := New(o)
+	if err != nil {
+		n.t.Fatal(err)
+	}
 	// What is random is drawn under a lock, so that a seed gives the same answers
 	// to the same requests.
 	seeds := n.f.Uint64()
@@ -125,14 +135,25 @@ func (n *nonsense) ask() error {
 		way.DialContext = func(_ context.Context, _, address string) (net.Conn, error) {
 			ours, theirs := net.Pipe()
 			n.mu.Lock()
-			f := foul{rand.New(rand.NewPCG(seeds, uint64(n.requests)))}
+			if n.dead {
+				n.mu.Unlock()
+				return nil, errors.New("there is nobody any more")
+			}
+			f := foul{rand.New(rand.NewPCG(seeds, uint64(n.requests))), n.f.world}
 			n.mu.Unlock()
 			n.servers.Go(func() { f.serve(theirs, func(r *http.Request, body string) { n.saw(address, r, body) }) })
 			return ours, nil
 		}
 	}
+	return c
+}
+
+// ask makes one client do one operation, and checks what comes of it.
+func (n *nonsense) ask() error {
+	t, c := n.t, n.client()
+	defer c.Close()
 	began := time.Now()
-	err = n.operate(c)
+	err := n.operate(c)
 	if took := time.Since(began); took > 6*time.Minute {
 		t.Errorf("took %s", took)
 	}

@@ -15,7 +15,11 @@ import (
 
 // foul makes answers of which every part may be wrong, and which are right often
 // enough that the next part is looked at too.
-type foul struct{ *rand.Rand }
+type foul struct {
+	*rand.Rand
+
+	world *world // what is right; nil = anything
+}
 
 func (f foul) one(of ...string) string { return of[f.IntN(len(of))] }
 
@@ -79,6 +83,9 @@ func (f foul) url(host string) string {
 // may be followed by zeros, or by silence.
 func (f foul) answer(r *http.Request) (raw string, endless, silent bool) {
 	body, mediaType := f.body(r)
+	if f.world != nil && f.often(5) {
+		return f.truth(r), false, false
+	}
 	var b strings.Builder
 	status := 200
 	if f.often(5) {
@@ -139,6 +146,27 @@ func (f foul) answer(r *http.Request) (raw string, endless, silent bool) {
 	return text, f.IntN(150) == 0, f.IntN(30) == 0
 }
 
+// truth is the answer of a registry that works.
+func (f foul) truth(r *http.Request) string {
+	body, mediaType, ok := f.world.body(r.URL.Path)
+	if !ok {
+		return "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+	}
+	status, more := "200 OK", ""
+	var from int
+	if _, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from); err == nil && from < len(body) {
+		status, more = "206 Partial Content", fmt.Sprintf("Content-Range: bytes %d-%d/%d\r\n", from, len(body)-1, len(body))
+	} else {
+		from = 0
+	}
+	head := fmt.Sprintf("HTTP/1.1 %s\r\nContent-Type: %s\r\nDocker-Content-Digest: %s\r\nContent-Length: %d\r\n%s\r\n",
+		status, mediaType, oci.Sum([]byte(body)), len(body)-from, more)
+	if r.Method == http.MethodHead {
+		return head
+	}
+	return head + body[from:]
+}
+
 func (f foul) challenge() string {
 	realm := f.or("http://hub.test/token")
 	switch f.IntN(8) {
@@ -163,6 +191,8 @@ func (f foul) body(r *http.Request) (body, mediaType string) {
 	case strings.Contains(path, "token"):
 		body = fmt.Sprintf(`{"token":"%s","access_token":"%s","expires_in":%s,"issued_at":"%s","refresh_token":"canary"}`,
 			f.or("canarytoken"), f.or("canarytoken"), f.or(f.one("300", "-1", "1000000000000", "1e3", `"300"`)), f.junk())
+	case f.world != nil && !strings.Contains(path, "/tags/") && !strings.Contains(path, "/referrers/"):
+		body, mediaType, _ = f.world.body(path)
 	case strings.Contains(path, "/tags/"):
 		body = fmt.Sprintf(`{"name":"%s","tags":["%s","%s"]}`, f.or("library/alpine"), f.or("1"), f.or("2"))
 	case strings.Contains(path, "/blobs/"):
