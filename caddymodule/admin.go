@@ -20,6 +20,7 @@ func init() {
 //	GET  /registry_mirror/        {"storage": [{"path": "...", "blobs": 12, ...}],
 //	                               "upstreams": [{"name": "docker.io", "state": "closed", ...}]}
 //	POST /registry_mirror/check   see checkLine
+//	POST /registry_mirror/verify, /registry_mirror/preload   see imageLine
 //
 // It has no state: the stores and clients of the process are looked up for each request.
 type AdminAPI struct{}
@@ -78,6 +79,12 @@ func (a AdminAPI) Routes() []caddy.AdminRoute {
 	}, {
 		Pattern: "/registry_mirror/check",
 		Handler: caddy.AdminHandlerFunc(a.check),
+	}, {
+		Pattern: verifyPath,
+		Handler: caddy.AdminHandlerFunc(a.verify),
+	}, {
+		Pattern: preloadPath,
+		Handler: caddy.AdminHandlerFunc(a.preload),
 	}}
 }
 

@@ -5,22 +5,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/url"
 	"os"
 	"os/signal"
 	"strconv"
 	"syscall"
-	"time"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
 	"github.com/pullgate/pullgate/storage"
 )
-
-// fsckLockWait is how long a server that is just ending is waited for.
-const fsckLockWait = 2 * time.Second
 
 func fsckCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -148,28 +143,13 @@ func runFsck(cmd *cobra.Command) (int, error) {
 // offline opens the storage, and checks it.
 func (f *fsck) offline(ctx context.Context, t target) ([]fsckResult, error) {
 	f.out.say("Checking %s, as no server has it open (%v).", t.path, t.silence)
-	options := storage.Options{
-		Path: t.path, Existing: true, LockWait: fsckLockWait,
-		Quiet: f.options.Repair, Inspect: !f.options.Repair,
-	}
 	open := storage.Open
 	if f.rebuild {
 		f.out.say("Beginning the index anew.")
 		open = storage.Rebuild
 	}
-	store, err := open(ctx, options)
-	var held *storage.LockedError
-	switch {
-	case errors.As(err, &held):
-		holder := "another process"
-		if held.PID > 0 {
-			holder = "process " + strconv.Itoa(held.PID)
-		}
-		return nil, fmt.Errorf("%s is in use by %s, and %w: name the admin API of that server with --address or --config, or stop it first",
-			t.path, holder, t.silence)
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("there is no storage at %s: name its folder with --storage or --config", t.path)
-	case err != nil:
+	store, err := t.open(ctx, storage.Options{Existing: true, Quiet: f.options.Repair, Inspect: !f.options.Repair}, open)
+	if err != nil {
 		return nil, err
 	}
 	o := f.options

@@ -96,7 +96,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		Logger:    slog.New(newFloodGuard(ctx.Slogger().Handler())),
 	}
 	h.run = &handlerRun{
-		service: &service{app: app, upstreams: h.Upstreams, wire: wire, log: ctx.Slogger(), empty: make(chan struct{})},
+		service: &service{app: app, upstreams: h.Upstreams, wire: wire, log: ctx.Slogger(), empty: make(chan struct{}), exiting: make(chan struct{})},
 		routes:  registry.New(wire),
 	}
 	return app.add(h.run.service)

@@ -18,7 +18,7 @@ has it open, and say which it was.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.Args = cobra.NoArgs
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-			cmd.AddCommand(clientConfigCommand(), fsckCommand())
+			cmd.AddCommand(clientConfigCommand(), fsckCommand(), preloadCommand(), verifyCommand())
 		},
 	})
 }

@@ -36,10 +36,12 @@ type service struct {
 	retired bool // and has left for good
 	open    *openService
 	empty   chan struct{} // closed by the last one out, once retired
+	exiting chan struct{} // closed when the process exits: who would stay long leaves
 }
 
 type openService struct {
 	handler http.Handler
+	admin   *mirror.Mirror // the same, for who may have everything
 	cache   *cache
 	clients []*client
 }
@@ -68,6 +70,24 @@ func (s *service) startLocked() error {
 // enter lets a request in, and returns what answers it. Who gets no error has to
 // leave.
 func (s *service) enter() (http.Handler, error) {
+	open, err := s.enterOpen()
+	if err != nil {
+		return nil, err
+	}
+	return open.handler, nil
+}
+
+// enterAdmin lets an operation of the admin API in, as enter does a request. It
+// leaves when exiting is closed.
+func (s *service) enterAdmin() (*mirror.Mirror, error) {
+	open, err := s.enterOpen()
+	if err != nil {
+		return nil, err
+	}
+	return open.admin, nil
+}
+
+func (s *service) enterOpen() (*openService, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// Apps start in any order, so the first request may come before our Start.
@@ -81,7 +101,7 @@ func (s *service) enter() (http.Handler, error) {
 		return nil, err
 	}
 	s.in++
-	return s.open.handler, nil
+	return s.open, nil
 }
 
 // leave lets a request out.
@@ -108,10 +128,22 @@ func (s *service) retire() {
 	if !caddy.Exiting() {
 		return
 	}
+	s.leaveAll()
 	select {
 	case <-empty:
 	case <-time.After(exitPatience):
 		s.log.Warn("exiting while requests are still being answered")
+	}
+}
+
+// leaveAll asks those to leave who would stay long.
+func (s *service) leaveAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.exiting:
+	default:
+		close(s.exiting)
 	}
 }
 
@@ -163,6 +195,12 @@ func (s *service) openLocked() (err error) {
 	}
 	m, err := mirror.New(s.open.cache.mirror, o)
 	if err != nil {
+		return err
+	}
+	for i := range o.Upstreams {
+		o.Upstreams[i].Access = mirror.Access{Public: true}
+	}
+	if s.open.admin, err = mirror.New(s.open.cache.mirror, o); err != nil {
 		return err
 	}
 	wire := s.wire

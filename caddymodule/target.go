@@ -6,18 +6,25 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
+
+	"github.com/pullgate/pullgate/storage"
 )
 
 // answerTime is how long a server may take to say what it has open.
 const answerTime = 5 * time.Second
+
+// lockWait is how long a server that is just ending is waited for.
+const lockWait = 2 * time.Second
 
 // target is the storage that a mirror command is about.
 type target struct {
@@ -26,8 +33,20 @@ type target struct {
 	address string
 	// path is the storage; empty = all that the server has open.
 	path string
+	// config is the configuration in JSON, if one was named.
+	config []byte
+	// limits are those of the storage in it.
+	limits *Storage
 	// silence says why no server was asked or answered.
 	silence error
+}
+
+// name is what a person calls the storage.
+func (t target) name() string {
+	if t.path == "" {
+		return "the storage"
+	}
+	return t.path
 }
 
 // addTargetFlags adds the flags that newTarget reads.
@@ -58,7 +77,7 @@ func newTarget(ctx context.Context, cmd *cobra.Command) (target, error) {
 			return target{}, fmt.Errorf("configuration %s: %w", file, err)
 		}
 	}
-	t := target{path: flags.String("storage")}
+	t := target{path: flags.String("storage"), config: raw, limits: config.Apps.Mirror.Storage}
 	named := t.path != "" || file != ""
 	if t.path == "" {
 		var err error
@@ -89,6 +108,25 @@ func newTarget(ctx context.Context, cmd *cobra.Command) (target, error) {
 		t.silence = fmt.Errorf("the server at %s does not have it open", address)
 	}
 	return t, nil
+}
+
+// open opens the storage, and says what to do if that is not possible.
+func (t target) open(ctx context.Context, o storage.Options, open func(context.Context, storage.Options) (*storage.Store, error)) (*storage.Store, error) {
+	o.Path, o.LockWait = t.path, lockWait
+	store, err := open(ctx, o)
+	var held *storage.LockedError
+	switch {
+	case errors.As(err, &held):
+		holder := "another process"
+		if held.PID > 0 {
+			holder = "process " + strconv.Itoa(held.PID)
+		}
+		return nil, fmt.Errorf("%s is in use by %s, and %w: name the admin API of that server with --address or --config, or stop it first",
+			t.path, holder, t.silence)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("there is no storage at %s: name its folder with --storage or --config", t.path)
+	}
+	return store, err
 }
 
 // openStores asks a server which stores it has open.

@@ -65,5 +65,11 @@ func platformOf(p *ocispec.Platform) (_ Platform, ok bool) {
 	if p == nil || p.OS == "" && p.Architecture == "" {
 		return Platform{}, false
 	}
-	return Platform{OS: strings.ToLower(p.OS), Architecture: strings.ToLower(p.Architecture), Variant: strings.ToLower(p.Variant)}, true
+	of := Platform{OS: strings.ToLower(p.OS), Architecture: strings.ToLower(p.Architecture), Variant: strings.ToLower(p.Variant)}
+	for _, field := range []string{of.OS, of.Architecture, of.Variant} {
+		if field != "" && !platformPattern.MatchString(field) {
+			return Platform{OS: "unknown", Architecture: "unknown"}, true // and nothing to show to anybody
+		}
+	}
+	return of, true
 }

@@ -16,12 +16,20 @@ import (
 // maxConfig is the largest config that is read for its platform.
 const maxConfig = 4 << 20
 
-var (
-	errUncached = fmt.Errorf("is not cached: %w", fs.ErrNotExist)
+// absence is why something is not there: an fs.ErrNotExist.
+type absence string
+
+const (
+	errUncached absence = "is not cached"
 	// The bytes are there, but offline the mirror would not serve them here.
-	errUnproven = fmt.Errorf("is cached, but its upstream has not confirmed it for this repository: %w", fs.ErrNotExist)
-	errDamaged  = fmt.Errorf("was damaged, and is in quarantine: %w", fs.ErrNotExist)
+	errUnproven absence = "is cached, but its upstream has not confirmed it for this repository"
+	errDamaged  absence = "was damaged, and is in quarantine"
 )
+
+func (a absence) Error() string { return string(a) }
+
+// Is makes it fs.ErrNotExist.
+func (a absence) Is(target error) bool { return target == fs.ErrNotExist }
 
 // Stored reads the parts of a repository from a store alone. It has what a mirror
 // would answer without its upstream, and everything else is fs.ErrNotExist.
@@ -81,7 +89,7 @@ func (s Stored) proven(d digest.Digest) error {
 
 // plain leaves out of the error for what is absent what everybody sees.
 func plain(err error) error {
-	if errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errUnproven) && !errors.Is(err, errDamaged) {
+	if _, told := errors.AsType[absence](err); !told && errors.Is(err, fs.ErrNotExist) {
 		return errUncached
 	}
 	return err
