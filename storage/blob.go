@@ -134,11 +134,21 @@ func (s *Store) missing(i id, err error) error {
 // blobRecord returns the record of a blob. What cannot be read is not known:
 // the file decides.
 func (s *Store) blobRecord(i id) (blobRecord, bool) {
+	var buffer [keyBytes]byte
+	recent := append(append(buffer[:0], tableBlob), i...)
+	known, place := s.recent.look(recent)
+	if r, ok := known.(*blobRecord); ok {
+		return *r, true
+	}
 	raw, err := s.get(i.key(tableBlob))
 	if err != nil {
 		return blobRecord{}, false
 	}
-	return decodeBlob(raw)
+	r, ok := decodeBlob(raw)
+	if ok {
+		place.keep(recent, &r)
+	}
+	return r, ok
 }
 
 // unlinkBlob removes the file of a blob. One that is gone is no error.

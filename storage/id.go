@@ -27,12 +27,13 @@ func idOf(d digest.Digest) (id, error) {
 	if err != nil {
 		return "", err
 	}
-	raw, err := hex.AppendDecode([]byte{algorithmSHA256}, []byte(d.Encoded()))
-	if err != nil {
-		return "", err
-	}
-	if d.Algorithm() == digest.SHA512 {
+	var buffer [65]byte
+	raw := append(buffer[:0], algorithmSHA256)
+	if len(d) > len("sha512:")+64 {
 		raw[0] = algorithmSHA512
+	}
+	if raw, err = hex.AppendDecode(raw, []byte(d[len("sha256:"):])); err != nil {
+		return "", err
 	}
 	return id(raw), nil
 }

@@ -46,10 +46,19 @@ func scopedKey(table byte, scope oci.Scope, i id) ([]byte, error) {
 	return append(scopedPrefix(table, scope), i...), nil
 }
 
+// keyBytes is what nearly all keys fit into.
+const keyBytes = 256
+
 // scopedPrefix returns what the keys of scopedKey begin with.
 func scopedPrefix(table byte, scope oci.Scope) []byte {
-	sum := sha256.Sum256([]byte(scope.Upstream + "\x00" + scope.Repository))
-	return append([]byte{table}, sum[:scopeLength]...)
+	return appendScope(nil, table, scope)
+}
+
+func appendScope(b []byte, table byte, scope oci.Scope) []byte {
+	var buffer [keyBytes]byte
+	names := append(append(append(buffer[:0], scope.Upstream...), 0), scope.Repository...)
+	sum := sha256.Sum256(names)
+	return append(append(b, table), sum[:scopeLength]...)
 }
 
 // tagKey returns the key of a tag; an empty tag gives the prefix of all tags of
@@ -61,7 +70,12 @@ func tagKey(scope oci.Scope, tag string) ([]byte, error) {
 	if tag != "" && !oci.ValidTag(tag) {
 		return nil, fmt.Errorf("%q is no tag", tag)
 	}
-	return []byte(string(rune(tableTag)) + scope.Upstream + "\x00" + scope.Repository + "\x00" + tag), nil
+	return appendTag(nil, scope, tag), nil
+}
+
+func appendTag(b []byte, scope oci.Scope, tag string) []byte {
+	b = append(append(append(b, tableTag), scope.Upstream...), 0)
+	return append(append(append(b, scope.Repository...), 0), tag...)
 }
 
 // checkScope refuses names that could be taken for those of another scope.

@@ -33,14 +33,20 @@ func (s *Store) Linked(scope oci.Scope, d digest.Digest) (Link, error) {
 }
 
 func (s *Store) linked(scope oci.Scope, d digest.Digest) (Link, error) {
-	if err := s.enter(); err != nil {
-		return Link{}, err
-	}
-	defer s.leave()
 	i, err := idOf(d)
 	if err != nil {
 		return Link{}, err
 	}
+	var buffer [keyBytes]byte
+	recent := append(appendScope(buffer[:0], tableLink, scope), i...)
+	known, place := s.recent.look(recent)
+	if l, ok := known.(*Link); ok {
+		return *l, nil
+	}
+	if err := s.enter(); err != nil {
+		return Link{}, err
+	}
+	defer s.leave()
 	raw, err := s.getScoped(tableLink, scope, i)
 	if err != nil {
 		return Link{}, err
@@ -49,6 +55,7 @@ func (s *Store) linked(scope oci.Scope, d digest.Digest) (Link, error) {
 	if !ok {
 		return Link{}, fs.ErrNotExist
 	}
+	place.keep(recent, &r.Link)
 	return r.Link, nil
 }
 

@@ -12,7 +12,8 @@ import (
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
-// Manifest returns a manifest, its digest verified, or fs.ErrNotExist.
+// Manifest returns a manifest, its digest verified, or fs.ErrNotExist. Its Bytes
+// are shared: nobody may change them.
 func (s *Store) Manifest(d digest.Digest) (oci.Manifest, error) {
 	m, err := s.manifest(d)
 	if err != nil {
@@ -22,14 +23,20 @@ func (s *Store) Manifest(d digest.Digest) (oci.Manifest, error) {
 }
 
 func (s *Store) manifest(d digest.Digest) (oci.Manifest, error) {
-	if err := s.enter(); err != nil {
-		return oci.Manifest{}, err
-	}
-	defer s.leave()
 	i, err := idOf(d)
 	if err != nil {
 		return oci.Manifest{}, err
 	}
+	var buffer [keyBytes]byte
+	recent := append(append(buffer[:0], tableManifest), i...)
+	known, place := s.recentManifests.look(recent)
+	if m, ok := known.(*oci.Manifest); ok {
+		return *m, nil
+	}
+	if err := s.enter(); err != nil {
+		return oci.Manifest{}, err
+	}
+	defer s.leave()
 	raw, err := s.get(i.key(tableManifest))
 	if err != nil {
 		return oci.Manifest{}, err
@@ -51,7 +58,11 @@ func (s *Store) manifest(d digest.Digest) (oci.Manifest, error) {
 		s.index.post(func(b *batch) error { return b.delete(i.key(tableManifest)) })
 		return oci.Manifest{}, fs.ErrNotExist
 	}
-	return oci.Manifest{MediaType: r.mediaType, Digest: d, Bytes: r.bytes}, nil
+	m := oci.Manifest{MediaType: r.mediaType, Digest: d, Bytes: r.bytes}
+	if len(m.Bytes) <= recentManifestBytes {
+		place.keep(recent, &m)
+	}
+	return m, nil
 }
 
 func (s *Store) readBlob(i id) ([]byte, error) {

@@ -63,6 +63,13 @@ type Options struct {
 	unbacked func() uint64 // for tests; nil = mapfault.Count
 }
 
+const (
+	// recentRecords are about 2 MiB, recentManifests 16 MiB at worst.
+	recentRecords       = 8 << 10
+	recentManifests     = 512
+	recentManifestBytes = 32 << 10
+)
+
 // restoreWait is how long Open waits for what a damaged index held to be
 // restored.
 const restoreWait = 5 * time.Second
@@ -109,6 +116,9 @@ type Store struct {
 	faults    atomic.Uint64 // see noteFaults
 	unread    int           // how often a snapshot could not be read
 
+	recent          *recent // tags, links and blobs
+	recentManifests *recent
+
 	limits atomic.Pointer[Limits]
 	wanted atomic.Int64 // the largest blob that was refused since the last eviction
 	looks  looks
@@ -147,7 +157,11 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 }
 
 func openStore(ctx context.Context, o Options) (_ *Store, err error) {
-	s := &Store{log: o.Logger, now: o.Now, kick: make(chan struct{}, 1), recheck: make(chan struct{}, 1), restored: make(chan struct{}), done: make(chan struct{})}
+	s := &Store{
+		log: o.Logger, now: o.Now, kick: make(chan struct{}, 1), recheck: make(chan struct{}, 1),
+		restored: make(chan struct{}), done: make(chan struct{}),
+		recent: newRecent(recentRecords), recentManifests: newRecent(recentManifests),
+	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -221,7 +235,9 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 		s.setIndexError(err)
 		s.log.Error("index is not open: only what an upstream confirms is served", "error", err)
 	}
-	s.index = startWriter(&s.db, s.root, s.log, s.space, s.indexGone, s.usage.add, s.guard)
+	s.index = startWriter(&s.db, s.root, s.log, s.space, hooks{
+		gone: s.indexGone, counted: s.usage.add, changed: s.changed, guard: s.guard,
+	})
 	keep, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	restore := s.state.restore && s.db.Load() != nil && !s.inspect
@@ -254,6 +270,8 @@ func (s *Store) Close() error {
 		s.mu.Lock()
 		s.closed = true
 		s.mu.Unlock()
+		s.recent.clear()
+		s.recentManifests.clear()
 
 		s.parts.abandon()
 		s.cancel()
@@ -299,6 +317,15 @@ func (s *Store) closeFiles() error {
 		err = errors.Join(err, s.lock.Close())
 	}
 	return err
+}
+
+// changed makes hits look up again what has changed.
+func (s *Store) changed(key []byte) {
+	if key[0] == tableManifest {
+		s.recentManifests.changed(key)
+		return
+	}
+	s.recent.changed(key)
 }
 
 // enter begins a call. Calls do not nest: a second enter would wait for a Close

@@ -35,6 +35,12 @@ func (s *Store) Tag(scope oci.Scope, tag string) (Tag, error) {
 }
 
 func (s *Store) tag(scope oci.Scope, tag string) (Tag, error) {
+	var buffer [keyBytes]byte
+	recent := appendTag(buffer[:0], scope, tag)
+	known, place := s.recent.look(recent)
+	if t, ok := known.(*Tag); ok {
+		return *t, nil
+	}
 	if err := s.enter(); err != nil {
 		return Tag{}, err
 	}
@@ -51,6 +57,7 @@ func (s *Store) tag(scope oci.Scope, tag string) (Tag, error) {
 	if !ok {
 		return Tag{}, fs.ErrNotExist
 	}
+	place.keep(recent, &t)
 	return t, nil
 }
 

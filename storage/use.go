@@ -1,7 +1,9 @@
 package storage
 
 import (
+	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,37 +21,62 @@ func hourOf(t time.Time) useRecord { return useRecord(max(t.Sub(epoch)/time.Hour
 func (r useRecord) end() time.Time { return epoch.Add(time.Duration(r)*time.Hour + time.Hour) }
 
 // uses remembers when blobs were used, until that is written down: a hit waits
-// for no write. The zero value remembers none. Safe for concurrent use.
+// for no write, and mostly only looks, since the hour of the last one stands there
+// already. The zero value remembers none. Safe for concurrent use.
 type uses struct {
-	mu    sync.Mutex
+	shards [usesShards]usesShard
+	count  atomic.Int64
+}
+
+// usesShards keep hits of different blobs out of each other's way.
+const usesShards = 16
+
+type usesShard struct {
+	mu    sync.RWMutex
 	hours map[id]useRecord
 }
 
+func (u *uses) shard(i id) *usesShard { return &u.shards[i[len(i)-1]%usesShards] }
+
 // touch remembers a use, and returns how many blobs are remembered.
 func (u *uses) touch(i id, hour useRecord) int {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.hours == nil {
-		u.hours = make(map[id]useRecord)
+	s := u.shard(i)
+	s.mu.RLock()
+	known, ok := s.hours[i]
+	s.mu.RUnlock()
+	if ok && known == hour {
+		return int(u.count.Load())
 	}
-	u.hours[i] = hour
-	return len(u.hours)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.hours == nil {
+		s.hours = make(map[id]useRecord)
+	}
+	before := len(s.hours)
+	s.hours[i] = hour
+	return int(u.count.Add(int64(len(s.hours) - before)))
 }
 
 // seen reports whether a blob was used since take.
 func (u *uses) seen(i id) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	_, ok := u.hours[i]
+	s := u.shard(i)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	_, ok := s.hours[i]
 	return ok
 }
 
 // take returns what is remembered, and forgets it.
 func (u *uses) take() map[id]useRecord {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	taken := u.hours
-	u.hours = nil
+	taken := make(map[id]useRecord)
+	for k := range u.shards {
+		s := &u.shards[k]
+		s.mu.Lock()
+		u.count.Add(-int64(len(s.hours)))
+		maps.Copy(taken, s.hours)
+		s.hours = nil
+		s.mu.Unlock()
+	}
 	return taken
 }
 

@@ -40,12 +40,7 @@ type writer struct {
 	log   *slog.Logger
 	space *space
 	logs  logs
-	// gone returns an error if the index must not be written any more.
-	gone func() error
-	// counted gets the change of the blobs that each transaction made.
-	counted func(tally)
-	// guard calls a function and makes an error of a panic.
-	guard func(task string, fn func() error) error
+	hooks
 
 	// changes counts the transactions that changed what a snapshot holds.
 	changes atomic.Int64
@@ -57,6 +52,18 @@ type writer struct {
 	abandoned chan struct{}
 }
 
+// hooks are what a writer tells and asks the store.
+type hooks struct {
+	// gone returns an error if the index must not be written any more.
+	gone func() error
+	// counted gets the change of the blobs that each transaction made.
+	counted func(tally)
+	// changed gets each key that a transaction changed.
+	changed func(key []byte)
+	// guard calls a function and makes an error of a panic.
+	guard func(task string, fn func() error) error
+}
+
 // write is one atomic change. apply may run more than once.
 type write struct {
 	apply func(*batch) error
@@ -65,10 +72,10 @@ type write struct {
 }
 
 func startWriter(db *atomic.Pointer[badger.DB], root files, log *slog.Logger, s *space,
-	gone func() error, counted func(tally), guard func(string, func() error) error,
+	h hooks,
 ) *writer {
 	w := &writer{
-		db: db, log: log, space: s, logs: logs{root: root}, gone: gone, counted: counted, guard: guard,
+		db: db, log: log, space: s, logs: logs{root: root}, hooks: h,
 		queue: make(chan write, maxGroupWrites), done: make(chan struct{}), abandoned: make(chan struct{}),
 	}
 	go w.run()
@@ -236,7 +243,12 @@ func (w *writer) transact(db *badger.DB, group []write) error {
 		w.space.forget()
 		return err
 	}
-	if err := b.txn.Commit(); err != nil {
+	err := b.txn.Commit()
+	// Whatever it returns: one that fails may still have been made.
+	for _, key := range b.keys {
+		w.changed(key)
+	}
+	if err != nil {
 		return err
 	}
 	if b.changed {
@@ -251,19 +263,22 @@ func (w *writer) transact(db *badger.DB, group []write) error {
 type batch struct {
 	txn     *badger.Txn
 	tally   tally
-	changed bool  // something that a snapshot holds
+	changed bool // something that a snapshot holds
+	keys    [][]byte
 	size    int64 // no less than the bytes that it adds to the log of Badger
 }
 
 // put writes an entry.
 func (b *batch) put(key, value []byte) error {
 	b.size += int64(len(key)+len(value)) + entryBytes
+	b.keys = append(b.keys, key)
 	return b.txn.Set(key, value)
 }
 
 // drop removes an entry.
 func (b *batch) drop(key []byte) error {
 	b.size += int64(len(key)) + entryBytes
+	b.keys = append(b.keys, key)
 	return b.txn.Delete(key)
 }
 
