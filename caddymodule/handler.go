@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -91,6 +93,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		Default:   h.Default,
 		User:      user,
 		Client:    clientOf,
+		Guard:     guardOf,
 		OnHeader:  describe,
 		OnDone:    metrics.observeAnswer,
 		Logger:    slog.New(newFloodGuard(ctx.Slogger().Handler())),
@@ -196,6 +199,24 @@ func clientOf(r *http.Request) string {
 	return user(r) + "@" + host
 }
 
+// noTimeout is longer than any answer takes.
+const noTimeout = 365 * 24 * time.Hour
+
+// guardOf returns Caddy's guard against clients that take no bytes. One that wants
+// a rate of them (write_min_rate) counts each piece, and is left alone.
+func guardOf(r *http.Request) *registry.Guard {
+	_, w := caddyhttp.IdleTimeoutsFromContext(r.Context())
+	if w == nil {
+		return nil
+	}
+	g := &registry.Guard{After: w.Deadline.Timeout, SetWriteDeadline: w.Ctrl.SetWriteDeadline}
+	g.Lift = func() func() { return w.Override(noTimeout, 0, math.MaxInt) }
+	if w.Deadline.MinRate > 0 {
+		g.Lift = nil
+	}
+	return g
+}
+
 // describe tells Caddy about an answer: in placeholders and in the access log.
 func describe(r *http.Request, a *registry.Answer) {
 	q := a.Request
@@ -217,6 +238,4 @@ var (
 	_ caddy.Validator             = (*Handler)(nil)
 	_ caddy.CleanerUpper          = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
-
-	_ registry.IdleGuard = (*caddyhttp.IdleTimeoutWriter)(nil)
 )

@@ -67,6 +67,7 @@ func (x *exchange) serveBlob() error {
 			return err
 		}
 	}
+	defer x.lift()()
 	if blob.File != nil {
 		return x.sendFile(blob.File, blob.Size, part, status)
 	}

@@ -44,8 +44,10 @@ type Options struct {
 	// Logger gets the causes of 5xx answers and of cut bodies; nil = discard.
 	Logger *slog.Logger
 	// StallAfter is how long a client may take no byte of an answer before it is
-	// cut off, unless the server's writer is an IdleGuard; 0 = 60 s.
+	// cut off, where there is no Guard; 0 = 60 s.
 	StallAfter time.Duration
+	// Guard returns the server's own guard of a request; nil = there is none.
+	Guard func(*http.Request) *Guard
 }
 
 // StatusClientGone is the Status of an Answer whose client left before there
@@ -83,6 +85,7 @@ type Handler struct {
 	onDone   func(*http.Request, *Answer)
 	logger   *slog.Logger
 	stall    time.Duration
+	guard    func(*http.Request) *Guard
 }
 
 // New returns a Handler. The maps in o must not be changed afterwards.
@@ -96,6 +99,10 @@ func New(o Options) *Handler {
 		onDone:   o.OnDone,
 		logger:   o.Logger,
 		stall:    o.StallAfter,
+		guard:    o.Guard,
+	}
+	if h.guard == nil {
+		h.guard = func(*http.Request) *Guard { return nil }
 	}
 	if h.stall == 0 {
 		h.stall = stallAfter
@@ -130,7 +137,8 @@ func (h *Handler) Serves(r *http.Request) bool {
 // ServeHTTP answers one request. It panics with http.ErrAbortHandler if the
 // body cannot be completed, which makes a server cut the connection.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{h: h, w: w, r: r, stall: newStall(w, h.stall)}
+	x := &exchange{h: h, w: w, r: r}
+	x.stall, x.guard = h.watch(w, r)
 	returned := false
 	defer func() {
 		// A writer may panic with http.ErrAbortHandler itself.
@@ -162,6 +170,7 @@ type exchange struct {
 	route route
 	// stall watches over writes; nil = the server's writer does.
 	stall *stall
+	guard *Guard
 	// committed says that the header was written: an error can only cut.
 	committed bool
 }

@@ -12,6 +12,9 @@ import (
 // for. It holds a connection, an open file and a place among the readers.
 const stallAfter = time.Minute
 
+// stallLooks is how often a write is looked at within that time.
+const stallLooks = 4
+
 // pieceSize is how much of a body has to be taken within that time, where it is
 // copied; what the kernel sends is watched byte by byte.
 const pieceSize = 64 << 10
@@ -19,47 +22,67 @@ const pieceSize = 64 << 10
 // errStalled is a client that takes no bytes.
 var errStalled = fmt.Errorf("%w: it takes no bytes", errClientGone)
 
-// IdleGuard is a ResponseWriter that cuts off such clients by itself. Caddy's is
-// one, unless write_idle has turned it off; its deadlines are not to be meddled
-// with from here. A ResponseWriter may also wrap one, and tell by Unwrap.
-type IdleGuard interface {
-	http.ResponseWriter
-	Override(timeout time.Duration, minRate int64, maxChunk int) (restore func())
-}
-
-func isGuarded(w http.ResponseWriter) bool {
-	for {
-		if _, ok := w.(IdleGuard); ok {
-			return true
-		}
-		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
-		if !ok {
-			return false
-		}
-		w = wrapper.Unwrap()
-	}
+// Guard is how a server cuts off such clients by itself, as Caddy's does unless
+// write_idle has turned that off. It hands a body out in small pieces, each with a
+// deadline, which costs more than the bytes themselves; so it is lifted while a
+// blob is sent, and the stall that watches for as long as it would takes its place.
+type Guard struct {
+	// After is how long it lets a client take no byte.
+	After time.Duration
+	// Lift makes it let writes of any length through, until restore; nil = it
+	// cannot be lifted.
+	Lift func() (restore func())
+	// SetWriteDeadline sets the deadline below the guard. It may be called beside
+	// a write.
+	SetWriteDeadline func(time.Time) error
 }
 
 // stall watches over one write at a time, and makes it fail if the client takes
 // nothing. nil watches over nothing.
 type stall struct {
-	control *http.ResponseController
-	after   time.Duration
+	cutAt func(deadline time.Time) error
+	after time.Duration
 
 	mu       sync.Mutex
 	timer    *time.Timer
 	progress func() int64 // nil = none is seen before the end of the write
 	last     int64
+	quiet    int // looks in a row that saw no progress
 	armed    bool
 	cut      bool
 }
 
-func newStall(w http.ResponseWriter, after time.Duration) *stall {
-	if isGuarded(w) {
-		return nil
+// watch returns what watches over the writes of a request: nil where the server
+// does.
+func (h *Handler) watch(w http.ResponseWriter, r *http.Request) (*stall, *Guard) {
+	if guard := h.guard(r); guard != nil {
+		return nil, guard
 	}
-	return &stall{control: http.NewResponseController(w), after: after}
+	return &stall{cutAt: http.NewResponseController(w).SetWriteDeadline, after: h.stall}, nil
 }
+
+// lift lifts the server's guard for the body that follows, until the function that
+// it returns is called.
+func (x *exchange) lift() (restore func()) {
+	guard := x.guard
+	if guard == nil || guard.Lift == nil {
+		return func() {}
+	}
+	own := &stall{cutAt: guard.SetWriteDeadline, after: guard.After}
+	x.stall = own
+	restored := guard.Lift()
+	return func() {
+		x.stall = nil
+		restored()
+		if own.cut {
+			// Nor may what is left in buffers be waited for.
+			_ = guard.SetWriteDeadline(past)
+		}
+	}
+}
+
+// past ends a write at once.
+var past = time.Unix(1, 0)
 
 // begin watches over the write that follows, until end.
 func (s *stall) begin(progress func() int64) {
@@ -68,12 +91,12 @@ func (s *stall) begin(progress func() int64) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.armed, s.progress, s.last = true, progress, 0
+	s.armed, s.progress, s.last, s.quiet = true, progress, 0, 0
 	if s.timer == nil {
-		s.timer = time.AfterFunc(s.after, s.check)
+		s.timer = time.AfterFunc(s.after/stallLooks, s.check)
 		return
 	}
-	s.timer.Reset(s.after)
+	s.timer.Reset(s.after / stallLooks)
 }
 
 func (s *stall) check() {
@@ -82,17 +105,20 @@ func (s *stall) check() {
 	if !s.armed {
 		return
 	}
+	s.quiet++
 	if s.progress != nil {
 		if now := s.progress(); now != s.last {
-			s.last = now
-			s.timer.Reset(s.after)
-			return
+			s.last, s.quiet = now, 0
 		}
+	}
+	if s.quiet < stallLooks {
+		s.timer.Reset(s.after / stallLooks)
+		return
 	}
 	s.cut = true
 	// A deadline that has passed ends the write. A writer that knows none would
 	// be one of no server.
-	_ = s.control.SetWriteDeadline(time.Unix(1, 0))
+	_ = s.cutAt(past)
 }
 
 // end returns the error of the write, which is errStalled if it was cut.

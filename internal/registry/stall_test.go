@@ -3,6 +3,7 @@ package registry
 import (
 	"bufio"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -142,23 +143,63 @@ func TestSlowClientIsServed(t *testing.T) {
 	}
 }
 
-// guardedWriter is what Caddy's looks like.
-type guardedWriter struct{ *httptest.ResponseRecorder }
+// TestGuard lets the server's guard have its way with small answers, and lifts it
+// for as long as a blob is sent.
+func TestGuard(t *testing.T) {
+	for _, test := range []struct {
+		name, path string
+		fixed      bool
+		lifted     int
+	}{
+		{"blob", "/blobs/" + testDigest.String(), false, 1},
+		{"blob, and it cannot be lifted", "/blobs/" + testDigest.String(), true, 0},
+		{"manifest", "/manifests/" + testDigest.String(), false, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			content := testBytes(1000)
+			o := options(&fakeMirror{blob: fileBlob(t, content), manifest: oci.Manifest{Digest: testDigest, Bytes: content}})
+			lifted, restored := 0, 0
+			guard := &Guard{After: time.Minute, SetWriteDeadline: func(time.Time) error { panic("meddled with") }}
+			if !test.fixed {
+				guard.Lift = func() func() {
+					lifted++
+					return func() { restored++ }
+				}
+			}
+			o.StallAfter = time.Nanosecond
+			o.Guard = func(*http.Request) *Guard { return guard }
+			w := httptest.NewRecorder()
+			aborted := aborts(New(o), w, httptest.NewRequest(http.MethodGet, testPrefix+test.path, nil))
+			if aborted || w.Body.Len() != 1000 || lifted != test.lifted || restored != lifted {
+				t.Errorf("aborted %v, %d bytes, lifted %d times, restored %d times", aborted, w.Body.Len(), lifted, restored)
+			}
+		})
+	}
+}
 
-func (guardedWriter) Override(time.Duration, int64, int) (restore func()) { return func() {} }
-
-func (guardedWriter) SetWriteDeadline(time.Time) error { panic("meddled with") }
-
-type wrapper struct{ http.ResponseWriter }
-
-func (w wrapper) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-func TestAnotherGuardIsLeftAlone(t *testing.T) {
-	o := options(&fakeMirror{blob: fileBlob(t, testBytes(1000)), status: oci.CacheStatus{}})
-	o.StallAfter = time.Nanosecond
-	r := httptest.NewRequest(http.MethodGet, testPrefix+"/blobs/"+testDigest.String(), nil)
-	w := guardedWriter{httptest.NewRecorder()}
-	if aborts(New(o), wrapper{wrapper{w}}, r) || w.Body.Len() != 1000 {
-		t.Errorf("%d bytes", w.Body.Len())
+// TestStalledClientIsCutBelowGuard has a stalled client cut by the deadline below
+// the guard, which is the one that was lifted, and keeps it cut.
+func TestStalledClientIsCutBelowGuard(t *testing.T) {
+	h := New(Options{Guard: func(*http.Request) *Guard { return nil }})
+	cuts := make(chan time.Time, 10)
+	guard := &Guard{
+		After: 40 * time.Millisecond, Lift: func() func() { return func() { cuts <- time.Time{} } },
+		SetWriteDeadline: func(at time.Time) error {
+			cuts <- at
+			return nil
+		},
+	}
+	x := &exchange{h: h, guard: guard}
+	restore := x.lift()
+	x.stall.begin(func() int64 { return 7 })
+	if at := <-cuts; !at.Equal(past) {
+		t.Errorf("deadline %v", at)
+	}
+	if err := x.stall.end(nil); !errors.Is(err, errStalled) {
+		t.Errorf("got %v", err)
+	}
+	restore()
+	if restored, at := <-cuts, <-cuts; !restored.IsZero() || !at.Equal(past) {
+		t.Errorf("restored %v, then deadline %v", restored, at)
 	}
 }
