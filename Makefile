@@ -20,7 +20,7 @@ run: build ; bin/pullgate run --config Caddyfile.example ## build, and serve wit
 test: ; @internal/tools/need go gcc && CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 15m -tags $(TAGS) $(TESTFLAGS) $(PKG) ## run all tests under the race detector
 lint: ; @internal/tools/need go && $(GO) tool -modfile=internal/tools/go.mod golangci-lint run ## report what golangci-lint finds
 fmt: ; @internal/tools/need go && $(GO) tool -modfile=internal/tools/go.mod golangci-lint fmt ## format the code
-bench: ; @internal/tools/need go && $(GO) test -run '^$$' -bench . -benchmem -tags $(TAGS) $(TESTFLAGS) $(PKG) ## run the benchmarks
+bench: build ; @$(GO) test -run '^$$' -bench . -benchmem -tags $(TAGS) $(TESTFLAGS) $(PKG) && $(GO) run -tags $(TAGS) ./integration/bench $(BENCHFLAGS) ## run the benchmarks, and measure bin/pullgate as a whole (BENCHFLAGS=-help)
 fuzz: ; @internal/tools/need go && internal/tools/fuzz $(TAGS) $(FUZZTIME) ## run each fuzz target for FUZZTIME
 vuln: ; @internal/tools/need go curl && internal/tools/vulncheck $(TAGS) ## report known vulnerabilities that the code reaches, where their database can be had
 integration: ; @internal/tools/need go clients && $(GO) test -count=1 -timeout 20m -tags $(TAGS),integration $(TESTFLAGS) ./integration/... ## drive the binary with real clients (as root)

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+// gateway is a running Pullgate.
+type gateway struct {
+	*process
+	plain, secure, admin string // host:port
+}
+
+// configuration is the shipped one as far as serving goes: with its timeouts,
+// an access log and metrics. Beside it stands what Caddy itself can do.
+const configuration = `{
+	admin %[7]s
+	persist_config off
+	auto_https disable_redirects
+	metrics
+	servers {
+		timeouts {
+			read_header 10s
+			read_body_idle 10s
+			write_idle 1m
+			idle 2m
+		}
+		max_header_size 16KiB
+	}
+	registry_mirror {
+		storage %[1]s
+	}
+}
+
+(mirror) {
+	log {
+		output file %[2]s
+	}
+	handle /respond {
+		header Content-Type %[8]s
+		respond %[3]s
+	}
+	registry_mirror {
+		upstream fast.test {
+			url http://%[4]s
+			tag_ttl 1h
+		}
+		upstream slow.test {
+			url http://%[5]s
+		}
+		upstream link.test {
+			url http://%[6]s
+		}
+	}
+}
+`
+
+// startGateway starts a gateway with an empty store.
+func (b *bench) startGateway(ctx context.Context) (*gateway, error) {
+	dir, err := os.MkdirTemp(b.dir, "gateway-")
+	if err != nil {
+		return nil, err
+	}
+	g := new(gateway)
+	if g.plain, err = freePort(); err != nil {
+		return nil, err
+	}
+	if g.secure, err = freePort(); err != nil {
+		return nil, err
+	}
+	admin := "off"
+	if b.profiles != "" {
+		if g.admin, err = freePort(); err != nil {
+			return nil, err
+		}
+		admin = g.admin
+	}
+	certificate, err := b.certificate()
+	if err != nil {
+		return nil, err
+	}
+	config := fmt.Sprintf(configuration, filepath.Join(dir, "store"), filepath.Join(dir, "access.log"),
+		"`"+string(b.image.manifest)+"`", b.origin.fast, b.origin.slow, b.origin.link, admin, manifestType)
+	config += fmt.Sprintf("http://%s {\n\timport mirror\n}\nhttps://%s {\n\ttls %s %s\n\timport mirror\n}\n",
+		g.plain, g.secure, certificate, certificate)
+	file := filepath.Join(dir, "Caddyfile")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		return nil, err
+	}
+	g.process, err = b.start(ctx, "http://"+g.plain+"/v2/", b.binary, "run", "--config", file)
+	return g, err
+}
+
+// certificate returns a file with a key and a certificate of its own for
+// 127.0.0.1.
+func (b *bench) certificate() (string, error) {
+	file := filepath.Join(b.dir, "certificate.pem")
+	if _, err := os.Stat(file); err == nil {
+		return file, nil
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return "", err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return "", err
+	}
+	private, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		return "", err
+	}
+	text := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: private})...)
+	return file, os.WriteFile(file, text, 0o600)
+}
+
+// startFiles starts the plain net/http server.
+func (b *bench) startFiles(ctx context.Context) (*gateway, error) {
+	certificate, err := b.certificate()
+	if err != nil {
+		return nil, err
+	}
+	g := new(gateway)
+	if g.plain, err = freePort(); err != nil {
+		return nil, err
+	}
+	if g.secure, err = freePort(); err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	g.process, err = b.start(ctx, "http://"+g.plain+"/", self, "files", b.image.dir, g.plain, g.secure, certificate)
+	return g, err
+}
+
+// findPeers looks for Debian's docker-registry.
+func (b *bench) findPeers() {
+	if path, err := exec.LookPath("docker-registry"); err == nil {
+		b.peers["docker-registry"] = path
+	}
+}
+
+func (b *bench) addPeer(s string) error {
+	name, path, err := nameAndValue(s)
+	if err == nil {
+		_, err = os.Stat(path)
+	}
+	b.peers[name] = path
+	return err
+}
+
+// startPeer starts a distribution registry with an empty store in front of an
+// upstream.
+func (b *bench) startPeer(ctx context.Context, name, upstream string) (*gateway, error) {
+	dir, err := os.MkdirTemp(b.dir, "peer-")
+	if err != nil {
+		return nil, err
+	}
+	g := new(gateway)
+	if g.plain, err = freePort(); err != nil {
+		return nil, err
+	}
+	config := fmt.Sprintf("version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: %s\nhttp:\n  addr: %s\nproxy:\n  remoteurl: http://%s\n",
+		dir, g.plain, upstream)
+	file := filepath.Join(dir, "config.yml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		return nil, err
+	}
+	g.process, err = b.start(ctx, "http://"+g.plain+"/v2/", b.peers[name], "serve", file)
+	return g, err
+}
+
+// newClient returns a client with connections of its own.
+func newClient(http2 bool) *http.Client {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(!http2)
+	protocols.SetHTTP2(http2)
+	return &http.Client{Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // its certificate is made here
+		Protocols:       protocols, DisableCompression: true, ReadBufferSize: 64 << 10, MaxIdleConnsPerHost: 300,
+	}}
+}

@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+const (
+	slowLatency = 30 * time.Millisecond
+	slowRate    = 50_000_000
+	linkRate    = 125_000_000 // 1 Gbit/s
+)
+
+// origin is the simulated upstream, a process of its own that listens thrice:
+// without limits, with latency and a limit for each connection, and behind an
+// uplink that all connections share.
+type origin struct {
+	*process
+	fast, slow, link string // host:port
+}
+
+// originStats is what it counts.
+type originStats struct{ Requests, Blobs, Bytes int64 }
+
+func (b *bench) startOrigin(ctx context.Context) (*origin, error) {
+	var addresses []string
+	for range 3 {
+		a, err := freePort()
+		if err != nil {
+			return nil, err
+		}
+		addresses = append(addresses, a)
+	}
+	if err := os.WriteFile(filepath.Join(b.image.dir, "manifest"), b.image.manifest, 0o600); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(b.image.dir, "large"), b.image.largeManifest, 0o600); err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	p, err := b.start(ctx, "http://"+addresses[0]+"/v2/", self, append([]string{"origin", b.image.dir}, addresses...)...)
+	if err != nil {
+		return nil, err
+	}
+	return &origin{p, addresses[0], addresses[1], addresses[2]}, nil
+}
+
+// stats returns what was counted since the last call.
+func (o *origin) stats() (s originStats, err error) {
+	answer, err := http.Get("http://" + o.fast + "/stats")
+	if err != nil {
+		return s, err
+	}
+	defer answer.Body.Close()
+	return s, json.NewDecoder(answer.Body).Decode(&s)
+}
+
+// serveRole runs the process as one of the servers.
+func serveRole(role string, args []string) bool {
+	switch {
+	case role == "origin" && len(args) == 4:
+		serveOrigin(args[0], args[1:])
+	case role == "files" && len(args) == 4:
+		serveFiles(args[0], args[1], args[2], args[3])
+	default:
+		return false
+	}
+	return true
+}
+
+func serveOrigin(dir string, addresses []string) {
+	var requests, blobs, sent atomic.Int64
+	manifests := map[string][]byte{}
+	for _, name := range []string{"manifest", "large"} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			fatal(err)
+		}
+		manifests[digest.FromBytes(text).String()] = text
+		manifests[name] = text
+	}
+	handle := func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/stats" {
+			_ = json.NewEncoder(w).Encode(originStats{requests.Swap(0), blobs.Swap(0), sent.Swap(0)})
+			return
+		}
+		requests.Add(1)
+		if ref, ok := after(r.URL.Path, "/manifests/"); ok {
+			if text := manifests[ref]; text != nil {
+				w.Header().Set("Content-Type", manifestType)
+				w.Header().Set("Docker-Content-Digest", digest.FromBytes(text).String())
+				w.Header().Set("Content-Length", fmt.Sprint(len(text)))
+				_, _ = w.Write(text)
+				return
+			}
+		}
+		if ref, ok := after(r.URL.Path, "/blobs/sha256:"); ok {
+			if f, err := os.Open(filepath.Join(dir, filepath.Base(ref))); err == nil {
+				defer f.Close()
+				if r.Method == http.MethodGet {
+					blobs.Add(1)
+				}
+				w.Header().Set("Content-Type", "application/octet-stream")
+				http.ServeContent(w, r, "", time.Time{}, f)
+				return
+			}
+		}
+		if r.URL.Path == "/v2/" {
+			return
+		}
+		http.NotFound(w, r)
+	}
+	uplink := &pace{rate: linkRate}
+	for k, address := range addresses {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			fatal(err)
+		}
+		handler := http.HandlerFunc(handle)
+		var wrap func(net.Conn) net.Conn
+		switch k {
+		case 0:
+			wrap = func(c net.Conn) net.Conn { return countedConn{c.(*net.TCPConn), &sent} }
+		case 1:
+			wrap = func(c net.Conn) net.Conn {
+				return &pacedConn{Conn: c, sent: &sent, pace: &pace{rate: slowRate}, wait: slowLatency}
+			}
+			handler = func(w http.ResponseWriter, r *http.Request) {
+				time.Sleep(slowLatency)
+				handle(w, r)
+			}
+		default:
+			wrap = func(c net.Conn) net.Conn { return &pacedConn{Conn: c, sent: &sent, pace: uplink} }
+		}
+		go func() { fatal(http.Serve(&wrappedListener{l, wrap}, handler)) }()
+	}
+	select {}
+}
+
+func after(path, mark string) (string, bool) {
+	i := strings.LastIndex(path, mark)
+	if i < 0 {
+		return "", false
+	}
+	return path[i+len(mark):], true
+}
+
+type wrappedListener struct {
+	net.Listener
+	wrap func(net.Conn) net.Conn
+}
+
+func (l *wrappedListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return l.wrap(c), nil
+}
+
+// pace is a limit of bytes per second, in pieces of a millisecond or more.
+type pace struct {
+	mu   sync.Mutex
+	rate float64
+	next time.Time
+}
+
+// take waits until n more bytes may go.
+func (p *pace) take(n int) {
+	p.mu.Lock()
+	now := time.Now()
+	if p.next.Before(now) {
+		p.next = now
+	}
+	p.next = p.next.Add(time.Duration(float64(n) / p.rate * float64(time.Second)))
+	wait := p.next.Sub(now)
+	p.mu.Unlock()
+	if wait > time.Millisecond {
+		time.Sleep(wait)
+	}
+}
+
+// pacedConn is a connection of limited speed, whose first byte takes wait.
+type pacedConn struct {
+	net.Conn
+	sent *atomic.Int64
+	pace *pace
+	wait time.Duration
+}
+
+func (c *pacedConn) Read(b []byte) (int, error) {
+	if c.wait > 0 {
+		time.Sleep(c.wait) // the handshake's round trip
+		c.wait = 0
+	}
+	return c.Conn.Read(b)
+}
+
+func (c *pacedConn) Write(b []byte) (n int, err error) {
+	for len(b) > 0 && err == nil {
+		piece := b[:min(len(b), 64<<10)]
+		c.pace.take(len(piece))
+		var k int
+		k, err = c.Conn.Write(piece)
+		c.sent.Add(int64(k))
+		n, b = n+k, b[k:]
+	}
+	return n, err
+}
