@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strconv"
 	"testing"
 
@@ -182,5 +184,31 @@ func BenchmarkHit(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// set takes names as they are: one that is not canonical would be a second header
+// beside the canonical one.
+func TestHeaderNamesAreCanonical(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := regexp.MustCompile(`x\.set\("([^"]*)"`)
+	found := 0
+	for _, file := range files {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range set.FindAllSubmatch(source, -1) {
+			found++
+			if name := string(match[1]); name != http.CanonicalHeaderKey(name) {
+				t.Errorf("%s sets %s, want %s", file, name, http.CanonicalHeaderKey(name))
+			}
+		}
+	}
+	if found < 10 {
+		t.Errorf("found only %d headers", found)
 	}
 }

@@ -171,20 +171,22 @@ type exchange struct {
 	// stall watches over writes; nil = the server's writer does.
 	stall *stall
 	guard *Guard
+	// values are those of the headers.
+	values []string
+	space  [12]string
 	// committed says that the header was written: an error can only cut.
 	committed bool
 }
 
 // prepare sets the headers that every answer carries.
 func (x *exchange) prepare() {
-	header := x.w.Header()
-	header.Set("Docker-Distribution-Api-Version", "registry/2.0")
-	header.Set("X-Content-Type-Options", "nosniff")
+	x.set("Docker-Distribution-Api-Version", "registry/2.0")
+	x.set("X-Content-Type-Options", "nosniff")
 	// An unread body must not be taken for the next request, nor be waited for: the
 	// server would, for one in chunks, once the answer is sent. HTTP/2 has a stream
 	// per request and would shut the whole connection down.
 	if x.r.ContentLength != 0 && x.r.ProtoMajor == 1 {
-		header.Set("Connection", "close")
+		x.set("Connection", "close")
 		_ = http.NewResponseController(x.w).SetReadDeadline(time.Now())
 	}
 }
@@ -211,7 +213,7 @@ func (x *exchange) survive() (err error) {
 
 func (x *exchange) serve() error {
 	if x.r.Method != http.MethodGet && x.r.Method != http.MethodHead {
-		x.w.Header().Set("Allow", "GET, HEAD")
+		x.set("Allow", "GET, HEAD")
 		return oci.NewError(oci.CodeUnsupported, "this registry is a read-only mirror: push to the upstream itself")
 	}
 	var err error
@@ -222,7 +224,7 @@ func (x *exchange) serve() error {
 	x.route.request.User, x.route.request.Client = x.h.user(x.r), x.h.client(x.r)
 	x.answer.Request = x.route.request
 	if x.route.namespace != "" {
-		x.w.Header().Set("OCI-Namespace", x.route.namespace)
+		x.set("Oci-Namespace", x.route.namespace)
 	}
 	switch x.route.request.Kind {
 	case oci.KindPing:
@@ -239,9 +241,8 @@ func (x *exchange) serve() error {
 }
 
 func (x *exchange) servePing() error {
-	header := x.w.Header()
-	header.Set("Content-Type", "application/json")
-	header.Set("Cache-Control", cacheNothing)
+	x.set("Content-Type", "application/json")
+	x.set("Cache-Control", cacheNothing)
 	return x.sendBytes(http.StatusOK, []byte("{}"))
 }
 

@@ -22,18 +22,28 @@ const (
 	cacheNothing = "no-store, no-transform"
 )
 
+// set sets a header. Its name is canonical, which Header.Set would see to anew for
+// each request, and the value lies beside the others.
+func (x *exchange) set(name, value string) {
+	if x.values == nil {
+		x.values = x.space[:0]
+	}
+	x.values = append(x.values, value)
+	n := len(x.values)
+	x.w.Header()[name] = x.values[n-1 : n : n]
+}
+
 // cached notes how the mirror answered and sets the headers that tell of it.
 func (x *exchange) cached(status oci.CacheStatus) {
 	x.answer.Cache = status
-	header := x.w.Header()
 	if s := status.String(); s != "" {
-		header.Set("Cache-Status", s)
+		x.set("Cache-Status", s)
 	}
 	if status.Fresh != nil {
-		header.Set("Age", strconv.FormatInt(max(int64(status.Age/time.Second), 0), 10))
+		x.set("Age", strconv.FormatInt(max(int64(status.Age/time.Second), 0), 10))
 	}
 	if status.Result == oci.ResultStale {
-		header.Set("Warning", warning(x.route.request.Upstream, status))
+		x.set("Warning", warning(x.route.request.Upstream, status))
 	}
 }
 
@@ -52,16 +62,15 @@ func warning(upstream string, status oci.CacheStatus) string {
 // describe sets the headers of a manifest or a blob, for GET and HEAD alike,
 // and returns the entity tag.
 func (x *exchange) describe(mediaType string, d digest.Digest) (etag string) {
-	header := x.w.Header()
 	etag = `"` + d.String() + `"`
-	header.Set("Content-Type", mediaType)
-	header.Set("Docker-Content-Digest", d.String())
-	header.Set("ETag", etag)
-	header.Set("Accept-Ranges", "bytes")
+	x.set("Content-Type", mediaType)
+	x.set("Docker-Content-Digest", d.String())
+	x.set("Etag", etag)
+	x.set("Accept-Ranges", "bytes")
 	if x.route.request.Reference.IsDigest() {
-		header.Set("Cache-Control", cacheForever)
+		x.set("Cache-Control", cacheForever)
 	} else {
-		header.Set("Cache-Control", cacheChecked)
+		x.set("Cache-Control", cacheChecked)
 	}
 	return etag
 }
@@ -69,19 +78,18 @@ func (x *exchange) describe(mediaType string, d digest.Digest) (etag string) {
 // selectSpan decides which part of the content goes out and sets the headers of
 // that; the error is the 416.
 func (x *exchange) selectSpan(size int64, etag string) (s span, status int, err error) {
-	header := x.w.Header()
 	s, ok := requestedSpan(x.r, size, etag)
 	switch {
 	case !ok:
-		header.Set("Content-Range", "bytes */"+strconv.FormatInt(size, 10))
+		x.set("Content-Range", "bytes */"+strconv.FormatInt(size, 10))
 		return s, 0, errRange(size)
 	case s.partial:
-		header.Set("Content-Range", s.contentRange(size))
+		x.set("Content-Range", s.contentRange(size))
 		status = http.StatusPartialContent
 	default:
 		status = http.StatusOK
 	}
-	header.Set("Content-Length", strconv.FormatInt(s.length, 10))
+	x.set("Content-Length", strconv.FormatInt(s.length, 10))
 	return s, status, nil
 }
 
@@ -99,14 +107,14 @@ func (x *exchange) sendHead(d oci.Descriptor) error {
 		return errNoSize
 	}
 	x.describe(d.MediaType, d.Digest)
-	x.w.Header().Set("Content-Length", strconv.FormatInt(d.Size, 10))
+	x.set("Content-Length", strconv.FormatInt(d.Size, 10))
 	x.commit(http.StatusOK)
 	return nil
 }
 
 // sendBytes answers with a whole document.
 func (x *exchange) sendBytes(status int, body []byte) error {
-	x.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	x.set("Content-Length", strconv.Itoa(len(body)))
 	x.commit(status)
 	if x.head() {
 		return nil
