@@ -71,9 +71,7 @@ type write struct {
 	done  chan<- error // nil = nobody waits
 }
 
-func startWriter(db *atomic.Pointer[badger.DB], root files, log *slog.Logger, s *space,
-	h hooks,
-) *writer {
+func startWriter(db *atomic.Pointer[badger.DB], root files, log *slog.Logger, s *space, h hooks) *writer {
 	w := &writer{
 		db: db, log: log, space: s, logs: logs{root: root}, hooks: h,
 		queue: make(chan write, maxGroupWrites), done: make(chan struct{}), abandoned: make(chan struct{}),
@@ -243,12 +241,13 @@ func (w *writer) transact(db *badger.DB, group []write) error {
 		w.space.forget()
 		return err
 	}
-	err := b.txn.Commit()
-	// Whatever it returns: one that fails may still have been made.
-	for _, key := range b.keys {
-		w.changed(key)
-	}
-	if err != nil {
+	// Whatever comes of it: one that fails may still have been made.
+	defer func() {
+		for _, key := range b.keys {
+			w.changed(key)
+		}
+	}()
+	if err := b.txn.Commit(); err != nil {
 		return err
 	}
 	if b.changed {
