@@ -63,7 +63,7 @@ func (c *checker) index(ctx context.Context) error {
 // tables checks what the index knows beside the blobs.
 func (c *checker) tables(ctx context.Context) error {
 	for table, fn := range map[byte]func(*badger.Txn, []byte, []byte){
-		tableManifest: c.manifest, tableTag: c.tag, tableScope: c.scope, tableLink: c.link, tableReferrers: c.referrers,
+		tableManifest: c.manifest, tableTag: c.tag, tableScope: c.scope, tablePin: c.pin, tableLink: c.link, tableReferrers: c.referrers,
 	} {
 		if err := c.table(ctx, table, fn); err != nil {
 			return err
@@ -204,6 +204,12 @@ func (c *checker) scope(_ *badger.Txn, key, value []byte) {
 	names := strings.Split(string(key[1:]), "\x00")
 	if _, intact := decodeUse(value); !intact || len(names) != 2 {
 		c.unreadable(fmt.Sprintf("scope %q", strings.Join(names, "/")), "", key, value)
+	}
+}
+
+func (c *checker) pin(_ *badger.Txn, key, value []byte) {
+	if _, intact := decodePin(value); !intact {
+		c.unreadable(fmt.Sprintf("pin %q", key[1:]), "", key, value)
 	}
 }
 

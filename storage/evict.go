@@ -46,7 +46,7 @@ func (s *Store) evict(ctx context.Context) {
 		return
 	}
 	defer txn.Discard()
-	d.pins, err = s.resolvePins(ctx, txn, limits.Pins)
+	d.pins, err = s.resolvePins(ctx, txn)
 	if err == nil {
 		err = d.decide(ctx, txn)
 	}
@@ -122,43 +122,65 @@ func (s *Store) carryOut(ctx context.Context, txn *badger.Txn, d *decision) erro
 	return err
 }
 
-// remove removes blobs, and returns how many and how large they were: first the
-// records, then the files. Where the disk is too full to write even that down,
-// the files go first.
+// remove evicts blobs, and returns how many and how large they were.
 func (s *Store) remove(ids []id) (blobs, bytes int64, err error) {
+	r, err := s.removeBlobs(ids, func(id) bool { return false })
+	s.usage.evictedBlobs.Add(r.blobs)
+	s.usage.evictedBytes.Add(r.bytes)
+	return r.blobs, r.bytes, err
+}
+
+// removed is what became of blobs that were to be removed.
+type removed struct {
+	blobs, bytes int64 // that went
+	spared       []id
+	stuck        error // why others are still there
+}
+
+// removeBlobs removes blobs, but for those that are to be spared at the last moment:
+// first the records, then the files. Where the disk is too full to write even that
+// down, the files go first.
+func (s *Store) removeBlobs(ids []id, spare func(id) bool) (r removed, err error) {
 	if len(ids) == 0 {
-		return 0, 0, nil
+		return r, nil
 	}
 	s.removing.Lock()
 	defer s.removing.Unlock()
+	ids = slices.DeleteFunc(ids, func(i id) bool {
+		if !spare(i) {
+			return false
+		}
+		r.spared = append(r.spared, i)
+		return true
+	})
 	var dropped map[id]blobRecord
 	drop := func() error {
 		dropped = make(map[id]blobRecord)
 		return s.index.update(len(ids)*linkBytes, func(b *batch) error {
-			blobs, bytes = b.tally.blobs, b.tally.bytes
+			r.blobs, r.bytes = b.tally.blobs, b.tally.bytes
 			for _, i := range ids {
-				if r, known := b.blob(i); known {
-					dropped[i] = r
+				if old, known := b.blob(i); known {
+					dropped[i] = old
 				}
 				if err := b.dropBlob(i); err != nil {
 					return err
 				}
 			}
-			blobs, bytes = blobs-b.tally.blobs, bytes-b.tally.bytes
+			r.blobs, r.bytes = r.blobs-b.tally.blobs, r.bytes-b.tally.bytes
 			return nil
 		})
 	}
 	err = drop()
 	full := errors.Is(err, ErrNoSpace)
 	if err != nil && !full {
-		return 0, 0, err
+		return removed{}, err
 	}
 	var stuck []id
 	ids = slices.DeleteFunc(ids, func(i id) bool {
 		err := s.guard("evict blob", func() error { return s.unlinkBlob(i) })
 		if err != nil {
-			s.log.Error("evict blob", "digest", i.digest(), "error", err)
-			stuck = append(stuck, i)
+			s.log.Error("remove blob", "digest", i.digest(), "error", err)
+			stuck, r.stuck = append(stuck, i), err
 		}
 		return err != nil
 	})
@@ -169,14 +191,14 @@ func (s *Store) remove(ids []id) (blobs, bytes int64, err error) {
 	case len(stuck) > 0:
 		// What still takes space is accounted for, and tried again.
 		for _, i := range stuck {
-			if r, ok := dropped[i]; ok {
-				blobs, bytes = blobs-1, bytes-r.size
+			if old, ok := dropped[i]; ok {
+				r.blobs, r.bytes = r.blobs-1, r.bytes-old.size
 			}
 		}
 		err = s.index.update(len(stuck)*linkBytes, func(b *batch) error {
 			for _, i := range stuck {
-				if r, ok := dropped[i]; ok {
-					if err := b.putBlob(i, r); err != nil {
+				if old, ok := dropped[i]; ok {
+					if err := b.putBlob(i, old); err != nil {
 						return err
 					}
 				}
@@ -189,7 +211,5 @@ func (s *Store) remove(ids []id) (blobs, bytes int64, err error) {
 			}
 		}
 	}
-	s.usage.evictedBlobs.Add(blobs)
-	s.usage.evictedBytes.Add(bytes)
-	return blobs, bytes, err
+	return r, err
 }

@@ -73,7 +73,7 @@ func (s *Store) forget(ctx context.Context) error {
 	if limits.MaxUnused > 0 && s.clockTrusted() {
 		f.unused = s.now().Add(-limits.MaxUnused)
 	}
-	if f.pins, err = s.resolvePins(ctx, txn, limits.Pins); err != nil {
+	if f.pins, err = s.resolvePins(ctx, txn); err != nil {
 		return err
 	}
 	if !s.memory.baseline {

@@ -15,6 +15,7 @@ import (
 //	m id                              manifestRecord
 //	l scope id                        linkRecord
 //	r scope id                        referrersRecord
+//	p pattern                         when it was made
 //	b id                              blobRecord
 //	a id                              useRecord, of a blob
 //	u id                              useRecord, of a manifest
@@ -27,6 +28,7 @@ const (
 	tableManifest  = 'm'
 	tableLink      = 'l'
 	tableReferrers = 'r'
+	tablePin       = 'p'
 	tableBlob      = 'b'
 	tableUse       = 'a'
 

@@ -26,7 +26,8 @@ type Limits struct {
 	// clock is in doubt, and for more than a quarter of the bytes at once, that
 	// alone is no reason to remove anything.
 	MaxUnused time.Duration
-	// Pins are the images that are never evicted, for whatever reason.
+	// Pins are the images that are never evicted, for whatever reason, beside those
+	// of Store.Pin.
 	Pins []oci.Pin
 }
 

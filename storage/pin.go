@@ -29,10 +29,18 @@ func (p pinned) has(i id) bool {
 	return ok
 }
 
-// resolvePins returns what the pins mean at present: the manifests that their tags
-// and digests name, and all below them. An error means that it is not known, and
-// nothing may go.
-func (s *Store) resolvePins(ctx context.Context, txn *badger.Txn, pins []oci.Pin) (pinned, error) {
+// resolvePins returns what the pins of limits and store mean at present: the
+// manifests that their tags and digests name, and all below them. An error means
+// that it is not known, and nothing may go.
+func (s *Store) resolvePins(ctx context.Context, txn *badger.Txn) (pinned, error) {
+	pins, _, err := s.allPins(txn)
+	if err != nil {
+		return nil, err
+	}
+	return s.resolve(ctx, txn, pins)
+}
+
+func (s *Store) resolve(ctx context.Context, txn *badger.Txn, pins []oci.Pin) (pinned, error) {
 	if len(pins) == 0 {
 		return nil, nil
 	}

@@ -131,6 +131,15 @@ func decodeManifest(b []byte) (r manifestRecord, ok bool) {
 	return r, true
 }
 
+// encodePin returns the record of a pin: when it was made.
+func encodePin(made time.Time) []byte { return seal(appendTime(begin(8), made)) }
+
+func decodePin(b []byte) (made time.Time, ok bool) {
+	f := open(b)
+	made = f.time()
+	return made, f.end()
+}
+
 func encodeReferrers(r Referrers) ([]byte, error) {
 	list, err := json.Marshal(r.Descriptors)
 	if err != nil {

@@ -25,6 +25,62 @@ func scopeOf(key []byte, upstream string, names int) (oci.Scope, bool) {
 	return oci.Scope{Upstream: fields[0], Repository: fields[1]}, true
 }
 
+// selectScopes returns the scopes of a selection: by their names, and by those of tags,
+// in case a name could not be read.
+func selectScopes(ctx context.Context, txn *badger.Txn, sel oci.Selection) (scopes []oci.Scope, err error) {
+	seen := make(map[oci.Scope]struct{})
+	for table, names := range map[byte]int{tableScope: 2, tableTag: 3} {
+		err := eachKey(ctx, txn, []byte(string(rune(table))+sel.Upstream), func(key []byte) error {
+			scope, ok := scopeOf(key, sel.Upstream, names)
+			if _, known := seen[scope]; ok && !known && sel.Has(scope) {
+				seen[scope] = struct{}{}
+				scopes = append(scopes, scope)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return scopes, nil
+}
+
+// scopeTags calls fn for each tag of a scope.
+func scopeTags(ctx context.Context, txn *badger.Txn, scope oci.Scope, fn func(name string, key, value []byte) error) error {
+	prefix, err := tagKey(scope, "")
+	if err != nil {
+		return err
+	}
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		key := it.Item().KeyCopy(nil)
+		err := it.Item().Value(func(v []byte) error { return fn(string(key[len(prefix):]), key, v) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// eachKey calls fn for each key with the prefix. fn does not keep it.
+func eachKey(ctx context.Context, txn *badger.Txn, prefix []byte, fn func(key []byte) error) error {
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := fn(it.Item().Key()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // name records a scope.
 func (b *batch) name(scope oci.Scope, hour useRecord) error {
 	if err := checkScope(scope); err != nil {

@@ -111,7 +111,10 @@ type Store struct {
 	placing   sync.Mutex         // held to move a blob to its place, or to quarantine/
 	removing  sync.RWMutex       // held to evict blobs, and shared while nobody may
 	layingOut sync.Mutex         // held to make what the directory lacks
-	lost      atomic.Bool        // see indexGone
+	pinning   sync.Mutex         // held to store a pin, and to remove what none may mean
+	relinked  relinked
+	tasks     sync.WaitGroup // calls that Close does not wait for with mu
+	lost      atomic.Bool    // see indexGone
 	unbacked  func() uint64
 	faults    atomic.Uint64 // see noteFaults
 	unread    int           // how often a snapshot could not be read
@@ -236,7 +239,7 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 		s.log.Error("index is not open: only what an upstream confirms is served", "error", err)
 	}
 	s.index = startWriter(&s.db, s.root, s.log, s.space, hooks{
-		gone: s.indexGone, counted: s.usage.add, changed: s.changed, guard: s.guard,
+		gone: s.indexGone, counted: s.usage.add, linked: s.relinked.note, changed: s.changed, guard: s.guard,
 	})
 	keep, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
@@ -298,15 +301,21 @@ func (s *Store) Close() error {
 	return s.closeErr
 }
 
-// awaitHouse waits for the house keeper, but not for writes that stall.
+// awaitHouse waits for the house keeper and for tasks, but not for writes that stall.
 func (s *Store) awaitHouse() {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		<-s.done
+		s.tasks.Wait()
+	}()
 	late := time.NewTimer(s.patience)
 	defer late.Stop()
 	select {
-	case <-s.done:
+	case <-done:
 	case <-late.C:
 		close(s.index.abandoned)
-		<-s.done
+		<-done
 	}
 }
 

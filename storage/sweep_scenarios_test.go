@@ -50,6 +50,7 @@ func seedStore(t *testing.T, dir string) {
 		b, _ := content(uint64(k)+100, sweepBytes)
 		putBlob(t, s, b)
 	}
+	seedRemoved(t, s)
 	b, d := content(seedHalf, sweepBytes)
 	p := beginPart(t, s, d, sweepBytes)
 	_, err := p.WriteAt(b[:1000], 0)
@@ -125,6 +126,8 @@ func scenarios() []scenario {
 				w.problem("%d blobs of %d bytes are left after an eviction", blobs, size)
 			}
 		}},
+		{name: "remove-image", run: removeSeed("ghcr.io/a/b:gone"), again: removedSeed("ghcr.io/a/b:gone")},
+		{name: "remove-repository", run: removeSeed("ghcr.io/a/b"), again: removedSeed("ghcr.io/a/b")},
 		{name: "evict-by-directory", run: func(w *world) {
 			clear(w.must)
 			_, _, _ = w.s.removeOldest(context.Background(), 5000)

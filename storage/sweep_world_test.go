@@ -57,6 +57,10 @@ func newWorld(t *testing.T, sc scenario, seeded string) *world {
 			b, d := content(uint64(k)+100, sweepBytes)
 			w.content[d], w.must[d] = b, true
 		}
+		for _, seed := range seedGone {
+			b, d := content(seed, 1000)
+			w.content[d], w.must[d] = b, true
+		}
 		b, d := content(seedHalf, sweepBytes)
 		w.content[d] = b
 		b = []byte("blob")

@@ -58,6 +58,8 @@ type hooks struct {
 	gone func() error
 	// counted gets the change of the blobs that each transaction made.
 	counted func(tally)
+	// linked hears of each link before it is made.
+	linked func(id)
 	// changed gets each key that a transaction changed.
 	changed func(key []byte)
 	// guard calls a function and makes an error of a panic.
@@ -227,7 +229,7 @@ func (w *writer) commit(group []write) {
 func (w *writer) transact(db *badger.DB, group []write) error {
 	w.began.Store(time.Now().UnixNano())
 	defer w.began.Store(0)
-	b := &batch{txn: db.NewTransaction(true)}
+	b := &batch{txn: db.NewTransaction(true), linked: w.linked}
 	defer b.txn.Discard()
 	for _, one := range group {
 		if err := one.apply(b); err != nil {
@@ -265,6 +267,7 @@ type batch struct {
 	changed bool // something that a snapshot holds
 	keys    [][]byte
 	size    int64 // no less than the bytes that it adds to the log of Badger
+	linked  func(id)
 }
 
 // put writes an entry.
@@ -303,6 +306,7 @@ func (b *batch) link(scope oci.Scope, l linkTo) error {
 	if err != nil {
 		return err
 	}
+	b.linked(l.id)
 	if raw, err := get(b.txn, key); err == nil {
 		if old, ok := decodeLink(raw); ok {
 			if l.Size < 0 || old.Proven && !l.Proven && old.Size >= 0 {

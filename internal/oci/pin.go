@@ -17,7 +17,11 @@ type Pin struct {
 	Digest digest.Digest
 
 	repository, tag Glob
+	pattern         string
 }
+
+// String returns the pattern in the one form of all that mean the same.
+func (p Pin) String() string { return p.pattern }
 
 // ParsePin reads upstream/repository[:tag][@digest]. Repository and tag may be
 // globs, and no tag means all of them. A digest makes the tag a comment. As in
@@ -52,6 +56,12 @@ func parsePin(s string) (p Pin, err error) {
 	if !tagged {
 		tag = "*"
 	}
+	switch p.pattern = upstream + "/" + repository; {
+	case exact:
+		p.pattern += "@" + p.Digest.String()
+	case tag != "*":
+		p.pattern += ":" + tag
+	}
 	if tag == "" || strings.Trim(tag, tagGlob) != "" {
 		return Pin{}, fmt.Errorf("%q is no glob of tags", tag)
 	}
@@ -62,6 +72,10 @@ func parsePin(s string) (p Pin, err error) {
 // Match reports whether a tag is that of an image that the pin means. A Pin of a
 // digest matches no tag.
 func (p Pin) Match(scope Scope, tag string) bool {
-	return p.Digest == "" && p.Upstream == UpstreamName(scope.Upstream) &&
-		p.repository.Match(scope.Repository) && p.tag.Match(tag)
+	return p.Digest == "" && p.Names(scope) && p.tag.Match(tag)
+}
+
+// Names reports whether the pin is about images of a scope.
+func (p Pin) Names(scope Scope) bool {
+	return p.Upstream == UpstreamName(scope.Upstream) && p.repository.Match(scope.Repository)
 }

@@ -1,0 +1,121 @@
+package storage
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// images takes the scopes of one repository image by image: first those with tags,
+// then those that no tag and no other manifest leads to.
+func (v *inventory) images(ctx context.Context, scopes []oci.Scope) error {
+	for _, scope := range scopes {
+		t, err := readTree(ctx, v.s, v.txn, scope)
+		if err != nil {
+			return err
+		}
+		name := oci.UpstreamName(scope.Upstream) + "/" + scope.Repository
+		err = scopeTags(ctx, v.txn, scope, func(tag string, _, value []byte) error {
+			known, ok := decodeTag(value)
+			i, err := idOf(known.Digest)
+			if !ok || err != nil {
+				return nil //nolint:nilerr // it is no tag to anybody
+			}
+			image := &HeldImage{Tag: tag, Digest: known.Digest, MediaType: known.MediaType, Checked: timeOf(known.Checked), Changed: timeOf(known.Changed)}
+			v.image(t, i, name+":"+tag, image)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for i, contents := range t.contents {
+			if len(contents.Manifests) > 0 {
+				v.lead(t, i)
+			}
+		}
+		for i := range t.contents {
+			if _, led := t.live[i]; led {
+				continue
+			}
+			image := &HeldImage{Digest: i.digest()}
+			if m, err := get(v.txn, i.key(tableManifest)); err == nil {
+				if r, ok := decodeManifest(m); ok {
+					image.MediaType = r.mediaType
+				}
+			}
+			v.image(t, i, name+"@"+i.digest().String(), image)
+		}
+	}
+	slices.SortFunc(v.Holdings, func(a, b Holding) int { return cmp.Compare(a.Name, b.Name) })
+	for _, scope := range scopes {
+		// What is linked without an image leading to it is the repository's all the
+		// same.
+		if err := v.take(ctx, scope, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lead notes what an index leads to.
+func (v *inventory) lead(t *tree, i id) {
+	for _, d := range t.contents[i].Manifests {
+		if child, err := idOf(d.Digest); err == nil && child != i {
+			t.live[child] = struct{}{}
+		}
+	}
+}
+
+// image takes an image.
+func (v *inventory) image(t *tree, root id, name string, image *HeldImage) {
+	v.Holdings = append(v.Holdings, Holding{Name: name, Image: image})
+	h := &v.Holdings[len(v.Holdings)-1]
+	seen := make(map[id]struct{})
+	for todo := []id{root}; len(todo) > 0; {
+		i := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if _, ok := seen[i]; ok {
+			continue
+		}
+		seen[i] = struct{}{}
+		v.hold(i, h)
+		contents, ok := t.contents[i]
+		if !ok {
+			continue
+		}
+		t.live[i] = struct{}{}
+		h.Manifests++
+		if raw, err := get(v.txn, i.key(tableManifestUse)); err == nil {
+			if used, ok := decodeUse(raw); ok {
+				at := used.end().Add(-time.Hour)
+				if image.Used == nil || image.Used.Before(at) {
+					image.Used = &at
+				}
+			}
+		}
+		for _, d := range contents.Blobs {
+			if v.lacks(d.Digest) {
+				image.Absent++
+			}
+		}
+		todo = append(todo, t.below(i)...)
+	}
+}
+
+// lacks reports that a blob is not here.
+func (v *inventory) lacks(d digest.Digest) bool {
+	i, err := idOf(d)
+	return err == nil && v.blobs[pinOf(i)] == nil
+}
+
+func timeOf(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}

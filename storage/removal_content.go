@@ -1,0 +1,215 @@
+package storage
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// The passes in which an image goes.
+const (
+	passBlobs = iota
+	passManifests
+	passRoot
+	passes
+)
+
+// content removes the content of all parts, and the links to it.
+func (r *removal) content(ctx context.Context) error {
+	for _, p := range r.order {
+		some := make([]id, 0, evictBatch)
+		flush := func() error {
+			if len(some) == 0 {
+				return nil
+			}
+			err := r.step(p, some)
+			some = some[:0]
+			if r.Progress != nil && err == nil {
+				r.Progress(r.report)
+			}
+			return err
+		}
+		add := func(i id) error {
+			if some = append(some, i); len(some) < cap(some) {
+				return nil
+			}
+			return flush()
+		}
+		for pass := range passes {
+			err := r.each(ctx, p, func(i id) error {
+				if p.ids[i] != pass {
+					return nil
+				}
+				return add(i)
+			})
+			if err := errors.Join(err, flush()); err != nil {
+				return err
+			}
+		}
+		if err := r.referrers(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// referrers drops those lists of a whole scope that belong to nothing linked.
+func (r *removal) referrers(ctx context.Context, p *removalPart) error {
+	if p.ids != nil || r.DryRun {
+		return nil
+	}
+	return eachKey(ctx, r.txn, scopedPrefix(tableReferrers, p.scope), func(key []byte) error {
+		key = bytes.Clone(key)
+		if i, ok := scopedID(key); ok && r.again.has(i) {
+			return nil
+		}
+		return r.s.index.update(len(key), func(b *batch) error {
+			if _, err := b.txn.Get(key); err != nil {
+				return nil //nolint:nilerr // it went with its link
+			}
+			return b.delete(key)
+		})
+	})
+}
+
+// each calls fn for each id of a part that is linked.
+func (r *removal) each(ctx context.Context, p *removalPart, fn func(id) error) error {
+	return eachKey(ctx, r.txn, scopedPrefix(tableLink, p.scope), func(key []byte) error {
+		if i, ok := scopedID(key); ok && p.has(i) {
+			return fn(i)
+		}
+		return nil
+	})
+}
+
+// step removes some of the content of a part.
+func (r *removal) step(p *removalPart, some []id) error {
+	var links, content []id
+	for _, i := range some {
+		switch _, done := r.done[pinOf(i)]; {
+		case r.elsewhere.has(i):
+			r.report.Shared += r.stored(i)
+		case r.pins.has(i) || r.spare(i):
+			r.report.InUse += r.stored(i)
+			continue
+		case !done:
+			r.done[pinOf(i)] = struct{}{}
+			content = append(content, i)
+		}
+		links = append(links, i)
+	}
+	if r.DryRun {
+		for _, i := range content {
+			r.count(i)
+		}
+		return nil
+	}
+	left, err := r.drop(content)
+	if err != nil {
+		return err
+	}
+	return r.unlink(p, links, content, left)
+}
+
+// spare reports whether something is not to be taken from who uses it.
+func (r *removal) spare(i id) bool {
+	return r.again.has(i) || r.s.opened.has(i) || r.s.parts.has(i)
+}
+
+// drop removes content from the disk, and returns what stays there.
+func (r *removal) drop(content []id) (left map[id]struct{}, err error) {
+	left = make(map[id]struct{})
+	gone, err := r.s.removeBlobs(slices.Clone(content), r.spare)
+	r.report.Blobs, r.report.Bytes = r.report.Blobs+gone.blobs, r.report.Bytes+gone.bytes
+	// What leads to a blob that could not be removed stays, too.
+	if err = errors.Join(err, gone.stuck); err != nil {
+		return nil, err
+	}
+	for _, i := range gone.spared {
+		left[i] = struct{}{}
+		r.report.InUse++
+	}
+	for _, i := range content {
+		if _, ok := left[i]; ok {
+			continue
+		}
+		if err := r.s.parts.unlessRunning(i, func() error { return r.s.removePart(i) }); err != nil {
+			return left, err
+		}
+	}
+	return left, nil
+}
+
+// unlink drops links, referrers and manifests.
+func (r *removal) unlink(p *removalPart, links, content []id, left map[id]struct{}) error {
+	if len(links) == 0 {
+		return nil
+	}
+	gone := make(map[id]bool, len(content))
+	for _, i := range content {
+		gone[i] = true
+	}
+	var manifests int64
+	err := r.s.index.update(len(links)*linkBytes, func(b *batch) error {
+		manifests = 0
+		for _, i := range links {
+			if _, ok := left[i]; ok || r.again.has(i) {
+				continue
+			}
+			keys := make([][]byte, 0, 4)
+			for _, table := range []byte{tableLink, tableReferrers} {
+				keys = append(keys, append(scopedPrefix(table, p.scope), i...))
+			}
+			if gone[i] {
+				if _, err := b.txn.Get(i.key(tableManifest)); err == nil {
+					manifests++
+				}
+				keys = append(keys, i.key(tableManifest), i.key(tableManifestUse))
+			}
+			for _, key := range keys {
+				if _, err := b.txn.Get(key); err == nil {
+					if err := b.delete(key); err != nil {
+						return err
+					}
+				}
+			}
+		}
+		return nil
+	})
+	r.report.Manifests += manifests
+	return err
+}
+
+// orphans removes what an upstream brought in and nobody has any more.
+func (r *removal) orphans(ctx context.Context) error {
+	if r.Selection.Repository != "" {
+		return nil
+	}
+	var some []id
+	flush := func() error {
+		content := some
+		some = nil
+		if r.DryRun {
+			for _, i := range content {
+				r.count(i)
+			}
+			return nil
+		}
+		_, err := r.drop(content)
+		return err
+	}
+	err := scanBlobs(ctx, r.txn, func(i id, b blobRecord, _ useRecord) error {
+		if _, done := r.done[pinOf(i)]; done || r.elsewhere.has(i) || r.pins.has(i) || r.spare(i) ||
+			oci.UpstreamName(b.origin) != r.Selection.Upstream {
+			return nil
+		}
+		if some = append(some, i); len(some) < evictBatch {
+			return nil
+		}
+		return flush()
+	})
+	return errors.Join(err, flush())
+}

@@ -1,0 +1,188 @@
+package storage
+
+import (
+	"bytes"
+	"context"
+	"io/fs"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// plan finds out what goes.
+func (r *removal) plan(ctx context.Context) error {
+	scopes, err := selectScopes(ctx, r.txn, r.Selection)
+	if err != nil {
+		return err
+	}
+	r.parts = make(map[string]*removalPart)
+	for _, scope := range scopes {
+		p := &removalPart{scope: scope, tags: make(map[string]struct{})}
+		if r.Selection.Reference != (oci.Reference{}) {
+			found, err := r.image(ctx, p)
+			if err != nil {
+				return err
+			}
+			if !found {
+				continue
+			}
+		}
+		if err := r.tagsOf(ctx, p); err != nil {
+			return err
+		}
+		r.order = append(r.order, p)
+		r.parts[string(scopedPrefix(tableLink, scope))] = p
+	}
+	if len(r.order) == 0 {
+		return fs.ErrNotExist
+	}
+	return nil
+}
+
+// tagsOf adds the tags of a part.
+func (r *removal) tagsOf(ctx context.Context, p *removalPart) error {
+	return scopeTags(ctx, r.txn, p.scope, func(name string, key, value []byte) error {
+		if _, ok := p.tags[name]; ok || p.ids == nil {
+			p.tags[name] = struct{}{}
+			r.tags = append(r.tags, keyed{key, bytes.Clone(value)})
+		}
+		return nil
+	})
+}
+
+// image finds out what goes of one scope with a tag or a digest. Nothing is found
+// where the scope has neither.
+func (r *removal) image(ctx context.Context, p *removalPart) (found bool, err error) {
+	var root id
+	kept := make(map[id]struct{}) // what other tags point to
+	ref := r.Selection.Reference
+	if ref.IsDigest() {
+		if root, err = idOf(ref.Digest); err != nil {
+			return false, err
+		}
+		if _, err := r.txn.Get(append(scopedPrefix(tableLink, p.scope), root...)); err == nil {
+			found = true
+		}
+	}
+	err = scopeTags(ctx, r.txn, p.scope, func(name string, _, value []byte) error {
+		t, ok := decodeTag(value)
+		i, err := idOf(t.Digest)
+		known := ok && err == nil
+		switch {
+		case name == ref.Tag || ref.IsDigest() && known && i == root:
+			p.tags[name], found = struct{}{}, true
+			if known {
+				root = i
+			}
+		case known:
+			kept[i] = struct{}{}
+		}
+		return nil
+	})
+	if err != nil || !found {
+		return false, err
+	}
+	p.ids = make(map[id]int)
+	if _, shared := kept[root]; root == "" || shared {
+		return true, nil // only the tag goes
+	}
+	t, err := readTree(ctx, r.s, r.txn, p.scope)
+	if err != nil {
+		return false, err
+	}
+	t.condemn(root)
+	for i := range t.contents {
+		if _, dying := t.dying[i]; !dying {
+			kept[i] = struct{}{}
+		}
+	}
+	if ref.IsDigest() {
+		t.live[root] = struct{}{} // not for the sake of an index that names it
+	}
+	for i := range kept {
+		t.keep(i)
+	}
+	// What leads to the rest goes last, so that the rest is found again.
+	for i := range t.dying {
+		p.ids[i] = passBlobs
+		if _, ok := t.contents[i]; ok {
+			p.ids[i] = passManifests
+		}
+	}
+	if _, dying := t.dying[root]; dying {
+		p.ids[root] = passRoot
+	}
+	return true, nil
+}
+
+// stored returns 1 if there is a manifest or a blob of the digest, else 0.
+func (r *removal) stored(i id) int64 {
+	for _, table := range []byte{tableManifest, tableBlob} {
+		if _, err := r.txn.Get(i.key(table)); err == nil {
+			return 1
+		}
+	}
+	return 0
+}
+
+// count counts what would go.
+func (r *removal) count(i id) {
+	if _, err := r.txn.Get(i.key(tableManifest)); err == nil {
+		r.report.Manifests++
+	}
+	if raw, err := get(r.txn, i.key(tableBlob)); err == nil {
+		if b, ok := decodeBlob(raw); ok {
+			r.report.Blobs++
+			r.report.Bytes += b.size
+		}
+	}
+}
+
+// refusePinned returns a *PinnedError if pins mean what goes.
+func (r *removal) refusePinned(ctx context.Context) error {
+	pins, configured, err := r.s.allPins(r.txn)
+	if err != nil || len(pins) == 0 {
+		return err
+	}
+	by := func(image string, n int) error {
+		return &PinnedError{Image: image, Pin: pins[n].String(), Stored: n >= configured}
+	}
+	for _, p := range r.order {
+		for name := range p.tags {
+			for n, pin := range pins {
+				if pin.Match(p.scope, name) {
+					return by(p.scope.String()+":"+name, n)
+				}
+			}
+		}
+	}
+	if r.pins, err = r.s.resolve(ctx, r.txn, pins); err != nil {
+		return err
+	}
+	for _, p := range r.order {
+		err := r.each(ctx, p, func(i id) error {
+			if !r.pins.has(i) {
+				return nil
+			}
+			if _, err := r.txn.Get(i.key(tableManifest)); err != nil && i.digest() != r.Selection.Reference.Digest {
+				return nil //nolint:nilerr // it is a blob, and stays if nobody else has it
+			}
+			for n, pin := range pins {
+				if r.elsewhere.has(i) && !pin.Names(p.scope) {
+					continue // which goes on to have it
+				}
+				means, err := r.s.resolve(ctx, r.txn, pins[n:n+1])
+				if err != nil {
+					return err
+				}
+				if means.has(i) {
+					return by(p.scope.String()+"@"+i.digest().String(), n)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,119 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// StoredPin is a pin that lies in the store itself, beside those of its Limits.
+type StoredPin struct {
+	oci.Pin
+
+	// Made is when it was stored, to the second.
+	Made time.Time
+}
+
+// Pin stores a pin: what it means is kept as what Limits.Pins mean, until Unpin. It
+// reports whether there was no such pin before.
+func (s *Store) Pin(p oci.Pin) (added bool, err error) {
+	if added, err = s.setPin(p, true); err != nil {
+		return false, fmt.Errorf("pin %s: %w", p, err)
+	}
+	return added, nil
+}
+
+// Unpin drops a stored pin that has the pattern of p, and reports whether there was
+// one. What it meant is kept as long as another pin means it, too.
+func (s *Store) Unpin(p oci.Pin) (dropped bool, err error) {
+	if dropped, err = s.setPin(p, false); err != nil {
+		return false, fmt.Errorf("unpin %s: %w", p, err)
+	}
+	return dropped, nil
+}
+
+func (s *Store) setPin(p oci.Pin, there bool) (changed bool, err error) {
+	if err := s.enter(); err != nil {
+		return false, err
+	}
+	defer s.leave()
+	if p.String() == "" {
+		return false, errors.New("it has no pattern")
+	}
+	// A removal does not miss a pin that is made meanwhile.
+	s.pinning.Lock()
+	defer s.pinning.Unlock()
+	key := append([]byte{tablePin}, p.String()...)
+	if _, err := s.get(key); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	} else if known := err == nil; known == there {
+		return false, nil
+	}
+	err = s.index.offer(len(key)+linkBytes, func(b *batch) error {
+		if there {
+			return b.set(key, encodePin(s.now()))
+		}
+		return b.delete(key)
+	})
+	if err != nil {
+		return false, err
+	}
+	s.usage.setPinned(tally{}, 0)
+	s.keepHouseNow()
+	return true, nil
+}
+
+// Pins returns the stored pins, in order of their patterns.
+func (s *Store) Pins() ([]StoredPin, error) {
+	if err := s.enter(); err != nil {
+		return nil, fmt.Errorf("read pins: %w", err)
+	}
+	defer s.leave()
+	txn, err := s.begin()
+	if err != nil {
+		return nil, fmt.Errorf("read pins: %w", err)
+	}
+	defer txn.Discard()
+	return storedPins(txn)
+}
+
+func storedPins(txn *badger.Txn) ([]StoredPin, error) {
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{tablePin}})
+	defer it.Close()
+	var pins []StoredPin
+	for it.Rewind(); it.Valid(); it.Next() {
+		p, err := oci.ParsePin(string(it.Item().Key()[1:]))
+		if err != nil {
+			continue // of a later version
+		}
+		pin := StoredPin{Pin: p}
+		// What says when it was made may be damaged: it is a pin all the same.
+		err = it.Item().Value(func(v []byte) error { pin.Made, _ = decodePin(v); return nil })
+		if err != nil {
+			return nil, fmt.Errorf("read pin %s: %w", p, err)
+		}
+		pins = append(pins, pin)
+	}
+	return pins, nil
+}
+
+// allPins returns the pins of the limits, of which there are so many, and then those
+// that are stored.
+func (s *Store) allPins(txn *badger.Txn) (pins []oci.Pin, limits int, err error) {
+	stored, err := storedPins(txn)
+	if err != nil {
+		return nil, 0, err
+	}
+	pins = slices.Clone(s.limits.Load().Pins)
+	limits = len(pins)
+	for _, p := range stored {
+		pins = append(pins, p.Pin)
+	}
+	return pins, limits, nil
+}

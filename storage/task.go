@@ -1,0 +1,27 @@
+package storage
+
+import (
+	"context"
+	"errors"
+)
+
+// task calls fn, which takes long, within the life of the store: ctx ends when that
+// ends, and the error is ErrClosed then. Close waits for it as for the house keeper,
+// so that writes which stall keep nobody.
+func (s *Store) task(ctx context.Context, fn func(context.Context) error) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	s.tasks.Add(1)
+	s.leave()
+	defer s.tasks.Done()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(s.life, func() { cancel(ErrClosed) })
+	defer stop()
+	err := fn(ctx)
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, ctx.Err()) {
+		return cause
+	}
+	return err
+}
