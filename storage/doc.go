@@ -7,10 +7,11 @@
 //	  LOCK                               flock and pid of the one owner
 //	  VERSION                            {"layout":1}
 //	  state                              how the last run of the store went
+//	  admin.sock                         the server's, to be found by commands
 //	  ballast                            space to give back when the disk is full
 //	  meta/                              Badger
 //	  meta.bad-<utc>/                    the last Badger that did not open
-//	  snapshot/meta-<utc>.zst            tags, manifests, links and referrers, to restore
+//	  snapshot/meta-<utc>.zst            tags, manifests, links, referrers and pins, to restore
 //	  blobs/sha256/<3 hex>/<64 hex>      finished, verified, read-only
 //	  ingest/<alg>-<hex>.part + .json    running or suspended fills
 //	  quarantine/<utc>-<hex>.bad + .json what failed its check, the newest

@@ -22,6 +22,10 @@ const (
 	stateFileName = "state"
 )
 
+// SocketFile is the name of a socket that the server of a store may have in its
+// directory, to be found there. The store leaves it alone.
+const SocketFile = "admin.sock"
+
 // openRoot opens the directory at path, makes it if there is none, and refuses
 // one that holds anything that is not ours.
 func openRoot(path string, over func(files) files) (files, error) {
@@ -58,7 +62,7 @@ func checkVersion(root files) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		for _, e := range entries {
 			switch e.Name() {
-			case lockFileName, versionFile + temporary, "lost+found":
+			case lockFileName, versionFile + temporary, SocketFile, "lost+found":
 			default:
 				return fmt.Errorf("directory holds %q and no %s: want an empty directory, or one of a store", e.Name(), versionFile)
 			}

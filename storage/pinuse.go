@@ -1,0 +1,88 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// PinUse is a pin and what it keeps at present.
+type PinUse struct {
+	Pattern string `json:"pattern"`
+	// Stored says that the pin was made by Pin; else it is one of the Limits. There
+	// may be both of one pattern.
+	Stored bool `json:"stored"`
+	// Made is when it was stored; nil = it was not, or that is not known.
+	Made *time.Time `json:"made,omitempty"`
+	// Images are the tags that match, or the digest if its manifest is here. Blobs and
+	// Bytes are those that it keeps, also if other pins do.
+	Images int64 `json:"images"`
+	Blobs  int64 `json:"blobs"`
+	Bytes  int64 `json:"bytes"`
+}
+
+// PinUses returns all pins, first those of the Limits, with what each keeps.
+func (s *Store) PinUses(ctx context.Context) (uses []PinUse, err error) {
+	if err := s.task(ctx, func(ctx context.Context) error { uses, err = s.pinUses(ctx); return err }); err != nil {
+		return nil, fmt.Errorf("look at pins: %w", err)
+	}
+	return uses, nil
+}
+
+func (s *Store) pinUses(ctx context.Context) ([]PinUse, error) {
+	txn, err := s.begin()
+	if err != nil {
+		return nil, err
+	}
+	defer txn.Discard()
+	stored, err := storedPins(txn)
+	if err != nil {
+		return nil, err
+	}
+	uses := []PinUse{}
+	var pins []oci.Pin
+	for _, p := range s.limits.Load().Pins {
+		pins, uses = append(pins, p), append(uses, PinUse{Pattern: p.String()})
+	}
+	for _, p := range stored {
+		pins, uses = append(pins, p.Pin), append(uses, PinUse{Pattern: p.String(), Stored: true, Made: timeOf(p.Made)})
+	}
+	means := make([]pinned, len(pins))
+	for n, p := range pins {
+		if means[n], err = s.resolve(ctx, txn, []oci.Pin{p}); err != nil {
+			return nil, err
+		}
+		if i, err := idOf(p.Digest); err == nil {
+			if _, err := txn.Get(i.key(tableManifest)); err == nil {
+				uses[n].Images = 1
+			}
+		}
+	}
+	if len(pins) == 0 {
+		return uses, nil
+	}
+	err = scanTags(ctx, txn, "", func(scope oci.Scope, tag string, _ *badger.Item) error {
+		for n, p := range pins {
+			if p.Match(scope, tag) {
+				uses[n].Images++
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = scanBlobs(ctx, txn, func(i id, r blobRecord, _ useRecord) error {
+		for n := range pins {
+			if means[n].has(i) {
+				uses[n].Blobs, uses[n].Bytes = uses[n].Blobs+1, uses[n].Bytes+r.size
+			}
+		}
+		return nil
+	})
+	return uses, err
+}
