@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/pullgate/pullgate/storage"
 )
 
 func init() {
@@ -18,9 +20,13 @@ func init() {
 // stores:
 //
 //	GET  /registry_mirror/        {"storage": [{"path": "...", "blobs": 12, ...}],
-//	                               "upstreams": [{"name": "docker.io", "state": "closed", ...}]}
+//	                               "upstreams": [{"name": "docker.io", "state": "closed", ...}],
+//	                               "traffic": [{"name": "docker.io", "hits": 12, ...}]}
 //	POST /registry_mirror/check   see checkLine
 //	POST /registry_mirror/verify, /registry_mirror/preload   see imageLine
+//
+// and operations on stores, which are POST requests, too: see inventoryPath,
+// removePath and pinsPath.
 //
 // It has no state: the stores and clients of the process are looked up for each request.
 type AdminAPI struct{}
@@ -85,6 +91,21 @@ func (a AdminAPI) Routes() []caddy.AdminRoute {
 	}, {
 		Pattern: preloadPath,
 		Handler: caddy.AdminHandlerFunc(a.preload),
+	}, {
+		Pattern: inventoryPath,
+		Handler: caddy.AdminHandlerFunc(a.inventory),
+	}, {
+		Pattern: removePath,
+		Handler: caddy.AdminHandlerFunc(a.remove),
+	}, {
+		Pattern: pinsPath,
+		Handler: caddy.AdminHandlerFunc(a.pins),
+	}, {
+		Pattern: pinPath,
+		Handler: caddy.AdminHandlerFunc(a.pins),
+	}, {
+		Pattern: unpinPath,
+		Handler: caddy.AdminHandlerFunc(a.pins),
 	}}
 }
 
@@ -96,8 +117,8 @@ func (AdminAPI) status(w http.ResponseWriter, r *http.Request) error {
 		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed")}
 	}
 	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(map[string]any{
-		"storage": cacheStatuses(), "upstreams": breakerStatuses(),
+	return json.NewEncoder(w).Encode(gatewayStatus{
+		Storage: cacheStatuses(), Upstreams: breakerStatuses(), Traffic: trafficStatuses(),
 	})
 }
 
@@ -106,33 +127,34 @@ func cacheStatuses() []cacheStatus {
 	open := openCaches()
 	statuses := make([]cacheStatus, 0, len(open))
 	for _, c := range open {
-		usage, stats := c.store.Usage(), c.mirror.Stats()
-		statuses = append(statuses, cacheStatus{
-			Path:             c.path,
-			Blobs:            usage.Blobs,
-			BlobBytes:        usage.BlobBytes,
-			Upstreams:        usage.Upstreams,
-			PinnedBytes:      usage.PinnedBytes,
-			Overpinned:       usage.Overpinned,
-			Counted:          usage.Counted,
-			IndexBytes:       usage.IndexBytes,
-			IndexOpen:        usage.IndexOpen,
-			IndexRebuilds:    usage.IndexRebuilds,
-			IndexError:       usage.IndexError,
-			QuarantinedBlobs: usage.QuarantinedBlobs,
-			FreeBytes:        usage.FreeBytes,
-			TotalBytes:       usage.TotalBytes,
-			EvictedBlobs:     usage.EvictedBlobs,
-			EvictedBytes:     usage.EvictedBytes,
-			Fills:            stats.Fills,
-			Queued:           stats.Queued,
-			FillBytes:        stats.FillBytes,
-			Readers:          stats.Readers,
-			LookUps:          stats.LookUps,
-			Failures:         stats.Failures,
-		})
+		status, stats := newCacheStatus(c.path, c.store.Usage()), c.mirror.Stats()
+		status.Fills, status.Queued, status.FillBytes = stats.Fills, stats.Queued, stats.FillBytes
+		status.Readers, status.LookUps, status.Failures = stats.Readers, stats.LookUps, stats.Failures
+		statuses = append(statuses, status)
 	}
 	return statuses
+}
+
+// newCacheStatus returns the status of a store without mirrors.
+func newCacheStatus(path string, usage storage.Usage) cacheStatus {
+	return cacheStatus{
+		Path:             path,
+		Blobs:            usage.Blobs,
+		BlobBytes:        usage.BlobBytes,
+		Upstreams:        usage.Upstreams,
+		PinnedBytes:      usage.PinnedBytes,
+		Overpinned:       usage.Overpinned,
+		Counted:          usage.Counted,
+		IndexBytes:       usage.IndexBytes,
+		IndexOpen:        usage.IndexOpen,
+		IndexRebuilds:    usage.IndexRebuilds,
+		IndexError:       usage.IndexError,
+		QuarantinedBlobs: usage.QuarantinedBlobs,
+		FreeBytes:        usage.FreeBytes,
+		TotalBytes:       usage.TotalBytes,
+		EvictedBlobs:     usage.EvictedBlobs,
+		EvictedBytes:     usage.EvictedBytes,
+	}
 }
 
 // openCaches returns the open stores, sorted by path.

@@ -14,13 +14,17 @@ const (
 	exitFailure  = 2 // it could not be done
 )
 
-// mirrorCommand makes run the one of a command without arguments, and every error
-// one of exit code 2.
+// mirrorCommand makes run the one of a command, which has no arguments unless it says
+// so, and every error one of exit code 2.
 func mirrorCommand(cmd *cobra.Command, run func(*cobra.Command) (int, error)) *cobra.Command {
 	cmd.SilenceErrors = true
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return exit(cmd, exitFailure, err) })
+	check := cmd.Args
+	if check == nil {
+		check = cobra.NoArgs
+	}
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
-		if err := cobra.NoArgs(cmd, args); err != nil {
+		if err := check(cmd, args); err != nil {
 			return exit(cmd, exitFailure, err)
 		}
 		return nil

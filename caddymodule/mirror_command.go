@@ -19,6 +19,8 @@ has it open, and say which it was.`,
 			cmd.Args = cobra.NoArgs
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 			cmd.AddCommand(clientConfigCommand(), fsckCommand(), preloadCommand(), verifyCommand())
+			cmd.AddCommand(listCommand(), usageCommand(), removeCommand(), pinCommand(), unpinCommand(), pinListCommand())
+			cmd.AddCommand(serveCommand(), statusCommand())
 		},
 	})
 }

@@ -21,9 +21,11 @@ import (
 //
 //	await <url>             waits until the URL is answered with 200
 //	pull <url>              prints the Cache-Status of a GET, which has to be 200
+//	answer <url>            prints status and body of the answer to a GET
 //	count <n>               checks how many requests the upstream has seen
 //	image <url>             pulls all of library/alpine:3 from a mirror, until it is cached
 //	flip <folder> <n>       flips one bit in each of n blobs of a storage
+//	seed <folder> <name>... stores images without an upstream
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -71,6 +73,14 @@ func TestScripts(t *testing.T) {
 				}
 				_, _ = io.WriteString(ts.Stdout(), header.Get("Cache-Status")+"\n")
 			},
+			"answer": func(ts *testscript.TestScript, _ bool, args []string) {
+				response, err := http.Get(args[0])
+				ts.Check(err)
+				defer response.Body.Close()
+				_, _ = io.WriteString(ts.Stdout(), response.Status+" ")
+				_, err = io.Copy(ts.Stdout(), response.Body)
+				ts.Check(err)
+			},
 			"count": func(ts *testscript.TestScript, _ bool, args []string) {
 				want, err := strconv.Atoi(args[0])
 				ts.Check(err)
@@ -80,6 +90,7 @@ func TestScripts(t *testing.T) {
 			},
 			"image": pullImage,
 			"flip":  flipBlobs,
+			"seed":  seedImage,
 			// subst replaces $NAME in a file by the variable.
 			"subst": func(ts *testscript.TestScript, _ bool, args []string) {
 				text := ts.ReadFile(args[0])

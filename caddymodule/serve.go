@@ -1,8 +1,12 @@
 package caddymodule
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -11,50 +15,90 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
+
+	"github.com/pullgate/pullgate/storage"
 )
 
-func init() {
-	caddycmd.RegisterCommand(caddycmd.Command{
-		Name:  "registry-mirror",
-		Usage: "[--listen <addr>] [--storage <dir>] [--default <upstream>] [--access-log] [--debug] <upstream...>",
-		Short: "Spins up a pull-through mirror of container registries",
-		Long: `
+const (
+	serveUsage = "[--listen <addr>] [--storage <dir>] [--offline] [--default <upstream>] [--max-size <size>] [--admin <addr>] [--access-log] [--debug] <upstream...>"
+	serveShort = "Spins up a pull-through mirror of container registries"
+	serveLong  = `
 A pull-through mirror of the named registries, such as docker.io and ghcr.io,
-without a configuration file. Useful for quick deployments, labs and trials.
+without a configuration file.
 
 It listens on :5000 without TLS, for everybody who can reach it, unless --listen
 says otherwise. What was pulled is kept in the --storage folder, by default
-registry_mirror in Caddy's data folder.
+registry_mirror in Caddy's data folder; with --max-size, the least recently used
+goes to stay below it.
+
+With --offline, no registry is ever asked: what is not in the cache is answered
+with 404, and the error says so. "mirror preload" and "mirror import" fill it.
 
 With --default, requests that name no registry (Docker daemons with
 registry-mirrors) go to that one.
 
-The admin API is off. For anything beyond this, write a Caddyfile with the
-directive registry_mirror.`,
-		CobraFunc: func(cmd *cobra.Command) {
-			cmd.Args = cobra.MinimumNArgs(1)
-			cmd.Flags().StringP("listen", "l", ":5000", "The address to which to bind the listener")
-			cmd.Flags().StringP("storage", "s", "", "The folder to keep what was pulled")
-			cmd.Flags().StringP("default", "d", "", "The upstream for requests that name none")
-			cmd.Flags().BoolP("access-log", "a", false, "Enable the access log")
-			cmd.Flags().BoolP("debug", "v", false, "Enable verbose debug logs")
-			cmd.RunE = caddycmd.WrapCommandFuncForCobra(runRegistryMirror)
-		},
+The admin API listens on a socket in the storage folder, admin.sock, that only the
+user of the server may use; the other mirror commands find it there, given the same
+--storage. --admin names another address, or is off.
+
+For anything beyond this, write a Caddyfile with the directive registry_mirror.`
+	// maxSocketPath is the longest path of a socket that every system takes.
+	maxSocketPath = 103
+)
+
+func init() {
+	caddycmd.RegisterCommand(caddycmd.Command{
+		Name:      "registry-mirror",
+		Usage:     serveUsage,
+		Short:     serveShort,
+		Long:      serveLong + "\n\nThis is \"mirror serve\" under its other name.",
+		CobraFunc: addServe,
 	})
 }
 
-func runRegistryMirror(fs caddycmd.Flags) (int, error) {
+func serveCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "serve " + serveUsage, Short: serveShort, Long: serveLong,
+		Example: `  pullgate mirror serve docker.io ghcr.io
+  pullgate mirror serve --listen 127.0.0.1:5000 --storage /var/lib/pullgate --max-size 200GiB docker.io registry.k8s.io
+  pullgate mirror serve --offline --storage /mnt/usb/pullgate docker.io`,
+	}
+	addServe(cmd)
+	return cmd
+}
+
+func addServe(cmd *cobra.Command) {
+	cmd.Args = cobra.MinimumNArgs(1)
+	cmd.Flags().StringP("listen", "l", ":5000", "The address to which to bind the listener")
+	cmd.Flags().StringP("storage", "s", "", "The folder to keep what was pulled")
+	cmd.Flags().Bool("offline", false, "Answer from the cache only")
+	cmd.Flags().StringP("default", "d", "", "The upstream for requests that name none")
+	cmd.Flags().String("max-size", "", "The most that blobs may take, such as 200GiB (default: what the disk has)")
+	cmd.Flags().String("admin", "", "The address of the admin API, or off (default: admin.sock in the storage folder)")
+	cmd.Flags().BoolP("access-log", "a", false, "Enable the access log")
+	cmd.Flags().BoolP("debug", "v", false, "Enable verbose debug logs")
+	cmd.RunE = caddycmd.WrapCommandFuncForCobra(runServe)
+}
+
+func runServe(fs caddycmd.Flags) (int, error) {
 	caddy.TrapSignals()
 	if fs.NArg() == 0 {
 		return caddy.ExitCodeFailedStartup, errors.New("no upstream: name at least one registry to mirror, such as docker.io")
 	}
 	handler := Handler{Default: fs.String("default")}
 	for _, name := range fs.Args() {
-		handler.Upstreams = append(handler.Upstreams, &Upstream{Name: name})
+		handler.Upstreams = append(handler.Upstreams, &Upstream{Name: name, Offline: fs.Bool("offline")})
 	}
-	app := App{}
-	if path := fs.String("storage"); path != "" {
-		app.Storage = &Storage{Path: path}
+	app := App{Storage: &Storage{Path: fs.String("storage")}}
+	if text := fs.String("max-size"); text != "" {
+		var err error
+		if app.Storage.MaxSize, err = parseSize(text); err != nil {
+			return caddy.ExitCodeFailedStartup, fmt.Errorf("--max-size: %w", err)
+		}
+	}
+	admin, err := serveAdmin(fs.String("admin"), app.Storage)
+	if err != nil {
+		return caddy.ExitCodeFailedStartup, err
 	}
 	server := &caddyhttp.Server{
 		Listen:            []string{fs.String("listen")},
@@ -69,9 +113,8 @@ func runRegistryMirror(fs caddycmd.Flags) (int, error) {
 	if fs.Bool("access-log") {
 		server.Logs = &caddyhttp.ServerLogConfig{}
 	}
-	persist := false
 	config := &caddy.Config{
-		Admin: &caddy.AdminConfig{Disabled: true, Config: &caddy.ConfigSettings{Persist: &persist}},
+		Admin: admin,
 		AppsRaw: caddy.ModuleMap{
 			"http":            caddyconfig.JSON(caddyhttp.App{Servers: map[string]*caddyhttp.Server{"mirror": server}}, nil),
 			"registry_mirror": caddyconfig.JSON(app, nil),
@@ -86,4 +129,39 @@ func runRegistryMirror(fs caddycmd.Flags) (int, error) {
 		return caddy.ExitCodeFailedStartup, err
 	}
 	select {}
+}
+
+// serveAdmin returns the configuration of the admin API at an address; empty = on the
+// socket in the storage folder.
+func serveAdmin(address string, s *Storage) (*caddy.AdminConfig, error) {
+	persist := false
+	admin := &caddy.AdminConfig{Listen: address, Config: &caddy.ConfigSettings{Persist: &persist}}
+	switch address {
+	case "off":
+		admin.Listen, admin.Disabled = "", true
+		return admin, nil
+	case "":
+	default:
+		return admin, nil
+	}
+	folder, err := s.folder()
+	if err == nil {
+		err = os.MkdirAll(folder, 0o700)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("storage: %w", err)
+	}
+	folder = realPath(folder)
+	socket := filepath.Join(folder, storage.SocketFile)
+	if len(socket) > maxSocketPath {
+		caddy.Log().Warn("the admin API is off: the path of the storage folder is too long for a socket in it, name another address with --admin")
+		admin.Disabled = true
+		return admin, nil
+	}
+	// Caddy would take the socket away from the server that has it.
+	if _, err := openStores(context.Background(), "unix/"+socket); err == nil {
+		return nil, fmt.Errorf("a server is running with this storage already: %s answers", socket)
+	}
+	admin.Listen = "unix/" + socket + "|0600"
+	return admin, nil
 }

@@ -90,6 +90,13 @@ func newTarget(ctx context.Context, cmd *cobra.Command) (target, error) {
 		t.silence = errors.New("the configuration turns the admin API off")
 		return t, nil
 	}
+	if socket := filepath.Join(t.path, storage.SocketFile); flags.String("address") == "" && file == "" {
+		// That of a gateway without configuration.
+		if open, err := openStores(ctx, "unix/"+socket); err == nil && slices.Contains(open, t.path) {
+			t.address = "unix/" + socket
+			return t, nil
+		}
+	}
 	address, err := caddycmd.DetermineAdminAPIAddress(flags.String("address"), raw, file, adapter)
 	if err != nil {
 		return target{}, err

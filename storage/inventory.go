@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io/fs"
 	"slices"
 	"time"
 
@@ -122,7 +121,7 @@ func (v *inventory) run(ctx context.Context, sel oci.Selection) (err error) {
 		}
 	}
 	if len(within) == 0 && sel.Upstream != "" {
-		return fs.ErrNotExist
+		return errNothing
 	}
 	if sel.Repository != "" {
 		err = v.images(ctx, within)

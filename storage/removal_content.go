@@ -87,7 +87,7 @@ func (r *removal) each(ctx context.Context, p *removalPart, fn func(id) error) e
 
 // step removes some of the content of a part.
 func (r *removal) step(p *removalPart, some []id) error {
-	var links, content []id
+	links, content := make([]id, 0, len(some)), make([]id, 0, len(some))
 	for _, i := range some {
 		switch _, done := r.done[pinOf(i)]; {
 		case r.elsewhere.has(i):

@@ -3,7 +3,6 @@ package storage
 import (
 	"bytes"
 	"context"
-	"io/fs"
 
 	"github.com/pullgate/pullgate/internal/oci"
 )
@@ -33,7 +32,7 @@ func (r *removal) plan(ctx context.Context) error {
 		r.parts[string(scopedPrefix(tableLink, scope))] = p
 	}
 	if len(r.order) == 0 {
-		return fs.ErrNotExist
+		return errNothing
 	}
 	return nil
 }
@@ -164,7 +163,7 @@ func (r *removal) refusePinned(ctx context.Context) error {
 				return nil
 			}
 			if _, err := r.txn.Get(i.key(tableManifest)); err != nil && i.digest() != r.Selection.Reference.Digest {
-				return nil //nolint:nilerr // it is a blob, and stays if nobody else has it
+				return nil // it is a blob, and stays if nobody else has it
 			}
 			for n, pin := range pins {
 				if r.elsewhere.has(i) && !pin.Names(p.scope) {

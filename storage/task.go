@@ -3,7 +3,16 @@ package storage
 import (
 	"context"
 	"errors"
+	"io/fs"
 )
+
+// errNothing is an fs.ErrNotExist that says so in other words.
+var errNothing error = nothing{}
+
+type nothing struct{}
+
+func (nothing) Error() string        { return "nothing of it is stored" }
+func (nothing) Is(target error) bool { return target == fs.ErrNotExist }
 
 // task calls fn, which takes long, within the life of the store: ctx ends when that
 // ends, and the error is ErrClosed then. Close waits for it as for the house keeper,

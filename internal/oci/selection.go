@@ -18,6 +18,8 @@ type Selection struct {
 	Reference Reference
 }
 
+const upstreamCharacters = "abcdefghijklmnopqrstuvwxyz0123456789.-:"
+
 // ParseSelection reads upstream[/repository[:tag|@digest]]. A tag before a digest is
 // a comment. As in image references, "library/" need not be written on Docker Hub.
 func ParseSelection(s string) (Selection, error) {
@@ -31,7 +33,7 @@ func ParseSelection(s string) (Selection, error) {
 func parseSelection(s string) (sel Selection, err error) {
 	s, sum, exact := strings.Cut(s, "@")
 	upstream, rest, ok := strings.Cut(s, "/")
-	if upstream == "" || strings.ContainsAny(upstream, "#\x00 *") {
+	if upstream == "" || strings.Trim(upstream, upstreamCharacters) != "" {
 		return Selection{}, errors.New("it begins with no upstream")
 	}
 	sel.Upstream = upstream
