@@ -1,7 +1,7 @@
 // Command pullgate is Caddy with its standard modules and the registry mirror:
 // a ready-built pull-through gateway for container registries.
 //
-// It takes every command and flag of Caddy, and registry-mirror besides.
+// It takes every command and flag of Caddy, and mirror and registry-mirror besides.
 package main
 
 import (
