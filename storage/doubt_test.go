@@ -123,13 +123,16 @@ func TestCondemnedIsLookedAtAgain(t *testing.T) {
 			if c.damaged {
 				want = 1
 			}
-			for began := time.Now(); len(s.suspects.listCondemned()) > 0 && time.Since(began) < 10*time.Second; {
-				time.Sleep(time.Millisecond)
+			for began := time.Now(); ; time.Sleep(time.Millisecond) {
+				files, _ := filepath.Glob(filepath.Join(dir, blobsDir, "*", "*", "*"))
+				if len(files) == int(want) && len(s.suspects.listCondemned()) == 0 {
+					break
+				}
+				if time.Since(began) > 10*time.Second {
+					t.Fatalf("%d files are there, want %d", len(files), want)
+				}
 			}
 			wantFound(t, s, want)
-			if left, _ := filepath.Glob(filepath.Join(dir, blobsDir, "*", "*", "*")); len(left) != int(want) {
-				t.Errorf("%d files are there", len(left))
-			}
 		})
 	}
 }

@@ -130,9 +130,25 @@ func (s *Store) recordTrusted() bool {
 func (s *Store) noteUnaccounted() {
 	all := false
 	s.survives("record what is trusted", func() { all = s.recordTrusted() })
-	if !all || len(s.suspects.listCondemned()) > 0 {
-		s.noteState(func(st *state) { st.unaccounted = true })
+	condemned := s.suspects.listCondemned()
+	if all && len(condemned) == 0 {
+		return
 	}
+	// With a record, the next store would trust them.
+	err := s.index.offer(len(condemned)*linkBytes, func(b *batch) error {
+		for _, i := range condemned {
+			if err := b.dropBlob(i); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	s.noteState(func(st *state) {
+		st.unaccounted = true
+		if err != nil && len(condemned) > 0 {
+			st.suspect, st.trusted = time.Unix(1, 0), s.now().Add(trustMargin)
+		}
+	})
 }
 
 // forget makes a blob one that was never verified.
