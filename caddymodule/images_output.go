@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/dustin/go-humanize"
@@ -157,10 +158,10 @@ func missingLines(name string, r *image.Report) (lines []string) {
 			switch {
 			case m.Digest != "":
 				line += ": " + m.Kind + " " + m.Digest.String() + " "
-			case p.Kind == image.KindPlatform:
-				line += ": "
-			default:
+			case strings.HasPrefix(m.Reason, "is "):
 				line += " "
+			default:
+				line += ": "
 			}
 			lines = append(lines, printable(line+m.Reason))
 		}

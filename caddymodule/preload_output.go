@@ -14,10 +14,10 @@ import (
 const (
 	// preloadBars is how many images have a bar at most, so that the bars fit onto
 	// any terminal.
-	preloadBars  = 8
-	preloadBar   = 24
-	preloadName  = 44
-	preloadTotal = "total"
+	preloadBars = 8
+	// Bar, name and what else there is to say fit into 80 columns.
+	preloadBar  = 16
+	preloadName = 36
 )
 
 // preloadOutput tells of the progress of a preload: in a terminal by bars that stand
@@ -80,10 +80,10 @@ func (o *preloadOutput) progress(p image.PreloadProgress) {
 		if r.Size > 0 {
 			what = fmt.Sprintf("%s of %s", size(r.Bytes), size(r.Size))
 		}
-		fmt.Fprintf(&b, "%s %s %s\n", fixed(r.Image.String()), bar(r.Bytes, r.Size), what)
+		fmt.Fprintf(&b, "%s %s %s\n", bar(r.Bytes, r.Size), fixed(r.Image.String()), what)
 		o.stood++
 	}
-	fmt.Fprintf(&b, "%s %s %s\n\x1b[?7h", fixed(preloadTotal), bar(int64(p.Images), int64(p.Total)), preloadLine(p, now.Sub(o.began)))
+	fmt.Fprintf(&b, "%s total: %s\n\x1b[?7h", bar(int64(p.Images), int64(p.Total)), preloadLine(p, now.Sub(o.began)))
 	o.stood++
 	_, _ = io.WriteString(o.to, b.String())
 }
