@@ -56,6 +56,7 @@ type cacheStatus struct {
 	// QuarantinedBlobs were found damaged, since the store was opened.
 	QuarantinedBlobs int64 `json:"quarantined_blobs"`
 	FreeBytes        int64 `json:"free_bytes"`
+	FreeInodes       int64 `json:"free_inodes"`
 	TotalBytes       int64 `json:"total_bytes"`
 	EvictedBlobs     int64 `json:"evicted_blobs"`
 	EvictedBytes     int64 `json:"evicted_bytes"`
@@ -151,6 +152,7 @@ func newCacheStatus(path string, usage storage.Usage) cacheStatus {
 		IndexError:       usage.IndexError,
 		QuarantinedBlobs: usage.QuarantinedBlobs,
 		FreeBytes:        usage.FreeBytes,
+		FreeInodes:       usage.FreeInodes,
 		TotalBytes:       usage.TotalBytes,
 		EvictedBlobs:     usage.EvictedBlobs,
 		EvictedBytes:     usage.EvictedBytes,

@@ -36,6 +36,7 @@ import (
 //	cache_index_rebuilds_total                    times that the index was damaged and begun anew
 //	cache_quarantined_blobs_total                 blobs found damaged since the store was opened
 //	cache_free_bytes                              free space on the store's file system
+//	cache_free_inodes                             free inodes there, 0 where the file system has no such limit
 //	cache_evicted_blobs_total                     blobs evicted since the store was opened
 //	cache_evicted_bytes_total                     their bytes
 //
@@ -203,6 +204,7 @@ var storeMetrics = []struct {
 	{storeDesc("cache_index_rebuilds_total", "Times that the index was damaged and begun anew."), prometheus.CounterValue, func(s cacheStatus) int64 { return s.IndexRebuilds }},
 	{storeDesc("cache_quarantined_blobs_total", "Blobs found damaged since the store was opened."), prometheus.CounterValue, func(s cacheStatus) int64 { return s.QuarantinedBlobs }},
 	{storeDesc("cache_free_bytes", "Free space on the store's file system."), prometheus.GaugeValue, func(s cacheStatus) int64 { return s.FreeBytes }},
+	{storeDesc("cache_free_inodes", "Free inodes on the store's file system."), prometheus.GaugeValue, func(s cacheStatus) int64 { return s.FreeInodes }},
 	{storeDesc("cache_evicted_blobs_total", "Blobs evicted since the store was opened."), prometheus.CounterValue, func(s cacheStatus) int64 { return s.EvictedBlobs }},
 	{storeDesc("cache_evicted_bytes_total", "Bytes evicted since the store was opened."), prometheus.CounterValue, func(s cacheStatus) int64 { return s.EvictedBytes }},
 }

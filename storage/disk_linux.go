@@ -37,16 +37,26 @@ func allocate(f *os.File, size int64) (taken bool, err error) {
 // volume returns the bytes that are free to us, and all bytes, of the file
 // system that dir lies on.
 func volume(dir string) (free, total int64, err error) {
-	var st unix.Statfs_t
+	st, err := statfs(dir)
+	return int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize, err
+}
+
+// inodes returns the free and all inodes of the file system that dir lies on.
+func inodes(dir string) (free, total int64, err error) {
+	st, err := statfs(dir)
+	return int64(st.Ffree), int64(st.Files), err
+}
+
+func statfs(dir string) (st unix.Statfs_t, err error) {
 	for {
 		if err = unix.Statfs(dir, &st); !errors.Is(err, unix.EINTR) {
 			break
 		}
 	}
 	if err != nil {
-		return 0, 0, os.NewSyscallError("statfs", err)
+		return unix.Statfs_t{}, os.NewSyscallError("statfs", err)
 	}
-	return int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize, nil
+	return st, nil
 }
 
 // syncVolume brings all that was written to the file system of f to the disk.

@@ -21,6 +21,7 @@ func (s *Store) evict(ctx context.Context) {
 	s.writeUses()
 	s.space.forget()
 	limits, now := *s.limits.Load(), s.now()
+	s.tellNodes()
 	if s.lacking(limits) > 0 {
 		if err := s.sweepParts(now); err != nil {
 			s.log.Warn("sweep suspended parts", "error", err)
@@ -56,6 +57,19 @@ func (s *Store) evict(ctx context.Context) {
 	}
 	if err != nil && ctx.Err() == nil {
 		s.log.Error("evict blobs", "error", err)
+	}
+}
+
+// tellNodes says when inodes get scarce, and when they no longer are.
+func (s *Store) tellNodes() {
+	free, total, scarce := s.space.lookNodes()
+	if scarce == s.scarce {
+		return
+	}
+	if s.scarce = scarce; scarce {
+		s.log.Warn("file system is out of inodes: blobs are evicted, and no more are stored meanwhile", "free", free, "total", total)
+	} else {
+		s.log.Info("file system has inodes again", "free", free, "total", total)
 	}
 }
 

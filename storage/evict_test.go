@@ -2,10 +2,13 @@ package storage
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"io/fs"
 	"log/slog"
 	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -260,4 +263,44 @@ func TestPartLargerThanMaxSize(t *testing.T) {
 	_, err := s.Part(scope, d, 1001)
 	wantErr(t, "part", err, ErrNoSpace)
 	wantIngest(t, s, 0)
+}
+
+// A file system with bytes, but without inodes, is full: nothing is stored, and some
+// blobs go, until there are inodes again.
+func TestEvictForInodes(t *testing.T) {
+	var free atomic.Int64
+	free.Store(1000)
+	log := newMessages()
+	s := openTest(t, Options{Logger: slog.New(log), inodes: func() (int64, int64, error) { return free.Load(), 1500, nil }})
+	setVolume(s, 1<<50, 1<<50)
+	var ds []digest.Digest
+	for k := range 6 {
+		b, d := content(uint64(k), 1000)
+		putBlob(t, s, b)
+		ds = append(ds, d)
+	}
+	free.Store(leastNodes - 1)
+	s.space.forget()
+	b, d := content(9, 1000)
+	p, err := s.Part(scope, d, int64(len(b)))
+	if p != nil || !errors.Is(err, ErrNoSpace) || !strings.Contains(err.Error(), "inodes") {
+		t.Fatalf("part: %v, %v", p, err)
+	}
+	log.wait(t, "file system is out of inodes: blobs are evicted, and no more are stored meanwhile")
+	log.wait(t, "evicted blobs")
+	u := s.Usage()
+	if u.Blobs == 0 || u.Blobs == 6 || u.FreeInodes != leastNodes-1 || u.TotalInodes != 1500 {
+		t.Errorf("usage %+v", u)
+	}
+	if err := s.PutTag(scope, "3", Tag{Digest: ds[0], Checked: s.now()}); err != nil {
+		t.Errorf("the index is not written: %v", err)
+	}
+	free.Store(leastNodes)
+	s.space.forget()
+	s.keepHouseNow()
+	log.wait(t, "file system has inodes again")
+	putBlob(t, s, b)
+	if got := readBlob(t, s, d); string(got) != string(b) {
+		t.Error("another blob is read")
+	}
 }

@@ -252,6 +252,7 @@ func (y *faulty) RemoveAll(name string) error {
 }
 
 func (y *faulty) volume() (free, total int64, err error) { return 1 << 50, 1 << 50, nil }
+func (y *faulty) inodes() (free, total int64, err error) { return 0, 0, nil }
 func (y *faulty) bootID() string                         { return y.boot }
 func (y *faulty) Close() error                           { return y.real.Close() }
 

@@ -25,6 +25,8 @@ type files interface {
 	// volume returns the bytes that are free to us, and all bytes, of the file
 	// system. It can be asked after Close, too.
 	volume() (free, total int64, err error)
+	// inodes returns the same of inodes; total is 0 if there is no such limit.
+	inodes() (free, total int64, err error)
 	// bootID tells one run of the kernel from another; empty = unknown.
 	bootID() string
 	Close() error
@@ -74,6 +76,7 @@ func (r osFiles) OpenFile(name string, flag int, perm fs.FileMode) (file, error)
 
 func (r osFiles) ReadDir(name string) ([]fs.DirEntry, error) { return fs.ReadDir(r.FS(), name) }
 func (r osFiles) volume() (free, total int64, err error)     { return volume(r.Name()) }
+func (r osFiles) inodes() (free, total int64, err error)     { return inodes(r.Name()) }
 func (r osFiles) bootID() string                             { return bootID() }
 
 // osFile is a file of the operating system.

@@ -70,8 +70,10 @@ type Usage struct {
 	// QuarantinedBlobs counts, from the opening of the store, the blobs that were
 	// found to be damaged and taken out of use.
 	QuarantinedBlobs int64
-	// FreeBytes and TotalBytes are those of the file system.
-	FreeBytes, TotalBytes int64
+	// FreeBytes and TotalBytes are those of the file system, FreeInodes and
+	// TotalInodes too; the latter are 0 where it makes them as it goes.
+	FreeBytes, TotalBytes   int64
+	FreeInodes, TotalInodes int64
 	// EvictedBlobs and EvictedBytes count from the opening of the store.
 	EvictedBlobs, EvictedBytes int64
 }
@@ -97,6 +99,7 @@ func (s *Store) Usage() Usage {
 	u.PinnedBytes, u.BusyBytes = s.usage.spared()
 	u.Overpinned = s.usage.overpinned.Load()
 	u.FreeBytes, u.TotalBytes = s.space.look()
+	u.FreeInodes, u.TotalInodes, _ = s.space.lookNodes()
 	if db := s.db.Load(); db != nil {
 		tables, logs := db.Size()
 		u.IndexOpen, u.IndexBytes = !s.lost.Load(), tables+logs
@@ -194,6 +197,10 @@ func (s *Store) lacking(l Limits) int64 {
 	free, total := s.space.look()
 	least := max(l.MinFree, int64(l.MinFreePercent/100*float64(total)), floor(total)+floor(total)/8) + s.wanted.Load()
 	if free >= least {
+		if _, _, scarce := s.space.lookNodes(); scarce {
+			// How many that frees, the next look tells.
+			return 1 + s.usage.used()/50
+		}
 		return 0
 	}
 	return least - free + least/50

@@ -17,17 +17,28 @@ var ErrNoSpace = fmt.Errorf("too little free space: %w", syscall.ENOSPC)
 const (
 	spaceAge   = 250 * time.Millisecond
 	spaceSpent = 4 << 20
+	// Of the inodes of a file system one in a hundred is left free, but no fewer and
+	// no more than these.
+	leastNodes = 16
+	mostNodes  = 1000
 )
+
+// errNoInodes is ErrNoSpace where there are bytes, but no more files can be made.
+var errNoInodes = fmt.Errorf("%w: too few inodes are free", ErrNoSpace)
 
 // space is the free space of the file system that the store lies on. Safe for
 // concurrent use.
 type space struct {
 	volume func() (free, total int64, err error)
+	inodes func() (free, total int64, err error)
 
 	mu          sync.Mutex
 	looked      time.Time
 	spent       int
 	free, total int64
+	// nodes are the free inodes, of all that the file system has; allNodes is 0
+	// where it makes them as it goes.
+	nodes, allNodes int64
 }
 
 // look returns the free and all bytes, as of the last 250 ms.
@@ -41,8 +52,20 @@ func (s *space) look() (free, total int64) {
 			// Not to know is no reason to stop writing.
 			s.free, s.total = math.MaxInt64, math.MaxInt64
 		}
+		if s.nodes, s.allNodes, err = s.inodes(); err != nil {
+			s.nodes, s.allNodes = 0, 0
+		}
 	}
 	return s.free, s.total
+}
+
+// lookNodes returns the free and all inodes, as look does bytes, and whether the
+// free ones are so few that they are left to the index: its next file needs one.
+func (s *space) lookNodes() (free, total int64, scarce bool) {
+	s.look()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.nodes, s.allNodes, s.allNodes > 0 && s.nodes < min(max(s.allNodes/100, leastNodes), mostNodes)
 }
 
 // forget makes the next look a fresh one.
@@ -85,6 +108,9 @@ func (s *space) room() error {
 func (s *space) roomFor(size int64) error {
 	if free, total := s.look(); free-max(size, 0) < floor(total) {
 		return ErrNoSpace
+	}
+	if _, _, scarce := s.lookNodes(); scarce {
+		return errNoInodes
 	}
 	return nil
 }

@@ -53,6 +53,7 @@ type Options struct {
 	rebuild bool // sets the index aside and begins it anew
 
 	volume func() (free, total int64, err error) // for tests; nil = that of the files
+	inodes func() (free, total int64, err error) // for tests; nil = those of the files
 	over   func(files) files                     // for tests; what lies over the file system, nil = nothing
 	// The clock that nobody sets, from the opening on. For tests; nil = that of Now.
 	uptime func() time.Duration
@@ -89,6 +90,7 @@ type Store struct {
 	// db is nil until the index is open, and never again after that.
 	db       atomic.Pointer[badger.DB]
 	present  *badger.Txn // the index as it was opened, for the house keeper to count
+	scarce   bool        // inodes were, when the house keeper last looked
 	told     int64       // how many of its blobs others have heard of
 	index    *writer
 	damage   atomic.Pointer[error] // the first error that reading the index met
@@ -209,6 +211,9 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	}
 	if s.space = (&space{volume: o.volume}); o.volume == nil {
 		s.space.volume = s.root.volume
+	}
+	if s.space.inodes = o.inodes; o.inodes == nil {
+		s.space.inodes = s.root.inodes
 	}
 	defer func() {
 		if err != nil {
