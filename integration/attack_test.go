@@ -108,7 +108,8 @@ func TestAttack(t *testing.T) {
 type example struct {
 	*process
 
-	url string // of its first site
+	url    string // of its first site
+	secure string // of the one with TLS and a password
 }
 
 // descriptors counts the open files and sockets of the gateway.
@@ -141,5 +142,5 @@ func serveExample(t *testing.T, upstream string, changes []string) example {
 	server := start(t, home, binary, "run", "--config", config)
 	url := "http://127.0.0.1:" + plainPort
 	server.await(t, answers(http.DefaultClient, url+"/v2/"))
-	return example{server, url}
+	return example{server, url, "https://127.0.0.1:" + securePort}
 }
