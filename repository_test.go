@@ -25,7 +25,7 @@ var imports = map[string][]string{
 	"":             {"caddymodule"},
 	"cmd/pullgate": {"caddymodule"},
 	"caddymodule": {
-		"internal/clientconfig", "internal/image", "internal/imagelist", "internal/registry", "internal/mirror", "internal/upstream",
+		"internal/bundle", "internal/carry", "internal/clientconfig", "internal/image", "internal/imagelist", "internal/registry", "internal/mirror", "internal/upstream",
 		"storage", "internal/oci",
 	},
 	"internal/registry":     {"internal/oci"},

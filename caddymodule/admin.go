@@ -24,6 +24,8 @@ func init() {
 //	                               "traffic": [{"name": "docker.io", "hits": 12, ...}]}
 //	POST /registry_mirror/check   see checkLine
 //	POST /registry_mirror/verify, /registry_mirror/preload   see imageLine
+//	POST /registry_mirror/export  see exportRequest
+//	POST /registry_mirror/import  see importLine
 //
 // and operations on stores, which are POST requests, too: see inventoryPath,
 // removePath and pinsPath.
@@ -107,6 +109,12 @@ func (a AdminAPI) Routes() []caddy.AdminRoute {
 	}, {
 		Pattern: unpinPath,
 		Handler: caddy.AdminHandlerFunc(a.pins),
+	}, {
+		Pattern: exportPath,
+		Handler: caddy.AdminHandlerFunc(a.export),
+	}, {
+		Pattern: importPath,
+		Handler: caddy.AdminHandlerFunc(a.importBundle),
 	}}
 }
 

@@ -18,7 +18,7 @@ has it open, and say which it was.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.Args = cobra.NoArgs
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-			cmd.AddCommand(clientConfigCommand(), fsckCommand(), preloadCommand(), verifyCommand())
+			cmd.AddCommand(clientConfigCommand(), exportCommand(), fsckCommand(), importCommand(), preloadCommand(), verifyCommand())
 			cmd.AddCommand(listCommand(), usageCommand(), removeCommand(), pinCommand(), unpinCommand(), pinListCommand())
 			cmd.AddCommand(serveCommand(), statusCommand())
 		},

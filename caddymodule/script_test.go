@@ -26,6 +26,8 @@ import (
 //	image <url>             pulls all of library/alpine:3 from a mirror, until it is cached
 //	flip <folder> <n>       flips one bit in each of n blobs of a storage
 //	seed <folder> <name>... stores images without an upstream
+//	damage <tar> <copy>     copies a tar, with one bit of its last entry flipped
+//	foreign                 writes the layout foreign and the archive foreign.tar
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -88,9 +90,11 @@ func TestScripts(t *testing.T) {
 					ts.Fatalf("the upstream saw %d requests, want %d", n, want)
 				}
 			},
-			"image": pullImage,
-			"flip":  flipBlobs,
-			"seed":  seedImage,
+			"image":   pullImage,
+			"flip":    flipBlobs,
+			"seed":    seedImage,
+			"damage":  damageBundle,
+			"foreign": writeForeign,
 			// subst replaces $NAME in a file by the variable.
 			"subst": func(ts *testscript.TestScript, _ bool, args []string) {
 				text := ts.ReadFile(args[0])

@@ -186,12 +186,17 @@ func (s *stream) end() error {
 
 // Copy writes all that a Reader holds as a bundle. Each piece is verified on the
 // way. progress, if it is not nil, is called with how many bytes of content were
-// written.
-func Copy(w *Writer, r Reader, progress func(written int64)) error {
+// written, and of how many; -1 = unknown.
+func Copy(w *Writer, r Reader, progress func(written, total int64)) error {
 	if err := w.Begin(*r.Index()); err != nil {
 		return err
 	}
-	var written int64
+	var written, total int64
+	tell := func(n int) {
+		if written += int64(n); progress != nil {
+			progress(written, total)
+		}
+	}
 	for {
 		e, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -200,17 +205,37 @@ func Copy(w *Writer, r Reader, progress func(written int64)) error {
 		if err != nil {
 			return err
 		}
+		if total = r.Size(); total >= 0 {
+			total += written + e.Descriptor.Size
+		}
 		if e.Manifest != nil {
+			tell(len(e.Manifest.Bytes))
 			err = w.Manifest(*e.Manifest)
 		} else {
-			err = w.Blob(e.Descriptor, e.Content)
+			content := &told{r: e.Content, tell: tell}
+			if err = w.Blob(e.Descriptor, content); content.err != nil {
+				err = content.err // it is no matter where that was to go
+			}
 		}
 		if err != nil {
 			return err
 		}
-		written += e.Descriptor.Size
-		if progress != nil {
-			progress(written)
-		}
 	}
+}
+
+// told tells how much is read, and what ended it, if that was not the end.
+type told struct {
+	r    io.Reader
+	tell func(n int)
+	err  error
+}
+
+// Read implements io.Reader.
+func (t *told) Read(b []byte) (int, error) {
+	n, err := t.r.Read(b)
+	t.tell(n)
+	if err != nil && !errors.Is(err, io.EOF) {
+		t.err = err
+	}
+	return n, err
 }

@@ -132,6 +132,9 @@ func (i *importing) run(ctx context.Context, r bundle.Reader) error {
 		if err != nil {
 			return err
 		}
+		if i.progress.Total = r.Size(); i.progress.Total >= 0 {
+			i.progress.Total += i.progress.Bytes + e.Descriptor.Size
+		}
 		if e.Manifest != nil {
 			err = i.manifest(e)
 		} else {
@@ -139,9 +142,6 @@ func (i *importing) run(ctx context.Context, r bundle.Reader) error {
 		}
 		if err != nil {
 			return err
-		}
-		if i.progress.Total = r.Size(); i.progress.Total >= 0 {
-			i.progress.Total += i.progress.Bytes
 		}
 	}
 	for _, image := range i.index.Images {

@@ -1,0 +1,82 @@
+package caddymodule
+
+import (
+	"fmt"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// identities tell, by the names of upstreams, under which identities the store keeps
+// what their images are: as many as sites configure one name differently.
+type identities struct {
+	names     map[string]string // by name and alias
+	upstreams map[string][]*Upstream
+}
+
+// identities returns those of sites.
+func (l imageSites) identities() *identities {
+	known := &identities{names: make(map[string]string), upstreams: make(map[string][]*Upstream)}
+	for _, s := range l {
+		for alias, u := range s.names {
+			known.names[alias] = u.Name
+		}
+		for _, u := range s.upstreams {
+			known.upstreams[u.Name] = append(known.upstreams[u.Name], u)
+		}
+	}
+	return known
+}
+
+// name returns the name of an upstream that may be an alias.
+func (i *identities) name(alias string) string {
+	if name, ok := i.names[alias]; ok {
+		return name
+	}
+	return alias
+}
+
+// knows reports whether there is such an upstream.
+func (i *identities) knows(name string) bool { return len(i.upstreams[i.name(name)]) > 0 }
+
+// provision finds out about an upstream what its identity consists of.
+func (i *identities) provision(name string) error {
+	for _, u := range i.upstreams[i.name(name)] {
+		if u.resolved != nil {
+			continue
+		}
+		if err := u.provision(); err != nil {
+			return fmt.Errorf("where images of %s lie is not known: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// scopes returns where images of a repository lie. Its upstream is provisioned; those
+// of one that is not configured lie where they will be looked for once it is, without
+// further options.
+func (i *identities) scopes(upstream, repository string) (scopes []oci.Scope) {
+	upstream = i.name(upstream)
+	seen := make(map[string]bool)
+	for _, u := range i.upstreams[upstream] {
+		if identity := u.identity(); !seen[identity] {
+			seen[identity] = true
+			scopes = append(scopes, oci.Scope{Upstream: identity, Repository: repository})
+		}
+	}
+	if len(scopes) == 0 {
+		scopes = append(scopes, oci.Scope{Upstream: upstream, Repository: repository})
+	}
+	return scopes
+}
+
+// serves reports whether a scope is one of those that its upstream has now. Of
+// upstreams that are not configured, or not provisioned, that is not known: all are.
+func (i *identities) serves(scope oci.Scope) bool {
+	configured := i.upstreams[oci.UpstreamName(scope.Upstream)]
+	for _, u := range configured {
+		if u.resolved == nil || u.identity() == scope.Upstream {
+			return true
+		}
+	}
+	return len(configured) == 0
+}
