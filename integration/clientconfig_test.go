@@ -5,6 +5,7 @@ package integration
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -83,11 +84,17 @@ func testClientConfig(t *testing.T, c configuredClient, reached access) {
 // certificate of Caddy's own authority.
 func startNamedGateway(t *testing.T, a access, u upstream) *gateway {
 	t.Helper()
+	return startSite(t, a, fmt.Sprintf("default docker.io\n\t\tupstream docker.io {\n\t\t\t%s\n\t\t}", u.caddyfile()))
+}
+
+// startSite starts a gateway that has the lines in its directive.
+func startSite(t *testing.T, a access, lines string) *gateway {
+	t.Helper()
 	dir := t.TempDir()
 	port := freePort(t)
 	g := &gateway{
 		access: a, host: gatewayName + ":" + port, config: filepath.Join(dir, "Caddyfile"),
-		admin: "unix/" + filepath.Join(shortDir(t), "admin"),
+		admin: "unix/" + filepath.Join(shortDir(t), "admin"), store: filepath.Join(dir, "cache"),
 	}
 	scheme, site := "http", ""
 	if a.tls {
@@ -114,13 +121,10 @@ func startNamedGateway(t *testing.T, a access, u upstream) *gateway {
 %s://%s {
 	bind ::1
 %s	registry_mirror {
-		default docker.io
-		upstream docker.io {
-			%s
-		}
+		%s
 	}
 }
-`, g.admin, filepath.Join(dir, "cache"), scheme, g.host, site, u.caddyfile()), g.config)
+`, g.admin, g.store, scheme, g.host, site, lines), g.config)
 	g.run(t)
 	if a.auth {
 		response, err := insecureClient().Get(g.url() + "/v2/")
@@ -172,7 +176,12 @@ func configuredPodman(t *testing.T, n *node, g *gateway) client {
 	t.Helper()
 	p := &podman{root: shortDir(t), within: n.within(), env: n.env()}
 	if g.auth {
-		p.env = append(p.env, "REGISTRY_AUTH_FILE=/etc/containers/auth.json")
+		// Where the command says that it belongs.
+		written, err := os.ReadFile(filepath.Join(n.etc, "containers/auth.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		writeFile(t, string(written), n.home, ".config/containers/auth.json")
 	}
 	return p
 }

@@ -91,14 +91,19 @@ func (c *containerdClient) ctr(t *testing.T, args ...string) string {
 	return run(t, nil, line[0], line[1:]...)
 }
 
-// pull unpacks too, so containerd has also compared the layers with the
-// config's diff IDs.
 func (c *containerdClient) pull(t *testing.T) digest.Digest {
 	t.Helper()
+	return c.pullImage(t, imageReference)
+}
+
+// pullImage unpacks too, so containerd has also compared the layers with the
+// config's diff IDs.
+func (c *containerdClient) pullImage(t *testing.T, reference string) digest.Digest {
+	t.Helper()
 	args := append([]string{"images", "pull", "--hosts-dir", c.hosts, "--snapshotter", "native"}, c.user...)
-	c.ctr(t, append(args, imageReference)...)
-	for line := range strings.Lines(c.ctr(t, "images", "ls", "name=="+imageReference)) {
-		if fields := strings.Fields(line); len(fields) > 2 && fields[0] == imageReference {
+	c.ctr(t, append(args, reference)...)
+	for line := range strings.Lines(c.ctr(t, "images", "ls", "name=="+reference)) {
+		if fields := strings.Fields(line); len(fields) > 2 && fields[0] == reference {
 			return digest.Digest(fields[2])
 		}
 	}

@@ -84,7 +84,13 @@ func (d *dockerClient) call(t *testing.T, method, path string) []byte {
 
 func (d *dockerClient) pull(t *testing.T) digest.Digest {
 	t.Helper()
-	progress := d.call(t, http.MethodPost, "/images/create?"+url.Values{"fromImage": {imageRepository}, "tag": {imageTag}}.Encode())
+	return d.pullImage(t, imageRepository, imageTag)
+}
+
+// pullImage pulls from Docker Hub, as far as the daemon knows.
+func (d *dockerClient) pullImage(t *testing.T, repository, tag string) digest.Digest {
+	t.Helper()
+	progress := d.call(t, http.MethodPost, "/images/create?"+url.Values{"fromImage": {repository}, "tag": {tag}}.Encode())
 	for decoder := json.NewDecoder(strings.NewReader(string(progress))); ; {
 		var step struct{ Error string }
 		if err := decoder.Decode(&step); errors.Is(err, io.EOF) {
@@ -94,7 +100,7 @@ func (d *dockerClient) pull(t *testing.T) digest.Digest {
 		}
 	}
 	var inspected struct{ RepoDigests []string }
-	if err := json.Unmarshal(d.call(t, http.MethodGet, "/images/"+imageRepository+":"+imageTag+"/json"), &inspected); err != nil {
+	if err := json.Unmarshal(d.call(t, http.MethodGet, "/images/"+repository+":"+tag+"/json"), &inspected); err != nil {
 		t.Fatal(err)
 	}
 	if len(inspected.RepoDigests) != 1 {

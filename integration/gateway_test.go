@@ -37,7 +37,9 @@ type gateway struct {
 	username, secret string // "" without auth
 
 	config string // the Caddyfile
-	admin  string // address of its admin API; "" = it has none
+	// admin and store are the address of its admin API and its storage; empty if
+	// there is no API.
+	admin, store string
 }
 
 // startGateway starts a gateway with an empty cache.

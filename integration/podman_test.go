@@ -75,14 +75,19 @@ func (p *podman) podman(t *testing.T, args ...string) string {
 
 func (p *podman) pull(t *testing.T) digest.Digest {
 	t.Helper()
+	return p.pullImage(t, imageReference, testImage(t).index.Digest)
+}
+
+// pullImage returns the digest that is wanted, if the image has it.
+func (p *podman) pullImage(t *testing.T, reference string, want digest.Digest) digest.Digest {
+	t.Helper()
 	args := []string{"pull", "--quiet"}
 	if p.certificates != "" {
 		args = append(args, "--cert-dir", p.certificates)
 	}
-	p.podman(t, append(args, imageReference)...)
+	p.podman(t, append(args, reference)...)
 	// It knows the image under the digests of its index and of its manifest.
-	want := testImage(t).index.Digest
-	digests := p.podman(t, "image", "inspect", "--format", "{{range .RepoDigests}}{{.}} {{end}}", imageReference)
+	digests := p.podman(t, "image", "inspect", "--format", "{{range .RepoDigests}}{{.}} {{end}}", reference)
 	for name := range strings.FieldsSeq(digests) {
 		if _, d, _ := strings.Cut(name, "@"); digest.Digest(d) == want {
 			return want
@@ -110,6 +115,11 @@ func newSkopeo(t *testing.T, g *gateway) client {
 
 func (s *skopeo) pull(t *testing.T) digest.Digest {
 	t.Helper()
+	return s.pullImage(t, imageReference)
+}
+
+func (s *skopeo) pullImage(t *testing.T, reference string) digest.Digest {
+	t.Helper()
 	dir := t.TempDir()
 	line := append(slices.Clone(s.within), "skopeo")
 	if s.registries != "" {
@@ -122,7 +132,7 @@ func (s *skopeo) pull(t *testing.T) digest.Digest {
 	if s.certificates != "" {
 		line = append(line, "--src-cert-dir", s.certificates)
 	}
-	line = append(line, "docker://"+imageReference, "oci:"+dir+":"+imageTag)
+	line = append(line, "docker://"+reference, "oci:"+dir+":"+imageTag)
 	run(t, s.env, line[0], line[1:]...)
 	return digestOfLayout(t, dir)
 }

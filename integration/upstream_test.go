@@ -93,7 +93,8 @@ func (r bearerRegistry) stop()                         { r.Close() }
 // debianRegistry is Debian's docker-registry behind a server that counts.
 type debianRegistry struct {
 	process *process
-	front   *httptest.Server
+	host    string           // where images are pushed to
+	front   *httptest.Server // the gateway's way, which counts
 
 	mu       sync.Mutex
 	requests []string // method and kind
@@ -101,20 +102,26 @@ type debianRegistry struct {
 
 func startDebianRegistry(t *testing.T) upstream {
 	t.Helper()
+	r := runDebianRegistry(t)
+	layout := filepath.Join(t.TempDir(), "layout")
+	testImage(t).writeLayout(t, layout)
+	run(t, nil, "skopeo", "copy", "--quiet", "--all", "--preserve-digests", "--dest-tls-verify=false",
+		"oci:"+layout+":"+imageTag, "docker://"+r.host+"/"+imageRepository+":"+imageTag)
+	return r
+}
+
+// runDebianRegistry runs a registry that has nothing.
+func runDebianRegistry(t *testing.T) *debianRegistry {
+	t.Helper()
 	dir, port := t.TempDir(), freePort(t)
 	config := writeFile(t, fmt.Sprintf(`version: 0.1
 log: {level: warn}
 storage: {filesystem: {rootdirectory: %s}}
 http: {addr: "127.0.0.1:%s"}
 `, filepath.Join(dir, "data"), port), dir, "config.yml")
-	r := &debianRegistry{process: start(t, nil, "docker-registry", "serve", config)}
-	base := &url.URL{Scheme: "http", Host: "127.0.0.1:" + port}
+	r := &debianRegistry{process: start(t, nil, "docker-registry", "serve", config), host: "127.0.0.1:" + port}
+	base := &url.URL{Scheme: "http", Host: r.host}
 	r.process.await(t, answers(http.DefaultClient, base.String()+"/v2/"))
-
-	layout := filepath.Join(dir, "layout")
-	testImage(t).writeLayout(t, layout)
-	run(t, nil, "skopeo", "copy", "--quiet", "--all", "--preserve-digests", "--dest-tls-verify=false",
-		"oci:"+layout+":"+imageTag, "docker://"+base.Host+"/"+imageRepository+":"+imageTag)
 
 	forward := &httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) {
 		p.SetURL(base)
