@@ -36,9 +36,10 @@ asked at present, and how much of what was asked for came from the cache. Counts
 those since the server began. Of a storage that no server has open, only its size is
 shown.
 
-STATE is ok; failing, with the number of failures in a row; down, while the upstream
-is left alone until the next probe; or not asked, if nobody has yet or it is offline.
-HITS is the share of answers that did not need the upstream.
+STATE is ok, as long as nothing failed; failing, with the number of failures in a
+row; down, while the upstream is left alone until the next probe; or not asked, of
+one that is not configured any more. HITS is the share of answers that did not need
+the upstream.
 
 With --watch it goes on until it is interrupted; in a terminal, in place.
 

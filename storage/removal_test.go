@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -285,8 +286,14 @@ func TestRemoveSparesWhatIsInUse(t *testing.T) {
 	if r := remove(t, s, "docker.io/alpine"); r.Blobs != 2 || r.InUse != 0 {
 		t.Errorf("removed %+v", r)
 	}
-	// Somebody pulls it while it goes: after the plan, and before the first step.
-	image = putTagged(t, s, scope, "1", nil, 1, 2, 3)
+	// Somebody pulls it while it goes: after the plan, and before its own step.
+	var last []uint64 // in the order of digests
+	for seed := uint64(5000); len(last) < 3; seed++ {
+		if strings.HasPrefix(blobOf(seed).Encoded(), "ff") {
+			last = append(last, seed)
+		}
+	}
+	image = putTagged(t, s, scope, "1", nil, last...)
 	var once sync.Once
 	many := make([]uint64, 0, evictBatch)
 	for k := range uint64(evictBatch) {
@@ -294,14 +301,14 @@ func TestRemoveSparesWhatIsInUse(t *testing.T) {
 	}
 	putTagged(t, s, scope, "many", nil, many...)
 	_, err = s.Remove(t.Context(), RemoveOptions{Selection: selection(t, "docker.io"), Progress: func(RemoveReport) {
-		once.Do(func() { putTagged(t, s, scope, "1", nil, 1, 2, 3) })
+		once.Do(func() { putTagged(t, s, scope, "1", nil, last...) })
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = s.Manifest(image.Digest)
 	missing := 0
-	for _, seed := range []uint64{1, 2, 3} {
+	for _, seed := range last {
 		if _, err := s.StatBlob(blobOf(seed)); err != nil {
 			missing++
 		}
