@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"os"
@@ -86,5 +87,23 @@ func TestOutputIsRefused(t *testing.T) {
 	output(t, link)
 	if info, err := os.Lstat(link); err != nil || info.Mode().IsRegular() {
 		t.Errorf("the link is %v, %v", info.Mode(), err)
+	}
+}
+
+// What a process that died has left, however long, is no part of what comes next.
+func TestOutputOverLeftovers(t *testing.T) {
+	folder := t.TempDir()
+	path, clean := filepath.Join(folder, "a.tar"), filepath.Join(folder, "b.tar")
+	if err := os.WriteFile(path+partial, make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	output(t, path)
+	output(t, clean)
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want, err := os.ReadFile(clean); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%d bytes of %d, %v", len(got), len(want), err)
 	}
 }
