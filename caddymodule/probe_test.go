@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/crypto/bcrypt"
@@ -148,6 +149,7 @@ func TestProbes(t *testing.T) {
 		return n
 	}
 	outcomes := map[string]int{}
+	var times [2][]time.Duration // of what may not be seen: what is stored, and what is nowhere
 	for range n {
 		x, at := things[random.IntN(len(things))], all[random.IntN(len(all))]
 		site, user := random.IntN(2), []string{"", "alice", "bob", "carol", "dave"}[random.IntN(5)]
@@ -166,7 +168,13 @@ func TestProbes(t *testing.T) {
 			if before != contacts() {
 				t.Errorf("%s: the upstream is asked", where)
 			}
-			never, same := ask(site, user, base+digest.FromString(where).String())
+			// In turns, so that what else the machine does costs both the same.
+			var never int
+			var same []byte
+			hidden := func() { status, body = ask(site, user, base+x.ref) }
+			nowhere := func() { never, same = ask(site, user, base+digest.FromString(where).String()) }
+			times[0] = append(times[0], timed(hidden))
+			times[1] = append(times[1], timed(nowhere))
 			if status != http.StatusForbidden || never != status || !bytes.Equal(same, body) {
 				t.Errorf("%s: %d %s; what is nowhere is answered %d %s", where, status, body, never, same)
 			}
@@ -186,12 +194,27 @@ func TestProbes(t *testing.T) {
 			t.Errorf("%s: %d bytes: %.100q", where, len(body), body)
 		}
 	}
-	t.Logf("%d probes: %v", n, outcomes)
+	t.Logf("%d probes: %v; what may not be seen is refused in %s if it is stored, in %s if it is nowhere",
+		n, outcomes, median(times[0]), median(times[1]))
+	if difference := (median(times[0]) - median(times[1])).Abs(); difference > 2*time.Millisecond {
+		t.Errorf("the time of a refusal tells what is stored, by %s", difference)
+	}
 	for outcome, count := range outcomes {
 		if count < n/50 {
 			t.Errorf("%d probes were %s: the test proves too little", count, outcome)
 		}
 	}
+}
+
+func timed(fn func()) time.Duration {
+	began := time.Now()
+	fn()
+	return time.Since(began)
+}
+
+func median(times []time.Duration) time.Duration {
+	slices.Sort(times)
+	return times[len(times)/2]
 }
 
 func freeAddress(t *testing.T) string {
