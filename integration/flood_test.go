@@ -90,7 +90,7 @@ func TestPasswordFlood(t *testing.T) {
 	burned = g.processorTime(t) - burned
 	t.Logf("%d guesses by %d attackers in %s took %s of processor time; p99 of an honest client: %s alone, %s of %d requests beside them",
 		guesses.Load(), attackers, lasting, burned.Round(time.Millisecond), p99(before), p99(during), len(during))
-	if guesses.Load() < int64(attackers) || len(during) < 10 || p99(during) > 3*time.Second {
+	if guesses.Load() < int64(attackers) || len(during) < 10 || p99(during) > 10*time.Second {
 		t.Error("an honest client is not served beside a flood of guesses")
 	}
 }
