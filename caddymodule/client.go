@@ -128,6 +128,8 @@ func (u *Upstream) policy(remote mirror.Remote) mirror.Upstream {
 		StaleTimeout:    time.Duration(u.StaleTimeout),
 		StaleIfDenied:   u.staleIfDenied(),
 		MaxFills:        u.maxFills(),
+		Parallel:        u.parallel(),
+		LookAhead:       u.lookAhead(u.maxFills()),
 		ImmutableTags:   u.resolved.immutableTags,
 		MissesPerClient: u.MissesPerClient,
 		Access:          mirror.Access{Public: !u.authenticates()},

@@ -93,6 +93,7 @@ type Upstream struct {
 
 	Timeouts
 	Resilience
+	Download
 
 	// How many look-ups, and how many downloads of blobs, one client may have
 	// started at this upstream at a time; more of them wait for their turn. A
@@ -199,7 +200,7 @@ func (u *Upstream) check() error {
 	errs := []error{
 		checkName(u.Name), each(checkName, u.Alias), each(checkURL, u.URL), each(checkOrigin, u.AuthOrigin),
 		each(checkPrefix, u.AllowAddress), each(oci.CheckGlob, u.Allow), each(oci.CheckGlob, u.Deny),
-		checkRegexp(u.ImmutableTags), u.Credentials.check(), u.Access.check(), checkProxy(u.Proxy), u.Timeouts.check(), u.Resilience.check(),
+		checkRegexp(u.ImmutableTags), u.Credentials.check(), u.Access.check(), checkProxy(u.Proxy), u.Timeouts.check(), u.Resilience.check(), u.Download.check(),
 	}
 	if u.TagTTL < -1 {
 		errs = append(errs, errors.New("tag_ttl cannot be negative, but for -1 (ask on every pull)"))

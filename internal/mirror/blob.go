@@ -143,6 +143,9 @@ func (v view) join(ctx context.Context, k key, link storage.Link, verified bool,
 	f.turn, *kept = *kept, nil
 	c.fills[d] = f
 	c.running.Go(f.run)
+	if v.LookAhead > 0 {
+		c.running.Go(func() { v.lookAhead(d) })
+	}
 	return joined{fill: f, led: true}, nil
 }
 

@@ -91,11 +91,15 @@ type Cache struct {
 	turns     turns
 	denials   denials
 	slots     slots
+	served    served
+	ahead     ahead
 	tags      flights[tagAnswer]
 	manifests flights[manifestAnswer]
 	heads     flights[oci.Descriptor]
 	referrers flights[referrersAnswer]
 	tagLists  flights[oci.TagList]
+
+	uplinks uplinks
 
 	mu      sync.Mutex
 	closed  bool

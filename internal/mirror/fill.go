@@ -71,6 +71,7 @@ type fill struct {
 	covered  extents
 	resumed  bool // the part holds bytes of an earlier fill
 	segments []*segment
+	each     float64 // bytes per second of one connection, as was last known
 	// sequential is set where further segments are of no use.
 	sequential bool
 	failures   int // since the last byte came

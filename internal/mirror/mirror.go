@@ -42,6 +42,12 @@ type Upstream struct {
 	// MaxFills bounds the fills that run at a time; more of them wait. 0 = no
 	// limit.
 	MaxFills int
+	// Parallel is how many connections may pull one blob, where each of them is
+	// what limits the speed; 0 and 1 = one.
+	Parallel int
+	// LookAhead is how many blobs of images are pulled at a time before a client
+	// asks for them, once it has asked for one of the image; 0 = none.
+	LookAhead int
 	// ImmutableTags matches tags that never move: once known, the upstream is
 	// not asked again. nil = none.
 	ImmutableTags *regexp.Regexp
@@ -169,6 +175,9 @@ func (m *Mirror) Manifest(ctx context.Context, r oci.Request) (oci.Manifest, oci
 	mf, status, err := v.manifest(ctx, r.Reference)
 	if err == nil {
 		v.store.UseManifest(mf.Digest)
+		if v.LookAhead > 0 {
+			v.served.add(v.scope, mf.Digest)
+		}
 	}
 	m.answered(ctx, span, v, r, status, err)
 	return mf, status, err

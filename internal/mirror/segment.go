@@ -48,6 +48,8 @@ type segment struct {
 	pos   int64 // how far it got
 	began time.Time
 	bytes int64 // since began; the first ones begin it anew
+	extra bool  // not needed, but for speed
+	heard bool  // a byte has come
 }
 
 func (s *segment) close() {
@@ -65,6 +67,7 @@ func (s *segment) take() *oci.BlobBody {
 // launch starts a worker; f.mu is held, and either run has not yet begun to wait
 // for workers or another one is running.
 func (f *fill) launch(s *segment) {
+	f.c.uplinks.begin(f.source.Identity)
 	s.start, s.began = s.pos, f.c.now()
 	f.segments = append(f.segments, s)
 	f.workers.Go(func() {
@@ -77,6 +80,7 @@ func (f *fill) launch(s *segment) {
 			f.fail(err)
 		}
 		s.close()
+		f.c.uplinks.end(f.source.Identity, !s.heard)
 	})
 }
 
@@ -190,6 +194,11 @@ func (f *fill) advance(s *segment, n int64) (limit int64) {
 	s.bytes += n
 	f.received += n
 	f.failures = 0
+	each, more := f.c.uplinks.received(f.source.Identity, n, !s.heard, f.c.now())
+	s.heard, f.each = true, each
+	if more {
+		f.quicken(each)
+	}
 	f.changed()
 	return f.limitLocked(s)
 }
@@ -226,6 +235,11 @@ func (f *fill) claim(s *segment) bool {
 			}
 			off = f.covered.end(next)
 		}
+		// Nothing is left that nobody works on: share what others have most of.
+		if off, ok := f.splitting(f.each); ok && !f.sequential && f.source.Parallel > 1 {
+			s.start, s.pos, s.began, s.bytes = off, off, f.c.now(), 0
+			return true
+		}
 	}
 	f.retire(s)
 	return false
@@ -247,6 +261,15 @@ func (f *fill) retry(s *segment, err error) bool {
 	if errors.Is(err, errNoRanges) && len(f.segments) == 1 {
 		f.mu.Unlock()
 		return true // the others have left meanwhile: from the start, then
+	}
+	if s.extra && s.bytes == 0 && len(f.segments) > 1 {
+		// Others get what it was to get. An upstream that refuses one more
+		// connection is not asked for it again.
+		f.retire(s)
+		f.mu.Unlock()
+		f.c.uplinks.enough(f.source.Identity, f.c.now())
+		f.c.log.Debug("further connection is of no use", "upstream", f.source.Name, "digest", f.digest, "error", err)
+		return false
 	}
 	f.failures++
 	attempt := f.failures
@@ -318,7 +341,7 @@ func (f *fill) inMemory() bool {
 // want sees to it that somebody works towards off, which is not covered. It
 // returns after how long to ask again; 0 = at the next change. f.mu is held.
 func (f *fill) want(off int64) time.Duration {
-	if f.sequential || f.size < 0 || len(f.segments) == 0 || len(f.segments) >= maxSegments || f.err != nil || f.cause != nil {
+	if f.sequential || f.size < 0 || len(f.segments) == 0 || len(f.segments) >= max(maxSegments, f.source.Parallel+1) || f.err != nil || f.cause != nil {
 		return 0
 	}
 	var owner *segment

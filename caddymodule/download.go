@@ -1,0 +1,81 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+)
+
+// Download says how blobs are pulled from an upstream.
+type Download struct {
+	// How many connections pull one blob at a time, where each of them is what
+	// limits the speed; further ones are opened only as long as they make it
+	// faster. 1 = a single one. Default: 4.
+	ParallelDownload int `json:"parallel_download,omitempty"`
+
+	// How many blobs of an image are pulled at a time before a client asks for
+	// them, once it has asked for one that was not there: clients ask for three at
+	// a time. -1 = none. Default: 6.
+	LookAhead int `json:"look_ahead,omitempty"`
+}
+
+const (
+	defaultParallelDownload = 4
+	maxParallelDownload     = 16
+	defaultLookAhead        = 6
+)
+
+func (d *Download) check() error {
+	switch {
+	case d.ParallelDownload < 0 || d.ParallelDownload > maxParallelDownload:
+		return fmt.Errorf("parallel_download is %d, want 1 to %d connections", d.ParallelDownload, maxParallelDownload)
+	case d.LookAhead < -1:
+		return errors.New("look_ahead cannot be negative, but for -1 (off)")
+	}
+	return nil
+}
+
+func (d *Download) parallel() int {
+	if d.ParallelDownload == 0 {
+		return defaultParallelDownload
+	}
+	return d.ParallelDownload
+}
+
+// lookAhead leaves half of the fills that may run to those that clients wait for.
+func (d *Download) lookAhead(maxFills int) int {
+	n := d.LookAhead
+	switch n {
+	case 0:
+		n = defaultLookAhead
+	case -1:
+		return 0
+	}
+	if maxFills > 0 {
+		n = min(n, maxFills/2)
+	}
+	return n
+}
+
+func init() {
+	upstreamOptions["parallel_download"] = upstreamOption{min: 1, max: 1, set: func(u *Upstream, args []string) error {
+		n, err := strconv.ParseInt(args[0], 10, 32)
+		if err != nil || n < 1 || n > maxParallelDownload {
+			return fmt.Errorf("parallel_download: %q is no number of connections: want 1 to %d", args[0], maxParallelDownload)
+		}
+		u.ParallelDownload = int(n)
+		return nil
+	}}
+	upstreamOptions["look_ahead"] = upstreamOption{min: 1, max: 1, set: func(u *Upstream, args []string) error {
+		if args[0] == "off" {
+			u.LookAhead = -1
+			return nil
+		}
+		n, err := strconv.ParseInt(args[0], 10, 32)
+		if err != nil || n < 1 {
+			return fmt.Errorf("look_ahead: %q is no number of blobs: want such as 6, or off", args[0])
+		}
+		u.LookAhead = int(n)
+		return nil
+	}}
+}

@@ -1,0 +1,163 @@
+package mirror
+
+import (
+	"sync"
+	"time"
+)
+
+const (
+	// paceLook is how long the speed of an upstream is measured before it is
+	// decided whether more connections would help.
+	paceLook = 100 * time.Millisecond
+	// paceRest is how long none is added after some that did not help.
+	paceRest = 5 * time.Second
+	// worthwhile is how long a claim must take yet to be shared.
+	worthwhile = 300 * time.Millisecond
+	// minSplit is the least that a segment is split off with, and leaves.
+	minSplit = 4 << 20
+	// maxConnections are the GETs of blobs that run at one upstream at a time. The
+	// first one of each fill is never refused, further ones are.
+	maxConnections = 16
+)
+
+// uplinks are the ways to the upstreams: how many GETs of blobs run on each, and
+// whether more of them would make it faster. They would where the upstream, or the
+// way to it, limits each connection. The zero value is ready. Safe for concurrent
+// use.
+type uplinks struct {
+	mu   sync.Mutex
+	ways map[string]*uplink // by upstream, while in use
+}
+
+type uplink struct {
+	used    int
+	silent  int // of these, no byte has come yet
+	bytes   int64
+	rate    float64 // bytes per second that the last look saw
+	before  int     // connections that it saw
+	added   bool    // some, at the last look
+	credits int     // connections that may be added
+	began   time.Time
+	from    int64     // bytes when the look began
+	rest    time.Time // none is added before
+}
+
+// begin counts a connection in.
+func (u *uplinks) begin(upstream string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.ways == nil {
+		u.ways = map[string]*uplink{}
+	}
+	w := u.ways[upstream]
+	if w == nil {
+		w = new(uplink)
+		u.ways[upstream] = w
+	}
+	w.used++
+	w.silent++
+}
+
+// end counts one out, which has brought bytes or none.
+func (u *uplinks) end(upstream string, silent bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	w := u.ways[upstream]
+	if silent {
+		w.silent--
+	}
+	if w.used--; w.used == 0 {
+		delete(u.ways, upstream)
+	}
+}
+
+// received tells of bytes that came in, the first of their connection or not. It
+// returns how fast one connection is, in bytes per second, 0 = not known, and
+// whether one may be added.
+func (u *uplinks) received(upstream string, n int64, first bool, now time.Time) (each float64, more bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	w := u.ways[upstream]
+	w.bytes += n
+	if first {
+		w.silent--
+	}
+	w.look(now)
+	if w.used > 0 {
+		each = w.rate / float64(w.used)
+	}
+	return each, w.credits > 0
+}
+
+// look measures, and decides how many connections may be added: half as many as
+// there are.
+func (w *uplink) look(now time.Time) {
+	if w.began.IsZero() || w.silent > 0 {
+		// What is measured would not be what all of them can do.
+		w.began, w.from = now, w.bytes
+		return
+	}
+	elapsed := now.Sub(w.began)
+	if elapsed < paceLook {
+		return
+	}
+	slower, fewer := w.rate, w.before
+	w.rate, w.before = float64(w.bytes-w.from)/elapsed.Seconds(), w.used
+	w.began, w.from = now, w.bytes
+	w.credits = 0
+	if w.added && w.used > fewer && w.rate < slower*(1+0.3*(float64(w.used)/float64(fewer)-1)) {
+		w.rest = now.Add(paceRest)
+	}
+	w.added = false
+	if !now.Before(w.rest) {
+		w.credits = max(0, min((w.used+1)/2, maxConnections-w.used))
+	}
+}
+
+// take takes the leave to add a connection.
+func (u *uplinks) take(upstream string) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	w := u.ways[upstream]
+	if w == nil || w.credits == 0 {
+		return false
+	}
+	w.credits--
+	w.added = true
+	return true
+}
+
+// enough says that the upstream has refused one more.
+func (u *uplinks) enough(upstream string, now time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if w := u.ways[upstream]; w != nil {
+		w.credits, w.rest = 0, now.Add(paceRest)
+	}
+}
+
+// quicken adds a segment if that would help; f.mu is held. each is how fast one
+// connection is.
+func (f *fill) quicken(each float64) {
+	if len(f.segments) >= f.source.Parallel || f.sequential || f.halted() {
+		return
+	}
+	if off, ok := f.splitting(each); ok && f.c.uplinks.take(f.source.Identity) {
+		f.launch(&segment{ctx: f.pulling, pos: off, extra: true})
+	}
+}
+
+// splitting returns the middle of the claim that is to take longest, if that is
+// worth to be shared; f.mu is held.
+func (f *fill) splitting(each float64) (off int64, ok bool) {
+	if each <= 0 || f.size < 2*minSplit {
+		return 0, false
+	}
+	var most int64
+	for _, s := range f.segments {
+		if left := f.limitLocked(s) - s.pos; left > most {
+			most, off = left, s.pos+left/2
+		}
+	}
+	return off, most >= 2*minSplit && float64(most)/each >= worthwhile.Seconds()
+}
