@@ -130,7 +130,7 @@ func TestMetrics(t *testing.T) {
 	shared := upstream.PutBlob("library/alpine", registrytest.Random(4, size))
 	s := newSite(t)
 	config := func(ttl string) string {
-		return fmt.Sprintf("registry_mirror {\nupstream docker.io {\nurl %s\ntag_ttl %s\n}\n}", upstream.URL(), ttl)
+		return fmt.Sprintf("registry_mirror {\nupstream docker.io {\nurl %s\ntag_ttl %s\nlook_ahead off\n}\n}", upstream.URL(), ttl)
 	}
 	s.load(config("1h"))
 	c := s.client()

@@ -253,6 +253,9 @@ func (s *scenario) cmdGateway([]string) {
 	if !strings.Contains(options, "tag_ttl") {
 		options += "tag_ttl 0\n"
 	}
+	if !strings.Contains(options, "look_ahead") {
+		options += "look_ahead off\n" // what the upstream sees is what was asked for
+	}
 	s.load("registry_mirror {\nupstream docker.io {\n" + options + "}\n}\n")
 }
 

@@ -28,7 +28,7 @@ func TestTracing(t *testing.T) {
 	upstream := registrytest.New(t, registrytest.Options{})
 	image := upstream.PutImage("library/alpine", "3", 10, 2<<20)
 	s := newSite(t)
-	s.load("tracing {\nspan pull\n}\nregistry_mirror {\nupstream docker.io {\nurl " + upstream.URL() + "\n}\n}")
+	s.load("tracing {\nspan pull\n}\nregistry_mirror {\nupstream docker.io {\nurl " + upstream.URL() + "\nlook_ahead off\n}\n}")
 	s.client().pull("/v2/proxy-docker.io", image)
 	// The provider sends what it has when the last configuration goes.
 	if err := caddy.Stop(); err != nil {
