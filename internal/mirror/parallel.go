@@ -9,6 +9,12 @@ const (
 	// paceLook is how long the speed of an upstream is measured before it is
 	// decided whether more connections would help.
 	paceLook = 100 * time.Millisecond
+	// idleShare is the part of its time that a connection that is itself the limit
+	// is waited for. Where it is less, it is we who are slow; and what lies in our
+	// buffers when a GET is cut at another's start comes twice.
+	idleShare = 0.75
+	// gain is the part of what more connections could bring that they have to.
+	gain = 0.5
 	// paceRest is how long none is added after some that did not help.
 	paceRest = 5 * time.Second
 	// worthwhile is how long a claim must take yet to be shared.
@@ -38,8 +44,9 @@ type uplink struct {
 	added   bool    // some, at the last look
 	credits int     // connections that may be added
 	began   time.Time
-	from    int64     // bytes when the look began
-	rest    time.Time // none is added before
+	from    int64         // bytes when the look began
+	waited  time.Duration // of all connections, since the look began
+	rest    time.Time     // none is added before
 }
 
 // begin counts a connection in.
@@ -71,14 +78,15 @@ func (u *uplinks) end(upstream string, silent bool) {
 	}
 }
 
-// received tells of bytes that came in, the first of their connection or not. It
-// returns how fast one connection is, in bytes per second, 0 = not known, and
+// received tells of bytes that came in, how long they were waited for, and whether
+// they are the first of their connection. It returns how fast one connection is, in bytes per second, 0 = not known, and
 // whether one may be added.
-func (u *uplinks) received(upstream string, n int64, first bool, now time.Time) (each float64, more bool) {
+func (u *uplinks) received(upstream string, n int64, waited time.Duration, first bool, now time.Time) (each float64, more bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	w := u.ways[upstream]
 	w.bytes += n
+	w.waited += waited
 	if first {
 		w.silent--
 	}
@@ -94,7 +102,7 @@ func (u *uplinks) received(upstream string, n int64, first bool, now time.Time) 
 func (w *uplink) look(now time.Time) {
 	if w.began.IsZero() || w.silent > 0 {
 		// What is measured would not be what all of them can do.
-		w.began, w.from = now, w.bytes
+		w.began, w.from, w.waited = now, w.bytes, 0
 		return
 	}
 	elapsed := now.Sub(w.began)
@@ -103,13 +111,14 @@ func (w *uplink) look(now time.Time) {
 	}
 	slower, fewer := w.rate, w.before
 	w.rate, w.before = float64(w.bytes-w.from)/elapsed.Seconds(), w.used
-	w.began, w.from = now, w.bytes
+	idle := w.waited.Seconds() / (elapsed.Seconds() * float64(w.used))
+	w.began, w.from, w.waited = now, w.bytes, 0
 	w.credits = 0
-	if w.added && w.used > fewer && w.rate < slower*(1+0.3*(float64(w.used)/float64(fewer)-1)) {
+	if w.added && w.used > fewer && w.rate < slower*(1+gain*(float64(w.used)/float64(fewer)-1)) {
 		w.rest = now.Add(paceRest)
 	}
 	w.added = false
-	if !now.Before(w.rest) {
+	if idle >= idleShare && !now.Before(w.rest) {
 		w.credits = max(0, min((w.used+1)/2, maxConnections-w.used))
 	}
 }

@@ -50,6 +50,8 @@ type segment struct {
 	bytes int64 // since began; the first ones begin it anew
 	extra bool  // not needed, but for speed
 	heard bool  // a byte has come
+	// waited is for bytes, since they were last told of.
+	waited time.Duration
 }
 
 func (s *segment) close() {
@@ -134,7 +136,9 @@ func (f *fill) pull(s *segment) error {
 	buffer := segmentBuffers.Get().(*[segmentBuffer]byte)
 	defer segmentBuffers.Put(buffer)
 	for s.pos < limit {
+		asked := f.c.now()
 		n, err := body.Read(buffer[:min(segmentBuffer, limit-s.pos)])
+		s.waited += f.c.now().Sub(asked)
 		if n > 0 {
 			// No other segment can have claimed any of these bytes meanwhile:
 			// one begins farther ahead than a buffer is long.
@@ -194,8 +198,8 @@ func (f *fill) advance(s *segment, n int64) (limit int64) {
 	s.bytes += n
 	f.received += n
 	f.failures = 0
-	each, more := f.c.uplinks.received(f.source.Identity, n, !s.heard, f.c.now())
-	s.heard, f.each = true, each
+	each, more := f.c.uplinks.received(f.source.Identity, n, s.waited, !s.heard, f.c.now())
+	s.heard, s.waited, f.each = true, 0, each
 	if more {
 		f.quicken(each)
 	}
