@@ -190,6 +190,8 @@ func (y *faulty) OpenFile(name string, flag int, perm fs.FileMode) (_ file, err 
 		return err
 	}, nil)
 	if err != nil {
+		y.mu.Lock()
+		defer y.mu.Unlock()
 		_ = f.release() // of one that was opened all the same
 		return nil, err
 	}
@@ -266,8 +268,7 @@ type faultyFile struct {
 	given bool  // or closed
 }
 
-// release closes the file, if that was not done. on.mu is held, or nobody else
-// has the file.
+// release closes the file, if that was not done. on.mu is held.
 func (f *faultyFile) release() error {
 	if f.file == nil || f.given {
 		return nil
