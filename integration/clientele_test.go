@@ -24,6 +24,9 @@ type clientele struct {
 	// hot is how many images all want again and again.
 	hot int
 
+	// round is after how many images the first is next again; 0 = never.
+	round int
+
 	newest atomic.Int64 // images that were wanted so far
 	all    sync.WaitGroup
 	cancel context.CancelFunc
@@ -69,9 +72,17 @@ func (c *clientele) want(ctx context.Context, doing string, a answer) {
 	}
 }
 
-// cold pulls an image that nobody has wanted yet.
+// turn is the image that comes n-th.
+func (c *clientele) turn(n int64) int {
+	if c.round > 0 {
+		n %= int64(c.round)
+	}
+	return int(n)
+}
+
+// cold pulls an image that nobody has wanted yet, or not for long.
 func (c *clientele) cold(ctx context.Context, _ *rand.Rand) {
-	c.want(ctx, "cold pull", c.steady.pull(ctx, c.images.image(c.hot+int(c.newest.Add(1)))))
+	c.want(ctx, "cold pull", c.steady.pull(ctx, c.images.image(c.hot+c.turn(c.newest.Add(1)))))
 }
 
 // warm pulls an image that all want.
@@ -81,7 +92,7 @@ func (c *clientele) warm(ctx context.Context, random *rand.Rand) {
 
 // crowd pulls what others are about to pull.
 func (c *clientele) crowd(ctx context.Context, _ *rand.Rand) {
-	c.want(ctx, "pull in a crowd", c.steady.pull(ctx, c.images.image(c.hot+int(c.newest.Load()))))
+	c.want(ctx, "pull in a crowd", c.steady.pull(ctx, c.images.image(c.hot+c.turn(c.newest.Load()))))
 }
 
 // ranges asks for parts of layers, known and unknown ones.
@@ -92,7 +103,7 @@ func (c *clientele) ranges(ctx context.Context, random *rand.Rand) {
 }
 
 func (c *clientele) heads(ctx context.Context, random *rand.Rand) {
-	image := c.images.image(random.IntN(c.hot + int(c.newest.Load()) + 2))
+	image := c.images.image(random.IntN(c.hot + c.turn(c.newest.Load()) + 2))
 	c.want(ctx, "HEAD", c.steady.head(ctx, image[random.IntN(len(image))]))
 }
 
@@ -174,7 +185,7 @@ func (c *clientele) read(ctx context.Context, o object, do func(body io.Reader, 
 
 // roughly pulls from the faulty upstream, what is known there and what is not.
 func (c *clientele) roughly(ctx context.Context, random *rand.Rand) {
-	image := int(c.newest.Load()) / 4
+	image := c.turn(c.newest.Load()) / 4
 	if random.IntN(2) == 0 {
 		image = random.IntN(image + 1)
 	}
@@ -185,7 +196,7 @@ func (c *clientele) roughly(ctx context.Context, random *rand.Rand) {
 func (c *clientele) some(random *rand.Rand) object {
 	n := random.IntN(c.hot)
 	if random.IntN(2) == 0 {
-		n = c.hot + int(c.newest.Load()) + random.IntN(2)
+		n = c.hot + c.turn(c.newest.Load()) + random.IntN(2)
 	}
 	image := c.images.image(n)
 	return image[len(image)-1]

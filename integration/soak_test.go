@@ -20,6 +20,10 @@ import (
 // soakSize is the limit of the store: small, so that it evicts all the time.
 const soakSize = 64 << 20
 
+// soakImages are ten times what the store can hold. All of them are pulled while it
+// warms up: of each one the index keeps manifest and tag, and files for them.
+const soakImages = 500
+
 // most is by how many percent memory may grow. Garbage makes more of that under
 // load, unless it is measured over minutes.
 const most = 5
@@ -89,7 +93,7 @@ func newSoak(t *testing.T, seed uint64) *soak {
 	k.clientele = &clientele{
 		images: &catalog{server: k.steadyServer, upstream: "steady.example", seed: seed},
 		rough:  &catalog{server: k.faultyServer, upstream: "faulty.example", seed: seed + 1},
-		seed:   seed, hot: 10,
+		seed:   seed, hot: 10, round: soakImages,
 	}
 	k.subject = newSubject(t, subjectOptions{
 		site:    k.images.caddyfile("tag_ttl 2s") + "\n\t\t" + k.rough.caddyfile("tag_ttl 2s"),
