@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -198,10 +199,16 @@ func (w *world) evict() {
 	w.quiesce()
 }
 
-// scrub looks for what is rotten.
+// scrub looks for what is rotten. A pass that got to its end has found it, and one
+// that did not may have.
 func (w *world) scrub() {
-	if done, _ := w.s.Scrub(context.Background(), -1, nil); done.Damaged > 0 {
-		clear(w.rotten)
+	_, err := w.s.Scrub(context.Background(), -1, nil)
+	for d := range w.rotten {
+		i, _ := idOf(d)
+		_, lerr := os.Lstat(filepath.Join(w.dir, i.blobPath()))
+		if err == nil || lerr != nil || slices.Contains(w.s.suspects.listCondemned(), i) {
+			delete(w.rotten, d)
+		}
 	}
 }
 
