@@ -62,7 +62,8 @@ func (w *gatedWriter) Write(p []byte) (int, error) {
 func TestCrowd(t *testing.T) {
 	const size, clients, early = 256 << 20, 50, 1 << 20
 	u := bearerRegistry{Server: registrytest.New(t, registrytest.Options{Auth: registrytest.AuthBearer, CDN: true})}
-	u.lines = "url " + u.URL()
+	// One that stalls would be joined by others.
+	u.lines = "url " + u.URL() + "\nparallel_download 1"
 	content := registrytest.Random(1, size)
 	d := u.PutBlob("library/big", content)
 	want := sha256.Sum256(content)
