@@ -36,6 +36,7 @@ func TestPull(t *testing.T) {
 		}
 		registry_mirror {
 			upstream docker.io {
+				look_ahead off
 				url %[2]s
 				credentials hub {env.HUB_TOKEN}
 				auth_origin %[3]s
