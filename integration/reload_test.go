@@ -26,7 +26,7 @@ import (
 func TestReloadUnderLoad(t *testing.T) {
 	const clients, blobs, size, every = 100, 5, 16 << 20, 200 * time.Millisecond
 	u := bearerRegistry{Server: registrytest.New(t, registrytest.Options{Auth: registrytest.AuthBearer, CDN: true})}
-	u.lines = "url " + u.URL()
+	u.lines = "url " + u.URL() + "\nparallel_download 1" // each of them is slow
 	var urls []string
 	var sums [][sha256.Size]byte
 	for n := range uint64(blobs) {
