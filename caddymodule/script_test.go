@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/pullgate/pullgate/internal/freeport"
 	"github.com/pullgate/pullgate/internal/registrytest"
 )
 
@@ -44,14 +44,11 @@ func TestScripts(t *testing.T) {
 			env.Setenv("XDG_DATA_HOME", env.WorkDir+"/data")
 			env.Setenv("XDG_CONFIG_HOME", env.WorkDir+"/config")
 			for _, name := range []string{"ADDR", "ADDR2"} {
-				listener, err := net.Listen("tcp", "127.0.0.1:0")
+				address, err := freeport.Address()
 				if err != nil {
 					return err
 				}
-				env.Setenv(name, listener.Addr().String())
-				if err := listener.Close(); err != nil {
-					return err
-				}
+				env.Setenv(name, address)
 			}
 			return nil
 		},

@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pullgate/pullgate/internal/freeport"
 )
 
 // process is a server that a test started.
@@ -164,15 +166,14 @@ func run(t *testing.T, env []string, name string, args ...string) string {
 	return stdout.String()
 }
 
-// freePort returns a port that nothing listens on.
+// freePort returns a port for a server of this test.
 func freePort(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.Port()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	return strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)
+	return port
 }
 
 // shortDir is t.TempDir for sockets, whose paths may have 107 bytes only.

@@ -16,6 +16,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"time"
+
+	"github.com/pullgate/pullgate/internal/freeport"
 )
 
 // gateway is a running Pullgate.
@@ -75,15 +77,15 @@ func (b *bench) startGateway(ctx context.Context) (*gateway, error) {
 		return nil, err
 	}
 	g := new(gateway)
-	if g.plain, err = freePort(); err != nil {
+	if g.plain, err = freeport.Address(); err != nil {
 		return nil, err
 	}
-	if g.secure, err = freePort(); err != nil {
+	if g.secure, err = freeport.Address(); err != nil {
 		return nil, err
 	}
 	admin := "off"
 	if b.profiles != "" {
-		if g.admin, err = freePort(); err != nil {
+		if g.admin, err = freeport.Address(); err != nil {
 			return nil, err
 		}
 		admin = g.admin
@@ -139,10 +141,10 @@ func (b *bench) startFiles(ctx context.Context) (*gateway, error) {
 		return nil, err
 	}
 	g := new(gateway)
-	if g.plain, err = freePort(); err != nil {
+	if g.plain, err = freeport.Address(); err != nil {
 		return nil, err
 	}
-	if g.secure, err = freePort(); err != nil {
+	if g.secure, err = freeport.Address(); err != nil {
 		return nil, err
 	}
 	self, err := os.Executable()
@@ -177,7 +179,7 @@ func (b *bench) startPeer(ctx context.Context, name, upstream string) (*gateway,
 		return nil, err
 	}
 	g := new(gateway)
-	if g.plain, err = freePort(); err != nil {
+	if g.plain, err = freeport.Address(); err != nil {
 		return nil, err
 	}
 	config := fmt.Sprintf("version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: %s\nhttp:\n  addr: %s\nproxy:\n  remoteurl: http://%s\n",

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/internal/freeport"
 )
 
 const (
@@ -36,7 +38,7 @@ type originStats struct{ Requests, Blobs, Bytes int64 }
 func (b *bench) startOrigin(ctx context.Context) (*origin, error) {
 	var addresses []string
 	for range 3 {
-		a, err := freePort()
+		a, err := freeport.Address()
 		if err != nil {
 			return nil, err
 		}

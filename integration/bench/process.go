@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -96,14 +95,4 @@ func (p *process) resident(field string) (int64, error) {
 		}
 	}
 	return 0, fmt.Errorf("no %s", field)
-}
-
-// freePort returns an address that nobody listens at.
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }
