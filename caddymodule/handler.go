@@ -199,22 +199,33 @@ func clientOf(r *http.Request) string {
 	return user(r) + "@" + host
 }
 
+// idleGuard is Caddy's guard against clients that take no bytes.
+type idleGuard caddyhttp.IdleTimeoutWriter
+
+// guardOf returns the guard of a request; nil = write_idle is turned off.
+func guardOf(r *http.Request) registry.Guard {
+	if _, w := caddyhttp.IdleTimeoutsFromContext(r.Context()); w != nil {
+		return (*idleGuard)(w)
+	}
+	return nil
+}
+
 // noTimeout is longer than any answer takes.
 const noTimeout = 365 * 24 * time.Hour
 
-// guardOf returns Caddy's guard against clients that take no bytes. One that wants
-// a rate of them (write_min_rate) counts each piece, and is left alone.
-func guardOf(r *http.Request) *registry.Guard {
-	_, w := caddyhttp.IdleTimeoutsFromContext(r.Context())
-	if w == nil {
-		return nil
+// Lift implements registry.Guard. A guard that wants a rate of bytes
+// (write_min_rate) counts each piece, and is left alone.
+func (g *idleGuard) Lift() (after time.Duration, restore func()) {
+	w := (*caddyhttp.IdleTimeoutWriter)(g)
+	if after = w.Deadline.Timeout; w.Deadline.MinRate > 0 {
+		return after, nil
 	}
-	g := &registry.Guard{After: w.Deadline.Timeout, SetWriteDeadline: w.Ctrl.SetWriteDeadline}
-	g.Lift = func() func() { return w.Override(noTimeout, 0, math.MaxInt) }
-	if w.Deadline.MinRate > 0 {
-		g.Lift = nil
-	}
-	return g
+	return after, w.Override(noTimeout, 0, math.MaxInt)
+}
+
+// SetWriteDeadline implements registry.Guard.
+func (g *idleGuard) SetWriteDeadline(deadline time.Time) error {
+	return g.Ctrl.SetWriteDeadline(deadline)
 }
 
 // describe tells Caddy about an answer: in placeholders and in the access log.

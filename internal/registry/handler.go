@@ -47,7 +47,7 @@ type Options struct {
 	// cut off, where there is no Guard; 0 = 60 s.
 	StallAfter time.Duration
 	// Guard returns the server's own guard of a request; nil = there is none.
-	Guard func(*http.Request) *Guard
+	Guard func(*http.Request) Guard
 }
 
 // StatusClientGone is the Status of an Answer whose client left before there
@@ -85,7 +85,7 @@ type Handler struct {
 	onDone   func(*http.Request, *Answer)
 	logger   *slog.Logger
 	stall    time.Duration
-	guard    func(*http.Request) *Guard
+	guard    func(*http.Request) Guard
 }
 
 // New returns a Handler. The maps in o must not be changed afterwards.
@@ -102,7 +102,7 @@ func New(o Options) *Handler {
 		guard:    o.Guard,
 	}
 	if h.guard == nil {
-		h.guard = func(*http.Request) *Guard { return nil }
+		h.guard = func(*http.Request) Guard { return nil }
 	}
 	if h.stall == 0 {
 		h.stall = stallAfter
@@ -170,7 +170,7 @@ type exchange struct {
 	route route
 	// stall watches over writes; nil = the server's writer does.
 	stall *stall
-	guard *Guard
+	guard Guard
 	// values are those of the headers.
 	values []string
 	space  [12]string

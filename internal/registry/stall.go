@@ -26,15 +26,14 @@ var errStalled = fmt.Errorf("%w: it takes no bytes", errClientGone)
 // write_idle has turned that off. It hands a body out in small pieces, each with a
 // deadline, which costs more than the bytes themselves; so it is lifted while a
 // blob is sent, and the stall that watches for as long as it would takes its place.
-type Guard struct {
-	// After is how long it lets a client take no byte.
-	After time.Duration
-	// Lift makes it let writes of any length through, until restore; nil = it
-	// cannot be lifted.
-	Lift func() (restore func())
+type Guard interface {
+	// Lift makes it let writes of any length through, until restore, and returns
+	// how long it lets a client take no byte. A nil restore means that it cannot be
+	// lifted.
+	Lift() (after time.Duration, restore func())
 	// SetWriteDeadline sets the deadline below the guard. It may be called beside
 	// a write.
-	SetWriteDeadline func(time.Time) error
+	SetWriteDeadline(deadline time.Time) error
 }
 
 // stall watches over one write at a time, and makes it fail if the client takes
@@ -54,7 +53,7 @@ type stall struct {
 
 // watch returns what watches over the writes of a request: nil where the server
 // does.
-func (h *Handler) watch(w http.ResponseWriter, r *http.Request) (*stall, *Guard) {
+func (h *Handler) watch(w http.ResponseWriter, r *http.Request) (*stall, Guard) {
 	if guard := h.guard(r); guard != nil {
 		return nil, guard
 	}
@@ -65,12 +64,15 @@ func (h *Handler) watch(w http.ResponseWriter, r *http.Request) (*stall, *Guard)
 // it returns is called.
 func (x *exchange) lift() (restore func()) {
 	guard := x.guard
-	if guard == nil || guard.Lift == nil {
+	if guard == nil {
 		return func() {}
 	}
-	own := &stall{cutAt: guard.SetWriteDeadline, after: guard.After}
+	after, restored := guard.Lift()
+	if restored == nil {
+		return func() {}
+	}
+	own := &stall{cutAt: guard.SetWriteDeadline, after: after}
 	x.stall = own
-	restored := guard.Lift()
 	return func() {
 		x.stall = nil
 		restored()

@@ -143,6 +143,22 @@ func TestSlowClientIsServed(t *testing.T) {
 	}
 }
 
+// fakeGuard is a server's guard; without lift it cannot be lifted.
+type fakeGuard struct {
+	after time.Duration
+	lift  func() (restore func())
+	cut   func(time.Time) error
+}
+
+func (g fakeGuard) Lift() (time.Duration, func()) {
+	if g.lift == nil {
+		return g.after, nil
+	}
+	return g.after, g.lift()
+}
+
+func (g fakeGuard) SetWriteDeadline(at time.Time) error { return g.cut(at) }
+
 // TestGuard lets the server's guard have its way with small answers, and lifts it
 // for as long as a blob is sent.
 func TestGuard(t *testing.T) {
@@ -159,15 +175,15 @@ func TestGuard(t *testing.T) {
 			content := testBytes(1000)
 			o := options(&fakeMirror{blob: fileBlob(t, content), manifest: oci.Manifest{Digest: testDigest, Bytes: content}})
 			lifted, restored := 0, 0
-			guard := &Guard{After: time.Minute, SetWriteDeadline: func(time.Time) error { panic("meddled with") }}
+			guard := fakeGuard{after: time.Minute, cut: func(time.Time) error { panic("meddled with") }}
 			if !test.fixed {
-				guard.Lift = func() func() {
+				guard.lift = func() func() {
 					lifted++
 					return func() { restored++ }
 				}
 			}
 			o.StallAfter = time.Nanosecond
-			o.Guard = func(*http.Request) *Guard { return guard }
+			o.Guard = func(*http.Request) Guard { return guard }
 			w := httptest.NewRecorder()
 			aborted := aborts(New(o), w, httptest.NewRequest(http.MethodGet, testPrefix+test.path, nil))
 			if aborted || w.Body.Len() != 1000 || lifted != test.lifted || restored != lifted {
@@ -180,11 +196,11 @@ func TestGuard(t *testing.T) {
 // TestStalledClientIsCutBelowGuard has a stalled client cut by the deadline below
 // the guard, which is the one that was lifted, and keeps it cut.
 func TestStalledClientIsCutBelowGuard(t *testing.T) {
-	h := New(Options{Guard: func(*http.Request) *Guard { return nil }})
+	h := New(Options{})
 	cuts := make(chan time.Time, 10)
-	guard := &Guard{
-		After: 40 * time.Millisecond, Lift: func() func() { return func() { cuts <- time.Time{} } },
-		SetWriteDeadline: func(at time.Time) error {
+	guard := fakeGuard{
+		after: 40 * time.Millisecond, lift: func() func() { return func() { cuts <- time.Time{} } },
+		cut: func(at time.Time) error {
 			cuts <- at
 			return nil
 		},
