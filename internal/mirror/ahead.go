@@ -7,11 +7,9 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
-	"github.com/pullgate/pullgate/storage"
 )
 
-// servedManifests is how many manifests are remembered to have been served. It is
-// a power of two.
+// servedManifests is how many manifests are remembered to have been served.
 const servedManifests = 256
 
 // served remembers the last manifests that clients have got, so that a blob finds
@@ -46,6 +44,7 @@ type ahead struct {
 // and for all of them in the end. It takes no turns of the client's, and what fails
 // is tried again when it is asked for.
 func (v view) lookAhead(d digest.Digest) {
+	defer v.survive("look ahead")
 	image, blobs := v.imageOf(d)
 	if len(blobs) < 2 || !v.ahead.begin(image) {
 		return
@@ -110,7 +109,7 @@ func (v view) fillAhead(d digest.Digest) bool {
 	if _, err := c.store.HasBlob(d); err == nil {
 		return false
 	}
-	f := newFill(c.ctx, v, d, storage.Link{Size: link.Size, Proven: link.Proven})
+	f := newFill(c.ctx, v, d, link)
 	f.refs = 1
 	c.fills[d] = f
 	c.running.Go(func() {

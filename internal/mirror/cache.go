@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -174,6 +175,15 @@ func (c *Cache) start(fn func()) bool {
 	}
 	c.running.Go(fn)
 	return true
+}
+
+// survive keeps a panic of what nobody waits for from taking the server down. It is
+// to be deferred.
+func (c *Cache) survive(task string) {
+	if p := recover(); p != nil {
+		c.panics()
+		c.log.Error("panicked", "task", task, "panic", p, "stack", string(debug.Stack()))
+	}
 }
 
 func errClosed() *oci.Error {
