@@ -34,13 +34,14 @@ var imports = map[string][]string{
 	"storage":               {"internal/mapfault", "internal/oci"},
 	"internal/oci":          {},
 	"internal/registrytest": {"internal/oci"},
+	"internal/freeport":     {},
 	"internal/clientconfig": {},
 	"internal/image":        {"internal/imagelist", "internal/mirror", "storage", "internal/oci"},
 	"internal/imagelist":    {"internal/oci"},
 	"internal/mapfault":     {},
 	"internal/bundle":       {"internal/oci"},
 	"internal/carry":        {"internal/bundle", "internal/image", "internal/imagelist", "storage", "internal/oci"},
-	"integration":           {"caddymodule", "internal/registrytest", "internal/oci"},
+	"integration":           {"caddymodule", "internal/registrytest", "internal/freeport", "internal/oci"},
 }
 
 // owners lists the folders that alone may import a foundation, tests included
@@ -159,7 +160,7 @@ func ownerOf(folder string) (owner string, known bool) {
 // the fake registry, and for tests of the policy and above the parts that they
 // are put together with.
 func allowedInTests(from, folder string) bool {
-	return folder == "internal/registrytest" ||
+	return folder == "internal/registrytest" || folder == "internal/freeport" ||
 		from == "internal/image" && folder == "internal/upstream" ||
 		from == "internal/mirror" && slices.Contains([]string{"internal/upstream", "internal/registry"}, folder) ||
 		from == "internal/upstream" && slices.Contains([]string{"internal/mirror", "internal/registry", "storage"}, folder)
