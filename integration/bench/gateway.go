@@ -103,6 +103,9 @@ func (b *bench) startGateway(ctx context.Context) (*gateway, error) {
 		return nil, err
 	}
 	g.process, err = b.start(ctx, "http://"+g.plain+"/v2/", b.binary, "run", "--config", file)
+	if err == nil {
+		g.dir = dir
+	}
 	return g, err
 }
 
@@ -189,6 +192,9 @@ func (b *bench) startPeer(ctx context.Context, name, upstream string) (*gateway,
 		return nil, err
 	}
 	g.process, err = b.start(ctx, "http://"+g.plain+"/v2/", b.peers[name], "serve", file)
+	if err == nil {
+		g.dir = dir
+	}
 	return g, err
 }
 

@@ -24,6 +24,7 @@ type process struct {
 	cmd  *exec.Cmd
 	log  *os.File
 	took time.Duration // from its start to the first answer
+	dir  string        // what it stores, until it is stopped; empty = nothing
 }
 
 // start starts a server, and waits until it answers at url with any status.
@@ -54,13 +55,16 @@ func (b *bench) start(ctx context.Context, url, name string, args ...string) (*p
 	return nil, fmt.Errorf("%s does not answer at %s:\n%s", p.name, url, text)
 }
 
-// stop ends the process, and waits for it.
+// stop ends the process, waits for it, and removes what it has stored.
 func (p *process) stop() {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	timer := time.AfterFunc(5*time.Second, func() { _ = p.cmd.Process.Kill() })
 	_ = p.cmd.Wait()
 	timer.Stop()
 	p.log.Close()
+	if p.dir != "" {
+		_ = os.RemoveAll(p.dir)
+	}
 }
 
 // cpu returns the processor time that the process has used.
