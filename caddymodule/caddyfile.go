@@ -103,6 +103,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //			max_fails|max_fills <count>
 //			fail_duration|stale_if_denied <duration>
 //			offline
+//			stored_as <identity>
 //		}
 //	}
 //
@@ -143,7 +144,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //     them wait.
 //   - max_fails, fail_duration, stale_if_denied and max_fills are for upstreams in
 //     trouble; see Resilience.
-//   - offline answers from the store only.
+//   - offline answers from the store only, and stored_as with what other URLs or
+//     credentials had brought in, under the identity that the log tells.
 //
 // alias, url, auth_origin, allow, deny, allow_address and tls_ca may be repeated
 // and add up. The others stand once.
@@ -321,6 +323,10 @@ var upstreamOptions = map[string]upstreamOption{
 	"offline": {set: func(u *Upstream, _ []string) error {
 		u.Offline = true
 		return nil
+	}},
+	"stored_as": {min: 1, max: 1, set: func(u *Upstream, args []string) error {
+		u.StoredAs = args[0]
+		return checkIdentity(u.Name, args[0])
 	}},
 }
 

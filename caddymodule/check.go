@@ -8,11 +8,15 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/pullgate/pullgate/internal/oci"
 )
 
 var (
 	// hostPattern is the host[:port] of an image reference.
 	hostPattern = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*(?::[0-9]{1,5})?$`)
+	// identityPattern is a name and a fingerprint, as Upstream.identity makes them.
+	identityPattern = regexp.MustCompile(`^[^#]+#[0-9a-f]{12}$`)
 	// secretPattern is one placeholder that is resolved when the configuration
 	// is loaded.
 	secretPattern = regexp.MustCompile(`^\{(?:env|file)\.[^{}]+\}$`)
@@ -29,6 +33,14 @@ func checkName(name string) error {
 		return fmt.Errorf("%q is no upstream name: want the registry's host as image references name it, such as docker.io; a URL goes into the option url", name)
 	}
 	return fmt.Errorf("%q is no upstream name: want a registry's host in lower case, such as docker.io or harbor.corp:8443", name)
+}
+
+// checkIdentity tells what is wrong with an identity of an upstream.
+func checkIdentity(name, identity string) error {
+	if identity == name || identityPattern.MatchString(identity) && oci.UpstreamName(identity) == name {
+		return nil
+	}
+	return fmt.Errorf("stored_as %q is no identity of %s: want %s, or %s# and the 12 digits that the log tells", identity, name, name, name)
 }
 
 // parseURL parses the base URL of an upstream. A text that may hold a password

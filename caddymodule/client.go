@@ -132,7 +132,7 @@ func (u *Upstream) policy(remote mirror.Remote) mirror.Upstream {
 		LookAhead:       u.lookAhead(u.maxFills()),
 		ImmutableTags:   u.resolved.immutableTags,
 		MissesPerClient: u.MissesPerClient,
-		Access:          mirror.Access{Public: !u.authenticates()},
+		Access:          mirror.Access{Public: !u.guarded()},
 		Allow:           u.Allow,
 		Deny:            u.Deny,
 		Offline:         u.Offline,
@@ -157,6 +157,9 @@ func (u *Upstream) policy(remote mirror.Remote) mirror.Upstream {
 // behind. Passwords are not part of it: a new one is no new content. What
 // everybody sees at the usual place is shared, and needs no hash.
 func (u *Upstream) identity() string {
+	if u.StoredAs != "" {
+		return u.StoredAs
+	}
 	if slices.Equal(u.urls(), u.defaultURLs()) && !u.authenticates() {
 		return u.Name
 	}

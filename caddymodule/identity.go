@@ -1,9 +1,13 @@
 package caddymodule
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage"
 )
 
 // identities tell, by the names of upstreams, under which identities the store keeps
@@ -79,4 +83,53 @@ func (i *identities) serves(scope oci.Scope) bool {
 		}
 	}
 	return len(configured) == 0
+}
+
+// tellUnserved logs what the store has of upstreams that are offline, and that
+// nobody gets: other URLs or credentials had brought it in, and to serve that to
+// whoever may pull now is for the operator to decide.
+func (s *service) tellUnserved() {
+	for _, u := range s.upstreams {
+		if !u.Offline {
+			continue
+		}
+		stored, err := storedIdentities(s.open.cache.store, u.Name)
+		if err != nil {
+			if !errors.Is(err, storage.ErrNoIndex) {
+				s.log.Warn("what is stored of an upstream that is offline is not known", "upstream", u.Name, "error", err)
+			}
+			continue
+		}
+		nothing := !slices.Contains(stored, u.identity())
+		stored = slices.DeleteFunc(stored, s.app.serves)
+		if len(stored) == 0 {
+			continue
+		}
+		message := "part of what is stored of this upstream is not served"
+		if nothing {
+			message = "what is stored of this upstream is not served: all pulls will be answered with 404"
+		}
+		s.log.Warn(message, "upstream", u.Name, "stored_as", stored, "why",
+			"it was pulled with other options url, credentials or tls_client, so that it need not be for everybody",
+			"do", fmt.Sprintf("give the upstream the options that it had, beside offline; or stored_as %s, with access public if everybody may pull it; mirror serve --offline %[1]s does both", stored[0]))
+	}
+}
+
+// serves reports whether a site of the configuration has an upstream of the
+// identity.
+func (r *appRun) serves(identity string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(r.handlers, func(s *service) bool {
+		return slices.ContainsFunc(s.upstreams, func(u *Upstream) bool { return u.identity() == identity })
+	})
+}
+
+func storedIdentities(store *storage.Store, upstream string) ([]string, error) {
+	catalog, err := store.Catalog()
+	if err != nil {
+		return nil, err
+	}
+	defer catalog.Close()
+	return catalog.Identities(context.Background(), upstream)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
+	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -33,6 +34,11 @@ goes to stay below it.
 
 With --offline, no registry is ever asked: what is not in the cache is answered
 with 404, and the error says so. "mirror preload" and "mirror import" fill it.
+
+What a gateway with a Caddyfile pulled by the options url, credentials or tls_client
+is not served by the name of the upstream alone, since it need not be for everybody.
+The log tells under which identity the storage has it; --offline and that in place of
+the name (docker.io#1f0c5d2a9b7e) serve it, to everybody who can reach the gateway.
 
 With --default, requests that name no registry (Docker daemons with
 registry-mirrors) go to that one.
@@ -61,7 +67,8 @@ func serveCommand() *cobra.Command {
 		Use: "serve " + serveUsage, Short: serveShort, Long: serveLong,
 		Example: `  pullgate mirror serve docker.io ghcr.io
   pullgate mirror serve --listen 127.0.0.1:5000 --storage /var/lib/pullgate --max-size 200GiB docker.io registry.k8s.io
-  pullgate mirror serve --offline --storage /mnt/usb/pullgate docker.io`,
+  pullgate mirror serve --offline --storage /mnt/usb/pullgate docker.io
+  pullgate mirror serve --offline --storage /mnt/usb/pullgate docker.io#1f0c5d2a9b7e`,
 	}
 	addServe(cmd)
 	return cmd
@@ -87,7 +94,15 @@ func runServe(fs caddycmd.Flags) (int, error) {
 	}
 	handler := Handler{Default: fs.String("default")}
 	for _, name := range fs.Args() {
-		handler.Upstreams = append(handler.Upstreams, &Upstream{Name: name, Offline: fs.Bool("offline")})
+		u := &Upstream{Name: oci.UpstreamName(name), Offline: fs.Bool("offline")}
+		if u.Name != name {
+			if !u.Offline {
+				return caddy.ExitCodeFailedStartup, fmt.Errorf("%s: what is stored under an identity is served with --offline only", name)
+			}
+			// Whoever names it has decided who gets it.
+			u.StoredAs, u.Access = name, &Access{Public: true}
+		}
+		handler.Upstreams = append(handler.Upstreams, u)
 	}
 	app := App{Storage: &Storage{Path: fs.String("storage")}}
 	if text := fs.String("max-size"); text != "" {

@@ -64,6 +64,7 @@ func (s *service) startLocked() error {
 	}
 	s.started = true
 	s.in++
+	s.tellUnserved()
 	return nil
 }
 

@@ -103,6 +103,14 @@ type Upstream struct {
 	// Answer from the cache only, and never contact the upstream.
 	Offline bool `json:"offline,omitempty"`
 
+	// Answer with what the upstream had brought into the store while it was
+	// configured with other URLs, credentials or certificates: the identity that it
+	// is stored under, which the log tells ("docker.io#1f0c5d2a9b7e"). Only for one
+	// that is offline. Since credentials may have brought it, only users that Caddy
+	// has authenticated get it, unless access says otherwise. Default: what the
+	// present configuration brings in.
+	StoredAs string `json:"stored_as,omitempty"`
+
 	// Where in a Caddyfile an option stands ("Caddyfile:12") whose secrets or
 	// files are looked up only when the configuration is loaded, so that the
 	// error for a missing one can tell. The Caddyfile adapter writes it.
@@ -211,6 +219,12 @@ func (u *Upstream) check() error {
 	if u.MaxSize < 0 {
 		errs = append(errs, errors.New("max_size cannot be negative; leave it out to have no limit"))
 	}
+	if u.StoredAs != "" {
+		errs = append(errs, checkIdentity(u.Name, u.StoredAs))
+		if !u.Offline {
+			errs = append(errs, errors.New("stored_as is for an upstream that is offline: what is pulled is stored as what the configuration is"))
+		}
+	}
 	if u.TLSClient != nil && (u.TLSClient.Certificate == "" || u.TLSClient.Key == "") {
 		errs = append(errs, errors.New("tls_client needs both files, certificate and key"))
 	}
@@ -235,6 +249,10 @@ func (u *Upstream) defaultURLs() []string {
 // authenticates reports whether the upstream sees who we are, so that what it
 // answers need not be for everybody.
 func (u *Upstream) authenticates() bool { return u.Credentials != nil || u.TLSClient != nil }
+
+// guarded reports whether what the store has of the upstream need not be for
+// everybody.
+func (u *Upstream) guarded() bool { return u.authenticates() || u.StoredAs != "" }
 
 func (u *Upstream) lookUpCredentials(repl *caddy.Replacer) (err error) {
 	if u.Credentials == nil || u.Credentials.Provider != "" {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"strings"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -68,6 +69,25 @@ func (c *Catalog) Scopes(ctx context.Context, upstream string) iter.Seq2[oci.Sco
 	}
 }
 
+// Identities returns the identities under which upstreams of a name have scopes, in
+// order. How many scopes these are makes no difference.
+func (c *Catalog) Identities(ctx context.Context, upstream string) (identities []string, err error) {
+	for from := upstream; ; {
+		some, _, err := c.step(ctx, []byte(string(rune(tableScope))+upstream), []byte(string(rune(tableScope))+from), false, 1)
+		if err != nil {
+			return nil, fmt.Errorf("read catalog: %w", err)
+		}
+		if len(some) == 0 {
+			return identities, nil
+		}
+		identity, _, _ := strings.Cut(string(some[0].key[1:]), "\x00")
+		if oci.UpstreamName(identity) == upstream {
+			identities = append(identities, identity)
+		}
+		from = identity + "\x01" // behind all repositories of it
+	}
+}
+
 // Tags yields the tags of the upstreams of a name, empty = of all, and of one
 // repository of them, empty = of all, in order of upstream, repository and tag. An
 // error is the last thing that it yields.
@@ -100,7 +120,7 @@ func (c *Catalog) scan(ctx context.Context, prefix []byte, values bool) iter.Seq
 		for from := prefix; from != nil; {
 			var some []keyed
 			var err error
-			if some, from, err = c.step(ctx, prefix, from, values); err != nil {
+			if some, from, err = c.step(ctx, prefix, from, values, tableStep); err != nil {
 				yield(keyed{}, fmt.Errorf("read catalog: %w", err))
 				return
 			}
@@ -113,8 +133,8 @@ func (c *Catalog) scan(ctx context.Context, prefix []byte, values bool) iter.Seq
 	}
 }
 
-// step returns some records from a key on, and the key of the next one.
-func (c *Catalog) step(ctx context.Context, prefix, from []byte, values bool) (some []keyed, next []byte, err error) {
+// step returns up to n records from a key on, and the key of the next one.
+func (c *Catalog) step(ctx context.Context, prefix, from []byte, values bool, n int) (some []keyed, next []byte, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
 	}
@@ -125,7 +145,7 @@ func (c *Catalog) step(ctx context.Context, prefix, from []byte, values bool) (s
 	it := c.txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
 	defer it.Close()
 	for it.Seek(from); it.Valid(); it.Next() {
-		if len(some) == tableStep {
+		if len(some) == n {
 			return some, it.Item().KeyCopy(nil), nil
 		}
 		r := keyed{key: it.Item().KeyCopy(nil)}

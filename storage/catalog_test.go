@@ -41,6 +41,20 @@ func wantList(t testing.TB, what string, got []string, want ...string) {
 	}
 }
 
+func wantIdentities(t testing.TB, s *Store, upstream string, want ...string) {
+	t.Helper()
+	c, err := s.Catalog()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	identities, err := c.Identities(t.Context(), upstream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantList(t, "identities of "+upstream, identities, want...)
+}
+
 // The catalog tells each scope and tag once and in order, by the configured name of
 // the upstream, and also what was never pulled by tag. It survives in a snapshot.
 func TestCatalog(t *testing.T) {
@@ -63,6 +77,9 @@ func TestCatalog(t *testing.T) {
 		wantList(t, "all tags", tags, "docker.io/library/alpine:3.20", "docker.io/library/alpine:edge", "docker.io#0123456789ab/org/app:v1", "docker.iox/org/app:v2")
 		scopes, tags = catalogOf(t, s, "docker.io", "org/app")
 		wantList(t, "scopes of docker.io", scopes, "docker.io/library/alpine", "docker.io#0123456789ab/org/app")
+		wantIdentities(t, s, "docker.io", "docker.io", "docker.io#0123456789ab")
+		wantIdentities(t, s, "docker.iox", "docker.iox")
+		wantIdentities(t, s, "docker")
 		wantList(t, "tags of org/app", tags, "docker.io#0123456789ab/org/app:v1")
 		scopes, tags = catalogOf(t, s, "nobody", "")
 		wantList(t, "scopes of nobody", scopes)
