@@ -223,6 +223,21 @@ func (g *idleGuard) Lift() (after time.Duration, restore func()) {
 	return after, w.Override(noTimeout, 0, math.MaxInt)
 }
 
+// Limit implements registry.Guard.
+func (g *idleGuard) Limit(w http.ResponseWriter, n int64) bool {
+	for {
+		if idle, ok := w.(*caddyhttp.IdleTimeoutWriter); ok {
+			idle.MaxChunk = int(min(n, math.MaxInt))
+			return idle == (*caddyhttp.IdleTimeoutWriter)(g)
+		}
+		wrapped, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return false
+		}
+		w = wrapped.Unwrap()
+	}
+}
+
 // SetWriteDeadline implements registry.Guard.
 func (g *idleGuard) SetWriteDeadline(deadline time.Time) error {
 	return g.Ctrl.SetWriteDeadline(deadline)

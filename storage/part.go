@@ -148,6 +148,17 @@ func (p *Part) ReadAt(b []byte, off int64) (int, error) {
 	return n, err
 }
 
+// Reopen opens the file another time, for reading, with a position of its own. It is
+// the caller's to close, and stays readable whatever becomes of the part. Where the
+// system cannot open a file again that may have no name any more, it is an error.
+func (p *Part) Reopen() (*os.File, error) {
+	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", p.file.bare().Fd()))
+	if err != nil {
+		return nil, fmt.Errorf("reopen part of %s: %w", p.id.digest(), err)
+	}
+	return f, nil
+}
+
 // Commit makes the part the finished blob. The caller has verified size and
 // digest of its bytes. Where a limit has been reached, it waits until others were
 // evicted; it is ErrNoSpace if that does not make room. If the blob is there and recorded already, it

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -29,6 +30,39 @@ func wantIngest(t testing.TB, s *Store, want int) {
 	entries, err := os.ReadDir(filepath.Join(s.path, ingestDir))
 	if err != nil || len(entries) != want {
 		t.Errorf("ingest holds %v, %v, want %d files", entries, err, want)
+	}
+}
+
+// What is opened another time has a position of its own, and outlives the part and
+// its name.
+func TestPartReopen(t *testing.T) {
+	for _, end := range []func(*Part) error{
+		func(p *Part) error { return p.Commit(1 << 20) }, (*Part).Remove, (*Part).Close,
+	} {
+		s := openTest(t, Options{})
+		b, d := content(1, 1<<20)
+		p := beginPart(t, s, d, 1<<20)
+		if _, err := p.WriteAt(b[:1000], 0); err != nil {
+			t.Fatal(err)
+		}
+		first, err := p.Reopen()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer first.Close()
+		got := make([]byte, 1000)
+		if _, err := io.ReadFull(first, got); err != nil || !bytes.Equal(got, b[:1000]) {
+			t.Errorf("wrong bytes: %v", err)
+		}
+		if _, err := p.WriteAt(b[1000:], 1000); err != nil {
+			t.Fatal(err)
+		}
+		if err := end(p); err != nil {
+			t.Fatal(err)
+		}
+		if rest, err := io.ReadAll(first); err != nil || !bytes.Equal(rest, b[1000:]) {
+			t.Errorf("%d wrong bytes: %v", len(rest), err)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package mirror
 import (
 	"io"
 	"io/fs"
+	"os"
 	"sync"
 
 	"github.com/pullgate/pullgate/storage"
@@ -15,6 +16,7 @@ type part interface {
 	io.ReaderAt
 	io.WriterAt
 	Covered() []storage.Extent
+	Reopen() (*os.File, error)
 	Commit(size int64) error
 	Suspend(covered []storage.Extent) error
 	Remove() error
@@ -51,6 +53,7 @@ func (m *memory) ReadAt(b []byte, off int64) (int, error) {
 	return n, nil
 }
 
+func (m *memory) Reopen() (*os.File, error)      { return nil, fs.ErrInvalid }
 func (m *memory) Covered() []storage.Extent      { return nil }
 func (m *memory) Commit(int64) error             { return fs.ErrInvalid }
 func (m *memory) Suspend([]storage.Extent) error { return nil }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"time"
 )
 
@@ -18,7 +19,46 @@ type reader struct {
 	fill   *fill
 	off    int64
 	direct *direct // once the fill is split and this reader is past it
+	// file is from opened another time, for Next; nil = not, or it cannot be.
+	file   *os.File
+	from   part
 	closed bool
+}
+
+// Next implements oci.Spool.
+func (r *reader) Next() (*os.File, int64, error) {
+	switch {
+	case r.closed:
+		return nil, 0, fs.ErrClosed
+	case r.direct != nil:
+		return nil, 0, nil
+	}
+	part, n, err := r.fill.await(r.ctx, r.off)
+	switch {
+	case errors.Is(err, errDetached):
+		return nil, 0, nil
+	case err != nil:
+		return nil, 0, err
+	case r.from != part:
+		r.closeFile()
+		r.from = part
+		if r.file, err = part.Reopen(); err != nil {
+			r.file = nil // it is read through the fill, then
+		}
+	}
+	if r.file == nil {
+		return nil, 0, nil
+	}
+	if _, err := r.file.Seek(r.off, io.SeekStart); err != nil {
+		return nil, 0, fmt.Errorf("read blob %s at %d: %w", r.fill.digest, r.off, err)
+	}
+	return r.file, n, nil
+}
+
+func (r *reader) closeFile() {
+	if r.file != nil {
+		_ = r.file.Close() // nothing was written to it
+	}
 }
 
 // Read implements io.Reader. See oci.Blob for what its io.EOF means.
@@ -72,6 +112,7 @@ func (r *reader) Close() error {
 		return fs.ErrClosed
 	}
 	r.closed = true
+	r.closeFile()
 	var err error
 	if r.direct != nil {
 		err = r.direct.close()

@@ -44,6 +44,17 @@ type Request struct {
 // Descriptor is the descriptor of the image spec.
 type Descriptor = ocispec.Descriptor
 
+// Spool is content that is written to a file as it comes, for the kernel to send
+// what is there.
+type Spool interface {
+	// Next waits as a Read does until there are bytes at the position, and returns
+	// the file, positioned at them, and how many they are. The receiver may read them
+	// from it, and nothing after them, and seeks past what it has got. A nil file
+	// means that a Read goes on from here. The file is the receiver's alone, but
+	// closed with the content.
+	Next() (file *os.File, n int64, err error)
+}
+
 // Blob is the open content of one blob of known size.
 //
 // Content reads and seeks like a file of Size bytes. If the blob lies finished in
@@ -51,7 +62,7 @@ type Descriptor = ocispec.Descriptor
 // is the same, and closing is left to Content. Otherwise File is nil, a Read waits
 // for bytes that are still under way, and io.EOF comes only after the whole blob
 // was verified: any other error means that the body cannot be completed, and the
-// connection must be aborted. Not safe for concurrent use. The receiver closes
+// connection must be aborted; Content may be a Spool then. Not safe for concurrent use. The receiver closes
 // Content.
 type Blob struct {
 	Digest  digest.Digest

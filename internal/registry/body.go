@@ -80,14 +80,17 @@ func (x *exchange) write(p []byte) error {
 // splice hands the file to the kernel, where the writers between here and the
 // socket let it through. They cut it into chunks by wrapping it in an
 // io.LimitedReader, and the kernel's copy takes no more than one of those: so
-// the file must come bare, which a range that ends before the file does cannot.
-func (x *exchange) splice(to io.ReaderFrom, file *os.File, length int64) error {
+// what they get is the bare file, or a piece of it.
+func (x *exchange) splice(to io.ReaderFrom, file *os.File, content io.Reader, length int64) error {
 	x.stall.begin(func() int64 {
 		at, _ := file.Seek(0, io.SeekCurrent)
 		return at
 	})
-	n, err := to.ReadFrom(file)
+	n, err := to.ReadFrom(content)
 	x.answer.Bytes += n
+	if complete(n, length, err) {
+		err = nil
+	}
 	err = x.stall.end(err)
 	var pathError *fs.PathError
 	switch {

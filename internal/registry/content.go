@@ -84,14 +84,20 @@ func (x *exchange) sendFile(file *os.File, size int64, part span, status int) er
 	}
 	x.commit(status)
 	to, ok := x.w.(io.ReaderFrom)
-	if ok && x.r.TLS == nil && x.r.ProtoMajor == 1 && part.offset+part.length == size {
-		return x.splice(to, file, part.length)
+	switch {
+	case !ok || x.r.TLS != nil || x.r.ProtoMajor != 1:
+	case part.offset+part.length == size:
+		return x.splice(to, file, file, part.length)
+	case x.kernel() != nil:
+		if sent, err := x.sendPiece(to, file, part.length); sent || err != nil {
+			return err
+		}
 	}
 	return x.copy(file, part.length, false)
 }
 
 // follow sends a part of a blob that may still be under way.
-func (x *exchange) follow(content io.Reader, part span, status int) error {
+func (x *exchange) follow(content io.ReadSeeker, part span, status int) error {
 	if part.length == 0 {
 		x.commit(status)
 		return nil
@@ -101,6 +107,12 @@ func (x *exchange) follow(content io.Reader, part span, status int) error {
 		return err
 	}
 	x.flush()
+	if spool, ok := content.(oci.Spool); ok {
+		relayed, err := x.relay(spool, content, part.length-sent)
+		if sent += relayed; err != nil {
+			return err
+		}
+	}
 	return x.copy(content, part.length-sent, true)
 }
 

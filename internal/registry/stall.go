@@ -31,6 +31,9 @@ type Guard interface {
 	// how long it lets a client take no byte. A nil restore means that it cannot be
 	// lifted.
 	Lift() (after time.Duration, restore func())
+	// Limit makes the guard, while it is lifted, let pass no more than n bytes of
+	// what w reads from at a time. It reports false if it does not stand behind w.
+	Limit(w http.ResponseWriter, n int64) bool
 	// SetWriteDeadline sets the deadline below the guard. It may be called beside
 	// a write.
 	SetWriteDeadline(deadline time.Time) error

@@ -157,6 +157,8 @@ func (g fakeGuard) Lift() (time.Duration, func()) {
 	return g.after, g.lift()
 }
 
+func (g fakeGuard) Limit(http.ResponseWriter, int64) bool { return false }
+
 func (g fakeGuard) SetWriteDeadline(at time.Time) error { return g.cut(at) }
 
 // TestGuard lets the server's guard have its way with small answers, and lifts it
