@@ -39,6 +39,7 @@ const configuration = `{
 			read_body_idle 10s
 			write_idle 1m
 			idle 2m
+			%[10]s
 		}
 		max_header_size 16KiB
 	}
@@ -57,13 +58,21 @@ const configuration = `{
 	}
 	registry_mirror {
 		upstream fast.test {
+			%[9]s
 			url http://%[4]s
 			tag_ttl 1h
 		}
 		upstream slow.test {
+			%[9]s
+			url http://%[5]s
+		}
+		upstream single.test {
+			%[9]s
+			look_ahead off
 			url http://%[5]s
 		}
 		upstream link.test {
+			%[9]s
 			url http://%[6]s
 		}
 	}
@@ -95,7 +104,7 @@ func (b *bench) startGateway(ctx context.Context) (*gateway, error) {
 		return nil, err
 	}
 	config := fmt.Sprintf(configuration, filepath.Join(dir, "store"), filepath.Join(dir, "access.log"),
-		"`"+string(b.image.manifest)+"`", b.origin.fast, b.origin.slow, b.origin.link, admin, manifestType)
+		"`"+string(b.image.manifest)+"`", b.origin.fast, b.origin.slow, b.origin.link, admin, manifestType, b.upstream, b.timeouts)
 	config += fmt.Sprintf("http://%s {\n\timport mirror\n}\nhttps://%s {\n\ttls %s %s\n\timport mirror\n}\n",
 		g.plain, g.secure, certificate, certificate)
 	file := filepath.Join(dir, "Caddyfile")

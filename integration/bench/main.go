@@ -19,6 +19,8 @@ type bench struct {
 	span     time.Duration // how long one load lasts
 	dir      string
 	profiles string // directory for profiles of the gateway; empty = none
+	upstream string // line for each upstream
+	timeouts string // line for the server
 	image    *image
 	origin   *origin
 	table    table
@@ -32,6 +34,8 @@ func main() {
 	flag.StringVar(&b.binary, "binary", "bin/pullgate", "the gateway's binary")
 	flag.IntVar(&b.rounds, "rounds", 5, "how often each contestant runs")
 	flag.DurationVar(&b.span, "time", 2*time.Second, "how long one load lasts")
+	flag.StringVar(&b.upstream, "upstream", "", "a `line` of the Caddyfile for each upstream, such as \"parallel_download 1\"")
+	flag.StringVar(&b.timeouts, "timeouts", "", "a `line` for Caddy's server timeouts, such as \"write_min_rate 1KiB\"")
 	flag.StringVar(&b.profiles, "profiles", "", "a directory for CPU profiles of the gateway under load")
 	pattern := flag.String("run", ".", "a regular expression of the measurements to make")
 	flag.Func("peer", "name=binary of a distribution registry to compare with, repeatedly (default: docker-registry, if installed)", func(s string) error {
@@ -74,6 +78,7 @@ var measurements = []measurement{
 	{"tls", "the same over TLS, HTTP/1.1 and HTTP/2, against a bare net/http server", measureTLS},
 	{"manifest", "a cached manifest, 32 connections, against Caddy's respond", measureManifests},
 	{"cold", "an image of 300 MB that is not cached, from an upstream without limits", measureCold},
+	{"first", "the first byte of a blob that is not cached, and of one that is under way", measureFirst},
 	{"slow", "the same from one with 30 ms and 50 MB/s per connection, against no gateway", measureSlow},
 	{"herd", "16 and 256 clients at once, an uplink of 1 Gbit/s, against one download on that link", measureHerd},
 	{"memory", "resident memory: idle, and with 100 streams of 1 GiB", measureMemory},

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/pullgate/pullgate/internal/oci"
 )
 
 // contestant is one side of a comparison.
@@ -41,15 +43,15 @@ func medianOf(loads []load, of func(load) float64) float64 {
 	return median(values)
 }
 
-// cached starts a gateway that has the large blob.
-func (b *bench) cached(ctx context.Context) (*gateway, error) {
+// cached starts a gateway that has a blob of the image with this tag.
+func (b *bench) cached(ctx context.Context, tag string, blob oci.Descriptor) (*gateway, error) {
 	g, err := b.startGateway(ctx)
 	if err != nil {
 		return nil, err
 	}
 	client := newClient(false)
 	defer client.CloseIdleConnections()
-	for _, path := range []string{"/manifests/large", "/blobs/" + b.image.large.Digest.String()} {
+	for _, path := range []string{"/manifests/" + tag, "/blobs/" + blob.Digest.String()} {
 		if _, _, err := get(ctx, client, http.MethodGet, "http://"+g.plain+"/v2/proxy-fast.test/bench/image"+path); err != nil {
 			g.stop()
 			return nil, err
@@ -58,12 +60,8 @@ func (b *bench) cached(ctx context.Context) (*gateway, error) {
 	return g, nil
 }
 
-func (b *bench) largePaths() (ours, files string) {
-	return "/v2/proxy-fast.test/bench/image/blobs/" + b.image.large.Digest.String(), "/blobs/" + b.image.large.Digest.Encoded()
-}
-
 func measureHits(ctx context.Context, b *bench) error {
-	return b.againstFiles(ctx, func(g, f *gateway, ours, files string) error {
+	return b.againstFiles(ctx, "large", b.image.large, func(g, f *gateway, ours, files string) error {
 		for _, n := range []int{1, 8, 32} {
 			loads, err := b.compare(ctx, n,
 				contestant{g.process, func() (worker, error) { return newRawWorker(g.plain, "GET", ours, nil, false) }, g.profiled()},
@@ -77,8 +75,10 @@ func measureHits(ctx context.Context, b *bench) error {
 	})
 }
 
+// measureTLS takes a blob of the image: a round of the large one would last half a
+// minute.
 func measureTLS(ctx context.Context, b *bench) error {
-	return b.againstFiles(ctx, func(g, f *gateway, ours, files string) error {
+	return b.againstFiles(ctx, "manifest", b.image.blobs[1], func(g, f *gateway, ours, files string) error {
 		loads, err := b.compare(ctx, 8,
 			contestant{g.process, func() (worker, error) { return newRawWorker(g.secure, "GET", ours, nil, true) }, g.profiled()},
 			contestant{f.process, func() (worker, error) { return newRawWorker(f.secure, "GET", files, nil, true) }, ""})
@@ -97,8 +97,8 @@ func measureTLS(ctx context.Context, b *bench) error {
 	})
 }
 
-func (b *bench) againstFiles(ctx context.Context, run func(g, f *gateway, ours, files string) error) error {
-	g, err := b.cached(ctx)
+func (b *bench) againstFiles(ctx context.Context, tag string, blob oci.Descriptor, run func(g, f *gateway, ours, files string) error) error {
+	g, err := b.cached(ctx, tag, blob)
 	if err != nil {
 		return err
 	}
@@ -111,8 +111,7 @@ func (b *bench) againstFiles(ctx context.Context, run func(g, f *gateway, ours, 
 	if _, err := b.origin.stats(); err != nil {
 		return err
 	}
-	ours, files := b.largePaths()
-	if err := run(g, f, ours, files); err != nil {
+	if err := run(g, f, "/v2/proxy-fast.test/bench/image/blobs/"+blob.Digest.String(), "/blobs/"+blob.Digest.Encoded()); err != nil {
 		return err
 	}
 	if s, err := b.origin.stats(); err != nil || s.Requests > 0 {
