@@ -27,7 +27,8 @@ type gateway struct {
 }
 
 // configuration is the shipped one as far as serving goes: with its timeouts,
-// an access log and metrics. Beside it stands what Caddy itself can do.
+// an access log and metrics. Beside it stands what Caddy itself can do. The log of
+// one contestant is not compressed on the time of the next.
 const configuration = `{
 	admin %[7]s
 	persist_config off
@@ -50,7 +51,10 @@ const configuration = `{
 
 (mirror) {
 	log {
-		output file %[2]s
+		output file %[2]s {
+			roll_uncompressed
+			roll_keep 1
+		}
 	}
 	handle /respond {
 		header Content-Type %[8]s
