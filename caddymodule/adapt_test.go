@@ -60,7 +60,7 @@ func TestAdapt(t *testing.T) {
 }
 
 // adapted returns the JSON of a Caddyfile, or its error and false.
-func adapted(t *testing.T, input string) (string, bool) {
+func adapted(t testing.TB, input string) (string, bool) {
 	t.Helper()
 	adapter := caddyfile.Adapter{ServerType: httpcaddyfile.ServerType{}}
 	raw, warnings, err := adapter.Adapt([]byte(input), map[string]any{"filename": "Caddyfile"})

@@ -28,7 +28,8 @@ func TestClientOf(t *testing.T) {
 		if test.trusted != "" {
 			ctx = context.WithValue(ctx, caddyhttp.VarsCtxKey, map[string]any{caddyhttp.ClientIPVarKey: test.trusted})
 		}
-		if got := clientOf(r.WithContext(ctx)); got != test.want {
+		r = r.WithContext(ctx)
+		if got := clientOf(r, user(r)); got != test.want {
 			t.Errorf("%+v: %q", test, got)
 		}
 	}

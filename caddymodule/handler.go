@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registry"
@@ -185,7 +186,7 @@ func user(r *http.Request) string {
 // clientOf returns whom limits count for: a user at an address, so that neither
 // all nodes that share a password nor all users behind one address have to share.
 // IPv6 counts by /64, since that is what one machine gets.
-func clientOf(r *http.Request) string {
+func clientOf(r *http.Request, user string) string {
 	// Caddy's own is the one that a trusted proxy tells of.
 	host, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	if !ok {
@@ -196,7 +197,7 @@ func clientOf(r *http.Request) string {
 			host = prefix.String()
 		}
 	}
-	return user(r) + "@" + host
+	return user + "@" + host
 }
 
 // idleGuard is Caddy's guard against clients that take no bytes.
@@ -246,16 +247,39 @@ func (g *idleGuard) SetWriteDeadline(deadline time.Time) error {
 // describe tells Caddy about an answer: in placeholders and in the access log.
 func describe(r *http.Request, a *registry.Answer) {
 	q := a.Request
+	d := &description{q.Upstream, q.Repository, string(q.Kind), string(a.Cache.Result)}
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		repl.Set("http.registry_mirror.upstream", q.Upstream)
-		repl.Set("http.registry_mirror.repository", q.Repository)
-		repl.Set("http.registry_mirror.kind", string(q.Kind))
-		repl.Set("http.registry_mirror.cache", string(a.Cache.Result))
+		repl.Map(d.placeholder)
 	}
 	if fields, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok && q.Kind != oci.KindPing {
-		fields.Set(zap.String("upstream", q.Upstream))
-		fields.Set(zap.String("cache", string(a.Cache.Result)))
+		fields.Add(zap.Inline(d))
 	}
+}
+
+// description is what Caddy is told about an answer, in one piece, since most of it
+// nobody asks for.
+type description struct{ upstream, repository, kind, cache string }
+
+// placeholder returns the value of a placeholder.
+func (d *description) placeholder(name string) (value any, known bool) {
+	switch name {
+	case "http.registry_mirror.upstream":
+		return d.upstream, true
+	case "http.registry_mirror.repository":
+		return d.repository, true
+	case "http.registry_mirror.kind":
+		return d.kind, true
+	case "http.registry_mirror.cache":
+		return d.cache, true
+	}
+	return nil, false
+}
+
+// MarshalLogObject implements zapcore.ObjectMarshaler: the fields of access logs.
+func (d *description) MarshalLogObject(log zapcore.ObjectEncoder) error {
+	log.AddString("upstream", d.upstream)
+	log.AddString("cache", d.cache)
+	return nil
 }
 
 // Interface guards

@@ -24,7 +24,7 @@ import (
 )
 
 // home keeps Caddy's folders inside the test.
-func home(t *testing.T) {
+func home(t testing.TB) {
 	t.Helper()
 	t.Setenv("XDG_DATA_HOME", t.TempDir())
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
@@ -37,7 +37,7 @@ func home(t *testing.T) {
 
 // site is Caddy in this process, with one site on one address.
 type site struct {
-	t       *testing.T
+	t       testing.TB
 	addr    string
 	storage string
 	global  string // more global options
@@ -46,7 +46,7 @@ type site struct {
 }
 
 // newSite prepares a site. It is stopped at the end of the test.
-func newSite(t *testing.T) *site {
+func newSite(t testing.TB) *site {
 	t.Helper()
 	home(t)
 	t.Cleanup(func() {
@@ -59,7 +59,7 @@ func newSite(t *testing.T) *site {
 
 // freeAddr returns an address that nobody listens at. Its port is below those that
 // systems give to connections, so that none takes it meanwhile.
-func freeAddr(t *testing.T) string {
+func freeAddr(t testing.TB) string {
 	t.Helper()
 	for range 100 {
 		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.N(20_000))
@@ -247,7 +247,7 @@ func unixTransport(t *testing.T, path string) *http.Transport {
 }
 
 // eventually waits until what has no event to wait for has happened.
-func eventually(t *testing.T, what string, done func() bool) {
+func eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
@@ -262,7 +262,7 @@ func eventually(t *testing.T, what string, done func() bool) {
 
 // filled waits for the ends of fills: they come after those of the answers, when
 // the blob lies safely on the disk.
-func filled(t *testing.T) {
+func filled(t testing.TB) {
 	t.Helper()
 	eventually(t, "the fills end", func() bool {
 		for _, c := range cacheStatuses() {

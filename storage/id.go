@@ -23,19 +23,22 @@ type id string
 
 // idOf returns the id of a digest, or the *oci.Error of oci.ParseDigest.
 func idOf(d digest.Digest) (id, error) {
+	var buffer [65]byte
+	raw, err := appendID(buffer[:0], d)
+	return id(raw), err
+}
+
+// appendID appends the id of a digest to a key: as idOf, for hits.
+func appendID(b []byte, d digest.Digest) ([]byte, error) {
 	d, err := oci.ParseDigest(d.String())
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	var buffer [65]byte
-	raw := append(buffer[:0], algorithmSHA256)
+	algorithm := byte(algorithmSHA256)
 	if len(d) > len("sha512:")+64 {
-		raw[0] = algorithmSHA512
+		algorithm = algorithmSHA512
 	}
-	if raw, err = hex.AppendDecode(raw, []byte(d[len("sha256:"):])); err != nil {
-		return "", err
-	}
-	return id(raw), nil
+	return hex.AppendDecode(append(b, algorithm), []byte(d[len("sha256:"):]))
 }
 
 // valid reports whether an id that was read from a key can be one.

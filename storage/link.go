@@ -33,16 +33,17 @@ func (s *Store) Linked(scope oci.Scope, d digest.Digest) (Link, error) {
 }
 
 func (s *Store) linked(scope oci.Scope, d digest.Digest) (Link, error) {
-	i, err := idOf(d)
+	var buffer [keyBytes]byte
+	prefix := appendScope(buffer[:0], tableLink, scope)
+	recent, err := appendID(prefix, d)
 	if err != nil {
 		return Link{}, err
 	}
-	var buffer [keyBytes]byte
-	recent := append(appendScope(buffer[:0], tableLink, scope), i...)
 	known, place := s.recent.look(recent)
 	if l, ok := known.(*Link); ok {
 		return *l, nil
 	}
+	i := id(recent[len(prefix):])
 	if err := s.enter(); err != nil {
 		return Link{}, err
 	}

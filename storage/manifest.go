@@ -23,16 +23,16 @@ func (s *Store) Manifest(d digest.Digest) (oci.Manifest, error) {
 }
 
 func (s *Store) manifest(d digest.Digest) (oci.Manifest, error) {
-	i, err := idOf(d)
+	var buffer [keyBytes]byte
+	recent, err := appendID(append(buffer[:0], tableManifest), d)
 	if err != nil {
 		return oci.Manifest{}, err
 	}
-	var buffer [keyBytes]byte
-	recent := append(append(buffer[:0], tableManifest), i...)
 	known, place := s.recentManifests.look(recent)
 	if m, ok := known.(*oci.Manifest); ok {
 		return *m, nil
 	}
+	i := id(recent[1:])
 	if err := s.enter(); err != nil {
 		return oci.Manifest{}, err
 	}

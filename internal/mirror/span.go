@@ -32,10 +32,12 @@ func startSpan(ctx context.Context, name string, v view, reference string) (cont
 // answered ends the span of a request and logs what an operator may have to act
 // upon.
 func (m *Mirror) answered(ctx context.Context, span trace.Span, v view, r oci.Request, status oci.CacheStatus, err error) {
-	span.SetAttributes(attribute.String("result", string(status.Result)))
-	if err != nil {
-		span.SetStatus(codes.Error, string(oci.ClassOf(err)))
-		span.RecordError(err)
+	if span.IsRecording() {
+		span.SetAttributes(attribute.String("result", string(status.Result)))
+		if err != nil {
+			span.SetStatus(codes.Error, string(oci.ClassOf(err)))
+			span.RecordError(err)
+		}
 	}
 	span.End()
 	if status.Result == oci.ResultStale {

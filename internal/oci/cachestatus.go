@@ -2,7 +2,6 @@ package oci
 
 import (
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -41,34 +40,35 @@ type CacheStatus struct {
 // String returns the member of the Cache-Status list, such as
 // "pullgate; fwd=miss; stored"; "" for the zero value.
 func (c CacheStatus) String() string {
-	var b strings.Builder
+	var buffer [64]byte
+	b := buffer[:0]
 	switch c.Result {
 	case ResultHit, ResultStale:
-		b.WriteString("pullgate; hit")
+		b = append(b, "pullgate; hit"...)
 	case ResultMiss, ResultJoined:
-		b.WriteString("pullgate; fwd=miss")
+		b = append(b, "pullgate; fwd=miss"...)
 	default:
 		return ""
 	}
 	if c.ForwardStatus != 0 {
-		b.WriteString("; fwd-status=" + strconv.Itoa(c.ForwardStatus))
+		b = strconv.AppendInt(append(b, "; fwd-status="...), int64(c.ForwardStatus), 10)
 	}
 	if c.Stored {
-		b.WriteString("; stored")
+		b = append(b, "; stored"...)
 	}
 	if c.Result == ResultJoined {
-		b.WriteString("; collapsed")
+		b = append(b, "; collapsed"...)
 	}
 	if c.Fresh != nil {
-		b.WriteString("; ttl=" + strconv.FormatInt(int64(c.Fresh.Seconds()), 10))
+		b = strconv.AppendInt(append(b, "; ttl="...), int64(c.Fresh.Seconds()), 10)
 	}
 	switch {
 	case c.Result == ResultStale:
-		b.WriteString("; detail=stale")
+		b = append(b, "; detail=stale"...)
 	case isToken(c.Detail):
-		b.WriteString("; detail=" + c.Detail)
+		b = append(append(b, "; detail="...), c.Detail...)
 	}
-	return b.String()
+	return string(b)
 }
 
 // isToken reports whether s is a token of structured fields (RFC 8941, section

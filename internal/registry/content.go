@@ -18,14 +18,14 @@ const headerPatience = 5 * time.Second
 
 func (x *exchange) serveManifest() error {
 	if x.head() {
-		d, status, err := x.h.mirror.StatManifest(x.context(), x.route.request)
+		d, status, err := x.h.mirror.StatManifest(x.context(), x.answer.Request)
 		x.cached(status)
 		if err != nil {
 			return err
 		}
 		return x.sendHead(d)
 	}
-	m, cacheStatus, err := x.h.mirror.Manifest(x.context(), x.route.request)
+	m, cacheStatus, err := x.h.mirror.Manifest(x.context(), x.answer.Request)
 	x.cached(cacheStatus)
 	if err != nil {
 		return err
@@ -40,7 +40,7 @@ func (x *exchange) serveManifest() error {
 
 func (x *exchange) serveBlob() error {
 	if x.head() {
-		d, status, err := x.h.mirror.StatBlob(x.context(), x.route.request)
+		d, status, err := x.h.mirror.StatBlob(x.context(), x.answer.Request)
 		x.cached(status)
 		if err != nil {
 			return err
@@ -49,7 +49,7 @@ func (x *exchange) serveBlob() error {
 		d.MediaType = oci.MediaTypeOctetStream
 		return x.sendHead(d)
 	}
-	blob, cacheStatus, err := x.h.mirror.Blob(x.context(), x.route.request)
+	blob, cacheStatus, err := x.h.mirror.Blob(x.context(), x.answer.Request)
 	x.cached(cacheStatus)
 	if err != nil {
 		return err

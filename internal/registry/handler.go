@@ -31,9 +31,9 @@ type Options struct {
 	Default string
 	// User returns whom the server has authenticated; nil = always nobody.
 	User func(*http.Request) string
-	// Client returns which client a request comes from, for limits that count for
-	// each; nil = no limits.
-	Client func(*http.Request) string
+	// Client returns which client a request of a user comes from, for limits that
+	// count for each; nil = no limits.
+	Client func(r *http.Request, user string) string
 	// OnHeader is called once per request, right before the header is written,
 	// or before the connection is cut without one. It may run on another
 	// goroutine than ServeHTTP does, but never beside it. nil = not called.
@@ -80,7 +80,7 @@ type Handler struct {
 	mirror   Mirror
 	router   router
 	user     func(*http.Request) string
-	client   func(*http.Request) string
+	client   func(r *http.Request, user string) string
 	onHeader func(*http.Request, *Answer)
 	onDone   func(*http.Request, *Answer)
 	logger   *slog.Logger
@@ -92,7 +92,7 @@ type Handler struct {
 func New(o Options) *Handler {
 	h := &Handler{
 		mirror:   o.Mirror,
-		router:   router{upstreams: o.Upstreams, fallback: o.Default},
+		router:   newRouter(o.Upstreams, o.Default),
 		user:     o.User,
 		client:   o.Client,
 		onHeader: o.OnHeader,
@@ -111,7 +111,7 @@ func New(o Options) *Handler {
 		h.user = func(*http.Request) string { return "" }
 	}
 	if h.client == nil {
-		h.client = func(*http.Request) string { return "" }
+		h.client = func(*http.Request, string) string { return "" }
 	}
 	if h.onHeader == nil {
 		h.onHeader = func(*http.Request, *Answer) {}
@@ -166,14 +166,14 @@ type exchange struct {
 	w      http.ResponseWriter
 	r      *http.Request
 	answer Answer
-	// route is valid once the request was parsed.
-	route route
+	// namespace is the value of ns if that selected the upstream.
+	namespace string
 	// stall watches over writes; nil = the server's writer does.
 	stall *stall
 	guard Guard
 	// values are those of the headers.
 	values []string
-	space  [12]string
+	space  [11]string
 	// committed says that the header was written: an error can only cut.
 	committed bool
 }
@@ -216,17 +216,17 @@ func (x *exchange) serve() error {
 		x.set("Allow", "GET, HEAD")
 		return oci.NewError(oci.CodeUnsupported, "this registry is a read-only mirror: push to the upstream itself")
 	}
-	var err error
-	x.route, err = x.h.router.parse(x.r.URL.EscapedPath(), x.r.URL.RawQuery)
+	to, err := x.h.router.parse(x.r.URL.EscapedPath(), x.r.URL.RawQuery)
 	if err != nil {
 		return err
 	}
-	x.route.request.User, x.route.request.Client = x.h.user(x.r), x.h.client(x.r)
-	x.answer.Request = x.route.request
-	if x.route.namespace != "" {
-		x.set("Oci-Namespace", x.route.namespace)
+	to.request.User = x.h.user(x.r)
+	to.request.Client = x.h.client(x.r, to.request.User)
+	x.answer.Request, x.namespace = to.request, to.namespace
+	if x.namespace != "" {
+		x.set("Oci-Namespace", x.namespace)
 	}
-	switch x.route.request.Kind {
+	switch x.answer.Request.Kind {
 	case oci.KindPing:
 		return x.servePing()
 	case oci.KindManifest:

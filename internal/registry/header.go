@@ -43,7 +43,7 @@ func (x *exchange) cached(status oci.CacheStatus) {
 		x.set("Age", strconv.FormatInt(max(int64(status.Age/time.Second), 0), 10))
 	}
 	if status.Result == oci.ResultStale {
-		x.set("Warning", warning(x.route.request.Upstream, status))
+		x.set("Warning", warning(x.answer.Request.Upstream, status))
 	}
 }
 
@@ -67,7 +67,7 @@ func (x *exchange) describe(mediaType string, d digest.Digest) (etag string) {
 	x.set("Docker-Content-Digest", d.String())
 	x.set("Etag", etag)
 	x.set("Accept-Ranges", "bytes")
-	if x.route.request.Reference.IsDigest() {
+	if x.answer.Request.Reference.IsDigest() {
 		x.set("Cache-Control", cacheForever)
 	} else {
 		x.set("Cache-Control", cacheChecked)

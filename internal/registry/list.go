@@ -39,7 +39,7 @@ func (x *exchange) serveTags() error {
 	if wanted == 0 {
 		page.N = 1 // whether the repository exists and may be seen still counts
 	}
-	list, status, err := x.h.mirror.Tags(x.context(), x.route.request, page)
+	list, status, err := x.h.mirror.Tags(x.context(), x.answer.Request, page)
 	x.cached(status)
 	if err != nil {
 		return err
@@ -59,7 +59,7 @@ func (x *exchange) serveTags() error {
 	if tags == nil {
 		tags = []string{}
 	}
-	return x.sendJSON("application/json", tagsDocument{Name: x.route.request.Name, Tags: tags})
+	return x.sendJSON("application/json", tagsDocument{Name: x.answer.Request.Name, Tags: tags})
 }
 
 // link points to the next page on the path that the client has used. It is
@@ -68,8 +68,8 @@ func (x *exchange) link(next url.Values) string {
 	query := make(url.Values, len(next)+1)
 	maps.Copy(query, next)
 	query.Del("ns")
-	if x.route.namespace != "" {
-		query.Set("ns", x.route.namespace)
+	if x.namespace != "" {
+		query.Set("ns", x.namespace)
 	}
 	return "<" + x.r.URL.EscapedPath() + "?" + query.Encode() + `>; rel="next"`
 }
@@ -139,7 +139,7 @@ func (x *exchange) serveReferrers() error {
 	if len(artifactType) > maxArtifactType || !printable(artifactType) {
 		return errQuery("artifactType is no media type")
 	}
-	referrers, status, err := x.h.mirror.Referrers(x.context(), x.route.request)
+	referrers, status, err := x.h.mirror.Referrers(x.context(), x.answer.Request)
 	x.cached(status)
 	if err != nil {
 		return err
@@ -164,7 +164,7 @@ func (x *exchange) serveReferrers() error {
 func (x *exchange) sendJSON(mediaType string, v any) error {
 	body, err := json.Marshal(v)
 	if err != nil {
-		return fmt.Errorf("encode %s: %w", x.route.request.Kind, err)
+		return fmt.Errorf("encode %s: %w", x.answer.Request.Kind, err)
 	}
 	header := x.w.Header()
 	header.Set("Content-Type", mediaType)

@@ -26,8 +26,16 @@ import (
 // reaching a repository of another upstream. A prefix goes before ns, which
 // containerd sends with every request to a mirror.
 type router struct {
-	upstreams map[string]Upstream
+	upstreams map[string]*Upstream
 	fallback  string
+}
+
+func newRouter(upstreams map[string]Upstream, fallback string) router {
+	rt := router{upstreams: make(map[string]*Upstream, len(upstreams)), fallback: fallback}
+	for name, up := range upstreams {
+		rt.upstreams[name] = &up
+	}
+	return rt
 }
 
 // route is a parsed request.
@@ -50,11 +58,10 @@ func (rt router) serves(path string) bool {
 func (rt router) split(path string) (up *Upstream, rest string, ok bool) {
 	if rest, ok = strings.CutPrefix(path, "/"+prefixMark); ok {
 		name, rest, _ := strings.Cut(rest, "/")
-		known, ok := rt.upstreams[name]
-		if !ok {
+		if up = rt.upstreams[name]; up == nil {
 			return nil, "", false
 		}
-		up, path = &known, "/"+rest
+		path = "/" + rest
 	}
 	rest, ok = strings.CutPrefix(path, "/v2")
 	return up, rest, ok && (rest == "" || rest[0] == '/')
@@ -97,7 +104,7 @@ func (rt router) parse(path, query string) (route, error) {
 	}
 	r.request.Upstream = up.Name
 	// What the prefix takes away from the path belongs to the client's name.
-	r.request.Name = name[:len(name)-len(rest)] + r.request.Repository
+	r.request.Name = name[:len(name)-len(rest)+len(r.request.Repository)]
 	if up.Library && r.request.Repository != "" && !strings.Contains(r.request.Repository, "/") {
 		r.request.Repository = "library/" + r.request.Repository
 	}
@@ -124,15 +131,15 @@ func unescape(path string) (string, error) {
 // prefix cuts the prefix off a path. It returns nil if there is none.
 func (rt router) prefix(path string) (*Upstream, string, error) {
 	component, rest, _ := strings.Cut(path, "/")
-	if up, ok := rt.upstreams[component]; ok {
-		return &up, rest, nil
+	if up := rt.upstreams[component]; up != nil {
+		return up, rest, nil
 	}
 	if len(component) < len(prefixMark) || !strings.EqualFold(component[:len(prefixMark)], prefixMark) {
 		return nil, path, nil
 	}
 	name, exact := strings.CutPrefix(component, prefixMark)
-	if up, ok := rt.upstreams[name]; ok && exact {
-		return &up, rest, nil
+	if up := rt.upstreams[name]; up != nil && exact {
+		return up, rest, nil
 	}
 	return nil, "", errUnknownUpstream(component[len(prefixMark):])
 }
@@ -163,11 +170,11 @@ func (rt router) unprefixed(path, query string) (*Upstream, string, error) {
 	switch ns := values["ns"]; len(ns) {
 	case 0:
 	case 1:
-		up, ok := rt.upstreams[ns[0]]
-		if !ok {
+		up := rt.upstreams[ns[0]]
+		if up == nil {
 			return nil, "", errUnknownUpstream(ns[0])
 		}
-		return &up, ns[0], nil
+		return up, ns[0], nil
 	default:
 		return nil, "", errQuery("the query has more than one ns")
 	}
@@ -175,12 +182,12 @@ func (rt router) unprefixed(path, query string) (*Upstream, string, error) {
 	if strings.ContainsAny(component, ".:") || component == "localhost" {
 		return nil, "", errUnknownUpstream(component)
 	}
-	up, ok := rt.upstreams[rt.fallback]
-	if !ok {
+	up := rt.upstreams[rt.fallback]
+	if up == nil {
 		return nil, "", oci.NewError(oci.CodeNameUnknown,
 			"this path names no upstream and there is no default one: pull through /v2/proxy-<upstream>/<repository>")
 	}
-	return &up, "", nil
+	return up, "", nil
 }
 
 // endpoint reads <repository>/<kind>/<reference>. The repository is not checked

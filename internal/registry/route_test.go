@@ -115,7 +115,7 @@ func TestRoutes(t *testing.T) {
 		{target: "/proxy-docker.io/v2/", want: "ping docker.io  "},
 	} {
 		t.Run(strings.ReplaceAll(test.target, hex64, "…"), func(t *testing.T) {
-			rt := router{upstreams: testUpstreams(), fallback: test.fallback}
+			rt := newRouter(testUpstreams(), test.fallback)
 			path, query := cutTarget(t, test.target)
 			r, err := rt.parse(path, query)
 			if err != nil {
@@ -222,7 +222,7 @@ func TestRoutesRefuse(t *testing.T) {
 			name = name[:100]
 		}
 		t.Run(name, func(t *testing.T) {
-			rt := router{upstreams: testUpstreams(), fallback: test.fallback}
+			rt := newRouter(testUpstreams(), test.fallback)
 			path, query := cutTarget(t, test.target)
 			r, err := rt.parse(path, query)
 			var e *oci.Error
@@ -237,7 +237,7 @@ func TestRoutesRefuse(t *testing.T) {
 }
 
 func TestServesOnlyItsOwn(t *testing.T) {
-	rt := router{upstreams: testUpstreams(), fallback: "docker.io"}
+	rt := newRouter(testUpstreams(), "docker.io")
 	for _, target := range []string{
 		"/", "/v1/", "/v2x", "/V2/", "/v20/a", "/healthz", "/library/nginx/manifests/latest?ns=docker.io", "//v2/", "/a/v2/",
 		"/proxy-docker.io", "/proxy-docker.io/", "/proxy-docker.io/v3/", "/proxy-docker.io/v2x/", "/proxy-docker.io//v2/",
@@ -287,7 +287,7 @@ func FuzzParse(f *testing.F) {
 		f.Add(target, "", "")
 	}
 	f.Fuzz(func(t *testing.T, path, query, fallback string) {
-		rt := router{upstreams: testUpstreams(), fallback: fallback}
+		rt := newRouter(testUpstreams(), fallback)
 		r, err := rt.parse(path, query)
 		if err != nil {
 			var e *oci.Error
@@ -356,7 +356,7 @@ func checkRoute(t *testing.T, rt router, r route) {
 }
 
 func BenchmarkParse(b *testing.B) {
-	rt := router{upstreams: testUpstreams()}
+	rt := newRouter(testUpstreams(), "")
 	for name, target := range map[string]string{
 		"prefix": "/v2/proxy-docker.io/library/nginx/blobs/sha256:" + hex64 + "?ns=docker.io",
 		"ns":     "/v2/library/nginx/blobs/sha256:" + hex64 + "?ns=docker.io",
