@@ -71,7 +71,6 @@ const configuration = `{
 			url http://%[5]s
 		}
 		upstream single.test {
-			%[9]s
 			look_ahead off
 			url http://%[5]s
 		}

@@ -35,7 +35,7 @@ func main() {
 	flag.IntVar(&b.rounds, "rounds", 5, "how often each contestant runs")
 	flag.DurationVar(&b.span, "time", 2*time.Second, "how long one load lasts")
 	flag.StringVar(&b.upstream, "upstream", "", "a `line` of the Caddyfile for each upstream, such as \"parallel_download 1\"")
-	flag.StringVar(&b.timeouts, "timeouts", "", "a `line` for Caddy's server timeouts, such as \"write_min_rate 1KiB\"")
+	flag.StringVar(&b.timeouts, "timeouts", "", "a `line` for Caddy's server timeouts, such as \"write_max_chunk 4MiB\"")
 	flag.StringVar(&b.profiles, "profiles", "", "a directory for CPU profiles of the gateway under load")
 	pattern := flag.String("run", ".", "a regular expression of the measurements to make")
 	flag.Func("peer", "name=binary of a distribution registry to compare with, repeatedly (default: docker-registry, if installed)", func(s string) error {
