@@ -35,7 +35,7 @@ var imports = map[string][]string{
 	"internal/oci":          {},
 	"internal/registrytest": {"internal/oci"},
 	"internal/freeport":     {},
-	"internal/clientconfig": {},
+	"internal/clientconfig": {"internal/oci"},
 	"internal/image":        {"internal/imagelist", "internal/mirror", "storage", "internal/oci"},
 	"internal/imagelist":    {"internal/oci"},
 	"internal/mapfault":     {},

@@ -128,7 +128,7 @@ func (h *Handler) names() (map[string]registry.Upstream, error) {
 		if taken, ok := names[name]; ok {
 			return fmt.Errorf("upstream %s: the name %s is already one of upstream %s: two upstreams cannot have one name", u.Name, name, taken.Name)
 		}
-		names[name] = registry.Upstream{Name: u.Name, Library: u.Name == dockerHub}
+		names[name] = registry.Upstream{Name: u.Name, Library: u.Name == oci.DockerHub}
 		return nil
 	}
 	for _, u := range h.Upstreams {
@@ -138,8 +138,8 @@ func (h *Handler) names() (map[string]registry.Upstream, error) {
 			}
 		}
 	}
-	if hub, ok := names[dockerHub]; ok {
-		for _, alias := range dockerHubAliases {
+	if hub, ok := names[oci.DockerHub]; ok {
+		for _, alias := range oci.DockerHubAliases() {
 			if _, taken := names[alias]; !taken {
 				names[alias] = hub
 			}

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -148,10 +147,7 @@ func (l imageSites) lookUp(i imagelist.Image) (places []place) {
 		if !ok {
 			continue
 		}
-		repository := i.Repository
-		if name.Library && !strings.Contains(repository, "/") {
-			repository = "library/" + repository
-		}
+		repository := oci.CanonicalRepository(name.Name, i.Repository)
 		u := s.upstreams[slices.IndexFunc(s.upstreams, func(u *Upstream) bool { return u.Name == name.Name })]
 		places = append(places, place{scope: oci.Scope{Upstream: u.Name, Repository: repository}, upstream: u, site: s})
 	}

@@ -18,13 +18,9 @@ import (
 )
 
 const (
-	dockerHub     = "docker.io"
 	dockerHubURL  = "https://registry-1.docker.io"
 	defaultTagTTL = 5 * time.Minute
 )
-
-// dockerHubAliases are the other names under which clients know Docker Hub.
-var dockerHubAliases = []string{"index.docker.io", "registry-1.docker.io"}
 
 // Upstream is one remote registry that a site mirrors, and the policy for it.
 type Upstream struct {
@@ -240,7 +236,7 @@ func (u *Upstream) urls() []string {
 }
 
 func (u *Upstream) defaultURLs() []string {
-	if u.Name == dockerHub {
+	if u.Name == oci.DockerHub {
 		return []string{dockerHubURL}
 	}
 	return []string{"https://" + u.Name}

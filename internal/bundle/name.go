@@ -39,7 +39,7 @@ func parseName(s string) (n Name, err error) {
 		}
 	}
 	upstream, rest, found := strings.Cut(rest, "/")
-	if !found || !strings.ContainsAny(upstream, ".:") && upstream != "localhost" {
+	if !found || !oci.IsRegistry(upstream) {
 		return Name{}, errors.New("it begins with no registry")
 	}
 	if upstream != strings.ToLower(upstream) || strings.Trim(upstream, hostCharacters) != "" {
@@ -52,12 +52,8 @@ func parseName(s string) (n Name, err error) {
 	if tagged && !exact {
 		n.Reference.Tag = tag
 	}
-	if upstream == "index.docker.io" || upstream == "registry-1.docker.io" {
-		upstream = dockerHub
-	}
-	if upstream == dockerHub && !strings.Contains(repository, "/") {
-		repository = "library/" + repository
-	}
+	upstream = oci.CanonicalUpstream(upstream)
+	repository = oci.CanonicalRepository(upstream, repository)
 	if err := oci.CheckRepository(repository); err != nil {
 		return Name{}, err
 	}
@@ -65,17 +61,14 @@ func parseName(s string) (n Name, err error) {
 	return n, nil
 }
 
-const (
-	dockerHub      = "docker.io"
-	hostCharacters = "abcdefghijklmnopqrstuvwxyz0123456789.-:[]_"
-)
+const hostCharacters = "abcdefghijklmnopqrstuvwxyz0123456789.-:[]_"
 
 // parseFamiliar reads a name as docker save writes it: without a registry, it is
 // one of Docker Hub.
 func parseFamiliar(s string) (Name, error) {
 	first, _, found := strings.Cut(s, "/")
-	if !found || !strings.ContainsAny(first, ".:") && first != "localhost" {
-		s = dockerHub + "/" + s
+	if !found || !oci.IsRegistry(first) {
+		s = oci.DockerHub + "/" + s
 	}
 	return ParseName(s)
 }

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"path"
 	"slices"
-)
 
-const dockerHub = "docker.io"
+	"github.com/pullgate/pullgate/internal/oci"
+)
 
 // dockerDaemon is what daemon.json has of mirrors.
 type dockerDaemon struct {
@@ -26,14 +26,14 @@ var (
 // docker.io as its default.
 func docker(o Options) ([]File, error) {
 	switch {
-	case !o.has(dockerHub):
+	case !o.has(oci.DockerHub):
 		return nil, errDockerHub
 	case o.Username != "":
 		return nil, errDockerLogin
 	case o.SkipFallback:
 		return nil, errDockerFallback
 	}
-	daemon := dockerDaemon{RegistryMirrors: []string{o.root() + "/proxy-" + dockerHub}}
+	daemon := dockerDaemon{RegistryMirrors: []string{o.root() + "/proxy-" + oci.DockerHub}}
 	if o.ByNamespace {
 		daemon.RegistryMirrors = []string{o.root()}
 	}
@@ -63,7 +63,7 @@ func dockerSteps(o Options) (steps []string) {
 		steps = append(steps, "a daemon before 24.0.8 refuses a mirror with a path: for such, use --ns and make docker.io the gateway's default")
 	}
 	for _, name := range o.Upstreams {
-		if name != dockerHub {
+		if name != oci.DockerHub {
 			steps = append(steps, "the daemon mirrors docker.io only: pull images of "+name+" as "+o.location(name)+"/NAME")
 		}
 	}

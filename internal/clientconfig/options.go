@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/pullgate/pullgate/internal/oci"
 )
 
 // Options say where the gateway is and what clients are to use it for.
@@ -111,7 +113,7 @@ func (o Options) check() error {
 		if name == "" || strings.ContainsAny(name, "/ \t\r\n\"'\\") {
 			return fmt.Errorf("upstream %q: want the host of a registry as images name it, such as docker.io", name)
 		}
-		if name == "index.docker.io" || name == "registry-1.docker.io" {
+		if oci.CanonicalUpstream(name) != name {
 			return fmt.Errorf("upstream %q: images name Docker Hub docker.io", name)
 		}
 	}

@@ -10,17 +10,10 @@ import (
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
-const (
-	dockerHub = "docker.io"
-	latest    = "latest"
-)
+const latest = "latest"
 
-var (
-	// hostPattern is the host[:port] that an upstream is named by.
-	hostPattern = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*(?::[0-9]{1,5})?$`)
-	// dockerHubAliases are other names for Docker Hub.
-	dockerHubAliases = map[string]bool{"index.docker.io": true, "registry-1.docker.io": true}
-)
+// hostPattern is the host[:port] that an upstream is named by.
+var hostPattern = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*(?::[0-9]{1,5})?$`)
 
 // Image names one image, completely. It is comparable.
 type Image struct {
@@ -68,26 +61,18 @@ func parse(s string) (i Image, err error) {
 	if i.Tag == "" && !digested {
 		i.Tag = latest
 	}
-	i.Upstream, i.Repository = dockerHub, name
+	i.Upstream, i.Repository = oci.DockerHub, name
 	host, rest, ok := strings.Cut(name, "/")
-	if lower := strings.ToLower(host); ok && isHost(lower) {
+	if lower := strings.ToLower(host); ok && oci.IsRegistry(lower) {
 		i.Upstream, i.Repository = lower, rest
 		if !hostPattern.MatchString(i.Upstream) {
 			return i, fmt.Errorf("%q is no registry", clip(host))
 		}
 	}
-	if dockerHubAliases[i.Upstream] {
-		i.Upstream = dockerHub
-	}
-	if i.Upstream == dockerHub && !strings.Contains(i.Repository, "/") {
-		i.Repository = "library/" + i.Repository
-	}
+	i.Upstream = oci.CanonicalUpstream(i.Upstream)
+	i.Repository = oci.CanonicalRepository(i.Upstream, i.Repository)
 	return i, oci.CheckRepository(i.Repository)
 }
-
-// isHost reports whether the first component of a name is a registry. It is the
-// rule of all container runtimes, but for hosts that upper case alone tells.
-func isHost(s string) bool { return s == "localhost" || strings.ContainsAny(s, ".:") }
 
 // Reference is what clients ask for: the digest, if there is one.
 func (i Image) Reference() oci.Reference {

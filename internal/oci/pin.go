@@ -47,8 +47,8 @@ func parsePin(s string) (p Pin, err error) {
 	}
 	p.Upstream = upstream
 	repository, tag, tagged := strings.Cut(rest, ":")
-	if upstream == "docker.io" && repository != "" && !strings.Contains(repository, "/") && !strings.Contains(repository, "**") {
-		repository = "library/" + repository
+	if !strings.Contains(repository, "**") {
+		repository = CanonicalRepository(upstream, repository)
 	}
 	if p.repository, err = ParseGlob(repository); err != nil {
 		return Pin{}, err

@@ -44,9 +44,7 @@ func parseSelection(s string) (sel Selection, err error) {
 		return sel, nil
 	}
 	repository, tag, tagged := strings.Cut(rest, ":")
-	if upstream == "docker.io" && repository != "" && !strings.Contains(repository, "/") {
-		repository = "library/" + repository
-	}
+	repository = CanonicalRepository(upstream, repository)
 	if err := CheckRepository(repository); err != nil {
 		return Selection{}, err
 	}

@@ -1,0 +1,35 @@
+package oci
+
+import (
+	"slices"
+	"strings"
+)
+
+// DockerHub is the upstream that image references mean where they name none.
+const DockerHub = "docker.io"
+
+// DockerHubAliases returns the other names under which clients know DockerHub.
+func DockerHubAliases() []string { return []string{"index.docker.io", "registry-1.docker.io"} }
+
+// CanonicalUpstream returns DockerHub for its aliases, and any other name as it is.
+func CanonicalUpstream(name string) string {
+	if slices.Contains(DockerHubAliases(), name) {
+		return DockerHub
+	}
+	return name
+}
+
+// CanonicalRepository returns the name of a repository at an upstream: on
+// DockerHub, "library/" need not be written before names of one component.
+func CanonicalRepository(upstream, repository string) string {
+	if upstream == DockerHub && repository != "" && !strings.Contains(repository, "/") {
+		return "library/" + repository
+	}
+	return repository
+}
+
+// IsRegistry reports whether the first component of an image reference is a
+// registry, as all container runtimes tell it from the first part of a repository.
+func IsRegistry(component string) bool {
+	return component == "localhost" || strings.ContainsAny(component, ".:")
+}

@@ -1,0 +1,27 @@
+package oci_test
+
+import (
+	"testing"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+func TestDockerHubNames(t *testing.T) {
+	for _, test := range []struct{ upstream, repository, wantUpstream, want string }{
+		{"docker.io", "alpine", "docker.io", "library/alpine"},
+		{"index.docker.io", "alpine", "docker.io", "library/alpine"},
+		{"registry-1.docker.io", "grafana/loki", "docker.io", "grafana/loki"},
+		{"docker.io", "", "docker.io", ""},
+		{"ghcr.io", "alpine", "ghcr.io", "alpine"},
+	} {
+		upstream := oci.CanonicalUpstream(test.upstream)
+		if got := oci.CanonicalRepository(upstream, test.repository); upstream != test.wantUpstream || got != test.want {
+			t.Errorf("%s/%s is %s/%s, want %s/%s", test.upstream, test.repository, upstream, got, test.wantUpstream, test.want)
+		}
+	}
+	for component, want := range map[string]bool{"localhost": true, "ghcr.io": true, "a:5000": true, "library": false, "": false} {
+		if got := oci.IsRegistry(component); got != want {
+			t.Errorf("%q is a registry: %v", component, got)
+		}
+	}
+}
