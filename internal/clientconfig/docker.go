@@ -59,8 +59,11 @@ func (o Options) certificates(folder string) []File {
 
 func dockerSteps(o Options) (steps []string) {
 	steps = append(steps, "the daemon reads the file when it starts: merge it with a daemon.json that is there already, and restart the daemon")
-	if !o.ByNamespace {
-		steps = append(steps, "a daemon before 24.0.8 refuses a mirror with a path: for such, use --ns and make docker.io the gateway's default")
+	if o.ByNamespace {
+		// Only the containerd image store has the parameter ns in its requests.
+		steps = append(steps, "make docker.io the gateway's default: to a mirror without a path, the daemon does not say that it means docker.io")
+	} else {
+		steps = append(steps, "a daemon before 24.0.8 refuses a mirror with a path, and does not start: for such, use --ns and make docker.io the gateway's default")
 	}
 	for _, name := range o.Upstreams {
 		if name != oci.DockerHub {
