@@ -34,8 +34,9 @@ var errExits = errors.New("the server exits: do it again when it runs, and it go
 // The body of the request is a list of images, as imagelist.Read has it. Query
 // parameters: path = the store, by default that of the newest configuration;
 // platform=linux/amd64,linux/arm64 and referrers=1 say what of an image counts;
-// deep=1 has every blob read, and parallel=8 so many images pulled at a time. It
-// ends when the client leaves, but for downloads of blobs that have begun.
+// deep=1 has every blob read, rate=100MiB so much of them per second at most, and
+// parallel=8 so many images pulled at a time. It ends when the client leaves, but
+// for downloads of blobs that have begun.
 type imageLine struct {
 	Verifying  *image.VerifyProgress  `json:"verifying,omitempty"`
 	Preloading *image.PreloadProgress `json:"preloading,omitempty"`
@@ -50,13 +51,14 @@ type imageOperation struct {
 	images   []imagelist.Image
 	choice   image.Choice
 	deep     bool
+	rate     int64
 	parallel int
 	json     bool // what is printed
 }
 
 func (AdminAPI) verify(w http.ResponseWriter, r *http.Request) error {
 	var o imageOperation
-	c, live, err := o.read(w, r, map[string]func(string) error{"deep": readFlag(&o.deep)})
+	c, live, err := o.read(w, r, map[string]func(string) error{"deep": readFlag(&o.deep), "rate": o.readRate})
 	if err != nil {
 		return err
 	}
@@ -65,7 +67,7 @@ func (AdminAPI) verify(w http.ResponseWriter, r *http.Request) error {
 	ctx, lines := beginLines(w, r)
 	defer lines.end()
 	reports, totals, err := image.Verify(ctx, c.store, wants, image.VerifyOptions{
-		Choice: o.choice, Deep: o.deep,
+		Choice: o.choice, Deep: o.deep, Rate: o.rate,
 		Progress: func(p image.VerifyProgress) { lines.progress(imageLine{Verifying: &p}) },
 	})
 	lines.conclude(reports, totals, err)
@@ -154,6 +156,11 @@ func (o *imageOperation) readParallel(value string) (err error) {
 		return fmt.Errorf("%q is no number from 1 to %d", value, maxParallel)
 	}
 	return nil
+}
+
+func (o *imageOperation) readRate(value string) (err error) {
+	o.rate, err = parseSize(value)
+	return err
 }
 
 // query returns the parameters that read reads.

@@ -100,12 +100,17 @@ func (o *fsckOutput) endProgress() {
 }
 
 func progressLine(p storage.CheckProgress, since time.Duration) string {
-	line := fmt.Sprintf("%s of %s blobs, %s of %s", humanize.Comma(p.Blobs), humanize.Comma(p.TotalBlobs), size(p.Bytes), size(p.TotalBytes))
-	if p.TotalBytes > 0 {
-		line += fmt.Sprintf(" (%d %%)", p.Bytes*100/p.TotalBytes)
+	return fmt.Sprintf("%s of %s blobs, ", humanize.Comma(p.Blobs), humanize.Comma(p.TotalBlobs)) + readLine(p.Bytes, p.TotalBytes, since)
+}
+
+// readLine tells how much is read of how much, how fast and for how long.
+func readLine(bytes, total int64, since time.Duration) string {
+	line := fmt.Sprintf("%s of %s", size(bytes), size(total))
+	if total > 0 {
+		line += fmt.Sprintf(" (%d %%)", bytes*100/total)
 	}
-	if rate := float64(p.Bytes) / since.Seconds(); since >= time.Second && rate > 0 {
-		left := time.Duration(float64(p.TotalBytes-p.Bytes) / rate * float64(time.Second)).Round(time.Second)
+	if rate := float64(bytes) / since.Seconds(); since >= time.Second && rate > 0 {
+		left := time.Duration(float64(max(total-bytes, 0)) / rate * float64(time.Second)).Round(time.Second)
 		line += fmt.Sprintf(", %s/s, %v left", size(int64(rate)), left)
 	}
 	return line

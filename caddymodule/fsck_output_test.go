@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/internal/image"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -41,6 +42,27 @@ func TestProgressOfFsck(t *testing.T) {
 		if got, want := side.String(), strings.Join(c.want, ""); got != want {
 			t.Errorf("terminal %v: %q, want %q", c.terminal, got, want)
 		}
+	}
+}
+
+func TestProgressOfVerify(t *testing.T) {
+	var side bytes.Buffer
+	now := time.Unix(1_800_000_000, 0)
+	o := &progressOutput{to: &side, terminal: true, now: func() time.Time { return now }, began: now}
+	for k := range 3 {
+		now = now.Add(10 * time.Second)
+		o.tell(verifyingLine(image.VerifyProgress{Images: 2 * k, Total: 7, Bytes: int64(k) * 100 << 20, TotalBytes: 300 << 20}, o.since()))
+	}
+	o.tell("too soon")
+	o.end()
+	now = now.Add(time.Second)
+	o.tell(verifyingLine(image.VerifyProgress{Images: 1, Total: 1, Bytes: 1 << 20}, o.since()))
+	want := "\r\x1b[K0 of 7 images, 0 B of 300 MiB (0 %)" +
+		"\r\x1b[K2 of 7 images, 100 MiB of 300 MiB (33 %), 5.0 MiB/s, 40s left" +
+		"\r\x1b[K4 of 7 images, 200 MiB of 300 MiB (66 %), 6.7 MiB/s, 15s left" +
+		"\r\x1b[K\r\x1b[K1 of 1 image, 1.0 MiB read"
+	if got := side.String(); got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

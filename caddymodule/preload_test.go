@@ -178,7 +178,7 @@ func TestImageOperationIsRefused(t *testing.T) {
 	}{
 		{verifyPath, "", http.StatusBadRequest, "names no image"},
 		{verifyPath, "a b", http.StatusBadRequest, "body, line 1: "},
-		{verifyPath + "?plattform=linux/amd64", "alpine", http.StatusBadRequest, "plattform: not a parameter: want deep, path, platform or referrers"},
+		{verifyPath + "?plattform=linux/amd64", "alpine", http.StatusBadRequest, "plattform: not a parameter: want deep, path, platform, rate or referrers"},
 		{verifyPath + "?platform=linux", "alpine", http.StatusBadRequest, "is no platform"},
 		{preloadPath + "?parallel=99", "alpine", http.StatusBadRequest, "no number from 1 to 64"},
 		{preloadPath + "?deep=1", "alpine", http.StatusBadRequest, "deep: not a parameter"},

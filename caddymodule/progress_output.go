@@ -17,12 +17,13 @@ type progressOutput struct {
 	terminal bool
 	now      func() time.Time
 
+	began time.Time
 	told  time.Time
 	stood bool // a line that is to be written again
 }
 
 func newProgressOutput(to io.Writer) *progressOutput {
-	return &progressOutput{to: to, terminal: isTerminal(to), now: time.Now, told: time.Now()}
+	return &progressOutput{to: to, terminal: isTerminal(to), now: time.Now, began: time.Now(), told: time.Now()}
 }
 
 // say writes a line that stays.
@@ -58,9 +59,15 @@ func (l *progressOutput) end() {
 	l.stood = false
 }
 
-func verifyingLine(p image.VerifyProgress) string {
+// since returns how long it has taken.
+func (l *progressOutput) since() time.Duration { return l.now().Sub(l.began) }
+
+func verifyingLine(p image.VerifyProgress, since time.Duration) string {
 	line := fmt.Sprintf("%s of %s", humanize.Comma(int64(p.Images)), counted(p.Total, "image"))
-	if p.Bytes > 0 {
+	switch {
+	case p.TotalBytes > 0:
+		line += ", " + readLine(p.Bytes, p.TotalBytes, since)
+	case p.Bytes > 0:
 		line += ", " + size(p.Bytes) + " read"
 	}
 	return line

@@ -3,6 +3,8 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -14,7 +16,7 @@ import (
 
 func verifyCommand() *cobra.Command {
 	return imageCommand(&cobra.Command{
-		Use:   "verify [-f <list>] [--platform <platform>] [--referrers] [--deep] [<image...>]",
+		Use:   "verify [-f <list>] [--platform <platform>] [--referrers] [--deep [--rate <size>]] [<image...>]",
 		Short: "Tells whether images are cached completely",
 		Long: `
 Looks, for each image and platform, whether index, manifests, config and every
@@ -24,7 +26,7 @@ is asked, and what a tag means is what it meant when it was last pulled.
 Cached is what the gateway serves by itself: the bytes are there, and the upstream
 has confirmed that they belong to this very repository. With --deep, every blob is
 read and compared with its digest, too; one that does not match goes to
-quarantine/, and is pulled again when next asked for.
+quarantine/, and is pulled again when next asked for. --rate leaves the disk to others.
 ` + imagesHelp + `
 
 The server that has the storage open does this while it serves, if there is one
@@ -39,12 +41,20 @@ it could not be found out.`,
   pullgate mirror verify -f images.txt --storage /var/lib/pullgate --json`,
 	}, runVerify, func(cmd *cobra.Command) {
 		cmd.Flags().Bool("deep", false, "Read every blob and compare it with its digest")
+		cmd.Flags().String("rate", "", "How much to read per second at most, such as 100MiB (default: no limit)")
 	})
 }
 
 func runVerify(ctx context.Context, cmd *cobra.Command, t target, o imageOperation) (result imagesResult, err error) {
 	if o.deep, err = cmd.Flags().GetBool("deep"); err != nil {
 		return result, err
+	}
+	rate, err := cmd.Flags().GetString("rate")
+	if err == nil && rate != "" {
+		o.rate, err = parseSize(rate)
+	}
+	if err != nil {
+		return result, fmt.Errorf("--rate: %w", err)
 	}
 	out := newProgressOutput(cmd.ErrOrStderr())
 	defer out.end()
@@ -54,9 +64,12 @@ func runVerify(ctx context.Context, cmd *cobra.Command, t target, o imageOperati
 		if o.deep {
 			query.Set("deep", "1")
 		}
+		if o.rate > 0 {
+			query.Set("rate", strconv.FormatInt(o.rate, 10))
+		}
 		return o.online(ctx, t, verifyPath+"?"+query.Encode(), func(line imageLine) {
 			if line.Verifying != nil {
-				out.tell(verifyingLine(*line.Verifying))
+				out.tell(verifyingLine(*line.Verifying, out.since()))
 			}
 		})
 	}
@@ -71,7 +84,8 @@ func runVerify(ctx context.Context, cmd *cobra.Command, t target, o imageOperati
 		return result, err
 	}
 	result.Images, result.Totals, err = image.Verify(ctx, store, wants, image.VerifyOptions{
-		Choice: o.choice, Deep: o.deep, Progress: func(p image.VerifyProgress) { out.tell(verifyingLine(p)) },
+		Choice: o.choice, Deep: o.deep, Rate: o.rate,
+		Progress: func(p image.VerifyProgress) { out.tell(verifyingLine(p, out.since())) },
 	})
 	return result, err
 }

@@ -77,7 +77,7 @@ func (s *Store) Check(ctx context.Context, o CheckOptions) (CheckReport, error) 
 type checker struct {
 	CheckOptions
 	store *Store
-	pace  *pace
+	pace  *Pace
 	// indexed says that what the index does not know is not known.
 	indexed bool
 

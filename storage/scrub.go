@@ -55,7 +55,7 @@ func (s *Store) Scrub(ctx context.Context, rate int64, progress func(Scrubbed)) 
 // pass is one walk through the blobs.
 type pass struct {
 	store    *Store
-	pace     *pace
+	pace     *Pace
 	wanted   func(id, fs.FileInfo) bool // nil = all
 	progress func(Scrubbed)             // may be nil
 	at       func(shard string)         // called before each directory; may be nil
@@ -181,7 +181,7 @@ func (s *Store) unchanged(i id, info fs.FileInfo) error {
 
 // match returns errDigest if a file has not the digest of the id, or why it
 // cannot be read.
-func match(ctx context.Context, f io.ReaderAt, i id, p *pace) error {
+func match(ctx context.Context, f io.ReaderAt, i id, p *Pace) error {
 	hash := i.algorithm().Hash()
 	buffer := make([]byte, hashStep)
 	for off := int64(0); ; {
@@ -204,8 +204,9 @@ func match(ctx context.Context, f io.ReaderAt, i id, p *pace) error {
 	return nil
 }
 
-// pace keeps to a rate; nil keeps to none. Safe for concurrent use.
-type pace struct {
+// Pace keeps what is read of blobs to a rate; nil keeps to none. It is safe for
+// concurrent use: all who read by one share its rate.
+type Pace struct {
 	rate int64
 
 	mu    sync.Mutex
@@ -213,18 +214,26 @@ type pace struct {
 	spent int64
 }
 
-func newPace(rate int64) *pace {
+// NewPace returns the pace of a rate in bytes per second; 0 = none.
+func NewPace(rate int64) *Pace {
+	if rate == 0 {
+		return nil
+	}
+	return newPace(rate)
+}
+
+func newPace(rate int64) *Pace {
 	if rate == 0 {
 		rate = ScrubRate
 	}
 	if rate < 0 {
 		return nil
 	}
-	return &pace{rate: rate}
+	return &Pace{rate: rate}
 }
 
 // wait waits until so many bytes more may be read.
-func (p *pace) wait(ctx context.Context, bytes int64) error {
+func (p *Pace) wait(ctx context.Context, bytes int64) error {
 	if p == nil {
 		return ctx.Err()
 	}
@@ -243,7 +252,7 @@ func (p *pace) wait(ctx context.Context, bytes int64) error {
 }
 
 // spend counts bytes, and returns how long to wait before they are read.
-func (p *pace) spend(bytes int64) time.Duration {
+func (p *Pace) spend(bytes int64) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()

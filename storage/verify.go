@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -35,6 +36,50 @@ func (s *Store) VerifyBlob(d digest.Digest) error {
 		return fmt.Errorf("verify blob %s: %w", d, err)
 	}
 	return nil
+}
+
+// VerifyBlobAt is VerifyBlob for who verifies many blobs: it keeps to a pace (nil =
+// none), tells after each piece how many bytes it has read (unless read is nil), and
+// ends with ctx. Nobody who opens the blob waits for it.
+func (s *Store) VerifyBlobAt(ctx context.Context, d digest.Digest, p *Pace, read func(bytes int64)) error {
+	if read == nil {
+		read = func(int64) {}
+	}
+	i, err := idOf(d)
+	if err != nil {
+		return fmt.Errorf("verify blob: %w", err)
+	}
+	matches := false
+	err = s.task(ctx, func(ctx context.Context) (err error) {
+		matches, err = s.matchAt(ctx, i, p, read)
+		return err
+	})
+	switch {
+	case err != nil:
+		return fmt.Errorf("verify blob %s: %w", d, err)
+	case matches:
+		return nil
+	}
+	return s.VerifyBlob(d) // which decides
+}
+
+// matchAt reads the file of a blob, and records the blob if it matches its digest.
+func (s *Store) matchAt(ctx context.Context, i id, p *Pace, read func(int64)) (matches bool, err error) {
+	f, info, err := s.blobFile(i)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	if match(ctx, &countedReads{file: f, each: read}, i, p) != nil {
+		return false, ctx.Err()
+	}
+	f.dropPages()
+	if err := s.enter(); err != nil {
+		return false, err
+	}
+	defer s.leave()
+	s.vouch(i, info)
+	return true, nil
 }
 
 // verify reads the file of a blob, and records the blob if it matches its digest.

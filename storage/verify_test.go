@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -79,6 +80,33 @@ func TestVerifyBlobCorrectsRecord(t *testing.T) {
 	if u := s.Usage(); u.BlobBytes != 5000 {
 		t.Errorf("usage is %+v", u)
 	}
+}
+
+// A slow pass tells how far it is, ends with who wanted it and with the store, and
+// keeps nobody who pulls.
+func TestVerifyBlobAt(t *testing.T) {
+	s := openTest(t, Options{})
+	b, d := content(1, 5<<20)
+	wantErr(t, "absent", s.VerifyBlobAt(t.Context(), d, nil, nil), fs.ErrNotExist)
+	putBlob(t, s, b)
+	var read int64
+	if err := s.VerifyBlobAt(t.Context(), d, NewPace(0), func(n int64) { read += n }); err != nil || read != 5<<20 {
+		t.Errorf("%d bytes read, %v", read, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	err := s.VerifyBlobAt(ctx, d, NewPace(1), func(int64) {
+		if n, err := s.StatBlob(d); err != nil || n != 5<<20 {
+			t.Errorf("meanwhile: %d, %v", n, err)
+		}
+		cancel()
+	})
+	wantErr(t, "cancelled", err, context.Canceled)
+	flipBit(t, s, d, 3<<20)
+	wantErr(t, "damaged", s.VerifyBlobAt(t.Context(), d, NewPace(1<<40), nil), fs.ErrNotExist)
+	wantQuarantined(t, s, 1)
+	putBlob(t, s, b)
+	wantErr(t, "closed", s.VerifyBlobAt(t.Context(), d, NewPace(1), func(int64) { go s.Close() }), ErrClosed)
 }
 
 func TestVerifyBlobIsShared(t *testing.T) {

@@ -295,6 +295,29 @@ func TestPreloadOfTooMuch(t *testing.T) {
 	}
 }
 
+// What is verified byte by byte is told with how much there is of it.
+func TestVerifyTellsHowFar(t *testing.T) {
+	f := newFixture(t)
+	f.registry.PutImage("library/alpine", "3", 1, 3<<20, 1<<20)
+	f.preload(1, image.PreloadOptions{}, "alpine:3")
+	w := f.want("alpine:3")
+	var told []image.VerifyProgress
+	_, totals, err := image.Verify(t.Context(), f.store, []image.Want{{Image: w.Image, Scopes: []oci.Scope{w.Scope}}}, image.VerifyOptions{
+		Deep: true, Rate: 1 << 30, Progress: func(p image.VerifyProgress) { told = append(told, p) },
+	})
+	if err != nil || totals.Complete != 1 || totals.Verified != totals.Blobs {
+		t.Fatalf("%+v, %v", totals, err)
+	}
+	for k, p := range told {
+		if p.TotalBytes != totals.Bytes || p.Total != 1 || k > 0 && p.Bytes < told[k-1].Bytes {
+			t.Errorf("told %+v", p)
+		}
+	}
+	if last := told[len(told)-1]; last.Bytes != totals.Bytes || last.Images != 1 || int64(len(told)) <= totals.Blobs+1 {
+		t.Errorf("told %d times, the last %+v, want %d bytes", len(told), last, totals.Bytes)
+	}
+}
+
 func TestVerifyEndsWithItsClient(t *testing.T) {
 	f := newFixture(t)
 	f.registry.PutImage("library/alpine", "3", 1, 2000)

@@ -94,19 +94,3 @@ func plain(err error) error {
 	}
 	return err
 }
-
-// verifyBlob hashes a blob. It gives up on ctx; the store does not, but nobody
-// waits for it.
-func verifyBlob(ctx context.Context, s *storage.Store, d digest.Digest) error {
-	done := make(chan error, 1)
-	go func() { done <- s.VerifyBlob(d) }()
-	select {
-	case err := <-done:
-		if errors.Is(err, fs.ErrNotExist) {
-			return errDamaged
-		}
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}

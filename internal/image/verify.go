@@ -21,8 +21,10 @@ type VerifyOptions struct {
 	// match goes to quarantine. Otherwise only blobs are read that the store has
 	// its doubts about.
 	Deep bool
-	// Progress, if not nil, is called after each image and each blob that was read,
-	// by one goroutine at a time, which waits for it.
+	// Rate is the most bytes of blobs to read per second; 0 = no limit.
+	Rate int64
+	// Progress, if not nil, is called after each image and each piece of a blob that
+	// was read, by one goroutine at a time, which waits for it.
 	Progress func(VerifyProgress)
 }
 
@@ -30,15 +32,27 @@ type VerifyOptions struct {
 type VerifyProgress struct {
 	Images int `json:"images"`
 	Total  int `json:"total"`
-	// Bytes were read.
-	Bytes int64 `json:"bytes"`
+	// Bytes were read, of TotalBytes, which is 0 where not all is read.
+	Bytes      int64 `json:"bytes"`
+	TotalBytes int64 `json:"total_bytes,omitempty"`
 }
 
 // Verify finds out whether images are complete in a store; no upstream is asked.
 // The reports are in the order of the images. The error is that of ctx, or of a
 // store that cannot tell; the reports are not complete then.
 func Verify(ctx context.Context, store *storage.Store, wants []Want, o VerifyOptions) ([]Report, Totals, error) {
-	v := verifier{store: store, o: o, blobs: map[digest.Digest]*verified{}, progress: VerifyProgress{Total: len(wants)}}
+	v := verifier{
+		store: store, o: o, pace: storage.NewPace(o.Rate), blobs: map[digest.Digest]*verified{},
+		progress: VerifyProgress{Total: len(wants)},
+	}
+	if o.Deep && o.Progress != nil {
+		// How much there is to read takes little beside reading it.
+		_, t, err := Verify(ctx, store, wants, VerifyOptions{Choice: o.Choice, Rate: o.Rate})
+		if err != nil {
+			return nil, Totals{}, err
+		}
+		v.progress.TotalBytes = t.Bytes
+	}
 	reports := make([]Report, len(wants))
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -80,6 +94,7 @@ func Verify(ctx context.Context, store *storage.Store, wants []Want, o VerifyOpt
 type verifier struct {
 	store *storage.Store
 	o     VerifyOptions
+	pace  *storage.Pace
 
 	mu       sync.Mutex
 	blobs    map[digest.Digest]*verified
@@ -191,7 +206,10 @@ func (v *verifier) blob(ctx context.Context, d oci.Descriptor) error {
 		trusted, err := v.store.HasBlob(d.Digest)
 		read := err == nil && (v.o.Deep || !trusted)
 		if read {
-			err = verifyBlob(ctx, v.store, d.Digest)
+			err = v.store.VerifyBlobAt(ctx, d.Digest, v.pace, func(bytes int64) { v.tell(0, bytes) })
+			if errors.Is(err, fs.ErrNotExist) {
+				err = errDamaged
+			}
 		}
 		b.err = plain(err)
 		v.mu.Lock()
@@ -203,9 +221,6 @@ func (v *verifier) blob(ctx context.Context, d oci.Descriptor) error {
 			}
 		}
 		v.mu.Unlock()
-		if read {
-			v.tell(0, max(d.Size, 0))
-		}
 	})
 	return b.err
 }
