@@ -20,7 +20,7 @@ const (
 	MediaTypeDockerSchema1Signed  = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 	MediaTypeOCIArtifactManifest  = "application/vnd.oci.artifact.manifest.v1+json"
 	MediaTypeOctetStream          = "application/octet-stream"
-	maxManifestDescriptors        = 4096
+	maxManifestDescriptors        = 16 << 10
 	mediaTypeJSON, mediaTypePlain = "application/json", "text/plain"
 )
 
@@ -71,7 +71,8 @@ type fsLayer struct {
 }
 
 // list is a JSON array that stops at maxManifestDescriptors while it is read:
-// 4 MiB of "{}," would otherwise become 160 MiB of descriptors.
+// 4 MiB of "{}," would otherwise become 160 MiB of descriptors. Images of ten
+// thousand layers are below that.
 type list[T any] []T
 
 // UnmarshalJSON reads an array, or null as no array.
@@ -104,7 +105,7 @@ var errAmbiguous = errors.New("manifest is an index and an image at once")
 
 // ParseManifest reads what a manifest points to. Descriptors with a digest that
 // ParseDigest refuses are left out: they cannot be asked for either. It fails on
-// what is no JSON object, on ambiguous documents, and on more than 4,096
+// what is no JSON object, on ambiguous documents, and on more than 16,384
 // descriptors.
 func ParseManifest(raw []byte) (Contents, error) {
 	doc, err := decode(raw)

@@ -90,6 +90,10 @@ func TestParseManifestRefuses(t *testing.T) {
 			t.Errorf("%s: contents are %+v, want an error", name, c)
 		}
 	}
+	one := descriptor("application/vnd.oci.image.layer.v1.tar+gzip", 4096)
+	if c, err := ParseManifest([]byte(`{"layers":[` + strings.Repeat(one+",", 9_999) + one + `]}`)); err != nil || len(c.Blobs) != 10_000 {
+		t.Errorf("of an image of 10,000 layers, %d are read: %v", len(c.Blobs), err)
+	}
 	most := `{"layers":[{}` + strings.Repeat(",{}", maxManifestDescriptors-1) + `]}`
 	if _, err := ParseManifest([]byte(most)); err != nil {
 		t.Errorf("%d descriptors: %v", maxManifestDescriptors, err)
