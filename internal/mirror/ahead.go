@@ -32,10 +32,11 @@ func (s *served) add(scope oci.Scope, d digest.Digest) {
 	}
 }
 
-// ahead are the images whose blobs are being pulled ahead of their clients.
+// ahead are the images whose blobs are being pulled ahead of their clients, with
+// their blobs.
 type ahead struct {
 	mu     sync.Mutex
-	images map[servedManifest]struct{}
+	images map[servedManifest]map[digest.Digest]struct{}
 	slots  slots
 }
 
@@ -45,8 +46,12 @@ type ahead struct {
 // is tried again when it is asked for.
 func (v view) lookAhead(d digest.Digest) {
 	defer v.survive("look ahead")
+	// Of an image of very many blobs, the manifest is read once and not for each.
+	if v.ahead.has(v.scope, d) {
+		return
+	}
 	image, blobs := v.imageOf(d)
-	if len(blobs) < 2 || !v.ahead.begin(image) {
+	if len(blobs) < 2 || !v.ahead.begin(image, blobs) {
 		return
 	}
 	defer v.ahead.end(image)
@@ -119,17 +124,33 @@ func (v view) fillAhead(d digest.Digest) bool {
 	return true
 }
 
+// has reports whether a blob belongs to an image of the scope that is under way.
+func (a *ahead) has(scope oci.Scope, d digest.Digest) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for image, blobs := range a.images {
+		if _, ok := blobs[d]; ok && image.scope == scope {
+			return true
+		}
+	}
+	return false
+}
+
 // begin reports false if the image is under way already.
-func (a *ahead) begin(image servedManifest) bool {
+func (a *ahead) begin(image servedManifest, blobs []oci.Descriptor) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if _, ok := a.images[image]; ok {
 		return false
 	}
 	if a.images == nil {
-		a.images = map[servedManifest]struct{}{}
+		a.images = map[servedManifest]map[digest.Digest]struct{}{}
 	}
-	a.images[image] = struct{}{}
+	digests := make(map[digest.Digest]struct{}, len(blobs))
+	for _, b := range blobs {
+		digests[b.Digest] = struct{}{}
+	}
+	a.images[image] = digests
 	return true
 }
 
