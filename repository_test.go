@@ -42,6 +42,7 @@ var imports = map[string][]string{
 	"internal/bundle":       {"internal/oci"},
 	"internal/carry":        {"internal/bundle", "internal/image", "internal/imagelist", "storage", "internal/oci"},
 	"integration":           {"caddymodule", "internal/registrytest", "internal/freeport", "internal/oci"},
+	"integration/bench":     {"internal/freeport", "storage", "internal/oci"},
 }
 
 // owners lists the folders that alone may import a foundation, tests included

@@ -78,6 +78,9 @@ const configuration = `{
 			%[9]s
 			url http://%[6]s
 		}
+		upstream filled.test {
+			offline
+		}
 	}
 }
 `
@@ -88,6 +91,14 @@ func (b *bench) startGateway(ctx context.Context) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
+	return b.startGatewayIn(ctx, dir)
+}
+
+// storeIn is where the store of a gateway lies.
+func storeIn(dir string) string { return filepath.Join(dir, "store") }
+
+// startGatewayIn starts a gateway in a directory that may have a store already.
+func (b *bench) startGatewayIn(ctx context.Context, dir string) (_ *gateway, err error) {
 	g := new(gateway)
 	if g.plain, err = freeport.Address(); err != nil {
 		return nil, err
@@ -106,7 +117,7 @@ func (b *bench) startGateway(ctx context.Context) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	config := fmt.Sprintf(configuration, filepath.Join(dir, "store"), filepath.Join(dir, "access.log"),
+	config := fmt.Sprintf(configuration, storeIn(dir), filepath.Join(dir, "access.log"),
 		"`"+string(b.image.manifest)+"`", b.origin.fast, b.origin.slow, b.origin.link, admin, manifestType, b.upstream, b.timeouts)
 	config += fmt.Sprintf("http://%s {\n\timport mirror\n}\nhttps://%s {\n\ttls %s %s\n\timport mirror\n}\n",
 		g.plain, g.secure, certificate, certificate)

@@ -115,13 +115,18 @@ func newRawWorker(address, method, path string, header map[string]string, secure
 	if secure {
 		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
 	}
+	request := requestFor(address, method, path, header)
+	return &rawWorker{conn: conn, in: bufio.NewReaderSize(conn, 16<<10), request: request, head: method == "HEAD"}, nil
+}
+
+func requestFor(address, method, path string, header map[string]string) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", method, path, address)
 	for name, value := range header {
 		fmt.Fprintf(&b, "%s: %s\r\n", name, value)
 	}
 	b.WriteString("\r\n")
-	return &rawWorker{conn: conn, in: bufio.NewReaderSize(conn, 16<<10), request: b.Bytes(), head: method == "HEAD"}, nil
+	return b.Bytes()
 }
 
 func (w *rawWorker) Close() error { return w.conn.Close() }

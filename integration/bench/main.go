@@ -21,6 +21,7 @@ type bench struct {
 	profiles string // directory for profiles of the gateway; empty = none
 	upstream string // line for each upstream
 	timeouts string // line for the server
+	many     []int  // how many blobs the stores have that are compared
 	image    *image
 	origin   *origin
 	table    table
@@ -30,13 +31,17 @@ func main() {
 	if len(os.Args) > 1 && serveRole(os.Args[1], os.Args[2:]) {
 		return
 	}
-	b := bench{peers: map[string]string{}}
+	b := bench{peers: map[string]string{}, many: []int{10, 10_000}}
 	flag.StringVar(&b.binary, "binary", "bin/pullgate", "the gateway's binary")
 	flag.IntVar(&b.rounds, "rounds", 5, "how often each contestant runs")
 	flag.DurationVar(&b.span, "time", 2*time.Second, "how long one load lasts")
 	flag.StringVar(&b.upstream, "upstream", "", "a `line` of the Caddyfile for each upstream, such as \"parallel_download 1\"")
 	flag.StringVar(&b.timeouts, "timeouts", "", "a `line` for Caddy's server timeouts, such as \"write_max_chunk 4MiB\"")
 	flag.StringVar(&b.profiles, "profiles", "", "a directory for CPU profiles of the gateway under load")
+	flag.Func("many", "how many blobs the stores have that are compared, as in 10,10000,1000000: a million needs 6 GB of TMPDIR,\nand minutes, where that is memory (default 10,10000)", func(s string) (err error) {
+		b.many, err = parseSizes(s)
+		return err
+	})
 	pattern := flag.String("run", ".", "a regular expression of the measurements to make")
 	flag.Func("peer", "name=binary of a distribution registry to compare with, repeatedly (default: docker-registry, if installed)", func(s string) error {
 		return b.addPeer(s)
@@ -81,6 +86,7 @@ var measurements = []measurement{
 	{"first", "the first byte of a blob that is not cached, and of one that is under way", measureFirst},
 	{"slow", "the same from one with 30 ms and 50 MB/s per connection, against no gateway", measureSlow},
 	{"herd", "16 and 256 clients at once, an uplink of 1 Gbit/s, against one download on that link", measureHerd},
+	{"many", "hits on stores of many blobs, against one of few", measureMany},
 	{"memory", "resident memory: idle, and with 100 streams of 1 GiB", measureMemory},
 	{"start", "from the start of the process to the first answer", measureStart},
 }
