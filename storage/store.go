@@ -65,8 +65,9 @@ type Options struct {
 }
 
 const (
-	// recentRecords are about 2 MiB, recentManifests 16 MiB at worst.
-	recentRecords       = 8 << 10
+	// recentRecords are about 8 MiB, recentManifests 16 MiB at worst. A hit of a
+	// blob needs two records.
+	recentRecords       = 32 << 10
 	recentManifests     = 512
 	recentManifestBytes = 32 << 10
 )
