@@ -117,7 +117,7 @@ func (l *adminLines) conclude(reports []image.Report, totals image.Totals, err e
 		return
 	}
 	for i := range reports {
-		l.tell(imageLine{Report: &reports[i]})
+		l.write(imageLine{Report: &reports[i]})
 	}
 	l.tell(imageLine{Totals: &totals})
 }

@@ -67,6 +67,17 @@ func (l *adminLines) tellLocked(line any) {
 	}
 }
 
+// write writes one of many lines, which goes out with those that follow: the last of
+// them is told.
+func (l *adminLines) write(line any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_ = l.control.SetWriteDeadline(time.Now().Add(linesStall))
+	if err := l.encoder.Encode(line); err != nil {
+		l.cancel()
+	}
+}
+
 // progress writes a line, unless it is too early for one more of its kind.
 func (l *adminLines) progress(line any) {
 	l.mu.Lock()

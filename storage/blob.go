@@ -71,13 +71,17 @@ func (s *Store) blobFile(i id) (file, fs.FileInfo, error) {
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is no regular file: %w", i.blobPath(), fs.ErrNotExist)
+		err = irregular(i)
 	}
 	if err != nil {
 		f.Close()
 		return nil, nil, err
 	}
 	return f, info, nil
+}
+
+func irregular(i id) error {
+	return fmt.Errorf("%s is no regular file: %w", i.blobPath(), fs.ErrNotExist)
 }
 
 // StatBlob returns the size of a finished blob, or fs.ErrNotExist. It vouches for
@@ -112,11 +116,15 @@ func (s *Store) HasBlob(d digest.Digest) (trusted bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("look up blob: %w", err)
 	}
-	f, info, err := s.blobFile(i)
+	info, err := s.root.Lstat(i.blobPath())
+	if err != nil {
+		err = s.missing(i, err)
+	} else if !info.Mode().IsRegular() {
+		err = irregular(i)
+	}
 	if err != nil {
 		return false, fmt.Errorf("look up blob %s: %w", d, err)
 	}
-	f.Close()
 	r, known := s.blobRecord(i)
 	return !s.suspects.doubt(i, info, known) && (!known || r.size == info.Size()), nil
 }
