@@ -227,9 +227,9 @@ func (g *idleGuard) Lift() (after time.Duration, restore func()) {
 // Limit implements registry.Guard.
 func (g *idleGuard) Limit(w http.ResponseWriter, n int64) bool {
 	for {
-		if idle, ok := w.(*caddyhttp.IdleTimeoutWriter); ok {
+		if idle, ok := w.(*caddyhttp.IdleTimeoutWriter); ok && idle == (*caddyhttp.IdleTimeoutWriter)(g) {
 			idle.MaxChunk = int(min(n, math.MaxInt))
-			return idle == (*caddyhttp.IdleTimeoutWriter)(g)
+			return true
 		}
 		wrapped, ok := w.(interface{ Unwrap() http.ResponseWriter })
 		if !ok {
