@@ -161,9 +161,11 @@ func (n *nonsense) ask() error {
 		return nil
 	}
 	e := oci.AsError(err)
-	// Causes, which go to the log, may tell of a media type in a few words.
+	// Causes, which go to the log, may tell of a media type in a few words. A message
+	// names hosts, among them those that a token server was said to be at.
+	message := strings.ReplaceAll(strings.ToLower(e.Message), "hub.test"+canary, "")
 	if text := err.Error(); len(text) > 600 || strings.ContainsAny(text, "\r\n\x00") || strings.Contains(text, "canary-password") ||
-		strings.Contains(strings.ToLower(e.Message), canary) {
+		strings.Contains(message, canary) {
 		t.Errorf("error %.300q", text)
 	}
 	if e.Status < 400 || e.Status > 599 || e.Code == "" || e.RetryAfter < 0 || e.RetryAfter > time.Hour {
