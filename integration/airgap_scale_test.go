@@ -81,6 +81,34 @@ func TestPreloadAndVerifyAtScale(t *testing.T) {
 	s.stop(t)
 }
 
+// TestPreloadFromAfar preloads from an upstream that is 30 ms away, beside a client
+// that only downloads the same over as many connections.
+func TestPreloadFromAfar(t *testing.T) {
+	images := 20
+	if long() {
+		images = 1000
+	}
+	sizes := func(random *rand.Rand) (sizes []int) {
+		for range 10 {
+			sizes = append(sizes, 1+random.IntN(200<<10))
+		}
+		return sizes
+	}
+	c := &catalog{server: registrytest.New(t, registrytest.Options{}), upstream: "afar.example", seed: newSeed(t), sizes: sizes}
+	s := newSubject(t, subjectOptions{site: c.caddyfile("")})
+	list, bytes := c.list(t, 0, images)
+	c.server.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+		time.Sleep(30 * time.Millisecond)
+		next(w, r)
+	})
+	bare := bareDownload(t, c, images, "")
+	c.server.Reset()
+	preload := s.timed(t, "preload", "--file", list)
+	t.Logf("result: preload of %d images, %d MiB, 30 ms away: %v; a bare download takes %v: %.2f times that",
+		images, bytes>>20, preload.took, bare, preload.took.Seconds()/bare.Seconds())
+	assertCount(t, "GET of a blob", c.server.Count("GET", "blobs"), 11*images)
+}
+
 // TestPreloadMemory preloads large blobs: the memory does not grow with them.
 func TestPreloadMemory(t *testing.T) {
 	images, size, limit := 3, 8<<20, int64(200<<20)
