@@ -20,7 +20,7 @@ import (
 func TestHostileManifests(t *testing.T) {
 	index := ocispec.MediaTypeImageIndex
 	good := oci.Sum([]byte(emptyIndex)).String()
-	many := `{"schemaVersion":2,"layers":[` + strings.Repeat(`{},`, 5000) + `{}]}`
+	many := `{"schemaVersion":2,"layers":[` + strings.Repeat(`{},`, 20_000) + `{}]}`
 	for name, test := range map[string]struct {
 		contentType, digest, encoding, body string
 		ref                                 string
