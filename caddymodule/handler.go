@@ -128,7 +128,7 @@ func (h *Handler) names() (map[string]registry.Upstream, error) {
 		if taken, ok := names[name]; ok {
 			return fmt.Errorf("upstream %s: the name %s is already one of upstream %s: two upstreams cannot have one name", u.Name, name, taken.Name)
 		}
-		names[name] = registry.Upstream{Name: u.Name, Library: u.Name == oci.DockerHub}
+		names[name] = registry.Upstream{Name: u.Name}
 		return nil
 	}
 	for _, u := range h.Upstreams {

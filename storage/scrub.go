@@ -222,6 +222,7 @@ func NewPace(rate int64) *Pace {
 	return newPace(rate)
 }
 
+// newPace returns the pace of a rate as Scrub has it: 0 = ScrubRate, less = none.
 func newPace(rate int64) *Pace {
 	if rate == 0 {
 		rate = ScrubRate

@@ -54,9 +54,10 @@ func (b *bench) coldPull(ctx context.Context, c *cold, base string, start func()
 	return nil
 }
 
-// warmMemory waits until nothing is being written any more, and touches the memory that the page cache is about to get. Where the host
-// of a virtual machine takes back what is free, the first one to touch it waits until
-// it is given again, 3 s for each GB; that would be whoever is measured first.
+// warmMemory waits until nothing is being written any more, and touches the memory
+// that the page cache is about to get. Where the host of a virtual machine takes back
+// what is free, the first one to touch it waits until it is given again, 3 s for each
+// GB; that would be whoever is measured first.
 func warmMemory() error {
 	unix.Sync()
 	memory, err := unix.Mmap(-1, 0, 2<<30, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_POPULATE)

@@ -229,7 +229,7 @@ func TestGeneratedRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 	handler := registry.New(registry.Options{Mirror: m, Default: "docker.io", Upstreams: map[string]registry.Upstream{
-		"docker.io": {Name: "docker.io", Library: true}, "ghcr.io": {Name: "ghcr.io"},
+		"docker.io": {Name: "docker.io"}, "ghcr.io": {Name: "ghcr.io"},
 	}})
 	g := wild{rand.New(rand.NewPCG(seed, 0)), []string{
 		oci.Sum(p.blob).String(), oci.Sum(p.manifest).String(), "sha512:" + strings.Repeat("0f", 64), oci.Sum(nil).String(),

@@ -62,8 +62,8 @@ type Spool interface {
 // is the same, and closing is left to Content. Otherwise File is nil, a Read waits
 // for bytes that are still under way, and io.EOF comes only after the whole blob
 // was verified: any other error means that the body cannot be completed, and the
-// connection must be aborted; Content may be a Spool then. Not safe for concurrent use. The receiver closes
-// Content.
+// connection must be aborted; Content may be a Spool then. Not safe for concurrent
+// use. The receiver closes Content.
 type Blob struct {
 	Digest  digest.Digest
 	Size    int64

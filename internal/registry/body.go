@@ -88,8 +88,8 @@ func (x *exchange) splice(to io.ReaderFrom, file *os.File, content io.Reader, le
 	})
 	n, err := to.ReadFrom(content)
 	x.answer.Bytes += n
-	if complete(n, length, err) {
-		err = nil
+	if n == length && errors.Is(err, io.EOF) {
+		err = nil // which is how a piece ends
 	}
 	err = x.stall.end(err)
 	var pathError *fs.PathError

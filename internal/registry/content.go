@@ -83,12 +83,12 @@ func (x *exchange) sendFile(file *os.File, size int64, part span, status int) er
 		return &sizeError{got: info.Size(), want: size}
 	}
 	x.commit(status)
-	to, ok := x.w.(io.ReaderFrom)
+	to := x.kernel()
 	switch {
-	case !ok || x.r.TLS != nil || x.r.ProtoMajor != 1:
+	case to == nil:
 	case part.offset+part.length == size:
 		return x.splice(to, file, file, part.length)
-	case x.kernel() != nil:
+	default:
 		if sent, err := x.sendPiece(to, file, part.length); sent || err != nil {
 			return err
 		}

@@ -15,8 +15,6 @@ import (
 type Upstream struct {
 	// Name is the canonical name; it becomes the Upstream of every Request.
 	Name string
-	// Library adds "library/" to names of one component: Docker Hub only.
-	Library bool
 }
 
 // Options make a Handler. Only Mirror is required.

@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"errors"
 	"io"
 	"math"
 	"os"
@@ -61,10 +60,10 @@ func (c pieceConn) Read(send func(fd uintptr) bool) error {
 }
 
 // kernel returns what lets the kernel copy from a file to the socket; nil where it
-// cannot, or where a guard wants to see each byte.
+// cannot.
 func (x *exchange) kernel() io.ReaderFrom {
 	to, ok := x.w.(io.ReaderFrom)
-	if !ok || x.stall == nil || x.r.TLS != nil || x.r.ProtoMajor != 1 {
+	if !ok || x.r.TLS != nil || x.r.ProtoMajor != 1 {
 		return nil
 	}
 	return to
@@ -72,27 +71,24 @@ func (x *exchange) kernel() io.ReaderFrom {
 
 // sendPiece has the kernel send the next n bytes of a file. It reports false, and
 // has sent nothing, if the writers between here and the socket would not keep to
-// that.
+// that, or a guard wants to see each byte.
 func (x *exchange) sendPiece(to io.ReaderFrom, file *os.File, n int64) (bool, error) {
 	at, err := file.Seek(0, io.SeekCurrent)
 	if err != nil {
 		return false, bodyError(err)
 	}
-	if x.guard == nil {
-		return true, x.splice(limited{to}, file, &piece{file, at + n}, n)
-	}
-	if !x.guard.Limit(x.w, n) {
+	var content io.Reader = &piece{file, at + n}
+	switch {
+	case x.stall == nil:
+		return false, nil
+	case x.guard == nil:
+		content = &io.LimitedReader{R: content, N: n}
+	case x.guard.Limit(x.w, n):
+		defer x.guard.Limit(x.w, math.MaxInt64)
+	default:
 		return false, nil
 	}
-	defer x.guard.Limit(x.w, math.MaxInt64)
-	return true, x.splice(to, file, &piece{file, at + n}, n)
-}
-
-// limited wraps what it reads from as a guard does, where there is none.
-type limited struct{ to io.ReaderFrom }
-
-func (l limited) ReadFrom(r io.Reader) (int64, error) {
-	return l.to.ReadFrom(&io.LimitedReader{R: r, N: r.(*piece).left()})
+	return true, x.splice(to, file, content, n)
 }
 
 // relay has the kernel send the next length bytes of a blob that is under way, as
@@ -118,9 +114,4 @@ func (x *exchange) relay(spool oci.Spool, content io.Seeker, length int64) (sent
 		sent += n
 	}
 	return sent, nil
-}
-
-// complete reports whether a copy has got what it was to get.
-func complete(got, want int64, err error) bool {
-	return got == want && (err == nil || errors.Is(err, io.EOF))
 }

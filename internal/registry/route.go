@@ -105,9 +105,7 @@ func (rt router) parse(path, query string) (route, error) {
 	r.request.Upstream = up.Name
 	// What the prefix takes away from the path belongs to the client's name.
 	r.request.Name = name[:len(name)-len(rest)+len(r.request.Repository)]
-	if up.Library && r.request.Repository != "" && !strings.Contains(r.request.Repository, "/") {
-		r.request.Repository = "library/" + r.request.Repository
-	}
+	r.request.Repository = oci.CanonicalRepository(up.Name, r.request.Repository)
 	if err := oci.CheckRepository(r.request.Repository); err != nil {
 		return route{}, err
 	}

@@ -21,7 +21,7 @@ var (
 // testUpstreams has Docker Hub with the aliases that clients use for ns, one
 // upstream on a port, and one whose name has no dot.
 func testUpstreams() map[string]Upstream {
-	hub := Upstream{Name: "docker.io", Library: true}
+	hub := Upstream{Name: "docker.io"}
 	return map[string]Upstream{
 		"docker.io":            hub,
 		"registry-1.docker.io": hub,
@@ -320,7 +320,7 @@ func checkRoute(t *testing.T, rt router, r route) {
 	if err := oci.CheckRepository(q.Repository); err != nil {
 		t.Fatal(err)
 	}
-	if up.Library && !strings.Contains(q.Repository, "/") {
+	if up.Name == "docker.io" && !strings.Contains(q.Repository, "/") {
 		t.Fatalf("%+v lacks library/", q)
 	}
 	if !strings.HasSuffix(q.Repository, q.Name[strings.LastIndex(q.Name, "/")+1:]) {
