@@ -24,6 +24,7 @@ import (
 type gateway struct {
 	*process
 	plain, secure, admin string // host:port
+	guarded              string // host:port of the same as plain, with a password
 }
 
 // configuration is the shipped one as far as serving goes: with its timeouts,
@@ -106,6 +107,9 @@ func (b *bench) startGatewayIn(ctx context.Context, dir string) (_ *gateway, err
 	if g.secure, err = freeport.Address(); err != nil {
 		return nil, err
 	}
+	if g.guarded, err = freeport.Address(); err != nil {
+		return nil, err
+	}
 	admin := "off"
 	if b.profiles != "" {
 		if g.admin, err = freeport.Address(); err != nil {
@@ -121,6 +125,7 @@ func (b *bench) startGatewayIn(ctx context.Context, dir string) (_ *gateway, err
 		"`"+string(b.image.manifest)+"`", b.origin.fast, b.origin.slow, b.origin.link, admin, manifestType, b.upstream, b.timeouts)
 	config += fmt.Sprintf("http://%s {\n\timport mirror\n}\nhttps://%s {\n\ttls %s %s\n\timport mirror\n}\n",
 		g.plain, g.secure, certificate, certificate)
+	config += fmt.Sprintf("http://%s {\n\tbasic_auth {\n\t\t%s %s\n\t}\n\timport mirror\n}\n", g.guarded, user, b.hash)
 	file := filepath.Join(dir, "Caddyfile")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return nil, err

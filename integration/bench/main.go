@@ -22,6 +22,7 @@ type bench struct {
 	upstream string // line for each upstream
 	timeouts string // line for the server
 	many     []int  // how many blobs the stores have that are compared
+	hash     string // of the password
 	image    *image
 	origin   *origin
 	table    table
@@ -81,7 +82,7 @@ type measurement struct {
 var measurements = []measurement{
 	{"hit", "a cached blob of 1 GiB, cleartext HTTP/1.1, against net/http's ServeContent", measureHits},
 	{"tls", "the same over TLS, HTTP/1.1 and HTTP/2, against a bare net/http server", measureTLS},
-	{"manifest", "a cached manifest, 32 connections, against Caddy's respond", measureManifests},
+	{"manifest", "a cached manifest, 32 connections, against Caddy's respond, both without and with a password", measureManifests},
 	{"cold", "an image of 300 MB that is not cached, from an upstream without limits", measureCold},
 	{"first", "the first byte of a blob that is not cached, and of one that is under way", measureFirst},
 	{"slow", "the same from one with 30 ms and 50 MB/s per connection, against no gateway", measureSlow},
@@ -98,6 +99,9 @@ func (b *bench) run(ctx context.Context, chosen *regexp.Regexp) (err error) {
 	defer os.RemoveAll(b.dir)
 	if len(b.peers) == 0 {
 		b.findPeers()
+	}
+	if b.hash, err = hashPassword(); err != nil {
+		return err
 	}
 	say("making an image of %d blobs of %d bytes", imageBlobs, imageBlobSize)
 	if b.image, err = makeImage(b.dir); err != nil {

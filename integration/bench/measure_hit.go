@@ -155,25 +155,29 @@ func measureManifests(ctx context.Context, b *bench) error {
 	}
 	defer g.stop()
 	const repository = "/v2/proxy-fast.test/bench/image/manifests/"
-	accept := map[string]string{"Accept": manifestType}
-	of := func(method, path string) contestant {
-		return contestant{g.process, func() (worker, error) { return newRawWorker(g.plain, method, path, accept, false) }, g.profiled()}
+	open, guarded := map[string]string{"Accept": manifestType}, map[string]string{"Accept": manifestType, "Authorization": authorization()}
+	of := func(address, method, path string, header map[string]string) contestant {
+		return contestant{g.process, func() (worker, error) { return newRawWorker(address, method, path, header, false) }, g.profiled()}
 	}
 	for _, path := range []string{"manifest", b.image.digest.String()} {
-		if _, err := drive(ctx, g.process, 1, time.Millisecond, of("GET", repository+path).connect); err != nil {
+		if _, err := drive(ctx, g.process, 1, time.Millisecond, of(g.plain, "GET", repository+path, open).connect); err != nil {
 			return err
 		}
 	}
 	if _, err := b.origin.stats(); err != nil {
 		return err
 	}
-	for _, c := range []struct{ name, method, path string }{
-		{"GET by tag", "GET", "manifest"},
-		{"GET by digest", "GET", b.image.digest.String()},
-		{"HEAD by tag", "HEAD", "manifest"},
-		{"HEAD by digest", "HEAD", b.image.digest.String()},
+	for _, c := range []struct {
+		name, address, method, path string
+		header                      map[string]string
+	}{
+		{"GET by tag", g.plain, "GET", "manifest", open},
+		{"GET by digest", g.plain, "GET", b.image.digest.String(), open},
+		{"HEAD by tag", g.plain, "HEAD", "manifest", open},
+		{"HEAD by digest", g.plain, "HEAD", b.image.digest.String(), open},
+		{"GET by tag, basic auth", g.guarded, "GET", "manifest", guarded},
 	} {
-		loads, err := b.compare(ctx, 32, of(c.method, repository+c.path), of(c.method, "/respond"))
+		loads, err := b.compare(ctx, 32, of(c.address, c.method, repository+c.path, c.header), of(c.address, c.method, "/respond", c.header))
 		if err != nil {
 			return err
 		}
