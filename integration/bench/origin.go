@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,8 +31,12 @@ type origin struct {
 	fast, slow, link string // host:port
 }
 
-// originStats is what it counts.
-type originStats struct{ Requests, Blobs, Bytes int64 }
+// originStats is what it counts, and when the first byte of each blob's body went
+// out, in Unix nanoseconds by the hex of its digest: where it is not without limits.
+type originStats struct {
+	Requests, Blobs, Bytes int64
+	First                  map[string]int64
+}
 
 func (b *bench) startOrigin(ctx context.Context) (*origin, error) {
 	var addresses []string
@@ -86,6 +89,7 @@ func serveRole(role string, args []string) bool {
 
 func serveOrigin(dir string, addresses []string) {
 	var requests, blobs, sent atomic.Int64
+	var first moments
 	manifests := map[string][]byte{}
 	for _, name := range []string{"manifest", "large"} {
 		text, err := os.ReadFile(filepath.Join(dir, name))
@@ -97,7 +101,7 @@ func serveOrigin(dir string, addresses []string) {
 	}
 	handle := func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/stats" {
-			_ = json.NewEncoder(w).Encode(originStats{requests.Swap(0), blobs.Swap(0), sent.Swap(0)})
+			_ = json.NewEncoder(w).Encode(originStats{requests.Swap(0), blobs.Swap(0), sent.Swap(0), first.take()})
 			return
 		}
 		requests.Add(1)
@@ -115,6 +119,7 @@ func serveOrigin(dir string, addresses []string) {
 				defer f.Close()
 				if r.Method == http.MethodGet {
 					blobs.Add(1)
+					noteFirst(r, func() { first.note(ref) })
 				}
 				w.Header().Set("Content-Type", "application/octet-stream")
 				http.ServeContent(w, r, "", time.Time{}, f)
@@ -148,7 +153,8 @@ func serveOrigin(dir string, addresses []string) {
 		default:
 			wrap = func(c net.Conn) net.Conn { return &pacedConn{Conn: c, sent: &sent, pace: uplink} }
 		}
-		go func() { fatal(http.Serve(&wrappedListener{l, wrap}, handler)) }()
+		server := &http.Server{Handler: handler, ConnContext: withConnection}
+		go func() { fatal(server.Serve(&wrappedListener{l, wrap})) }()
 	}
 	select {}
 }
@@ -172,54 +178,4 @@ func (l *wrappedListener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	return l.wrap(c), nil
-}
-
-// pace is a limit of bytes per second, in pieces of a millisecond or more.
-type pace struct {
-	mu   sync.Mutex
-	rate float64
-	next time.Time
-}
-
-// take waits until n more bytes may go.
-func (p *pace) take(n int) {
-	p.mu.Lock()
-	now := time.Now()
-	if p.next.Before(now) {
-		p.next = now
-	}
-	p.next = p.next.Add(time.Duration(float64(n) / p.rate * float64(time.Second)))
-	wait := p.next.Sub(now)
-	p.mu.Unlock()
-	if wait > time.Millisecond {
-		time.Sleep(wait)
-	}
-}
-
-// pacedConn is a connection of limited speed, whose first byte takes wait.
-type pacedConn struct {
-	net.Conn
-	sent *atomic.Int64
-	pace *pace
-	wait time.Duration
-}
-
-func (c *pacedConn) Read(b []byte) (int, error) {
-	if c.wait > 0 {
-		time.Sleep(c.wait) // the handshake's round trip
-		c.wait = 0
-	}
-	return c.Conn.Read(b)
-}
-
-func (c *pacedConn) Write(b []byte) (n int, err error) {
-	for len(b) > 0 && err == nil {
-		piece := b[:min(len(b), 64<<10)]
-		c.pace.take(len(piece))
-		var k int
-		k, err = c.Conn.Write(piece)
-		c.sent.Add(int64(k))
-		n, b = n+k, b[k:]
-	}
-	return n, err
 }

@@ -42,13 +42,14 @@ func (i *image) pull(ctx context.Context, base string) (p pulled, err error) {
 	for range clientDownloads {
 		wait.Go(func() {
 			for b := range todo {
+				asked := time.Now()
 				n, first, e := get(ctx, client, http.MethodGet, base+"/blobs/"+b.Digest.String())
 				if e == nil && n != b.Size {
 					e = fmt.Errorf("blob %s: %d bytes of %d", b.Digest, n, b.Size)
 				}
 				mu.Lock()
 				err = errors.Join(err, e)
-				p.firstByte = max(p.firstByte, first)
+				p.firstByte = max(p.firstByte, first.Sub(asked))
 				mu.Unlock()
 			}
 		})
@@ -62,28 +63,27 @@ var discards = sync.Pool{New: func() any { return new([256 << 10]byte) }}
 
 // get makes a request, and returns the length of the body, and when its first
 // byte came.
-func get(ctx context.Context, client *http.Client, method, url string) (n int64, first time.Duration, err error) {
+func get(ctx context.Context, client *http.Client, method, url string) (n int64, first time.Time, err error) {
 	request, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
-		return 0, 0, err
+		return 0, first, err
 	}
 	request.Header.Set("Accept", manifestType)
-	began := time.Now()
 	answer, err := client.Do(request)
 	if err != nil {
-		return 0, 0, err
+		return 0, first, err
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(answer.Body, 1000))
-		return 0, 0, fmt.Errorf("%s %s: %s: %s", method, url, answer.Status, text)
+		return 0, first, fmt.Errorf("%s %s: %s: %s", method, url, answer.Status, text)
 	}
 	buffer := discards.Get().(*[256 << 10]byte)
 	defer discards.Put(buffer)
 	for {
 		k, err := answer.Body.Read(buffer[:])
 		if n == 0 && k > 0 {
-			first = time.Since(began)
+			first = time.Now()
 		}
 		n += int64(k)
 		if err == io.EOF {
