@@ -83,7 +83,7 @@ var measurements = []measurement{
 	{"hit", "a cached blob of 1 GiB, cleartext HTTP/1.1, against net/http's ServeContent", measureHits},
 	{"tls", "the same over TLS, HTTP/1.1 and HTTP/2, against a bare net/http server", measureTLS},
 	{"manifest", "a cached manifest, 32 connections, against Caddy's respond, both without and with a password", measureManifests},
-	{"cold", "an image of 300 MB that is not cached, from an upstream without limits", measureCold},
+	{"cold", "an image of 300 MB that is not cached, from an upstream without limits, against a bare loop", measureCold},
 	{"first", "the first byte of a blob that is not cached, and of one that is under way", measureFirst},
 	{"slow", "the same from one with 30 ms and 50 MB/s per connection, against no gateway", measureSlow},
 	{"herd", "16 and 256 clients at once, an uplink of 1 Gbit/s, against one download on that link", measureHerd},

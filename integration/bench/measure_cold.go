@@ -76,19 +76,24 @@ func (c *cold) add(p pulled, cpu time.Duration, s originStats) {
 }
 
 func measureCold(ctx context.Context, b *bench) error {
+	type other struct {
+		name  string
+		start func() (*gateway, error)
+		cold
+	}
+	others := make([]other, 0, len(b.peers)+1)
+	for _, name := range slices.Sorted(maps.Keys(b.peers)) {
+		others = append(others, other{name: name, start: func() (*gateway, error) { return b.startPeer(ctx, name, b.origin.fast) }})
+	}
+	others = append(others, other{name: "bare loop", start: func() (*gateway, error) { return b.startBare(ctx, b.origin.fast) }})
 	var ours, direct cold
-	peers := map[string]*cold{}
 	for range b.rounds {
 		if err := b.coldPull(ctx, &ours, fmt.Sprintf(path, "fast.test"), func() (*gateway, error) { return b.startGateway(ctx) }); err != nil {
 			return err
 		}
-		for name := range b.peers {
-			if peers[name] == nil {
-				peers[name] = new(cold)
-			}
-			err := b.coldPull(ctx, peers[name], "/v2/bench/image", func() (*gateway, error) { return b.startPeer(ctx, name, b.origin.fast) })
-			if err != nil {
-				return fmt.Errorf("%s: %w", name, err)
+		for k := range others {
+			if err := b.coldPull(ctx, &others[k].cold, "/v2/bench/image", others[k].start); err != nil {
+				return fmt.Errorf("%s: %w", others[k].name, err)
 			}
 		}
 		p, err := b.image.pull(ctx, "http://"+b.origin.fast+"/v2/bench/image")
@@ -97,18 +102,16 @@ func measureCold(ctx context.Context, b *bench) error {
 		}
 		direct.add(p, 0, originStats{})
 	}
-	add := func(name string, other cold) {
-		b.table.add("cold image, no limits: s", fmt.Sprintf("%.2f", median(ours.whole)),
-			fmt.Sprintf("%s %.2f", name, median(other.whole)), fmt.Sprintf("%.2f", median(ours.whole)/median(other.whole)))
+	add := func(what, name string, ours, other []float64) {
+		b.table.add("cold image, no limits: "+what, fmt.Sprintf("%.2f", median(ours)),
+			fmt.Sprintf("%s %.2f", name, median(other)), fmt.Sprintf("%.2f", median(ours)/median(other)))
 	}
-	for _, name := range slices.Sorted(maps.Keys(peers)) {
-		add(name, *peers[name])
-		b.table.add("cold image, no limits: CPU s per GB", fmt.Sprintf("%.2f", median(ours.cpu)),
-			fmt.Sprintf("%s %.2f", name, median(peers[name].cpu)), fmt.Sprintf("%.2f", median(ours.cpu)/median(peers[name].cpu)))
+	for _, o := range others {
+		add("s", o.name, ours.whole, o.whole)
+		add("CPU s per GB", o.name, ours.cpu, o.cpu)
 	}
-	add("no gateway", direct)
+	add("s", "no gateway", ours.whole, direct.whole)
 	b.table.add("cold image, no limits: upstream bytes", fmt.Sprintf("%.3f×", median(ours.bytes)), "the image", "")
-	b.table.add("cold image, no limits: CPU s per GB", fmt.Sprintf("%.2f", median(ours.cpu)), "", "")
 	return nil
 }
 

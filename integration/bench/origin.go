@@ -81,6 +81,8 @@ func serveRole(role string, args []string) bool {
 		serveOrigin(args[0], args[1:])
 	case role == "files" && len(args) == 4:
 		serveFiles(args[0], args[1], args[2], args[3])
+	case role == "bare" && len(args) == 3:
+		serveBare(args[0], args[1], args[2])
 	default:
 		return false
 	}
