@@ -171,18 +171,15 @@ type exchange struct {
 	guard Guard
 	// values are those of the headers.
 	values []string
-	space  [11]string
+	space  [10]string
 	// committed says that the header was written: an error can only cut.
 	committed bool
 }
 
-// prepare sets the headers that every answer carries.
+// prepare sees to it that an unread body is not taken for the next request, nor
+// waited for: the server would, for one in chunks, once the answer is sent. HTTP/2
+// has a stream per request and would shut the whole connection down.
 func (x *exchange) prepare() {
-	x.set("Docker-Distribution-Api-Version", "registry/2.0")
-	x.set("X-Content-Type-Options", "nosniff")
-	// An unread body must not be taken for the next request, nor be waited for: the
-	// server would, for one in chunks, once the answer is sent. HTTP/2 has a stream
-	// per request and would shut the whole connection down.
 	if x.r.ContentLength != 0 && x.r.ProtoMajor == 1 {
 		x.set("Connection", "close")
 		_ = http.NewResponseController(x.w).SetReadDeadline(time.Now())

@@ -22,6 +22,10 @@ const (
 	cacheNothing = "no-store, no-transform"
 )
 
+// noSniffing keeps browsers from taking what others have uploaded for something else
+// than it is said to be.
+const noSniffing = "X-Content-Type-Options"
+
 // set sets a header. Its name is canonical, which Header.Set would see to anew for
 // each request, and the value lies beside the others.
 func (x *exchange) set(name, value string) {
@@ -67,6 +71,7 @@ func (x *exchange) describe(mediaType string, d digest.Digest) (etag string) {
 	x.set("Docker-Content-Digest", d.String())
 	x.set("Etag", etag)
 	x.set("Accept-Ranges", "bytes")
+	x.set(noSniffing, "nosniff")
 	if x.answer.Request.Reference.IsDigest() {
 		x.set("Cache-Control", cacheForever)
 	} else {
@@ -112,8 +117,11 @@ func (x *exchange) sendHead(d oci.Descriptor) error {
 	return nil
 }
 
-// sendBytes answers with a whole document.
+// sendBytes answers with a whole document. What the API is, clients ask with the
+// ping, and no content tells it.
 func (x *exchange) sendBytes(status int, body []byte) error {
+	x.set("Docker-Distribution-Api-Version", "registry/2.0")
+	x.set(noSniffing, "nosniff")
 	x.set("Content-Length", strconv.Itoa(len(body)))
 	x.commit(status)
 	if x.head() {
