@@ -1,11 +1,19 @@
 package mirror_test
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"io"
+	"strconv"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registrytest"
 )
 
@@ -47,9 +55,11 @@ func benchmarkCold(b *testing.B, readers int) {
 	content := registrytest.Random(1, size)
 	b.SetBytes(int64(size * readers))
 	b.ReportAllocs()
+	var used time.Duration
 	for i := 0; b.Loop(); i++ {
 		content[0], content[1] = byte(i), byte(i>>8)
 		r := blobRequest(f.upstream.PutBlob(repository, content))
+		began := processorTime(b)
 		var wait sync.WaitGroup
 		for range readers {
 			wait.Go(func() {
@@ -71,7 +81,73 @@ func benchmarkCold(b *testing.B, readers int) {
 		}
 		wait.Wait()
 		f.filled()
+		used += processorTime(b) - began
 	}
+	b.ReportMetric(used.Seconds()/(float64(b.N)*size/1e9), "cpu-s/GB")
+}
+
+// told is an upstream that costs nothing but a copy of pieces that come at once, as
+// large as they may be.
+type told struct {
+	*remote
+
+	content []byte
+	piece   int
+}
+
+func (t told) Blob(_ context.Context, _ string, _ digest.Digest, offset, _ int64) (oci.BlobBody, error) {
+	return oci.BlobBody{
+		ReadCloser: io.NopCloser(&pieces{bytes.NewReader(t.content[offset:]), t.piece}), Offset: offset, Size: int64(len(t.content)),
+	}, nil
+}
+
+type pieces struct {
+	*bytes.Reader
+
+	size int
+}
+
+func (p *pieces) Read(b []byte) (int, error) { return p.Reader.Read(b[:min(len(b), p.size)]) }
+
+// BenchmarkFill is the fill alone: receiving, writing, hashing, and nobody who reads.
+// 16 KiB is what a read of a TLS connection gives.
+func BenchmarkFill(b *testing.B) {
+	const size = 64 * mib
+	for _, piece := range []int{16 << 10, mib} {
+		b.Run(strconv.Itoa(piece>>10)+"KiB", func(b *testing.B) {
+			f := newFixture(b)
+			content := registrytest.Random(1, size)
+			b.SetBytes(size)
+			b.ReportAllocs()
+			var used time.Duration
+			for i := 0; b.Loop(); i++ {
+				content[0], content[1] = byte(i), byte(i>>8)
+				r := blobRequest(oci.Sum(content))
+				f.policy.Remote = told{f.remote, content, piece}
+				f.configure()
+				began := processorTime(b)
+				blob, _, err := f.mirror.Blob(b.Context(), r)
+				if err != nil {
+					b.Fatal(err)
+				}
+				_ = blob.Content.Close()
+				f.filled()
+				used += processorTime(b) - began
+			}
+			b.ReportMetric(used.Seconds()/(float64(b.N)*size/1e9), "cpu-s/GB")
+		})
+	}
+}
+
+// processorTime is what the process has used so far: the readers and the upstream,
+// too.
+func processorTime(b *testing.B) time.Duration {
+	b.Helper()
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
 func BenchmarkColdFill(b *testing.B) { benchmarkCold(b, 1) }
