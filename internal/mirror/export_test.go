@@ -101,3 +101,31 @@ func (p *unreadPart) ReadAt(b []byte, off int64) (int, error) {
 	}
 	return p.Part.ReadAt(b, off)
 }
+
+// WatchParts calls read and write before every ReadAt and WriteAt of a part; they may
+// wait.
+func (c *Cache) WatchParts(read, write func(off, n int64)) {
+	c.makePart = func(scope oci.Scope, d digest.Digest, size int64) (part, error) {
+		p, err := c.store.Part(scope, d, size)
+		if err != nil {
+			return nil, err
+		}
+		return &watchedPart{Part: p, read: read, write: write}, nil
+	}
+}
+
+type watchedPart struct {
+	*storage.Part
+
+	read, write func(off, n int64)
+}
+
+func (p *watchedPart) ReadAt(b []byte, off int64) (int, error) {
+	p.read(off, int64(len(b)))
+	return p.Part.ReadAt(b, off)
+}
+
+func (p *watchedPart) WriteAt(b []byte, off int64) (int, error) {
+	p.write(off, int64(len(b)))
+	return p.Part.WriteAt(b, off)
+}

@@ -54,7 +54,6 @@ type fill struct {
 	cancel   context.CancelFunc
 	done     chan struct{} // closed once it is out of Cache.fills
 	turn     *turn         // of the client that started it
-	hashed   int64         // owned by the hasher, and by run when that has ended
 
 	workers sync.WaitGroup
 
@@ -69,7 +68,11 @@ type fill struct {
 	disputed bool  // the upstream announced another size than was expected
 	part     part
 	covered  extents
-	resumed  bool // the part holds bytes of an earlier fill
+	hashed   int64     // only the hasher moves it, and may look without f.mu
+	fresh    []*fresh  // covered bytes that it need not read back, in order
+	deaf     bool      // it takes no more of them
+	taken    sync.Cond // on mu: some were taken
+	resumed  bool      // the part holds bytes of an earlier fill
 	segments []*segment
 	each     float64 // bytes per second of one connection, as was last known
 	// sequential is set where further segments are of no use.
@@ -100,6 +103,7 @@ func newFill(ctx context.Context, source view, d digest.Digest, link storage.Lin
 			attribute.String("repository", source.repository),
 			attribute.String("digest", d.String()),
 		))
+	f.taken.L = &f.mu
 	f.span = span
 	f.ctx, f.cancel = context.WithCancel(spanned)
 	f.pulling, f.stop = context.WithCancel(f.ctx)
@@ -184,7 +188,6 @@ func (f *fill) download() (stored bool, err error) {
 // or something is in the way: an error, or f.cause.
 func (f *fill) spool() (h hash.Hash, err error) {
 	h = f.digest.Algorithm().Hash()
-	f.hashed = 0
 	hashed := make(chan error, 1)
 	go func() {
 		var err error

@@ -16,25 +16,40 @@ var hashBuffers = sync.Pool{New: func() any { return new([hashBuffer]byte) }}
 // when the whole blob went in, when the segments ended before that, or when the
 // fill failed. f.hashed says how far it got.
 //
-// It reads back what was written, from the page cache: what is verified is what
-// readers and the store get, whatever order it came in.
+// What is verified is what readers and the store get, whatever order it came in.
+// It takes bytes from where a segment has them only after the write of exactly
+// these, to their place in the part, has succeeded; and no other segment writes
+// there, since what is covered is claimed by none. Everything else, such as the
+// bytes of an earlier fill and of segments that were ahead, it reads back.
 func (f *fill) hash(h hash.Hash) error {
-	buffer := hashBuffers.Get().(*[hashBuffer]byte)
-	defer hashBuffers.Put(buffer)
-	for {
-		target, part := f.hashable()
+	defer f.deafen()
+	for n := 0; ; {
+		piece, target, part := f.hashable(n)
 		if part == nil {
 			return nil
 		}
-		for f.hashed < target {
-			n, err := part.ReadAt(buffer[:min(hashBuffer, target-f.hashed)], f.hashed)
-			if n == 0 || err != nil && !errors.Is(err, io.EOF) {
-				return f.unreadable(fmt.Errorf("hash blob %s at %d: %w: %w", f.digest, f.hashed, errUnread, err))
-			}
-			_, _ = h.Write(buffer[:n]) // a hash.Hash returns no error
-			f.hashed += int64(n)
+		if piece != nil {
+			_, _ = h.Write(piece) // a hash.Hash returns no error
+			n = len(piece)
+			continue
+		}
+		var err error
+		if n, err = readBack(h, part, f.hashed, target); err != nil {
+			return f.unreadable(fmt.Errorf("hash blob %s at %d: %w: %w", f.digest, f.hashed, errUnread, err))
 		}
 	}
+}
+
+// readBack hashes some of the bytes [off, end) of the part.
+func readBack(h hash.Hash, p part, off, end int64) (int, error) {
+	buffer := hashBuffers.Get().(*[hashBuffer]byte)
+	defer hashBuffers.Put(buffer)
+	n, err := p.ReadAt(buffer[:min(hashBuffer, end-off)], off)
+	if n == 0 || err != nil && !errors.Is(err, io.EOF) {
+		return 0, err
+	}
+	_, _ = h.Write(buffer[:n])
+	return n, nil
 }
 
 // errUnread means that the part does not give back what was written to it. That
@@ -55,30 +70,46 @@ func (f *fill) unreadable(err error) error {
 	return err
 }
 
-// hashable waits until there is more to hash, and returns up to where; no part
-// if there will be no more.
-//
-// The held-back end goes in only when everything is there: if the part breaks
-// before, readers go on from the hasher's state, and none can be past it.
-func (f *fill) hashable() (target int64, p part) {
+// hashable notes that n more bytes were hashed, waits until there are others, and
+// returns either them or up to where to read them back; no part if there will be
+// no more.
+func (f *fill) hashable(n int) (piece []byte, target int64, p part) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.took(n)
 	for {
-		target = f.covered.end(0)
-		if f.size >= 0 && target < f.size {
-			target = min(target, f.size-held(f.size))
-		}
+		target = f.hashTarget()
 		switch {
 		case f.err != nil || f.ctx.Err() != nil || f.size >= 0 && f.hashed == f.size:
-			return 0, nil
-		case f.hashed < target:
-			return target, f.part
-		case f.idle:
-			return 0, nil
+			return nil, 0, nil
+		case f.hashed >= target:
+		case len(f.fresh) == 0:
+			return nil, target, f.part
+		case f.hashed < f.fresh[0].start:
+			return nil, min(target, f.fresh[0].start), f.part
+		default:
+			b := f.fresh[0]
+			return b.b[f.hashed-b.start : min(target, b.end())-b.start], target, f.part
+		}
+		if f.idle {
+			return nil, 0, nil
 		}
 		change := f.waiting()
 		f.mu.Unlock()
 		<-change // some change always comes: the end of the segments
 		f.mu.Lock()
 	}
+}
+
+// hashTarget returns how far the hasher may go; f.mu is held.
+//
+// The held-back end goes in only when everything is there: if the part breaks
+// before, readers go on from the hasher's state, and none can be past it. A small
+// blob is begun anew then.
+func (f *fill) hashTarget() int64 {
+	target := f.covered.end(0)
+	if f.size > wholeSize && target < f.size {
+		target = min(target, f.size-heldBack)
+	}
+	return target
 }

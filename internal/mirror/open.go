@@ -124,6 +124,7 @@ func (f *fill) restart(p part) {
 	defer f.mu.Unlock()
 	old := f.part
 	f.part, f.covered, f.resumed, f.idle, f.failures = p, nil, false, false, 0
+	f.hashed, f.deaf = 0, false
 	f.pulling, f.stop = context.WithCancel(f.ctx)
 	f.launch(&segment{ctx: f.pulling})
 	if err := old.Close(); err != nil {

@@ -8,14 +8,13 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
 const (
-	segmentBuffer = 256 << 10
+	segmentBuffer = 128 << 10
 	maxSegments   = 4
 	// A reader whose bytes are farther ahead of a segment than farAhead, and not
 	// expected within farTime, gets a segment of its own.
@@ -31,8 +30,6 @@ const (
 )
 
 var (
-	segmentBuffers = sync.Pool{New: func() any { return new([segmentBuffer]byte) }}
-
 	errStopped  = errors.New("segment is stopped")
 	errNoRanges = errors.New("the upstream ignores ranges")
 )
@@ -50,6 +47,8 @@ type segment struct {
 	bytes int64 // since began; the first ones begin it anew
 	extra bool  // not needed, but for speed
 	heard bool  // a byte has come
+	// buffer is what the worker reads to; what is in it may be lent to the hasher.
+	buffer *fresh
 	// waited is for bytes, since they were last told of.
 	waited time.Duration
 }
@@ -133,11 +132,11 @@ func (f *fill) pull(s *segment) error {
 			return err
 		}
 	}
-	buffer := segmentBuffers.Get().(*[segmentBuffer]byte)
-	defer segmentBuffers.Put(buffer)
+	defer f.leaveRoom(s)
 	for s.pos < limit {
+		buffer := f.room(s)
 		asked := f.c.now()
-		n, err := body.Read(buffer[:min(segmentBuffer, limit-s.pos)])
+		n, err := body.Read(buffer[:min(int64(len(buffer)), limit-s.pos)])
 		s.waited += f.c.now().Sub(asked)
 		if n > 0 {
 			// No other segment can have claimed any of these bytes meanwhile:
@@ -194,6 +193,7 @@ func (f *fill) advance(s *segment, n int64) (limit int64) {
 		s.began = f.c.now() // how long the answer took to come is no matter of speed
 	}
 	f.covered.add(s.pos, s.pos+n)
+	f.lend(s, int(n))
 	s.pos += n
 	s.bytes += n
 	f.received += n

@@ -26,15 +26,16 @@ var rooms = map[int][]int64{
 	4*mib + 3: {-1, 0, mib, 4*mib - 60<<10, 4 * mib},
 }
 
-// A part that cannot be read back is given up. Small blobs are begun anew in
-// memory; of others no wrong byte comes, and the next request does not have to do
-// with the part any more.
+// A part whose bytes of an earlier fill cannot be read back is given up. Small blobs
+// are begun anew in memory; of others no wrong byte comes, and the next request does
+// not have to do with the part any more.
 func TestUnreadablePart(t *testing.T) {
 	for size, small := range map[int]bool{600 << 10: true, 4*mib + 3: false} {
 		f := newFixture(t)
-		f.cache.FailReads(300<<10, syscall.EIO)
 		want := registrytest.Random(1, size)
 		r := blobRequest(f.upstream.PutBlob(repository, want))
+		f.suspend(r.Reference.Digest, want, 400<<10)
+		f.cache.FailReads(300<<10, syscall.EIO)
 		raw, _, err := f.pull(t.Context(), r)
 		if small && (err != nil || !bytes.Equal(raw, want)) {
 			t.Errorf("%d bytes: got %d wrong ones, %v", size, len(raw), err)
@@ -51,6 +52,22 @@ func TestUnreadablePart(t *testing.T) {
 		if got := f.upstream.BlobBytes(); got != int64(size) {
 			t.Errorf("the upstream sent %d bytes of %d", got, size)
 		}
+	}
+}
+
+// A reader for whom the part fails gets no wrong byte and no clean end.
+func TestReaderOfUnreadablePart(t *testing.T) {
+	for _, size := range []int{600 << 10, 4*mib + 3} {
+		f := newFixture(t)
+		f.cache.FailReads(300<<10, syscall.EIO)
+		want := registrytest.Random(1, size)
+		r := blobRequest(f.upstream.PutBlob(repository, want))
+		raw, _, err := f.pull(t.Context(), r)
+		if !errors.Is(err, syscall.EIO) || !bytes.HasPrefix(want, raw) || len(raw) > 300<<10 {
+			t.Errorf("%d bytes: got %d, %v", size, len(raw), err)
+		}
+		f.filled()
+		f.mustPull(r, want, oci.ResultHit) // it was nothing but that reading
 	}
 }
 
