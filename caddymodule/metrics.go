@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -65,7 +66,19 @@ type collectors struct {
 	upstreamBytes    *prometheus.CounterVec
 	fills            *prometheus.CounterVec
 	panics           *prometheus.CounterVec
+
+	// answers has an answerCounter for each answerLabels that there were: to find one
+	// is cheaper than to find its counters by their labels.
+	answers sync.Map
 }
+
+type answerLabels struct {
+	upstream string
+	kind     oci.Kind
+	result   string
+}
+
+type answerCounter struct{ requests, bytes prometheus.Counter }
 
 func newMetrics() *collectors {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
@@ -131,14 +144,26 @@ func registerMetrics(registry *prometheus.Registry) error {
 
 func (m *collectors) observeAnswer(_ *http.Request, a *registry.Answer) {
 	q := a.Request
-	m.requests.WithLabelValues(q.Upstream, string(q.Kind), result(a)).Inc()
-	m.responseBytes.WithLabelValues(q.Upstream, string(q.Kind)).Add(float64(a.Bytes))
+	counter := m.answerCounter(answerLabels{q.Upstream, q.Kind, result(a)})
+	counter.requests.Inc()
+	counter.bytes.Add(float64(a.Bytes))
 	if a.Panicked {
 		m.panics.WithLabelValues(panicRequest).Inc()
 	}
 	if a.Cache.Result == oci.ResultStale {
 		m.stale.WithLabelValues(q.Upstream, a.Cache.Detail).Inc()
 	}
+}
+
+func (m *collectors) answerCounter(of answerLabels) answerCounter {
+	counter, ok := m.answers.Load(of)
+	if !ok {
+		counter, _ = m.answers.LoadOrStore(of, answerCounter{
+			requests: m.requests.WithLabelValues(of.upstream, string(of.kind), of.result),
+			bytes:    m.responseBytes.WithLabelValues(of.upstream, string(of.kind)),
+		})
+	}
+	return counter.(answerCounter)
 }
 
 func result(a *registry.Answer) string {
