@@ -129,3 +129,27 @@ func (p *watchedPart) WriteAt(b []byte, off int64) (int, error) {
 	p.write(off, int64(len(b)))
 	return p.Part.WriteAt(b, off)
 }
+
+// StandBack has what no client waits for stand back at an upstream that is being
+// asked for blobs, until the function that it returns is called.
+func (c *Cache) StandBack(upstream string) (goOn func()) {
+	c.uplinks.mu.Lock()
+	defer c.uplinks.mu.Unlock()
+	w := c.uplinks.ways[upstream]
+	w.over, w.until = make(chan struct{}), c.now().Add(time.Hour)
+	return func() {
+		c.uplinks.mu.Lock()
+		defer c.uplinks.mu.Unlock()
+		w.goOn(c.now().Add(time.Hour))
+	}
+}
+
+// Standing counts the connections to an upstream that stand back.
+func (c *Cache) Standing(upstream string) int {
+	c.uplinks.mu.Lock()
+	defer c.uplinks.mu.Unlock()
+	if w := c.uplinks.ways[upstream]; w != nil {
+		return w.standing
+	}
+	return 0
+}

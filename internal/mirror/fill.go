@@ -342,6 +342,7 @@ func (f *fill) retain() bool {
 		return false
 	}
 	f.refs++
+	f.changed()
 	return true
 }
 

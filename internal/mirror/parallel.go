@@ -36,6 +36,7 @@ type uplinks struct {
 }
 
 type uplink struct {
+	priority
 	used    int
 	silent  int // of these, no byte has come yet
 	bytes   int64
@@ -78,31 +79,55 @@ func (u *uplinks) end(upstream string, silent bool) {
 	}
 }
 
-// received tells of bytes that came in, how long they were waited for, and whether
-// they are the first of their connection. It returns how fast one connection is, in bytes per second, 0 = not known, and
-// whether one may be added.
-func (u *uplinks) received(upstream string, n int64, waited time.Duration, first bool, now time.Time) (each float64, more bool) {
+// receipt tells of bytes that came in over a connection.
+type receipt struct {
+	bytes  int64
+	waited time.Duration // for them
+	first  bool          // of the connection
+	// awaited says that a client waits for the blob.
+	awaited bool
+	left    int64 // that each connection of the blob has yet to bring
+}
+
+// advice is what follows from what is known of an upstream.
+type advice struct {
+	each float64         // bytes per second of one connection; 0 = not known
+	more bool            // a connection may be added
+	over <-chan struct{} // closed when a blob that no client waits for may go on; nil = at once
+}
+
+func (u *uplinks) received(upstream string, r receipt, now time.Time) (a advice) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	w := u.ways[upstream]
-	w.bytes += n
-	w.waited += waited
-	if first {
+	w.bytes += r.bytes
+	w.waited += r.waited
+	if r.first {
 		w.silent--
 	}
+	w.note(r)
 	w.look(now)
-	if w.used > 0 {
-		each = w.rate / float64(w.used)
+	if active := w.active(); active > 0 {
+		a.each = w.rate / float64(active)
 	}
-	return each, w.credits > 0
+	// What a client waits for comes first, if there is such.
+	a.more = w.credits > 0 && (r.awaited || !w.wanted)
+	if !r.awaited {
+		a.over = w.over
+	}
+	return a
 }
+
+// active counts the connections that do not stand back.
+func (w *uplink) active() int { return w.used - w.standing }
 
 // look measures, and decides how many connections may be added: half as many as
 // there are.
 func (w *uplink) look(now time.Time) {
+	w.expire(now)
 	if w.began.IsZero() || w.silent > 0 {
 		// What is measured would not be what all of them can do.
-		w.began, w.from, w.waited = now, w.bytes, 0
+		w.measure(now)
 		return
 	}
 	elapsed := now.Sub(w.began)
@@ -110,17 +135,24 @@ func (w *uplink) look(now time.Time) {
 		return
 	}
 	slower, fewer := w.rate, w.before
-	w.rate, w.before = float64(w.bytes-w.from)/elapsed.Seconds(), w.used
-	idle := w.waited.Seconds() / (elapsed.Seconds() * float64(w.used))
-	w.began, w.from, w.waited = now, w.bytes, 0
-	w.credits = 0
-	if w.added && w.used > fewer && w.rate < slower*(1+gain*(float64(w.used)/float64(fewer)-1)) {
+	w.rate, w.before = float64(w.bytes-w.from)/elapsed.Seconds(), w.active()
+	idle := w.waited.Seconds() / (elapsed.Seconds() * float64(max(w.before, 1)))
+	useless := w.added && w.before > fewer && w.rate < slower*needed(w.before, fewer)
+	if useless {
 		w.rest = now.Add(paceRest)
 	}
-	w.added = false
-	if idle >= idleShare && !now.Before(w.rest) {
+	w.credits, w.added = 0, false
+	w.prioritise(now, useless)
+	if idle >= idleShare && w.over == nil && !now.Before(w.rest) {
 		w.credits = max(0, min((w.used+1)/2, maxConnections-w.used))
 	}
+	w.measure(now)
+}
+
+// measure begins a look.
+func (w *uplink) measure(now time.Time) {
+	w.began, w.from, w.waited = now, w.bytes, 0
+	w.share = share{}
 }
 
 // take takes the leave to add a connection.

@@ -163,6 +163,90 @@ func TestLookAhead(t *testing.T) {
 	}
 }
 
+// A blob that is pulled ahead stands back until it may go on, or a client asks for
+// it, or everything ends, while others come in; and all comes once.
+func TestStandBack(t *testing.T) {
+	const size = 24 * mib
+	for _, end := range []string{"it may go on", "a client asks", "the cache closes"} {
+		t.Run(end, func(t *testing.T) {
+			f := newFixture(t)
+			f.policy.LookAhead = 6
+			f.configure()
+			image := f.upstream.PutImage(repository, "latest", 5, size, size).Platforms[0]
+			begun, open := make(chan struct{}, 2), make(chan struct{})
+			f.upstream.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+				next(&twoPart{ResponseWriter: w, begun: begun, open: open}, r)
+			})
+			m, _, err := f.mirror.Manifest(t.Context(), manifestRequest(image.Manifest.Digest.String()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			contents, err := oci.ParseManifest(m.Bytes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			layers := contents.Blobs[len(contents.Blobs)-2:]
+			b, _, err := f.mirror.Blob(t.Context(), blobRequest(layers[0].Digest))
+			if err != nil {
+				t.Fatal(err)
+			}
+			<-begun
+			<-begun
+			goOn := f.cache.StandBack(f.policy.Name)
+			close(open)
+			raw, err := io.ReadAll(b.Content)
+			if err != nil || oci.Sum(raw) != layers[0].Digest {
+				t.Fatalf("%d bytes, %v", len(raw), err)
+			}
+			_ = b.Content.Close()
+			for f.cache.Standing(f.policy.Name) != 1 {
+				time.Sleep(time.Millisecond)
+			}
+			for range len(contents.Blobs) - 1 {
+				if e := f.filled(); e.Digest == layers[1].Digest {
+					t.Fatal("what is to stand back is there")
+				}
+			}
+			switch end {
+			case "the cache closes":
+				f.cache.Close()
+				return
+			case "it may go on":
+				goOn()
+			case "a client asks":
+				if raw, _, err := f.pull(t.Context(), blobRequest(layers[1].Digest)); err != nil || oci.Sum(raw) != layers[1].Digest {
+					t.Errorf("%d bytes, %v", len(raw), err)
+				}
+			}
+			if e := f.filled(); !e.Stored || e.Digest != layers[1].Digest {
+				t.Errorf("%+v", e)
+			}
+			if n := f.upstream.Count(http.MethodGet, "blobs"); n != len(contents.Blobs) {
+				t.Errorf("%d GETs of %d blobs", n, len(contents.Blobs))
+			}
+		})
+	}
+}
+
+// twoPart is an answer of which what follows the first part waits for the gate.
+type twoPart struct {
+	http.ResponseWriter
+
+	begun chan<- struct{}
+	open  <-chan struct{}
+	sent  int
+}
+
+func (t *twoPart) Write(b []byte) (int, error) {
+	if before := t.sent; before < mib && before+len(b) >= mib {
+		_ = http.NewResponseController(t.ResponseWriter).Flush()
+		t.begun <- struct{}{}
+		<-t.open
+	}
+	t.sent += len(b)
+	return t.ResponseWriter.Write(b)
+}
+
 // An upstream that has not what its manifest names costs one request for each of
 // those, and the pull nothing.
 func TestLookAheadMisses(t *testing.T) {

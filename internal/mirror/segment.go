@@ -51,6 +51,7 @@ type segment struct {
 	buffer *fresh
 	// waited is for bytes, since they were last told of.
 	waited time.Duration
+	over   <-chan struct{} // when it may go on; nil = at once
 }
 
 func (s *segment) close() {
@@ -147,6 +148,10 @@ func (f *fill) pull(s *segment) error {
 			}
 			limit = f.advance(s, int64(n))
 		}
+		if s.over != nil && s.pos < limit && err == nil {
+			f.standBack(s, s.over)
+			limit = f.limit(s)
+		}
 		switch {
 		case s.pos >= limit:
 		case errors.Is(err, io.EOF) && f.size < 0:
@@ -198,10 +203,14 @@ func (f *fill) advance(s *segment, n int64) (limit int64) {
 	s.bytes += n
 	f.received += n
 	f.failures = 0
-	each, more := f.c.uplinks.received(f.source.Identity, n, s.waited, !s.heard, f.c.now())
-	s.heard, s.waited, f.each = true, 0, each
-	if more {
-		f.quicken(each)
+	r := receipt{bytes: n, waited: s.waited, first: !s.heard, awaited: f.awaited()}
+	if f.size >= 0 {
+		r.left = f.covered.missing(0, f.size) / int64(len(f.segments))
+	}
+	a := f.c.uplinks.received(f.source.Identity, r, f.c.now())
+	s.heard, s.waited, s.over, f.each = true, 0, a.over, a.each
+	if a.more {
+		f.quicken(a.each)
 	}
 	f.changed()
 	return f.limitLocked(s)

@@ -1,0 +1,136 @@
+package mirror
+
+import "time"
+
+const (
+	// worthwhileLead is how long what clients wait for must take yet, for others to
+	// stand back.
+	worthwhileLead = time.Second
+	// clearLooks are how many looks it takes until what was under way for the others
+	// is out of the way, and enough is the part of all that came before which the
+	// awaited have to bring alone by then.
+	clearLooks = 10
+	enough     = 0.75
+	// burstLooks are how many looks it takes, as the others go on, until what has
+	// waited for them is taken.
+	burstLooks = 2
+)
+
+// priority has the blobs of an upstream that no client waits for, which are pulled
+// ahead, stand back for those that one waits for, while more connections bring no
+// more: all of them share what the way can carry then. Where each connection has a
+// limit of its own, standing back would help nobody.
+type priority struct {
+	share    share
+	over     chan struct{} // closed at the end; nil = none is to stand back
+	until    time.Time     // the end at the latest; then, when to begin at the earliest
+	standing int           // connections that stand back
+	looks    int           // since the beginning, or since they went on
+	total    float64       // bytes per second before that
+	fewer    int           // connections before they went on
+	wanted   bool          // a client waits for something
+}
+
+// share is who brought what since the look began.
+type share struct {
+	awaited, ahead int64
+	left           int64 // the most that a connection of the awaited has yet to bring
+}
+
+func (p *priority) note(r receipt) {
+	if r.awaited {
+		p.share.awaited += r.bytes
+		p.share.left = max(p.share.left, r.left)
+	} else {
+		p.share.ahead += r.bytes
+	}
+}
+
+// prioritise decides after a look, which has shown that the last connections were of
+// no use, or not.
+func (w *uplink) prioritise(now time.Time, useless bool) {
+	p, s := &w.priority, w.share
+	p.looks, p.wanted = p.looks+1, s.awaited > 0
+	if p.fewer > 0 && p.looks >= burstLooks {
+		// Those who went on are as good as new ones.
+		useless = useless || w.rate < p.total*needed(w.active(), p.fewer)
+		p.fewer = 0
+	}
+	switch {
+	case p.over == nil:
+		if !useless || s.ahead == 0 || now.Before(p.until) {
+			return
+		}
+		// Where nobody waits for anything, there is nothing left either.
+		if each := w.rate / float64(w.active()); float64(s.left) < each*worthwhileLead.Seconds() {
+			return
+		}
+		p.over, p.until, p.looks, p.total, p.fewer = make(chan struct{}), now.Add(paceRest), 0, w.rate, 0
+	case !p.wanted:
+		w.goOn(now)
+	case p.looks >= clearLooks && w.rate < enough*p.total:
+		w.goOn(now.Add(paceRest)) // it was no limit of all, or is none any more
+	}
+}
+
+// needed is how many times as fast more connections have to be as fewer were.
+func needed(more, fewer int) float64 {
+	return 1 + gain*(float64(more)/float64(fewer)-1)
+}
+
+// expire ends the standing back after a while: no upstream likes connections that
+// take nothing, and what the way carries changes.
+func (w *uplink) expire(now time.Time) {
+	if w.over != nil && !now.Before(w.until) {
+		fewer := w.active()
+		w.goOn(now)
+		w.looks, w.total, w.fewer = 0, w.rate, fewer
+		w.measure(now)
+	}
+}
+
+// goOn ends the standing back, and says when another may begin.
+func (p *priority) goOn(again time.Time) {
+	close(p.over)
+	p.over, p.until = nil, again
+}
+
+// stand counts a connection that stands back, by 1, and one that goes on, by -1.
+func (u *uplinks) stand(upstream string, by int) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.ways[upstream].standing += by
+}
+
+// look is for those who stand back, in case that nobody else looks.
+func (u *uplinks) look(upstream string, now time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.ways[upstream].look(now)
+}
+
+// standBack waits until over is closed, or a client waits for the blob.
+func (f *fill) standBack(s *segment, over <-chan struct{}) {
+	f.c.uplinks.stand(f.source.Identity, 1)
+	defer f.c.uplinks.stand(f.source.Identity, -1)
+	for {
+		f.mu.Lock()
+		awaited, change := f.awaited() || f.halted(), f.waiting()
+		f.mu.Unlock()
+		if awaited {
+			return
+		}
+		select {
+		case <-over:
+			return
+		case <-s.ctx.Done():
+			return
+		case <-change:
+		case <-f.c.after(paceLook):
+			f.c.uplinks.look(f.source.Identity, f.c.now())
+		}
+	}
+}
+
+// awaited reports whether a client waits for the blob; f.mu is held.
+func (f *fill) awaited() bool { return f.refs > 1 }
