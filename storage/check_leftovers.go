@@ -60,7 +60,7 @@ func (c *checker) part(i id) {
 	// What is wrong is mended while no part of the digest can begin.
 	err := s.parts.unlessRunning(i, func() error {
 		running = false
-		if extents := s.suspended(i, -1); extents != nil {
+		if extents, err := s.suspended(i, -1); err == nil {
 			c.note(func(r *CheckReport) {
 				r.FillsSuspended++
 				for _, e := range extents {

@@ -128,26 +128,35 @@ func (p *Part) suspend(covered []Extent) error {
 	return nil
 }
 
-// suspended returns what a suspended part of the size holds; nil if there is no
-// part that can be used.
-func (s *Store) suspended(i id, size int64) []Extent {
-	c, ok := s.readSidecar(i)
-	if !ok || size >= 0 && c.Size >= 0 && size != c.Size {
-		return nil
+// errNoPart means that there is a sidecar which speaks of no part that can be used.
+var errNoPart = errors.New("no part that can be used")
+
+// suspended returns what a suspended part of the size holds. It is fs.ErrNotExist if
+// there is not even a sidecar.
+func (s *Store) suspended(i id, size int64) ([]Extent, error) {
+	c, err := s.readSidecar(i)
+	if err != nil {
+		return nil, err
+	}
+	if size >= 0 && c.Size >= 0 && size != c.Size {
+		return nil, errNoPart
 	}
 	info, err := s.root.Lstat(i.partPath())
-	if err != nil || !info.Mode().IsRegular() || !valid(c.Covered, max(size, c.Size), info.Size()) {
-		return nil
+	if err != nil || !info.Mode().IsRegular() || len(c.Covered) == 0 || !valid(c.Covered, max(size, c.Size), info.Size()) {
+		return nil, errNoPart
 	}
-	return c.Covered
+	return c.Covered, nil
 }
 
-func (s *Store) readSidecar(i id) (c sidecar, ok bool) {
+func (s *Store) readSidecar(i id) (c sidecar, err error) {
 	raw, err := s.root.ReadFile(i.sidecarPath())
-	if err != nil || json.Unmarshal(raw, &c) != nil || c.Digest != i.digest() {
-		return sidecar{}, false
+	if err != nil {
+		return sidecar{}, err
 	}
-	return c, true
+	if json.Unmarshal(raw, &c) != nil || c.Digest != i.digest() {
+		return sidecar{}, errNoPart
+	}
+	return c, nil
 }
 
 // valid reports whether extents are sorted, disjoint and not empty, within the
@@ -193,8 +202,10 @@ func (s *Store) sweepParts(before time.Time) error {
 			if strings.HasSuffix(e.Name(), temporary) {
 				return s.root.Remove(path.Join(ingestDir, e.Name()))
 			}
-			if c, ok := s.readSidecar(i); ok && c.Suspended > before.Unix() && s.suspended(i, -1) != nil {
-				return nil
+			if c, err := s.readSidecar(i); err == nil && c.Suspended > before.Unix() {
+				if _, err := s.suspended(i, -1); err == nil {
+					return nil
+				}
 			}
 			return s.removePart(i)
 		}))

@@ -95,19 +95,29 @@ func (s *Store) openPart(scope oci.Scope, i id, size int64) (_ *Part, err error)
 
 func (s *Store) openPartFile(p *Part) (err error) {
 	i := p.id
-	if p.covered = s.suspended(i, p.size); p.covered != nil {
+	p.covered, err = s.suspended(i, p.size)
+	if err == nil {
 		p.file, err = s.root.OpenFile(i.partPath(), os.O_RDWR, 0)
-	} else {
-		if err := s.removePart(i); err != nil {
-			return err
-		}
+		return err
+	}
+	create := func() error {
 		p.file, err = s.root.OpenFile(i.partPath(), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-		if err != nil {
+		if err != nil && !errors.Is(err, fs.ErrExist) {
 			// Some file systems make it, and cannot say so. What stays is swept.
 			_ = s.root.Remove(i.partPath())
 		}
+		return err
 	}
-	return err
+	// Without a sidecar there is hardly ever anything to remove.
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := create(); !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	if err := s.removePart(i); err != nil {
+		return err
+	}
+	return create()
 }
 
 // Covered returns what a reopened part holds already: sorted, disjoint and not

@@ -126,6 +126,30 @@ func TestPartIsExclusive(t *testing.T) {
 	}
 }
 
+// What a part left that could not be removed is no part of the next one.
+func TestPartIsBegunOverLeftovers(t *testing.T) {
+	s := openTest(t, Options{})
+	b, d := content(1, 10)
+	i, _ := idOf(d)
+	if err := os.WriteFile(filepath.Join(s.path, i.partPath()), []byte("left behind, and longer"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := beginPart(t, s, d, 10)
+	if info, err := p.file.Stat(); err != nil || info.Size() != 0 {
+		t.Fatalf("%v, %v", info, err)
+	}
+	if _, err := p.WriteAt(b, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Commit(10); err != nil {
+		t.Error(err)
+	}
+	if !bytes.Equal(readBlob(t, s, d), b) {
+		t.Error("other bytes")
+	}
+	wantIngest(t, s, 0)
+}
+
 func TestCommitOntoExisting(t *testing.T) {
 	c := newClock()
 	s := openTest(t, Options{Now: c.now})

@@ -308,7 +308,7 @@ func (w *world) wantParts(idle bool) {
 	}
 	for _, e := range entries {
 		i, _ := idOfIngest(e.Name())
-		if idle || w.s.suspended(i, -1) == nil {
+		if _, err := w.s.suspended(i, -1); idle || err != nil {
 			w.problem("%s is left", e.Name())
 		}
 	}
