@@ -75,6 +75,7 @@ type fill struct {
 	resumed  bool      // the part holds bytes of an earlier fill
 	segments []*segment
 	each     float64 // bytes per second of one connection, as was last known
+	crowded  bool    // more connections to the upstream would be of no use
 	// sequential is set where further segments are of no use.
 	sequential bool
 	failures   int // since the last byte came

@@ -84,16 +84,17 @@ type receipt struct {
 	bytes  int64
 	waited time.Duration // for them
 	first  bool          // of the connection
-	// awaited says that a client waits for the blob.
+	// awaited says that a client waits for what comes next.
 	awaited bool
 	left    int64 // that each connection of the blob has yet to bring
 }
 
 // advice is what follows from what is known of an upstream.
 type advice struct {
-	each float64         // bytes per second of one connection; 0 = not known
-	more bool            // a connection may be added
-	over <-chan struct{} // closed when a blob that no client waits for may go on; nil = at once
+	each    float64         // bytes per second of one connection; 0 = not known
+	more    bool            // a connection may be added
+	over    <-chan struct{} // closed when what no client waits for may go on; nil = at once
+	crowded bool            // something stands back
 }
 
 func (u *uplinks) received(upstream string, r receipt, now time.Time) (a advice) {
@@ -110,8 +111,7 @@ func (u *uplinks) received(upstream string, r receipt, now time.Time) (a advice)
 	if active := w.active(); active > 0 {
 		a.each = w.rate / float64(active)
 	}
-	// What a client waits for comes first, if there is such.
-	a.more = w.credits > 0 && (r.awaited || !w.wanted)
+	a.more, a.crowded = w.credits > 0, w.over != nil
 	if !r.awaited {
 		a.over = w.over
 	}

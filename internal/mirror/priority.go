@@ -16,10 +16,11 @@ const (
 	burstLooks = 2
 )
 
-// priority has the blobs of an upstream that no client waits for, which are pulled
-// ahead, stand back for those that one waits for, while more connections bring no
-// more: all of them share what the way can carry then. Where each connection has a
-// limit of its own, standing back would help nobody.
+// priority has what no client waits for stand back for what one waits for, while more
+// connections to an upstream bring no more: all of them share what the way can carry
+// then. That is blobs which are pulled ahead, and of others, segments that are ahead
+// of their readers. Where each connection has a limit of its own, standing back would
+// help nobody.
 type priority struct {
 	share    share
 	over     chan struct{} // closed at the end; nil = none is to stand back
@@ -109,13 +110,13 @@ func (u *uplinks) look(upstream string, now time.Time) {
 	u.ways[upstream].look(now)
 }
 
-// standBack waits until over is closed, or a client waits for the blob.
+// standBack waits until over is closed, or a client waits for what comes next.
 func (f *fill) standBack(s *segment, over <-chan struct{}) {
 	f.c.uplinks.stand(f.source.Identity, 1)
 	defer f.c.uplinks.stand(f.source.Identity, -1)
 	for {
 		f.mu.Lock()
-		awaited, change := f.awaited() || f.halted(), f.waiting()
+		awaited, change := f.awaited(s) || f.halted(), f.waiting()
 		f.mu.Unlock()
 		if awaited {
 			return
@@ -132,5 +133,9 @@ func (f *fill) standBack(s *segment, over <-chan struct{}) {
 	}
 }
 
-// awaited reports whether a client waits for the blob; f.mu is held.
-func (f *fill) awaited() bool { return f.refs > 1 }
+// awaited reports whether a client waits for what the segment brings next: readers
+// begin at the beginning, but for those that asked for a segment of their own. f.mu
+// is held.
+func (f *fill) awaited(s *segment) bool {
+	return f.refs > 1 && (s.wanted || s.pos == f.covered.end(0))
+}

@@ -46,7 +46,9 @@ type segment struct {
 	began time.Time
 	bytes int64 // since began; the first ones begin it anew
 	extra bool  // not needed, but for speed
-	heard bool  // a byte has come
+	// wanted says that a reader waits where it began.
+	wanted bool
+	heard  bool // a byte has come
 	// buffer is what the worker reads to; what is in it may be lent to the hasher.
 	buffer *fresh
 	// waited is for bytes, since they were last told of.
@@ -203,12 +205,12 @@ func (f *fill) advance(s *segment, n int64) (limit int64) {
 	s.bytes += n
 	f.received += n
 	f.failures = 0
-	r := receipt{bytes: n, waited: s.waited, first: !s.heard, awaited: f.awaited()}
+	r := receipt{bytes: n, waited: s.waited, first: !s.heard, awaited: f.awaited(s)}
 	if f.size >= 0 {
 		r.left = f.covered.missing(0, f.size) / int64(len(f.segments))
 	}
 	a := f.c.uplinks.received(f.source.Identity, r, f.c.now())
-	s.heard, s.waited, s.over, f.each = true, 0, a.over, a.each
+	s.heard, s.waited, s.over, f.each, f.crowded = true, 0, a.over, a.each, a.crowded
 	if a.more {
 		f.quicken(a.each)
 	}
@@ -249,7 +251,7 @@ func (f *fill) claim(s *segment) bool {
 			off = f.covered.end(next)
 		}
 		// Nothing is left that nobody works on: share what others have most of.
-		if off, ok := f.splitting(f.each); ok && !f.sequential && f.source.Parallel > 1 {
+		if off, ok := f.splitting(f.each); ok && !f.sequential && !f.crowded && f.source.Parallel > 1 {
 			s.start, s.pos, s.began, s.bytes = off, off, f.c.now(), 0
 			return true
 		}
@@ -380,6 +382,6 @@ func (f *fill) want(off int64) time.Duration {
 			return settleTime
 		}
 	}
-	f.launch(&segment{ctx: f.pulling, pos: off})
+	f.launch(&segment{ctx: f.pulling, pos: off, wanted: true})
 	return 0
 }
