@@ -64,11 +64,9 @@ func warning(upstream string, status oci.CacheStatus) string {
 }
 
 // describe sets the headers of a manifest or a blob, for GET and HEAD alike,
-// and returns the entity tag. Of a manifest they are no more than clients or caches
-// read, since writing and logging headers is most of what a hit costs, and from the
-// ninth on all of them cost more: nobody asks for a part of one because it was told
-// that it can, and a JSON object of an application type is nothing that browsers
-// would guess at.
+// and returns the entity tag. Of a manifest they are no more than are of use, since
+// writing and logging headers is most of what a hit costs: nobody asks for a part of
+// one because it was told that it can.
 func (x *exchange) describe(mediaType string, d digest.Digest) (etag string) {
 	etag = `"` + d.String() + `"`
 	x.set("Content-Type", mediaType)
@@ -76,8 +74,8 @@ func (x *exchange) describe(mediaType string, d digest.Digest) (etag string) {
 	x.set("Etag", etag)
 	if x.answer.Request.Kind == oci.KindBlob {
 		x.set("Accept-Ranges", "bytes")
-		x.set(noSniffing, "nosniff")
 	}
+	x.set(noSniffing, "nosniff")
 	if x.answer.Request.Reference.IsDigest() {
 		x.set("Cache-Control", cacheForever)
 	} else {
