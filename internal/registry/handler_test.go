@@ -304,7 +304,7 @@ func TestHostileHeadersAreIgnored(t *testing.T) {
 	if err != nil || answer.StatusCode != http.StatusOK || string(body) != "{}" {
 		t.Fatalf("got %v, %v", answer, err)
 	}
-	allowed := "Cache-Control Content-Length Content-Type Date Docker-Content-Digest Etag"
+	allowed := "Cache-Control Content-Length Content-Type Date Docker-Content-Digest Etag X-Content-Type-Options"
 	for name := range answer.Header {
 		if !strings.Contains(allowed, name) {
 			t.Errorf("header %s: %q", name, answer.Header[name])
