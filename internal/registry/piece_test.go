@@ -95,7 +95,7 @@ func TestPieces(t *testing.T) {
 		{name: "part of it is read", steps: []int64{1 << 20, 5}, want: content, nexts: 2},
 		{name: "a guard elsewhere", steps: []int64{size}, astray: true, want: content, nexts: 1},
 		{name: "a range", steps: []int64{1000, 1 << 20}, requested: "bytes=700-1499999", want: content[700:1_500_000], nexts: 2},
-		{name: "failure", steps: []int64{1000, 1 << 20}, err: failed, want: content[:256<<10+1000+1<<20], cut: true, nexts: 2},
+		{name: "failure", steps: []int64{1000, 1 << 20}, err: failed, want: content[:bufferSize+1000+1<<20], cut: true, nexts: 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			file, err := os.Open(name)
