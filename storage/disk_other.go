@@ -3,6 +3,7 @@
 package storage
 
 import (
+	"errors"
 	"math"
 	"os"
 )
@@ -12,6 +13,9 @@ const ownLock = false
 
 // lockFile leaves the exclusion to Badger's own directory lock.
 func lockFile(*os.File) error { return nil }
+
+// openBeneath opens nothing.
+func openBeneath(*os.File, string, string) (*os.File, error) { return nil, errors.ErrUnsupported }
 
 // datasync brings f to the disk.
 func datasync(f *os.File) error { return f.Sync() }

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -62,9 +63,36 @@ type file interface {
 
 // osFiles are the files of the operating system. No name leads out of the root,
 // not even by a symbolic link.
-type osFiles struct{ *os.Root }
+type osFiles struct {
+	*os.Root
 
-func (r osFiles) Open(name string) (file, error) { return r.OpenFile(name, os.O_RDONLY, 0) }
+	dir *os.File // the root again, for openBeneath
+}
+
+func openFiles(path string) (osFiles, error) {
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return osFiles{}, err
+	}
+	dir, err := root.Open(".")
+	if err != nil {
+		root.Close()
+		return osFiles{}, err
+	}
+	return osFiles{root, dir}, nil
+}
+
+func (r osFiles) Close() error { return errors.Join(r.dir.Close(), r.Root.Close()) }
+
+// Open has the kernel walk the name, where it can. A Root opens and closes each
+// directory on the way itself, which is most of what it takes to open a blob.
+func (r osFiles) Open(name string) (file, error) {
+	if f, err := openBeneath(r.dir, name, r.Name()+"/"+name); err == nil {
+		return osFile{f}, nil
+	}
+	// Also to tell what is wrong.
+	return r.OpenFile(name, os.O_RDONLY, 0)
+}
 
 func (r osFiles) OpenFile(name string, flag int, perm fs.FileMode) (file, error) {
 	f, err := r.Root.OpenFile(name, flag, perm)

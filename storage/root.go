@@ -32,11 +32,11 @@ func openRoot(path string, over func(files) files) (files, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
 	}
-	opened, err := os.OpenRoot(path)
+	opened, err := openFiles(path)
 	if err != nil {
 		return nil, err
 	}
-	var root files = osFiles{opened}
+	var root files = opened
 	if over != nil {
 		root = over(root)
 	}
