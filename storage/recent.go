@@ -6,23 +6,33 @@ import (
 )
 
 // recent holds decoded records of the index by their keys: what hits need again
-// and again. It is a table with one place for each slot of the hash, so that it is
-// bounded, and that readers take no lock and write nothing that others read.
+// and again. It is a table with a few places for each set of keys that their hash
+// makes, so that it is bounded, and that readers take no lock and write nothing that
+// others read. With one place, two keys that share it would push each other out, as a
+// quarter of the keys do where there are half as many as places.
 //
 // A record in it is what a reader has found in the index. It must be neither older
-// than the last change nor stay when the next comes, so each slot has a version,
+// than the last change nor stay when the next comes, so each set has a version,
 // which the writer moves on after each change: an entry counts only with the
 // version that stood there before the reader looked into the index.
 //
 // What it holds is shared, and never changed.
 type recent struct {
-	seed  maphash.Seed
-	slots []recentSlot
+	seed maphash.Seed
+	sets []recentSet
 }
 
-type recentSlot struct {
+// recentWays is how many records a set has room for.
+const recentWays = 4
+
+// recentSet takes a line of the processor's cache.
+type recentSet struct {
 	version atomic.Uint64
-	entry   atomic.Pointer[recentEntry]
+	next    atomic.Uint32 // where to begin to look for room
+	// marks are of the hashes of the keys. They only spare a look at an entry that is
+	// another's, and may be those of an earlier one.
+	marks   [recentWays]atomic.Uint32
+	entries [recentWays]atomic.Pointer[recentEntry]
 }
 
 type recentEntry struct {
@@ -32,46 +42,66 @@ type recentEntry struct {
 }
 
 // newRecent returns a table for the given number of records, a power of two.
-func newRecent(slots int) *recent {
-	return &recent{seed: maphash.MakeSeed(), slots: make([]recentSlot, slots)}
+func newRecent(records int) *recent {
+	return &recent{seed: maphash.MakeSeed(), sets: make([]recentSet, max(records/recentWays, 1))}
 }
 
 // place is where a record goes that is about to be looked up in the index.
 type place struct {
-	slot    *recentSlot
+	set     *recentSet
+	mark    uint32
 	version uint64
 }
 
 // look returns the value of a key, or nil and the place to keep it at.
 func (r *recent) look(key []byte) (any, place) {
-	slot := r.slot(key)
-	version := slot.version.Load()
-	if e := slot.entry.Load(); e != nil && e.version == version && e.key == string(key) {
-		return e.value, place{}
+	set, mark := r.set(key)
+	version := set.version.Load()
+	for k := range set.entries {
+		if set.marks[k].Load() != mark {
+			continue
+		}
+		if e := set.entries[k].Load(); e != nil && e.version == version && e.key == string(key) {
+			return e.value, place{}
+		}
 	}
-	return nil, place{slot, version}
+	return nil, place{set, mark, version}
 }
 
-// keep keeps the value of a key.
+// keep keeps the value of a key. If there is no room, another one has to go.
 func (p place) keep(key []byte, value any) {
-	p.slot.entry.Store(&recentEntry{string(key), p.version, value})
+	k := p.set.next.Add(1) % recentWays
+	for range recentWays {
+		if e := p.set.entries[k].Load(); e == nil || e.version != p.version || e.key == string(key) {
+			break
+		}
+		k = (k + 1) % recentWays
+	}
+	p.set.entries[k].Store(&recentEntry{string(key), p.version, value})
+	p.set.marks[k].Store(p.mark)
 }
 
-// changed makes the table forget what it has of keys that share the slot.
-func (r *recent) changed(key []byte) { r.slot(key).change() }
+// changed makes the table forget what it has of keys that share the set.
+func (r *recent) changed(key []byte) {
+	set, _ := r.set(key)
+	set.change()
+}
 
 // clear makes it forget everything.
 func (r *recent) clear() {
-	for i := range r.slots {
-		r.slots[i].change()
+	for k := range r.sets {
+		r.sets[k].change()
 	}
 }
 
-func (s *recentSlot) change() {
+func (s *recentSet) change() {
 	s.version.Add(1)
-	s.entry.Store(nil)
+	for k := range s.entries {
+		s.entries[k].Store(nil)
+	}
 }
 
-func (r *recent) slot(key []byte) *recentSlot {
-	return &r.slots[maphash.Bytes(r.seed, key)&uint64(len(r.slots)-1)]
+func (r *recent) set(key []byte) (*recentSet, uint32) {
+	hash := maphash.Bytes(r.seed, key)
+	return &r.sets[hash&uint64(len(r.sets)-1)], uint32(hash >> 32)
 }

@@ -75,6 +75,47 @@ func TestRecentRefusesWhatIsOld(t *testing.T) {
 	}
 }
 
+// As many records as a set has room for do not push each other out; of one more, one
+// goes.
+func TestRecentKeepsAsManyAsThereIsRoomFor(t *testing.T) {
+	r := newRecent(1)
+	keys := []string{"a", "b", "c", "d", "e"}
+	keep := func(key string) {
+		if value, place := r.look([]byte(key)); value == nil {
+			place.keep([]byte(key), key)
+		}
+	}
+	kept := func() (n int) {
+		for _, key := range keys {
+			if value, _ := r.look([]byte(key)); value == key {
+				n++
+			} else if value != nil {
+				t.Errorf("key %s got %v", key, value)
+			}
+		}
+		return n
+	}
+	for range 3 { // each is there once
+		for _, key := range keys[:recentWays] {
+			keep(key)
+		}
+	}
+	if n := kept(); n != recentWays {
+		t.Errorf("kept %d of %d", n, recentWays)
+	}
+	keep(keys[recentWays])
+	if value, _ := r.look([]byte(keys[recentWays])); value != keys[recentWays] {
+		t.Errorf("got %v of the one that came last", value)
+	}
+	if n := kept(); n != recentWays {
+		t.Errorf("kept %d after one more, want %d", n, recentWays)
+	}
+	r.changed([]byte("a"))
+	if n := kept(); n != 0 {
+		t.Errorf("kept %d after a change in the set", n)
+	}
+}
+
 // A closed store has nothing to tell, not even what it has just told.
 func TestRecentEndsWithStore(t *testing.T) {
 	s := openTest(t, Options{})
