@@ -17,6 +17,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/pullgate/pullgate/internal/freeport"
 )
 
@@ -98,6 +100,11 @@ func (b *bench) startGateway(ctx context.Context) (*gateway, error) {
 // storeIn is where the store of a gateway lies.
 func storeIn(dir string) string { return filepath.Join(dir, "store") }
 
+// storedIn is where that has a blob.
+func storedIn(dir string, d digest.Digest) string {
+	return filepath.Join(storeIn(dir), "blobs", string(d.Algorithm()), d.Encoded()[:3], d.Encoded())
+}
+
 // startGatewayIn starts a gateway in a directory that may have a store already.
 func (b *bench) startGatewayIn(ctx context.Context, dir string) (_ *gateway, err error) {
 	g := new(gateway)
@@ -165,8 +172,8 @@ func (b *bench) certificate() (string, error) {
 	return file, os.WriteFile(file, text, 0o600)
 }
 
-// startFiles starts the plain net/http server.
-func (b *bench) startFiles(ctx context.Context) (*gateway, error) {
+// startFiles starts the plain net/http server of the files of a directory.
+func (b *bench) startFiles(ctx context.Context, dir string) (*gateway, error) {
 	certificate, err := b.certificate()
 	if err != nil {
 		return nil, err
@@ -182,7 +189,7 @@ func (b *bench) startFiles(ctx context.Context) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g.process, err = b.start(ctx, "http://"+g.plain+"/", self, "files", b.image.dir, g.plain, g.secure, certificate)
+	g.process, err = b.start(ctx, "http://"+g.plain+"/", self, "files", dir, g.plain, g.secure, certificate)
 	return g, err
 }
 

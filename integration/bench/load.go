@@ -36,7 +36,8 @@ type load struct {
 func (l load) perSecond() float64     { return float64(l.requests) / l.took.Seconds() }
 func (l load) throughput() float64    { return float64(l.bytes) / 1e9 / l.took.Seconds() }
 func (l load) cpuPerGB() float64      { return l.cpu.Seconds() / (float64(l.bytes) / 1e9) }
-func (l load) cpuPerRequest() float64 { return l.cpu.Seconds() / float64(l.requests) }
+func (l load) cpuPerRequest() float64 { return 1e6 * l.cpu.Seconds() / float64(l.requests) } // in µs
+func (l load) p99() float64           { return 1000 * percentile(l.waits, 0.99) }            // in ms
 
 // worker does one request after the other.
 type worker interface {

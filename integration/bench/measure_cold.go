@@ -104,7 +104,7 @@ func measureCold(ctx context.Context, b *bench) error {
 	}
 	add := func(what, name string, ours, other []float64) {
 		b.table.add("cold image, no limits: "+what, fmt.Sprintf("%.2f", median(ours)),
-			fmt.Sprintf("%s %.2f", name, median(other)), fmt.Sprintf("%.2f", median(ours)/median(other)))
+			fmt.Sprintf("%s %.2f", name, median(other)), fmt.Sprintf("%.2f", median(ratios(ours, other))))
 	}
 	for _, o := range others {
 		add("s", o.name, ours.whole, o.whole)
@@ -129,7 +129,7 @@ func measureSlow(ctx context.Context, b *bench) error {
 	}
 	what := "cold image, 30 ms, 50 MB/s per connection"
 	b.table.add(what+": s", fmt.Sprintf("%.2f", median(ours.whole)), fmt.Sprintf("no gateway %.2f", median(direct.whole)),
-		fmt.Sprintf("%.2f× faster", median(direct.whole)/median(ours.whole)))
+		fmt.Sprintf("%.2f× faster", median(ratios(direct.whole, ours.whole))))
 	b.table.add(what+": first manifest, ms", fmt.Sprintf("%.0f", median(ours.manifest)), fmt.Sprintf("no gateway %.0f", median(direct.manifest)), "")
 	b.table.add(what+": upstream bytes", fmt.Sprintf("%.3f×", median(ours.bytes)), "the image", "")
 	return nil
@@ -152,7 +152,7 @@ func measureHerd(ctx context.Context, b *bench) error {
 		}
 		what := fmt.Sprintf("%d clients at once, uplink of 1 Gbit/s", clients)
 		b.table.add(what+": slowest, s", fmt.Sprintf("%.2f", median(slowest)), fmt.Sprintf("%s %.2f", herdPull, median(one)),
-			fmt.Sprintf("%.2f", median(slowest)/median(one)))
+			fmt.Sprintf("%.2f", median(ratios(slowest, one))))
 		b.table.add(what+": upstream bytes", fmt.Sprintf("%.3f×", median(sent)), "the image", "")
 	}
 	return nil

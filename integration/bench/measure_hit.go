@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
@@ -21,26 +23,46 @@ type contestant struct {
 func (b *bench) compare(ctx context.Context, connections int, cs ...contestant) ([][]load, error) {
 	loads := make([][]load, len(cs))
 	for round := range b.rounds {
-		for k, c := range cs {
-			if c.profile != "" && round == 0 {
-				go b.profile(c.profile)
-			}
-			l, err := drive(ctx, c.process, connections, b.span, c.connect)
-			if err != nil {
-				return nil, err
-			}
-			loads[k] = append(loads[k], l)
+		if err := b.takeTurns(ctx, round, connections, loads, cs...); err != nil {
+			return nil, err
 		}
 	}
 	return loads, nil
 }
 
-func medianOf(loads []load, of func(load) float64) float64 {
+// takeTurns is a round of it: every other one goes the other way round.
+func (b *bench) takeTurns(ctx context.Context, round, connections int, loads [][]load, cs ...contestant) error {
+	for turn := range cs {
+		k := turn
+		if round%2 == 1 {
+			k = len(cs) - 1 - turn
+		}
+		c := cs[k]
+		if c.profile != "" && round == 0 {
+			go b.profile(c.profile)
+		}
+		l, err := drive(ctx, c.process, connections, b.span, c.connect)
+		if err != nil {
+			return err
+		}
+		loads[k] = append(loads[k], l)
+	}
+	return nil
+}
+
+// pair returns the medians of two contestants, and the median of the ratios of each
+// round: the machine may have been another one in the next.
+func pair(ours, others []load, of func(load) float64) (our, other, ratio float64) {
+	ourValues, otherValues := valuesOf(ours, of), valuesOf(others, of)
+	return median(ourValues), median(otherValues), median(ratios(ourValues, otherValues))
+}
+
+func valuesOf(loads []load, of func(load) float64) []float64 {
 	values := make([]float64, 0, len(loads))
 	for _, l := range loads {
 		values = append(values, of(l))
 	}
-	return median(values)
+	return values
 }
 
 // cached starts a gateway that has a blob of the image with this tag.
@@ -57,53 +79,88 @@ func (b *bench) cached(ctx context.Context, tag string, blob oci.Descriptor) (*g
 			return nil, err
 		}
 	}
+	if err := awaitFile(ctx, storedIn(g.dir, blob.Digest)); err != nil {
+		g.stop()
+		return nil, err
+	}
 	return g, nil
 }
 
-func measureHits(ctx context.Context, b *bench) error {
-	return b.againstFiles(ctx, "large", b.image.large, func(g, f *gateway, ours, files string) error {
-		for _, n := range []int{1, 8, 32} {
-			loads, err := b.compare(ctx, n,
-				contestant{g.process, func() (worker, error) { return newRawWorker(g.plain, "GET", ours, nil, false) }, g.profiled()},
-				contestant{f.process, func() (worker, error) { return newRawWorker(f.plain, "GET", files, nil, false) }, ""})
-			if err != nil {
-				return err
-			}
-			b.addThroughput(fmt.Sprintf("cached blob, HTTP/1.1, %d connections", n), loads)
+// awaitFile waits until a blob that was pulled is stored: nobody else does.
+func awaitFile(ctx context.Context, file string) error {
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	for {
+		_, err := os.Stat(file)
+		if err == nil {
+			return nil
 		}
-		return nil
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("the blob is not stored: %w", err)
+		}
+	}
+}
+
+// transfer is one way to take a cached blob.
+type transfer struct {
+	what        string
+	connections int
+	connect     func(ctx context.Context, g *gateway, path string) (worker, error)
+}
+
+func measureHits(ctx context.Context, b *bench) error {
+	plain := func(_ context.Context, g *gateway, path string) (worker, error) {
+		return newRawWorker(g.plain, "GET", path, nil, false)
+	}
+	return b.againstFiles(ctx, "large", b.image.large, []transfer{
+		{"cached blob, HTTP/1.1, 1 connection", 1, plain},
+		{"cached blob, HTTP/1.1, 8 connections", 8, plain},
+		{"cached blob, HTTP/1.1, 32 connections", 32, plain},
 	})
 }
 
 // measureTLS takes a blob of the image: a round of the large one would last half a
 // minute.
 func measureTLS(ctx context.Context, b *bench) error {
-	return b.againstFiles(ctx, "manifest", b.image.blobs[1], func(g, f *gateway, ours, files string) error {
-		loads, err := b.compare(ctx, 8,
-			contestant{g.process, func() (worker, error) { return newRawWorker(g.secure, "GET", ours, nil, true) }, g.profiled()},
-			contestant{f.process, func() (worker, error) { return newRawWorker(f.secure, "GET", files, nil, true) }, ""})
-		if err != nil {
-			return err
-		}
-		b.addThroughput("cached blob, TLS, HTTP/1.1, 8 connections", loads)
-		loads, err = b.compare(ctx, 8,
-			contestant{g.process, func() (worker, error) { return newHTTP2Worker(ctx, "https://"+g.secure+ours), nil }, g.profiled()},
-			contestant{f.process, func() (worker, error) { return newHTTP2Worker(ctx, "https://"+f.secure+files), nil }, ""})
-		if err != nil {
-			return err
-		}
-		b.addThroughput("cached blob, TLS, HTTP/2, 8 connections", loads)
-		return nil
+	return b.againstFiles(ctx, "manifest", b.image.blobs[1], []transfer{
+		{"cached blob, TLS, HTTP/1.1, 8 connections", 8, func(_ context.Context, g *gateway, path string) (worker, error) {
+			return newRawWorker(g.secure, "GET", path, nil, true)
+		}},
+		{"cached blob, TLS, HTTP/2, 8 connections", 8, func(ctx context.Context, g *gateway, path string) (worker, error) {
+			return newHTTP2Worker(ctx, "https://"+g.secure+path), nil
+		}},
 	})
 }
 
-func (b *bench) againstFiles(ctx context.Context, tag string, blob oci.Descriptor, run func(g, f *gateway, ours, files string) error) error {
+// againstFiles compares with a plain net/http server of the very file that the gateway
+// has stored. Both begin anew each round: where the memory of a process, or a file,
+// happens to lie makes a tenth of a difference, for as long as it lasts.
+func (b *bench) againstFiles(ctx context.Context, tag string, blob oci.Descriptor, transfers []transfer) error {
+	loads := make([][][]load, len(transfers))
+	for k := range loads {
+		loads[k] = make([][]load, 2)
+	}
+	for round := range b.rounds {
+		if err := b.roundAgainstFiles(ctx, round, tag, blob, transfers, loads); err != nil {
+			return err
+		}
+	}
+	for k, t := range transfers {
+		b.table.addPair(t.what+": GB/s", "%.1f", "net/http", loads[k], load.throughput)
+		b.table.addPair(t.what+": CPU s per GB", "%.3f", "net/http", loads[k], load.cpuPerGB)
+	}
+	return nil
+}
+
+func (b *bench) roundAgainstFiles(ctx context.Context, round int, tag string, blob oci.Descriptor, transfers []transfer, loads [][][]load) error {
 	g, err := b.cached(ctx, tag, blob)
 	if err != nil {
 		return err
 	}
 	defer g.stop()
-	f, err := b.startFiles(ctx)
+	f, err := b.startFiles(ctx, filepath.Dir(storedIn(g.dir, blob.Digest)))
 	if err != nil {
 		return err
 	}
@@ -111,20 +168,19 @@ func (b *bench) againstFiles(ctx context.Context, tag string, blob oci.Descripto
 	if _, err := b.origin.stats(); err != nil {
 		return err
 	}
-	if err := run(g, f, "/v2/proxy-fast.test/bench/image/blobs/"+blob.Digest.String(), "/blobs/"+blob.Digest.Encoded()); err != nil {
-		return err
+	ours, files := "/v2/proxy-fast.test/bench/image/blobs/"+blob.Digest.String(), "/blobs/"+blob.Digest.Encoded()
+	for k, t := range transfers {
+		err := b.takeTurns(ctx, round, t.connections, loads[k],
+			contestant{g.process, func() (worker, error) { return t.connect(ctx, g, ours) }, g.profiled()},
+			contestant{f.process, func() (worker, error) { return t.connect(ctx, f, files) }, ""})
+		if err != nil {
+			return err
+		}
 	}
 	if s, err := b.origin.stats(); err != nil || s.Requests > 0 {
 		return errors.Join(fmt.Errorf("hits made %d upstream requests", s.Requests), err)
 	}
 	return nil
-}
-
-func (b *bench) addThroughput(what string, loads [][]load) {
-	ours, other := medianOf(loads[0], load.throughput), medianOf(loads[1], load.throughput)
-	b.table.add(what+": GB/s", fmt.Sprintf("%.1f", ours), fmt.Sprintf("net/http %.1f", other), fmt.Sprintf("%.2f", ours/other))
-	ours, other = medianOf(loads[0], load.cpuPerGB), medianOf(loads[1], load.cpuPerGB)
-	b.table.add(what+": CPU s per GB", fmt.Sprintf("%.3f", ours), fmt.Sprintf("net/http %.3f", other), fmt.Sprintf("%.2f", ours/other))
 }
 
 // http2Worker has a connection of its own.
@@ -182,13 +238,9 @@ func measureManifests(ctx context.Context, b *bench) error {
 			return err
 		}
 		what := "cached manifest, " + c.name + ", 32 connections"
-		ours, other := medianOf(loads[0], load.perSecond), medianOf(loads[1], load.perSecond)
-		b.table.add(what+": requests/s", fmt.Sprintf("%.0f", ours), fmt.Sprintf("respond %.0f", other), fmt.Sprintf("%.2f", ours/other))
-		ours, other = 1e6*medianOf(loads[0], load.cpuPerRequest), 1e6*medianOf(loads[1], load.cpuPerRequest)
-		b.table.add(what+": CPU µs", fmt.Sprintf("%.1f", ours), fmt.Sprintf("respond %.1f", other), fmt.Sprintf("%.2f", ours/other))
-		p99 := func(l load) float64 { return 1000 * percentile(l.waits, 0.99) }
-		ours, other = medianOf(loads[0], p99), medianOf(loads[1], p99)
-		b.table.add(what+": p99 ms", fmt.Sprintf("%.2f", ours), fmt.Sprintf("respond %.2f", other), fmt.Sprintf("%.2f", ours/other))
+		b.table.addPair(what+": requests/s", "%.0f", "respond", loads, load.perSecond)
+		b.table.addPair(what+": CPU µs", "%.1f", "respond", loads, load.cpuPerRequest)
+		b.table.addPair(what+": p99 ms", "%.2f", "respond", loads, load.p99)
 	}
 	if s, err := b.origin.stats(); err != nil || s.Requests > 0 {
 		return errors.Join(fmt.Errorf("hits made %d upstream requests", s.Requests), err)

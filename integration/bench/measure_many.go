@@ -70,10 +70,9 @@ func measureMany(ctx context.Context, b *bench) error {
 		}
 		for k, n := range b.many[1:] {
 			what := fmt.Sprintf("%d cached blobs, hits of %s, 32 connections", n, of.what)
-			few, many := medianOf(loads[0], load.perSecond), medianOf(loads[k+1], load.perSecond)
-			b.table.add(what+": requests/s", fmt.Sprintf("%.0f", many), fmt.Sprintf("%d blobs %.0f", b.many[0], few), fmt.Sprintf("%.2f", many/few))
-			few, many = 1e6*medianOf(loads[0], load.cpuPerRequest), 1e6*medianOf(loads[k+1], load.cpuPerRequest)
-			b.table.add(what+": CPU µs", fmt.Sprintf("%.1f", many), fmt.Sprintf("%d blobs %.1f", b.many[0], few), fmt.Sprintf("%.2f", many/few))
+			few, turns := fmt.Sprintf("%d blobs", b.many[0]), [][]load{loads[k+1], loads[0]}
+			b.table.addPair(what+": requests/s", "%.0f", few, turns, load.perSecond)
+			b.table.addPair(what+": CPU µs", "%.1f", few, turns, load.cpuPerRequest)
 		}
 	}
 	return nil
