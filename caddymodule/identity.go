@@ -93,7 +93,7 @@ func (s *service) tellUnserved() {
 		if !u.Offline {
 			continue
 		}
-		stored, err := storedIdentities(s.open.cache.store, u.Name)
+		stored, err := storedIdentities(s.open.Load().cache.store, u.Name)
 		if err != nil {
 			if !errors.Is(err, storage.ErrNoIndex) {
 				s.log.Warn("what is stored of an upstream that is offline is not known", "upstream", u.Name, "error", err)

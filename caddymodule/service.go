@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -30,11 +31,14 @@ type service struct {
 	wire      registry.Options // without the Mirror
 	log       *slog.Logger
 
+	// in is how many are in, and open is set while any is. The first one in and the
+	// last one out hold mu; all others pass without a lock.
+	in   atomic.Int64
+	open atomic.Pointer[openService]
+
 	mu      sync.Mutex
-	in      int
-	started bool // the configuration is in
-	retired bool // and has left for good
-	open    *openService
+	started bool          // the configuration is in
+	retired bool          // and has left for good
 	empty   chan struct{} // closed by the last one out, once retired
 	exiting chan struct{} // closed when the process exits: who would stay long leaves
 }
@@ -63,7 +67,7 @@ func (s *service) startLocked() error {
 		return err
 	}
 	s.started = true
-	s.in++
+	s.in.Add(1)
 	s.tellUnserved()
 	return nil
 }
@@ -89,24 +93,43 @@ func (s *service) enterAdmin() (*mirror.Mirror, error) {
 }
 
 func (s *service) enterOpen() (*openService, error) {
+	if s.change(1, 1) {
+		return s.open.Load(), nil // which nobody closes before we have left
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// Apps start in any order, so the first request may come before our Start.
 	if err := s.startLocked(); err != nil {
 		return nil, err
 	}
-	if s.retired && s.open == nil && caddy.Exiting() {
+	if s.retired && s.open.Load() == nil && caddy.Exiting() {
 		return nil, errExiting
 	}
 	if err := s.openLocked(); err != nil {
 		return nil, err
 	}
-	s.in++
-	return s.open, nil
+	s.in.Add(1)
+	return s.open.Load(), nil
+}
+
+// change changes the number of those who are in, if it is at least the given one.
+func (s *service) change(by, least int64) bool {
+	for {
+		in := s.in.Load()
+		if in < least {
+			return false
+		}
+		if s.in.CompareAndSwap(in, in+by) {
+			return true
+		}
+	}
 }
 
 // leave lets a request out.
 func (s *service) leave() {
+	if s.change(-1, 2) {
+		return // others stay
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.leaveLocked()
@@ -121,7 +144,7 @@ func (s *service) retire() {
 		s.retired = true
 		if s.started {
 			s.leaveLocked()
-		} else if s.in == 0 {
+		} else if s.in.Load() == 0 {
 			close(s.empty)
 		}
 	}
@@ -149,11 +172,10 @@ func (s *service) leaveAll() {
 }
 
 func (s *service) leaveLocked() {
-	s.in--
-	if s.in > 0 {
+	if s.in.Add(-1) > 0 {
 		return
 	}
-	s.closeLocked()
+	s.release(s.open.Swap(nil))
 	if s.retired {
 		select {
 		case <-s.empty:
@@ -173,16 +195,18 @@ func (s *service) unavailable(w http.ResponseWriter, err error) {
 }
 
 func (s *service) openLocked() (err error) {
-	if s.open != nil {
+	if s.open.Load() != nil {
 		return nil
 	}
-	s.open = new(openService)
+	open := new(openService)
 	defer func() {
 		if err != nil {
-			s.closeLocked()
+			s.release(open)
+			return
 		}
+		s.open.Store(open)
 	}()
-	if s.open.cache, err = acquireCache(s.app.path, s.app.limits); err != nil {
+	if open.cache, err = acquireCache(s.app.path, s.app.limits); err != nil {
 		return err
 	}
 	o := mirror.Options{Logger: slog.New(newFloodGuard(newestLog{}))}
@@ -191,35 +215,35 @@ func (s *service) openLocked() (err error) {
 		if err != nil {
 			return err
 		}
-		s.open.clients = append(s.open.clients, c)
+		open.clients = append(open.clients, c)
 		o.Upstreams = append(o.Upstreams, u.policy(c))
 	}
-	m, err := mirror.New(s.open.cache.mirror, o)
+	m, err := mirror.New(open.cache.mirror, o)
 	if err != nil {
 		return err
 	}
 	for i := range o.Upstreams {
 		o.Upstreams[i].Access = mirror.Access{Public: true}
 	}
-	if s.open.admin, err = mirror.New(s.open.cache.mirror, o); err != nil {
+	if open.admin, err = mirror.New(open.cache.mirror, o); err != nil {
 		return err
 	}
 	wire := s.wire
 	wire.Mirror = m
-	s.open.handler = registry.New(wire)
+	open.handler = registry.New(wire)
 	return nil
 }
 
-func (s *service) closeLocked() {
-	for _, c := range s.open.clients {
+// release gives back what was opened.
+func (s *service) release(open *openService) {
+	for _, c := range open.clients {
 		if err := releaseClient(c); err != nil {
 			s.log.Error("closing upstream client", "upstream", c.name, "error", err)
 		}
 	}
-	if s.open.cache != nil {
-		if err := releaseCache(s.open.cache); err != nil {
-			s.log.Error("closing storage", "path", s.open.cache.path, "error", err)
+	if open.cache != nil {
+		if err := releaseCache(open.cache); err != nil {
+			s.log.Error("closing storage", "path", open.cache.path, "error", err)
 		}
 	}
-	s.open = nil
 }

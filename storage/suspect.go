@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,6 +25,10 @@ const (
 // those without a record. Each is verified before its first use. The zero value
 // suspects only the latter.
 type suspects struct {
+	// none says that there are none but those without a record, so that hits need no
+	// lock to find out.
+	none atomic.Bool
+
 	mu       sync.Mutex
 	from, to time.Time
 	// verified are those that need it no more, but for what the index knows.
@@ -36,8 +41,11 @@ type suspects struct {
 // doubt reports whether a blob has to be verified; recorded says whether the
 // index knows it.
 func (u *suspects) doubt(i id, info fs.FileInfo, recorded bool) bool {
+	if recorded && u.none.Load() {
+		return false
+	}
 	u.mu.Lock()
-	defer u.mu.Unlock()
+	defer u.changed()
 	if _, condemned := u.condemned[i]; condemned {
 		return true
 	}
@@ -50,6 +58,12 @@ func (u *suspects) doubt(i id, info fs.FileInfo, recorded bool) bool {
 	return doubt && !verified
 }
 
+// changed ends a change, and gives the lock back.
+func (u *suspects) changed() {
+	u.none.Store(u.to.IsZero() && len(u.verified) == 0 && len(u.condemned) == 0)
+	u.mu.Unlock()
+}
+
 // within reports whether a file is of the time in doubt. The lock is held.
 func (u *suspects) within(info fs.FileInfo) bool {
 	at := info.ModTime()
@@ -58,7 +72,7 @@ func (u *suspects) within(info fs.FileInfo) bool {
 
 func (u *suspects) trust(i id) {
 	u.mu.Lock()
-	defer u.mu.Unlock()
+	defer u.changed()
 	if u.verified == nil {
 		u.verified = make(map[id]struct{})
 	}
@@ -69,7 +83,7 @@ func (u *suspects) trust(i id) {
 // whether it was none.
 func (u *suspects) condemn(i id) bool {
 	u.mu.Lock()
-	defer u.mu.Unlock()
+	defer u.changed()
 	_, condemned := u.condemned[i]
 	if u.condemned == nil {
 		u.condemned = make(map[id]struct{})
@@ -81,7 +95,7 @@ func (u *suspects) condemn(i id) bool {
 // absolve ends that: there is another file, or none, or it turned out to be sound.
 func (u *suspects) absolve(i id) {
 	u.mu.Lock()
-	defer u.mu.Unlock()
+	defer u.changed()
 	delete(u.condemned, i)
 }
 
@@ -154,14 +168,14 @@ func (s *Store) noteUnaccounted() {
 // forget makes a blob one that was never verified.
 func (u *suspects) forget(i id) {
 	u.mu.Lock()
-	defer u.mu.Unlock()
+	defer u.changed()
 	delete(u.verified, i)
 }
 
 // clear ends the doubt about what was written last.
 func (u *suspects) clear() {
 	u.mu.Lock()
-	defer u.mu.Unlock()
+	defer u.changed()
 	u.from, u.to = time.Time{}, time.Time{}
 }
 
@@ -191,7 +205,7 @@ func (s *Store) beginRun(boot string) {
 		st.clean, st.boot = false, boot
 	})
 	s.suspects.mu.Lock()
-	defer s.suspects.mu.Unlock()
+	defer s.suspects.changed()
 	s.suspects.from, s.suspects.to = s.state.suspect, s.state.trusted
 	if !s.suspects.to.IsZero() {
 		s.log.Warn("machine went down while the store was open: its newest blobs are verified before they are used",

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -106,7 +107,7 @@ func TestDoubtIsSettledOnce(t *testing.T) {
 	putBlob(t, s, b)
 	s.suspects.mu.Lock()
 	s.suspects.from, s.suspects.to = time.Unix(1, 0), time.Now().Add(time.Hour)
-	s.suspects.mu.Unlock()
+	s.suspects.changed()
 	flipBit(t, s, d, 1)
 	var wg sync.WaitGroup
 	for range 20 {
@@ -148,4 +149,49 @@ func TestCheckpoint(t *testing.T) {
 			t.Errorf("after %v the checkpoint is %v old, want %v", step.wait, age, step.age)
 		}
 	}
+}
+
+// Each reason for doubt counts from the moment that there is one, also where there was
+// none before, and until it is gone.
+func TestEachDoubtCounts(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "blob")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, d := content(1, 10)
+	i, err := idOf(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var u suspects
+	want := func(step string, recorded, doubt bool) {
+		t.Helper()
+		for range 2 { // an answer changes nothing
+			if got := u.doubt(i, info, recorded); got != doubt {
+				t.Errorf("%s: in doubt: %v, want %v", step, got, doubt)
+			}
+		}
+	}
+	want("a record", true, false)
+	want("no record", false, true)
+	u.condemn(i)
+	want("condemned", true, true)
+	u.absolve(i)
+	want("absolved", true, false)
+	u.mu.Lock()
+	u.from, u.to = info.ModTime(), info.ModTime()
+	u.changed()
+	want("of the time in doubt", true, true)
+	u.trust(i)
+	want("verified", true, false)
+	u.clear()
+	want("no time in doubt", true, false)
+	u.trust(i)
+	want("verified, and not recorded", false, false)
+	u.forget(i)
+	want("forgotten", false, true)
 }
