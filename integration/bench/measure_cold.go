@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
@@ -86,8 +87,9 @@ func measureCold(ctx context.Context, b *bench) error {
 		others = append(others, other{name: name, start: func() (*gateway, error) { return b.startPeer(ctx, name, b.origin.fast) }})
 	}
 	others = append(others, other{name: "bare loop", start: func() (*gateway, error) { return b.startBare(ctx, b.origin.fast) }})
-	var ours, direct cold
+	var ours, direct, hashing cold
 	for range b.rounds {
+		hashing.cpu = append(hashing.cpu, hashAlone().Seconds()/imageGB)
 		if err := b.coldPull(ctx, &ours, fmt.Sprintf(path, "fast.test"), func() (*gateway, error) { return b.startGateway(ctx) }); err != nil {
 			return err
 		}
@@ -110,9 +112,21 @@ func measureCold(ctx context.Context, b *bench) error {
 		add("s", o.name, ours.whole, o.whole)
 		add("CPU s per GB", o.name, ours.cpu, o.cpu)
 	}
+	add("CPU s per GB", "hashing alone", ours.cpu, hashing.cpu)
 	add("s", "no gateway", ours.whole, direct.whole)
 	b.table.add("cold image, no limits: upstream bytes", fmt.Sprintf("%.3f×", median(ours.bytes)), "the image", "")
 	return nil
+}
+
+// hashAlone returns how long it takes to hash as many bytes as the image has, from
+// memory that is at hand.
+func hashAlone() time.Duration {
+	buffer, began := make([]byte, 1<<18), time.Now()
+	h := sha256.New()
+	for left := imageBlobs * imageBlobSize; left > 0; left -= len(buffer) {
+		h.Write(buffer[:min(left, len(buffer))])
+	}
+	return time.Since(began)
 }
 
 func measureSlow(ctx context.Context, b *bench) error {
