@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -102,6 +103,9 @@ type Cache struct {
 
 	uplinks uplinks
 
+	downloads  atomic.Int64 // fills that are at it
+	processors int64        // that they share
+
 	mu      sync.Mutex
 	closed  bool
 	running sync.WaitGroup
@@ -113,7 +117,7 @@ type Cache struct {
 func NewCache(store *storage.Store, o CacheOptions) *Cache {
 	c := &Cache{
 		store: store, log: o.Logger, now: o.Now, observe: o.Observe, panics: o.Panicked,
-		after: time.After, fills: map[digest.Digest]*fill{},
+		after: time.After, fills: map[digest.Digest]*fill{}, processors: int64(runtime.GOMAXPROCS(0)),
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)

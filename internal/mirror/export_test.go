@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"errors"
+	"math"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -21,6 +22,14 @@ func (c *Cache) SkipWaits() {
 		ch := make(chan time.Time, 1)
 		ch <- time.Time{}
 		return ch
+	}
+}
+
+// HashInSegments has segments hash what they bring themselves where they can, however
+// many downloads there are, or never.
+func (c *Cache) HashInSegments(yes bool) {
+	if c.processors = math.MaxInt64; yes {
+		c.processors = 0
 	}
 }
 

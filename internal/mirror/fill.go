@@ -68,7 +68,10 @@ type fill struct {
 	disputed bool  // the upstream announced another size than was expected
 	part     part
 	covered  extents
-	hashed   int64     // only the hasher moves it, and may look without f.mu
+	hashed   int64     // only who is hashing moves it, and may look without f.mu
+	sum      hash.Hash // of the bytes before hashed; nil = there is no hasher
+	hashing  bool      // somebody has sum
+	unhashed sync.Cond // on mu: there may be something for the hasher
 	fresh    []*fresh  // covered bytes that it need not read back, in order
 	deaf     bool      // it takes no more of them
 	taken    sync.Cond // on mu: some were taken
@@ -104,7 +107,7 @@ func newFill(ctx context.Context, source view, d digest.Digest, link storage.Lin
 			attribute.String("repository", source.repository),
 			attribute.String("digest", d.String()),
 		))
-	f.taken.L = &f.mu
+	f.taken.L, f.unhashed.L = &f.mu, &f.mu
 	f.span = span
 	f.ctx, f.cancel = context.WithCancel(spanned)
 	f.pulling, f.stop = context.WithCancel(f.ctx)
@@ -137,6 +140,8 @@ func (f *fill) download() (stored bool, err error) {
 		return false, errClosed()
 	}
 	defer f.c.slots.leave(f.source.Identity)
+	f.c.downloads.Add(1)
+	defer f.c.downloads.Add(-1)
 	if err := f.open(); err != nil {
 		return false, err
 	}
@@ -189,6 +194,9 @@ func (f *fill) download() (stored bool, err error) {
 // or something is in the way: an error, or f.cause.
 func (f *fill) spool() (h hash.Hash, err error) {
 	h = f.digest.Algorithm().Hash()
+	f.mu.Lock()
+	f.sum = h
+	f.mu.Unlock()
 	hashed := make(chan error, 1)
 	go func() {
 		var err error
@@ -320,6 +328,9 @@ func (f *fill) failLocked(err error) {
 
 // changed wakes whoever waits; f.mu is held.
 func (f *fill) changed() {
+	if !f.hashing {
+		f.unhashed.Signal()
+	}
 	if f.change != nil {
 		close(f.change)
 		f.change = nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"hash/fnv"
 	"io"
 	"log/slog"
 	"net/http"
@@ -74,6 +75,8 @@ type fixture struct {
 	cache    *mirror.Cache
 	mirror   *mirror.Mirror
 	policy   mirror.Upstream // of docker.io; change it and call configure
+	// inSegments says where bytes are hashed, but in benchmarks.
+	inSegments bool
 
 	mu     sync.Mutex
 	events []mirror.FillEvent
@@ -93,9 +96,19 @@ func newFixture(t testing.TB) *fixture {
 		Name: upstreamName, Remote: f.remote, TagTTL: ttl, Access: mirror.Access{Public: true}, StaleIfDenied: time.Hour,
 		ImmutableTags: regexp.MustCompile(`^v\d+\.\d+\.\d+$`),
 	}
+	// Half of the tests have either, which is the one that their names say.
+	name := fnv.New32a()
+	_, _ = name.Write([]byte(t.Name()))
+	f.inSegments = name.Sum32()&1 == 1
 	f.open()
 	t.Cleanup(f.close)
 	return f
+}
+
+// hashInSegments is for tests that care who hashes.
+func (f *fixture) hashInSegments(yes bool) {
+	f.inSegments = yes
+	f.cache.HashInSegments(yes)
 }
 
 func (f *fixture) open() {
@@ -106,6 +119,9 @@ func (f *fixture) open() {
 	}
 	f.store = store
 	f.cache = mirror.NewCache(store, mirror.CacheOptions{Now: f.clock.Now, Observe: f.observe, Logger: slog.New(slog.DiscardHandler)})
+	if _, benchmark := f.t.(*testing.B); !benchmark {
+		f.cache.HashInSegments(f.inSegments)
+	}
 	f.configure()
 }
 

@@ -1,6 +1,9 @@
 package mirror
 
-import "sync"
+import (
+	"hash"
+	"sync"
+)
 
 const (
 	// maxFresh is how many buffers of a fill wait for its hasher, with the one that
@@ -122,6 +125,28 @@ func (f *fill) takeBack(n int) {
 func (f *fill) deafen() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.deaf = true
+	f.deaf, f.sum, f.hashing = true, nil, false
 	f.takeBack(len(f.fresh))
+}
+
+// takeSum takes the hash for a segment that is to hash the n bytes at its place by
+// itself: they are in the part, and covered. nil = it is not to; f.mu is held.
+func (f *fill) takeSum(s *segment, n int64) hash.Hash {
+	if f.hashing || f.sum == nil || f.hashed != s.pos || s.pos+n > f.hashTarget() || f.c.downloads.Load() < f.c.processors {
+		return nil
+	}
+	f.hashing = true
+	return f.sum
+}
+
+// hashOwn hashes what a segment has just brought with the hash that it took, and
+// returns where its claim ends.
+func (f *fill) hashOwn(s *segment, h hash.Hash, p []byte) (limit int64) {
+	_, _ = h.Write(p)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hashing = false
+	f.took(len(p))
+	f.unhashed.Signal()
+	return f.limitLocked(s)
 }

@@ -48,18 +48,21 @@ func (f *fixture) fillOnly(r oci.Request, want []byte) {
 // Of a fill that begins at the start and goes on to the end, nothing is read back to
 // be hashed, whatever its size is and whether or not it is told.
 func TestNothingIsReadBack(t *testing.T) {
-	f := newFixture(t)
-	count := f.countReads()
-	for k, size := range []int{1, 64 << 10, 600 << 10, mib, mib + 1, mib + 64<<10, 8*mib + 3} {
-		for _, untold := range []bool{false, true} {
-			f.upstream.Hook(registrytest.Spoil{Chunked: untold, Piece: 50_000}.Hook())
-			want := registrytest.Random(uint64(k), size)
-			if untold {
-				want[0] ^= 1 // another blob
-			}
-			f.fillOnly(blobRequest(f.upstream.PutBlob(repository, want)), want)
-			if n := count.Swap(0); n != 0 {
-				t.Errorf("%d bytes of %d were read back", n, size)
+	for _, inSegments := range []bool{false, true} {
+		f := newFixture(t)
+		f.hashInSegments(inSegments)
+		count := f.countReads()
+		for k, size := range []int{1, 64 << 10, 600 << 10, mib, mib + 1, mib + 64<<10, 8*mib + 3} {
+			for _, untold := range []bool{false, true} {
+				f.upstream.Hook(registrytest.Spoil{Chunked: untold, Piece: 50_000}.Hook())
+				want := registrytest.Random(uint64(k), size)
+				if untold {
+					want[0] ^= 1 // another blob
+				}
+				f.fillOnly(blobRequest(f.upstream.PutBlob(repository, want)), want)
+				if n := count.Swap(0); n != 0 {
+					t.Errorf("%d bytes of %d were read back, hashed in segments: %t", n, size, inSegments)
+				}
 			}
 		}
 	}
@@ -114,6 +117,7 @@ func TestFillsInPieces(t *testing.T) {
 	var fills sync.WaitGroup
 	for k := range uint64(4) {
 		f := newFixture(t)
+		f.hashInSegments(k%2 == 0)
 		f.cache.SkipWaits()
 		fills.Go(func() {
 			random := rand.New(rand.NewPCG(seed, k))

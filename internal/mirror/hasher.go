@@ -21,6 +21,11 @@ var hashBuffers = sync.Pool{New: func() any { return new([hashBuffer]byte) }}
 // these, to their place in the part, has succeeded; and no other segment writes
 // there, since what is covered is claimed by none. Everything else, such as the
 // bytes of an earlier fill and of segments that were ahead, it reads back.
+//
+// Where there are as many downloads as processors, segments hash what they bring
+// themselves, if nothing is missing before it: to hand it on would make nothing
+// faster then, and the bytes are in their processor's cache. Whoever hashes has h
+// alone, which f.hashing tells.
 func (f *fill) hash(h hash.Hash) error {
 	defer f.deafen()
 	for n := 0; ; {
@@ -76,28 +81,30 @@ func (f *fill) unreadable(err error) error {
 func (f *fill) hashable(n int) (piece []byte, target int64, p part) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.took(n)
+	if n > 0 { // else it has not begun, and a segment may have
+		f.hashing = false
+		f.took(n)
+	}
 	for {
 		target = f.hashTarget()
 		switch {
 		case f.err != nil || f.ctx.Err() != nil || f.size >= 0 && f.hashed == f.size:
 			return nil, 0, nil
-		case f.hashed >= target:
+		case f.hashing || f.hashed >= target:
+			if f.idle {
+				return nil, 0, nil
+			}
+			f.unhashed.Wait() // some change always comes: the end of the segments
+			continue
 		case len(f.fresh) == 0:
-			return nil, target, f.part
 		case f.hashed < f.fresh[0].start:
-			return nil, min(target, f.fresh[0].start), f.part
+			target = min(target, f.fresh[0].start)
 		default:
 			b := f.fresh[0]
-			return b.b[f.hashed-b.start : min(target, b.end())-b.start], target, f.part
+			piece = b.b[f.hashed-b.start : min(target, b.end())-b.start]
 		}
-		if f.idle {
-			return nil, 0, nil
-		}
-		change := f.waiting()
-		f.mu.Unlock()
-		<-change // some change always comes: the end of the segments
-		f.mu.Lock()
+		f.hashing = true
+		return piece, target, f.part
 	}
 }
 

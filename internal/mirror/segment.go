@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"math"
 	"math/rand/v2"
@@ -148,7 +149,10 @@ func (f *fill) pull(s *segment) error {
 				f.breakOff(err)
 				return errStopped
 			}
-			limit = f.advance(s, int64(n))
+			var own hash.Hash
+			if limit, own = f.advance(s, int64(n)); own != nil {
+				limit = f.hashOwn(s, own, buffer[:n])
+			}
 		}
 		if s.over != nil && s.pos < limit && err == nil {
 			f.standBack(s, s.over)
@@ -193,14 +197,18 @@ func (f *fill) limitLocked(s *segment) int64 {
 	return limit
 }
 
-func (f *fill) advance(s *segment, n int64) (limit int64) {
+// advance notes that n more bytes are in the part, and returns where the claim ends
+// now, and with what the segment has to hash them; nil = somebody else does.
+func (f *fill) advance(s *segment, n int64) (limit int64, own hash.Hash) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if s.bytes == 0 {
 		s.began = f.c.now() // how long the answer took to come is no matter of speed
 	}
 	f.covered.add(s.pos, s.pos+n)
-	f.lend(s, int(n))
+	if own = f.takeSum(s, n); own == nil {
+		f.lend(s, int(n))
+	}
 	s.pos += n
 	s.bytes += n
 	f.received += n
@@ -215,7 +223,7 @@ func (f *fill) advance(s *segment, n int64) (limit int64) {
 		f.quicken(a.each)
 	}
 	f.changed()
-	return f.limitLocked(s)
+	return f.limitLocked(s), own
 }
 
 // learnSize is for upstreams that do not tell: the end of the body is the end.
