@@ -13,6 +13,10 @@ const (
 	// is waited for. Where it is less, it is we who are slow; and what lies in our
 	// buffers when a GET is cut at another's start comes twice.
 	idleShare = 0.75
+	// mostQueued is how many bytes lie unread in a connection's socket, on average,
+	// at most, where it is itself the limit. On a busy machine the wait alone does
+	// not tell: it is for the processor.
+	mostQueued = 512 << 10
 	// gain is the part of what more connections could bring that they have to.
 	gain = 0.5
 	// paceRest is how long none is added after some that did not help.
@@ -24,6 +28,12 @@ const (
 	// maxConnections are the GETs of blobs that run at one upstream at a time. The
 	// first one of each fill is never refused, further ones are.
 	maxConnections = 16
+	// A reader whose bytes are farther ahead of a segment than farAhead, and not
+	// expected within farTime, gets a segment of its own.
+	farAhead = 8 << 20
+	farTime  = 2 * time.Second
+	// settleTime is how long a segment runs before its speed is believed.
+	settleTime = 250 * time.Millisecond
 )
 
 // uplinks are the ways to the upstreams: how many GETs of blobs run on each, and
@@ -47,6 +57,8 @@ type uplink struct {
 	began   time.Time
 	from    int64         // bytes when the look began
 	waited  time.Duration // of all connections, since the look began
+	queued  float64       // sum of bytes × how many lay unread behind them, since then
+	behind  time.Time     // until then, it is taken to be we who are slow
 	rest    time.Time     // none is added before
 }
 
@@ -83,6 +95,7 @@ func (u *uplinks) end(upstream string, silent bool) {
 type receipt struct {
 	bytes  int64
 	waited time.Duration // for them
+	queued int64         // bytes that lay unread behind them
 	first  bool          // of the connection
 	// awaited says that a client waits for what comes next.
 	awaited bool
@@ -94,7 +107,7 @@ type advice struct {
 	each    float64         // bytes per second of one connection; 0 = not known
 	more    bool            // a connection may be added
 	over    <-chan struct{} // closed when what no client waits for may go on; nil = at once
-	crowded bool            // something stands back
+	crowded bool            // something stands back, or we are the limit
 }
 
 func (u *uplinks) received(upstream string, r receipt, now time.Time) (a advice) {
@@ -103,6 +116,7 @@ func (u *uplinks) received(upstream string, r receipt, now time.Time) (a advice)
 	w := u.ways[upstream]
 	w.bytes += r.bytes
 	w.waited += r.waited
+	w.queued += float64(r.bytes) * float64(r.queued)
 	if r.first {
 		w.silent--
 	}
@@ -111,7 +125,7 @@ func (u *uplinks) received(upstream string, r receipt, now time.Time) (a advice)
 	if active := w.active(); active > 0 {
 		a.each = w.rate / float64(active)
 	}
-	a.more, a.crowded = w.credits > 0, w.over != nil
+	a.more, a.crowded = w.credits > 0, w.over != nil || now.Before(w.behind)
 	if !r.awaited {
 		a.over = w.over
 	}
@@ -143,7 +157,10 @@ func (w *uplink) look(now time.Time) {
 	}
 	w.credits, w.added = 0, false
 	w.prioritise(now, useless)
-	if idle >= idleShare && w.over == nil && !now.Before(w.rest) {
+	if w.queued > mostQueued*float64(w.bytes-w.from) {
+		w.behind = now.Add(paceRest)
+	}
+	if idle >= idleShare && w.over == nil && !now.Before(w.rest) && !now.Before(w.behind) {
 		w.credits = max(0, min((w.used+1)/2, maxConnections-w.used))
 	}
 	w.measure(now)
@@ -151,7 +168,7 @@ func (w *uplink) look(now time.Time) {
 
 // measure begins a look.
 func (w *uplink) measure(now time.Time) {
-	w.began, w.from, w.waited = now, w.bytes, 0
+	w.began, w.from, w.waited, w.queued = now, w.bytes, 0, 0
 	w.share = share{}
 }
 
@@ -201,4 +218,37 @@ func (f *fill) splitting(each float64) (off int64, ok bool) {
 		}
 	}
 	return off, most >= 2*minSplit && float64(most)/each >= worthwhile.Seconds()
+}
+
+// want sees to it that somebody works towards off, which is not covered. It
+// returns after how long to ask again; 0 = at the next change. f.mu is held.
+func (f *fill) want(off int64) time.Duration {
+	if f.sequential || f.size < 0 || len(f.segments) == 0 || len(f.segments) >= max(maxSegments, f.source.Parallel+1) || f.err != nil || f.cause != nil {
+		return 0
+	}
+	var owner *segment
+	for _, s := range f.segments {
+		if s.pos <= off && (owner == nil || s.pos > owner.pos) {
+			owner = s
+		}
+	}
+	if owner != nil {
+		ahead := f.covered.missing(owner.pos, off)
+		if ahead <= farAhead {
+			return 0
+		}
+		elapsed := f.c.now().Sub(owner.began)
+		settled := settleTime
+		if owner.bytes == 0 {
+			settled = farTime // an answer may take longer than the bytes after it
+		}
+		if elapsed < settled {
+			return settled - elapsed
+		}
+		if owner.bytes > 0 && time.Duration(float64(elapsed)*float64(ahead)/float64(owner.bytes)) <= farTime {
+			return settleTime
+		}
+	}
+	f.launch(&segment{ctx: f.pulling, pos: off, wanted: true})
+	return 0
 }

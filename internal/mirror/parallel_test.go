@@ -51,8 +51,8 @@ func (p paced) Write(b []byte) (n int, err error) {
 }
 
 // A blob comes over several connections where each of them is what limits the
-// speed, and over no more than that where they share a limit, or where the upstream
-// has no ranges or wants no more connections. It is whole in any case, and nothing
+// speed, and over no more than that where they share a limit, where it is we who are
+// slow, or where the upstream has no ranges or wants no more connections. It is whole in any case, and nothing
 // to speak of is asked for twice.
 func TestParallelDownload(t *testing.T) {
 	const size, rate = 24 * mib, 16 * mib
@@ -60,24 +60,28 @@ func TestParallelDownload(t *testing.T) {
 	for _, test := range []struct {
 		name        string
 		parallel    int
+		queued      int64
 		hook        registrytest.Hook
 		least, most int // GETs
 		bytes       float64
 	}{
-		{"each connection is slow", 4, func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+		{"each connection is slow", 4, 0, func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 			next(paced{w, &line{rate: rate}}, r)
 		}, 2, 8, 1.25},
-		{"turned off", 1, func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+		{"what comes in has to wait", 4, mib, func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+			next(paced{w, &line{rate: rate}}, r)
+		}, 1, 1, 1},
+		{"turned off", 1, 0, func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 			next(paced{w, &line{rate: 2 * rate}}, r)
 		}, 1, 1, 1},
-		{"one line for all", 4, func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+		{"one line for all", 4, 0, func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 			next(paced{w, shared}, r)
 		}, 1, 4, 1.25},
-		{"no ranges", 4, func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+		{"no ranges", 4, 0, func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 			r.Header.Del("Range")
 			next(paced{w, &line{rate: rate}}, r)
 		}, 2, 3, 1.5},
-		{"one connection alone", 4, func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+		{"one connection alone", 4, 0, func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 			if r.Header.Get("Range") != "" {
 				w.WriteHeader(http.StatusTooManyRequests)
 				return
@@ -89,6 +93,7 @@ func TestParallelDownload(t *testing.T) {
 			f := newFixture(t)
 			f.clock.run()
 			f.policy.Parallel = test.parallel
+			f.remote.queued = func() int64 { return test.queued }
 			f.configure()
 			want := registrytest.Random(7, size)
 			r := blobRequest(f.upstream.PutBlob(repository, want))

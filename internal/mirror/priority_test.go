@@ -16,6 +16,7 @@ type way struct {
 	// buffer is what comes in for a connection that nothing is taken from.
 	buffer float64
 	left   int64 // as in receipt
+	queued int64
 	now    time.Time
 	conns  []*modelConn
 }
@@ -75,7 +76,7 @@ func (w *way) run(d time.Duration) (awaited, all float64) {
 				w.u.look(wayName, w.now)
 				continue
 			}
-			r := receipt{bytes: int64(c.held), waited: step, first: !c.heard, awaited: c.awaited, left: w.left}
+			r := receipt{bytes: int64(c.held), waited: step, first: !c.heard, awaited: c.awaited, left: w.left, queued: w.queued}
 			c.taken, c.held, c.heard = c.taken+c.held, 0, true
 			a := w.u.received(wayName, r, w.now)
 			if a.more && w.u.take(wayName) {
@@ -182,4 +183,29 @@ func TestStandBackForNothing(t *testing.T) {
 			t.Errorf("%s: they still stand back", test.name)
 		}
 	}
+}
+
+// Where what comes in has to wait for us, more connections would not help, and claims
+// are shared no further, for a while.
+func TestNoneAreAddedWhileBehind(t *testing.T) {
+	w := newWay()
+	w.each, w.queued = 10e6, mostQueued+1
+	w.add(true, 1)
+	w.run(time.Second)
+	if n := len(w.conns); n != 1 || !w.crowded() {
+		t.Fatalf("%d connections, crowded: %t", n, w.crowded())
+	}
+	w.queued = mostQueued - 1
+	w.run(paceRest - paceLook)
+	if n := len(w.conns); n != 1 || !w.crowded() {
+		t.Errorf("%d connections soon after, crowded: %t", n, w.crowded())
+	}
+	w.run(time.Second)
+	if n := len(w.conns); n < 4 || w.crowded() {
+		t.Errorf("%d connections later, crowded: %t", n, w.crowded())
+	}
+}
+
+func (w *way) crowded() bool {
+	return w.u.received(wayName, receipt{}, w.now).crowded
 }

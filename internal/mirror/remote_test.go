@@ -22,6 +22,8 @@ import (
 type remote struct {
 	base   string
 	client *http.Client
+	// queued is what every body says to have in its queue; nil = it is not known.
+	queued func() int64
 }
 
 func (r *remote) do(ctx context.Context, method, path string, code oci.Code, header http.Header) (*http.Response, error) {
@@ -103,9 +105,9 @@ func (r *remote) Blob(ctx context.Context, repository string, d digest.Digest, o
 		return oci.BlobBody{}, err
 	}
 	if res.StatusCode == http.StatusOK {
-		return oci.BlobBody{ReadCloser: res.Body, Size: res.ContentLength}, nil
+		return oci.BlobBody{ReadCloser: res.Body, Size: res.ContentLength, Queued: r.queued}, nil
 	}
-	body := oci.BlobBody{ReadCloser: res.Body, Size: -1}
+	body := oci.BlobBody{ReadCloser: res.Body, Size: -1, Queued: r.queued}
 	var end int64
 	if _, err := fmt.Sscanf(res.Header.Get("Content-Range"), "bytes %d-%d/%d", &body.Offset, &end, &body.Size); err != nil {
 		_ = res.Body.Close()

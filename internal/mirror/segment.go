@@ -17,12 +17,6 @@ import (
 const (
 	segmentBuffer = 128 << 10
 	maxSegments   = 4
-	// A reader whose bytes are farther ahead of a segment than farAhead, and not
-	// expected within farTime, gets a segment of its own.
-	farAhead = 8 << 20
-	farTime  = 2 * time.Second
-	// settleTime is how long a segment runs before its speed is believed.
-	settleTime = 250 * time.Millisecond
 	// maxAttempts in a row, without a byte between them, end a fill.
 	maxAttempts = 5
 	// maxPause is how long an upstream may ask to be left alone, or be left alone
@@ -54,7 +48,10 @@ type segment struct {
 	buffer *fresh
 	// waited is for bytes, since they were last told of.
 	waited time.Duration
-	over   <-chan struct{} // when it may go on; nil = at once
+	// queued is how many lay unread when last looked at, and unlooked how many were
+	// read since.
+	queued, unlooked int64
+	over             <-chan struct{} // when it may go on; nil = at once
 }
 
 func (s *segment) close() {
@@ -142,6 +139,7 @@ func (f *fill) pull(s *segment) error {
 		asked := f.c.now()
 		n, err := body.Read(buffer[:min(int64(len(buffer)), limit-s.pos)])
 		s.waited += f.c.now().Sub(asked)
+		s.look(body, n)
 		if n > 0 {
 			// No other segment can have claimed any of these bytes meanwhile:
 			// one begins farther ahead than a buffer is long.
@@ -172,6 +170,14 @@ func (f *fill) pull(s *segment) error {
 		}
 	}
 	return nil
+}
+
+// look looks at what has come in over the connection and lies unread, once for each
+// buffer.
+func (s *segment) look(body *oci.BlobBody, n int) {
+	if s.unlooked += int64(n); s.unlooked >= segmentBuffer && body.Queued != nil {
+		s.queued, s.unlooked = body.Queued(), 0
+	}
 }
 
 // limit returns where the segment's claim ends.
@@ -213,7 +219,7 @@ func (f *fill) advance(s *segment, n int64) (limit int64, own hash.Hash) {
 	s.bytes += n
 	f.received += n
 	f.failures = 0
-	r := receipt{bytes: n, waited: s.waited, first: !s.heard, awaited: f.awaited(s)}
+	r := receipt{bytes: n, waited: s.waited, queued: s.queued, first: !s.heard, awaited: f.awaited(s)}
 	if f.size >= 0 {
 		r.left = f.covered.missing(0, f.size) / int64(len(f.segments))
 	}
@@ -359,37 +365,4 @@ func (f *fill) halted() bool { return f.err != nil || f.cause != nil && !f.inMem
 func (f *fill) inMemory() bool {
 	_, ok := f.part.(*memory)
 	return ok
-}
-
-// want sees to it that somebody works towards off, which is not covered. It
-// returns after how long to ask again; 0 = at the next change. f.mu is held.
-func (f *fill) want(off int64) time.Duration {
-	if f.sequential || f.size < 0 || len(f.segments) == 0 || len(f.segments) >= max(maxSegments, f.source.Parallel+1) || f.err != nil || f.cause != nil {
-		return 0
-	}
-	var owner *segment
-	for _, s := range f.segments {
-		if s.pos <= off && (owner == nil || s.pos > owner.pos) {
-			owner = s
-		}
-	}
-	if owner != nil {
-		ahead := f.covered.missing(owner.pos, off)
-		if ahead <= farAhead {
-			return 0
-		}
-		elapsed := f.c.now().Sub(owner.began)
-		settled := settleTime
-		if owner.bytes == 0 {
-			settled = farTime // an answer may take longer than the bytes after it
-		}
-		if elapsed < settled {
-			return settled - elapsed
-		}
-		if owner.bytes > 0 && time.Duration(float64(elapsed)*float64(ahead)/float64(owner.bytes)) <= farTime {
-			return settleTime
-		}
-	}
-	f.launch(&segment{ctx: f.pulling, pos: off, wanted: true})
-	return 0
 }

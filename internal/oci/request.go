@@ -79,6 +79,9 @@ type BlobBody struct {
 	Offset int64
 	// Size is that of the whole blob; -1 if the upstream does not say.
 	Size int64
+	// Queued returns how many bytes have come in that were not read yet, as far as
+	// that is known; nil = it is not. It is for the reader, until the end or Close.
+	Queued func() int64
 }
 
 // TagsPage selects a page of a tag list.

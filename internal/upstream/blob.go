@@ -144,8 +144,12 @@ func (c *Client) openBody(
 		return oci.BlobBody{}, err
 	}
 	b := &body{c: c, inner: a.Body, ctx: ctx, op: op, host: a.url.Host, status: a.StatusCode, left: a.ContentLength}
+	opened := oci.BlobBody{ReadCloser: b, Size: a.ContentLength}
+	if in, ok := a.Body.(*arriving); ok {
+		opened.Queued = func() int64 { return queued(in.conn) }
+	}
 	if !partial {
-		return oci.BlobBody{ReadCloser: b, Offset: 0, Size: a.ContentLength}, nil
+		return opened, nil
 	}
 	wrong := func(why string) error {
 		return &failure{class: oci.ClassLength, status: a.StatusCode, text: a.url.Host + " sent " + why}
@@ -162,7 +166,8 @@ func (c *Client) openBody(
 		return oci.BlobBody{}, wrong("less than the rest of the blob")
 	}
 	b.left = r.end - r.start + 1
-	return oci.BlobBody{ReadCloser: b, Offset: offset, Size: r.size}, nil
+	opened.Offset, opened.Size = offset, r.size
+	return opened, nil
 }
 
 // contentRange is a Content-Range: bytes [start, end] of size; -1 = unknown.

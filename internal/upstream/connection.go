@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -34,8 +35,13 @@ func (c *Client) roundTrip(
 		if err != nil {
 			return nil, err
 		}
+		var conn net.Conn
+		trace := &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) { conn = got.Conn }}
 		began := time.Now()
-		resp, err := sendOnce(transport, r, patience)
+		resp, err := sendOnce(transport, r.WithContext(httptrace.WithClientTrace(ctx, trace)), patience)
+		if err == nil {
+			resp.Body = &arriving{resp.Body, conn, o.op, c.o.Received}
+		}
 		if c.closed.Load() {
 			// A transport that gave out a connection keeps the ones that become
 			// idle again, until it is told once more that it shall not.
@@ -49,13 +55,7 @@ func (c *Client) roundTrip(
 		transport.CloseIdleConnections()
 		resp, err = once(0)
 	}
-	if err != nil {
-		return nil, err
-	}
-	if c.o.Received != nil {
-		resp.Body = &countedBody{resp.Body, o.op, c.o.Received}
-	}
-	return resp, nil
+	return resp, err
 }
 
 func (c *Client) newRequest(ctx context.Context, o outgoing, at *url.URL, abroad bool) (*http.Request, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"time"
@@ -129,15 +130,17 @@ func (c *Client) observe(ctx context.Context, o outgoing, resp *http.Response, e
 	c.o.Observe(observation)
 }
 
-type countedBody struct {
+// arriving is the body of an answer, and the connection that it comes in over.
+type arriving struct {
 	io.ReadCloser
+	conn     net.Conn
 	op       string
-	received func(op string, n int64)
+	received func(op string, n int64) // nil = nobody asks
 }
 
-func (b *countedBody) Read(p []byte) (int, error) {
+func (b *arriving) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if n > 0 {
+	if n > 0 && b.received != nil {
 		b.received(b.op, int64(n))
 	}
 	return n, err
