@@ -233,6 +233,9 @@ func (b *bench) startPeer(ctx context.Context, name, upstream string) (*gateway,
 	return g, err
 }
 
+// readBuffer is what a client reads at once, but of bodies.
+const readBuffer = 64 << 10
+
 // newClient returns a client with connections of its own.
 func newClient(http2 bool) *http.Client {
 	protocols := new(http.Protocols)
@@ -240,6 +243,6 @@ func newClient(http2 bool) *http.Client {
 	protocols.SetHTTP2(http2)
 	return &http.Client{Transport: &http.Transport{
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // its certificate is made here
-		Protocols:       protocols, DisableCompression: true, ReadBufferSize: 64 << 10, MaxIdleConnsPerHost: 300,
+		Protocols:       protocols, DisableCompression: true, ReadBufferSize: readBuffer, MaxIdleConnsPerHost: 300,
 	}}
 }

@@ -7,12 +7,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -179,37 +177,4 @@ func (w *rawWorker) do() (int64, error) {
 		}
 	}
 	return length, nil
-}
-
-// throwAway has the kernel drop the next n bytes (MSG_TRUNC, tcp(7)).
-func throwAway(c *net.TCPConn, n int64) error {
-	if n == 0 {
-		return nil
-	}
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var failed error
-	buffer := make([]byte, 1)
-	err = raw.Read(func(fd uintptr) bool {
-		for n > 0 {
-			got, _, errno := syscall.Syscall6(syscall.SYS_RECVFROM, fd, addressOf(buffer), uintptr(min(n, 4<<20)), syscall.MSG_TRUNC, 0, 0)
-			switch {
-			case errno == syscall.EAGAIN:
-				return false
-			case errno == syscall.EINTR:
-			case errno != 0:
-				failed = errno
-				return true
-			case got == 0:
-				failed = io.ErrUnexpectedEOF
-				return true
-			default:
-				n -= int64(got)
-			}
-		}
-		return true
-	})
-	return errors.Join(err, failed)
 }

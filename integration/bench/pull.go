@@ -22,7 +22,7 @@ type pulled struct{ manifest, whole, firstByte time.Duration }
 // pull pulls the image the way that clients do. base is what comes before
 // /manifests and /blobs.
 func (i *image) pull(ctx context.Context, base string) (p pulled, err error) {
-	client := newClient(false)
+	client := newDroppingClient()
 	defer client.CloseIdleConnections()
 	began := time.Now()
 	if _, _, err := get(ctx, client, http.MethodHead, base+"/manifests/manifest"); err != nil {
