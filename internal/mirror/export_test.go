@@ -28,7 +28,8 @@ func (c *Cache) SkipWaits() {
 // HashInSegments has segments hash what they bring themselves where they can, however
 // many downloads there are, or never.
 func (c *Cache) HashInSegments(yes bool) {
-	if c.processors = math.MaxInt64; yes {
+	c.processors = math.MaxInt64
+	if yes {
 		c.processors = 0
 	}
 }

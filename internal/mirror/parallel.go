@@ -19,7 +19,8 @@ const (
 	mostQueued = 512 << 10
 	// gain is the part of what more connections could bring that they have to.
 	gain = 0.5
-	// paceRest is how long none is added after some that did not help.
+	// paceRest is how long none is added after some that did not help, or after it was
+	// we who were slow.
 	paceRest = 5 * time.Second
 	// worthwhile is how long a claim must take yet to be shared.
 	worthwhile = 300 * time.Millisecond

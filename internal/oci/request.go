@@ -80,7 +80,8 @@ type BlobBody struct {
 	// Size is that of the whole blob; -1 if the upstream does not say.
 	Size int64
 	// Queued returns how many bytes have come in that were not read yet, as far as
-	// that is known; nil = it is not. It is for the reader, until the end or Close.
+	// that is known; nil = it is not. It is for the reader: after the end it may tell
+	// of another body on the same connection.
 	Queued func() int64
 }
 

@@ -31,14 +31,14 @@ func (c *Client) roundTrip(
 		transport = c.transports.home
 	}
 	once := func(patience time.Duration) (*http.Response, error) {
-		r, err := c.newRequest(ctx, o, at, abroad)
+		var conn net.Conn
+		trace := &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) { conn = got.Conn }}
+		r, err := c.newRequest(httptrace.WithClientTrace(ctx, trace), o, at, abroad)
 		if err != nil {
 			return nil, err
 		}
-		var conn net.Conn
-		trace := &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) { conn = got.Conn }}
 		began := time.Now()
-		resp, err := sendOnce(transport, r.WithContext(httptrace.WithClientTrace(ctx, trace)), patience)
+		resp, err := sendOnce(transport, r, patience)
 		if err == nil {
 			resp.Body = &arriving{resp.Body, conn, o.op, c.o.Received}
 		}

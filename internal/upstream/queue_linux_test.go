@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"crypto/x509"
 	"io"
 	"runtime"
 	"testing"
@@ -20,8 +19,10 @@ func TestQueuedIsKnown(t *testing.T) {
 			s := registrytest.New(t, o)
 			const size = 300_000
 			d := s.PutBlob(repo, registrytest.Random(3, size))
-			c := newClient(t, s.URL(), func(o *Options) {
-				o.RootCAs = certificatesOf(s)
+			c := newClient(t, s.URL(), func(options *Options) {
+				if o.TLS {
+					options.RootCAs = s.CertPool()
+				}
 			})
 			for _, offset := range []int64{0, 1} {
 				b, err := c.Blob(t.Context(), repo, d, offset, -1)
@@ -47,11 +48,4 @@ func TestQueuedIsKnown(t *testing.T) {
 			}
 		})
 	}
-}
-
-func certificatesOf(s *registrytest.Server) *x509.CertPool {
-	if s.TLSConfig() == nil {
-		return nil
-	}
-	return s.CertPool()
 }
