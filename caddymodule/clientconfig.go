@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -27,28 +26,23 @@ type clientConfig struct {
 
 func clientConfigCommand() *cobra.Command {
 	var c clientConfig
-	clients := clientconfig.Clients()
-	names := make([]string, len(clients))
-	for n, client := range clients {
-		names[n] = client.Name
-	}
+	names, list := clientList()
 	cmd := mirrorCommand(&cobra.Command{
-		Use:   "client-config <client> [<upstream>...]",
+		Use:   "client-config <client> [<upstream>[=<name>]...]",
 		Short: "Prints the files that make a client pull through the gateway",
 		Long: `
 Prints the files that make a client pull through the gateway:
 
-	talos       a patch of documents for talosctl, one for each registry
-	containerd  a hosts.toml for each registry, for /etc/containerd/certs.d
-	k3s         registries.yaml, for /etc/rancher/k3s (RKE2: /etc/rancher/rke2)
-	docker      daemon.json, for /etc/docker
-	podman      a drop-in of registries.conf, for /etc/containers; skopeo, Buildah
-	crio        the same for CRI-O, for /etc
-	buildkit    buildkitd.toml, for /etc/buildkit
+` + list + `
+Upstreams are named as images name them, such as docker.io or harbor.corp:8443.
+Where the gateway has another name for one, an alias or that of an upstream with
+a url, that follows: harbor.corp:8443=harbor. Podman, CRI-O and direct references
+need one without a port, as a colon begins the tag there.
 
 What is not given is asked of the running server: the address of the gateway,
 its upstreams and, where Caddy's own authority signs its certificate, that.
-Without a running server, name all of them.
+Without a running server, name all of them. With one, what it does not mirror is
+told.
 
 Several files come one after the other, each under a line with its path. With
 --out they are written below a folder instead; if one exists and holds something
@@ -58,8 +52,9 @@ readable for its owner only. What remains to be done goes to standard error.
 The exit code is 0 if the files are there, and 2 if they could not be made.`,
 		Example: `  pullgate mirror client-config talos --endpoint https://mirror.example.com > mirror.yaml
   pullgate mirror client-config containerd --endpoint http://gate:5000 --out /etc/containerd/certs.d docker.io ghcr.io
-  pullgate mirror client-config k3s --user talos --password-file - --ca root.crt --skip-fallback`,
-		ValidArgs: names,
+  pullgate mirror client-config k3s --user talos --password-file - --ca root.crt --skip-fallback
+  pullgate mirror client-config podman --endpoint http://gate:5000 docker.io harbor.corp:8443=harbor`,
+		ValidArgsFunction: completeClients,
 	}, nil)
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
@@ -86,23 +81,61 @@ The exit code is 0 if the files are there, and 2 if they could not be made.`,
 	f.StringVar(&c.address, "address", "", "The address of the running server's admin API, if it is not in the configuration")
 	f.StringVarP(&c.config, "config", "c", "", "Configuration file, to find the admin API's address")
 	f.StringVarP(&c.adapter, "adapter", "a", "", "Name of config adapter to apply (when --config is used)")
+	_ = cmd.MarkFlagDirname("out") // fails for a flag that is not there
 	return cmd
 }
 
-func (c *clientConfig) run(cmd *cobra.Command, name string, upstreams []string) error {
-	clients := clientconfig.Clients()
-	at := slices.IndexFunc(clients, func(client clientconfig.Client) bool { return client.Name == name })
-	if at < 0 {
-		return fmt.Errorf("unknown client %q: want one of %s", name, strings.Join(cmd.ValidArgs, ", "))
+// clientList returns the names of all clients, and what is made for each as
+// lines of help.
+func clientList() (names []string, help string) {
+	var b strings.Builder
+	for _, client := range clientconfig.Clients() {
+		names = append(names, client.Name)
+		fmt.Fprintf(&b, "\t%-11s %s", client.Name, client.Summary)
+		if client.Directory != "" {
+			b.WriteString(", for " + client.Directory)
+		}
+		b.WriteByte('\n')
 	}
-	c.options.Upstreams = upstreams
+	return names, b.String()
+}
+
+// completeClients completes the client. What the gateway mirrors comes after it,
+// and is no file.
+func completeClients(_ *cobra.Command, args []string, _ string) (words []cobra.Completion, _ cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		for _, client := range clientconfig.Clients() {
+			words = append(words, cobra.CompletionWithDesc(client.Name, client.Summary))
+		}
+	}
+	return words, cobra.ShellCompDirectiveNoFileComp
+}
+
+func (c *clientConfig) run(cmd *cobra.Command, name string, upstreams []string) error {
+	client, ok := clientconfig.Find(name)
+	if !ok {
+		names, _ := clientList()
+		hint := ""
+		if near := nearest(name, names); near != "" {
+			hint = "did you mean " + near + "? "
+		}
+		return fmt.Errorf("unknown client %q: %swant one of %s", name, hint, strings.Join(names, ", "))
+	}
+	for _, upstream := range upstreams {
+		host, at, renamed := strings.Cut(upstream, "=")
+		if renamed && at == "" {
+			return fmt.Errorf("upstream %s: want the gateway's name for it after =", upstream)
+		}
+		c.options.Upstreams = append(c.options.Upstreams, host)
+		c.rename(host, at)
+	}
 	if err := c.read(cmd.InOrStdin()); err != nil {
 		return err
 	}
 	if err := c.discover(cmd.Context()); err != nil {
 		return err
 	}
-	files, err := clients[at].Files(c.options)
+	files, err := client.Files(c.options)
 	if err != nil {
 		return err
 	}
@@ -114,10 +147,21 @@ func (c *clientConfig) run(cmd *cobra.Command, name string, upstreams []string) 
 	if err != nil {
 		return err
 	}
-	for _, remark := range append(c.remarks, clients[at].Steps(c.options)...) {
+	for _, remark := range append(c.remarks, client.Steps(c.options)...) {
 		fmt.Fprintln(cmd.ErrOrStderr(), "Note:", remark)
 	}
 	return nil
+}
+
+// rename tells what the gateway calls an upstream; empty = the same.
+func (c *clientConfig) rename(upstream, name string) {
+	if name == "" || name == upstream {
+		return
+	}
+	if c.options.Names == nil {
+		c.options.Names = map[string]string{}
+	}
+	c.options.Names[upstream] = name
 }
 
 // read reads what the flags name.

@@ -12,23 +12,28 @@ import (
 	"strings"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	"github.com/pullgate/pullgate/internal/oci"
 )
 
-// discover asks the running server for what was not given. Where all that is
-// needed was, the server is asked for the certificate authority only, and need
-// not be there.
+// discover asks the running server for what was not given, and whether it
+// mirrors what was. Where all that is needed was given, the server need not be
+// there, nor be the one that the files are for.
 func (c *clientConfig) discover(ctx context.Context) error {
 	o := &c.options
 	complete := o.Endpoint != nil && len(o.Upstreams) > 0
-	if complete && (o.Endpoint.Scheme != "https" || len(o.Authority) > 0) {
-		return nil
-	}
+	secured := complete && (o.Endpoint.Scheme != "https" || len(o.Authority) > 0)
+	named := c.address != "" || c.config != ""
 	err := c.ask(ctx)
-	if err != nil && complete && c.address == "" && c.config == "" {
+	switch {
+	case err == nil || !complete || named && !secured:
+		return err
+	case !secured:
 		c.remarks = append(c.remarks, "without --ca, clients have to trust the gateway's certificate already")
-		return nil
+	case named:
+		c.remarks = append(c.remarks, "nobody could be asked what the gateway mirrors: "+err.Error())
 	}
-	return err
+	return nil
 }
 
 // ask takes over what the server says, where nothing was given.
@@ -58,14 +63,7 @@ func (c *clientConfig) ask(ctx context.Context) error {
 	if chosen.login && o.Username == "" {
 		c.remarks = append(c.remarks, "the gateway asks for a user: give --user and --password-file")
 	}
-	if len(o.Upstreams) == 0 {
-		o.Upstreams = chosen.upstreams
-	}
-	for _, name := range o.Upstreams {
-		if len(chosen.upstreams) > 0 && !slices.Contains(chosen.upstreams, name) {
-			c.remarks = append(c.remarks, "the gateway does not mirror "+name+", as far as its configuration tells")
-		}
-	}
+	c.match(chosen.upstreams)
 	if len(o.Authority) > 0 || chosen.authority == "" || o.Endpoint.Scheme != "https" {
 		return nil
 	}
@@ -83,16 +81,79 @@ func (c *clientConfig) ask(ctx context.Context) error {
 	return nil
 }
 
+// match compares the upstreams that are wanted with those that the gateway has,
+// which are all wanted where none is named. One whose name cannot stand in an
+// image reference goes by an alias that can, if it has one.
+func (c *clientConfig) match(upstreams []siteUpstream) {
+	o := &c.options
+	if len(o.Upstreams) == 0 {
+		for _, u := range upstreams {
+			c.take(u)
+		}
+	}
+	var known []string
+	of := map[string]siteUpstream{}
+	for _, u := range upstreams {
+		for _, name := range u.names() {
+			known = append(known, name)
+			of[name] = u
+		}
+	}
+	slices.Sort(known)
+	for _, name := range o.Upstreams {
+		at := name
+		if o.Names[name] != "" {
+			at = o.Names[name]
+		}
+		switch u, ok := of[at]; {
+		case len(known) == 0:
+		case !ok:
+			c.remarks = append(c.remarks, fmt.Sprintf("the gateway does not mirror %s, as far as its configuration tells%s", at, guess(at, known)))
+		case at == name && !o.ByNamespace && strings.Contains(name, ":"):
+			plain := slices.IndexFunc(u.names(), func(n string) bool { return !strings.Contains(n, ":") })
+			if plain >= 0 {
+				c.rename(name, u.names()[plain])
+			}
+		}
+	}
+}
+
+// take adds the names of an upstream by which images can mean it.
+func (c *clientConfig) take(u siteUpstream) {
+	before := len(c.options.Upstreams)
+	for _, name := range u.names() {
+		if oci.IsRegistry(name) {
+			c.options.Upstreams = append(c.options.Upstreams, name)
+		}
+	}
+	if len(c.options.Upstreams) == before {
+		c.remarks = append(c.remarks, fmt.Sprintf("the upstream %s is left out: no image name begins so; name it as HOST=%s, with the registry's host in image names", u.Name, u.Name))
+	}
+}
+
+// guess says which of the known names may have been meant.
+func guess(name string, known []string) string {
+	if near := nearest(name, known); near != "" {
+		return ": did you mean " + near + "?"
+	}
+	return ": it has " + strings.Join(known, ", ")
+}
+
 // choose picks the endpoint that clients are to use: the one at the URL, or the
-// only one that other machines can reach. All upstreams of that address count;
-// there may be none if the caller has named its own.
+// only one that other machines can reach. A site without a host may be at any URL
+// that no other has. All upstreams of that address count; there may be none if
+// the caller has named its own.
 func choose(endpoints []endpoint, at *url.URL, named bool) (chosen endpoint, err error) {
 	var urls []string
+	wanted := ""
+	if at != nil {
+		wanted = siteURL(at)
+		if !slices.ContainsFunc(endpoints, func(e endpoint) bool { return e.url == wanted }) {
+			wanted = ""
+		}
+	}
 	for _, e := range endpoints {
-		switch {
-		case at == nil && (e.url == "" || e.loopback):
-			continue
-		case at != nil && e.url != "" && e.url != at.Scheme+"://"+at.Host:
+		if at == nil && (e.url == "" || e.loopback) || at != nil && e.url != wanted {
 			continue
 		}
 		if e.url != "" && !slices.Contains(urls, e.url) {
@@ -102,9 +163,9 @@ func choose(endpoints []endpoint, at *url.URL, named bool) (chosen endpoint, err
 			chosen.url, chosen.authority = e.url, e.authority
 		}
 		chosen.login = chosen.login || e.login
-		for _, name := range e.upstreams {
-			if !slices.Contains(chosen.upstreams, name) {
-				chosen.upstreams = append(chosen.upstreams, name)
+		for _, u := range e.upstreams {
+			if !slices.ContainsFunc(chosen.upstreams, func(other siteUpstream) bool { return other.Name == u.Name }) {
+				chosen.upstreams = append(chosen.upstreams, u)
 			}
 		}
 	}
@@ -119,6 +180,12 @@ func choose(endpoints []endpoint, at *url.URL, named bool) (chosen endpoint, err
 		return endpoint{}, fmt.Errorf("does not serve at %s, as far as its configuration tells: name the upstreams", at)
 	}
 	return chosen, nil
+}
+
+// siteURL returns a URL as endpoints have it.
+func siteURL(u *url.URL) string {
+	usual := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
+	return u.Scheme + "://" + strings.TrimSuffix(strings.ToLower(u.Host), usual)
 }
 
 // adminGet reads an answer of the admin API of a running server.

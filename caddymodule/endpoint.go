@@ -18,8 +18,8 @@ type endpoint struct {
 	url string
 	// loopback says that the host means this machine only.
 	loopback bool
-	// upstreams are the names and aliases of those that are served there.
-	upstreams []string
+	// upstreams are those that are served there.
+	upstreams []siteUpstream
 	// login says that users have to log in there, for some requests at least.
 	login bool
 	// authority is the ID of Caddy's own authority that signs the certificate;
@@ -63,14 +63,19 @@ type siteRoute struct {
 		Host []string `json:"host"`
 	} `json:"match"`
 	Handle []struct {
-		Handler   string      `json:"handler"`
-		Routes    []siteRoute `json:"routes"`
-		Upstreams []struct {
-			Name  string   `json:"name"`
-			Alias []string `json:"alias"`
-		} `json:"upstreams"`
+		Handler   string         `json:"handler"`
+		Routes    []siteRoute    `json:"routes"`
+		Upstreams []siteUpstream `json:"upstreams"`
 	} `json:"handle"`
 }
+
+type siteUpstream struct {
+	Name  string   `json:"name"`
+	Alias []string `json:"alias"`
+}
+
+// names returns all that clients may call it by.
+func (u siteUpstream) names() []string { return slices.Concat([]string{u.Name}, u.Alias) }
 
 // endpointsOf reads a configuration in JSON. A site that names no host is at no
 // address that could be told.
@@ -134,18 +139,16 @@ func (r siteRoute) hosts() (hosts []string) {
 }
 
 // upstreams returns those of the handlers of a route, and of what it leads to.
-func (r siteRoute) upstreams() (names []string) {
+func (r siteRoute) upstreams() (found []siteUpstream) {
 	for _, h := range r.Handle {
 		if h.Handler == "registry_mirror" {
-			for _, u := range h.Upstreams {
-				names = append(append(names, u.Name), u.Alias...)
-			}
+			found = append(found, h.Upstreams...)
 		}
 		for _, inner := range h.Routes {
-			names = append(names, inner.upstreams()...)
+			found = append(found, inner.upstreams()...)
 		}
 	}
-	return names
+	return found
 }
 
 // login reports whether a route, or what it leads to, asks for users.

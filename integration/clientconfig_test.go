@@ -34,9 +34,9 @@ var (
 		{[]string{"containerd"}, "containerd/certs.d", bothWays, false, configuredContainerd},
 		{[]string{"containerd", "--skip-fallback"}, "containerd/certs.d", secureOnly, false, configuredContainerd},
 		{[]string{"containerd", "--ns"}, "containerd/certs.d", secureOnly, false, configuredContainerd},
-		{[]string{"containerd"}, "containerd/certs.d", bothWays, true, configuredResolver},
-		{[]string{"containerd", "--skip-fallback"}, "containerd/certs.d", secureOnly, true, configuredResolver},
-		{[]string{"containerd", "--ns"}, "containerd/certs.d", secureOnly, true, configuredResolver},
+		{[]string{"containerd"}, "containerd/certs.d", bothWays, true, resolverOf("containerd/certs.d")},
+		{[]string{"containerd", "--skip-fallback"}, "containerd/certs.d", secureOnly, true, resolverOf("containerd/certs.d")},
+		{[]string{"containerd", "--ns"}, "containerd/certs.d", secureOnly, true, resolverOf("containerd/certs.d")},
 		{[]string{"podman"}, "containers", bothWays, false, configuredPodman},
 		{[]string{"podman", "--skip-fallback"}, "containers", secureOnly, false, configuredPodman},
 		// CRI-O itself is not in Debian 12; skopeo reads what CRI-O would.
@@ -44,6 +44,9 @@ var (
 		{[]string{"crio", "--skip-fallback"}, "", secureOnly, true, configuredSkopeo},
 		// Debian's 20.10 refuses a mirror with a path.
 		{[]string{"docker", "--ns"}, "docker", []access{plain, tlsOnly}, false, configuredDocker},
+		// Docker 28.0 and newer read certs.d with the resolver of containerd.
+		{[]string{"docker"}, "docker", bothWays, true, resolverOf("docker/certs.d")},
+		{[]string{"docker", "--skip-fallback"}, "docker", secureOnly, true, resolverOf("docker/certs.d")},
 	}
 )
 
@@ -159,17 +162,21 @@ func configuredContainerd(t *testing.T, n *node, _ *gateway) client {
 	return c
 }
 
-func configuredResolver(t *testing.T, n *node, _ *gateway) client {
-	t.Helper()
-	c := &resolverClient{}
-	c.options = config.HostOptions{
-		HostDir: config.HostDirFromRoot(filepath.Join(n.etc, "containerd/certs.d")),
-		UpdateClient: func(used *http.Client) error {
-			used.Transport.(*http.Transport).DialContext = dialNamed
-			return c.use(used)
-		},
+// resolverOf starts the resolver of containerd with the files below a folder of
+// /etc.
+func resolverOf(folder string) func(*testing.T, *node, *gateway) client {
+	return func(t *testing.T, n *node, _ *gateway) client {
+		t.Helper()
+		c := &resolverClient{}
+		c.options = config.HostOptions{
+			HostDir: config.HostDirFromRoot(filepath.Join(n.etc, folder)),
+			UpdateClient: func(used *http.Client) error {
+				used.Transport.(*http.Transport).DialContext = dialNamed
+				return c.use(used)
+			},
+		}
+		return c
 	}
-	return c
 }
 
 func configuredPodman(t *testing.T, n *node, g *gateway) client {

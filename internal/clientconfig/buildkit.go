@@ -6,14 +6,15 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// buildkitConfig is what buildkitd.toml has of registries.
+// buildkitConfig is what buildkitd.toml has of registries (moby/buildkit:
+// docs/buildkitd.toml.md, util/resolver/resolver.go).
 type buildkitConfig struct {
 	Registry map[string]buildkitRegistry `toml:"registry"`
 }
 
 type buildkitRegistry struct {
 	Mirrors []string `toml:"mirrors,omitempty"`
-	HTTP    bool     `toml:"http,omitempty"`
+	HTTP    *bool    `toml:"http,omitempty"`
 	CA      []string `toml:"ca,omitempty"`
 }
 
@@ -25,7 +26,9 @@ var (
 )
 
 // buildkit makes buildkitd.toml. The daemon puts /v2 in front of the path of a
-// mirror, which so becomes the canonical one.
+// mirror, which so becomes the canonical one. A mirror is no image reference here:
+// one word and a port in the path are fine. Unless told otherwise, the daemon
+// speaks HTTP to the machine that it runs on.
 func buildkit(o Options) ([]File, error) {
 	switch {
 	case o.Username != "":
@@ -35,17 +38,20 @@ func buildkit(o Options) ([]File, error) {
 	}
 	conf := buildkitConfig{map[string]buildkitRegistry{}}
 	for _, name := range o.Upstreams {
-		mirror := o.location(name)
-		if o.ByNamespace {
-			mirror = o.Endpoint.Host
+		mirror := o.Endpoint.Host
+		if !o.ByNamespace {
+			mirror += "/" + o.component(name)
 		}
 		conf.Registry[name] = buildkitRegistry{Mirrors: []string{mirror}}
 	}
-	gateway := buildkitRegistry{HTTP: o.Endpoint.Scheme == "http"}
+	var gateway buildkitRegistry
+	if plain := o.Endpoint.Scheme == "http"; plain || o.loopback() {
+		gateway.HTTP = &plain
+	}
 	if len(o.Authority) > 0 {
 		gateway.CA = []string{"/etc/buildkit/" + buildkitAuthority}
 	}
-	if gateway.HTTP || gateway.CA != nil {
+	if gateway.HTTP != nil || gateway.CA != nil {
 		conf.Registry[o.Endpoint.Host] = gateway
 	}
 	raw, err := toml.Marshal(conf)
@@ -59,6 +65,17 @@ func buildkit(o Options) ([]File, error) {
 	return files, nil
 }
 
-func buildkitSteps(Options) []string {
-	return []string{"buildkitd reads it when it starts; for a builder of buildx: docker buildx create --buildkitd-config buildkitd.toml"}
+// What buildx does with the certificate is in util/confutil/container.go of
+// docker/buildx.
+func buildkitSteps(o Options) []string {
+	steps := []string{"buildkitd reads it when it starts; for a builder of buildx: docker buildx create --buildkitd-config buildkitd.toml"}
+	if len(o.Authority) > 0 {
+		steps = append(steps, "ca names /etc/buildkit/"+buildkitAuthority+" where buildkitd runs, so mount it there into a container or pod; "+
+			"buildx reads it from that path on the machine where the builder is created, and copies it: put it there, or change the path")
+	}
+	if o.loopback() {
+		steps = append(steps, "in the container of a builder, "+o.Endpoint.Hostname()+" is the container itself: give an endpoint that it reaches, "+
+			"or create the builder with --driver-opt network=host")
+	}
+	return append(steps, "the builder that the Docker daemon brings reads the files for docker, not these")
 }

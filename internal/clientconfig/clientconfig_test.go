@@ -107,9 +107,7 @@ func parses(t *testing.T, f clientconfig.File) {
 	case ".yaml":
 		d := yaml.NewDecoder(bytes.NewReader(f.Content))
 		for document := map[string]any{}; err == nil; {
-			if err = d.Decode(&document); err == nil && document["kind"] != nil && document["apiVersion"] != "v1alpha1" {
-				t.Errorf("%s: a document of version %v", f.Path, document["apiVersion"])
-			}
+			err = d.Decode(&document)
 		}
 		if err.Error() == "EOF" {
 			err = nil
@@ -181,19 +179,28 @@ func holds(v any, s string) bool {
 func TestOptionsAreChecked(t *testing.T) {
 	good := options(t)[1]
 	for name, spoil := range map[string]func(*clientconfig.Options){
-		"endpoint: want http":              func(o *clientconfig.Options) { o.Endpoint = nil },
-		"want http:// or https://":         func(o *clientconfig.Options) { o.Endpoint = &url.URL{Scheme: "ftp", Host: "gate"} },
-		"and nothing more":                 func(o *clientconfig.Options) { o.Endpoint = &url.URL{Scheme: "https", Host: "gate", Path: "/v2"} },
-		"no upstream":                      func(o *clientconfig.Options) { o.Upstreams = nil },
-		"want the host of a":               func(o *clientconfig.Options) { o.Upstreams = []string{"docker.io/library"} },
-		"a user needs a password":          func(o *clientconfig.Options) { o.Username = "talos" },
-		"cannot hold a colon":              func(o *clientconfig.Options) { o.Username, o.Password = "a:b", "c" },
-		"needs an endpoint with":           func(o *clientconfig.Options) { o.Endpoint = &url.URL{Scheme: "http", Host: "gate"} },
-		"no certificate in PEM":            func(o *clientconfig.Options) { o.Authority = []byte("nothing") },
-		"hold a line break":                func(o *clientconfig.Options) { o.Username, o.Password = "a", "b\nc" },
-		"a password a user":                func(o *clientconfig.Options) { o.Password = "c" },
-		"images name Docker Hub docker.io": func(o *clientconfig.Options) { o.Upstreams = []string{"registry-1.docker.io"} },
-		"such as docker.io":                func(o *clientconfig.Options) { o.Upstreams = []string{"docker.io", ""} },
+		"endpoint: want http":             func(o *clientconfig.Options) { o.Endpoint = nil },
+		"want http:// or https://":        func(o *clientconfig.Options) { o.Endpoint = &url.URL{Scheme: "ftp", Host: "gate"} },
+		"and nothing more":                func(o *clientconfig.Options) { o.Endpoint = &url.URL{Scheme: "https", Host: "gate", Path: "/v2"} },
+		"no upstream":                     func(o *clientconfig.Options) { o.Upstreams = nil },
+		"want the host of a":              func(o *clientconfig.Options) { o.Upstreams = []string{"docker.io/library"} },
+		"a user needs a password":         func(o *clientconfig.Options) { o.Username = "talos" },
+		"cannot hold a colon":             func(o *clientconfig.Options) { o.Username, o.Password = "a:b", "c" },
+		"needs an endpoint with":          func(o *clientconfig.Options) { o.Endpoint = &url.URL{Scheme: "http", Host: "gate"} },
+		"no certificate in PEM":           func(o *clientconfig.Options) { o.Authority = []byte("nothing") },
+		"hold a line break":               func(o *clientconfig.Options) { o.Username, o.Password = "a", "b\nc" },
+		"a password a user":               func(o *clientconfig.Options) { o.Password = "c" },
+		"99999 is no port":                func(o *clientconfig.Options) { o.Endpoint = &url.URL{Scheme: "https", Host: "gate:99999"} },
+		"an address with a zone":          func(o *clientconfig.Options) { o.Endpoint = &url.URL{Scheme: "https", Host: "[fe80::1%eth0]"} },
+		"want the host as DNS spells it":  func(o *clientconfig.Options) { o.Endpoint = &url.URL{Scheme: "https", Host: "gåte:5000"} },
+		"if harbor is the gateway's name": func(o *clientconfig.Options) { o.Upstreams = []string{"harbor"} },
+		"host in lower case":              func(o *clientconfig.Options) { o.Upstreams = []string{"GHCR.io"} },
+		"leave =hub out": func(o *clientconfig.Options) {
+			o.ByNamespace, o.Names = true, map[string]string{"docker.io": "hub"}
+		},
+		"\"a/b\" is no name of an upstream": func(o *clientconfig.Options) { o.Names = map[string]string{"docker.io": "a/b"} },
+		"images name Docker Hub docker.io":  func(o *clientconfig.Options) { o.Upstreams = []string{"registry-1.docker.io"} },
+		"such as docker.io":                 func(o *clientconfig.Options) { o.Upstreams = []string{"docker.io", ""} },
 		"endpoint https://a:xxxxx@g": func(o *clientconfig.Options) {
 			o.Endpoint = &url.URL{Scheme: "https", Host: "g", User: url.UserPassword("a", "b")}
 		},

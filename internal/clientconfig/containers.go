@@ -42,10 +42,11 @@ var errNoNamespace = errors.New("the client does not send ns: leave that out, so
 // file that REGISTRY_AUTH_FILE names, or where podman login puts them.
 func podman(o Options) ([]File, error) { return containers(o, "", "auth.json") }
 
+const crioLogin = "crio/pullgate-auth.json"
+
 // crio makes the same for CRI-O, which is told where the credentials are.
 func crio(o Options) ([]File, error) {
-	const loginFile = "crio/pullgate-auth.json"
-	files, err := containers(o, "containers", loginFile)
+	files, err := containers(o, "containers", crioLogin)
 	if err != nil || o.Username == "" {
 		return files, err
 	}
@@ -56,7 +57,7 @@ func crio(o Options) ([]File, error) {
 			} `toml:"image"`
 		} `toml:"crio"`
 	}
-	conf.CRIO.Image.GlobalAuthFile = path.Join("/etc", loginFile)
+	conf.CRIO.Image.GlobalAuthFile = path.Join("/etc", crioLogin)
 	raw, err := toml.Marshal(conf)
 	if err != nil {
 		return nil, err
@@ -67,16 +68,28 @@ func crio(o Options) ([]File, error) {
 // containers rewrites references: where the gateway is a mirror, the registry
 // itself comes after it; where nothing may go around the gateway, it stands in
 // the place of the registry.
+//
+// The client rewrites a reference for all locations before it asks any of them,
+// and demands that each is whole and canonical. So one location that is none
+// breaks every pull of the registry, the fallback too (containers/image:
+// PullSourcesFromReference in pkg/sysregistriesv2/system_registries_v2.go).
 func containers(o Options, folder, credentials string) ([]File, error) {
 	if o.ByNamespace {
 		return nil, errNoNamespace
 	}
+	if err := o.checkReferenceHost(false); err != nil {
+		return nil, err
+	}
 	var conf containersRegistries
 	insecure := o.Endpoint.Scheme == "http"
 	for _, name := range o.Upstreams {
-		r := containersRegistry{Prefix: name, Location: o.location(name), Insecure: insecure}
+		location, err := o.location(name)
+		if err != nil {
+			return nil, err
+		}
+		r := containersRegistry{Prefix: name, Location: location, Insecure: insecure}
 		if !o.SkipFallback {
-			r = containersRegistry{Prefix: name, Location: name, Mirror: []containersMirror{{o.location(name), insecure}}}
+			r = containersRegistry{Prefix: name, Location: name, Mirror: []containersMirror{{location, insecure}}}
 		}
 		conf.Registry = append(conf.Registry, r)
 	}
@@ -88,13 +101,22 @@ func containers(o Options, folder, credentials string) ([]File, error) {
 	files = append(files, o.certificates(path.Join(folder, "certs.d"))...)
 	if o.Username != "" {
 		login := base64.StdEncoding.EncodeToString([]byte(o.Username + ":" + o.Password))
-		raw, err := json.MarshalIndent(authFile{map[string]authEntry{o.Endpoint.Host: {login}}}, "", "  ")
+		raw, err := json.MarshalIndent(authFile{map[string]authEntry{o.registry(): {login}}}, "", "  ")
 		if err != nil {
 			return nil, err
 		}
 		files = append(files, File{Path: credentials, Content: append(raw, '\n'), Secret: true})
 	}
 	return files, nil
+}
+
+// certificates makes the folder in which Docker and its kin look for the
+// authority of a registry.
+func (o Options) certificates(folder string) []File {
+	if len(o.Authority) == 0 {
+		return nil
+	}
+	return []File{{Path: path.Join(folder, o.registry(), authorityFile), Content: o.authority()}}
 }
 
 func podmanSteps(o Options) []string {
@@ -107,6 +129,17 @@ func podmanSteps(o Options) []string {
 	}
 }
 
-func crioSteps(Options) []string {
-	return []string{"CRI-O reads the files when it starts: restart it"}
+// What the credentials replace is in server/image_pull.go and server/server.go of
+// cri-o/cri-o.
+func crioSteps(o Options) []string {
+	steps := []string{"CRI-O reads the files when it starts: restart it"}
+	if o.Username != "" {
+		steps = append(steps,
+			"global_auth_file in crio.conf.d/50-pullgate.conf takes the place of any other, such as the kubelet's /var/lib/kubelet/config.json: "+
+				"if the node pulls with one already, add the entry of pullgate-auth.json to that, and remove 50-pullgate.conf",
+			"a pod with an imagePullSecret for a registry shows that to the gateway, too, in place of these credentials: "+
+				"if the gateway does not know it, the pull goes around the gateway",
+		)
+	}
+	return steps
 }

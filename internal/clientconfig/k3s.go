@@ -1,7 +1,7 @@
 package clientconfig
 
-// k3sRegistries is registries.yaml of k3s and RKE2.
-// See https://docs.k3s.io/installation/private-registry.
+// k3sRegistries is registries.yaml of k3s and RKE2 (docs.k3s.io and docs.rke2.io:
+// Private Registry Configuration; rancher/wharfie: pkg/registries/types.go).
 type k3sRegistries struct {
 	Mirrors map[string]k3sMirror `yaml:"mirrors"`
 	Configs map[string]k3sHost   `yaml:"configs,omitempty"`
@@ -25,12 +25,39 @@ type k3sTLS struct {
 	CAFile string `yaml:"ca_file"`
 }
 
-const k3sAuthority = "pullgate-ca.crt"
+// distribution is one of those that read registries.yaml.
+type distribution struct {
+	name, directory string
+	// services are those that a node has one of.
+	services string
+}
 
-// k3s makes registries.yaml. An endpoint with a path overrides the path. Not to
-// fall back is an option of the server's own (--disable-default-registry-endpoint),
-// which config.yaml.d sets.
-func k3s(o Options) ([]File, error) {
+func k3s() distribution {
+	return distribution{"k3s", "/etc/rancher/k3s", "systemctl restart k3s, or k3s-agent"}
+}
+
+func rke2() distribution {
+	return distribution{"RKE2", "/etc/rancher/rke2", "systemctl restart rke2-server, or rke2-agent"}
+}
+
+const (
+	k3sFile      = "registries.yaml"
+	k3sAuthority = "pullgate-ca.crt"
+	k3sNoDefault = "disable-default-registry-endpoint"
+)
+
+// files makes registries.yaml. An endpoint with a path overrides the path. Not to
+// fall back is an option of the agent's own, which config.yaml.d sets.
+func (d distribution) files(o Options) ([]File, error) {
+	files, err := d.registries(o)
+	if err == nil && o.SkipFallback {
+		files = append(files, File{Path: "config.yaml.d/pullgate.yaml", Content: []byte(k3sNoDefault + ": true\n")})
+	}
+	return files, err
+}
+
+// registries makes registries.yaml, and the certificate that it names.
+func (d distribution) registries(o Options) ([]File, error) {
 	registries := k3sRegistries{Mirrors: map[string]k3sMirror{}}
 	for _, name := range o.names() {
 		registries.Mirrors[name] = k3sMirror{[]string{o.endpoint(name)}}
@@ -40,26 +67,26 @@ func k3s(o Options) ([]File, error) {
 		host.Auth = &k3sAuth{o.Username, o.Password}
 	}
 	if len(o.Authority) > 0 {
-		host.TLS = &k3sTLS{"/etc/rancher/k3s/" + k3sAuthority}
+		host.TLS = &k3sTLS{d.directory + "/" + k3sAuthority}
 	}
 	if host != (k3sHost{}) {
 		registries.Configs = map[string]k3sHost{o.Endpoint.Host: host}
 	}
-	files, err := o.yamlFile("registries.yaml", registries)
+	files, err := yamlFile(k3sFile, registries)
 	if err != nil {
 		return nil, err
 	}
+	files[0].Secret = o.Username != ""
 	if len(o.Authority) > 0 {
 		files = append(files, File{Path: k3sAuthority, Content: o.authority()})
-	}
-	if o.SkipFallback {
-		files = append(files, File{
-			Path: "config.yaml.d/pullgate.yaml", Content: []byte("disable-default-registry-endpoint: true\n"),
-		})
 	}
 	return files, nil
 }
 
-func k3sSteps(Options) []string {
-	return []string{"k3s reads the files when it starts, on every node: restart it"}
+func (d distribution) steps(o Options) []string {
+	steps := []string{d.name + " reads the files when it starts, on every node: put them onto servers and agents, and " + d.services}
+	if o.SkipFallback {
+		steps = append(steps, d.name+" has "+k3sNoDefault+" since its releases of January 2024: v1.26.13, v1.27.10, v1.28.6, v1.29.1")
+	}
+	return steps
 }

@@ -5,8 +5,11 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/pullgate/pullgate/internal/oci"
@@ -20,6 +23,9 @@ type Options struct {
 	// Upstreams are the registries to pull through the gateway, as images name
 	// them. Required, at least one.
 	Upstreams []string
+	// Names are what the gateway calls upstreams, where that is not what images
+	// call them: an alias, or the name of an upstream that has a url.
+	Names map[string]string
 	// Username and Password are what the gateway asks for; empty = nothing.
 	Username, Password string
 	// Authority is the certificate authority (PEM) that has signed the gateway's
@@ -34,62 +40,13 @@ type Options struct {
 	MachineConfig bool
 }
 
-// File is one file of a client.
-type File struct {
-	// Path is where it belongs, relative to the client's directory.
-	Path string
-	// Content is all of it, with a line break at its end.
-	Content []byte
-	// Secret says that it holds a password.
-	Secret bool
-}
-
-// Client is what files can be made for.
-type Client struct {
-	// Name is what users call it by.
-	Name string
-	// Directory is where the paths of its files begin on a node; empty where the
-	// files are not put onto nodes one by one.
-	Directory string
-
-	files func(Options) ([]File, error)
-	steps func(Options) []string
-}
-
-// Clients returns all of them, sorted by name.
-func Clients() []Client {
-	return []Client{
-		{"buildkit", "/etc/buildkit", buildkit, buildkitSteps},
-		{"containerd", "/etc/containerd/certs.d", containerd, containerdSteps},
-		{"crio", "/etc", crio, crioSteps},
-		{"docker", "/etc/docker", docker, dockerSteps},
-		{"k3s", "/etc/rancher/k3s", k3s, k3sSteps},
-		{"podman", "/etc/containers", podman, podmanSteps},
-		{"talos", "", talos, talosSteps},
-	}
-}
-
-// Files returns the files of a client, in the order in which they make sense to
-// a reader. The error says what is wrong with the options, or that the client
-// cannot do what they ask for.
-func (c Client) Files(o Options) ([]File, error) {
-	if err := o.check(); err != nil {
-		return nil, err
-	}
-	if o.MachineConfig && c.Name != "talos" {
-		return nil, fmt.Errorf("%s: only Talos has a machine configuration", c.Name)
-	}
-	o.Upstreams = distinct(o.Upstreams)
-	files, err := c.files(o)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", c.Name, err)
-	}
-	return files, nil
-}
-
-// Steps returns what is left to do once a client's files are in place, and what
-// they do not cover; each is a line of prose.
-func (c Client) Steps(o Options) []string { return c.steps(o) }
+var (
+	// hostPattern is a host that is no IPv6 address. An underscore is none of
+	// DNS, but container networks have names with it.
+	hostPattern = regexp.MustCompile(`^[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?$`)
+	// namePattern is what the gateway may call an upstream.
+	namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*(?::[0-9]{1,5})?$`)
+)
 
 func (o Options) check() error {
 	e := o.Endpoint
@@ -109,25 +66,65 @@ func (o Options) check() error {
 	case len(o.Authority) > 0 && !x509.NewCertPool().AppendCertsFromPEM(o.Authority):
 		return errors.New("certificate authority: no certificate in PEM")
 	}
+	if err := checkHost(e); err != nil {
+		return err
+	}
 	for _, name := range o.Upstreams {
-		if name == "" || strings.ContainsAny(name, "/ \t\r\n\"'\\") {
-			return fmt.Errorf("upstream %q: want the host of a registry as images name it, such as docker.io", name)
-		}
-		if oci.CanonicalUpstream(name) != name {
-			return fmt.Errorf("upstream %q: images name Docker Hub docker.io", name)
+		if err := o.checkUpstream(name); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// distinct returns names without those that came before.
-func distinct(names []string) (out []string) {
-	for _, name := range names {
-		if !slices.Contains(out, name) {
-			out = append(out, name)
+// checkHost tells what is wrong with the host and port of an endpoint, of which
+// package url lets pass more than clients do.
+func checkHost(e *url.URL) error {
+	if port := e.Port(); port != "" {
+		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+			return fmt.Errorf("endpoint %s: %s is no port", e.Redacted(), port)
 		}
 	}
-	return out
+	address, err := netip.ParseAddr(e.Hostname())
+	switch {
+	case err == nil && address.Zone() != "":
+		return fmt.Errorf("endpoint %s: an address with a zone holds on this machine only: give one that all clients reach", e.Redacted())
+	case err != nil && !hostPattern.MatchString(strings.ToLower(e.Hostname())):
+		return fmt.Errorf("endpoint %s: want the host as DNS spells it, in ASCII", e.Redacted())
+	}
+	return nil
+}
+
+func (o Options) checkUpstream(name string) error {
+	switch {
+	case name == "" || strings.ContainsAny(name, "/ \t\r\n\"'\\"):
+		return fmt.Errorf("upstream %q: want the host of a registry as images name it, such as docker.io", name)
+	case oci.CanonicalUpstream(name) != name:
+		return fmt.Errorf("upstream %q: images name Docker Hub docker.io", name)
+	case !oci.IsRegistry(name):
+		return fmt.Errorf("upstream %q: an image name that begins so means Docker Hub: want the host of a registry as images name it; "+
+			"if %s is the gateway's name for it, say HOST=%s", name, name, name)
+	case !namePattern.MatchString(o.name(name)):
+		return fmt.Errorf("upstream %s: %q is no name of an upstream: want a registry's host in lower case, such as docker.io or harbor.corp:8443", name, o.name(name))
+	case o.ByNamespace && o.name(name) != name:
+		return fmt.Errorf("upstream %s: with ns, clients tell the gateway that name: make it an alias there, and leave =%s out", name, o.name(name))
+	}
+	return nil
+}
+
+// normal returns options that differ in no way that makes no difference.
+func (o Options) normal() Options {
+	e := *o.Endpoint
+	e.Host, e.Path = strings.TrimSuffix(strings.ToLower(e.Host), ":"), ""
+	o.Endpoint = &e
+	var distinct []string
+	for _, name := range o.Upstreams {
+		if !slices.Contains(distinct, name) {
+			distinct = append(distinct, name)
+		}
+	}
+	o.Upstreams = distinct
+	return o
 }
 
 // authority returns the certificates alone, whatever else stood in the file.
@@ -141,14 +138,12 @@ func (o Options) authority() []byte {
 	return out
 }
 
-// root returns the endpoint without a path.
-func (o Options) root() string { return o.Endpoint.Scheme + "://" + o.Endpoint.Host }
-
-// prefixed returns the URL below which the repositories of an upstream lie.
-func (o Options) prefixed(upstream string) string { return o.root() + "/v2/proxy-" + upstream }
-
-// location returns an upstream as part of an image reference.
-func (o Options) location(upstream string) string { return o.Endpoint.Host + "/proxy-" + upstream }
-
 // has reports whether an upstream is among those that are wanted.
 func (o Options) has(upstream string) bool { return slices.Contains(o.Upstreams, upstream) }
+
+// loopback reports whether only the machine itself reaches the endpoint.
+func (o Options) loopback() bool {
+	host := o.Endpoint.Hostname()
+	address, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && (address.IsLoopback() || address.IsUnspecified())
+}

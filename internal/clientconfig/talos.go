@@ -95,7 +95,7 @@ func talos(o Options) ([]File, error) {
 	if o.Username != "" {
 		documents = append(documents, talosAuth{document("RegistryAuthConfig", o.Endpoint.Host), o.Username, o.Password})
 	}
-	return o.yamlFile(talosFile, documents...)
+	return o.talosFile(talosFile, documents...)
 }
 
 func talosPatch(o Options) ([]File, error) {
@@ -115,28 +115,19 @@ func talosPatch(o Options) ([]File, error) {
 	if host != (talosMachineHost{}) {
 		patch.Machine.Registries.Config = map[string]talosMachineHost{o.Endpoint.Host: host}
 	}
-	return o.yamlFile(talosPatchFile, patch)
+	return o.talosFile(talosPatchFile, patch)
 }
 
-// names are the registries that Talos, k3s and containerd are told about: with
-// one address for all of them, the wild card.
-func (o Options) names() []string {
-	if o.ByNamespace {
-		return []string{"*"}
+func (o Options) talosFile(path string, documents ...any) ([]File, error) {
+	files, err := yamlFile(path, documents...)
+	for n := range files {
+		files[n].Secret = o.Username != ""
 	}
-	return o.Upstreams
-}
-
-// endpoint is the address for one of names.
-func (o Options) endpoint(name string) string {
-	if o.ByNamespace {
-		return o.root()
-	}
-	return o.prefixed(name)
+	return files, err
 }
 
 // yamlFile makes one file of documents, which all belong together.
-func (o Options) yamlFile(path string, documents ...any) ([]File, error) {
+func yamlFile(path string, documents ...any) ([]File, error) {
 	var b bytes.Buffer
 	e := yaml.NewEncoder(&b)
 	e.SetIndent(2)
@@ -148,7 +139,7 @@ func (o Options) yamlFile(path string, documents ...any) ([]File, error) {
 	if err := e.Close(); err != nil {
 		return nil, err
 	}
-	return []File{{Path: path, Content: b.Bytes(), Secret: o.Username != ""}}, nil
+	return []File{{Path: path, Content: b.Bytes()}}, nil
 }
 
 func talosSteps(o Options) []string {
