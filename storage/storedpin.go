@@ -117,3 +117,18 @@ func (s *Store) allPins(txn *badger.Txn) (pins []oci.Pin, limits int, err error)
 	}
 	return pins, limits, nil
 }
+
+// Pinned reports whether a tag is that of an image that is pinned.
+func (s *Store) Pinned(scope oci.Scope, tag string) (bool, error) {
+	if err := s.enter(); err != nil {
+		return false, fmt.Errorf("read pins: %w", err)
+	}
+	defer s.leave()
+	txn, err := s.begin()
+	if err != nil {
+		return false, fmt.Errorf("read pins: %w", err)
+	}
+	defer txn.Discard()
+	pins, _, err := s.allPins(txn)
+	return slices.ContainsFunc(pins, func(p oci.Pin) bool { return p.Match(scope, tag) }), err
+}

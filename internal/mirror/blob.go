@@ -68,7 +68,7 @@ func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheSta
 			if link = v.linked(v.scope, d); link.Proven {
 				continue
 			}
-			if proven, err = v.prove(ctx, d, &link); err != nil {
+			if proven, err = v.proveBlob(ctx, d, &link); err != nil {
 				return oci.Blob{}, proven, fmt.Errorf("head blob %s@%s: %w", v.scope, d, err)
 			}
 			continue
@@ -200,9 +200,9 @@ func (v view) filling(j joined) oci.CacheStatus {
 	return status
 }
 
-// prove has the upstream confirm that a blob, whose bytes are here for other
+// proveBlob has the upstream confirm that a blob, whose bytes are here for other
 // scopes, belongs to this one too.
-func (v view) prove(ctx context.Context, d digest.Digest, link *storage.Link) (oci.CacheStatus, error) {
+func (v view) proveBlob(ctx context.Context, d digest.Digest, link *storage.Link) (oci.CacheStatus, error) {
 	desc, led, err := v.headBlob(ctx, d)
 	if err != nil {
 		return failed(led, err), err
@@ -222,13 +222,6 @@ func (v view) headBlob(ctx context.Context, d digest.Digest) (oci.Descriptor, bo
 			return oci.Descriptor{}, e
 		}
 		size, err := v.Remote.HeadBlob(ctx, v.repository, d)
-		if headUnsupported(err) {
-			var body oci.BlobBody
-			if body, err = v.Remote.Blob(ctx, v.repository, d, 0, 1); err == nil {
-				size = body.Size
-				_ = body.Close()
-			}
-		}
 		if err != nil {
 			err = v.asked(ctx, err)
 			v.remember(k, err, false)

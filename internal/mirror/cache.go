@@ -91,11 +91,15 @@ type Cache struct {
 
 	failures  failures
 	turns     turns
-	denials   denials
+	denials   since[oci.Scope] // since when an upstream denies a repository
+	gone      since[key]       // since when it says that a tag is gone
+	good      good
+	promised  promised
 	slots     slots
 	served    served
 	ahead     ahead
 	tags      flights[tagAnswer]
+	tagged    flights[tagAnswer] // that get the manifest, too
 	manifests flights[manifestAnswer]
 	heads     flights[oci.Descriptor]
 	referrers flights[referrersAnswer]
@@ -157,7 +161,7 @@ func (c *Cache) Close() {
 // Stats returns a snapshot.
 func (c *Cache) Stats() Stats {
 	s := Stats{Failures: c.failures.len(), Queued: c.slots.waiting()}
-	s.LookUps = c.tags.len() + c.manifests.len() + c.heads.len() + c.referrers.len() + c.tagLists.len()
+	s.LookUps = c.tags.len() + c.tagged.len() + c.manifests.len() + c.heads.len() + c.referrers.len() + c.tagLists.len()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.Fills = len(c.fills)

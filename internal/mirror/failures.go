@@ -24,7 +24,6 @@ const (
 	maxFailures           = 10_000
 	kindTag          kind = "tag"
 	kindManifest     kind = "manifest"
-	kindHead         kind = "head"
 	kindBlob         kind = "blob"
 	kindSize         kind = "size"
 	kindReferrers    kind = "referrers"
@@ -137,7 +136,7 @@ func (c *Cache) remember(k key, err error, spare bool) {
 		if e.RetryAfter != 0 {
 			keep = min(max(e.RetryAfter, minRate), maxRate)
 		}
-		if k.kind == kindTag || k.kind == kindManifest || k.kind == kindHead {
+		if k.kind == kindTag || k.kind == kindManifest {
 			c.failures.put(upstreamKey(kindRate, k), e, now.Add(keep))
 		}
 	case oci.ClassConnect, oci.ClassDNS, oci.ClassTLS, oci.ClassTimeout, oci.ClassToken:
@@ -161,7 +160,7 @@ func (c *Cache) remembered(k key, spare bool) *oci.Error {
 	if e := c.failures.get(k, now); e != nil {
 		return e
 	}
-	if k.kind == kindTag || k.kind == kindManifest || k.kind == kindHead {
+	if k.kind == kindTag || k.kind == kindManifest {
 		if e := c.failures.get(upstreamKey(kindRate, k), now); e != nil {
 			return e
 		}
@@ -169,32 +168,47 @@ func (c *Cache) remembered(k key, spare bool) *oci.Error {
 	if !spare {
 		return nil
 	}
-	if e := c.failures.get(upstreamKey(kindUpstream, k), now); e != nil || k.kind == kindTag {
+	if e := c.silence(kindUpstream, k); e != nil || k.kind == kindTag {
 		return e
 	}
 	return c.suspected(k)
 }
 
 // suspect keeps those who have a spare answer from asking the upstream for a
-// moment, and from waiting for it for longer.
+// moment, and from waiting for it for longer. If another repository has just had an
+// answer, only this one is in trouble.
 func (c *Cache) suspect(k key, e *oci.Error) {
-	now := c.now()
-	c.failures.put(upstreamKey(kindUpstream, k), e, now.Add(rememberStale))
-	c.failures.put(upstreamKey(kindSuspect, k), e, now.Add(rememberSuspect))
+	now, whose := c.now(), upstreamKey
+	if c.good.another(k.scope, now) {
+		whose = scopeKey
+	}
+	c.failures.put(whose(kindUpstream, k), e, now.Add(rememberStale))
+	c.failures.put(whose(kindSuspect, k), e, now.Add(rememberSuspect))
 }
 
 // suspected returns why an upstream is asked, but not waited for: the first who
 // found it silent has waited for all.
-func (c *Cache) suspected(k key) *oci.Error {
-	return c.failures.get(upstreamKey(kindSuspect, k), c.now())
+func (c *Cache) suspected(k key) *oci.Error { return c.silence(kindSuspect, k) }
+
+func (c *Cache) silence(of kind, k key) *oci.Error {
+	now := c.now()
+	if e := c.failures.get(upstreamKey(of, k), now); e != nil {
+		return e
+	}
+	return c.failures.get(scopeKey(of, k), now)
 }
 
 // trust is for an upstream that has answered.
 func (c *Cache) trust(k key) {
-	c.failures.forget(upstreamKey(kindUpstream, k))
-	c.failures.forget(upstreamKey(kindSuspect, k))
+	for _, of := range []kind{kindUpstream, kindSuspect} {
+		c.failures.forget(upstreamKey(of, k))
+		c.failures.forget(scopeKey(of, k))
+	}
 	c.denials.forget(k.scope)
+	c.good.put(k.scope, c.now())
 }
+
+func scopeKey(of kind, k key) key { return key{kind: of, scope: k.scope} }
 
 func upstreamKey(of kind, k key) key {
 	return key{kind: of, scope: oci.Scope{Upstream: k.scope.Upstream}}

@@ -62,9 +62,9 @@ func (p *pedant) get(repository string, ref oci.Reference) (oci.Manifest, error)
 	return m, nil
 }
 
-func (p *pedant) HeadManifest(_ context.Context, repository string, ref oci.Reference) (oci.Descriptor, error) {
+func (p *pedant) Resolve(_ context.Context, repository string, ref oci.Reference) (oci.Descriptor, *oci.Manifest, error) {
 	m, err := p.get(repository, ref)
-	return m.Descriptor(), err
+	return m.Descriptor(), nil, err
 }
 
 func (p *pedant) Manifest(_ context.Context, repository string, ref oci.Reference) (oci.Manifest, error) {

@@ -2,8 +2,6 @@ package mirror
 
 import (
 	"context"
-	"fmt"
-	"net/http"
 
 	"github.com/opencontainers/go-digest"
 
@@ -24,7 +22,7 @@ func (v view) statManifest(ctx context.Context, ref oci.Reference) (oci.Descript
 	}
 	a, status, err := v.resolve(ctx, ref.Tag)
 	if err != nil {
-		return oci.Descriptor{}, status, fmt.Errorf("resolve %s:%s: %w", v.scope, ref.Tag, err)
+		return oci.Descriptor{}, status, err
 	}
 	return oci.Descriptor{MediaType: a.tag.MediaType, Digest: a.tag.Digest, Size: a.tag.Size}, status, nil
 }
@@ -35,12 +33,17 @@ func (v view) manifest(ctx context.Context, ref oci.Reference) (oci.Manifest, oc
 	}
 	a, status, err := v.resolve(ctx, ref.Tag)
 	if err != nil {
-		return oci.Manifest{}, status, fmt.Errorf("resolve %s:%s: %w", v.scope, ref.Tag, err)
+		return oci.Manifest{}, status, err
 	}
 	if a.manifest != nil {
 		return *a.manifest, status, nil
 	}
 	mf, step, err := v.manifestByDigest(ctx, a.tag.Digest)
+	if err != nil && !v.Offline && decidedByTag(err) {
+		if tagged, taggedStep, missing := v.byTag(ctx, ref.Tag); missing == nil {
+			mf, step, err = *tagged.manifest, taggedStep, nil
+		}
+	}
 	if err != nil {
 		return oci.Manifest{}, step, err // how fresh the tag is does not matter then
 	}
@@ -63,7 +66,7 @@ func (v view) manifestByDigest(ctx context.Context, d digest.Digest) (oci.Manife
 		return v.lookUpManifest(ctx, d)
 	})
 	if err != nil {
-		return oci.Manifest{}, failed(led, err), fmt.Errorf("get manifest %s@%s: %w", v.scope, d, err)
+		return oci.Manifest{}, failed(led, err), err
 	}
 	return a.manifest, asked(led && a.asked, a.stored), nil
 }
@@ -75,28 +78,30 @@ func asked(led, stored bool) oci.CacheStatus {
 	return oci.CacheStatus{Result: oci.ResultJoined}
 }
 
-// statManifestByDigest downloads nothing, but where a HEAD tells too little.
+// statManifestByDigest downloads nothing, unless HEAD tells too little.
 func (v view) statManifestByDigest(ctx context.Context, d digest.Digest) (oci.Descriptor, oci.CacheStatus, error) {
 	if mf, ok := v.local(d); ok {
 		return mf.Descriptor(), oci.CacheStatus{Result: oci.ResultHit}, nil
 	}
-	if !v.Offline && !v.hasManifest(d) {
-		k := v.key(kindHead, d.String())
-		if e := v.remembered(k, false); e != nil {
-			return oci.Descriptor{}, negative(), e
-		}
-		desc, led, err := v.heads.do(ctx, v, k, v.patience(false), func(ctx context.Context) (oci.Descriptor, error) {
-			return v.headManifest(ctx, k, oci.Reference{Digest: d})
-		})
-		switch {
-		case err != nil:
-			return oci.Descriptor{}, failed(led, err), fmt.Errorf("head manifest %s@%s: %w", v.scope, d, err)
-		case complete(desc):
-			return desc, asked(led, false), nil
-		}
+	if v.Offline || v.hasManifest(d) {
+		mf, status, err := v.manifestByDigest(ctx, d)
+		return mf.Descriptor(), status, err
 	}
-	mf, status, err := v.manifestByDigest(ctx, d)
-	return mf.Descriptor(), status, err
+	k := v.key(kindManifest, d.String())
+	if e := v.remembered(k, false); e != nil {
+		return oci.Descriptor{}, negative(), e
+	}
+	desc, led, err := v.heads.do(ctx, v, k, v.patience(false), func(ctx context.Context) (oci.Descriptor, error) {
+		desc, mf, err := v.prove(ctx, k, d)
+		if mf != nil {
+			v.keep(*mf)
+		}
+		return desc, err
+	})
+	if err != nil {
+		return oci.Descriptor{}, failed(led, err), err
+	}
+	return desc, asked(led, false), nil
 }
 
 // local returns a manifest that is stored and proven to be the scope's.
@@ -125,70 +130,52 @@ func (v view) lookUpManifest(ctx context.Context, d digest.Digest) (manifestAnsw
 	if e := v.remembered(k, false); e != nil {
 		return manifestAnswer{}, e
 	}
-	if mf, err := v.store.Manifest(d); err == nil {
-		desc, err := v.headManifest(ctx, k, oci.Reference{Digest: d})
-		if err != nil {
+	if stored, err := v.store.Manifest(d); err == nil {
+		_, mf, err := v.prove(ctx, k, d)
+		switch {
+		case err != nil:
 			return manifestAnswer{}, err
+		case mf == nil:
+			mf = &stored
 		}
-		if desc.Digest == d {
-			v.keep(mf)
-			return manifestAnswer{manifest: mf, asked: true}, nil
+		return manifestAnswer{manifest: *mf, asked: true, stored: v.keep(*mf)}, nil
+	}
+	mf, err := v.get(ctx, oci.Reference{Digest: d})
+	if err == nil {
+		return manifestAnswer{manifest: *mf, asked: true, stored: v.keep(*mf)}, nil
+	}
+	if tag, ok := v.promised.take(k); ok && decidedByTag(err) {
+		// The upstream has named it a moment ago: the tag has moved since, or leads
+		// to what the digest does not.
+		if a, err := v.getByTag(ctx, tag); err == nil && a.manifest.Digest == d {
+			return manifestAnswer{manifest: *a.manifest, asked: true, stored: a.stored}, nil
 		}
 	}
-	mf, err := v.getManifest(ctx, k, oci.Reference{Digest: d}, false)
-	if err != nil {
-		return manifestAnswer{}, err
-	}
-	return manifestAnswer{manifest: mf, asked: true, stored: v.keep(mf)}, nil
+	err = v.asked(ctx, err)
+	v.remember(k, err, false)
+	return manifestAnswer{}, err
 }
 
-// headManifest asks the upstream for a descriptor, and links it where that is
-// complete. One that is not means: get the manifest instead. k remembers a
-// failure.
-func (v view) headManifest(ctx context.Context, k key, ref oci.Reference) (oci.Descriptor, error) {
-	desc, err := v.Remote.HeadManifest(ctx, v.repository, ref)
-	if headUnsupported(err) {
-		return oci.Descriptor{}, nil
-	}
-	if err == nil && ref.IsDigest() && desc.Digest != "" && desc.Digest != ref.Digest {
+// prove has the upstream confirm that a manifest belongs to the scope. The manifest
+// is returned if only getting it could tell. k remembers a failure.
+func (v view) prove(ctx context.Context, k key, d digest.Digest) (oci.Descriptor, *oci.Manifest, error) {
+	ref := oci.Reference{Digest: d}
+	desc, mf, err := v.Remote.Resolve(ctx, v.repository, ref)
+	switch {
+	case err == nil && mf != nil:
+		err = check(*mf, ref)
+	case err == nil && desc.Digest != d:
 		err = oci.UpstreamError(oci.ClassDigest, "", "the upstream names another digest than was asked for", nil)
 	}
 	if err != nil {
 		err = v.asked(ctx, err)
 		v.remember(k, err, false)
-		return oci.Descriptor{}, err
+		return oci.Descriptor{}, nil, err
 	}
-	if complete(desc) {
+	if mf == nil {
 		v.link(v.scope, desc)
 	}
-	return desc, nil
-}
-
-// headUnsupported reports whether a registry does not do HEAD.
-func headUnsupported(err error) bool {
-	if oci.ClassOf(err) != oci.ClassStatus {
-		return false
-	}
-	status := oci.AsError(err).UpstreamStatus
-	return status == http.StatusMethodNotAllowed || status == http.StatusNotImplemented
-}
-
-// complete reports whether a descriptor is enough to answer a HEAD with.
-func complete(d oci.Descriptor) bool {
-	return d.Digest != "" && d.Size > 0 && d.MediaType != ""
-}
-
-// getManifest gets and checks a manifest. k remembers a failure.
-func (v view) getManifest(ctx context.Context, k key, ref oci.Reference, spare bool) (oci.Manifest, error) {
-	mf, err := v.Remote.Manifest(ctx, v.repository, ref)
-	if err == nil {
-		err = check(mf, ref)
-	}
-	if err != nil {
-		err = v.asked(ctx, err)
-		v.remember(k, err, spare)
-	}
-	return mf, err
+	return desc, mf, nil
 }
 
 func check(mf oci.Manifest, ref oci.Reference) error {

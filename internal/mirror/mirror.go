@@ -39,6 +39,10 @@ type Upstream struct {
 	// repository (401, 403), counted from the first denial; 0 = not at all. What
 	// is asked for by digest does not depend on it.
 	StaleIfDenied time.Duration
+	// StaleIfGone is how long a tag that the upstream has deleted is still served, as
+	// stale, counted from its first 404; 0 = not at all, unless the image is pinned;
+	// negative = not even then.
+	StaleIfGone time.Duration
 	// MaxFills bounds the fills that run at a time; more of them wait. 0 = no
 	// limit.
 	MaxFills int
@@ -161,7 +165,7 @@ func (m *Mirror) StatManifest(ctx context.Context, r oci.Request) (oci.Descripto
 	}
 	ctx, span := startSpan(ctx, "mirror.manifest", v, r.Reference.String())
 	d, status, err := v.statManifest(ctx, r.Reference)
-	m.answered(ctx, span, v, r, status, err)
+	err = m.answered(ctx, span, v, r, status, err)
 	return d, status, err
 }
 
@@ -179,7 +183,7 @@ func (m *Mirror) Manifest(ctx context.Context, r oci.Request) (oci.Manifest, oci
 			v.served.add(v.scope, mf.Digest)
 		}
 	}
-	m.answered(ctx, span, v, r, status, err)
+	err = m.answered(ctx, span, v, r, status, err)
 	return mf, status, err
 }
 
@@ -191,7 +195,7 @@ func (m *Mirror) StatBlob(ctx context.Context, r oci.Request) (oci.Descriptor, o
 	}
 	ctx, span := startSpan(ctx, "mirror.blob", v, r.Reference.String())
 	d, status, err := v.statBlob(ctx, r.Reference.Digest)
-	m.answered(ctx, span, v, r, status, err)
+	err = m.answered(ctx, span, v, r, status, err)
 	return d, status, err
 }
 
@@ -205,7 +209,7 @@ func (m *Mirror) Blob(ctx context.Context, r oci.Request) (oci.Blob, oci.CacheSt
 	}
 	spanned, span := startSpan(ctx, "mirror.blob", v, r.Reference.String())
 	b, status, err := v.blob(spanned, r.Reference.Digest)
-	m.answered(spanned, span, v, r, status, err)
+	err = m.answered(spanned, span, v, r, status, err)
 	return b, status, err
 }
 
@@ -218,7 +222,7 @@ func (m *Mirror) Tags(ctx context.Context, r oci.Request, page oci.TagsPage) (oc
 	}
 	ctx, span := startSpan(ctx, "mirror.tags", v, "")
 	list, status, err := v.tagList(ctx, page)
-	m.answered(ctx, span, v, r, status, err)
+	err = m.answered(ctx, span, v, r, status, err)
 	return list, status, err
 }
 
@@ -230,6 +234,6 @@ func (m *Mirror) Referrers(ctx context.Context, r oci.Request) ([]oci.Descriptor
 	}
 	ctx, span := startSpan(ctx, "mirror.referrers", v, r.Reference.String())
 	ds, status, err := v.referring(ctx, r.Reference.Digest)
-	m.answered(ctx, span, v, r, status, err)
+	err = m.answered(ctx, span, v, r, status, err)
 	return ds, status, err
 }

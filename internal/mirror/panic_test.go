@@ -29,9 +29,9 @@ func (p *panicking) blow() {
 	}
 }
 
-func (p *panicking) HeadManifest(ctx context.Context, repository string, ref oci.Reference) (oci.Descriptor, error) {
+func (p *panicking) Resolve(ctx context.Context, repository string, ref oci.Reference) (oci.Descriptor, *oci.Manifest, error) {
 	p.blow()
-	return p.Remote.HeadManifest(ctx, repository, ref)
+	return p.Remote.Resolve(ctx, repository, ref)
 }
 
 func (p *panicking) Blob(ctx context.Context, repository string, d digest.Digest, offset, length int64) (oci.BlobBody, error) {

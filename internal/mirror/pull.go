@@ -25,7 +25,7 @@ func (m *Mirror) Pull(ctx context.Context, r oci.Request, progress func(covered,
 	}
 	spanned, span := startSpan(ctx, "mirror.blob", v, r.Reference.String())
 	d, status, err := v.pull(spanned, r.Reference.Digest, progress)
-	m.answered(spanned, span, v, r, status, err)
+	err = m.answered(spanned, span, v, r, status, err)
 	return d, status, err
 }
 

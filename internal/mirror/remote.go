@@ -15,12 +15,11 @@ import (
 // with a Class; one of ClassNotFound means that the upstream itself said so.
 // All methods are safe for concurrent use.
 type Remote interface {
-	// HeadManifest asks for type, digest and size without the bytes. A
-	// descriptor without a digest means that the upstream does not tell it:
-	// the caller has to get the manifest instead.
-	HeadManifest(ctx context.Context, repository string, ref oci.Reference) (oci.Descriptor, error)
+	// Resolve finds out type, digest and size of a manifest. Where the upstream
+	// tells them only with the bytes, the manifest is returned, too; else it is nil.
+	Resolve(ctx context.Context, repository string, ref oci.Reference) (oci.Descriptor, *oci.Manifest, error)
 	// Manifest gets a manifest of at most oci.MaxManifestSize. Its digest is
-	// computed from the bytes and equals that of ref and of the answer's header.
+	// computed from the bytes and equals that of ref.
 	Manifest(ctx context.Context, repository string, ref oci.Reference) (oci.Manifest, error)
 	// HeadBlob proves that the repository has a blob, and returns its size; -1
 	// if the upstream does not tell.

@@ -61,14 +61,20 @@ func (r *remote) do(ctx context.Context, method, path string, code oci.Code, hea
 	return nil, e
 }
 
-func (r *remote) HeadManifest(ctx context.Context, repository string, ref oci.Reference) (oci.Descriptor, error) {
+// Resolve asks with HEAD, and with GET where that tells too little.
+func (r *remote) Resolve(ctx context.Context, repository string, ref oci.Reference) (oci.Descriptor, *oci.Manifest, error) {
 	res, err := r.do(ctx, http.MethodHead, repository+"/manifests/"+ref.String(), oci.CodeManifestUnknown, nil)
-	if err != nil {
-		return oci.Descriptor{}, err
+	switch {
+	case err == nil:
+		_ = res.Body.Close()
+		if d, err := oci.ParseDigest(res.Header.Get("Docker-Content-Digest")); err == nil && res.ContentLength > 0 {
+			return oci.Descriptor{MediaType: res.Header.Get("Content-Type"), Digest: d, Size: res.ContentLength}, nil, nil
+		}
+	case oci.AsError(err).UpstreamStatus != http.StatusMethodNotAllowed:
+		return oci.Descriptor{}, nil, err
 	}
-	defer res.Body.Close()
-	d, _ := oci.ParseDigest(res.Header.Get("Docker-Content-Digest"))
-	return oci.Descriptor{MediaType: res.Header.Get("Content-Type"), Digest: d, Size: res.ContentLength}, nil
+	m, err := r.Manifest(ctx, repository, ref)
+	return m.Descriptor(), &m, err
 }
 
 func (r *remote) Manifest(ctx context.Context, repository string, ref oci.Reference) (oci.Manifest, error) {

@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"context"
+	"errors"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -30,8 +31,8 @@ func startSpan(ctx context.Context, name string, v view, reference string) (cont
 }
 
 // answered ends the span of a request and logs what an operator may have to act
-// upon.
-func (m *Mirror) answered(ctx context.Context, span trace.Span, v view, r oci.Request, status oci.CacheStatus, err error) {
+// upon. It returns the error as the client gets it.
+func (m *Mirror) answered(ctx context.Context, span trace.Span, v view, r oci.Request, status oci.CacheStatus, err error) error {
 	if span.IsRecording() {
 		span.SetAttributes(attribute.String("result", string(status.Result)))
 		if err != nil {
@@ -40,10 +41,34 @@ func (m *Mirror) answered(ctx context.Context, span trace.Span, v view, r oci.Re
 		}
 	}
 	span.End()
-	if status.Result == oci.ResultStale {
+	if status.Result == oci.ResultStale && status.Detail != string(oci.ClassNotFound) { // which was told once
 		m.log.WarnContext(ctx, "serving stale", "upstream", v.Name, "repository", v.repository,
 			"kind", r.Kind, "reference", r.Reference.String(), "class", status.Detail)
 	}
+	return v.refusal(r, err)
+}
+
+// refusal makes the error name what this client has asked for. The cause may have
+// been met by somebody else, who asked for something else.
+func (v view) refusal(r oci.Request, err error) error {
+	e, ok := errors.AsType[*oci.Error](err)
+	if !ok {
+		return err
+	}
+	object := v.Name + "/" + v.repository
+	switch {
+	case r.Kind == oci.KindTags:
+		object = "tags of " + object
+	case r.Kind == oci.KindReferrers:
+		object = "referrers of " + object + "@" + r.Reference.String()
+	case r.Reference.IsDigest():
+		object += "@" + r.Reference.String()
+	default:
+		object += ":" + r.Reference.String()
+	}
+	told := *e
+	told.Message = object + ": " + e.Message
+	return &told
 }
 
 // failed is the status beside an error that a question to the upstream ended in.

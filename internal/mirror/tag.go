@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
@@ -19,7 +20,7 @@ type tagAnswer struct {
 }
 
 // resolve answers what a tag means: from the store while that is fresh, else
-// with one HEAD to the upstream that all waiting requests share, else stale.
+// with one question to the upstream that all waiting requests share, else stale.
 func (v view) resolve(ctx context.Context, name string) (tagAnswer, oci.CacheStatus, error) {
 	old, known := v.tag(name)
 	if known && v.fresh(old, name) {
@@ -37,7 +38,7 @@ func (v view) resolve(ctx context.Context, name string) (tagAnswer, oci.CacheSta
 	}
 	k := v.key(kindTag, name)
 	if e := v.remembered(k, spare); e != nil {
-		if spare && v.forgives(e) {
+		if spare && v.forgives(name, e) {
 			return tagAnswer{tag: old}, v.stale(old, name, e), nil
 		}
 		return tagAnswer{}, negative(), e
@@ -54,13 +55,17 @@ func (v view) resolve(ctx context.Context, name string) (tagAnswer, oci.CacheSta
 	})
 	switch {
 	case err == nil:
-		status := v.tagStatus(asked(led && a.asked, a.stored).Result, a.tag, name)
-		status.Stored = led && a.stored
-		return a, status, nil
-	case ctx.Err() != nil || !spare || !v.forgives(err):
+		return a, v.tagAsked(a, led, name), nil
+	case ctx.Err() != nil || !spare || !v.forgives(name, err):
 		return tagAnswer{}, failed(led, err), err
 	}
 	return tagAnswer{tag: old}, v.stale(old, name, err), nil
+}
+
+func (v view) tagAsked(a tagAnswer, led bool, name string) oci.CacheStatus {
+	status := v.tagStatus(asked(led && a.asked, a.stored).Result, a.tag, name)
+	status.Stored = led && a.stored
+	return status
 }
 
 func (v view) tag(name string) (storage.Tag, bool) {
@@ -69,11 +74,10 @@ func (v view) tag(name string) (storage.Tag, bool) {
 	return t, err == nil
 }
 
+// fresh reports whether a tag need not be asked for. One that never moves may still
+// have moved as long as nobody has its manifest.
 func (v view) fresh(t storage.Tag, name string) bool {
-	if v.Offline || v.immutable(name) {
-		return true
-	}
-	return within(v.now().Sub(t.Checked), v.TagTTL)
+	return v.Offline || within(v.now().Sub(t.Checked), v.TagTTL) || v.immutable(name) && v.hasManifest(t.Digest)
 }
 
 func (v view) immutable(name string) bool {
@@ -103,14 +107,15 @@ func (v view) stale(t storage.Tag, name string, cause error) oci.CacheStatus {
 	return status
 }
 
-// forgives reports whether an old answer may serve in place of the error.
-func (v view) forgives(err error) bool {
+// forgives reports whether what the tag meant may serve in place of the error.
+func (v view) forgives(name string, err error) bool {
 	switch oci.ClassOf(err) {
 	case oci.ClassNotFound:
-		return false
+		return v.outlives(name)
 	case oci.ClassDenied:
 		now := v.now()
-		return now.Sub(v.denials.put(v.scope, now)) < v.StaleIfDenied
+		began, _ := v.denials.put(v.scope, now)
+		return now.Sub(began) < v.StaleIfDenied
 	}
 	return true
 }
@@ -131,30 +136,36 @@ func (v view) lookUpTag(ctx context.Context, name string, spare bool) (tagAnswer
 
 // askTag asks the upstream what a tag means, and records the answer.
 func (v view) askTag(ctx context.Context, k key, name string, spare bool) (tagAnswer, error) {
-	old, known := v.tag(name)
+	old, _ := v.tag(name)
 	ref := oci.Reference{Tag: name}
-	desc, err := v.Remote.HeadManifest(ctx, v.repository, ref)
-	var mf *oci.Manifest
-	switch {
-	case headUnsupported(err), err == nil && !complete(desc):
-		mf, err = v.get(ctx, ref)
-	case err == nil && spare && desc.Digest != old.Digest && !v.hasManifest(desc.Digest):
+	desc, mf, err := v.Remote.Resolve(ctx, v.repository, ref)
+	if err == nil && mf == nil && spare && desc.Digest != old.Digest && !v.hasManifest(desc.Digest) {
 		// The tag moves only once its new manifest is here: until then the old
 		// one is the stale answer.
 		mf, err = v.get(ctx, oci.Reference{Digest: desc.Digest})
-		if oci.IsNotFound(err) { // it is the manifest that is missing, not the tag
+		switch {
+		case err != nil && decidedByTag(err):
+			mf, err = v.get(ctx, ref)
+		case oci.IsNotFound(err): // it is the manifest that is missing, not the tag
 			err = oci.UpstreamError(oci.ClassStatus, "", "the upstream's tag names a manifest that it does not have", err)
 		}
 	}
 	if err != nil {
 		return tagAnswer{}, v.tagFailed(ctx, k, name, err, spare)
 	}
+	return v.keepTag(k, name, desc, mf), nil
+}
+
+// keepTag records what a tag means, and its manifest, if that came along.
+func (v view) keepTag(k key, name string, desc oci.Descriptor, mf *oci.Manifest) tagAnswer {
+	old, known := v.tag(name)
 	a := tagAnswer{manifest: mf, asked: true}
 	if mf != nil {
 		desc = mf.Descriptor()
 		a.stored = v.keep(*mf)
 	} else {
 		v.link(v.scope, oci.Descriptor{MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size})
+		v.promised.put(v.key(kindManifest, desc.Digest.String()), name)
 	}
 	now := v.now()
 	a.tag = storage.Tag{Digest: desc.Digest, MediaType: desc.MediaType, Size: desc.Size, Checked: now, Changed: now}
@@ -165,7 +176,45 @@ func (v view) askTag(ctx context.Context, k key, name string, spare bool) (tagAn
 		v.storeFailed("tag not stored", err, "scope", v.scope.String(), "tag", name)
 	}
 	v.trust(k)
-	return a, nil
+	v.gone.forget(k)
+	return a
+}
+
+// decidedByTag reports whether a manifest that cannot be had by its digest may be
+// had by its tag: that has moved since and the old manifest was deleted, or the
+// registry gives nothing by digest, or a wrong one in its headers.
+func decidedByTag(err error) bool {
+	switch e := oci.AsError(err); e.Class {
+	case oci.ClassNotFound, oci.ClassDenied, oci.ClassDigest, oci.ClassNotRegistry:
+		return true
+	case oci.ClassStatus:
+		return e.UpstreamStatus >= http.StatusBadRequest && e.UpstreamStatus < http.StatusInternalServerError
+	}
+	return false
+}
+
+// byTag gets a manifest by its tag, in one request, and moves the tag to it.
+func (v view) byTag(ctx context.Context, name string) (tagAnswer, oci.CacheStatus, error) {
+	k := v.key(kindTag, name)
+	if e := v.remembered(k, false); e != nil {
+		return tagAnswer{}, negative(), e
+	}
+	a, led, err := v.tagged.do(ctx, v, k, v.patience(false), func(ctx context.Context) (tagAnswer, error) {
+		return v.getByTag(ctx, name)
+	})
+	if err != nil {
+		return tagAnswer{}, failed(led, err), err
+	}
+	return a, v.tagAsked(a, led, name), nil
+}
+
+func (v view) getByTag(ctx context.Context, name string) (tagAnswer, error) {
+	k := v.key(kindTag, name)
+	mf, err := v.get(ctx, oci.Reference{Tag: name})
+	if err != nil {
+		return tagAnswer{}, v.tagFailed(ctx, k, name, err, false)
+	}
+	return v.keepTag(k, name, mf.Descriptor(), mf), nil
 }
 
 func (v view) get(ctx context.Context, ref oci.Reference) (*oci.Manifest, error) {
@@ -179,9 +228,7 @@ func (v view) get(ctx context.Context, ref oci.Reference) (*oci.Manifest, error)
 func (v view) tagFailed(ctx context.Context, k key, name string, err error, spare bool) error {
 	err = v.asked(ctx, err)
 	if oci.IsNotFound(err) {
-		if err := v.store.DeleteTag(v.scope, name); err != nil {
-			v.storeFailed("tag not deleted", err, "scope", v.scope.String(), "tag", name)
-		}
+		v.missed(k, name)
 	}
 	v.remember(k, err, spare)
 	return err

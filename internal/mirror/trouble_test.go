@@ -124,8 +124,8 @@ func TestOpenBreaker(t *testing.T) {
 		}
 	}
 	f.pullImage(repository, image)
-	if n := len(f.upstream.Requests()); n != 5 {
-		t.Errorf("%d requests, want 5", n)
+	if n := len(f.upstream.Requests()); n != 7 {
+		t.Errorf("%d requests, want a HEAD, 5 GETs and a ping", n)
 	}
 	// The probe is sent behind the back of who has an old answer.
 	f.upstream.Hook(nil)

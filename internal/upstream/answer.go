@@ -92,7 +92,7 @@ func (a *answer) settles() bool {
 // to it. The URL that a registry redirects to is good for a while only and for
 // what it was signed for, and it may name a replica that does not have
 // everything yet; the registry can give a better one.
-func (a *answer) isStale(kind string) bool {
+func (a *answer) isStale(of kind) bool {
 	if !a.abroad {
 		return false
 	}
@@ -100,7 +100,7 @@ func (a *answer) isStale(kind string) bool {
 	case http.StatusNotFound, http.StatusGone:
 		return !a.settles()
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
-		return kind == kindBlobs
+		return of == blobs
 	}
 	return false
 }

@@ -209,7 +209,7 @@ func (n *nonsense) operate(c *Client) error {
 		}
 		return err
 	case 2:
-		d, err := c.HeadManifest(ctx, repo, tag("1"))
+		d, err := headManifest(ctx, c, repo, tag("1"))
 		if err == nil && (d.Digest != "" && !isDigest(d.Digest) || d.Size < -1 || d.Size > oci.MaxManifestSize) {
 			t.Errorf("head %+v", d)
 		}

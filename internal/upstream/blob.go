@@ -4,84 +4,120 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"mime"
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
-func blobOperation(op, verb, repository string, d digest.Digest) operation {
-	return operation{
-		op: op, kind: kindBlobs, verb: verb, repository: repository, object: "@" + d.String(), unknown: oci.CodeBlobUnknown,
-	}
+func blobOperation(op, repository string, d digest.Digest) operation {
+	return operation{op: op, kind: blobs, repository: repository, object: "@" + d.String(), unknown: oci.CodeBlobUnknown}
 }
 
 // HeadBlob proves that the repository has a blob, and returns its size; -1 if
 // the upstream does not tell.
 //
-// A redirect to another host is not followed with HEAD: such URLs are mostly
-// signed for GET alone. Then, and where the registry refuses HEAD, the first
-// byte is asked for in its place.
+// Nothing that a HEAD refuses is final: proxies do not know what they have not
+// fetched yet, and signed URLs are good for one method. Then the first byte is asked
+// for. For the same reason a redirect to another host is not followed with HEAD.
 func (c *Client) HeadBlob(ctx context.Context, repository string, d digest.Digest) (int64, error) {
 	if _, err := oci.ParseDigest(d.String()); err != nil {
 		return -1, err
 	}
-	op := blobOperation(opHeadBlob, "look up blob", repository, d)
-	return each(ctx, c, op, func(ctx context.Context, e *endpoint, _ *lease) (int64, error) {
-		if e.headless.Load() {
-			return c.probe(ctx, e, op, d)
-		}
-		a, err := c.ask(ctx, e, query{operation: op, method: http.MethodHead, rest: "blobs/" + d.String(), stay: true})
-		if err == nil {
-			defer a.drain()
-			switch class := classOfStatus(a.StatusCode); {
-			case a.StatusCode == http.StatusOK:
-				if err := a.checkContent(); err != nil {
-					return -1, err
-				}
-				return a.ContentLength, nil
-			case a.StatusCode != http.StatusMethodNotAllowed && class != oci.ClassRedirect && class != oci.ClassDenied:
-				return -1, statusFailure(a, c.o.Now())
-			}
-		} else if asFailure(ctx, e.base.Host, err).class != oci.ClassDenied {
-			return -1, err
-		}
-		size, err := c.probe(ctx, e, op, d)
-		if err == nil {
-			e.headless.Store(true)
-		}
-		return size, err
-	})
+	op := blobOperation(opHeadBlob, repository, d)
+	return each(ctx, c, op, func(ctx context.Context, v *visit) (int64, error) { return v.blobSize(ctx, d) })
 }
 
-// probe gets the first byte of a blob for its size.
-func (c *Client) probe(ctx context.Context, e *endpoint, op operation, d digest.Digest) (int64, error) {
-	a, err := c.getBlob(ctx, e, op, d, "bytes=0-0")
+func (v *visit) blobSize(ctx context.Context, d digest.Digest) (int64, error) {
+	refusal := time.Duration(0)
+	if !v.headed && !v.e.isHeadless(blobs, v.c.o.Now()) {
+		size, chance, err := v.headBlob(ctx, d)
+		if err != nil || size >= -1 {
+			return size, err
+		}
+		v.headed = true
+		if refusal = headless; chance {
+			refusal = headlessByChance
+		}
+		v.insist()
+	}
+	size, err := v.probe(ctx, d)
+	if err == nil && refusal > 0 {
+		v.e.skipHead(blobs, v.c.o.Now().Add(refusal))
+	}
+	return size, err
+}
+
+// refusedHead stands for the size of a blob whose HEAD was refused.
+const refusedHead = -2
+
+// headBlob returns the size that a HEAD tells. chance says that the next one may
+// fare better than one that was refused.
+func (v *visit) headBlob(ctx context.Context, d digest.Digest) (size int64, chance bool, err error) {
+	a, err := v.ask(ctx, query{op: opHeadBlob, method: http.MethodHead, rest: "blobs/" + d.String(), stay: true})
 	if err != nil {
-		return -1, err
+		if f := asFailure(ctx, v.e.base.Host, err); !f.unsettled() {
+			return -1, false, f
+		}
+		return refusedHead, false, nil
+	}
+	defer a.drain()
+	if a.StatusCode == http.StatusOK && !a.isPage() {
+		return a.ContentLength, false, nil
+	}
+	v.headRefused(a)
+	return refusedHead, !isRedirect(a.StatusCode) && byChance(a.StatusCode), nil
+}
+
+// probe gets the first byte of a blob for its size. Where a range is not to the
+// taste of the registry, it begins to get the whole.
+func (v *visit) probe(ctx context.Context, d digest.Digest) (int64, error) {
+	size, f := v.probeRange(ctx, d, "bytes=0-0")
+	if f != nil && !f.unasked {
+		switch f.status {
+		case http.StatusBadRequest, http.StatusRequestedRangeNotSatisfiable, http.StatusNotImplemented:
+			size, f = v.probeRange(ctx, d, "")
+		}
+	}
+	if f != nil {
+		return -1, f
+	}
+	return size, nil
+}
+
+func (v *visit) probeRange(ctx context.Context, d digest.Digest, rng string) (int64, *failure) {
+	a, err := v.getBlob(ctx, opHeadBlob, d, rng)
+	if err != nil {
+		return -1, asFailure(ctx, v.e.base.Host, err)
 	}
 	defer a.Body.Close()
-	if err := a.checkContent(); err != nil {
-		return -1, err
-	}
-	switch a.StatusCode {
-	case http.StatusOK:
-		return a.ContentLength, nil
-	case http.StatusPartialContent:
+	switch status := a.StatusCode; {
+	case status == http.StatusPartialContent && rng != "":
 		r, err := parseContentRange(a.Header.Get("Content-Range"))
 		if err != nil {
 			return -1, nil // it is there, and that is what was asked first of all
 		}
 		return r.size, nil
-	case http.StatusRequestedRangeNotSatisfiable:
-		if strings.TrimSpace(a.Header.Get("Content-Range")) == "bytes */0" {
-			return 0, nil
-		}
+	case status == http.StatusRequestedRangeNotSatisfiable && strings.TrimSpace(a.Header.Get("Content-Range")) == "bytes */0":
+		return 0, nil
+	case status != http.StatusOK:
+		return -1, v.statusFailure(a)
+	case a.isPage():
+		return -1, &failure{class: oci.ClassNotRegistry, status: status, text: a.url.Host + " answered with a web page"}
 	}
-	return -1, statusFailure(a, c.o.Now())
+	return a.ContentLength, nil
+}
+
+// isPage reports whether an answer is made for people, by what it says of itself: a
+// captive portal answers everything with 200.
+func (a *answer) isPage() bool {
+	mediaType, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type"))
+	return mediaType == "text/html"
 }
 
 // Blob gets the bytes [offset, offset+length) of a blob, to the end if length
@@ -97,7 +133,7 @@ func (c *Client) Blob(
 	if offset < 0 || length == 0 {
 		return oci.BlobBody{}, fmt.Errorf("get blob %s: no bytes at offset %d, length %d", d, offset, length)
 	}
-	op := blobOperation(opGetBlob, "get blob", repository, d)
+	op := blobOperation(opGetBlob, repository, d)
 	var header string
 	switch {
 	case length > 0:
@@ -105,45 +141,41 @@ func (c *Client) Blob(
 	case offset > 0:
 		header = fmt.Sprintf("bytes=%d-", offset)
 	}
-	return each(ctx, c, op, func(ctx context.Context, e *endpoint, l *lease) (oci.BlobBody, error) {
-		a, err := c.getBlob(ctx, e, op, d, header)
+	return each(ctx, c, op, func(ctx context.Context, v *visit) (oci.BlobBody, error) {
+		a, err := v.getBlob(ctx, opGetBlob, d, header)
 		if err != nil {
 			return oci.BlobBody{}, err
 		}
-		b, err := c.openBody(ctx, a, op, offset, length, header != "")
+		b, err := v.openBody(ctx, a, offset, length, header != "")
 		if err != nil {
 			a.drain()
 			return oci.BlobBody{}, err
 		}
-		if !l.keep() {
+		if !v.lease.keep() {
 			_ = a.Body.Close()
 			return oci.BlobBody{}, errBudget
 		}
-		b.ReadCloser.(*body).cancel = l.cancel
+		b.ReadCloser.(*body).cancel = v.lease.cancel
 		return b, nil
 	})
 }
 
-func (c *Client) getBlob(ctx context.Context, e *endpoint, op operation, d digest.Digest, rng string) (*answer, error) {
-	q := query{operation: op, method: http.MethodGet, rest: "blobs/" + d.String()}
+func (v *visit) getBlob(ctx context.Context, op string, d digest.Digest, rng string) (*answer, error) {
+	q := query{op: op, method: http.MethodGet, rest: "blobs/" + d.String()}
 	if rng != "" {
 		q.header = http.Header{"Range": {rng}}
 	}
-	return c.ask(ctx, e, q)
+	return v.ask(ctx, q)
 }
 
-// openBody checks the header of an answer against what was asked for.
-func (c *Client) openBody(
-	ctx context.Context, a *answer, op operation, offset, length int64, ranged bool,
-) (oci.BlobBody, error) {
+// openBody checks the header of an answer against what was asked for. What it says
+// of type and encoding counts for nothing: the digest tells if the bytes are right.
+func (v *visit) openBody(ctx context.Context, a *answer, offset, length int64, ranged bool) (oci.BlobBody, error) {
 	partial := a.StatusCode == http.StatusPartialContent
 	if a.StatusCode != http.StatusOK && (!partial || !ranged) {
-		return oci.BlobBody{}, statusFailure(a, c.o.Now())
+		return oci.BlobBody{}, v.statusFailure(a)
 	}
-	if err := a.checkContent(); err != nil {
-		return oci.BlobBody{}, err
-	}
-	b := &body{c: c, inner: a.Body, ctx: ctx, op: op, host: a.url.Host, status: a.StatusCode, left: a.ContentLength}
+	b := &body{c: v.c, inner: a.Body, ctx: ctx, op: v.operation, host: a.url.Host, status: a.StatusCode, left: a.ContentLength}
 	opened := oci.BlobBody{ReadCloser: b, Size: a.ContentLength}
 	if in, ok := a.Body.(*arriving); ok {
 		opened.Queued = func() int64 { return queued(in.conn) }

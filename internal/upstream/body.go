@@ -92,7 +92,7 @@ func (b *body) fail(f *failure) error {
 }
 
 func (b *body) cut(cause error) error {
-	text := fmt.Sprintf("%s %s/%s%s: %s cut the body", b.op.verb, b.c.o.Name, b.op.repository, b.op.object, b.host)
+	text := b.host + " cut the body"
 	if cause == nil || errors.Is(cause, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%s: %w", text, io.ErrUnexpectedEOF)
 	}

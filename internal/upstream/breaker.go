@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"context"
 	"math/rand/v2"
 	"net/http"
 	"sync"
@@ -9,13 +10,14 @@ import (
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
-// Breaker is the state of the circuit breaker of one URL.
+// Breaker is the state of the circuit breakers of one URL.
 type Breaker struct {
 	// URL is scheme, host and port.
 	URL string
 	// Fails is how many tries in a row have failed.
 	Fails int
-	// Open says that the URL is not asked, but for a probe now and then.
+	// Open says that the URL is not asked, except with a probe now and then, for
+	// manifests, blobs or lists at least.
 	Open bool
 	// Wait is how long until the next probe may be sent, while Open.
 	Wait time.Duration
@@ -23,52 +25,83 @@ type Breaker struct {
 	Class oci.Class
 }
 
-// breaker keeps requests away from a registry that has failed several times in
-// a row: they would only make clients wait, and the registry's trouble worse.
-// While it is open, one try goes through each fail duration, as a probe. Any
-// answer closes it, also a 404: it is the registry that is probed, not what it
-// has. Safe for concurrent use.
+// breaker keeps requests away from a registry that has failed several times in a
+// row: they would only make clients wait, and the registry's trouble worse. While
+// it is open, one try goes through each fail duration, as a probe. Any answer
+// closes it, also a 404: it is the registry that is probed, not what it has.
+//
+// Manifests, blobs and lists have a circuit each, and the connection has one that
+// all of them need. What can be the trouble of a single repository, a 5xx or
+// silence, opens circuits only if no other one speaks against that, and if a ping
+// fails, too: that of its kind, and those of kinds that have not had an answer
+// meanwhile. Safe for concurrent use.
 type breaker struct {
 	max  int // 0 = never opens
 	rest time.Duration
 	now  func() time.Time
-	// changed is called when it has opened or closed, with the lock held.
+	// changed is called when a circuit has opened or closed, with the lock held.
 	changed func(Breaker)
 	url     string
 
-	mu    sync.Mutex
+	mu       sync.Mutex
+	line     circuit // failures to connect
+	circuits [kinds]circuit
+}
+
+// circuit is one part of a breaker. The breaker's lock guards it.
+type circuit struct {
 	fails int
 	open  bool
 	class oci.Class
 	// probe is when the next try may go through. It moves when one does, not when
 	// that one ends, so a probe that hangs or is canceled blocks nothing.
 	probe time.Time
+	// failing is the repository that has failed since the last success, and began
+	// when; several says that there are more.
+	failing string
+	began   time.Time
+	several bool
+	// good is the repository that has got an answer last, at goodAt.
+	good   string
+	goodAt time.Time
 }
+
+// goodFor is how long the answer to one repository speaks for the registry when
+// another one fails.
+const goodFor = 10 * time.Minute
 
 // admit reports whether to try; if not, for how long not. Where more than one
 // try could be a probe, only the first is.
-func (b *breaker) admit() (wait time.Duration, ok bool) {
+func (b *breaker) admit(of kind) (wait time.Duration, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.open {
-		return 0, true
+	both := [2]*circuit{&b.line, &b.circuits[of]}
+	for _, c := range both {
+		wait = max(wait, b.waitLocked(c))
 	}
-	if wait := b.waitLocked(); wait > 0 {
+	if wait > 0 {
 		return wait, false
 	}
-	b.pause()
+	for _, c := range both {
+		if c.open {
+			b.pause(c)
+		}
+	}
 	return 0, true
 }
 
 // ready is admit without the promise to try.
-func (b *breaker) ready() bool {
+func (b *breaker) ready(of kind) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return !b.open || b.waitLocked() <= 0
+	return b.waitLocked(&b.line) <= 0 && b.waitLocked(&b.circuits[of]) <= 0
 }
 
-func (b *breaker) waitLocked() time.Duration {
-	wait := b.probe.Sub(b.now())
+func (b *breaker) waitLocked(c *circuit) time.Duration {
+	if !c.open {
+		return 0
+	}
+	wait := c.probe.Sub(b.now())
 	if wait > 2*b.rest {
 		return 0 // the clock was set back
 	}
@@ -76,55 +109,114 @@ func (b *breaker) waitLocked() time.Duration {
 }
 
 // pause spreads the probes, so that those of many gateways do not meet.
-func (b *breaker) pause() { b.probe = b.now().Add(b.rest + rand.N(b.rest/5+1)) }
+func (b *breaker) pause(c *circuit) { c.probe = b.now().Add(b.rest + rand.N(b.rest/5+1)) }
 
-// record notes how a try has ended; nil = with an answer.
-func (b *breaker) record(f *failure) {
-	if f.isNeutral() {
-		return
-	}
+// succeeded notes an answer to a repository, whatever it says. It closes what has
+// failed, and what was only taken to fail with others.
+func (b *breaker) succeeded(of kind, repository string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !f.isTrouble() {
-		wasOpen := b.open
-		b.fails, b.open = 0, false
-		if wasOpen {
-			b.changed(b.stateLocked())
+	closed := b.line.close()
+	for k := range b.circuits {
+		if c := &b.circuits[k]; kind(k) == of || c.fails == 0 {
+			closed = c.close() || closed
 		}
-		return
 	}
-	b.fails++
-	b.class = f.class
-	if !b.open && b.max > 0 && b.fails >= b.max {
-		b.open = true
-		b.pause()
-		b.changed(b.stateLocked())
+	c := &b.circuits[of]
+	c.good, c.goodAt = repository, b.now()
+	if closed {
+		b.changed(Breaker{URL: b.url})
 	}
 }
 
+// close forgets the failures, and reports whether the circuit was open.
+func (c *circuit) close() (wasOpen bool) {
+	wasOpen = c.open
+	c.fails, c.open, c.failing, c.several = 0, false, "", false
+	return wasOpen
+}
+
+// failed notes a failure of a try for a repository. It reports whether a ping has
+// to tell now if it is the registry that fails; see confirmed.
+func (b *breaker) failed(of kind, repository string, f *failure) (doubtful bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if f.unreached {
+		b.failLocked(&b.line, f.class)
+		if b.isDueLocked(&b.line) {
+			b.openLocked(&b.line)
+			b.changed(b.circuitState(&b.line))
+		}
+		return false
+	}
+	// The registry was reached, but nobody knows what it is worth yet.
+	c := &b.circuits[of]
+	b.failLocked(c, f.class)
+	switch c.failing {
+	case "":
+		c.failing, c.began = repository, b.now()
+	case repository:
+	default:
+		c.several = true
+	}
+	another := c.good != "" && c.good != repository && b.now().Sub(c.goodAt) < goodFor
+	return b.isDueLocked(c) && (c.several || !another)
+}
+
+func (b *breaker) failLocked(c *circuit, class oci.Class) { c.fails, c.class = c.fails+1, class }
+
+func (b *breaker) isDueLocked(c *circuit) bool { return !c.open && b.max > 0 && c.fails >= b.max }
+
+// confirmed opens a circuit whose failures a ping has confirmed. If the ping was
+// answered, they begin to count anew.
+func (b *breaker) confirmed(of kind, alive bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c := &b.circuits[of]
+	switch {
+	case !b.isDueLocked(c): // somebody else has found out meanwhile
+	case alive:
+		c.fails = 0
+	default:
+		for k := range b.circuits {
+			if other := &b.circuits[k]; !other.open && !other.goodAt.After(c.began) {
+				b.openLocked(other)
+			}
+		}
+		b.changed(b.circuitState(c))
+	}
+}
+
+func (b *breaker) openLocked(c *circuit) {
+	c.open = true
+	b.pause(c)
+}
+
+func (b *breaker) circuitState(c *circuit) Breaker {
+	s := Breaker{URL: b.url, Fails: c.fails, Open: c.open, Wait: b.waitLocked(c)}
+	if c.fails > 0 {
+		s.Class = c.class
+	}
+	return s
+}
+
+// state is that of the worst circuit.
 func (b *breaker) state() Breaker {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.stateLocked()
-}
-
-func (b *breaker) stateLocked() Breaker {
-	s := Breaker{URL: b.url, Fails: b.fails, Open: b.open}
-	if b.open {
-		s.Wait = b.waitLocked()
+	worst := b.circuitState(&b.line)
+	for of := range b.circuits {
+		s := b.circuitState(&b.circuits[of])
+		if s.Open && !worst.Open || s.Open == worst.Open && s.Fails > worst.Fails {
+			worst = s
+		}
 	}
-	if b.fails > 0 {
-		s.Class = b.class
-	}
-	return s
+	return worst
 }
 
 // isTrouble reports whether a failure speaks against the registry as a whole: no
 // answer, or a 5xx.
 func (f *failure) isTrouble() bool {
-	if f == nil {
-		return false
-	}
 	switch f.class {
 	case oci.ClassConnect, oci.ClassDNS, oci.ClassTLS, oci.ClassTimeout, oci.ClassToken:
 		return f.status == 0 || isServerError(f.status)
@@ -143,9 +235,6 @@ func isServerError(status int) bool {
 // isNeutral reports whether a failure says nothing of the registry: we gave up
 // ourselves, did not even ask, or it is the trouble of a host that it redirects to.
 func (f *failure) isNeutral() bool {
-	if f == nil {
-		return false
-	}
 	switch f.class {
 	case oci.ClassCanceled, oci.ClassForbidden, oci.ClassBreaker, oci.ClassExhausted:
 		return true
@@ -153,7 +242,36 @@ func (f *failure) isNeutral() bool {
 	return f.unasked || f.abroad && f.isTrouble()
 }
 
-// Breakers returns the state of the circuit breaker of each URL, in their order.
+// pingTime is how long the registry has to answer the ping that tells its trouble
+// from that of a repository. Somebody is waiting for an answer meanwhile.
+const pingTime = 900 * time.Millisecond
+
+// record tells the breaker how a try has ended; nil = with an answer.
+func (v *visit) record(ctx context.Context, f *failure) {
+	b := v.e.breaker
+	switch {
+	case f != nil && f.isNeutral():
+	case f == nil || !f.isTrouble():
+		b.succeeded(v.kind, v.repository)
+	case b.failed(v.kind, v.repository, f):
+		b.confirmed(v.kind, v.c.alive(ctx, v.e))
+	}
+}
+
+// alive reports whether the registry answers a ping with anything but a 5xx.
+func (c *Client) alive(ctx context.Context, e *endpoint) bool {
+	// The time of the operation may be over.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pingTime)
+	defer cancel()
+	a, err := c.send(ctx, e, outgoing{op: opPing, method: http.MethodGet, url: e.ping})
+	if err != nil {
+		return false
+	}
+	a.drain()
+	return !isServerError(a.StatusCode)
+}
+
+// Breakers returns the state of the circuit breakers of each URL, in their order.
 func (c *Client) Breakers() []Breaker {
 	states := make([]Breaker, 0, len(c.endpoints))
 	for _, e := range c.endpoints {

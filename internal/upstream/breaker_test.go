@@ -39,12 +39,12 @@ func TestBreaker(t *testing.T) {
 	for range 1000 {
 		e := wantClass(t, ask(), oci.ClassBreaker)
 		if e.Status != http.StatusServiceUnavailable || e.RetryAfter <= 0 || e.RetryAfter > 6*time.Second ||
-			!strings.Contains(e.Message, "test.example/"+repo) || !strings.Contains(e.Message, mustURL(t, s.URL()).Host) {
+			!strings.Contains(e.Message, mustURL(t, s.URL()).Host) {
 			t.Fatalf("%+v", e)
 		}
 	}
-	if n := s.Count("", ""); n != 5 {
-		t.Errorf("%d requests, want 5", n)
+	if n, pings := s.Count("", "manifests"), s.Count("", "ping"); n != 5 || pings != 1 {
+		t.Errorf("%d requests and %d pings, want 5 and one", n, pings)
 	}
 	if b := c.Breakers()[0]; !b.Open || b.Fails != 5 || b.Wait <= 0 || b.Class != oci.ClassStatus || b.URL != s.URL() {
 		t.Errorf("state %+v", b)
@@ -52,6 +52,7 @@ func TestBreaker(t *testing.T) {
 	// Blobs are refused alike: it is the registry that is down.
 	_, err := c.Blob(t.Context(), repo, image.Platforms[0].Layers[0].Digest, 0, -1)
 	wantClass(t, err, oci.ClassBreaker)
+	s.Reset()
 	// One probe each time, whoever comes first.
 	now.add(6 * time.Second)
 	var wg sync.WaitGroup
@@ -59,8 +60,8 @@ func TestBreaker(t *testing.T) {
 		wg.Go(func() { _ = ask() })
 	}
 	wg.Wait()
-	if n := s.Count("", ""); n != 6 {
-		t.Errorf("%d requests after a probe, want 6", n)
+	if n := s.Count("", ""); n != 1 {
+		t.Errorf("%d requests after a probe, want 1", n)
 	}
 	wantClass(t, ask(), oci.ClassBreaker)
 	now.add(6 * time.Second)
@@ -146,8 +147,8 @@ func TestBreakerOfEachURL(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := asked.Load(); n != 5 {
-		t.Errorf("the failing URL was asked %d times, want 5", n)
+	if n := asked.Load(); n != 6 {
+		t.Errorf("the failing URL was asked %d times, want 5 and a ping", n)
 	}
 	if b := c.Breakers(); !b[0].Open || b[1].Open {
 		t.Errorf("states %+v", b)
@@ -186,7 +187,7 @@ func TestRetryBudget(t *testing.T) {
 				slots <- struct{}{}
 				wg.Go(func() {
 					defer func() { <-slots }()
-					if _, err := c.HeadManifest(t.Context(), repo, tag(image.Tag)); err == nil {
+					if _, err := headManifest(t.Context(), c, repo, tag(image.Tag)); err == nil {
 						good.Add(1)
 					}
 				})
@@ -194,7 +195,7 @@ func TestRetryBudget(t *testing.T) {
 			wg.Wait()
 			n := s.Count("", "")
 			t.Logf("%d operations, %d good, %d requests", clients, good.Load(), n)
-			if n > clients*11/10 || n < clients {
+			if n > clients*11/10+50 || n < clients { // and HEADs that were under way when the first one failed
 				t.Errorf("%d operations cost %d requests, want at most a tenth more", clients, n)
 			}
 		})

@@ -3,7 +3,7 @@ package upstream
 import (
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/pullgate/pullgate/internal/oci"
 )
 
 // The schemes that are spoken.
@@ -13,34 +13,86 @@ const (
 	schemeBearer = "bearer"
 )
 
-// parseChallenge picks the challenge to answer from WWW-Authenticate headers
-// (RFC 9110, section 11.6.1): the first Bearer one with a realm, else the first
-// Basic one. Several can stand in one header.
-func parseChallenge(headers []string) (transport.Challenge, bool) {
-	var basic *transport.Challenge
+// maxParameterLength bounds the parameters of a challenge, which are kept.
+const maxParameterLength = 4 * oci.MaxRepositoryLength
+
+// challenge is one way to authenticate, as a registry has asked for it (RFC 9110,
+// section 11.3). The zero value is the way without any.
+type challenge struct {
+	scheme string
+	// realm and service are those of a Bearer challenge. The realm of a Basic one
+	// is for people.
+	realm, service string
+	// scope is what the challenge to a repository names in place of that
+	// repository; empty = the repository, as in scopeOf.
+	scope string
+}
+
+// scopeOf is the scope for pulls from a repository (Docker, "Token Scope
+// Documentation").
+func scopeOf(repository string) string { return "repository:" + repository + ":pull" }
+
+// namesNone reports whether the scope names no repository, such as "aws" of
+// public.ecr.aws and "repository:*:pull" of Nexus, so that it is good for all.
+func (c challenge) namesNone() bool {
+	_, name, named := strings.Cut(c.scope, ":")
+	return !named || strings.HasPrefix(name, "*")
+}
+
+// challengesIn reads WWW-Authenticate headers: the Bearer challenges that name a
+// realm, then one for Basic, if that is offered.
+func challengesIn(headers []string) (found []challenge) {
+	basic := false
 	for _, header := range headers {
-		for _, c := range parseChallenges(header) {
-			switch c.Scheme {
-			case schemeBearer:
-				if c.Parameters["realm"] != "" {
-					return c, true
-				}
+		for _, p := range parseChallenges(header) {
+			switch p.scheme {
 			case schemeBasic:
-				if basic == nil {
-					basic = &c
+				basic = true
+			case schemeBearer:
+				c := challenge{schemeBearer, p.parameters["realm"], p.parameters["service"], p.parameters["scope"]}
+				if c.realm != "" && len(c.realm)+len(c.service)+len(c.scope) <= maxParameterLength {
+					found = append(found, c)
 				}
 			}
 		}
 	}
-	if basic == nil {
-		return transport.Challenge{}, false
+	if basic {
+		found = append(found, challenge{scheme: schemeBasic})
 	}
-	return *basic, true
+	return found
 }
 
-// parseChallenges reads one header. Scheme and parameter names come out in
-// lower case; what does not parse is passed over.
-func parseChallenges(s string) (challenges []transport.Challenge) {
+// offeredFor reads the challenges of an answer to a request for a repository.
+func offeredFor(repository string, a *answer) []challenge {
+	found := challengesIn(a.Header.Values("WWW-Authenticate"))
+	for i := range found {
+		if found[i].scope == scopeOf(repository) {
+			found[i].scope = ""
+		}
+	}
+	return found
+}
+
+// offeredForPing reads those of an answer to a ping, whose scope is for no
+// repository in particular (ghcr.io names "user/image").
+func offeredForPing(a *answer) []challenge {
+	found := challengesIn(a.Header.Values("WWW-Authenticate"))
+	for i := range found {
+		found[i].scope = ""
+	}
+	return found
+}
+
+// parsedChallenge is a challenge with all its parameters.
+type parsedChallenge struct {
+	scheme     string
+	parameters map[string]string
+}
+
+// parseChallenges reads one header (RFC 9110, section 11.6.1), which may hold
+// several. Scheme and parameter names come out in lower case; what does not parse
+// is passed over.
+func parseChallenges(s string) (challenges []parsedChallenge) {
 	for {
 		s = strings.TrimLeft(s, " \t,")
 		if s == "" {
@@ -54,14 +106,14 @@ func parseChallenges(s string) (challenges []transport.Challenge) {
 		name, s = strings.ToLower(name), strings.TrimLeft(rest, " \t")
 		value, isParameter := strings.CutPrefix(s, "=")
 		if !isParameter {
-			challenges = append(challenges, transport.Challenge{Scheme: name, Parameters: map[string]string{}})
+			challenges = append(challenges, parsedChallenge{name, map[string]string{}})
 			continue
 		}
 		value, s = cutValue(strings.TrimLeft(value, " \t"))
 		if len(challenges) == 0 {
 			continue
 		}
-		parameters := challenges[len(challenges)-1].Parameters
+		parameters := challenges[len(challenges)-1].parameters
 		if _, twice := parameters[name]; !twice {
 			parameters[name] = value
 		}

@@ -99,7 +99,7 @@ func readBlob(t testing.TB, c *Client, d registrytest.PlatformImage, layer int, 
 // pull does what a mirror does for a cold image.
 func pull(t testing.TB, c *Client, image registrytest.Image) {
 	t.Helper()
-	head, err := c.HeadManifest(t.Context(), repo, tag(image.Tag))
+	head, err := headManifest(t.Context(), c, repo, tag(image.Tag))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,7 +294,7 @@ func TestRefusesNamesBeforeAsking(t *testing.T) {
 		second(c.Manifest(t.Context(), repo, tag("../3"))),
 		second(c.Manifest(t.Context(), repo, oci.Reference{})),
 		second(c.Manifest(t.Context(), repo, oci.Reference{Tag: "3", Digest: d})),
-		second(c.HeadManifest(t.Context(), repo, oci.Reference{Digest: "md5:abc"})),
+		second(headManifest(t.Context(), c, repo, oci.Reference{Digest: "md5:abc"})),
 		second(c.HeadBlob(t.Context(), repo, "sha256:abc")),
 		second(c.HeadBlob(t.Context(), "A", d)),
 		second(c.Blob(t.Context(), repo, "sha512:"+d[7:], 0, -1)),
@@ -313,6 +313,12 @@ func TestRefusesNamesBeforeAsking(t *testing.T) {
 }
 
 func second[T any](_ T, err error) error { return err }
+
+// headManifest resolves a reference.
+func headManifest(ctx context.Context, c *Client, repository string, ref oci.Reference) (oci.Descriptor, error) {
+	d, _, err := c.Resolve(ctx, repository, ref)
+	return d, err
+}
 
 func TestObserveAndReceived(t *testing.T) {
 	s, image := newServer(t, registrytest.Options{Auth: registrytest.AuthBearer, CDN: true})

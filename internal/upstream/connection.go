@@ -23,17 +23,12 @@ import (
 // for as long are likely to be deaf too. What the second request gets is either
 // new or has carried an answer since, so it may take all of the time that is
 // left: an upstream that is slow is asked once more, but not made to fail.
-func (c *Client) roundTrip(
-	ctx context.Context, e *endpoint, o outgoing, at *url.URL, abroad bool,
-) (*http.Response, error) {
-	transport := c.transports.abroad
-	if originOf(at) == e.origin {
-		transport = c.transports.home
-	}
+func (c *Client) roundTrip(ctx context.Context, e *endpoint, o outgoing, at *url.URL) (*http.Response, error) {
+	transport := c.transports.to(at, originOf(at) == e.origin)
 	once := func(patience time.Duration) (*http.Response, error) {
 		var conn net.Conn
 		trace := &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) { conn = got.Conn }}
-		r, err := c.newRequest(httptrace.WithClientTrace(ctx, trace), o, at, abroad)
+		r, err := c.newRequest(httptrace.WithClientTrace(ctx, trace), o, at)
 		if err != nil {
 			return nil, err
 		}
@@ -58,7 +53,7 @@ func (c *Client) roundTrip(
 	return resp, err
 }
 
-func (c *Client) newRequest(ctx context.Context, o outgoing, at *url.URL, abroad bool) (*http.Request, error) {
+func (c *Client) newRequest(ctx context.Context, o outgoing, at *url.URL) (*http.Request, error) {
 	r, err := http.NewRequestWithContext(ctx, o.method, at.String(), strings.NewReader(o.body))
 	if err != nil {
 		return nil, &failure{class: oci.ClassRedirect, text: "the upstream leads to a URL that cannot be asked"}
@@ -71,7 +66,7 @@ func (c *Client) newRequest(ctx context.Context, o outgoing, at *url.URL, abroad
 	}
 	r.Header.Set("User-Agent", c.o.UserAgent)
 	r.Header.Set("Accept-Encoding", "identity")
-	if o.authorization != "" && !abroad {
+	if o.authorization != "" {
 		r.Header.Set("Authorization", o.authorization)
 	}
 	r.Close = c.closed.Load()

@@ -118,7 +118,7 @@ func hasty(o *Options) { o.Timeouts.Reused = 300 * time.Millisecond }
 func TestDeafConnection(t *testing.T) {
 	for name, do := range map[string]func(context.Context, *Client, registrytest.Image) error{
 		"head manifest": func(ctx context.Context, c *Client, i registrytest.Image) error {
-			return second(c.HeadManifest(ctx, repo, tag(i.Tag)))
+			return second(headManifest(ctx, c, repo, tag(i.Tag)))
 		},
 		"manifest": func(ctx context.Context, c *Client, i registrytest.Image) error {
 			return second(c.Manifest(ctx, repo, tag(i.Tag)))

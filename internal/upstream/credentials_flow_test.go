@@ -33,7 +33,8 @@ func TestWrongPassword(t *testing.T) {
 			if strings.Contains(e.Error(), "canary") {
 				t.Errorf("the error holds the password: %v", e)
 			}
-			if n := s.Count("", ""); n > 2 {
+			// A repository may be for anybody, whoever the token server takes us for.
+			if n := s.Count("", ""); n > 3 {
 				t.Errorf("%d requests to be told no: %v", n, s.Requests())
 			}
 		}

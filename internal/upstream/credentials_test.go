@@ -112,7 +112,7 @@ func TestECRCredentials(t *testing.T) {
 	}
 	for _, host := range []string{"123456789012.dkr.ecr.eu-west-1.amazonaws.com", "public.ecr.aws"} {
 		c := newClient(t, "https://"+host, func(o *Options) { o.Credentials = ECRCredentials() })
-		g, err := c.basic(t.Context(), c.endpoints[0])
+		g, err := c.visit(c.endpoints[0], operation{}, nil).basic(t.Context())
 		if err != nil || g.header != "Basic "+token {
 			t.Errorf("%s: %q, %v", host, g.header, err)
 		}
@@ -125,7 +125,7 @@ func TestECRCredentials(t *testing.T) {
 	}
 	fail = true
 	c := newClient(t, "https://public.ecr.aws", func(o *Options) { o.Credentials = ECRCredentials() })
-	_, err := c.basic(t.Context(), c.endpoints[0])
+	_, err := c.visit(c.endpoints[0], operation{}, nil).basic(t.Context())
 	if asFailure(t.Context(), "", err).class != oci.ClassToken {
 		t.Errorf("%v", err)
 	}

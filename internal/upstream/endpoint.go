@@ -6,13 +6,11 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
-
-	"github.com/pullgate/pullgate/internal/oci"
 )
 
 // endpoint is one configured URL and what is known of the registry behind it.
@@ -24,24 +22,25 @@ type endpoint struct {
 	base, ping *url.URL
 	inner      string
 
-	// known is how the registry authenticates; nil = nobody has asked yet.
-	known atomic.Pointer[knowledge]
+	// challenges is how the registry authenticates.
+	challenges challenges
 	// learning is held by the one request that finds out.
 	learning chan struct{}
 	// tokens are keyed by realm, service and scope; credentials has one entry.
 	tokens      *memo[string]
 	credentials *memo[authn.AuthConfig]
-	// quiet are the times, in Unix nanoseconds, up to which a rate limit holds.
-	// Blobs have their own: registries count manifests, and a limit on those
-	// must not stop downloads that are under way.
+	// quiet are the times, in Unix nanoseconds, up to which rate limits hold. Each
+	// kind has its own: registries count manifests, and a limit on those must not
+	// stop downloads that are under way.
 	// A limit that is used up but was not overrun is one on the GET of manifests.
-	quietMetadata, quietBlobs, usedUp atomic.Int64
-	breaker                           *breaker
+	quiet   [kinds]atomic.Int64
+	usedUp  atomic.Int64
+	breaker *breaker
 	// downUntil is, in Unix nanoseconds, up to when other URLs are tried first.
 	downUntil atomic.Int64
-	// headless is set once the registry was seen to refuse HEAD for blobs that
-	// it gives on GET (public.ecr.aws; signed URLs that are good for GET only).
-	headless atomic.Bool
+	// headless are the times, in Unix nanoseconds, up to which HEAD is not asked
+	// for: the registry has refused it for what it gave on GET.
+	headless [kinds]atomic.Int64
 }
 
 // downFor is how long a URL comes last after it could not be reached.
@@ -105,12 +104,12 @@ func (e *endpoint) locate(repository, rest string, query url.Values) *url.URL {
 }
 
 // hush keeps operations of a kind quiet for a while after a 429.
-func (e *endpoint) hush(kind string, until time.Time) { e.quiet(kind).Store(until.UnixNano()) }
+func (e *endpoint) hush(of kind, until time.Time) { e.quiet[of].Store(until.UnixNano()) }
 
-// hushed returns how long a query still has to keep quiet.
-func (e *endpoint) hushed(q query, now time.Time) time.Duration {
-	until := e.quiet(q.kind).Load()
-	if q.op == opGetManifest {
+// hushed returns how long a request still has to keep quiet.
+func (e *endpoint) hushed(of kind, op string, now time.Time) time.Duration {
+	until := e.quiet[of].Load()
+	if op == opGetManifest {
 		until = max(until, e.usedUp.Load())
 	}
 	if until == 0 {
@@ -125,81 +124,31 @@ func (e *endpoint) heed(a *answer, now time.Time) {
 	if a.abroad {
 		return
 	}
-	if pause, ok := usedUp(a.Header.Get("Ratelimit-Remaining")); ok {
+	if pause, ok := usedUp(a.Header, now); ok {
 		e.usedUp.Store(now.Add(pause).UnixNano())
 	}
 }
 
-func (e *endpoint) quiet(kind string) *atomic.Int64 {
-	if kind == kindBlobs {
-		return &e.quietBlobs
-	}
-	return &e.quietMetadata
-}
-
-// learn returns what is known of the registry. If nothing is, it returns nil to
-// one caller at a time, which finds out and calls done when it has or could not;
-// done may be called more than once.
-func (e *endpoint) learn(ctx context.Context) (k *knowledge, done func(), err error) {
-	if k := e.known.Load(); k != nil {
-		return k, func() {}, nil
+// learn returns how to begin with a repository. If nothing is known of the
+// registry, known is false, and one caller at a time finds out and calls done when
+// it has or could not; done may be called more than once.
+func (e *endpoint) learn(ctx context.Context, repository string) (way challenge, known bool, done func(), err error) {
+	if way, known = e.challenges.of(repository); known {
+		return way, true, func() {}, nil
 	}
 	timer := time.NewTimer(learnTimeout)
 	defer timer.Stop()
 	select {
 	case e.learning <- struct{}{}:
 	case <-timer.C:
-		return e.known.Load(), func() {}, nil
+		way, known = e.challenges.of(repository)
+		return way, known, func() {}, nil
 	case <-ctx.Done():
-		return nil, nil, asFailure(ctx, e.base.Host, ctx.Err())
+		return way, false, nil, asFailure(ctx, e.base.Host, ctx.Err())
 	}
-	if k := e.known.Load(); k != nil {
-		<-e.learning
-		return k, func() {}, nil
+	done = sync.OnceFunc(func() { <-e.learning })
+	if way, known = e.challenges.of(repository); known {
+		done()
 	}
-	var once atomic.Bool
-	return nil, func() {
-		if once.CompareAndSwap(false, true) {
-			<-e.learning
-		}
-	}, nil
-}
-
-// knowledge is how a registry authenticates: the challenge that it sent, and
-// the scope in it as a pattern for other repositories.
-type knowledge struct {
-	challenge transport.Challenge
-	// prefix and suffix stand around the repository; literal scopes, such as
-	// "aws" of public.ecr.aws, do not depend on it.
-	prefix, suffix string
-	literal        string
-}
-
-// open is a registry that asked for nothing.
-func open() *knowledge { return &knowledge{challenge: transport.Challenge{Scheme: schemeNone}} }
-
-// learnFrom reads a challenge to a request for a repository; empty = the ping.
-func (e *endpoint) learnFrom(challenge transport.Challenge, repository string) *knowledge {
-	k := &knowledge{challenge: challenge, prefix: "repository:" + e.inner, suffix: ":pull"}
-	scope := challenge.Parameters["scope"]
-	if scope == "" || len(scope) > 4*oci.MaxRepositoryLength {
-		return k
-	}
-	if repository != "" {
-		before, after, found := strings.Cut(scope, repository)
-		if found && strings.HasPrefix(before, "repository:") && strings.HasPrefix(after, ":") {
-			k.prefix, k.suffix = before, after
-			return k
-		}
-	}
-	k.literal = scope
-	return k
-}
-
-// scopes returns what to ask a token for.
-func (k *knowledge) scopes(repository string) []string {
-	if k.literal != "" {
-		return strings.Fields(k.literal)
-	}
-	return strings.Fields(k.prefix + repository + k.suffix)
+	return way, known, done, nil
 }

@@ -30,12 +30,22 @@ type failure struct {
 	// attempts is how many tries there were, for the log.
 	attempts int
 	// unasked says that no request was sent; abroad, that it is of a host that the
-	// registry redirects to.
-	unasked, abroad bool
-	err             error
+	// registry redirects to; unreached, that there was no connection to the host.
+	unasked, abroad, unreached bool
+	err                        error
 }
 
 func (f *failure) Error() string { return f.text }
+
+// isRefusal reports whether a failure to get a token leaves it to the registry to
+// say what else would do.
+func (f *failure) isRefusal() bool {
+	switch f.class {
+	case oci.ClassDenied, oci.ClassForbidden, oci.ClassToken, oci.ClassTimeout:
+		return true
+	}
+	return false
+}
 
 func (f *failure) Unwrap() error { return f.err }
 
@@ -53,7 +63,7 @@ func asFailure(ctx context.Context, host string, err error) *failure {
 	if errors.As(err, &f) {
 		return f
 	}
-	f = &failure{class: classOf(ctx, err), err: safeCause(err)}
+	f = &failure{class: classOf(ctx, err), err: safeCause(err), unreached: isUnreached(err)}
 	switch f.class {
 	case oci.ClassCanceled:
 		f.text = "canceled"
@@ -113,6 +123,14 @@ func isExhausted(err error) bool {
 		}
 	}
 	return false
+}
+
+// isUnreached reports whether a request failed before there was a connection to
+// send it over.
+func isUnreached(err error) bool {
+	var network *net.OpError
+	return errors.As(err, &network) && network.Op == "dial" || isTLS(err) ||
+		strings.Contains(err.Error(), "TLS handshake timeout")
 }
 
 func isTLS(err error) bool {

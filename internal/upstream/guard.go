@@ -57,7 +57,7 @@ func (g *guard) check(ctx context.Context, addr netip.Addr) error {
 	// Link-local addresses are never an upstream's own: cloud metadata services
 	// live there, and the upstream's own DNS could name them.
 	if !addr.IsLinkLocalUnicast() && !addr.IsMulticast() && !addr.IsUnspecified() {
-		entry, err := g.own.get(ctx, "", g.resolve)
+		entry, _, err := g.own.get(ctx, "", g.resolve)
 		if err != nil {
 			return err
 		}

@@ -184,7 +184,8 @@ func FuzzRealm(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		realm, trusted, err := c.realm(t.Context(), c.endpoints[0], s)
+		e := c.endpoints[0]
+		realm, trusted, err := c.visit(e, operation{}, nil).realm(t.Context(), s, e.base)
 		if err != nil {
 			return
 		}

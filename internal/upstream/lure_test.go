@@ -103,7 +103,7 @@ func askHeadBlob(ctx context.Context, c *Client) error {
 }
 
 func askHead(ctx context.Context, c *Client) error {
-	_, err := c.HeadManifest(ctx, repo, tag("1"))
+	_, err := headManifest(ctx, c, repo, tag("1"))
 	return err
 }
 
@@ -187,7 +187,7 @@ func lures() []lure {
 		},
 		{name: "Bearer challenge behind a redirect", registry: basic(toElsewhere(http.StatusTemporaryRedirect)), other: func(x act) {
 			if x.is("/token") {
-				x.give()
+				elsewhereToken(x)
 				return
 			}
 			demand(x.w, `Bearer realm="%s/token"`, x.elsewhere)

@@ -14,120 +14,56 @@ import (
 )
 
 // acceptManifests are all manifest types, in every request: registries that
-// convert or refuse by Accept would otherwise make the answer depend on who
-// asked first. Schema 1 comes last, so that nobody sends it who has another.
+// convert or refuse by Accept would otherwise make the answer depend on who asked
+// first. Schema 1 is not among them: the digest of a signed one is not that of its
+// bytes, and clients of today take it no more.
 var acceptManifests = strings.Join([]string{
 	ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest,
 	oci.MediaTypeDockerManifestList, oci.MediaTypeDockerManifest,
 	oci.MediaTypeOCIArtifactManifest,
-	oci.MediaTypeDockerSchema1Signed + ";q=0.2", oci.MediaTypeDockerSchema1 + ";q=0.1",
 }, ", ")
 
-func manifestOperation(op, verb, repository string, ref oci.Reference) operation {
+func manifestOperation(op, repository string, ref oci.Reference) operation {
 	object := ":" + ref.Tag
 	if ref.IsDigest() {
 		object = "@" + ref.Digest.String()
 	}
-	return operation{
-		op: op, kind: kindMetadata, verb: verb, repository: repository, object: object, unknown: oci.CodeManifestUnknown,
-	}
+	return operation{op: op, kind: manifests, repository: repository, object: object, unknown: oci.CodeManifestUnknown}
 }
 
-func manifestQuery(op operation, method string, ref oci.Reference) query {
-	return query{
-		operation: op, method: method, rest: "manifests/" + ref.String(),
-		header: http.Header{"Accept": {acceptManifests}},
-	}
-}
-
-// HeadManifest asks for type, digest and size without the bytes. It returns the
-// zero descriptor if the upstream does not tell all three, or answers no HEAD.
-func (c *Client) HeadManifest(ctx context.Context, repository string, ref oci.Reference) (oci.Descriptor, error) {
-	if err := checkReference(ref); err != nil {
-		return oci.Descriptor{}, err
-	}
-	op := manifestOperation(opHeadManifest, "look up manifest", repository, ref)
-	return each(ctx, c, op, func(ctx context.Context, e *endpoint, _ *lease) (oci.Descriptor, error) {
-		a, err := c.ask(ctx, e, manifestQuery(op, http.MethodHead, ref))
-		if err != nil {
-			return oci.Descriptor{}, err
-		}
-		defer a.drain()
-		class := classOfStatus(a.StatusCode)
-		switch {
-		case a.StatusCode == http.StatusMethodNotAllowed, a.abroad && class == oci.ClassDenied,
-			a.abroad && class == oci.ClassNotFound: // GET has a body that tells whose word it is
-			return oci.Descriptor{}, nil
-		case a.StatusCode != http.StatusOK:
-			return oci.Descriptor{}, statusFailure(a, c.o.Now())
-		}
-		if err := a.checkContent(); err != nil {
-			return oci.Descriptor{}, err
-		}
-		return headDescriptor(a, ref)
+func (v *visit) askManifest(ctx context.Context, op, method string, ref oci.Reference) (*answer, error) {
+	return v.ask(ctx, query{
+		op: op, method: method, rest: "manifests/" + ref.String(), header: http.Header{"Accept": {acceptManifests}},
 	})
 }
 
-func headDescriptor(a *answer, ref oci.Reference) (oci.Descriptor, error) {
-	d, err := oci.ParseDigest(a.Header.Get("Docker-Content-Digest"))
-	if err != nil {
-		d = ref.Digest
-	}
-	if ref.IsDigest() && d.Algorithm() == ref.Digest.Algorithm() && d != ref.Digest {
-		return oci.Descriptor{}, digestFailure(a, ref.Digest, d)
-	}
-	if a.ContentLength > oci.MaxManifestSize {
-		return oci.Descriptor{}, &failure{
-			class: oci.ClassLength, status: a.StatusCode,
-			text: fmt.Sprintf("%s announces a manifest of %d bytes, more than %d", a.url.Host, a.ContentLength, oci.MaxManifestSize),
-		}
-	}
-	// What is no media type comes out empty.
-	mediaType, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type"))
-	switch {
-	case mediaType == "", d == "", a.ContentLength <= 0,
-		mediaType == "application/json", mediaType == "text/plain", mediaType == oci.MediaTypeOctetStream:
-		return oci.Descriptor{}, nil
-	}
-	return oci.Descriptor{MediaType: mediaType, Digest: d, Size: a.ContentLength}, nil
-}
-
 // Manifest gets a manifest of at most oci.MaxManifestSize and checks it: its
-// digest against ref and the answer's header, its type against its content.
+// digest against ref, its type against its content.
 func (c *Client) Manifest(ctx context.Context, repository string, ref oci.Reference) (oci.Manifest, error) {
 	if err := checkReference(ref); err != nil {
 		return oci.Manifest{}, err
 	}
-	op := manifestOperation(opGetManifest, "get manifest", repository, ref)
-	return each(ctx, c, op, func(ctx context.Context, e *endpoint, _ *lease) (oci.Manifest, error) {
-		return c.manifest(ctx, e, op, ref)
-	})
+	op := manifestOperation(opGetManifest, repository, ref)
+	return each(ctx, c, op, func(ctx context.Context, v *visit) (oci.Manifest, error) { return v.manifest(ctx, ref) })
 }
 
-func (c *Client) manifest(ctx context.Context, e *endpoint, op operation, ref oci.Reference) (oci.Manifest, error) {
-	a, err := c.ask(ctx, e, manifestQuery(op, http.MethodGet, ref))
+// manifest gets a manifest. What the header of the answer says of digest and
+// encoding counts for nothing where the bytes are right.
+func (v *visit) manifest(ctx context.Context, ref oci.Reference) (oci.Manifest, error) {
+	a, err := v.askManifest(ctx, opGetManifest, http.MethodGet, ref)
 	if err != nil {
 		return oci.Manifest{}, err
 	}
 	if a.StatusCode != http.StatusOK {
-		return oci.Manifest{}, statusFailure(a, c.o.Now())
-	}
-	if err := a.checkContent(); err != nil {
-		a.drain()
-		return oci.Manifest{}, err
+		return oci.Manifest{}, v.statusFailure(a)
 	}
 	raw, err := a.read(ctx, oci.MaxManifestSize)
 	if err != nil {
 		return oci.Manifest{}, err
 	}
 	m := oci.Manifest{Bytes: raw, Digest: ref.Digest}
-	if told, err := oci.ParseDigest(a.Header.Get("Docker-Content-Digest")); err == nil {
-		if !oci.Verify(told, raw) {
-			return oci.Manifest{}, digestFailure(a, told, oci.Sum(raw))
-		}
-		if m.Digest == "" {
-			m.Digest = told // of the algorithm that HEAD tells of, too
-		}
+	if told, err := oci.ParseDigest(a.Header.Get("Docker-Content-Digest")); err == nil && m.Digest == "" && oci.Verify(told, raw) {
+		m.Digest = told // of the algorithm that HEAD tells of, too
 	}
 	switch {
 	case m.Digest == "":
@@ -135,16 +71,42 @@ func (c *Client) manifest(ctx context.Context, e *endpoint, op operation, ref oc
 	case !oci.Verify(m.Digest, raw):
 		return oci.Manifest{}, digestFailure(a, m.Digest, oci.Sum(raw))
 	}
-	if m.MediaType, err = oci.ManifestMediaType(a.Header.Get("Content-Type"), raw); err == nil {
+	if m.MediaType, err = oci.ManifestMediaType(contentType(a), raw); err == nil {
 		_, err = oci.ParseManifest(raw)
 	}
-	if err != nil {
+	switch {
+	case err != nil:
+		return oci.Manifest{}, notManifest(a, err)
+	case m.MediaType == oci.MediaTypeDockerSchema1, m.MediaType == oci.MediaTypeDockerSchema1Signed:
 		return oci.Manifest{}, &failure{
-			class: oci.ClassNotRegistry, status: a.StatusCode, err: err,
-			text: a.url.Host + " sent something that is no valid manifest",
+			class: oci.ClassNotFound, status: a.StatusCode,
+			text: a.url.Host + " has this image in the obsolete schema 1 alone, which is not mirrored; push it anew with a current tool",
 		}
 	}
 	return m, nil
+}
+
+// contentType returns the media type of an answer, without those that are sent by
+// servers which do not know.
+func contentType(a *answer) string {
+	mediaType, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type"))
+	if strings.HasPrefix(mediaType, "text/") {
+		return ""
+	}
+	return mediaType
+}
+
+// notManifest tells a captive portal, which answers everything with a page, from a
+// manifest that is damaged.
+func notManifest(a *answer, err error) *failure {
+	f := &failure{
+		class: oci.ClassNotRegistry, status: a.StatusCode, err: err,
+		text: a.url.Host + " sent something that is no valid manifest",
+	}
+	if mediaType, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type")); mediaType == "text/html" {
+		f.text = a.url.Host + " answered with a web page"
+	}
+	return f
 }
 
 func digestFailure(a *answer, want, got digest.Digest) *failure {
@@ -152,24 +114,6 @@ func digestFailure(a *answer, want, got digest.Digest) *failure {
 		class: oci.ClassDigest, status: a.StatusCode,
 		text: fmt.Sprintf("%s sent %s in place of %s", a.url.Host, got, want),
 	}
-}
-
-// checkContent refuses bodies that are encoded, and pages made for people: a
-// captive portal answers everything with 200.
-func (a *answer) checkContent() error {
-	if encoding := a.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
-		return &failure{
-			class: oci.ClassEncoding, status: a.StatusCode,
-			text: a.url.Host + " encoded the content, though it was asked not to",
-		}
-	}
-	if mediaType, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type")); mediaType == "text/html" {
-		return &failure{
-			class: oci.ClassNotRegistry, status: a.StatusCode,
-			text: a.url.Host + " answered with a web page",
-		}
-	}
-	return nil
 }
 
 // checkReference refuses what the wire would never let through.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -34,14 +35,14 @@ func TestHostileManifests(t *testing.T) {
 		"plain type":             {"text/plain; charset=utf-8", good, "", emptyIndex, "1", oci.ClassNone},
 		"type with parameter":    {index + "; charset=utf-8", good, "", emptyIndex, "1", oci.ClassNone},
 		"identity":               {index, good, "identity", emptyIndex, "1", oci.ClassNone},
-		"header lies":            {index, oci.Sum([]byte("x")).String(), "", emptyIndex, "1", oci.ClassDigest},
-		"header lies, by digest": {index, oci.Sum([]byte("x")).String(), "", emptyIndex, good, oci.ClassDigest},
+		"header lies":            {index, oci.Sum([]byte("x")).String(), "", emptyIndex, "1", oci.ClassNone},
+		"header lies, by digest": {index, oci.Sum([]byte("x")).String(), "", emptyIndex, good, oci.ClassNone},
 		"other bytes":            {index, "", "", emptyIndex + " ", good, oci.ClassDigest},
 		"both agree, both wrong": {index, oci.Sum([]byte(emptyIndex + " ")).String(), "", emptyIndex + " ", good, oci.ClassDigest},
 		"another type":           {ocispec.MediaTypeImageManifest, good, "", emptyIndex, "1", oci.ClassNotRegistry},
 		"HTML":                   {"text/html", "", "", "<html>", "1", oci.ClassNotRegistry},
 		"HTML without a type":    {"application/json", "", "", "<html>", "1", oci.ClassNotRegistry},
-		"HTML with the digest":   {"text/html; charset=utf-8", good, "", emptyIndex, good, oci.ClassNotRegistry},
+		"HTML with the digest":   {"text/html; charset=utf-8", good, "", emptyIndex, good, oci.ClassNone},
 		"error with 200":         {"application/json", "", "", `{"errors":[]}`, "1", oci.ClassNotRegistry},
 		"empty":                  {index, "", "", "", "1", oci.ClassNotRegistry},
 		"array":                  {index, "", "", "[]", "1", oci.ClassNotRegistry},
@@ -53,7 +54,8 @@ func TestHostileManifests(t *testing.T) {
 		},
 		"ambiguous":        {index, "", "", `{"manifests":[],"layers":[]}`, "1", oci.ClassNotRegistry},
 		"many descriptors": {ocispec.MediaTypeImageManifest, "", "", many, "1", oci.ClassNotRegistry},
-		"gzip":             {index, good, "gzip", emptyIndex, "1", oci.ClassEncoding},
+		"called gzip":      {index, good, "gzip", emptyIndex, "1", oci.ClassNone},
+		"gzip":             {index, good, "gzip", "\x1f\x8b\x08", "1", oci.ClassNotRegistry},
 		"4 MiB":            {index, "", "", emptyIndex + strings.Repeat(" ", 4<<20-len(emptyIndex)), "1", oci.ClassNone},
 		"4 MiB and 1":      {index, "", "", emptyIndex + strings.Repeat(" ", 4<<20-len(emptyIndex)+1), "1", oci.ClassLength},
 	} {
@@ -107,53 +109,108 @@ func TestSHA512(t *testing.T) {
 	}
 }
 
-func TestHeadManifest(t *testing.T) {
+// A HEAD that refuses, or tells too little, refuses nothing: a GET settles it. The
+// next HEAD is not asked for then.
+func TestGetSettlesManifest(t *testing.T) {
 	d := oci.Sum([]byte(emptyIndex)).String()
 	for name, test := range map[string]struct {
 		status                      int
 		contentType, digest, length string
 		ref                         string
 		known                       bool
-		class                       oci.Class
 	}{
-		"all":                   {200, ocispec.MediaTypeImageIndex, d, "70", "1", true, ""},
-		"by digest, no header":  {200, ocispec.MediaTypeImageIndex, "", "70", d, true, ""},
-		"no digest":             {200, ocispec.MediaTypeImageIndex, "", "70", "1", false, ""},
-		"invalid digest":        {200, ocispec.MediaTypeImageIndex, "sha256:x", "70", "1", false, ""},
-		"no length":             {200, ocispec.MediaTypeImageIndex, d, "", "1", false, ""},
-		"no type":               {200, "", d, "70", "1", false, ""},
-		"plain type":            {200, "application/json", d, "70", "1", false, ""},
-		"405":                   {405, "", "", "0", "1", false, ""},
-		"404":                   {404, "", "", "0", "1", false, oci.ClassNotFound},
-		"another digest":        {200, ocispec.MediaTypeImageIndex, oci.Sum(nil).String(), "70", d, false, oci.ClassDigest},
-		"web page":              {200, "text/html", d, "70", "1", false, oci.ClassNotRegistry},
-		"greater than manifest": {200, ocispec.MediaTypeImageIndex, d, "4194305", "1", false, oci.ClassLength},
+		"all":                   {200, ocispec.MediaTypeImageIndex, d, "88", "1", true},
+		"by digest, no header":  {200, ocispec.MediaTypeImageIndex, "", "88", d, true},
+		"no digest":             {200, ocispec.MediaTypeImageIndex, "", "88", "1", false},
+		"invalid digest":        {200, ocispec.MediaTypeImageIndex, "sha256:x", "88", "1", false},
+		"no length":             {200, ocispec.MediaTypeImageIndex, d, "", "1", false},
+		"length 0":              {200, ocispec.MediaTypeImageIndex, d, "0", "1", false},
+		"no type":               {200, "", d, "88", "1", false},
+		"plain type":            {200, "application/json", d, "88", "1", false},
+		"schema 1":              {200, oci.MediaTypeDockerSchema1Signed, d, "88", "1", false},
+		"another digest":        {200, ocispec.MediaTypeImageIndex, oci.Sum(nil).String(), "88", d, false},
+		"web page":              {200, "text/html", d, "88", "1", false},
+		"greater than manifest": {200, ocispec.MediaTypeImageIndex, d, "4194305", "1", false},
+		"204":                   {204, "", "", "", "1", false},
+		"400":                   {400, "", "", "0", "1", false},
+		"401":                   {401, "", "", "0", "1", false},
+		"403":                   {403, "", "", "0", "1", false},
+		"404":                   {404, "text/html", "", "1843", "1", false},
+		"405":                   {405, "", "", "0", "1", false},
+		"406":                   {406, "", "", "0", "1", false},
+		"408":                   {408, "", "", "0", "1", false},
+		"410":                   {410, "", "", "0", "1", false},
+		"412":                   {412, "", "", "0", "1", false},
+		"500":                   {500, "", "", "0", "1", false},
+		"501":                   {501, "", "", "0", "1", false},
+		"503":                   {503, "", "", "0", "1", false},
 	} {
-		s := script(t, func(w http.ResponseWriter, r *http.Request) {
-			for _, accepted := range []string{
-				ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, oci.MediaTypeDockerManifest,
-				oci.MediaTypeDockerManifestList, oci.MediaTypeDockerSchema1Signed,
-			} {
-				if !strings.Contains(r.Header.Get("Accept"), accepted) {
-					t.Errorf("%s is not accepted: %q", accepted, r.Header.Get("Accept"))
+		t.Run(name, func(t *testing.T) {
+			var heads, gets, pings atomic.Int32
+			s := script(t, func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case r.URL.Path == "/v2/":
+					pings.Add(1)
+					return
+				case r.Method == http.MethodGet:
+					gets.Add(1)
+					sendIndex(w)
+					return
+				}
+				heads.Add(1)
+				if accept := r.Header.Get("Accept"); !strings.Contains(accept, ocispec.MediaTypeImageManifest) || strings.Contains(accept, "*/*") {
+					t.Errorf("Accept %q", accept)
+				}
+				w.Header()["Content-Type"] = []string{test.contentType}
+				w.Header().Set("Docker-Content-Digest", test.digest)
+				if test.length != "" {
+					w.Header().Set("Content-Length", test.length)
+				} else {
+					w.Header().Set("Transfer-Encoding", "chunked")
+				}
+				w.WriteHeader(test.status)
+			})
+			ref, _ := oci.ParseReference(test.ref)
+			c := newClient(t, s.URL)
+			for range 2 {
+				got, m, err := c.Resolve(t.Context(), repo, ref)
+				if err != nil || got.Size != 88 || got.MediaType != ocispec.MediaTypeImageIndex || got.Digest.String() != d || (m == nil) != test.known {
+					t.Fatalf("%+v, %v", got, err)
 				}
 			}
-			w.Header()["Content-Type"] = []string{test.contentType}
-			w.Header().Set("Docker-Content-Digest", test.digest)
-			if test.length != "" {
-				w.Header().Set("Content-Length", test.length)
-			} else {
-				w.Header().Set("Transfer-Encoding", "chunked")
+			want := [2]int32{1, 2}
+			if test.known {
+				want = [2]int32{2, 0}
 			}
-			w.WriteHeader(test.status)
+			if got := [2]int32{heads.Load(), gets.Load()}; got != want || pings.Load() > 1 {
+				t.Errorf("%v HEADs and GETs, %d pings, want %v", got, pings.Load(), want)
+			}
 		})
-		ref, _ := oci.ParseReference(test.ref)
-		got, err := newClient(t, s.URL).HeadManifest(t.Context(), repo, ref)
-		if oci.ClassOf(err) != test.class || (got.Digest != "") != test.known {
-			t.Errorf("%s: %+v, %v", name, got, err)
-		}
-		if test.known && (got.Size != 70 || got.MediaType != ocispec.MediaTypeImageIndex || got.Digest.String() != d) {
-			t.Errorf("%s: %+v", name, got)
+	}
+}
+
+// What a GET refuses, too, is refused.
+func TestGetRefusesManifest(t *testing.T) {
+	for status, class := range map[int]oci.Class{404: oci.ClassNotFound, 403: oci.ClassDenied, 410: oci.ClassNotFound, 400: oci.ClassStatus} {
+		var heads, gets atomic.Int32
+		s := script(t, func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.URL.Path == "/v2/":
+			case r.Method == http.MethodHead:
+				heads.Add(1)
+				w.WriteHeader(status)
+			default:
+				gets.Add(1)
+				w.WriteHeader(status)
+			}
+		})
+		c := newClient(t, s.URL)
+		for n := range int32(2) {
+			_, err := headManifest(t.Context(), c, repo, tag("1"))
+			wantClass(t, err, class)
+			if heads.Load() != n+1 || gets.Load() != n+1 {
+				t.Errorf("%d: %d HEADs, %d GETs", status, heads.Load(), gets.Load())
+			}
 		}
 	}
 }
@@ -161,9 +218,9 @@ func TestHeadManifest(t *testing.T) {
 // registry.k8s.io answers every manifest request with a redirect to a host that
 // may not like HEAD.
 func TestHeadManifestElsewhere(t *testing.T) {
-	for _, status := range []int{200, 401, 403} {
+	for _, status := range []int{200, 401, 403, 404} {
 		elsewhere := script(t, func(w http.ResponseWriter, r *http.Request) {
-			if status != 200 {
+			if status != 200 && r.Method == http.MethodHead {
 				w.WriteHeader(status)
 				return
 			}
@@ -174,8 +231,7 @@ func TestHeadManifestElsewhere(t *testing.T) {
 		s := script(t, func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, elsewhere.URL+r.URL.Path, http.StatusTemporaryRedirect)
 		})
-		got, err := newClient(t, s.URL).HeadManifest(t.Context(), repo, tag("1"))
-		if err != nil || (got.Digest != "") != (status == 200) {
+		if got, err := headManifest(t.Context(), newClient(t, s.URL), repo, tag("1")); err != nil || got.Digest == "" {
 			t.Errorf("%d elsewhere: %+v, %v", status, got, err)
 		}
 	}

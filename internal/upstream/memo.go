@@ -40,25 +40,27 @@ func newMemo[T any](limit time.Duration, now func() time.Time) *memo[T] {
 // get returns the value of a key, asking for it if there is none or it is old.
 // Values are good for as long as ask says, and for a quarter of that more if
 // they cannot be renewed. Failures are shared by those who wait, and not kept.
+// old says that the value was there before the call.
 func (m *memo[T]) get(
 	ctx context.Context, key string, ask func(context.Context) (T, time.Duration, error),
-) (*memoEntry[T], error) {
+) (entry *memoEntry[T], old bool, err error) {
 	m.mu.Lock()
-	entry := m.entries[key]
+	entry = m.entries[key]
 	if entry == nil || entry.finished() && !m.now().Before(entry.end) {
-		old := entry
+		last := entry
 		m.makeRoom()
 		entry = &memoEntry[T]{done: make(chan struct{})}
 		m.entries[key] = entry
-		go m.ask(context.WithoutCancel(ctx), key, entry, old, ask)
+		go m.ask(context.WithoutCancel(ctx), key, entry, last, ask)
 	}
+	old = entry.finished()
 	m.mu.Unlock()
 	select {
 	case <-entry.done:
 		raise(entry.err)
-		return entry, entry.err
+		return entry, old, entry.err
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return nil, false, context.Cause(ctx)
 	}
 }
 

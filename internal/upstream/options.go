@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"time"
@@ -29,9 +30,9 @@ type Options struct {
 	RootCAs *x509.CertPool
 	// Certificates are shown to the origins of the URLs, never to others.
 	Certificates []tls.Certificate
-	// Proxy is the HTTP proxy for every request. Names are then resolved there,
-	// and the proxy decides which addresses may be reached. nil = what the
-	// environment says for the URLs, and none for where they lead to.
+	// Proxy is the HTTP proxy for every request, also to where the URLs lead. Names
+	// are then resolved there, and the proxy decides which addresses may be reached.
+	// nil = what the environment says for each host (HTTPS_PROXY, NO_PROXY).
 	Proxy *url.URL
 	// AuthOrigins are more origins, such as "https://auth.example.com", that may
 	// see the credentials. Well-known pairs are built in; see origin.go.
@@ -61,9 +62,11 @@ type Options struct {
 
 	// resolver is for tests, which have no DNS of their own otherwise. dialing is
 	// called with each address that is about to be connected to, on either way
-	// out, after the guard has let it pass; its error stops that.
-	resolver *net.Resolver
-	dialing  func(address string) error
+	// out, after the guard has let it pass; its error stops that. environment is
+	// http.ProxyFromEnvironment, which reads the environment once.
+	resolver    *net.Resolver
+	dialing     func(address string) error
+	environment func(*http.Request) (*url.URL, error)
 }
 
 // Timeouts bound the parts of an operation. Zero values are the defaults.

@@ -189,7 +189,7 @@ func TestSecretsStayAtTheirOrigin(t *testing.T) {
 			other: func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("WWW-Authenticate", `Bearer realm="http://`+r.Host+`/token"`)
 				w.WriteHeader(http.StatusUnauthorized)
-			}, hits: 2, class: oci.ClassStatus,
+			}, hits: 3, class: oci.ClassStatus, // the ping, the manifest, and its token, which anybody gets
 		},
 		"token server that redirects": {
 			serve: func(x registry) {

@@ -30,7 +30,7 @@ func TestPanicOfMemo(t *testing.T) {
 	for range 5 {
 		all.Go(func() {
 			p := panics(func() {
-				_, _ = m.get(t.Context(), "k", func(context.Context) (int, time.Duration, error) {
+				_, _, _ = m.get(t.Context(), "k", func(context.Context) (int, time.Duration, error) {
 					<-fire
 					panic("a fault of the program")
 				})
@@ -43,7 +43,7 @@ func TestPanicOfMemo(t *testing.T) {
 	}
 	close(fire)
 	all.Wait()
-	entry, err := m.get(t.Context(), "k", func(context.Context) (int, time.Duration, error) { return 1, time.Hour, nil })
+	entry, _, err := m.get(t.Context(), "k", func(context.Context) (int, time.Duration, error) { return 1, time.Hour, nil })
 	if err != nil || entry.value != 1 {
 		t.Errorf("afterwards: %v, %v", entry, err)
 	}

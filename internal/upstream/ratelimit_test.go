@@ -103,7 +103,7 @@ func TestUsedUpLimit(t *testing.T) {
 		t.Errorf("%d GETs, want 2", n)
 	}
 	// These do not count there.
-	if _, err := c.HeadManifest(t.Context(), repo, tag(image.Tag)); err != nil {
+	if _, err := headManifest(t.Context(), c, repo, tag(image.Tag)); err != nil {
 		t.Error(err)
 	}
 	readBlob(t, c, image.Platforms[0], 2, 0, -1)
@@ -121,7 +121,8 @@ func TestUsedUp(t *testing.T) {
 		"": 0, "1": 0, "x": 0, "-1": 0, "100;w=21600": 0, "0": time.Minute, "0;w=21600": time.Minute,
 		" 0 ; w=10": 10 * time.Second, "0;w=-1": time.Minute, "0;w=99999999999999999999": time.Minute, "0;q=1;w=5": 5 * time.Second,
 	} {
-		if got, ok := usedUp(value); got != want || ok != (want > 0) {
+		header := http.Header{"Ratelimit-Remaining": {value}}
+		if got, ok := usedUp(header, time.Now()); got != want || ok != (want > 0) {
 			t.Errorf("%q: %v, %v, want %v", value, got, ok, want)
 		}
 	}

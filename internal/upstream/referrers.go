@@ -25,33 +25,31 @@ func (c *Client) Referrers(ctx context.Context, repository string, d digest.Dige
 		return nil, err
 	}
 	op := operation{
-		op: opReferrers, kind: kindMetadata, verb: "list referrers", repository: repository,
+		op: opReferrers, kind: lists, repository: repository,
 		object: "@" + d.String(), unknown: oci.CodeManifestUnknown,
 	}
-	return each(ctx, c, op, func(ctx context.Context, e *endpoint, _ *lease) ([]oci.Descriptor, error) {
-		found, hasAPI, err := c.referrersAPI(ctx, e, op, d)
+	return each(ctx, c, op, func(ctx context.Context, v *visit) ([]oci.Descriptor, error) {
+		found, hasAPI, err := v.referrersAPI(ctx, d)
 		if err != nil || hasAPI {
 			return found, err
 		}
-		m, err := c.manifest(ctx, e, op, oci.Reference{Tag: oci.ReferrersTag(d)})
+		m, err := v.manifest(ctx, oci.Reference{Tag: oci.ReferrersTag(d)})
 		if err != nil {
-			if asFailure(ctx, e.base.Host, err).class == oci.ClassNotFound {
+			if asFailure(ctx, v.e.base.Host, err).class == oci.ClassNotFound {
 				return nil, nil
 			}
 			return nil, err
 		}
-		return referrersIn(m.Bytes, e)
+		return referrersIn(m.Bytes, v.e)
 	})
 }
 
 // referrersAPI follows the API's pages; ok = the registry has the API.
-func (c *Client) referrersAPI(
-	ctx context.Context, e *endpoint, op operation, d digest.Digest,
-) (all []oci.Descriptor, ok bool, err error) {
+func (v *visit) referrersAPI(ctx context.Context, d digest.Digest) (all []oci.Descriptor, ok bool, err error) {
 	var params url.Values
 	for range maxReferrersPages {
-		a, err := c.ask(ctx, e, query{
-			operation: op, method: http.MethodGet, rest: "referrers/" + d.String(), params: params,
+		a, err := v.ask(ctx, query{
+			op: opReferrers, method: http.MethodGet, rest: "referrers/" + d.String(), params: params,
 			header: http.Header{"Accept": {ocispec.MediaTypeImageIndex}},
 		})
 		if err != nil {
@@ -63,22 +61,18 @@ func (c *Client) referrersAPI(
 			a.drain()
 			return nil, false, nil
 		default:
-			return nil, false, statusFailure(a, c.o.Now())
+			return nil, false, v.statusFailure(a)
 		}
 		if mediaType, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type")); mediaType != ocispec.MediaTypeImageIndex {
 			// Older registries answer unknown routes with whatever they like.
 			a.drain()
 			return nil, false, nil
 		}
-		if err := a.checkContent(); err != nil {
-			a.drain()
-			return nil, false, err
-		}
 		raw, err := a.read(ctx, oci.MaxManifestSize)
 		if err != nil {
 			return nil, false, err
 		}
-		found, err := referrersIn(raw, e)
+		found, err := referrersIn(raw, v.e)
 		if err != nil {
 			return nil, false, err
 		}

@@ -35,18 +35,39 @@ func parseRetryAfter(value string, now time.Time) time.Duration {
 // of the last hours, in which something is left again any moment.
 const maxUsedUp = time.Minute
 
-// usedUp reads a Ratelimit-Remaining header, such as "0;w=21600" (Docker Hub),
-// and returns for how long not to ask if nothing is left.
-func usedUp(value string) (pause time.Duration, ok bool) {
-	count, rest, _ := strings.Cut(strings.TrimSpace(value), ";")
-	if left, err := strconv.Atoi(strings.TrimSpace(count)); err != nil || left != 0 {
+// usedUp reads what an answer tells of a rate limit: how much of it is left, such
+// as "0;w=21600" (Docker Hub, which now and then puts an X before it), and, where it
+// is told, when there is more. If nothing is left, it returns for how long not to ask.
+func usedUp(header http.Header, now time.Time) (pause time.Duration, ok bool) {
+	for _, prefix := range []string{"Ratelimit-", "X-Ratelimit-"} {
+		count, rest, _ := strings.Cut(header.Get(prefix+"Remaining"), ";")
+		if left, err := strconv.Atoi(strings.TrimSpace(count)); err != nil || left != 0 {
+			continue
+		}
+		if reset, ok := untilReset(header.Get(prefix+"Reset"), now); ok {
+			return min(reset, maxUsedUp), true
+		}
+		for parameter := range strings.SplitSeq(rest, ";") {
+			window, found := strings.CutPrefix(strings.TrimSpace(parameter), "w=")
+			if seconds, err := strconv.Atoi(window); found && err == nil && seconds > 0 && seconds < int(maxUsedUp/time.Second) {
+				return time.Duration(seconds) * time.Second, true
+			}
+		}
+		return maxUsedUp, true
+	}
+	return 0, false
+}
+
+// aLongTime tells seconds to go from seconds since 1970: both stand in such headers.
+const aLongTime = 10 * 365 * 24 * 3600
+
+func untilReset(value string, now time.Time) (time.Duration, bool) {
+	seconds, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+	if err != nil || seconds < 0 || seconds != seconds {
 		return 0, false
 	}
-	for parameter := range strings.SplitSeq(rest, ";") {
-		window, found := strings.CutPrefix(strings.TrimSpace(parameter), "w=")
-		if seconds, err := strconv.Atoi(window); found && err == nil && seconds > 0 && seconds < int(maxUsedUp/time.Second) {
-			return time.Duration(seconds) * time.Second, true
-		}
+	if seconds > aLongTime {
+		seconds -= float64(now.Unix())
 	}
-	return maxUsedUp, true
+	return time.Duration(min(max(seconds, 0), maxUsedUp.Seconds()) * float64(time.Second)), true
 }

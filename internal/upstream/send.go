@@ -26,6 +26,8 @@ type outgoing struct {
 	// authorization is sent to the origin of url, until the first hop that
 	// leaves it.
 	authorization string
+	// abroad says that the url is one that a redirect has led to.
+	abroad bool
 	// body is that of a POST, which is not redirected.
 	body string
 	// stay returns a redirect to another origin instead of following it.
@@ -36,9 +38,9 @@ type outgoing struct {
 // client would decide for itself which headers go along, and where to.
 func (c *Client) send(ctx context.Context, e *endpoint, o outgoing) (*answer, error) {
 	asked := originOf(o.url)
-	at, abroad := o.url, false
+	at, abroad := o.url, o.abroad
 	for hop := 0; ; hop++ {
-		resp, err := c.roundTrip(ctx, e, o, at, abroad) //nolint:bodyclose // the answer closes it
+		resp, err := c.roundTrip(ctx, e, o, at) //nolint:bodyclose // the answer closes it
 		if err != nil {
 			f := asFailure(ctx, at.Host, err)
 			f.abroad = abroad
@@ -65,6 +67,9 @@ func (c *Client) send(ctx context.Context, e *endpoint, o outgoing) (*answer, er
 			}
 		}
 		at, abroad = next, abroad || leaves
+		if leaves {
+			o.authorization = ""
+		}
 	}
 }
 

@@ -16,7 +16,7 @@ const maxTagsPage = 8 << 20
 // Tags gets one page of the tag list (distribution-spec, "Listing Tags"). Tags
 // that are none by the spec's grammar are left out.
 func (c *Client) Tags(ctx context.Context, repository string, page oci.TagsPage) (oci.TagList, error) {
-	op := operation{op: opTags, kind: kindMetadata, verb: "list tags", repository: repository, unknown: oci.CodeNameUnknown}
+	op := operation{op: opTags, kind: lists, repository: repository, unknown: oci.CodeNameUnknown}
 	params := maps.Clone(page.Extra)
 	if params == nil {
 		params = url.Values{}
@@ -27,25 +27,21 @@ func (c *Client) Tags(ctx context.Context, repository string, page oci.TagsPage)
 	if page.Last != "" {
 		params.Set("last", page.Last)
 	}
-	return each(ctx, c, op, func(ctx context.Context, e *endpoint, _ *lease) (oci.TagList, error) {
-		a, err := c.ask(ctx, e, query{
-			operation: op, method: http.MethodGet, rest: "tags/list", params: params,
+	return each(ctx, c, op, func(ctx context.Context, v *visit) (oci.TagList, error) {
+		a, err := v.ask(ctx, query{
+			op: opTags, method: http.MethodGet, rest: "tags/list", params: params,
 			header: http.Header{"Accept": {"application/json"}},
 		})
 		if err != nil {
 			return oci.TagList{}, err
 		}
-		return c.tags(ctx, a)
+		return v.tags(ctx, a)
 	})
 }
 
-func (c *Client) tags(ctx context.Context, a *answer) (oci.TagList, error) {
+func (v *visit) tags(ctx context.Context, a *answer) (oci.TagList, error) {
 	if a.StatusCode != http.StatusOK {
-		return oci.TagList{}, statusFailure(a, c.o.Now())
-	}
-	if err := a.checkContent(); err != nil {
-		a.drain()
-		return oci.TagList{}, err
+		return oci.TagList{}, v.statusFailure(a)
 	}
 	raw, err := a.read(ctx, maxTagsPage)
 	if err != nil {

@@ -57,7 +57,7 @@ func TestHostileTags(t *testing.T) {
 		"null":       {"application/json", `{"name":"x","tags":null}`, "", "", "", ""},
 		"bad tags":   {"application/json", `{"tags":["a","../b","c\n","","-d","e f","g"]}`, "", "a g", "", ""},
 		"no type":    {"", `{"tags":["a"]}`, "", "a", "", ""},
-		"HTML":       {"text/html", `{"tags":["a"]}`, "", "", "", oci.ClassNotRegistry},
+		"HTML":       {"text/html", `<html>`, "", "", "", oci.ClassNotRegistry},
 		"no JSON":    {"application/json", `<html>`, "", "", "", oci.ClassNotRegistry},
 		"numbers":    {"application/json", `{"tags":[1]}`, "", "", "", oci.ClassNotRegistry},
 		"9 MiB":      {"application/json", `{"tags":["` + strings.Repeat("a", 9<<20) + `"]}`, "", "", "", oci.ClassLength},

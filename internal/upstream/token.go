@@ -3,12 +3,8 @@ package upstream
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -29,64 +25,140 @@ const (
 	credentialsGood = 5 * time.Minute
 )
 
-// grant is what a request is authorized with, and how to drop it when the
-// registry does not take it.
+// grant is what a request is authorized with. forget drops what it was made of,
+// if that was known before the visit; nil = it was not.
 type grant struct {
 	header string
 	forget func()
 }
 
-func (g grant) drop() {
-	if g.forget != nil {
-		g.forget()
+// drop forgets a grant that the registry has refused, and reports whether another
+// one may do: if it is older than the visit.
+func (g grant) drop() bool {
+	if g.forget == nil {
+		return false
 	}
+	g.forget()
+	return true
 }
 
-// authorize returns a grant for a repository. An empty one means that there is
-// nothing to authorize with.
-func (c *Client) authorize(ctx context.Context, e *endpoint, k *knowledge, repository string) (grant, error) {
-	switch k.challenge.Scheme {
+// keep returns the grant of a memo's entry.
+func keep[T any](v *visit, m *memo[T], key string, entry *memoEntry[T], header string, old bool) grant {
+	g := grant{header: header}
+	if old && !v.fresh[header] {
+		g.forget = func() { m.forget(key, entry) }
+	} else {
+		v.fresh[header] = true
+	}
+	return g
+}
+
+// authorize returns a grant for one way to authenticate. An empty one means that
+// there is nothing to authorize with.
+func (v *visit) authorize(ctx context.Context, way challenge) (grant, error) {
+	switch way.scheme {
 	case schemeBasic:
-		return c.basic(ctx, e)
+		return v.basic(ctx)
 	case schemeBearer:
-		return c.bearer(ctx, e, k, repository)
+		return v.bearer(ctx, way)
 	}
 	return grant{}, nil
 }
 
-func (c *Client) basic(ctx context.Context, e *endpoint) (grant, error) {
-	entry, err := c.credentials(ctx, e)
+func (v *visit) basic(ctx context.Context) (grant, error) {
+	entry, old, err := v.c.credentials(ctx, v.e)
 	if err != nil {
 		return grant{}, err
 	}
-	config, forget := entry.value, func() { e.credentials.forget("", entry) }
+	config, header := entry.value, ""
 	switch {
 	case config.RegistryToken != "":
-		return grant{"Bearer " + config.RegistryToken, forget}, nil
+		header = "Bearer " + config.RegistryToken
 	case config.Username != "" && config.Password != "":
 		pair := config.Username + ":" + config.Password
-		return grant{"Basic " + base64.StdEncoding.EncodeToString([]byte(pair)), forget}, nil
+		header = "Basic " + base64.StdEncoding.EncodeToString([]byte(pair))
 	case config.Auth != "":
-		return grant{"Basic " + config.Auth, forget}, nil
+		header = "Basic " + config.Auth
+	default:
+		return grant{}, nil
 	}
-	return grant{}, nil
+	v.identified = true
+	return keep(v, v.e.credentials, "", entry, header, old), nil
 }
 
-func (c *Client) bearer(ctx context.Context, e *endpoint, k *knowledge, repository string) (grant, error) {
-	scopes := k.scopes(repository)
-	key := strings.Join(append([]string{k.challenge.Parameters["realm"], k.challenge.Parameters["service"]}, scopes...), "\x00")
-	entry, err := e.tokens.get(ctx, key, func(ctx context.Context) (string, time.Duration, error) {
-		return c.exchange(ctx, e, k.challenge, scopes)
+func (v *visit) bearer(ctx context.Context, way challenge) (grant, error) {
+	e := v.e
+	realm, trusted, err := v.realm(ctx, way.realm, e.base)
+	if err != nil {
+		return grant{}, &failure{
+			class: oci.ClassForbidden, text: e.base.Host + " names a token server that is not asked: " + err.Error(),
+		}
+	}
+	switch known := !v.c.o.Credentials.IsZero(); {
+	case known && trusted:
+		v.identified = true
+	case known:
+		v.withheld = originOf(realm).String()
+	}
+	if way.scope == "" {
+		way.scope = scopeOf(e.inner + v.repository)
+	}
+	key := tokenKey{way.realm, way.service, way.scope, trusted}.String()
+	entry, old, err := e.tokens.get(ctx, key, func(ctx context.Context) (string, time.Duration, error) {
+		return v.c.exchange(ctx, e, realm, trusted, way)
 	})
 	if err != nil {
-		return grant{}, asFailure(ctx, e.base.Host, err)
+		return grant{}, v.denied(asFailure(ctx, e.base.Host, err))
 	}
-	return grant{"Bearer " + entry.value, func() { e.tokens.forget(key, entry) }}, nil
+	return keep(v, e.tokens, key, entry, "Bearer "+entry.value, old), nil
+}
+
+// denied adds to a failure to get a token what a person can do about it.
+func (v *visit) denied(f *failure) *failure {
+	told := *f
+	switch {
+	case f.class != oci.ClassDenied:
+	case v.identified:
+		told.text += ": it refused the user and password of `credentials`"
+	case v.withheld != "":
+		told.text += ": " + v.withholding()
+	}
+	return &told
+}
+
+// anonymous returns a token that anybody gets, as another registry wants one that
+// a redirect has led to.
+func (v *visit) anonymous(ctx context.Context, way challenge, at *url.URL) (string, error) {
+	realm, _, err := v.realm(ctx, way.realm, at)
+	if err != nil {
+		return "", &failure{
+			class: oci.ClassForbidden, text: at.Host + " names a token server that is not asked: " + err.Error(),
+		}
+	}
+	key := tokenKey{way.realm, way.service, way.scope, false}.String()
+	entry, _, err := v.e.tokens.get(ctx, key, func(ctx context.Context) (string, time.Duration, error) {
+		return v.c.exchange(ctx, v.e, realm, false, way)
+	})
+	if err != nil {
+		return "", err
+	}
+	return entry.value, nil
+}
+
+// tokenKey is what a token was given for. identified tells those of the upstream's
+// user from those that anybody gets.
+type tokenKey struct {
+	realm, service, scope string
+	identified            bool
+}
+
+func (k tokenKey) String() string {
+	return fmt.Sprintf("%s\x00%s\x00%s\x00%t", k.realm, k.service, k.scope, k.identified)
 }
 
 // credentials returns what the keychain says for an endpoint.
-func (c *Client) credentials(ctx context.Context, e *endpoint) (*memoEntry[authn.AuthConfig], error) {
-	entry, err := e.credentials.get(ctx, "", func(ctx context.Context) (authn.AuthConfig, time.Duration, error) {
+func (c *Client) credentials(ctx context.Context, e *endpoint) (entry *memoEntry[authn.AuthConfig], old bool, err error) {
+	entry, old, err = e.credentials.get(ctx, "", func(ctx context.Context) (authn.AuthConfig, time.Duration, error) {
 		config, err := c.o.Credentials.resolve(ctx, e)
 		if err != nil {
 			return config, 0, &failure{class: oci.ClassToken, text: "no credentials for " + e.base.Host, err: err}
@@ -94,24 +166,19 @@ func (c *Client) credentials(ctx context.Context, e *endpoint) (*memoEntry[authn
 		return config, credentialsGood, nil
 	})
 	if err != nil {
-		return nil, asFailure(ctx, e.base.Host, err)
+		return nil, false, asFailure(ctx, e.base.Host, err)
 	}
-	return entry, nil
+	return entry, old, nil
 }
 
-// exchange asks a token server for a token.
+// exchange asks a token server for a token, as the upstream's user if it may know
+// who that is.
 func (c *Client) exchange(
-	ctx context.Context, e *endpoint, challenge transport.Challenge, scopes []string,
+	ctx context.Context, e *endpoint, realm *url.URL, trusted bool, way challenge,
 ) (string, time.Duration, error) {
-	realm, trusted, err := c.realm(ctx, e, challenge.Parameters["realm"])
-	if err != nil {
-		return "", 0, &failure{
-			class: oci.ClassForbidden, text: e.base.Host + " names a token server that is not asked: " + err.Error(),
-		}
-	}
 	identity := authn.Anonymous
 	if trusted {
-		entry, err := c.credentials(ctx, e)
+		entry, _, err := c.credentials(ctx, e)
 		if err != nil {
 			return "", 0, err
 		}
@@ -126,8 +193,10 @@ func (c *Client) exchange(
 	if err != nil {
 		return "", 0, &failure{class: oci.ClassToken, text: "the token server's name is no host name"}
 	}
-	challenge.Insecure = realm.Scheme == "http"
-	token, err := transport.Exchange(ctx, registry, identity, tokenTransport{c, e}, scopes, &challenge)
+	parameters := map[string]string{"realm": realm.String(), "service": way.service}
+	token, err := transport.Exchange(ctx, registry, identity, tokenTransport{c, e}, strings.Fields(way.scope), &transport.Challenge{
+		Scheme: way.scheme, Parameters: parameters, Insecure: realm.Scheme == "http",
+	})
 	if err != nil {
 		return "", 0, tokenFailure(ctx, realm.Host, err)
 	}
@@ -136,102 +205,4 @@ func (c *Client) exchange(
 		return "", 0, &failure{class: oci.ClassToken, text: "the token server " + realm.Host + " sent " + err.Error()}
 	}
 	return value, good, nil
-}
-
-// readToken returns the token of an answer and for how long to use it.
-func readToken(t *transport.Token) (string, time.Duration, error) {
-	value := t.AccessToken
-	if t.Token != "" {
-		value = t.Token
-	}
-	for i := range len(value) {
-		if value[i] <= ' ' || value[i] > '~' {
-			return "", 0, errors.New("a token that cannot stand in a header")
-		}
-	}
-	if value == "" {
-		return "", 0, errors.New("no token")
-	}
-	life := time.Duration(min(max(t.ExpiresIn, 0), int(maxTokenLife/time.Second))) * time.Second
-	return value, max(life, minTokenLife) * 4 / 5, nil
-}
-
-// realm checks the realm of a challenge, and says whether it may see secrets.
-func (c *Client) realm(ctx context.Context, e *endpoint, s string) (realm *url.URL, trusted bool, err error) {
-	realm, err = url.Parse(s)
-	if err != nil {
-		return nil, false, errors.New("its realm is no URL")
-	}
-	if err := checkURL(realm); err != nil {
-		return nil, false, err
-	}
-	if e.origin.scheme == "https" && realm.Scheme != "https" {
-		return nil, false, errors.New("its realm leaves TLS")
-	}
-	at := originOf(realm)
-	if at == e.origin {
-		return realm, true, nil
-	}
-	if at == wellKnownAuthOrigin(e.origin) || slices.Contains(c.authOrigins, at) {
-		return realm, true, nil
-	}
-	if err := c.guard.literal(ctx, realm); err != nil {
-		return nil, false, err
-	}
-	return realm, false, nil
-}
-
-// tokenTransport carries the exchange's requests. It turns what is no answer
-// into failures, so that no text of a token server gets into an error.
-type tokenTransport struct {
-	c *Client
-	e *endpoint
-}
-
-// RoundTrip implements http.RoundTripper.
-func (t tokenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	o := outgoing{op: opToken, method: r.Method, url: r.URL, header: r.Header.Clone()}
-	o.authorization = o.header.Get("Authorization")
-	o.header.Del("Authorization")
-	if r.Body != nil {
-		defer r.Body.Close()
-		raw, err := io.ReadAll(r.Body)
-		if err != nil {
-			return nil, err
-		}
-		o.body = string(raw)
-	}
-	a, err := t.c.send(r.Context(), t.e, o)
-	if err != nil {
-		return nil, err
-	}
-	notOAuth := r.Method == http.MethodPost && a.StatusCode == http.StatusNotFound
-	switch {
-	case a.StatusCode == http.StatusOK, notOAuth: // Exchange goes on with a GET after the latter
-		return a.Response, nil
-	case a.StatusCode >= 300 && a.StatusCode < 400:
-		a.drain()
-		return nil, &failure{class: oci.ClassToken, status: a.StatusCode, text: a.url.Host + " answered a status of no use"}
-	}
-	return nil, statusFailure(a, t.c.o.Now())
-}
-
-// tokenFailure says what a failed exchange means for the operation.
-func tokenFailure(ctx context.Context, host string, err error) *failure {
-	var f *failure
-	if !errors.As(err, &f) {
-		// Exchange's own errors quote the body, so they go no further.
-		f = &failure{class: oci.ClassToken, text: "it did not answer with a token"}
-		if ctx.Err() != nil {
-			f = asFailure(ctx, host, ctx.Err())
-		}
-	}
-	g := *f
-	g.text = fmt.Sprintf("no token from the token server %s: %s", host, f.text)
-	switch g.class {
-	case oci.ClassDenied, oci.ClassRateLimited, oci.ClassTimeout, oci.ClassForbidden, oci.ClassCanceled, oci.ClassExhausted:
-	default:
-		g.class = oci.ClassToken
-	}
-	return &g
 }

@@ -5,16 +5,28 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"net/url"
 	"syscall"
 	"time"
 )
 
-// transports are the two ways out. home leads to the configured URLs: any
-// address, with the client certificate. abroad leads to wherever an upstream
-// points: through the guard, without the certificate.
-type transports struct{ home, abroad *http.Transport }
+// transports are the ways out. home leads to the configured URLs: any address,
+// with the client certificate. abroad leads to wherever an upstream points: through
+// the guard, without the certificate. proxied does the same through an HTTP proxy,
+// which resolves names itself, and whose own address may well be private.
+type transports struct {
+	home, abroad, proxied *http.Transport
+	proxy                 func(*http.Request) (*url.URL, error)
+}
 
 func newTransports(o Options, g *guard) transports {
+	t := transports{proxy: o.environment}
+	switch {
+	case o.Proxy != nil:
+		t.proxy = http.ProxyURL(o.Proxy)
+	case t.proxy == nil:
+		t.proxy = http.ProxyFromEnvironment
+	}
 	basic := net.Dialer{Timeout: o.Timeouts.Dial, KeepAlive: 30 * time.Second, Resolver: o.resolver}
 	dialing := func(_ context.Context, _, address string, _ syscall.RawConn) error { return o.dialing(address) }
 	if o.dialing == nil {
@@ -24,25 +36,32 @@ func newTransports(o Options, g *guard) transports {
 		defer caught(&err) // addresses are tried in goroutines of package net
 		return dialing(ctx, network, address, c)
 	}
-	home := newTransport(o, &dialer{Dialer: basic, clock: o.Now})
-	home.TLSClientConfig.Certificates = o.Certificates
-	home.Proxy = http.ProxyFromEnvironment
+	t.home = newTransport(o, &dialer{Dialer: basic, clock: o.Now})
+	t.home.TLSClientConfig.Certificates = o.Certificates
+	t.proxied = newTransport(o, &dialer{Dialer: basic, clock: o.Now})
+	t.home.Proxy, t.proxied.Proxy = t.proxy, t.proxy
 
 	guarded := &dialer{Dialer: basic, clock: o.Now}
-	abroad := newTransport(o, guarded)
-	if o.Proxy != nil {
-		// The connection is the proxy's, which may well be private.
-		home.Proxy, abroad.Proxy = http.ProxyURL(o.Proxy), http.ProxyURL(o.Proxy)
-	} else {
-		guarded.ControlContext = func(ctx context.Context, network, address string, c syscall.RawConn) (err error) {
-			defer caught(&err)
-			if err := g.control(ctx, network, address, c); err != nil {
-				return err
-			}
-			return dialing(ctx, network, address, c)
+	guarded.ControlContext = func(ctx context.Context, network, address string, c syscall.RawConn) (err error) {
+		defer caught(&err)
+		if err := g.control(ctx, network, address, c); err != nil {
+			return err
 		}
+		return dialing(ctx, network, address, c)
 	}
-	return transports{home, abroad}
+	t.abroad = newTransport(o, guarded)
+	return t
+}
+
+// to returns the way to a URL; home says that it is a configured one.
+func (t transports) to(at *url.URL, home bool) *http.Transport {
+	if home {
+		return t.home
+	}
+	if proxy, err := t.proxy(&http.Request{URL: at}); err == nil && proxy != nil {
+		return t.proxied
+	}
+	return t.abroad
 }
 
 func newTransport(o Options, d *dialer) *http.Transport {
@@ -68,6 +87,7 @@ func newTransport(o Options, d *dialer) *http.Transport {
 }
 
 func (t transports) closeIdle() {
-	t.home.CloseIdleConnections()
-	t.abroad.CloseIdleConnections()
+	for _, way := range []*http.Transport{t.home, t.abroad, t.proxied} {
+		way.CloseIdleConnections()
+	}
 }

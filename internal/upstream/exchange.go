@@ -1,0 +1,131 @@
+package upstream
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// readToken returns the token of an answer and for how long to use it.
+func readToken(t *transport.Token) (string, time.Duration, error) {
+	value := t.AccessToken
+	if t.Token != "" {
+		value = t.Token
+	}
+	for i := range len(value) {
+		if value[i] <= ' ' || value[i] > '~' {
+			return "", 0, errors.New("a token that cannot stand in a header")
+		}
+	}
+	if value == "" {
+		return "", 0, errors.New("no token")
+	}
+	life := time.Duration(min(max(t.ExpiresIn, 0), int(maxTokenLife/time.Second))) * time.Second
+	return value, max(life, minTokenLife) * 4 / 5, nil
+}
+
+// tokenTransport carries the exchange's requests. It turns what is no answer
+// into failures, so that no text of a token server gets into an error.
+type tokenTransport struct {
+	c *Client
+	e *endpoint
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t tokenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	o := outgoing{op: opToken, method: r.Method, url: r.URL, header: r.Header.Clone()}
+	o.authorization = o.header.Get("Authorization")
+	o.header.Del("Authorization")
+	if r.Body != nil {
+		defer r.Body.Close()
+		raw, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		o.body = string(raw)
+	}
+	a, err := t.c.send(r.Context(), t.e, o)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case a.StatusCode == http.StatusOK:
+		return plain(r.Context(), a)
+	case r.Method == http.MethodPost && (a.StatusCode == http.StatusNotFound || a.StatusCode == http.StatusMethodNotAllowed):
+		a.Response.StatusCode = http.StatusNotFound // after which Exchange goes on with a GET
+		return a.Response, nil
+	case a.StatusCode >= 300 && a.StatusCode < 400:
+		a.drain()
+		return nil, &failure{class: oci.ClassToken, status: a.StatusCode, text: a.url.Host + " answered a status of no use"}
+	}
+	return nil, statusFailure(a, t.c.o.Now())
+}
+
+// plain reads the answer of a token server, with the tolerance that real ones need,
+// and writes what matters of it as Exchange reads it: expires_in may be a string or
+// missing, and a token has one of two names, while the other may be empty.
+func plain(ctx context.Context, a *answer) (*http.Response, error) {
+	raw, err := a.read(ctx, maxTokenAnswer)
+	if err != nil {
+		return nil, err
+	}
+	var sent map[string]any
+	if err := json.Unmarshal(raw, &sent); err != nil {
+		return nil, &failure{class: oci.ClassToken, status: a.StatusCode, text: "it did not answer with a token"}
+	}
+	text := func(field string) string { s, _ := sent[field].(string); return s }
+	raw, err = json.Marshal(transport.Token{
+		Token: text("token"), AccessToken: text("access_token"), RefreshToken: text("refresh_token"),
+		ExpiresIn: seconds(sent["expires_in"]),
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.Body, a.ContentLength = io.NopCloser(bytes.NewReader(raw)), int64(len(raw))
+	return a.Response, nil
+}
+
+// seconds reads a JSON value; 0 = it is no number of them.
+func seconds(value any) int {
+	n, ok := value.(float64)
+	if s, isText := value.(string); isText {
+		parsed, err := strconv.ParseFloat(strings.TrimSpace(s), 64)
+		n, ok = parsed, err == nil
+	}
+	if !ok || n < 0 || n != n { // a text can say NaN
+		return 0
+	}
+	return int(min(n, maxTokenLife.Seconds()))
+}
+
+// tokenFailure says what a failed exchange means for the operation.
+func tokenFailure(ctx context.Context, host string, err error) *failure {
+	var f *failure
+	if !errors.As(err, &f) {
+		// Exchange's own errors quote the body, so they go no further.
+		f = &failure{class: oci.ClassToken, text: "it did not answer with a token"}
+		if ctx.Err() != nil {
+			f = asFailure(ctx, host, ctx.Err())
+		}
+	}
+	g := *f
+	g.unreached = false // it is not the registry's host
+	g.text = fmt.Sprintf("no token from the token server %s: %s", host, f.text)
+	switch g.class {
+	case oci.ClassDenied, oci.ClassRateLimited, oci.ClassTimeout, oci.ClassForbidden, oci.ClassCanceled, oci.ClassExhausted:
+	default:
+		g.class = oci.ClassToken
+	}
+	return &g
+}

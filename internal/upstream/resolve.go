@@ -1,0 +1,140 @@
+package upstream
+
+import (
+	"context"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// How long HEAD is not asked for at an endpoint after it has refused one for what it
+// gave on GET: shortly where the refusal may have been chance, such as a 404 of a
+// replica that lags behind, or a 5xx.
+const (
+	headlessByChance = 5 * time.Minute
+	headless         = time.Hour
+	// headlessInTrouble is for a 5xx, whatever a GET says: a registry in trouble is not
+	// asked twice for everything.
+	headlessInTrouble = 10 * time.Second
+)
+
+// Resolve finds out type, digest and size of a manifest. It asks for no bytes if a
+// HEAD tells all three. Where that refuses, or tells too little, a GET settles it,
+// and the manifest is returned, too; else it is nil.
+func (c *Client) Resolve(ctx context.Context, repository string, ref oci.Reference) (oci.Descriptor, *oci.Manifest, error) {
+	if err := checkReference(ref); err != nil {
+		return oci.Descriptor{}, nil, err
+	}
+	op := manifestOperation(opHeadManifest, repository, ref)
+	r, err := each(ctx, c, op, func(ctx context.Context, v *visit) (resolved, error) { return v.resolve(ctx, ref) })
+	return r.descriptor, r.manifest, err
+}
+
+// resolved is what Resolve found out.
+type resolved struct {
+	descriptor oci.Descriptor
+	manifest   *oci.Manifest
+}
+
+func (v *visit) resolve(ctx context.Context, ref oci.Reference) (resolved, error) {
+	refusal := time.Duration(0)
+	if !v.headed && !v.e.isHeadless(manifests, v.c.o.Now()) {
+		d, chance, err := v.headManifest(ctx, ref)
+		if err != nil || d.Digest != "" {
+			return resolved{descriptor: d}, err
+		}
+		v.headed = true // a further try need not begin with it
+		if refusal = headless; chance {
+			refusal = headlessByChance
+		}
+		v.insist()
+	}
+	m, err := v.manifest(ctx, ref)
+	if err != nil {
+		return resolved{}, err
+	}
+	if refusal > 0 {
+		v.e.skipHead(manifests, v.c.o.Now().Add(refusal))
+	}
+	return resolved{m.Descriptor(), &m}, nil
+}
+
+// headManifest returns what a HEAD tells, the zero descriptor if that is no answer
+// to rely on; chance says that the next one may be.
+func (v *visit) headManifest(ctx context.Context, ref oci.Reference) (d oci.Descriptor, chance bool, err error) {
+	a, err := v.askManifest(ctx, opHeadManifest, http.MethodHead, ref)
+	if err != nil {
+		f := asFailure(ctx, v.e.base.Host, err)
+		if f.unsettled() {
+			return oci.Descriptor{}, true, nil
+		}
+		return oci.Descriptor{}, false, f
+	}
+	defer a.drain()
+	if a.StatusCode != http.StatusOK {
+		v.headRefused(a)
+		return oci.Descriptor{}, byChance(a.StatusCode), nil
+	}
+	return headDescriptor(a, ref), false, nil
+}
+
+// unsettled reports whether the failure of a HEAD is a refusal that a GET need not
+// share.
+func (f *failure) unsettled() bool {
+	switch f.class {
+	case oci.ClassDenied, oci.ClassNotFound, oci.ClassStatus, oci.ClassRedirect, oci.ClassNotRegistry:
+		return !f.unasked
+	}
+	return false
+}
+
+// byChance reports whether a status of a HEAD says nothing of HEAD itself.
+func byChance(status int) bool {
+	switch status {
+	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusNotImplemented:
+		return false
+	}
+	return true
+}
+
+// headRefused notes that a HEAD was refused, before a GET is asked.
+func (v *visit) headRefused(a *answer) {
+	if now := v.c.o.Now(); isServerError(a.StatusCode) && !v.e.isHeadless(v.kind, now) {
+		v.e.skipHead(v.kind, now.Add(headlessInTrouble))
+	}
+}
+
+func (e *endpoint) skipHead(of kind, until time.Time) { e.headless[of].Store(until.UnixNano()) }
+
+func (e *endpoint) isHeadless(of kind, now time.Time) bool {
+	left := e.headless[of].Load() - now.UnixNano()
+	return left > 0 && left <= int64(headless) // else the clock was set back
+}
+
+// isManifestType reports whether a type can be that of a manifest. Generic ones are
+// sent by servers that do not know.
+func isManifestType(mediaType string) bool {
+	return strings.HasPrefix(mediaType, "application/vnd.") &&
+		mediaType != oci.MediaTypeDockerSchema1 && mediaType != oci.MediaTypeDockerSchema1Signed
+}
+
+// headDescriptor reads the answer to a HEAD; the zero descriptor if it does not
+// tell all there is to know, or tells of something else.
+func headDescriptor(a *answer, ref oci.Reference) oci.Descriptor {
+	d, err := oci.ParseDigest(a.Header.Get("Docker-Content-Digest"))
+	if err != nil {
+		d = ref.Digest
+	}
+	if ref.IsDigest() && d.Algorithm() == ref.Digest.Algorithm() && d != ref.Digest {
+		return oci.Descriptor{}
+	}
+	// What is no media type comes out empty.
+	mediaType, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type"))
+	if d == "" || a.ContentLength <= 0 || a.ContentLength > oci.MaxManifestSize || !isManifestType(mediaType) {
+		return oci.Descriptor{}
+	}
+	return oci.Descriptor{MediaType: mediaType, Digest: d, Size: a.ContentLength}
+}
