@@ -2,6 +2,7 @@ package registry
 
 import (
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -66,6 +67,9 @@ func (x *exchange) fail(err error) {
 // document returns the error as the client gets it.
 func (x *exchange) document(err error) oci.Error {
 	e := *oci.AsError(err)
+	if _, known := errors.AsType[*oci.Error](err); !known {
+		e.Message = x.named("the gateway could not answer: its log says more")
+	}
 	switch {
 	case e.Status < http.StatusBadRequest || e.Status > 599:
 		// Anything else would be taken for an answer, or for a redirect.
@@ -79,6 +83,14 @@ func (x *exchange) document(err error) oci.Error {
 		e.Code = oci.CodeManifestUnknown
 	}
 	return e
+}
+
+// named puts what the client has asked for before a message, if that is known.
+func (x *exchange) named(message string) string {
+	if r := x.answer.Request; r.Repository != "" {
+		return imageName(r.Upstream, r) + ": " + message
+	}
+	return message
 }
 
 // cut ends the exchange without an answer that could pass for complete. What
