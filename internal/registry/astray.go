@@ -85,10 +85,13 @@ func hostLike(name string) bool {
 		_, digits := parsePosition(port)
 		return host != "" && digits
 	}
-	if _, err := netip.ParseAddr(host); err == nil || host == "localhost" {
+	i := strings.LastIndexByte(host, '.')
+	if i < 0 {
+		return host == "localhost"
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
 		return true
 	}
-	i := strings.LastIndexByte(host, '.')
 	top := host[i+1:]
 	return i > 0 && len(top) > 1 && strings.IndexFunc(top, func(c rune) bool {
 		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z')
@@ -128,7 +131,7 @@ func (rt router) errUnknown(name, rest string) error {
 		message = imageName(name, r.request) + ": " + message
 	}
 	if near := rt.nearest(name); near != "" {
-		message += fmt.Sprintf(", did you mean %q?", near)
+		message += fmt.Sprintf(" (did you mean %q?)", near)
 	}
 	return oci.NewError(oci.CodeNameUnknown, message+": "+rt.list()+
 		"; pull through /v2/proxy-<upstream>/<repository>, or add an upstream to registry_mirror in the Caddyfile")
@@ -188,23 +191,27 @@ func (rt router) nearest(name string) (near string) {
 	return near
 }
 
-// distance returns how many letters have to be put in, taken out or changed to
-// make b of a.
+// distance returns how many letters have to be put in, taken out, changed or
+// swapped with the next one to make b of a.
 func distance(a, b string) int {
-	row := make([]int, len(b)+1)
+	before, above, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
 	}
 	for i := range len(a) {
-		diagonal := row[0]
+		before, above, row = above, row, before
 		row[0] = i + 1
 		for j := range len(b) {
-			changed := diagonal
-			if a[i] != b[j] {
-				changed++
+			d := min(above[j+1], row[j]) + 1
+			if a[i] == b[j] {
+				d = min(d, above[j])
+			} else {
+				d = min(d, above[j]+1)
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(changed, diagonal+1, row[j]+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				d = min(d, before[j-1]+1)
+			}
+			row[j+1] = d
 		}
 	}
 	return row[len(b)]

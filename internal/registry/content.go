@@ -36,7 +36,7 @@ func (x *exchange) serveManifest() error {
 		return err
 	}
 	if parts != nil {
-		return x.sendParts(bytes.NewReader(m.Bytes), true, parts, m.Descriptor())
+		return x.sendParts(bytes.NewReader(m.Bytes), parts, m.Descriptor(), true)
 	}
 	x.commit(status)
 	return x.write(m.Bytes[part.offset : part.offset+part.length])
@@ -68,8 +68,7 @@ func (x *exchange) serveBlob() error {
 	}
 	if parts != nil {
 		defer x.lift()()
-		of := oci.Descriptor{MediaType: oci.MediaTypeOctetStream, Digest: blob.Digest, Size: blob.Size}
-		return x.sendParts(blob.Content, blob.File != nil, parts, of)
+		return x.sendBlobParts(blob, parts)
 	}
 	if part.offset > 0 {
 		if _, err := blob.Content.Seek(part.offset, io.SeekStart); err != nil {
@@ -86,10 +85,8 @@ func (x *exchange) serveBlob() error {
 // sendFile sends a part of a finished blob, from the file's position.
 func (x *exchange) sendFile(file *os.File, size int64, part span, status int) error {
 	// The kernel sends what the file has, whatever Content-Length says.
-	if info, err := file.Stat(); err != nil {
+	if err := checkSize(file, size); err != nil {
 		return err
-	} else if info.Size() != size {
-		return &sizeError{got: info.Size(), want: size}
 	}
 	x.commit(status)
 	to := x.kernel()

@@ -170,9 +170,20 @@ func (m *multipart) begin() error {
 	return nil
 }
 
-// sendParts answers with several parts of content, which is finished or may still
+// sendBlobParts answers with several parts of a blob.
+func (x *exchange) sendBlobParts(blob oci.Blob, parts []span) error {
+	if blob.File != nil {
+		if err := checkSize(blob.File, blob.Size); err != nil {
+			return err
+		}
+	}
+	of := oci.Descriptor{MediaType: oci.MediaTypeOctetStream, Digest: blob.Digest, Size: blob.Size}
+	return x.sendParts(blob.Content, parts, of, blob.File != nil)
+}
+
+// sendParts answers with several parts of content that lies finished, or may still
 // be under way.
-func (x *exchange) sendParts(content io.ReadSeeker, finished bool, parts []span, of oci.Descriptor) error {
+func (x *exchange) sendParts(content io.ReadSeeker, parts []span, of oci.Descriptor, finished bool) error {
 	body := newMultipart(content, parts, of)
 	length := body.length()
 	x.set("Content-Type", "multipart/byteranges; boundary="+body.boundary)
