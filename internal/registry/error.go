@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -55,9 +56,12 @@ func (x *exchange) fail(err error) {
 	if e.Status == http.StatusUnauthorized {
 		header.Set("WWW-Authenticate", `Basic realm="pullgate"`)
 	}
-	body, err := json.Marshal(document{Errors: []documentError{{Code: e.Code, Message: e.Message, Detail: e.Class}}})
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false) // for whoever reads it as it is
+	err = encoder.Encode(document{Errors: []documentError{{Code: e.Code, Message: e.Message, Detail: e.Class}}})
 	if err == nil {
-		err = x.sendBytes(e.Status, body)
+		err = x.sendBytes(e.Status, bytes.TrimSpace(body.Bytes()))
 	}
 	if err != nil {
 		x.cut(slog.LevelDebug, "client left")
