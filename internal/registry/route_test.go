@@ -2,6 +2,7 @@ package registry
 
 import (
 	"errors"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -300,6 +301,10 @@ func FuzzParse(f *testing.F) {
 			if !errors.As(err, &e) || e.Status < 400 || e.Status >= 500 || r != (route{}) {
 				t.Fatalf("parse(%q, %q) = %+v, %v", path, query, r, err)
 			}
+			if !rt.serves(path) && e.Status != http.StatusNotFound {
+				t.Fatalf("%q is %d", path, e.Status)
+			}
+			rt.astray(&url.URL{Path: path, RawQuery: query})
 			return
 		}
 		if !rt.serves(path) {
