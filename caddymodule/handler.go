@@ -26,7 +26,8 @@ func init() {
 
 // Handler is a pull-through mirror of container registries: it answers the pull
 // half of the OCI distribution API (everything below /v2, and /proxy-NAME/v2 of
-// the upstreams) from the local store, and fills that from the upstreams.
+// the upstreams) from the local store, and fills that from the upstreams. It
+// refuses what looks like a pull but leads to no upstream, such as /docker.io/v2.
 // Requests for anything else go to the next handler.
 //
 // It relies on handlers before it for authentication: who may pull is decided by

@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"mime"
+	"mime/multipart"
 	"net/http"
 	"strings"
 	"testing"
@@ -49,7 +51,9 @@ func rangeCases(size int) []rangeCase {
 		{"bytes=", whole},
 		{"bytes", whole},
 		{"items=0-5", whole},
-		{"bytes=0-5,10-15", whole},
+		{"bytes=0-5,3-15", partial(0, 16)},
+		{"bytes=0-5,99999999999999999999-", partial(0, 6)},
+		{"bytes=99999999999999999999-,-0", unsatisfiable},
 		{"bytes=" + strings.TrimSuffix(strings.Repeat("0-1,", 1000), ","), whole},
 	}
 }
@@ -70,6 +74,8 @@ func TestRanges(t *testing.T) {
 			d := u.PutBlob("library/ranges", cold)
 			checkRange(t, blobs+d.String(), c, cold)
 		}
+		cold := registrytest.Random(99, size/8)
+		checkParts(t, blobs+u.PutBlob("library/ranges", cold).String(), cold, size/8-10, 100, size/16)
 	})
 	t.Run("filling", func(t *testing.T) {
 		d := u.PutBlob("library/ranges", content)
@@ -82,6 +88,7 @@ func TestRanges(t *testing.T) {
 			t.Fatal(err)
 		}
 		// What lies within the first half is answered now; the rest while it comes.
+		checkParts(t, blobs+d.String(), content, size/4, 0, 1000)
 		for _, c := range rangeCases(size) {
 			if _, start, end := c.want(size); start < end && end <= size/2-1<<20 {
 				checkRange(t, blobs+d.String(), c, content)
@@ -96,6 +103,12 @@ func TestRanges(t *testing.T) {
 			}()
 			asked = append(asked, func() { <-done })
 		}
+		parts := make(chan struct{})
+		go func() {
+			defer close(parts)
+			checkParts(t, blobs+d.String(), content, size-10, 0, size/2-5, size*3/4)
+		}()
+		asked = append(asked, func() { <-parts })
 		halfway.lift()
 		for _, wait := range asked {
 			wait()
@@ -108,6 +121,7 @@ func TestRanges(t *testing.T) {
 		for _, c := range rangeCases(size) {
 			checkRange(t, blobs+d.String(), c, content)
 		}
+		checkParts(t, blobs+d.String(), content, size-10, 0, 10, size/2)
 		assertCount(t, "cached: any request", u.total(), 0)
 	})
 	t.Run("manifest", func(t *testing.T) {
@@ -170,5 +184,46 @@ func checkRange(t *testing.T, url string, c rangeCase, content []byte) {
 		if method == http.MethodGet && status < 300 && !bytes.Equal(body, content[start:end]) {
 			t.Errorf("%s %.40s: wrong bytes", method, c.header)
 		}
+	}
+}
+
+// checkParts asks for ten bytes at each offset in one request.
+func checkParts(t *testing.T, url string, content []byte, offsets ...int) {
+	t.Helper()
+	specs := make([]string, len(offsets))
+	for i, at := range offsets {
+		specs[i] = fmt.Sprintf("%d-%d", at, at+9)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	request.Header.Set("Range", "bytes="+strings.Join(specs, ", "))
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer response.Body.Close()
+	_, parameters, err := mime.ParseMediaType(response.Header.Get("Content-Type"))
+	if err != nil || response.StatusCode != http.StatusPartialContent {
+		t.Errorf("%s: %s, %v", specs, response.Status, err)
+		return
+	}
+	reader := multipart.NewReader(response.Body, parameters["boundary"])
+	for _, at := range offsets {
+		part, err := reader.NextPart()
+		if err != nil {
+			t.Errorf("%s: %v", specs, err)
+			return
+		}
+		got, err := io.ReadAll(part)
+		if want := fmt.Sprintf("bytes %d-%d/%d", at, at+9, len(content)); err != nil || !bytes.Equal(got, content[at:at+10]) || part.Header.Get("Content-Range") != want {
+			t.Errorf("%s: part %v is %q, %v; want %s", specs, part.Header, got, err, want)
+		}
+	}
+	if _, err := reader.NextPart(); err != io.EOF {
+		t.Errorf("%s: after the last part: %v", specs, err)
 	}
 }

@@ -56,6 +56,14 @@ func (e *sizeError) Error() string {
 	return fmt.Sprintf("content has %d bytes, not %d", e.got, e.want)
 }
 
+func checkSize(file *os.File, size int64) error {
+	info, err := file.Stat()
+	if err == nil && info.Size() != size {
+		err = &sizeError{got: info.Size(), want: size}
+	}
+	return err
+}
+
 // errNoSize keeps a length from being invented.
 var errNoSize = errors.New("content of unknown size")
 

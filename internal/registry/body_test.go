@@ -77,7 +77,7 @@ func TestSendfileGetsTheBareFile(t *testing.T) {
 			if got := strings.Join(w.types, " "); got != test.want {
 				t.Errorf("ReadFrom got %q", got)
 			}
-			s, _ := requestedSpan(r, int64(len(b)), "")
+			s, _, _ := requestedSpan(r, int64(len(b)), "")
 			if !bytes.Equal(w.Body.Bytes(), b[s.offset:s.offset+s.length]) {
 				t.Error("the bytes differ")
 			}

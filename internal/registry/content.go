@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"io"
 	"net/http"
 	"os"
@@ -30,9 +31,12 @@ func (x *exchange) serveManifest() error {
 	if err != nil {
 		return err
 	}
-	part, status, err := x.selectSpan(int64(len(m.Bytes)), x.describe(m.MediaType, m.Digest))
+	part, parts, status, err := x.selectSpan(int64(len(m.Bytes)), x.describe(m.MediaType, m.Digest))
 	if err != nil {
 		return err
+	}
+	if parts != nil {
+		return x.sendParts(bytes.NewReader(m.Bytes), parts, m.Descriptor(), true)
 	}
 	x.commit(status)
 	return x.write(m.Bytes[part.offset : part.offset+part.length])
@@ -58,9 +62,13 @@ func (x *exchange) serveBlob() error {
 	if blob.Size < 0 {
 		return errNoSize
 	}
-	part, status, err := x.selectSpan(blob.Size, x.describe(oci.MediaTypeOctetStream, blob.Digest))
+	part, parts, status, err := x.selectSpan(blob.Size, x.describe(oci.MediaTypeOctetStream, blob.Digest))
 	if err != nil {
 		return err
+	}
+	if parts != nil {
+		defer x.lift()()
+		return x.sendBlobParts(blob, parts)
 	}
 	if part.offset > 0 {
 		if _, err := blob.Content.Seek(part.offset, io.SeekStart); err != nil {
@@ -71,16 +79,14 @@ func (x *exchange) serveBlob() error {
 	if blob.File != nil {
 		return x.sendFile(blob.File, blob.Size, part, status)
 	}
-	return x.follow(blob.Content, part, status)
+	return x.follow(blob.Content, part.length, status)
 }
 
 // sendFile sends a part of a finished blob, from the file's position.
 func (x *exchange) sendFile(file *os.File, size int64, part span, status int) error {
 	// The kernel sends what the file has, whatever Content-Length says.
-	if info, err := file.Stat(); err != nil {
+	if err := checkSize(file, size); err != nil {
 		return err
-	} else if info.Size() != size {
-		return &sizeError{got: info.Size(), want: size}
 	}
 	x.commit(status)
 	to := x.kernel()
@@ -96,24 +102,24 @@ func (x *exchange) sendFile(file *os.File, size int64, part span, status int) er
 	return x.copy(file, part.length, false)
 }
 
-// follow sends a part of a blob that may still be under way.
-func (x *exchange) follow(content io.ReadSeeker, part span, status int) error {
-	if part.length == 0 {
+// follow sends the next length bytes of what may still be under way.
+func (x *exchange) follow(content io.Reader, length int64, status int) error {
+	if length == 0 {
 		x.commit(status)
 		return nil
 	}
-	sent, err := x.followFirst(content, part.length, status)
-	if err != nil || sent == part.length {
+	sent, err := x.followFirst(content, length, status)
+	if err != nil || sent == length {
 		return err
 	}
 	x.flush()
-	if spool, ok := content.(oci.Spool); ok {
-		relayed, err := x.relay(spool, content, part.length-sent)
+	if blob, ok := content.(spooled); ok {
+		relayed, err := x.relay(blob, length-sent)
 		if sent += relayed; err != nil {
 			return err
 		}
 	}
-	return x.copy(content, part.length-sent, true)
+	return x.copy(content, length-sent, true)
 }
 
 // followFirst sends the header, and the first bytes once they are there.

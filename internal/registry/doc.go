@@ -4,9 +4,10 @@
 //
 // Invariants:
 //
-//   - A path is parsed in one place, on its escaped form, without cleaning, and
-//     never answered with a redirect. What comes out of the parser satisfies
-//     the grammar of package oci.
+//   - A path is parsed in one place, on its escaped form, and never answered with
+//     a redirect. Nothing is cleaned but slashes before the repository, which an
+//     endpoint may end in. What comes out of the parser satisfies the grammar of
+//     package oci.
 //   - Response headers are built here, never copied from an upstream.
 //   - A clean end of a body means that all of it was sent. A body that cannot
 //     be completed ends in an aborted connection (http.ErrAbortHandler).

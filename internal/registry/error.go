@@ -1,7 +1,9 @@
 package registry
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -54,9 +56,12 @@ func (x *exchange) fail(err error) {
 	if e.Status == http.StatusUnauthorized {
 		header.Set("WWW-Authenticate", `Basic realm="pullgate"`)
 	}
-	body, err := json.Marshal(document{Errors: []documentError{{Code: e.Code, Message: e.Message, Detail: e.Class}}})
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false) // for whoever reads it as it is
+	err = encoder.Encode(document{Errors: []documentError{{Code: e.Code, Message: e.Message, Detail: e.Class}}})
 	if err == nil {
-		err = x.sendBytes(e.Status, body)
+		err = x.sendBytes(e.Status, bytes.TrimSpace(body.Bytes()))
 	}
 	if err != nil {
 		x.cut(slog.LevelDebug, "client left")
@@ -66,6 +71,9 @@ func (x *exchange) fail(err error) {
 // document returns the error as the client gets it.
 func (x *exchange) document(err error) oci.Error {
 	e := *oci.AsError(err)
+	if _, known := errors.AsType[*oci.Error](err); !known {
+		e.Message = x.named("the gateway could not answer: its log says more")
+	}
 	switch {
 	case e.Status < http.StatusBadRequest || e.Status > 599:
 		// Anything else would be taken for an answer, or for a redirect.
@@ -79,6 +87,14 @@ func (x *exchange) document(err error) oci.Error {
 		e.Code = oci.CodeManifestUnknown
 	}
 	return e
+}
+
+// named puts what the client has asked for before a message, if that is known.
+func (x *exchange) named(message string) string {
+	if r := x.answer.Request; r.Repository != "" {
+		return imageName(r.Upstream, r) + ": " + message
+	}
+	return message
 }
 
 // cut ends the exchange without an answer that could pass for complete. What

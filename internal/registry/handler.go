@@ -124,12 +124,11 @@ func New(o Options) *Handler {
 }
 
 // Serves reports whether a request is for this handler: everything below /v2,
-// and /proxy-<upstream>/v2 of a configured upstream. All else is for whoever
-// comes next in the server, but for what a containerd asks whose override_path
-// took /v2 away: an empty 200 from there would end the pull, where a 404 with a
-// reason sends it to the next host.
+// /proxy-<upstream>/v2 of a configured upstream, and what looks like a pull or a
+// ping of a registry but leads to none, which is refused. All else is for whoever
+// comes next in the server.
 func (h *Handler) Serves(r *http.Request) bool {
-	return h.router.serves(r.URL.EscapedPath()) || rootless(r.URL)
+	return h.router.serves(r.URL.EscapedPath()) || h.router.astray(r.URL)
 }
 
 // ServeHTTP answers one request. It panics with http.ErrAbortHandler if the
@@ -199,7 +198,7 @@ func (x *exchange) survive() (err error) {
 			x.log(slog.LevelError, "request panicked", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
 			err = &oci.Error{
 				Code: oci.CodeUnavailable, Status: http.StatusInternalServerError,
-				Message: "a fault of the gateway: its log says more", Err: fmt.Errorf("panic: %v", p),
+				Message: x.named("a fault of the gateway: its log says more"), Err: fmt.Errorf("panic: %v", p),
 			}
 		}
 	}()
@@ -207,9 +206,16 @@ func (x *exchange) survive() (err error) {
 }
 
 func (x *exchange) serve() error {
+	if len(x.r.Header["Authorization"]) > 1 {
+		// One may be what a guard before us has checked, another what it has not.
+		return &oci.Error{
+			Code: oci.CodeUnsupported, Status: http.StatusBadRequest,
+			Message: "the request has more than one Authorization header: send one",
+		}
+	}
 	if x.r.Method != http.MethodGet && x.r.Method != http.MethodHead {
 		x.set("Allow", "GET, HEAD")
-		return oci.NewError(oci.CodeUnsupported, "this registry is a read-only mirror: push to the upstream itself")
+		return x.h.router.errReadOnly(x.r.URL)
 	}
 	to, err := x.h.router.parse(x.r.URL.EscapedPath(), x.r.URL.RawQuery)
 	if err != nil {

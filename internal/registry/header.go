@@ -85,13 +85,15 @@ func (x *exchange) describe(mediaType string, d digest.Digest) (etag string) {
 }
 
 // selectSpan decides which part of the content goes out and sets the headers of
-// that; the error is the 416.
-func (x *exchange) selectSpan(size int64, etag string) (s span, status int, err error) {
-	s, ok := requestedSpan(x.r, size, etag)
+// that; the error is the 416. Of several parts, sendParts sets them.
+func (x *exchange) selectSpan(size int64, etag string) (s span, parts []span, status int, err error) {
+	s, parts, ok := requestedSpan(x.r, size, etag)
 	switch {
 	case !ok:
 		x.set("Content-Range", "bytes */"+strconv.FormatInt(size, 10))
-		return s, 0, errRange(size)
+		return s, nil, 0, x.errRange(size)
+	case parts != nil:
+		return s, parts, http.StatusPartialContent, nil
 	case s.partial:
 		x.set("Content-Range", s.contentRange(size))
 		status = http.StatusPartialContent
@@ -99,7 +101,7 @@ func (x *exchange) selectSpan(size int64, etag string) (s span, status int, err 
 		status = http.StatusOK
 	}
 	x.set("Content-Length", strconv.FormatInt(s.length, 10))
-	return s, status, nil
+	return s, nil, status, nil
 }
 
 // commit writes the header. From here on an error can only cut the connection.

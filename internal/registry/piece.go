@@ -91,12 +91,18 @@ func (x *exchange) sendPiece(to io.ReaderFrom, file *os.File, n int64) (bool, er
 	return true, x.splice(to, file, content, n)
 }
 
-// relay has the kernel send the next length bytes of a blob that is under way, as
-// far as it can, and returns how many that were.
-func (x *exchange) relay(spool oci.Spool, content io.Seeker, length int64) (sent int64, err error) {
+// spooled is a blob that is under way and lets the kernel send it.
+type spooled interface {
+	oci.Spool
+	io.Seeker
+}
+
+// relay has the kernel send the next length bytes of such a blob, as far as it can,
+// and returns how many that were.
+func (x *exchange) relay(blob spooled, length int64) (sent int64, err error) {
 	to := x.kernel()
 	for to != nil && sent < length {
-		file, n, err := spool.Next()
+		file, n, err := blob.Next()
 		if err != nil {
 			return sent, bodyError(err)
 		}
@@ -108,7 +114,7 @@ func (x *exchange) relay(spool oci.Spool, content io.Seeker, length int64) (sent
 		if !ok || err != nil {
 			return sent, err
 		}
-		if _, err := content.Seek(n, io.SeekCurrent); err != nil {
+		if _, err := blob.Seek(n, io.SeekCurrent); err != nil {
 			return sent, bodyError(err)
 		}
 		sent += n

@@ -17,57 +17,60 @@ type span struct {
 }
 
 // requestedSpan returns what a request wants of content of the given size with
-// the given entity tag; ok is false for 416. Content is the same in every state
-// of the cache, so the answer depends on nothing else.
-func requestedSpan(r *http.Request, size int64, etag string) (s span, ok bool) {
+// the given entity tag: a span, or several parts; ok is false for 416. Content is
+// the same in every state of the cache, so the answer depends on nothing else.
+func requestedSpan(r *http.Request, size int64, etag string) (s span, parts []span, ok bool) {
 	whole := span{length: size}
 	headers := r.Header["Range"]
 	if r.Method != http.MethodGet || len(headers) != 1 {
-		return whole, true
+		return whole, nil, true
 	}
 	// Only a strong match will do (RFC 9110, 13.1.5), and no date is one: there
 	// is no Last-Modified.
 	if conditions := r.Header["If-Range"]; len(conditions) > 0 && (len(conditions) > 1 || conditions[0] != etag) {
-		return whole, true
+		return whole, nil, true
 	}
 	return parseRange(headers[0], size)
 }
 
-// parseRange reads a Range header (RFC 9110, section 14). Units other than
-// bytes, malformed values and lists of ranges mean the whole content, as the
-// RFC allows; ok is false for a range that begins at the end or later, that is
-// reversed, or that is the last zero bytes. Of empty content everything is the
-// whole.
-func parseRange(header string, size int64) (s span, ok bool) {
+// parseRange reads a Range header (RFC 9110, section 14). Units other than bytes
+// and malformed values mean the whole content, as the RFC allows; ok is false if
+// no byte is left. Of empty content everything is the whole.
+func parseRange(header string, size int64) (s span, parts []span, ok bool) {
 	whole := span{length: size}
 	unit, value, found := strings.Cut(header, "=")
 	if !found || !strings.EqualFold(unit, "bytes") || size == 0 {
-		return whole, true
+		return whole, nil, true
 	}
-	from, to, found := strings.Cut(strings.Trim(value, " \t"), "-")
+	if strings.Contains(value, ",") {
+		return parseList(value, size)
+	}
+	s, valid := parseSpec(strings.Trim(value, " \t"), size)
+	if !valid {
+		return whole, nil, true
+	}
+	return s, nil, s.length > 0
+}
+
+// parseSpec reads one range. It is valid, but of no byte, if it begins at the end
+// or later, is reversed, or is the last zero bytes.
+func parseSpec(spec string, size int64) (s span, valid bool) {
+	from, to, found := strings.Cut(spec, "-")
 	if !found {
-		return whole, true
+		return s, false
 	}
 	if from == "" {
 		suffix, valid := parsePosition(to)
-		if !valid {
-			return whole, true
-		}
 		length := min(suffix, size)
-		return span{offset: size - length, length: length, partial: true}, suffix > 0
+		return span{offset: size - length, length: length, partial: true}, valid
 	}
 	first, valid := parsePosition(from)
-	if !valid {
-		return whole, true
-	}
 	last := int64(math.MaxInt64)
-	if to != "" {
-		if last, valid = parsePosition(to); !valid {
-			return whole, true
-		}
+	if valid && to != "" {
+		last, valid = parsePosition(to)
 	}
-	if first >= size || last < first {
-		return span{}, false
+	if !valid || first >= size || last < first {
+		return span{}, valid
 	}
 	last = min(last, size-1)
 	return span{offset: first, length: last - first + 1, partial: true}, true
@@ -98,9 +101,9 @@ func (s span) contentRange(size int64) string {
 	return fmt.Sprintf("bytes %d-%d/%d", s.offset, s.offset+s.length-1, size)
 }
 
-func errRange(size int64) error {
+func (x *exchange) errRange(size int64) error {
 	return &oci.Error{
 		Code: oci.CodeUnsupported, Status: http.StatusRequestedRangeNotSatisfiable,
-		Message: fmt.Sprintf("the range has no byte of the %d that there are", size),
+		Message: x.named(fmt.Sprintf("the range has no byte of the %d that there are", size)),
 	}
 }

@@ -1,9 +1,11 @@
 package registry
 
 import (
+	"cmp"
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -40,11 +42,21 @@ func TestParseRange(t *testing.T) {
 		{"bytes=-0", 2048, unsatisfiable},
 		{"bytes=500-0", 2048, unsatisfiable}, // the conformance suite wants it so
 		{"bytes=5-1", 2048, unsatisfiable},
+		// lists of which one range is left
+		{"bytes=1-2,", 2048, part(1, 2)},
+		{"bytes=,\t,1-2 ,", 2048, part(1, 2)},
+		{"bytes=1-2, 9999-", 2048, part(1, 2)},
+		{"bytes=5-1,7-8", 2048, part(7, 2)},
+		{"bytes=1-5,4-9,0-1", 2048, part(0, 10)},
+		{"bytes=1-2,1-2", 2048, part(1, 2)},
+		{"bytes=-1,0-", 2048, part(0, 2048)},
+		{"bytes=2048-,9999-9999,-0", 2048, unsatisfiable},
 		// of empty content everything is the whole
 		{"bytes=0-", 0, whole(0)},
 		{"bytes=5-", 0, whole(0)},
 		{"bytes=-0", 0, whole(0)},
 		{"bytes=-1", 0, whole(0)},
+		{"bytes=0-1,3-4", 0, whole(0)},
 		// ignored
 		{"", 2048, whole(2048)},
 		{"bytes", 2048, whole(2048)},
@@ -60,14 +72,17 @@ func TestParseRange(t *testing.T) {
 		{"bytes=1-2-3", 2048, whole(2048)},
 		{"bytes =1-2", 2048, whole(2048)},
 		{"lines=1-2", 2048, whole(2048)},
-		{"bytes=1-2,4-5", 2048, whole(2048)},
-		{"bytes=1-2,", 2048, whole(2048)},
-		{"bytes=,1-2", 2048, whole(2048)},
-		{"bytes=1-2, 9999-", 2048, whole(2048)},
 		{"bytes=٣-", 2048, whole(2048)},
+		{"bytes=,", 2048, whole(2048)},
+		{"bytes=1-2,x", 2048, whole(2048)},
+		{"bytes=x,1-2", 2048, whole(2048)},
+		{"bytes=1-2,-", 2048, whole(2048)},
+		{"bytes=1-2;4-5,", 2048, whole(2048)},
+		{"bytes=1-2,bytes=4-5", 2048, whole(2048)},
+		{"lines=1-2,4-5", 2048, whole(2048)},
 	} {
-		got, ok := parseRange(test.header, test.size)
-		if want := test.want; ok != (want != unsatisfiable) || ok && got != want {
+		got, parts, ok := parseRange(test.header, test.size)
+		if want := test.want; ok != (want != unsatisfiable) || ok && got != want || parts != nil {
 			t.Errorf("parseRange(%q, %d) = %+v, %t, want %+v", test.header, test.size, got, ok, want)
 		}
 	}
@@ -84,6 +99,10 @@ func TestRequestedSpan(t *testing.T) {
 		{"none", http.MethodGet, nil, false},
 		{"HEAD", http.MethodHead, http.Header{"Range": {"bytes=1-2"}}, false},
 		{"two headers", http.MethodGet, http.Header{"Range": {"bytes=1-2", "bytes=4-5"}}, false},
+		{"several", http.MethodGet, http.Header{"Range": {"bytes=1-2,4-5"}}, true},
+		{"HEAD of several", http.MethodHead, http.Header{"Range": {"bytes=1-2,4-5"}}, false},
+		{"If-Range matches several", http.MethodGet, http.Header{"Range": {"bytes=1-2,4-5"}, "If-Range": {etag}}, true},
+		{"If-Range differs for several", http.MethodGet, http.Header{"Range": {"bytes=1-2,4-5"}, "If-Range": {`"x"`}}, false},
 		{"If-Range matches", http.MethodGet, http.Header{"Range": {"bytes=1-2"}, "If-Range": {etag}}, true},
 		{"If-Range differs", http.MethodGet, http.Header{"Range": {"bytes=1-2"}, "If-Range": {`"sha256:abd"`}}, false},
 		{"If-Range is weak", http.MethodGet, http.Header{"Range": {"bytes=1-2"}, "If-Range": {"W/" + etag}}, false},
@@ -93,14 +112,17 @@ func TestRequestedSpan(t *testing.T) {
 	} {
 		r := httptest.NewRequest(test.method, "/", nil)
 		r.Header = test.header
-		if s, ok := requestedSpan(r, 10, etag); !ok || s.partial != test.partial {
-			t.Errorf("%s: span is %+v, %t", test.name, s, ok)
+		if s, parts, ok := requestedSpan(r, 10, etag); !ok || (s.partial || parts != nil) != test.partial {
+			t.Errorf("%s: span is %+v, %v, %t", test.name, s, parts, ok)
 		}
 	}
 }
 
 func FuzzParseRange(f *testing.F) {
-	for _, header := range []string{"bytes=0-", "bytes=-1", "bytes=5-1", "bytes=1-2,3-4", "lines=1-2", "bytes=99999999999999999999-"} {
+	for _, header := range []string{
+		"bytes=0-", "bytes=-1", "bytes=5-1", "bytes=1-2,3-4", "lines=1-2", "bytes=99999999999999999999-",
+		"bytes=5-6,1-2, -1,,", "bytes=0-0,2-2,0-", "bytes=1-,x", "bytes=" + strings.Repeat("1-2,", 40), "bytes=9-9,7-7,5-5",
+	} {
 		f.Add(header, int64(10))
 		f.Add(header, int64(0))
 		f.Add(header, int64(math.MaxInt64))
@@ -109,20 +131,40 @@ func FuzzParseRange(f *testing.F) {
 		if size < 0 {
 			return
 		}
-		s, ok := parseRange(header, size)
+		s, parts, ok := parseRange(header, size)
 		if !ok {
 			if size == 0 {
 				t.Errorf("parseRange(%q, 0) is not satisfiable", header)
 			}
 			return
 		}
-		if s.offset < 0 || s.length < 0 || s.length > size || s.offset > size-s.length {
-			t.Errorf("parseRange(%q, %d) = %+v lies outside", header, size, s)
+		if parts == nil {
+			checkSpan(t, s, size)
+			return
 		}
-		if !s.partial && s != (span{length: size}) || s.partial && s.length == 0 {
-			t.Errorf("parseRange(%q, %d) = %+v", header, size, s)
+		if s != (span{}) || len(parts) < 2 || len(parts) > maxParts || len(parts) > strings.Count(header, ",")+1 {
+			t.Errorf("parseRange(%q, %d) = %+v and %d parts", header, size, s, len(parts))
+		}
+		sorted := slices.Clone(parts)
+		slices.SortFunc(sorted, func(a, b span) int { return cmp.Compare(a.offset, b.offset) })
+		for i, part := range sorted {
+			checkSpan(t, part, size)
+			if !part.partial || i > 0 && part.offset < sorted[i-1].offset+sorted[i-1].length {
+				t.Errorf("parseRange(%q, %d) has the part %+v", header, size, part)
+			}
 		}
 	})
+}
+
+// checkSpan fails unless s lies within the size.
+func checkSpan(t *testing.T, s span, size int64) {
+	t.Helper()
+	if s.offset < 0 || s.length < 0 || s.length > size || s.offset > size-s.length {
+		t.Errorf("%+v lies outside of %d", s, size)
+	}
+	if !s.partial && s != (span{length: size}) || s.partial && s.length == 0 {
+		t.Errorf("%+v is no part of %d", s, size)
+	}
 }
 
 func BenchmarkParseRange(b *testing.B) {

@@ -1,9 +1,9 @@
 package registry
 
 import (
-	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/pullgate/pullgate/internal/oci"
@@ -24,17 +24,27 @@ import (
 // same goes without ns for one that looks like a registry's host, so that a
 // mirror set up for an upstream that is not configured fails, rather than
 // reaching a repository of another upstream. A prefix goes before ns, which
-// containerd sends with every request to a mirror.
+// containerd sends with every request to a mirror; but a bare name such as
+// "hub" may as well begin a repository, and gives way to ns.
+//
+// Slashes before the repository count once: an endpoint that ends in one is
+// joined with a path that begins with one. Within the repository and after it
+// there is one spelling only.
 type router struct {
 	upstreams map[string]*Upstream
 	fallback  string
+	// names are the upstreams, sorted, without aliases.
+	names []string
 }
 
 func newRouter(upstreams map[string]Upstream, fallback string) router {
 	rt := router{upstreams: make(map[string]*Upstream, len(upstreams)), fallback: fallback}
 	for name, up := range upstreams {
 		rt.upstreams[name] = &up
+		rt.names = append(rt.names, up.Name)
 	}
+	slices.Sort(rt.names)
+	rt.names = slices.Compact(rt.names)
 	return rt
 }
 
@@ -53,38 +63,25 @@ func (rt router) serves(path string) bool {
 	return ok
 }
 
-// split cuts a path into the upstream that it names before /v2, if it does, and
-// what follows /v2, with its slash.
+// split cuts an escaped path into the upstream that it names before /v2, if it
+// does, and what follows /v2 and its slashes.
 func (rt router) split(path string) (up *Upstream, rest string, ok bool) {
-	if rest, ok = strings.CutPrefix(path, "/"+prefixMark); ok {
-		name, rest, _ := strings.Cut(rest, "/")
-		if up = rt.upstreams[name]; up == nil {
+	rest, ok = strings.CutPrefix(path, "/")
+	if name, after, found := strings.Cut(rest, "/"); found && strings.HasPrefix(name, prefixMark) {
+		if up = rt.upstreams[unescapeColon(name[len(prefixMark):])]; up == nil {
 			return nil, "", false
 		}
-		path = "/" + rest
+		rest = strings.TrimLeft(after, "/")
 	}
-	rest, ok = strings.CutPrefix(path, "/v2")
-	return up, rest, ok && (rest == "" || rest[0] == '/')
+	rest, found := strings.CutPrefix(rest, "v2")
+	return up, strings.TrimLeft(rest, "/"), ok && found && (rest == "" || rest[0] == '/')
 }
 
 // parse reads an escaped path and a raw query. Its errors are *oci.Error.
 func (rt router) parse(path, query string) (route, error) {
-	up, rest, ok := rt.split(path)
-	if !ok {
-		return route{}, errNoRoot()
-	}
-	rest, err := unescape(strings.TrimPrefix(rest, "/"))
+	up, name, rest, err := rt.locate(path, query)
 	if err != nil {
 		return route{}, err
-	}
-	name := rest // as the client means it, after the root of its API
-	if up == nil {
-		if up, rest, err = rt.prefix(rest); err != nil {
-			return route{}, err
-		}
-		if inner, ok := cutInnerRoot(rest); up != nil && ok {
-			name, rest = inner, inner
-		}
 	}
 	if rest == "" {
 		r := route{request: oci.Request{Kind: oci.KindPing}}
@@ -112,34 +109,83 @@ func (rt router) parse(path, query string) (route, error) {
 	return r, nil
 }
 
-// unescape replaces %3A in the last component, where it is the colon of a
-// digest. No client has a reason to escape anything else, and two spellings of
-// one name are what attacks on access rules are made of.
+// locate finds the upstream that a path names, nil if it names none. name is what
+// follows the root as the client means it, and rest what follows the prefix.
+func (rt router) locate(path, query string) (up *Upstream, name, rest string, err error) {
+	up, rest, ok := rt.split(path)
+	if !ok {
+		return nil, "", "", rt.errAstray(path)
+	}
+	if rest, err = unescape(rest); err != nil {
+		return nil, "", "", err
+	}
+	if up != nil {
+		return up, rest, rest, nil
+	}
+	return rt.prefix(rest, query)
+}
+
+// unescape replaces %3A in the first component, where it is the colon of a port,
+// and in the last one, where it is that of a digest. No client has a reason to
+// escape anything else, and two spellings of one name are what attacks on access
+// rules are made of: a colon is in no repository.
 func unescape(path string) (string, error) {
-	i := strings.LastIndexByte(path, '/') + 1
-	if reference := path[i:]; strings.Contains(reference, "%") {
-		path = path[:i] + strings.ReplaceAll(strings.ReplaceAll(reference, "%3A", ":"), "%3a", ":")
+	if !strings.Contains(path, "%") {
+		return path, nil
+	}
+	first, rest, more := strings.Cut(path, "/")
+	path = unescapeColon(first)
+	if more {
+		i := strings.LastIndexByte(rest, '/') + 1
+		path += "/" + rest[:i] + unescapeColon(rest[i:])
 	}
 	if strings.Contains(path, "%") {
-		return "", oci.NewError(oci.CodeNameInvalid, "a path of this API has no percent-encoding but %3A in a digest")
+		return "", oci.NewError(oci.CodeNameInvalid,
+			"a path of this API has no percent-encoding but %3A, in the port of an upstream and in a digest")
 	}
 	return path, nil
 }
 
-// prefix cuts the prefix off a path. It returns nil if there is none.
-func (rt router) prefix(path string) (*Upstream, string, error) {
-	component, rest, _ := strings.Cut(path, "/")
-	if up := rt.upstreams[component]; up != nil {
-		return up, rest, nil
+func unescapeColon(component string) string {
+	if !strings.Contains(component, "%") {
+		return component
 	}
-	if len(component) < len(prefixMark) || !strings.EqualFold(component[:len(prefixMark)], prefixMark) {
-		return nil, path, nil
+	return strings.ReplaceAll(strings.ReplaceAll(component, "%3A", ":"), "%3a", ":")
+}
+
+// prefix cuts the prefix off what follows the root. It returns no upstream if
+// there is none, and in name what the client takes for the root's content: from
+// the inner v2 on, or with the prefix and without doubled slashes.
+func (rt router) prefix(path, query string) (up *Upstream, name, rest string, err error) {
+	component, after, _ := strings.Cut(path, "/")
+	up = rt.upstreams[component]
+	switch bare, marked := cutMark(component); {
+	case up != nil && !marked && !oci.IsRegistry(component) && after != "" && hasNamespace(query):
+		return nil, path, path, nil
+	case up == nil && marked:
+		if !strings.HasPrefix(component, prefixMark) {
+			bare = component // a slip by itself
+		}
+		if up = rt.upstreams[bare]; up == nil {
+			return nil, "", "", rt.errUnknown(bare, after)
+		}
+	case up == nil:
+		return nil, path, path, nil
 	}
-	name, exact := strings.CutPrefix(component, prefixMark)
-	if up := rt.upstreams[name]; up != nil && exact {
-		return up, rest, nil
+	name, rest = path, strings.TrimLeft(after, "/")
+	if len(rest) != len(after) {
+		name = component + "/" + rest
 	}
-	return nil, "", errUnknownUpstream(component[len(prefixMark):])
+	if inner, ok := cutInnerRoot(rest); ok {
+		name, rest = inner, inner
+	}
+	return up, name, rest, nil
+}
+
+// hasNamespace reports whether a query has an ns, or may have one.
+func hasNamespace(query string) bool {
+	values, err := url.ParseQuery(query)
+	return err != nil || values.Has("ns")
 }
 
 // cutInnerRoot cuts a second v2 after the prefix, unless it is a repository of
@@ -156,7 +202,7 @@ func cutInnerRoot(path string) (string, bool) {
 	if endpointWord(word, tail) && !strings.Contains(tail, "/") {
 		return "", false
 	}
-	return rest, true
+	return strings.TrimLeft(rest, "/"), true
 }
 
 // unprefixed returns the upstream of a path without prefix.
@@ -170,20 +216,19 @@ func (rt router) unprefixed(path, query string) (*Upstream, string, error) {
 	case 1:
 		up := rt.upstreams[ns[0]]
 		if up == nil {
-			return nil, "", errUnknownUpstream(ns[0])
+			return nil, "", rt.errUnknown(ns[0], path)
 		}
 		return up, ns[0], nil
 	default:
 		return nil, "", errQuery("the query has more than one ns")
 	}
-	component, _, _ := strings.Cut(path, "/")
-	if strings.ContainsAny(component, ".:") || component == "localhost" {
-		return nil, "", errUnknownUpstream(component)
+	component, rest, _ := strings.Cut(path, "/")
+	if oci.IsRegistry(component) {
+		return nil, "", rt.errUnknown(component, rest)
 	}
 	up := rt.upstreams[rt.fallback]
 	if up == nil {
-		return nil, "", oci.NewError(oci.CodeNameUnknown,
-			"this path names no upstream and there is no default one: pull through /v2/proxy-<upstream>/<repository>")
+		return nil, "", rt.errNameless()
 	}
 	return up, "", nil
 }
@@ -229,25 +274,6 @@ func endpointWord(word, tail string) bool {
 func cutLast(s string) (before, after string) {
 	i := strings.LastIndexByte(s, '/')
 	return s[:max(i, 0)], s[i+1:]
-}
-
-func errUnknownUpstream(name string) error {
-	return oci.NewError(oci.CodeNameUnknown, fmt.Sprintf(
-		"no upstream is configured here under the name %.128q: add it to registry_mirror in the Caddyfile", name))
-}
-
-// rootless reports whether a URL is containerd's, with an endpoint of the API in
-// its path, but no root.
-func rootless(u *url.URL) bool {
-	return strings.Contains(u.RawQuery, "ns=") &&
-		(strings.Contains(u.Path, "/manifests/") || strings.Contains(u.Path, "/blobs/"))
-}
-
-func errNoRoot() error {
-	return &oci.Error{
-		Code: oci.CodeUnsupported, Status: http.StatusNotFound,
-		Message: "this path lacks the /v2 of the pull API: with override_path, a mirror's URL ends in /v2/proxy-<upstream>",
-	}
 }
 
 func errNoEndpoint() error {

@@ -73,6 +73,8 @@ func TestStalledClientIsCut(t *testing.T) {
 	}{
 		{"by the kernel", "", false, func(t *testing.T) *fakeMirror { return &fakeMirror{blob: fileBlob(t, content)} }},
 		{"copied", "Range: bytes=0-2000000\r\n", false, func(t *testing.T) *fakeMirror { return &fakeMirror{blob: fileBlob(t, content)} }},
+		{"several parts", "Range: bytes=0-1000000,1000002-\r\n", false, func(t *testing.T) *fakeMirror { return &fakeMirror{blob: fileBlob(t, content)} }},
+		{"several parts under way", "Range: bytes=0-1000000,1000002-\r\n", false, func(*testing.T) *fakeMirror { return &fakeMirror{blob: fillBlob(content, 1<<20, 0, nil)} }},
 		{"TLS", "", true, func(t *testing.T) *fakeMirror { return &fakeMirror{blob: fileBlob(t, content)} }},
 		{"under way", "", false, func(*testing.T) *fakeMirror { return &fakeMirror{blob: fillBlob(content, 1<<20, 0, nil)} }},
 	} {

@@ -1,0 +1,231 @@
+package registry
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"path"
+	"strings"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// maxNames is how many upstreams a message names.
+const maxNames = 10
+
+// astray reports whether a URL that no root leads to is meant for a registry all
+// the same: by a client whose mirror's URL is wrong. An empty 200 of whoever comes
+// next in the server would pass for a registry, or end the pull, where a 404 with
+// a reason sends the client to the next host. It looks at the path as it is meant,
+// decoded and cleaned, since all that follows is a refusal. What other handlers of
+// a site may well serve is left to them.
+func (rt router) astray(u *url.URL) bool {
+	cleaned := path.Clean(u.Path)
+	if !strings.HasPrefix(cleaned, "/") {
+		return false
+	}
+	cleaned = cleaned[1:]
+	if rooted(cleaned) {
+		return true // slashes doubled before the root, or letters of it escaped
+	}
+	first, rest, _ := strings.Cut(cleaned, "/")
+	name, marked := cutMark(first)
+	known := rt.upstreams[name] != nil
+	host := hostLike(name) || known && oci.IsRegistry(name)
+	switch {
+	case marked && known:
+		return true
+	case rooted(rest):
+		// A bare word is a name that others use, too.
+		return marked || host || known && (rest == "v2" || pullShaped(rest[len("v2/"):]))
+	case (marked || host) && pullShaped(rest):
+		return true
+	}
+	return u.RawQuery != "" && pullShaped(cleaned) && rt.namesRegistry(u.RawQuery)
+}
+
+// namesRegistry reports whether a query has containerd's ns. Elsewhere ns is
+// short for a namespace.
+func (rt router) namesRegistry(query string) bool {
+	values, err := url.ParseQuery(query)
+	ns := values.Get("ns")
+	return err == nil && (rt.upstreams[ns] != nil || hostLike(ns))
+}
+
+// rooted reports whether a path without its first slash begins with the root.
+func rooted(path string) bool {
+	rest, ok := strings.CutPrefix(path, "v2")
+	return ok && (rest == "" || rest[0] == '/')
+}
+
+// cutMark cuts the mark of a prefix, in whatever case.
+func cutMark(component string) (name string, marked bool) {
+	if len(component) < len(prefixMark) || !strings.EqualFold(component[:len(prefixMark)], prefixMark) {
+		return component, false
+	}
+	return component[len(prefixMark):], true
+}
+
+// pullShaped reports whether a path ends as those of pulls do, after a repository.
+func pullShaped(path string) bool {
+	head, tail := cutLast(path)
+	repository, word := cutLast(head)
+	if repository == "" || !endpointWord(word, tail) {
+		return false
+	}
+	return word == "manifests" || word == "tags" || strings.Contains(tail, ":")
+}
+
+// hostLike reports whether a name can only be that of a registry's host, and not
+// a version ("v3.21"), which oci.IsRegistry does not tell from one.
+func hostLike(name string) bool {
+	host, port, ported := strings.Cut(name, ":")
+	if ported {
+		_, digits := parsePosition(port)
+		return host != "" && digits
+	}
+	i := strings.LastIndexByte(host, '.')
+	if i < 0 {
+		return host == "localhost"
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	top := host[i+1:]
+	return i > 0 && len(top) > 1 && strings.IndexFunc(top, func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z')
+	}) < 0
+}
+
+// errAstray is the answer to what leads to no registry.
+func (rt router) errAstray(escaped string) error {
+	decoded, err := url.PathUnescape(escaped)
+	if err != nil {
+		decoded = escaped
+	}
+	first, rest, _ := strings.Cut(strings.TrimPrefix(path.Clean("/"+decoded), "/"), "/")
+	name, marked := cutMark(first)
+	switch known := rt.upstreams[name] != nil; {
+	case !known && (marked || hostLike(name)):
+		return rt.errUnknown(name, rest)
+	case !known:
+		name = "<upstream>"
+	}
+	return &oci.Error{
+		Code: oci.CodeUnsupported, Status: http.StatusNotFound,
+		Message: fmt.Sprintf("this path leads to no registry: pull through /v2/proxy-%[1]s/<repository>, "+
+			"or give a mirror the URL /v2/proxy-%[1]s with override_path and /proxy-%[1]s without; %[2]s", name, rt.list()),
+	}
+}
+
+// errUnknown is the answer to a name that no upstream has. rest is what follows it
+// in the path, if anything does.
+func (rt router) errUnknown(name, rest string) error {
+	message := fmt.Sprintf("no upstream is configured here under the name %.128q", name)
+	rest = strings.TrimLeft(rest, "/")
+	if inner, ok := cutInnerRoot(rest); ok {
+		rest = inner
+	}
+	if r, err := endpoint(rest); err == nil && len(name) <= 128 && oci.CheckRepository(r.request.Repository) == nil {
+		message = imageName(name, r.request) + ": " + message
+	}
+	if near := rt.nearest(name); near != "" {
+		message += fmt.Sprintf(" (did you mean %q?)", near)
+	}
+	return oci.NewError(oci.CodeNameUnknown, message+": "+rt.list()+
+		"; pull through /v2/proxy-<upstream>/<repository>, or add an upstream to registry_mirror in the Caddyfile")
+}
+
+// errNameless is the answer to what names no upstream at all.
+func (rt router) errNameless() error {
+	return oci.NewError(oci.CodeNameUnknown,
+		"this path names no upstream and there is no default one: pull through /v2/proxy-<upstream>/<repository>; "+rt.list())
+}
+
+// errReadOnly is the answer to what would write.
+func (rt router) errReadOnly(u *url.URL) error {
+	where := "the upstream"
+	up, _, rest, err := rt.locate(u.EscapedPath(), u.RawQuery)
+	if err == nil && up == nil {
+		up, _, err = rt.unprefixed(rest, u.RawQuery)
+	}
+	if err == nil {
+		where = up.Name
+	}
+	return oci.NewError(oci.CodeUnsupported, "this registry is a read-only mirror: push to "+where+" itself")
+}
+
+// list names the configured upstreams, as many as a message has room for.
+func (rt router) list() string {
+	switch n := len(rt.names); {
+	case n == 0:
+		return "there is no upstream here"
+	case n == 1:
+		return "the upstream here is " + rt.names[0]
+	case n > maxNames:
+		return fmt.Sprintf("the upstreams here are %s and %d more", strings.Join(rt.names[:maxNames], ", "), n-maxNames)
+	default:
+		return fmt.Sprintf("the upstreams here are %s and %s", strings.Join(rt.names[:n-1], ", "), rt.names[n-1])
+	}
+}
+
+// nearest returns the configured name or alias that a name is a slip of; empty =
+// none.
+func (rt router) nearest(name string) (near string) {
+	if len(name) > 64 {
+		return ""
+	}
+	name = strings.TrimPrefix(strings.ToLower(name), prefixMark)
+	host, _, _ := strings.Cut(name, ":")
+	best := min(3, (len(name)+1)/2)
+	for candidate := range rt.upstreams {
+		d := distance(name, strings.ToLower(candidate))
+		if candidate == host {
+			d = 0
+		}
+		if d < best || d == best && near != "" && candidate < near {
+			best, near = d, candidate
+		}
+	}
+	return near
+}
+
+// distance returns how many letters have to be put in, taken out, changed or
+// swapped with the next one to make b of a.
+func distance(a, b string) int {
+	before, above, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		before, above, row = above, row, before
+		row[0] = i + 1
+		for j := range len(b) {
+			d := min(above[j+1], row[j]) + 1
+			if a[i] == b[j] {
+				d = min(d, above[j])
+			} else {
+				d = min(d, above[j]+1)
+			}
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				d = min(d, before[j-1]+1)
+			}
+			row[j+1] = d
+		}
+	}
+	return row[len(b)]
+}
+
+// imageName returns what a request asks for, as people write it, of an upstream
+// under the name that its client knows.
+func imageName(upstream string, r oci.Request) string {
+	name := upstream + "/" + r.Repository
+	switch {
+	case r.Reference.IsDigest():
+		name += "@" + r.Reference.String()
+	case r.Reference.Tag != "":
+		name += ":" + r.Reference.Tag
+	}
+	return name
+}
