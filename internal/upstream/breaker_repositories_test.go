@@ -45,6 +45,7 @@ func TestTroubleIsChargedToWhomItBelongs(t *testing.T) {
 		"many repositories":           func(r *http.Request) bool { return in("/sick")(r) },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s, _ := trouble(t, fails)
 			c := newClient(t, s.URL)
 			healthy := func() {
@@ -54,7 +55,7 @@ func TestTroubleIsChargedToWhomItBelongs(t *testing.T) {
 				}
 			}
 			healthy()
-			for k := range 20 {
+			for k := range 6 {
 				for _, repository := range []string{"sick/a", "sick/b", fmt.Sprintf("sick%d", k)} {
 					_, _ = c.Manifest(t.Context(), repository, tag("1"))
 				}
@@ -82,6 +83,7 @@ func TestBreakerIsConfirmed(t *testing.T) {
 		"several alone":         {[]string{"a", "b", "c"}, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s, asked := trouble(t, func(r *http.Request) bool { return r.URL.Path != "/v2/" || test.pingFails })
 			now := newClock()
 			c := newClient(t, s.URL, func(o *Options) { o.Now = now.Now })
