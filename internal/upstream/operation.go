@@ -42,6 +42,7 @@ type operation struct {
 	repository string
 	object     string // the tag or digest; for messages and spans
 	unknown    oci.Code
+	at         string // the URL of the only endpoint that is asked; "" = any
 }
 
 // query is one request of an operation to one endpoint.
@@ -83,7 +84,7 @@ func each[T any](
 	deadline := began.Add(c.o.Timeouts.Operation)
 	var missing, failed, refused *failure
 	c.retries.ask(c.o.Now())
-	endpoints := c.inOrder()
+	endpoints := op.among(c.inOrder())
 	for i, e := range endpoints {
 		// What is left of the time is shared, so that an endpoint that swallows
 		// packets does not use up the turn of the next.
@@ -225,7 +226,7 @@ func (c *Client) ask(ctx context.Context, e *endpoint, q query) (*answer, error)
 			return a, nil
 		}
 	}
-	if f := asFailure(ctx, e.base.Host, err); f.class == oci.ClassRateLimited {
+	if f := asFailure(ctx, e.base.Host, err); f.class == oci.ClassRateLimited && !(f.abroad && q.op == opReferrers) {
 		e.hush(q.kind, c.o.Now().Add(f.retryAfter))
 	}
 	return nil, err
