@@ -103,7 +103,7 @@ type Cache struct {
 	manifests flights[manifestAnswer]
 	heads     flights[oci.Descriptor]
 	referrers flights[referrersAnswer]
-	tagLists  flights[oci.TagList]
+	lists     listings
 
 	uplinks uplinks
 
@@ -161,7 +161,7 @@ func (c *Cache) Close() {
 // Stats returns a snapshot.
 func (c *Cache) Stats() Stats {
 	s := Stats{Failures: c.failures.len(), Queued: c.slots.waiting()}
-	s.LookUps = c.tags.len() + c.tagged.len() + c.manifests.len() + c.heads.len() + c.referrers.len() + c.tagLists.len()
+	s.LookUps = c.tags.len() + c.tagged.len() + c.manifests.len() + c.heads.len() + c.referrers.len() + c.lists.flights.len()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.Fills = len(c.fills)

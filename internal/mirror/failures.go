@@ -16,6 +16,7 @@ const (
 	rememberUnknown       = 10 * time.Second // 404, 401, 403
 	rememberDigest        = time.Minute
 	rememberOther         = 2 * time.Second
+	rememberLong          = time.Minute     // that a list is too long
 	rememberSize          = time.Hour       // that the size of a blob is not what was told
 	rememberStale         = 5 * time.Second // where a stale answer serves meanwhile
 	rememberSuspect       = time.Minute     // where it is asked behind its back

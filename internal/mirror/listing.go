@@ -1,139 +1,206 @@
 package mirror
 
 import (
-	"context"
 	"fmt"
-	"net/url"
-	"strconv"
-
-	"github.com/opencontainers/go-digest"
+	"sync"
+	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
-	"github.com/pullgate/pullgate/storage"
 )
 
-// referrersAnswer is what a look-up of referrers ended in.
-type referrersAnswer struct {
-	descriptors []oci.Descriptor
-	// asked is false if the look-up found the answer in the store after all.
-	asked, stored bool
+const (
+	// maxIdlePages is how many pages in a row may bring no new tag.
+	maxIdlePages = 16
+	// maxTags is the greatest page for a client that does not say how many tags it wants.
+	maxTags = 100_000
+	// What a tag, a cursor and a place cost in memory beside their text.
+	tagCost, cursorCost, placeCost = 80, 160, 60
+	// handedFor is how long a place in a listing that a client was sent to is kept for it.
+	handedFor = 5 * time.Minute
+)
+
+// listing is an upstream's tag list of one scope, as one walk from its first page on
+// brings it: page by page as clients come to need them. Clients go on in it by the
+// place of the tag that they had last, in whatever order the tags are. Tags are only
+// ever added to it. Safe for concurrent use; one flight at a time adds to it.
+type listing struct {
+	scope oci.Scope
+
+	mu sync.Mutex
+	// tags are in the upstream's order, each of them once; places tell where.
+	tags   []string
+	places map[string]int32
+	// handed is when a client was last sent on to what follows a place.
+	handed map[int32]time.Time
+	// next leads to the page that was not fetched yet; whole = there is none.
+	next    oci.TagsCursor
+	whole   bool
+	visited map[oci.TagsCursor]bool
+	// idle counts the last pages that brought no new tag; one of those was blank.
+	idle  int
+	blank bool
+	pages int
+	// fetched is when the last page came.
+	fetched time.Time
+	// cause is why it serves in place of a newer one; nil = it does not.
+	cause error
+	// grown is the memory that was not accounted for yet.
+	grown int
+
+	// What listings.mu guards.
+	number  uint64 // ascends with each new one
+	used    time.Time
+	bytes   int
+	dropped bool
 }
 
-// referring returns the referrers of d: believed as long as a tag, stale where
-// the upstream fails, and none offline where none are known.
-func (v view) referring(ctx context.Context, d digest.Digest) ([]oci.Descriptor, oci.CacheStatus, error) {
-	old, err := v.store.Referrers(v.scope, d)
-	v.readFailed("read referrers", v.scope, d.String(), err)
-	known := err == nil
-	if v.Offline || known && within(v.now().Sub(old.Checked), v.TagTTL) {
-		return old.Descriptors, oci.CacheStatus{Result: oci.ResultHit}, nil
+func newListing(scope oci.Scope) *listing {
+	return &listing{
+		scope: scope, places: map[string]int32{}, handed: map[int32]time.Time{},
+		visited: map[oci.TagsCursor]bool{{}: true},
 	}
-	k := v.key(kindReferrers, d.String())
-	if e := v.remembered(k, known); e != nil {
-		if known {
-			return old.Descriptors, staleListing(e), nil
+}
+
+// add takes in a page. It is an error if the upstream leads in a circle.
+func (l *listing) add(part oci.TagsPart, now time.Time) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before := len(l.tags)
+	for _, tag := range part.Tags {
+		if _, known := l.places[tag]; known {
+			continue
 		}
-		return nil, negative(), e
+		l.places[tag] = int32(len(l.tags)) //nolint:gosec // memory is bounded long before
+		l.tags = append(l.tags, tag)
+		l.grown += len(tag) + tagCost
 	}
-	a, led, err := v.referrers.do(ctx, v, k, v.patience(known), func(ctx context.Context) (referrersAnswer, error) {
-		return v.lookUpReferrers(ctx, k, d, known)
-	})
+	l.pages++
+	l.fetched = now
+	l.idle++
+	l.blank = l.blank || len(part.Tags) == 0
+	if len(l.tags) > before {
+		l.idle, l.blank = 0, false
+	}
 	switch {
-	case err == nil:
-		return a.descriptors, asked(led && a.asked, a.stored), nil
-	case known && ctx.Err() == nil:
-		return old.Descriptors, staleListing(err), nil
+	case part.Next == oci.TagsCursor{}, l.visited[part.Next] && l.blank:
+		// A page without tags is the end, also where it leads back into the list.
+		l.next, l.whole = oci.TagsCursor{}, true
+	case l.visited[part.Next]:
+		return circle("the upstream's pages of tags lead back to an earlier one")
+	case l.idle > maxIdlePages:
+		return circle(fmt.Sprintf("%d pages of the upstream's tag list in a row bring no new tag", l.idle))
+	default:
+		l.next, l.visited[part.Next] = part.Next, true
+		l.grown += len(part.Next.Query) + cursorCost
 	}
-	return nil, failed(led, err), fmt.Errorf("get referrers of %s@%s: %w", v.scope, d, err)
+	return nil
 }
 
-func (v view) lookUpReferrers(ctx context.Context, k key, d digest.Digest, spare bool) (referrersAnswer, error) {
-	if r, err := v.store.Referrers(v.scope, d); err == nil && within(v.now().Sub(r.Checked), v.TagTTL) {
-		return referrersAnswer{descriptors: r.Descriptors}, nil
+func circle(text string) error { return oci.UpstreamError(oci.ClassNotRegistry, "", text, nil) }
+
+// page returns the tags that are known of a page. done says that these are all that it
+// is to have.
+func (l *listing) page(p oci.TagsPage) (list oci.TagList, done bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	from, known := l.after(p.Last)
+	if !known {
+		return oci.TagList{}, false
 	}
-	if e := v.remembered(k, spare); e != nil {
-		return referrersAnswer{}, e
+	rest, n := l.tags[from:], p.N
+	if n < 0 {
+		n = maxTags
 	}
-	ds, err := v.Remote.Referrers(ctx, v.repository, d)
-	if oci.IsNotFound(err) {
-		ds, err = nil, nil // none is no error, and clients take a 404 for fatal
+	if len(rest) > n {
+		return oci.TagList{Tags: rest[:n:n], More: n > 0}, true
 	}
-	if err != nil {
-		err = v.asked(ctx, err)
-		v.remember(k, err, spare)
-		return referrersAnswer{}, err
-	}
-	err = v.store.PutReferrers(v.scope, d, storage.Referrers{Descriptors: ds, Checked: v.now()})
-	if err != nil {
-		v.storeFailed("referrers not stored", err, "scope", v.scope.String(), "digest", d)
-	}
-	return referrersAnswer{descriptors: ds, asked: true, stored: err == nil}, nil
+	list = oci.TagList{Tags: rest[:len(rest):len(rest)], More: !l.whole && len(rest) > 0}
+	return list, l.whole || len(rest) == n || p.N < 0 && len(rest) > 0
 }
 
-// tagList returns one page of the upstream's tags, or of those known here.
-func (v view) tagList(ctx context.Context, page oci.TagsPage) (oci.TagList, oci.CacheStatus, error) {
-	if v.Offline {
-		list, ok := v.knownTags(page)
-		if !ok {
-			status, err := v.unknown(oci.CodeNameUnknown)
-			return oci.TagList{}, status, err
-		}
-		return list, oci.CacheStatus{Result: oci.ResultHit}, nil
+// after returns the place behind a tag. That of a tag which the whole list does not
+// have is before the first greater one: in a list without order that may be too early,
+// so that some tags come twice, but none is left out. l.mu is held.
+func (l *listing) after(last string) (place int, known bool) {
+	if last == "" {
+		return 0, true
 	}
-	k := v.key(kindTags, strconv.Itoa(page.N)+"?"+url.Values{"last": {page.Last}}.Encode()+"&"+page.Extra.Encode())
-	e := v.remembered(k, false)
-	if e == nil {
-		list, led, err := v.tagLists.do(ctx, v, k, v.patience(false), func(ctx context.Context) (oci.TagList, error) {
-			return v.lookUpTags(ctx, k, page)
-		})
-		switch {
-		case err == nil:
-			return list, asked(led, false), nil
-		case ctx.Err() != nil || oci.IsNotFound(err):
-			return oci.TagList{}, failed(led, err), fmt.Errorf("list tags of %s: %w", v.scope, err)
-		}
-		if list, ok := v.knownTags(page); ok {
-			return list, staleListing(err), nil
-		}
-		return oci.TagList{}, failed(led, err), fmt.Errorf("list tags of %s: %w", v.scope, err)
+	if i, ok := l.places[last]; ok {
+		return int(i) + 1, true
 	}
-	if list, ok := v.knownTags(page); ok && e.Class != oci.ClassNotFound {
-		return list, staleListing(e), nil
+	if !l.whole {
+		return 0, false
 	}
-	return oci.TagList{}, negative(), e
-}
-
-func (v view) lookUpTags(ctx context.Context, k key, page oci.TagsPage) (oci.TagList, error) {
-	if e := v.remembered(k, false); e != nil {
-		return oci.TagList{}, e
-	}
-	list, err := v.Remote.Tags(ctx, v.repository, page)
-	if err != nil {
-		err = v.asked(ctx, err)
-		v.remember(k, err, false)
-	}
-	return list, err
-}
-
-// knownTags pages through the tags that were pulled through this gateway. It
-// knows nothing of Extra, which only the upstream understands.
-func (v view) knownTags(page oci.TagsPage) (oci.TagList, bool) {
-	tags, err := v.store.Tags(v.scope, page.Last, -1)
-	v.readFailed("list tags", v.scope, "", err)
-	if len(tags) == 0 {
-		return oci.TagList{}, err == nil && page.Last != ""
-	}
-	list := oci.TagList{Tags: tags}
-	if page.N >= 0 && page.N < len(tags) {
-		list.Tags = tags[:page.N]
-		if page.N > 0 {
-			list.Next = url.Values{"n": {strconv.Itoa(page.N)}, "last": {list.Tags[page.N-1]}}
+	for i, tag := range l.tags {
+		if tag > last {
+			return i, true
 		}
 	}
-	return list, true
+	return len(l.tags), true
 }
 
-func staleListing(cause error) oci.CacheStatus {
-	e := oci.AsError(cause)
-	return oci.CacheStatus{Result: oci.ResultStale, Detail: string(e.Class), ForwardStatus: e.UpstreamStatus}
+// handOut notes that a client is sent on to what follows a page.
+func (l *listing) handOut(list oci.TagList, now time.Time) {
+	if !list.More {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	place := l.places[list.Tags[len(list.Tags)-1]]
+	if _, again := l.handed[place]; !again {
+		l.grown += placeCost
+	}
+	l.handed[place] = now
+}
+
+// continues reports whether a client was sent on to what follows a tag not long ago.
+func (l *listing) continues(last string, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	place, known := l.places[last]
+	when, handed := l.handed[place]
+	return known && handed && within(now.Sub(when), handedFor)
+}
+
+// state returns what leads to the next page, and how many there were. ok is false if
+// none follows.
+func (l *listing) state() (next oci.TagsCursor, pages int, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.next, l.pages, !l.whole
+}
+
+// servesFor notes why the listing serves in place of a newer one.
+func (l *listing) servesFor(cause error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cause = cause
+}
+
+// servedFor returns what servesFor was told.
+func (l *listing) servedFor() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cause
+}
+
+// takeGrown returns the memory that was not accounted for yet.
+func (l *listing) takeGrown() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := l.grown
+	l.grown = 0
+	return n
+}
+
+// young reports whether somebody who comes with a tag that no client was sent on from
+// may join: a walk that others have just brought forward is not begun anew.
+func (l *listing) young(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	age := time.Minute
+	if l.whole {
+		age = 10 * time.Second
+	}
+	return l.cause == nil && within(now.Sub(l.fetched), age)
 }

@@ -82,26 +82,32 @@ func TestTags(t *testing.T) {
 	}
 	all := oci.TagsPage{N: -1}
 	get(all, oci.ResultMiss, "a", "b", "c", "unpulled")
-	get(oci.TagsPage{N: 1, Last: "a"}, oci.ResultMiss, "b")
-	f.upstream.Reset()
+	get(oci.TagsPage{N: 1, Last: "a"}, oci.ResultHit, "b")
+	f.saw(3, 2) // three pulls of two manifests, and one list
 	f.upstream.Hook(answer(http.StatusServiceUnavailable))
 	for range 3 {
-		get(all, oci.ResultStale, "a", "b", "c")
+		get(all, oci.ResultStale, "a", "b", "c", "unpulled")
+		get(oci.TagsPage{N: 2}, oci.ResultStale, "a", "b")
+		get(oci.TagsPage{N: 2, Last: "b"}, oci.ResultStale, "c", "unpulled")
 	}
+	f.saw(0, 1)
+	other := manifestRequest("x")
+	other.Upstream = "ghcr.io" // of which no list is known, and no tag
+	_, _, err := f.mirror.Tags(t.Context(), other, all)
+	wantStatus(t, err, http.StatusBadGateway)
 	f.saw(0, 1)
 	f.policy.Offline = true
 	f.configure()
-	list := get(oci.TagsPage{N: 2}, oci.ResultHit, "a", "b")
-	if list.Next.Get("last") != "b" || list.Next.Get("n") != "2" {
-		t.Errorf("next %v", list.Next)
+	if list := get(oci.TagsPage{N: 2}, oci.ResultHit, "a", "b"); !list.More {
+		t.Error("no more")
 	}
-	if list = get(oci.TagsPage{N: 2, Last: "b"}, oci.ResultHit, "c"); list.Next != nil {
-		t.Errorf("next %v", list.Next)
+	if list := get(oci.TagsPage{N: 2, Last: "b"}, oci.ResultHit, "c"); list.More {
+		t.Error("more")
 	}
 	get(oci.TagsPage{N: 2, Last: "c"}, oci.ResultHit)
 	get(oci.TagsPage{N: 0}, oci.ResultHit)
 	r.Repository = "library/other"
-	_, _, err := f.mirror.Tags(t.Context(), r, all)
+	_, _, err = f.mirror.Tags(t.Context(), r, all)
 	wantStatus(t, err, http.StatusNotFound)
 	r.Upstream = "unknown"
 	_, status, err := f.mirror.Tags(t.Context(), r, all)

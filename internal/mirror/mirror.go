@@ -213,8 +213,9 @@ func (m *Mirror) Blob(ctx context.Context, r oci.Request) (oci.Blob, oci.CacheSt
 	return b, status, err
 }
 
-// Tags returns one page of the repository's tags, from the upstream if it
-// answers, else those that are known here.
+// Tags returns one page of the repository's tags: of the upstream's list, of the last
+// whole one that is remembered while the upstream fails, or, where it is configured
+// offline, of those that are stored.
 func (m *Mirror) Tags(ctx context.Context, r oci.Request, page oci.TagsPage) (oci.TagList, oci.CacheStatus, error) {
 	v, err := m.admit(r)
 	if err != nil {

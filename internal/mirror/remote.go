@@ -30,9 +30,10 @@ type Remote interface {
 	// when no byte came for too long; then the caller may ask again from where
 	// it got to.
 	Blob(ctx context.Context, repository string, d digest.Digest, offset, length int64) (oci.BlobBody, error)
-	// Tags gets one page of the tag list.
-	Tags(ctx context.Context, repository string, page oci.TagsPage) (oci.TagList, error)
-	// Referrers gets all referrers of d: from the referrers API, its pages
+	// Tags gets one page of the tag list: the first one, or that which the page before
+	// it leads to. Every tag is valid.
+	Tags(ctx context.Context, repository string, at oci.TagsCursor) (oci.TagsPart, error)
+	// Referrers gets all referrers of d, or fails: from the referrers API, its pages
 	// followed, or from the referrers tag where the registry has no such API.
 	Referrers(ctx context.Context, repository string, d digest.Digest) ([]oci.Descriptor, error)
 }

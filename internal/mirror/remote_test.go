@@ -7,8 +7,8 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -122,22 +122,21 @@ func (r *remote) Blob(ctx context.Context, repository string, d digest.Digest, o
 	return body, nil
 }
 
-func (r *remote) Tags(ctx context.Context, repository string, page oci.TagsPage) (oci.TagList, error) {
-	query := url.Values{}
-	if page.N >= 0 {
-		query.Set("n", strconv.Itoa(page.N))
-	}
-	query.Set("last", page.Last)
-	res, err := r.do(ctx, http.MethodGet, repository+"/tags/list?"+query.Encode(), oci.CodeNameUnknown, nil)
+func (r *remote) Tags(ctx context.Context, repository string, at oci.TagsCursor) (oci.TagsPart, error) {
+	res, err := r.do(ctx, http.MethodGet, repository+"/tags/list?"+at.Query, oci.CodeNameUnknown, nil)
 	if err != nil {
-		return oci.TagList{}, err
+		return oci.TagsPart{}, err
 	}
 	defer res.Body.Close()
 	var list struct {
 		Tags []string `json:"tags"`
 	}
 	err = json.NewDecoder(res.Body).Decode(&list)
-	return oci.TagList{Tags: list.Tags}, err
+	part := oci.TagsPart{Tags: list.Tags}
+	if _, query, found := strings.Cut(res.Header.Get("Link"), "?"); found {
+		part.Next.Query, _, _ = strings.Cut(query, ">")
+	}
+	return part, err
 }
 
 func (r *remote) Referrers(ctx context.Context, repository string, d digest.Digest) ([]oci.Descriptor, error) {

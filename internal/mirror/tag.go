@@ -109,9 +109,17 @@ func (v view) stale(t storage.Tag, name string, cause error) oci.CacheStatus {
 
 // forgives reports whether what the tag meant may serve in place of the error.
 func (v view) forgives(name string, err error) bool {
+	if oci.IsNotFound(err) {
+		return v.outlives(name)
+	}
+	return v.excuses(err)
+}
+
+// excuses reports whether an old answer may serve in place of the error.
+func (v view) excuses(err error) bool {
 	switch oci.ClassOf(err) {
 	case oci.ClassNotFound:
-		return v.outlives(name)
+		return false
 	case oci.ClassDenied:
 		now := v.now()
 		began, _ := v.denials.put(v.scope, now)

@@ -2,7 +2,6 @@ package oci
 
 import (
 	"io"
-	"net/url"
 	"os"
 
 	"github.com/opencontainers/go-digest"
@@ -85,20 +84,30 @@ type BlobBody struct {
 	Queued func() int64
 }
 
-// TagsPage selects a page of a tag list.
+// TagsPage selects a page of a tag list, as a client asks for it.
 type TagsPage struct {
 	// N is the greatest number of tags wanted; -1 = the client did not say.
 	N int
 	// Last is the tag after which the page begins; empty = at the start.
 	Last string
-	// Extra holds parameters that only the upstream understands, from a Link
-	// of an earlier page ("next_page" of quay.io).
-	Extra url.Values
 }
 
-// TagList is one page of a tag list.
+// TagList is one page of a tag list, as a client gets it.
 type TagList struct {
 	Tags []string
-	// Next is the query of the next page; nil = this was the last one.
-	Next url.Values
+	// More says that others may follow: after the last of Tags, which are not empty
+	// then.
+	More bool
+}
+
+// TagsCursor leads to one page of an upstream's tag list. The upstream's client
+// makes it from what the page before says, and alone understands it; it never goes
+// to a client. The zero value leads to the first page.
+type TagsCursor struct{ Endpoint, Query string }
+
+// TagsPart is one page of an upstream's tag list.
+type TagsPart struct {
+	Tags []string
+	// Next leads to the page after it; the zero value = this is the last one.
+	Next TagsCursor
 }

@@ -3,10 +3,9 @@ package registry
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
-	"strconv"
+	"slices"
 
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -15,14 +14,17 @@ import (
 )
 
 const (
-	// maxPage is the greatest page of tags that is asked for; ECR refuses more.
+	// maxPage is the greatest page of tags that a client gets who says how many it
+	// wants. It waits for all of them, and registries send 100 at a time.
 	maxPage = 1000
-	// maxParameter and maxExtra bound what a client can make the gateway send
-	// upstream: quay.io's next_page is some 200 bytes.
+	// maxParameter and maxExtra bound what is read of a query: the longest that there
+	// is reason for are 128 bytes of a tag.
 	maxParameter = 2048
 	maxExtra     = 8
-	// maxArtifactType is the longest media type (RFC 6838, section 4.2).
-	maxArtifactType = 255
+	// maxArtifactType is the longest media type (RFC 6838, section 4.2), and
+	// maxArtifactTypes how many may be asked for at once.
+	maxArtifactType  = 255
+	maxArtifactTypes = 32
 )
 
 type tagsDocument struct {
@@ -31,12 +33,12 @@ type tagsDocument struct {
 }
 
 func (x *exchange) serveTags() error {
-	page, err := tagsPage(x.r.URL.RawQuery)
+	page, n, err := tagsPage(x.r.URL.RawQuery)
 	if err != nil {
 		return err
 	}
-	wanted := page.N
-	if wanted == 0 {
+	nothing := page.N == 0
+	if nothing {
 		page.N = 1 // whether the repository exists and may be seen still counts
 	}
 	list, status, err := x.h.mirror.Tags(x.context(), x.answer.Request, page)
@@ -44,61 +46,55 @@ func (x *exchange) serveTags() error {
 	if err != nil {
 		return err
 	}
-	tags, next := list.Tags, list.Next
-	switch {
-	case wanted == 0:
-		tags, next = nil, nil
-	case wanted > 0 && len(tags) > wanted:
-		// Not every upstream pays attention to n.
-		tags = tags[:wanted]
-		next = url.Values{"n": {strconv.Itoa(wanted)}, "last": {tags[wanted-1]}}
+	if nothing {
+		list = oci.TagList{}
 	}
-	if next != nil {
-		x.w.Header().Set("Link", x.link(next))
+	if list.More {
+		x.w.Header().Set("Link", x.link(n, list.Tags[len(list.Tags)-1]))
 	}
-	if tags == nil {
-		tags = []string{}
+	if list.Tags == nil {
+		list.Tags = []string{}
 	}
-	return x.sendJSON("application/json", tagsDocument{Name: x.answer.Request.Name, Tags: tags})
+	return x.sendJSON("application/json", tagsDocument{Name: x.answer.Request.Name, Tags: list.Tags})
 }
 
-// link points to the next page on the path that the client has used. It is
-// relative: no host that a client could send credentials to comes from here.
-func (x *exchange) link(next url.Values) string {
-	query := make(url.Values, len(next)+1)
-	maps.Copy(query, next)
-	query.Del("ns")
+// link points to what follows a tag, on the path that the client has used and with
+// the n that it sent. It is relative: no host that a client could send credentials to
+// comes from here.
+func (x *exchange) link(n, last string) string {
+	query := url.Values{"last": {last}}
+	if n != "" {
+		query.Set("n", n)
+	}
 	if x.namespace != "" {
 		query.Set("ns", x.namespace)
 	}
 	return "<" + x.r.URL.EscapedPath() + "?" + query.Encode() + `>; rel="next"`
 }
 
-// tagsPage reads the parameters of a tag list.
-func tagsPage(query string) (oci.TagsPage, error) {
-	page := oci.TagsPage{N: -1}
+// tagsPage reads the parameters of a tag list. n is that of the client as it stands,
+// for the link to the next page; empty = there is none. Other parameters mean nothing
+// here, and never go upstream.
+func tagsPage(query string) (page oci.TagsPage, n string, err error) {
+	page.N = -1
 	values, err := url.ParseQuery(query)
 	if err != nil {
-		return page, errQuery("the query is malformed")
+		return page, "", errQuery("the query is malformed")
 	}
 	delete(values, "ns")
 	if err := checkParameters(values); err != nil {
-		return page, err
+		return page, "", err
 	}
 	if values.Has("n") {
-		n, ok := parsePosition(values.Get("n"))
+		n = values.Get("n")
+		wanted, ok := parsePosition(n)
 		if !ok {
-			return page, errQuery("n is no number of tags")
+			return page, "", errQuery("n is no number of tags")
 		}
-		page.N = int(min(n, maxPage))
+		page.N = int(min(wanted, maxPage))
 	}
 	page.Last = values.Get("last")
-	delete(values, "n")
-	delete(values, "last")
-	if len(values) > 0 {
-		page.Extra = values
-	}
-	return page, nil
+	return page, n, nil
 }
 
 // checkParameters refuses what no link of a registry holds.
@@ -135,9 +131,9 @@ func (x *exchange) serveReferrers() error {
 	if err != nil {
 		return errQuery("the query is malformed")
 	}
-	artifactType := values.Get("artifactType")
-	if len(artifactType) > maxArtifactType || !printable(artifactType) {
-		return errQuery("artifactType is no media type")
+	types, err := artifactTypes(values["artifactType"])
+	if err != nil {
+		return err
 	}
 	referrers, status, err := x.h.mirror.Referrers(x.context(), x.answer.Request)
 	x.cached(status)
@@ -147,11 +143,11 @@ func (x *exchange) serveReferrers() error {
 	// The list may be the mirror's own, and the document must not say null.
 	selected := make([]oci.Descriptor, 0, len(referrers))
 	for _, d := range referrers {
-		if artifactType == "" || d.ArtifactType == artifactType {
+		if len(types) == 0 || slices.Contains(types, d.ArtifactType) {
 			selected = append(selected, d)
 		}
 	}
-	if artifactType != "" {
+	if len(types) > 0 {
 		x.w.Header().Set("OCI-Filters-Applied", "artifactType")
 	}
 	return x.sendJSON(ocispec.MediaTypeImageIndex, ocispec.Index{
@@ -159,6 +155,22 @@ func (x *exchange) serveReferrers() error {
 		MediaType: ocispec.MediaTypeImageIndex,
 		Manifests: selected,
 	})
+}
+
+// artifactTypes reads the types of which a client wants any.
+func artifactTypes(values []string) (types []string, err error) {
+	for _, value := range values {
+		switch {
+		case value == "":
+			continue
+		case len(value) > maxArtifactType || !printable(value):
+			return nil, errQuery("artifactType is no media type")
+		case len(types) == maxArtifactTypes:
+			return nil, errQuery(fmt.Sprintf("the query has more than %d artifact types", maxArtifactTypes))
+		}
+		types = append(types, value)
+	}
+	return types, nil
 }
 
 func (x *exchange) sendJSON(mediaType string, v any) error {

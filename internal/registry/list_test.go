@@ -3,8 +3,6 @@ package registry
 import (
 	"fmt"
 	"net/http"
-	"net/url"
-	"reflect"
 	"strings"
 	"testing"
 
@@ -23,9 +21,10 @@ func TestTagsPage(t *testing.T) {
 		"n=1" + strings.Repeat("0", 30): {N: 1000},
 		"n=5&last=v1":                   {N: 5, Last: "v1"},
 		"last=a%3D%3D":                  {N: -1, Last: "a=="},
-		"next_page=x&n=2":               {N: 2, Extra: url.Values{"next_page": {"x"}}},
+		"next_page=x&n=2":               {N: 2},
+		"orderby=&next_page=boom":       {N: -1},
 	} {
-		if got, err := tagsPage(query); err != nil || !reflect.DeepEqual(got, want) {
+		if got, _, err := tagsPage(query); err != nil || got != want {
 			t.Errorf("tagsPage(%q) = %+v, %v, want %+v", query, got, err, want)
 		}
 	}
@@ -34,15 +33,13 @@ func TestTagsPage(t *testing.T) {
 		"last=" + strings.Repeat("x", 64<<10), "last=a%0d%0ab", "last=%00", "last=%C3%A4", "x%0a=1",
 		"a=1&b=1&c=1&d=1&e=1&f=1&g=1&h=1&i=1", strings.Repeat("x", 3000) + "=1",
 	} {
-		if got, err := tagsPage(query); oci.AsError(err) == nil || oci.AsError(err).Status != http.StatusBadRequest {
+		if got, _, err := tagsPage(query); oci.AsError(err) == nil || oci.AsError(err).Status != http.StatusBadRequest {
 			t.Errorf("tagsPage(%.40q) = %+v, %v, want a 400", query, got, err)
 		}
 	}
 }
 
 func TestTags(t *testing.T) {
-	next := url.Values{"n": {"2"}, "last": {"b"}, "next_page": {"a b&c"}}
-	const nextQuery = "last=b&n=2&next_page=a+b%26c"
 	for _, test := range []struct {
 		target     string
 		list       oci.TagList
@@ -52,32 +49,38 @@ func TestTags(t *testing.T) {
 		{testPrefix + "/tags/list", oci.TagList{Tags: []string{"a", "b"}}, `{"name":"proxy-ghcr.io/a/b","tags":["a","b"]}`, "", -1},
 		{testPrefix + "/tags/list", oci.TagList{}, `{"name":"proxy-ghcr.io/a/b","tags":[]}`, "", -1},
 		{
-			testPrefix + "/tags/list?n=2",
-			oci.TagList{Tags: []string{"a", "b"}, Next: next},
+			testPrefix + "/tags/list",
+			oci.TagList{Tags: []string{"a", "b"}, More: true},
 			`{"name":"proxy-ghcr.io/a/b","tags":["a","b"]}`,
-			"<" + testPrefix + "/tags/list?" + nextQuery + `>; rel="next"`, 2,
+			"<" + testPrefix + `/tags/list?last=b>; rel="next"`, -1,
+		},
+		{
+			testPrefix + "/tags/list?n=2&next_page=boom",
+			oci.TagList{Tags: []string{"a", "b"}, More: true},
+			`{"name":"proxy-ghcr.io/a/b","tags":["a","b"]}`,
+			"<" + testPrefix + `/tags/list?last=b&n=2>; rel="next"`, 2,
+		},
+		// The n is the client's own, whatever fits into a page.
+		{
+			testPrefix + "/tags/list?n=10000&last=0",
+			oci.TagList{Tags: []string{"a", "b"}, More: true},
+			`{"name":"proxy-ghcr.io/a/b","tags":["a","b"]}`,
+			"<" + testPrefix + `/tags/list?last=b&n=10000>; rel="next"`, 1000,
 		},
 		{
 			"/v2/x/tags/list?n=2&ns=registry-1.docker.io",
-			oci.TagList{Tags: []string{"a", "b"}, Next: next},
+			oci.TagList{Tags: []string{"a", "b"}, More: true},
 			`{"name":"x","tags":["a","b"]}`,
-			"</v2/x/tags/list?" + nextQuery + `&ns=registry-1.docker.io>; rel="next"`, 2,
+			`</v2/x/tags/list?last=b&n=2&ns=registry-1.docker.io>; rel="next"`, 2,
 		},
 		{
 			"/proxy-docker.io/v2/x/tags/list?n=2&ns=ghcr.io",
-			oci.TagList{Tags: []string{"a"}, Next: url.Values{"ns": {"evil"}, "last": {"a"}}},
+			oci.TagList{Tags: []string{"a"}, More: true},
 			`{"name":"x","tags":["a"]}`,
-			`</proxy-docker.io/v2/x/tags/list?last=a>; rel="next"`, 2,
+			`</proxy-docker.io/v2/x/tags/list?last=a&n=2>; rel="next"`, 2,
 		},
 		// nothing wanted, yet the repository has to exist
-		{testPrefix + "/tags/list?n=0", oci.TagList{Tags: []string{"a"}, Next: next}, `{"name":"proxy-ghcr.io/a/b","tags":[]}`, "", 1},
-		// an upstream that pays no attention to n
-		{
-			testPrefix + "/tags/list?n=1",
-			oci.TagList{Tags: []string{"a", "b", "c"}},
-			`{"name":"proxy-ghcr.io/a/b","tags":["a"]}`,
-			"<" + testPrefix + `/tags/list?last=a&n=1>; rel="next"`, 1,
-		},
+		{testPrefix + "/tags/list?n=0", oci.TagList{Tags: []string{"a"}, More: true}, `{"name":"proxy-ghcr.io/a/b","tags":[]}`, "", 1},
 	} {
 		t.Run(test.target, func(t *testing.T) {
 			m := &fakeMirror{tags: test.list}
@@ -123,6 +126,9 @@ func TestReferrers(t *testing.T) {
 		{"?artifactType=application%2Fx&ns=docker.io", []oci.Descriptor{one, two}, "1", true},
 		{"?artifactType=application/z", []oci.Descriptor{one, two}, "", true},
 		{"?artifactType=", []oci.Descriptor{one}, "1", false},
+		{"?artifactType=application/x&artifactType=application/y", []oci.Descriptor{one, two}, "1 2", true},
+		{"?artifactType=application/z&artifactType=application/y&artifactType=", []oci.Descriptor{one, two}, "2", true},
+		{"?artifactType=&artifactType=", []oci.Descriptor{one, two}, "1 2", false},
 	} {
 		m := &fakeMirror{referrers: test.referrers}
 		w := record(New(options(m)), http.MethodGet, target+test.query)
@@ -147,7 +153,10 @@ func TestReferrers(t *testing.T) {
 			t.Error("the mirror's own list was changed")
 		}
 	}
-	for _, query := range []string{"?artifactType=" + strings.Repeat("x", 8<<10), "?artifactType=a%0d%0a", "?artifactType=%zz"} {
+	for _, query := range []string{
+		"?artifactType=" + strings.Repeat("x", 8<<10), "?artifactType=a%0d%0a", "?artifactType=%zz",
+		"?artifactType=a/b&artifactType=%00", "?" + strings.Repeat("artifactType=a/b&", maxArtifactTypes+1),
+	} {
 		m := &fakeMirror{}
 		if w := record(New(options(m)), http.MethodGet, target+query); w.Code != 400 || m.count() != 0 {
 			t.Errorf("%.30s: got %d, the mirror was asked %d times", query, w.Code, m.count())
@@ -170,12 +179,12 @@ func FuzzTagsPage(f *testing.F) {
 	f.Add("n=-1")
 	f.Add("last=%00")
 	f.Fuzz(func(t *testing.T, query string) {
-		page, err := tagsPage(query)
+		page, n, err := tagsPage(query)
 		if err != nil {
 			return
 		}
-		if page.N < -1 || page.N > maxPage || !printable(page.Last) || len(page.Last)+len(page.Extra.Encode()) > 4*maxParameter {
-			t.Errorf("tagsPage(%q) = %+v", query, page)
+		if page.N < -1 || page.N > maxPage || !printable(page.Last+n) || len(page.Last)+len(n) > maxParameter || (n == "") != (page.N < 0) {
+			t.Errorf("tagsPage(%q) = %+v, %q", query, page, n)
 		}
 	})
 }

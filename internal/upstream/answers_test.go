@@ -221,7 +221,7 @@ func (n *nonsense) operate(c *Client) error {
 		}
 		return err
 	case 4:
-		list, err := c.Tags(ctx, repo, oci.TagsPage{N: -1})
+		list, err := c.Tags(ctx, repo, oci.TagsCursor{})
 		for _, s := range list.Tags {
 			if r, err := oci.ParseReference(s); err != nil || r.Tag != s {
 				t.Errorf("tag %q", s)

@@ -44,7 +44,6 @@ func (v *visit) blobSize(ctx context.Context, d digest.Digest) (int64, error) {
 		if refusal = headless; chance {
 			refusal = headlessByChance
 		}
-		v.insist()
 	}
 	size, err := v.probe(ctx, d)
 	if err == nil && refusal > 0 {

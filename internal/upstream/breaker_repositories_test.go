@@ -60,7 +60,7 @@ func TestTroubleIsChargedToWhomItBelongs(t *testing.T) {
 					_, _ = c.Manifest(t.Context(), repository, tag("1"))
 				}
 				_, _ = c.Manifest(t.Context(), "sick/a", oci.Reference{Digest: oci.Sum([]byte{1})})
-				_, _ = c.Tags(t.Context(), "sick/a", oci.TagsPage{N: -1})
+				_, _ = c.Tags(t.Context(), "sick/a", oci.TagsCursor{})
 				if b, err := c.Blob(t.Context(), "sick/a", oci.Sum(nil), 0, -1); err == nil {
 					_ = b.Close()
 				}
@@ -119,6 +119,6 @@ func TestBreakerOfTheLine(t *testing.T) {
 		wantClass(t, second(c.Manifest(t.Context(), "other", tag("1"))), oci.ClassBreaker)
 		wantClass(t, second(c.Blob(t.Context(), "other", oci.Sum(nil), 0, -1)), oci.ClassBreaker)
 		now.add(6100 * time.Millisecond)
-		wantClass(t, second(c.Tags(t.Context(), "other", oci.TagsPage{N: -1})), oci.ClassConnect) // the probe
+		wantClass(t, second(c.Tags(t.Context(), "other", oci.TagsCursor{})), oci.ClassConnect) // the probe
 	}
 }

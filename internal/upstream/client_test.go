@@ -301,7 +301,7 @@ func TestRefusesNamesBeforeAsking(t *testing.T) {
 		second(c.Blob(t.Context(), repo, d, -1, -1)),
 		second(c.Blob(t.Context(), repo, d, 0, 0)),
 		second(c.Referrers(t.Context(), repo, "x")),
-		second(c.Tags(t.Context(), "", oci.TagsPage{N: -1})),
+		second(c.Tags(t.Context(), "", oci.TagsCursor{})),
 	} {
 		if err == nil {
 			t.Error("no error")

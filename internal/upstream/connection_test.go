@@ -139,7 +139,7 @@ func TestDeafConnection(t *testing.T) {
 			return nil
 		},
 		"tags": func(ctx context.Context, c *Client, _ registrytest.Image) error {
-			return second(c.Tags(ctx, repo, oci.TagsPage{N: -1}))
+			return second(c.Tags(ctx, repo, oci.TagsCursor{}))
 		},
 		"referrers": func(ctx context.Context, c *Client, i registrytest.Image) error {
 			return second(c.Referrers(ctx, repo, i.Index.Digest))

@@ -1,82 +1,166 @@
 package upstream
 
 import (
+	"errors"
 	"net/url"
 	"strings"
 )
 
-// nextPage returns the query of the page that a Link header calls next (RFC
-// 8288). Only a link to the same origin counts; of its URL only the query is
-// used, so that it cannot lead to another path either.
-func nextPage(headers []string, from *url.URL) url.Values {
+// maxLinkQuery bounds the query of a link. Those of registries are some 200 bytes,
+// of the longest cursors 2,000.
+const maxLinkQuery = 8 << 10
+
+var errLink = errors.New("a Link header that cannot be read")
+
+// nextPage returns the query of the page that Link headers call next (RFC 8288);
+// nil = this page is the last one. Of the link's target only the query counts:
+// behind gateways scheme, host, port and path are often wrong, and so the link
+// cannot lead elsewhere either. It is an error if a header may mean a next page and
+// cannot be read: the list would end early.
+func nextPage(headers []string, asked url.Values) (url.Values, error) {
+	var next url.Values
+	var unreadable error
 	for _, header := range headers {
-		for target, parameters := range links(header) {
-			if !isNext(parameters) {
+		links, err := parseLinks(header)
+		if err != nil {
+			unreadable = err
+		}
+		for _, l := range links {
+			if !l.isNext() {
 				continue
 			}
-			u, err := from.Parse(target)
-			if err != nil || originOf(u) != originOf(from) || u.User != nil {
-				continue
+			query := queryOf(l.target)
+			switch {
+			case len(query) == 0:
+				unreadable = errLink
+			case next == nil, next.Encode() == asked.Encode(): // another one may lead on
+				next = query
 			}
-			query, err := url.ParseQuery(u.RawQuery)
-			if err != nil || len(query) == 0 {
-				continue
-			}
-			return query
 		}
 	}
-	return nil
-}
-
-// links yields target and parameters of each link in a header.
-func links(header string) func(yield func(target, parameters string) bool) {
-	return func(yield func(target, parameters string) bool) {
-		for {
-			_, rest, found := strings.Cut(header, "<")
-			if !found {
-				return
-			}
-			target, rest, found := strings.Cut(rest, ">")
-			if !found {
-				return
-			}
-			end := endOfLink(rest)
-			if !yield(target, rest[:end]) {
-				return
-			}
-			header = rest[end:]
-		}
+	if next == nil {
+		return nil, unreadable
 	}
+	return next, nil
 }
 
-// endOfLink returns where the parameters of a link end: at a comma that stands
-// in no quotes.
-func endOfLink(s string) int {
-	quoted := false
-	for i := 0; i < len(s); i++ {
-		switch {
-		case s[i] == '"':
-			quoted = !quoted
-		case quoted && s[i] == '\\':
-			i++
-		case !quoted && s[i] == ',':
-			return i
-		}
+// queryOf returns the query of a link's target. What is no URL may have one, too.
+func queryOf(target string) url.Values {
+	_, raw, _ := strings.Cut(target, "?")
+	raw, _, _ = strings.Cut(raw, "#")
+	if len(raw) > maxLinkQuery {
+		return nil
 	}
-	return len(s)
-}
-
-func isNext(parameters string) bool {
-	for p := range strings.SplitSeq(parameters, ";") {
-		name, value, _ := strings.Cut(strings.TrimSpace(p), "=")
-		if !strings.EqualFold(strings.TrimSpace(name), "rel") {
+	query := url.Values{}
+	for parameter := range strings.SplitSeq(raw, "&") {
+		if parameter == "" {
 			continue
 		}
-		for relation := range strings.FieldsSeq(strings.Trim(strings.TrimSpace(value), `"`)) {
-			if strings.EqualFold(relation, "next") {
-				return true
-			}
+		name, value, _ := strings.Cut(parameter, "=")
+		query.Add(unescape(name), unescape(value))
+	}
+	return query
+}
+
+// unescape returns what is no escaped text as it stands.
+func unescape(s string) string {
+	if plain, err := url.QueryUnescape(s); err == nil {
+		return plain
+	}
+	return s
+}
+
+// link is one link of a header, and the relation types that it has.
+type link struct {
+	target string
+	rels   []string
+}
+
+// isNext reports whether a link leads to the next page. One that does not say where
+// it leads to stands for that, too: clients of registries read it so.
+func (l link) isNext() bool {
+	for _, rel := range l.rels {
+		if strings.EqualFold(rel, "next") {
+			return true
 		}
 	}
-	return false
+	return len(l.rels) == 0
+}
+
+// parseLinks reads the links of a header up to the first that cannot be read.
+func parseLinks(header string) (links []link, err error) {
+	for {
+		header = strings.TrimLeft(header, " \t,")
+		if header == "" {
+			return links, nil
+		}
+		target, rest, ok := cutTarget(header)
+		if !ok {
+			return links, errLink
+		}
+		l := link{target: target}
+		l.rels, header = cutParameters(rest)
+		links = append(links, l)
+	}
+}
+
+// cutTarget parts the target of a link from what follows. Cloudflare's registry
+// writes it without the angle brackets.
+func cutTarget(s string) (target, rest string, ok bool) {
+	if inner, found := strings.CutPrefix(s, "<"); found {
+		target, rest, ok = strings.Cut(inner, ">")
+		return strings.TrimSpace(target), rest, ok
+	}
+	end := strings.IndexByte(s, ';')
+	if end < 0 {
+		end = len(s)
+	}
+	if comma := strings.Index(s[:end], ", "); comma >= 0 {
+		end = comma
+	}
+	target = strings.Trim(s[:end], " \t,")
+	return target, s[end:], strings.ContainsAny(target, "/?")
+}
+
+// cutParameters reads the parameters of a link, and returns its relation types and
+// what follows the link.
+func cutParameters(s string) (rels []string, rest string) {
+	for {
+		s = strings.TrimLeft(s, " \t")
+		if s == "" || s[0] == ',' {
+			return rels, s
+		}
+		s = strings.TrimLeft(s, "; \t")
+		end := strings.IndexAny(s, "=;,")
+		if end < 0 {
+			return rels, ""
+		}
+		name, value := strings.TrimSpace(s[:end]), ""
+		if s = s[end:]; s[0] == '=' {
+			value, s = cutLinkValue(strings.TrimLeft(s[1:], " \t"))
+		}
+		if strings.EqualFold(name, "rel") {
+			rels = append(rels, strings.Fields(value)...)
+		}
+	}
+}
+
+// cutLinkValue parts the value of a parameter, without its quotes, from what follows.
+func cutLinkValue(s string) (value, rest string) {
+	if quote := strings.IndexAny(s, `"'`); quote == 0 {
+		for i := 1; i < len(s); i++ {
+			switch s[i] {
+			case '\\':
+				i++
+			case s[0]:
+				return s[1:i], s[i+1:]
+			}
+		}
+		return s[1:], ""
+	}
+	end := strings.IndexAny(s, ";,")
+	if end < 0 {
+		end = len(s)
+	}
+	return strings.TrimSpace(s[:end]), s[end:]
 }

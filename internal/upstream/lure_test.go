@@ -108,12 +108,12 @@ func askHead(ctx context.Context, c *Client) error {
 }
 
 func askTags(ctx context.Context, c *Client) error {
-	list, err := c.Tags(ctx, repo, oci.TagsPage{N: -1})
+	list, err := c.Tags(ctx, repo, oci.TagsCursor{})
 	for range 3 {
-		if err != nil || list.Next == nil {
+		if err != nil || list.Next == (oci.TagsCursor{}) {
 			break
 		}
-		list, err = c.Tags(ctx, repo, oci.TagsPage{N: -1, Extra: list.Next})
+		list, err = c.Tags(ctx, repo, list.Next)
 	}
 	return err
 }

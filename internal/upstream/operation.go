@@ -44,6 +44,7 @@ type operation struct {
 	repository string
 	object     string // the tag or digest; for spans
 	unknown    oci.Code
+	at         string // the URL of the only endpoint that is asked; "" = any
 }
 
 // lease bounds what one endpoint may take of an operation's time.
@@ -75,7 +76,7 @@ func each[T any](
 	deadline := began.Add(c.o.Timeouts.Operation)
 	var missing, failed, refused *failure
 	c.retries.ask(c.o.Now())
-	endpoints := c.inOrder()
+	endpoints := op.among(c.inOrder())
 	for i, e := range endpoints {
 		// What is left of the time is shared, so that an endpoint that swallows
 		// packets does not use up the turn of the next.

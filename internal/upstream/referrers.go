@@ -2,9 +2,13 @@ package upstream
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"mime"
 	"net/http"
 	"net/url"
+	"path"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -12,14 +16,17 @@ import (
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
-// maxReferrersPages bounds how far the pages of one answer are followed. A page
-// holds up to oci.MaxManifestSize; nothing real comes near.
-const maxReferrersPages = 32
+const (
+	// maxReferrers is how many bytes all pages of a list of referrers may have.
+	maxReferrers = 8 << 20
+	// maxIdlePages is how many of them in a row may bring nothing new.
+	maxIdlePages = 16
+)
 
 // Referrers gets the descriptors of all manifests that refer to d: from the
 // referrers API, its pages followed, or from the referrers tag where the
 // registry has no such API (distribution-spec, "Listing Referrers" and
-// "Unavailable Referrers API"). None is no error.
+// "Unavailable Referrers API"). None is no error. The list is whole, or an error.
 func (c *Client) Referrers(ctx context.Context, repository string, d digest.Digest) ([]oci.Descriptor, error) {
 	if _, err := oci.ParseDigest(d.String()); err != nil {
 		return nil, err
@@ -33,55 +40,159 @@ func (c *Client) Referrers(ctx context.Context, repository string, d digest.Dige
 		if err != nil || hasAPI {
 			return found, err
 		}
-		m, err := v.manifest(ctx, oci.Reference{Tag: oci.ReferrersTag(d)})
-		if err != nil {
-			if asFailure(ctx, v.e.base.Host, err).class == oci.ClassNotFound {
-				return nil, nil
-			}
-			return nil, err
-		}
-		return referrersIn(m.Bytes, v.e)
+		return v.referrersTag(ctx, d)
 	})
+}
+
+// referrersTag returns what the referrers tag lists. Some registries answer it with
+// the subject itself, or with whatever else: that is no list.
+func (v *visit) referrersTag(ctx context.Context, d digest.Digest) ([]oci.Descriptor, error) {
+	m, err := v.manifest(ctx, oci.Reference{Tag: oci.ReferrersTag(d)})
+	if err != nil {
+		f := asFailure(ctx, v.e.base.Host, err)
+		if f.class == oci.ClassNotFound || f.class == oci.ClassNotRegistry && f.status == http.StatusOK ||
+			f.class == oci.ClassStatus && !f.abroad && refusesKind(f.status) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	if oci.Verify(d, m.Bytes) || m.MediaType != ocispec.MediaTypeImageIndex {
+		return nil, nil
+	}
+	return referrersIn(m.Bytes, v.e)
+}
+
+// refusesKind reports whether a status is that of a registry which does not know
+// what it is asked for. The others speak of who asks, or of a trouble that passes.
+func refusesKind(status int) bool {
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return false
+	}
+	return status/100 == 4
 }
 
 // referrersAPI follows the API's pages; ok = the registry has the API.
 func (v *visit) referrersAPI(ctx context.Context, d digest.Digest) (all []oci.Descriptor, ok bool, err error) {
 	var params url.Values
-	for range maxReferrersPages {
+	l := referrersList{visited: map[string]bool{"": true}, known: map[digest.Digest]bool{}}
+	for {
 		a, err := v.ask(ctx, query{
 			op: opReferrers, method: http.MethodGet, rest: "referrers/" + d.String(), params: params,
 			header: http.Header{"Accept": {ocispec.MediaTypeImageIndex}},
 		})
-		if err != nil {
-			return nil, false, err
-		}
-		switch a.StatusCode {
-		case http.StatusOK:
-		case http.StatusNotFound, http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable:
-			a.drain()
-			return nil, false, nil
-		default:
-			return nil, false, v.statusFailure(a)
-		}
-		if mediaType, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type")); mediaType != ocispec.MediaTypeImageIndex {
-			// Older registries answer unknown routes with whatever they like.
-			a.drain()
+		if params == nil && lacksReferrers(a, err) {
+			if a != nil {
+				a.drain()
+			}
 			return nil, false, nil
 		}
-		raw, err := a.read(ctx, oci.MaxManifestSize)
 		if err != nil {
 			return nil, false, err
 		}
-		found, err := referrersIn(raw, v.e)
+		found, size, err := v.referrersPage(ctx, a, maxReferrers-l.size)
 		if err != nil {
 			return nil, false, err
 		}
-		all = append(all, found...)
-		if params = nextPage(a.Header.Values("Link"), a.url); params == nil || a.abroad {
-			break
+		if params, err = nextPage(a.Header.Values("Link"), params); err != nil {
+			return nil, false, linkFailure(a, err)
+		}
+		switch more, circles := l.add(found, size, params); {
+		case circles:
+			return nil, false, linkFailure(a, errLink)
+		case !more:
+			return l.all, true, nil
 		}
 	}
-	return all, true, nil
+}
+
+// referrersList is what the pages of a list have brought.
+type referrersList struct {
+	all     []oci.Descriptor
+	known   map[digest.Digest]bool
+	visited map[string]bool
+	size    int64
+	// idle counts the last pages that brought nothing new.
+	idle int
+}
+
+// add takes in a page and where it leads to: to more, or in a circle. A page of nothing
+// is the end, also where it leads back.
+func (l *referrersList) add(found []oci.Descriptor, size int64, next url.Values) (more, circles bool) {
+	l.idle++
+	for _, d := range found {
+		if !l.known[d.Digest] {
+			l.known[d.Digest], l.idle = true, 0
+			l.all = append(l.all, d)
+		}
+	}
+	l.size += size
+	key := next.Encode()
+	if next == nil || l.visited[key] && len(found) == 0 {
+		return false, false
+	}
+	circles = l.visited[key] || l.idle > maxIdlePages
+	l.visited[key] = true
+	return true, circles
+}
+
+// lacksReferrers reports whether the answer to the first request is that of a
+// registry without the API. Older ones answer unknown routes with whatever they like,
+// and ghcr.io sends the request away, to where nothing that it is told counts.
+func lacksReferrers(a *answer, err error) bool {
+	var f *failure
+	switch {
+	case err != nil:
+		return errors.As(err, &f) && f.abroad && f.class == oci.ClassRateLimited
+	case a.StatusCode == http.StatusOK:
+		return !a.isIndex()
+	}
+	return a.StatusCode == http.StatusForbidden || refusesKind(a.StatusCode) || isRedirect(a.StatusCode) ||
+		a.abroad && a.StatusCode < http.StatusInternalServerError
+}
+
+// strays reports whether a redirect of the referrers API leads to something that is
+// none, such as a page for people. It is not followed.
+func (o outgoing) strays(a *answer) bool {
+	if o.op != opReferrers || !isRedirect(a.StatusCode) || a.Header.Get("Location") == "" ||
+		path.Base(path.Dir(o.url.Path)) != "referrers" { // else it is the tag that is asked for
+		return false
+	}
+	to, _, _ := strings.Cut(a.Header.Get("Location"), "?")
+	to = strings.ReplaceAll(strings.ToLower(to), "%3a", ":")
+	return path.Base(to) != path.Base(o.url.Path)
+}
+
+// referrersPage reads one page of at most limit bytes.
+func (v *visit) referrersPage(ctx context.Context, a *answer, limit int64) ([]oci.Descriptor, int64, error) {
+	if a.StatusCode != http.StatusOK {
+		f := v.statusFailure(a)
+		if f.class == oci.ClassNotFound {
+			f.class = oci.ClassStatus // it is a page that is missing, the others are not
+		}
+		return nil, 0, f
+	}
+	if !a.isIndex() {
+		a.drain()
+		return nil, 0, &failure{class: oci.ClassNotRegistry, status: a.StatusCode, text: a.url.Host + " sent no index of referrers"}
+	}
+	raw, err := a.read(ctx, limit)
+	if f := (*failure)(nil); errors.As(err, &f) && f.class == oci.ClassLength {
+		return nil, 0, &failure{
+			class: oci.ClassLength, status: a.StatusCode,
+			text: fmt.Sprintf("%s sends a list of referrers that has more than %d bytes", a.url.Host, maxReferrers),
+		}
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	found, err := referrersIn(raw, v.e)
+	return found, int64(len(raw)), err
+}
+
+func (a *answer) isIndex() bool {
+	mediaType, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type"))
+	return mediaType == ocispec.MediaTypeImageIndex
 }
 
 func referrersIn(raw []byte, e *endpoint) ([]oci.Descriptor, error) {

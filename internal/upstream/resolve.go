@@ -50,7 +50,6 @@ func (v *visit) resolve(ctx context.Context, ref oci.Reference) (resolved, error
 		if refusal = headless; chance {
 			refusal = headlessByChance
 		}
-		v.insist()
 	}
 	m, err := v.manifest(ctx, ref)
 	if err != nil {

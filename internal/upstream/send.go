@@ -47,6 +47,9 @@ func (c *Client) send(ctx context.Context, e *endpoint, o outgoing) (*answer, er
 			return nil, f
 		}
 		a := &answer{Response: resp, url: at, abroad: abroad}
+		if o.strays(a) {
+			return a, nil
+		}
 		next, err := c.redirect(ctx, e, o, a)
 		if err != nil {
 			a.drain()
@@ -102,6 +105,10 @@ func (c *Client) redirect(ctx context.Context, e *endpoint, o outgoing, a *answe
 		return nil, refuse(oci.ClassRedirect, "its location is no URL")
 	}
 	next.Fragment, next.RawFragment = "", ""
+	if next.RawQuery == "" && (o.op == opTags || o.op == opReferrers) {
+		// registry.k8s.io and lscr.io drop it: each page would be the first one.
+		next.RawQuery = a.url.RawQuery
+	}
 	if err := checkURL(next); err != nil {
 		return nil, refuse(oci.ClassRedirect, err.Error())
 	}

@@ -3,67 +3,116 @@ package upstream
 import (
 	"context"
 	"encoding/json"
-	"maps"
+	"errors"
 	"net/http"
 	"net/url"
-	"strconv"
 
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
 const maxTagsPage = 8 << 20
 
-// Tags gets one page of the tag list (distribution-spec, "Listing Tags"). Tags
-// that are none by the spec's grammar are left out.
-func (c *Client) Tags(ctx context.Context, repository string, page oci.TagsPage) (oci.TagList, error) {
-	op := operation{op: opTags, kind: lists, repository: repository, unknown: oci.CodeNameUnknown}
-	params := maps.Clone(page.Extra)
-	if params == nil {
-		params = url.Values{}
+// Tags gets one page of the tag list (distribution-spec, "Listing Tags"): the first
+// one, or the one that the page before led to, from the same URL. How long a page is,
+// the registry decides: some refuse an n that they find too great, others cut the list
+// at it and give no link. Tags that are none by the spec's grammar are left out.
+func (c *Client) Tags(ctx context.Context, repository string, at oci.TagsCursor) (oci.TagsPart, error) {
+	op := operation{
+		op: opTags, kind: lists, repository: repository, unknown: oci.CodeNameUnknown, at: at.Endpoint,
 	}
-	if page.N >= 0 {
-		params.Set("n", strconv.Itoa(page.N))
+	if len(op.among(c.endpoints)) == 0 {
+		return oci.TagsPart{}, c.errorOf(op, &failure{
+			class: oci.ClassStatus, status: http.StatusGone, text: "the list was begun at a URL that is not configured any more",
+		})
 	}
-	if page.Last != "" {
-		params.Set("last", page.Last)
-	}
-	return each(ctx, c, op, func(ctx context.Context, v *visit) (oci.TagList, error) {
+	params := queryOf("?" + at.Query)
+	return each(ctx, c, op, func(ctx context.Context, v *visit) (oci.TagsPart, error) {
 		a, err := v.ask(ctx, query{
 			op: opTags, method: http.MethodGet, rest: "tags/list", params: params,
 			header: http.Header{"Accept": {"application/json"}},
 		})
 		if err != nil {
-			return oci.TagList{}, err
+			return oci.TagsPart{}, err
 		}
-		return v.tags(ctx, a)
+		return v.tags(ctx, a, params)
 	})
 }
 
-func (v *visit) tags(ctx context.Context, a *answer) (oci.TagList, error) {
+// among returns the endpoints that an operation may ask.
+func (op operation) among(endpoints []*endpoint) []*endpoint {
+	if op.at == "" {
+		return endpoints
+	}
+	for i, e := range endpoints {
+		if e.base.String() == op.at {
+			return endpoints[i : i+1]
+		}
+	}
+	return nil
+}
+
+func (v *visit) tags(ctx context.Context, a *answer, asked url.Values) (oci.TagsPart, error) {
 	if a.StatusCode != http.StatusOK {
-		return oci.TagList{}, v.statusFailure(a)
+		return oci.TagsPart{}, v.statusFailure(a)
 	}
 	raw, err := a.read(ctx, maxTagsPage)
 	if err != nil {
-		return oci.TagList{}, err
+		return oci.TagsPart{}, err
 	}
-	var document struct {
-		Tags []string `json:"tags"`
-	}
-	if err := json.Unmarshal(raw, &document); err != nil {
-		return oci.TagList{}, &failure{
+	tags, err := parseTags(raw)
+	if err != nil {
+		return oci.TagsPart{}, &failure{
 			class: oci.ClassNotRegistry, status: a.StatusCode,
 			text: a.url.Host + " sent something that is no tag list",
 		}
 	}
-	list := oci.TagList{Tags: make([]string, 0, len(document.Tags))}
-	for _, tag := range document.Tags {
+	part := oci.TagsPart{Tags: tags}
+	next, err := nextPage(a.Header.Values("Link"), asked)
+	if err != nil {
+		return oci.TagsPart{}, linkFailure(a, err)
+	}
+	if next != nil {
+		part.Next = oci.TagsCursor{Endpoint: v.e.base.String(), Query: next.Encode()}
+	}
+	return part, nil
+}
+
+func linkFailure(a *answer, err error) *failure {
+	return &failure{
+		class: oci.ClassNotRegistry, status: a.StatusCode, err: err,
+		text: a.url.Host + " sent a part of a list, and does not say where it goes on",
+	}
+}
+
+// parseTags returns the valid tags of a list. null is an empty list, but a document
+// that says nothing of tags is none.
+func parseTags(raw []byte) ([]string, error) {
+	var document struct {
+		Name json.RawMessage `json:"name"`
+		Tags tagNames        `json:"tags"`
+	}
+	if err := json.Unmarshal(raw, &document); err != nil {
+		return nil, err
+	}
+	if !document.Tags.told && document.Name == nil {
+		return nil, errors.New("neither a name nor tags")
+	}
+	valid := document.Tags.names[:0]
+	for _, tag := range document.Tags.names {
 		if oci.ValidTag(tag) {
-			list.Tags = append(list.Tags, tag)
+			valid = append(valid, tag)
 		}
 	}
-	if !a.abroad {
-		list.Next = nextPage(a.Header.Values("Link"), a.url)
-	}
-	return list, nil
+	return valid, nil
+}
+
+type tagNames struct {
+	names []string
+	told  bool
+}
+
+// UnmarshalJSON implements json.Unmarshaler. It is called for null, too.
+func (t *tagNames) UnmarshalJSON(raw []byte) error {
+	t.told = true
+	return json.Unmarshal(raw, &t.names)
 }

@@ -1,0 +1,162 @@
+package mirror
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+const (
+	// maxListingBytes is the memory that all listings may take, some 500,000 tags. The
+	// longest list makes room: the short ones of everybody else are worth more.
+	maxListingBytes = 64 << 20
+	maxListings     = 1000
+	// maxListingsOfScope is how many walks through one list may be under way.
+	maxListingsOfScope = 8
+)
+
+// listings are the tag lists that are remembered: those that clients are in, and the
+// last whole one of each scope, which serves while the upstream is down. The zero
+// value is empty. Safe for concurrent use.
+type listings struct {
+	flights flights[*listing]
+
+	mu      sync.Mutex
+	byScope map[oci.Scope][]*listing // of each, the oldest first
+	count   int
+	bytes   int
+	made    uint64
+}
+
+// put remembers a listing that has its first page.
+func (s *listings) put(l *listing, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.byScope == nil {
+		s.byScope = map[oci.Scope][]*listing{}
+	}
+	s.made++
+	l.number, l.used = s.made, now
+	s.byScope[l.scope] = append(s.byScope[l.scope], l)
+	s.count++
+	s.tidy(l.scope, now)
+	if s.count > maxListings {
+		s.dropFirst(func(a, b *listing) int { return a.used.Compare(b.used) })
+	}
+}
+
+// tidy drops listings of a scope that nobody is in any more, but never the last whole
+// one; s.mu is held.
+func (s *listings) tidy(scope oci.Scope, now time.Time) {
+	all := slices.Clone(s.byScope[scope])
+	whole := lastWhole(all)
+	slices.SortStableFunc(all, func(a, b *listing) int { return a.used.Compare(b.used) })
+	for i, l := range all {
+		if l != whole && (len(all)-i > maxListingsOfScope || !within(now.Sub(l.used), handedFor)) {
+			s.drop(l)
+		}
+	}
+}
+
+// settle accounts for the memory of a listing that somebody is in, and makes room. It
+// is an error if the listing is not remembered any more.
+func (s *listings) settle(l *listing, now time.Time) error {
+	n := l.takeGrown()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l.dropped {
+		return &oci.Error{
+			Code: oci.CodeUnavailable, Status: 503, RetryAfter: time.Second,
+			Message: "the tag list had to make room for others meanwhile",
+		}
+	}
+	l.used = now
+	l.bytes += n
+	s.bytes += n
+	for s.bytes > maxListingBytes {
+		s.dropFirst(func(a, b *listing) int { return cmp.Compare(b.bytes, a.bytes) })
+	}
+	if l.dropped {
+		return oci.UpstreamError(oci.ClassLength, "",
+			fmt.Sprintf("the tag list is longer than the %d MiB that all lists may take here", maxListingBytes>>20), nil)
+	}
+	return nil
+}
+
+// dropFirst drops the listing that is the first in an order; s.mu is held.
+func (s *listings) dropFirst(order func(a, b *listing) int) {
+	var first *listing
+	for _, all := range s.byScope {
+		for _, l := range all {
+			if first == nil || order(l, first) < 0 {
+				first = l
+			}
+		}
+	}
+	s.drop(first)
+}
+
+// drop forgets a listing; s.mu is held.
+func (s *listings) drop(l *listing) {
+	if l == nil || l.dropped {
+		return
+	}
+	l.dropped = true
+	s.count--
+	s.bytes -= l.bytes
+	rest := slices.DeleteFunc(s.byScope[l.scope], func(other *listing) bool { return other == l })
+	if s.byScope[l.scope] = rest; len(rest) == 0 {
+		delete(s.byScope, l.scope)
+	}
+}
+
+// forget is for a listing that cannot go on.
+func (s *listings) forget(l *listing) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drop(l)
+}
+
+// find returns the listing in which a client goes on after a tag; nil = there is none.
+func (s *listings) find(scope oci.Scope, last string, now time.Time) *listing {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.byScope[scope]
+	var found *listing
+	for _, l := range slices.Backward(all) {
+		if l.continues(last, now) {
+			found = l
+			break
+		}
+	}
+	if n := len(all); found == nil && n > 0 && all[n-1].young(now) {
+		found = all[n-1]
+	}
+	if found != nil {
+		found.used = now
+	}
+	return found
+}
+
+// whole returns the last listing of a scope that has all pages; nil = there is none.
+func (s *listings) whole(scope oci.Scope) *listing {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return lastWhole(s.byScope[scope])
+}
+
+func lastWhole(all []*listing) *listing {
+	for _, l := range slices.Backward(all) {
+		if _, _, more := l.state(); !more {
+			return l
+		}
+	}
+	return nil
+}
+
+func (l *listing) name() string { return "#" + strconv.FormatUint(l.number, 10) }

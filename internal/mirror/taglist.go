@@ -1,0 +1,202 @@
+package mirror
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// tagList returns one page of the upstream's tags: of a listing that is begun for it,
+// or that the client is in already. Where the upstream fails, the last list that was
+// whole serves, from its first page to its last.
+func (v view) tagList(ctx context.Context, page oci.TagsPage) (oci.TagList, oci.CacheStatus, error) {
+	if v.Offline {
+		return v.storedTags(page)
+	}
+	var l *listing
+	if page.Last != "" {
+		l = v.lists.find(v.scope, page.Last, v.now())
+	}
+	old := v.lists.whole(v.scope)
+	w := walk{view: v, page: page, spare: old != nil}
+	list, err := w.from(ctx, l)
+	switch {
+	case err == nil:
+	case ctx.Err() == nil && old != nil && w.mayTurnTo(old) && v.excuses(err):
+		old.servesFor(err)
+		w.l = old
+		list, _ = old.page(page)
+	default:
+		return oci.TagList{}, w.failed(err), fmt.Errorf("list tags of %s: %w", v.scope, err)
+	}
+	w.l.handOut(list, v.now())
+	_ = v.lists.settle(w.l, v.now()) // a place takes little, and the page is here
+	if cause := w.l.servedFor(); cause != nil {
+		return list, staleListing(cause), nil
+	}
+	return list, w.status(), nil
+}
+
+// walk is how one request gets its page.
+type walk struct {
+	view
+
+	page  oci.TagsPage
+	spare bool
+	l     *listing // nil = there is none yet
+	// led and joined say how pages were got that were not here; refused, that one was
+	// not asked for, since it had just failed.
+	led, joined, refused bool
+}
+
+// from brings the listing forward until it has the page; nil = a new one.
+func (w *walk) from(ctx context.Context, l *listing) (oci.TagList, error) {
+	waiting, cancel := context.WithTimeout(ctx, w.patience(w.spare && w.page.Last == ""))
+	defer cancel()
+	if w.l = l; l == nil {
+		if err := w.begin(waiting); err != nil {
+			return oci.TagList{}, w.asked(waiting, err)
+		}
+	}
+	for {
+		list, done := w.l.page(w.page)
+		if done {
+			return list, nil
+		}
+		if err := w.forward(waiting); err != nil {
+			if len(list.Tags) > 0 && waiting.Err() != nil && ctx.Err() == nil {
+				return list, nil // what came in time, and a link to the rest
+			}
+			return oci.TagList{}, w.asked(waiting, err)
+		}
+	}
+}
+
+// begin starts a new listing, together with all who do at that moment.
+func (w *walk) begin(ctx context.Context) error {
+	k := w.key(kindTags, "")
+	if e := w.remembered(k, w.spare); e != nil {
+		w.refused = true
+		return e
+	}
+	l, led, err := w.lists.flights.do(ctx, w.view, k, w.patience(false), func(ctx context.Context) (*listing, error) {
+		if e := w.remembered(k, false); e != nil {
+			return nil, e
+		}
+		l := newListing(w.scope)
+		return l, w.fetch(ctx, k, l, oci.TagsCursor{})
+	})
+	w.note(led)
+	if err == nil {
+		w.l = l
+	}
+	return err
+}
+
+// forward fetches the next page of the listing, together with all who are in it.
+func (w *walk) forward(ctx context.Context) error {
+	l := w.l
+	next, pages, _ := l.state()
+	failure := w.key(kindTags, next.Endpoint+"?"+next.Query)
+	if e := w.remembered(failure, false); e != nil {
+		w.refused = true
+		return e
+	}
+	_, led, err := w.lists.flights.do(ctx, w.view, w.key(kindTags, l.name()), w.patience(false),
+		func(ctx context.Context) (*listing, error) {
+			if _, now, more := l.state(); now != pages || !more {
+				return l, nil
+			}
+			if e := w.remembered(failure, false); e != nil {
+				return nil, e
+			}
+			return l, w.fetch(ctx, failure, l, next)
+		})
+	w.note(led)
+	return err
+}
+
+// fetch gets one page of a listing.
+func (v view) fetch(ctx context.Context, k key, l *listing, at oci.TagsCursor) error {
+	first := at == oci.TagsCursor{}
+	part, err := v.Remote.Tags(ctx, v.repository, at)
+	if err == nil {
+		err = l.add(part, v.now())
+	}
+	if err != nil {
+		if !first && isLost(err) {
+			// Who asks again finds no listing to go on in, and walks from the start to
+			// where it was.
+			v.lists.forget(l)
+			if oci.IsNotFound(err) { // it is the page that is missing, not the repository
+				err = oci.UpstreamError(oci.ClassStatus, "", "the upstream lost its place in the tag list", err)
+			}
+		}
+		return v.listFailed(ctx, k, err, false)
+	}
+	if first {
+		v.lists.put(l, v.now())
+	}
+	err = v.lists.settle(l, v.now())
+	if oci.ClassOf(err) == oci.ClassLength {
+		return v.listFailed(ctx, v.key(kindTags, ""), err, false)
+	}
+	return err
+}
+
+// isLost reports whether a page that followed another one will not come any more: the
+// tag that it began after is gone, its place has expired, or it leads nowhere.
+func isLost(err error) bool {
+	e := oci.AsError(err)
+	switch e.UpstreamStatus {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return false
+	}
+	return e.Class == oci.ClassNotFound || e.Class == oci.ClassNotRegistry || e.UpstreamStatus/100 == 4
+}
+
+// mayTurnTo reports whether an old list may answer in place of what the walk did not
+// get: not in the middle of a newer one, for the two may differ.
+func (w *walk) mayTurnTo(old *listing) bool {
+	last, now := w.page.Last, w.now()
+	return last == "" || w.l == nil || w.l == old || !w.l.continues(last, now) || old.continues(last, now)
+}
+
+// note records how a page was got.
+func (w *walk) note(led bool) {
+	w.led = w.led || led
+	w.joined = w.joined || !led
+}
+
+// status tells of an answer how it was got.
+func (w *walk) status() oci.CacheStatus {
+	if !w.led && !w.joined {
+		return oci.CacheStatus{Result: oci.ResultHit}
+	}
+	return asked(w.led, false)
+}
+
+func (w *walk) failed(err error) oci.CacheStatus {
+	if w.refused && !w.led && !w.joined {
+		return negative()
+	}
+	return failed(w.led, err)
+}
+
+// storedTags pages through the tags that were pulled through this gateway: all that an
+// upstream has which is never asked.
+func (v view) storedTags(page oci.TagsPage) (oci.TagList, oci.CacheStatus, error) {
+	tags, err := v.store.Tags(v.scope, page.Last, -1)
+	v.readFailed("list tags", v.scope, "", err)
+	if len(tags) == 0 && (err != nil || page.Last == "") {
+		status, err := v.unknown(oci.CodeNameUnknown)
+		return oci.TagList{}, status, err
+	}
+	list := oci.TagList{Tags: tags}
+	if n := page.N; n >= 0 && n < len(tags) {
+		list = oci.TagList{Tags: tags[:n], More: n > 0}
+	}
+	return list, oci.CacheStatus{Result: oci.ResultHit}, nil
+}
