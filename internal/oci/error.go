@@ -45,7 +45,6 @@ const (
 	ClassRedirect    Class = "redirect"     // a redirect that is not followed
 	ClassForbidden   Class = "forbidden"    // an address that this upstream may not lead to
 	ClassNotRegistry Class = "not_registry" // an answer that no registry gives, such as HTML
-	ClassEncoding    Class = "encoding"     // a Content-Encoding
 	ClassLength      Class = "length"       // more or fewer bytes than announced
 	ClassDigest      Class = "digest"       // bytes that do not match the digest
 	ClassBreaker     Class = "breaker"      // not asked: it has failed too often in a row
