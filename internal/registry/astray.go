@@ -37,8 +37,12 @@ func (rt router) astray(u *url.URL) bool {
 	case marked && known:
 		return true
 	case rooted(rest):
+		below := strings.TrimPrefix(rest[len("v2"):], "/")
+		if marked || host {
+			return below == "" || below == "_catalog" || strings.Contains(below, "/")
+		}
 		// A bare word is a name that others use, too.
-		return marked || host || known && (rest == "v2" || pullShaped(rest[len("v2/"):]))
+		return known && (below == "" || pullShaped(below))
 	case (marked || host) && pullShaped(rest):
 		return true
 	}

@@ -27,6 +27,7 @@ func TestAstray(t *testing.T) {
 		"/proxy-nope.io//v2//nginx/manifests/1":       {oci.CodeNameUnknown, "nope.io/nginx:1: "},
 		"/proxy-nope.io/v2/a/b/blobs/sha256:" + hex64: {oci.CodeNameUnknown, "nope.io/a/b@sha256:" + hex64},
 		"/proxy-nope%3A5000/v2/a/manifests/1":         {oci.CodeNameUnknown, "nope:5000/a:1: "},
+		"/proxy-nope.io/v2/_catalog":                  {oci.CodeNameUnknown, `"nope.io"`},
 		"/proxy-/v2/":                                 {oci.CodeNameUnknown, `""`},
 		"/nope.io/v2/":                                {oci.CodeNameUnknown, `"nope.io"`},
 		"/nope.io:5000/v2/a/tags/list":                {oci.CodeNameUnknown, "nope.io:5000/a: "},
@@ -112,7 +113,7 @@ func TestOthersAreLeftAlone(t *testing.T) {
 	h := New(options(&fakeMirror{}))
 	for _, target := range []string{
 		"/", "", "*", "/index.html", "/metrics", "/healthz", "/v1/", "/v1/_ping", "/v1/search?q=v2", "/V2/", "/V2/proxy-docker.io/a/manifests/1",
-		"/v2ray", "/v2x/", "/v20/a", "/v2.1/a", "/a/v2/", "/api/v2/", "/api/v2/a/manifests/1", "/foo/v2x", "/proxy-nope.io/v2x/", "/proxy", "/proxy-/", "/v2.json",
+		"/v2ray", "/v2x/", "/v20/a", "/v2.1/a", "/a/v2/", "/api/v2/", "/api/v2/a/manifests/1", "/foo/v2x", "/proxy-nope.io/v2x/", "/proxy-nope.io/v2/x", "/nope.io/v2/index.html", "/proxy", "/proxy-/", "/v2.json",
 		"/proxy-settings", "/proxy-settings/", "/proxy-settings/index.html", "/proxy-nope.io", "/proxy-guide.html/part", "/proxy-x/manifests/1",
 		"/docker.io", "/docker.io/", "/docker.io/library/nginx", "/docker.io/index.html", "/corp/", "/corp/v2/users", "/corp/a/manifests/1", "/hub/a/blobs/main",
 		"/v3.21/manifests/calico.yaml", "/v3.21/v2/", "/1.0/v2/users", "/v1.2/x/manifests/deploy.yaml", "/nope.io/manifests/1", "/nope.io/a/blobs/main",
@@ -189,7 +190,7 @@ func TestTwoAuthorizations(t *testing.T) {
 	m := &fakeMirror{manifest: testManifest([]byte("{}"))}
 	for target, method := range map[string]string{
 		testPrefix + "/manifests/1": http.MethodGet, testPrefix + "/tags/list": http.MethodHead, "/v2/": http.MethodGet,
-		"/proxy-nope.io/v2/": http.MethodGet, testPrefix + "/manifests/2": http.MethodPut,
+		"/proxy-nope.io/v2/": http.MethodGet, testPrefix + "/blobs/" + testDigest.String(): http.MethodHead,
 	} {
 		r := httptest.NewRequest(method, target, nil)
 		r.Header["Authorization"] = []string{"Basic YTpi", "Basic YTpi"}

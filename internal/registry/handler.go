@@ -206,16 +206,16 @@ func (x *exchange) survive() (err error) {
 }
 
 func (x *exchange) serve() error {
+	if x.r.Method != http.MethodGet && x.r.Method != http.MethodHead {
+		x.set("Allow", "GET, HEAD")
+		return x.h.router.errReadOnly(x.r.URL)
+	}
 	if len(x.r.Header["Authorization"]) > 1 {
 		// One may be what a guard before us has checked, another what it has not.
 		return &oci.Error{
 			Code: oci.CodeUnsupported, Status: http.StatusBadRequest,
 			Message: "the request has more than one Authorization header: send one",
 		}
-	}
-	if x.r.Method != http.MethodGet && x.r.Method != http.MethodHead {
-		x.set("Allow", "GET, HEAD")
-		return x.h.router.errReadOnly(x.r.URL)
 	}
 	to, err := x.h.router.parse(x.r.URL.EscapedPath(), x.r.URL.RawQuery)
 	if err != nil {
