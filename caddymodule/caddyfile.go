@@ -101,7 +101,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //			try_duration|stale_timeout             <duration>
 //			misses_per_client <number>
 //			max_fails|max_fills <count>
-//			fail_duration|stale_if_denied <duration>
+//			fail_duration|stale_if_denied|stale_if_gone <duration>
 //			offline
 //			stored_as <identity>
 //		}
@@ -142,7 +142,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //   - misses_per_client is how many look-ups and how many downloads of blobs one
 //     client may have started at a time, 64 by default, 0 for any number. More of
 //     them wait.
-//   - max_fails, fail_duration, stale_if_denied and max_fills are for upstreams in
+//   - max_fails, fail_duration, stale_if_denied, stale_if_gone and max_fills are for upstreams in
 //     trouble; see Resilience.
 //   - offline answers from the store only, and stored_as with what other URLs or
 //     credentials had brought in, under the identity that the log tells.

@@ -115,6 +115,23 @@ func (s *service) tellUnserved() {
 	}
 }
 
+// guardedHint is why nobody who is not logged in may use an upstream, and what to do
+// about it.
+const guardedHint = "the upstream has credentials, and no option access, so that it answers only users whom Caddy has " +
+	"authenticated: log in, put basic_auth into the site, or give the upstream access public"
+
+// tellGuarded logs which upstreams not everybody may pull from, without any option
+// that says so.
+func (s *service) tellGuarded() {
+	for _, u := range s.upstreams {
+		if u.Access == nil && u.guarded() {
+			s.log.Warn("only users whom Caddy has authenticated may pull from this upstream", "upstream", u.Name, "why",
+				"it has credentials, a client certificate or stored_as, and no option access",
+				"do", "say access authenticated if that is meant, or access public if everybody may pull what the credentials open")
+		}
+	}
+}
+
 // serves reports whether a site of the configuration has an upstream of the
 // identity.
 func (r *appRun) serves(identity string) bool {

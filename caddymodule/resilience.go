@@ -27,6 +27,10 @@ type Resilience struct {
 	// Default: 1h.
 	StaleIfDenied caddy.Duration `json:"stale_if_denied,omitempty"`
 
+	// How long a tag that the upstream has deleted is still served, as stale, counted
+	// from its first 404. -1 = never. Default: 0, as long as the image is pinned.
+	StaleIfGone caddy.Duration `json:"stale_if_gone,omitempty"`
+
 	// How many blobs are downloaded from the upstream at a time. More of them
 	// wait. -1 = any number. Default: 256.
 	MaxFills int `json:"max_fills,omitempty"`
@@ -45,6 +49,8 @@ func (r *Resilience) check() error {
 		return errors.New("fail_duration cannot be negative")
 	case r.StaleIfDenied < -1:
 		return errors.New("stale_if_denied cannot be negative, but for -1 (not at all)")
+	case r.StaleIfGone < -1:
+		return errors.New("stale_if_gone cannot be negative, but for -1 (never)")
 	case r.MaxFills < -1:
 		return errors.New("max_fills cannot be negative, but for -1 (any number)")
 	}
@@ -73,13 +79,21 @@ func init() {
 	upstreamOptions["misses_per_client"] = count(func(u *Upstream) *int { return &u.MissesPerClient })
 	upstreamOptions["max_fills"] = count(func(u *Upstream) *int { return &u.MaxFills })
 	upstreamOptions["fail_duration"] = patience("fail_duration", func(u *Upstream) *caddy.Duration { return &u.FailDuration })
-	upstreamOptions["stale_if_denied"] = upstreamOption{min: 1, max: 1, set: func(u *Upstream, args []string) (err error) {
-		if u.StaleIfDenied, err = parseDuration(args[0]); err != nil {
-			return fmt.Errorf("stale_if_denied: %w", err)
+	upstreamOptions["stale_if_denied"] = leniency("stale_if_denied", func(u *Upstream) *caddy.Duration { return &u.StaleIfDenied })
+	upstreamOptions["stale_if_gone"] = leniency("stale_if_gone", func(u *Upstream) *caddy.Duration { return &u.StaleIfGone })
+}
+
+// leniency is an option with a duration; 0 = not at all, which is -1 in JSON.
+func leniency(name string, field func(*Upstream) *caddy.Duration) upstreamOption {
+	return upstreamOption{min: 1, max: 1, set: func(u *Upstream, args []string) error {
+		d, err := parseDuration(args[0])
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
 		}
-		if u.StaleIfDenied == 0 {
-			u.StaleIfDenied = -1
+		if d == 0 {
+			d = -1
 		}
+		*field(u) = d
 		return nil
 	}}
 }

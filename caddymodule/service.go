@@ -69,6 +69,7 @@ func (s *service) startLocked() error {
 	s.started = true
 	s.in.Add(1)
 	s.tellUnserved()
+	s.tellGuarded()
 	return nil
 }
 

@@ -13,6 +13,9 @@ type Access struct {
 	Public bool
 	// Users admits only these, if it is not empty. Public wins.
 	Users []string
+	// Hint tells a person who is not admitted why, and what to do; empty = nothing
+	// that would help.
+	Hint string
 }
 
 func (a Access) admits(user string) bool {
@@ -52,9 +55,14 @@ func (m *Mirror) admit(r oci.Request) (view, error) {
 	if u == nil {
 		return view{}, oci.NewError(oci.CodeNameUnknown, "no such upstream is configured")
 	}
-	if !u.Access.admits(r.User) ||
-		len(u.allow) > 0 && !u.allow.match(r.Repository) || u.deny.match(r.Repository) {
-		return view{}, oci.NewError(oci.CodeDenied, "access to "+u.Name+"/"+r.Repository+" is denied")
+	denied := "access to " + u.Name + "/" + r.Repository + " is denied"
+	switch {
+	case !u.Access.admits(r.User) && r.User == "" && u.Access.Hint != "":
+		return view{}, oci.NewError(oci.CodeDenied, denied+": "+u.Access.Hint)
+	case !u.Access.admits(r.User):
+		return view{}, oci.NewError(oci.CodeDenied, denied)
+	case len(u.allow) > 0 && !u.allow.match(r.Repository), u.deny.match(r.Repository):
+		return view{}, oci.NewError(oci.CodeDenied, denied)
 	}
 	return view{
 		Cache: m.cache, upstream: u, repository: r.Repository,

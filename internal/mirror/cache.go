@@ -93,7 +93,7 @@ type Cache struct {
 	turns     turns
 	denials   since[oci.Scope] // since when an upstream denies a repository
 	gone      since[key]       // since when it says that a tag is gone
-	good      good
+	voices    voices
 	promised  promised
 	slots     slots
 	served    served

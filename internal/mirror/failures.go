@@ -176,12 +176,17 @@ func (c *Cache) remembered(k key, spare bool) *oci.Error {
 }
 
 // suspect keeps those who have a spare answer from asking the upstream for a
-// moment, and from waiting for it for longer. If another repository has just had an
-// answer, only this one is in trouble.
+// moment, and from waiting for it for longer. As long as it may be the trouble of one
+// repository, that is for this one alone.
 func (c *Cache) suspect(k key, e *oci.Error) {
-	now, whose := c.now(), upstreamKey
-	if c.good.another(k.scope, now) {
-		whose = scopeKey
+	now, whose := c.now(), scopeKey
+	switch e.Class {
+	case oci.ClassConnect, oci.ClassDNS, oci.ClassTLS:
+		whose = upstreamKey
+	default:
+		if c.voices.unheard(k.scope, now) {
+			whose = upstreamKey
+		}
 	}
 	c.failures.put(whose(kindUpstream, k), e, now.Add(rememberStale))
 	c.failures.put(whose(kindSuspect, k), e, now.Add(rememberSuspect))
@@ -206,7 +211,7 @@ func (c *Cache) trust(k key) {
 		c.failures.forget(scopeKey(of, k))
 	}
 	c.denials.forget(k.scope)
-	c.good.put(k.scope, c.now())
+	c.voices.heard(k.scope, c.now())
 }
 
 func scopeKey(of kind, k key) key { return key{kind: of, scope: k.scope} }

@@ -40,7 +40,7 @@ func (v view) manifest(ctx context.Context, ref oci.Reference) (oci.Manifest, oc
 	}
 	mf, step, err := v.manifestByDigest(ctx, a.tag.Digest)
 	if err != nil && !v.Offline && decidedByTag(err) {
-		if tagged, taggedStep, missing := v.byTag(ctx, ref.Tag); missing == nil {
+		if tagged, taggedStep, missing := v.byTag(ctx, ref.Tag, a.tag.Digest); missing == nil {
 			mf, step, err = *tagged.manifest, taggedStep, nil
 		}
 	}

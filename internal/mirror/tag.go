@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage"
 )
@@ -201,13 +203,19 @@ func decidedByTag(err error) bool {
 	return false
 }
 
-// byTag gets a manifest by its tag, in one request, and moves the tag to it.
-func (v view) byTag(ctx context.Context, name string) (tagAnswer, oci.CacheStatus, error) {
+// byTag gets the manifest of a tag in one request by that, since the digest that it
+// meant leads to none, and moves the tag.
+func (v view) byTag(ctx context.Context, name string, not digest.Digest) (tagAnswer, oci.CacheStatus, error) {
 	k := v.key(kindTag, name)
 	if e := v.remembered(k, false); e != nil {
 		return tagAnswer{}, negative(), e
 	}
 	a, led, err := v.tagged.do(ctx, v, k, v.patience(false), func(ctx context.Context) (tagAnswer, error) {
+		if t, ok := v.tag(name); ok && t.Digest != not { // somebody else has asked meanwhile
+			if mf, ok := v.local(t.Digest); ok && v.fresh(t, name) {
+				return tagAnswer{tag: t, manifest: &mf}, nil
+			}
+		}
 		return v.getByTag(ctx, name)
 	})
 	if err != nil {
