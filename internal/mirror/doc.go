@@ -34,6 +34,9 @@
 //     line above: where the store takes no bytes, a reader that starts in the
 //     middle of a large blob gets what the upstream sends, since the bytes before
 //     its start are nowhere. Readers from the start are verified as ever.
+//   - A tag list, and a list of referrers, is whole or an error. Clients page through a
+//     list that the Cache holds, as one walk through the upstream's pages brings it;
+//     nothing that a client sends as its place goes upstream.
 //   - Of an answer that follows a fill, "stored" tells the intention: there is a
 //     place for the bytes. It is never said of what passes through.
 package mirror

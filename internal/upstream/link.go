@@ -6,9 +6,12 @@ import (
 	"strings"
 )
 
-// maxLinkQuery bounds the query of a link. Those of registries are some 200 bytes,
-// of the longest cursors 2,000.
-const maxLinkQuery = 8 << 10
+// maxLinkQuery bounds the query of a link, and maxLink a whole header. The queries of
+// registries are some 200 bytes, with the longest cursors 2,000.
+const (
+	maxLinkQuery = 8 << 10
+	maxLink      = 32 << 10
+)
 
 var errLink = errors.New("a Link header that cannot be read")
 
@@ -89,6 +92,9 @@ func (l link) isNext() bool {
 
 // parseLinks reads the links of a header up to the first that cannot be read.
 func parseLinks(header string) (links []link, err error) {
+	if len(header) > maxLink {
+		return nil, errLink
+	}
 	for {
 		header = strings.TrimLeft(header, " \t,")
 		if header == "" {

@@ -50,6 +50,7 @@ func TestNextPage(t *testing.T) {
 		{`rel=next`, unreadable},
 		{`next`, unreadable},
 		{`</v2/x?last=` + strings.Repeat("x", maxLinkQuery) + `>; rel=next`, unreadable},
+		{strings.Repeat(`</v2/x?a=1>; rel=prev, `, maxLink/20), unreadable},
 		{``, ""},
 		{` , ,`, ""},
 	} {
