@@ -195,7 +195,7 @@ func (v view) keepTag(k key, name string, desc oci.Descriptor, mf *oci.Manifest)
 // registry gives nothing by digest, or a wrong one in its headers.
 func decidedByTag(err error) bool {
 	switch e := oci.AsError(err); e.Class {
-	case oci.ClassNotFound, oci.ClassDenied, oci.ClassDigest, oci.ClassNotRegistry:
+	case oci.ClassNotFound, oci.ClassDenied, oci.ClassDigest:
 		return true
 	case oci.ClassStatus:
 		return e.UpstreamStatus >= http.StatusBadRequest && e.UpstreamStatus < http.StatusInternalServerError

@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"net/http"
+	"slices"
 
 	"github.com/pullgate/pullgate/internal/oci"
 )
@@ -144,13 +145,14 @@ func (d dialogue) after(ctx context.Context, way challenge, ways []challenge, a 
 			return offered
 		}
 	}
-	if _, more := d.next(ways); more {
+	switch _, more := d.next(ways); {
+	case more:
 		return ways
-	}
-	if !d.tried[challenge{}] {
+	case a == nil && slices.Contains(d.offered, way):
+		return nil // which would be asked for again
+	case !d.tried[challenge{}]:
 		return []challenge{{}}
-	}
-	if a == nil || way.scheme != schemeNone {
+	case a == nil || way.scheme != schemeNone:
 		return nil
 	}
 	offered, err := d.ping(ctx)
