@@ -158,7 +158,7 @@ func (f *front) serve(l *lister) {
 	f.handler = registry.New(registry.Options{Mirror: f.mirror, Upstreams: map[string]registry.Upstream{upstreamName: {Name: upstreamName}}})
 }
 
-// answer is one page as a client sees it.
+// tagsAnswer is one page as a client sees it.
 type tagsAnswer struct {
 	status int
 	tags   []string

@@ -67,6 +67,7 @@ type lists func(ctx context.Context, page oci.TagsPage) (oci.TagList, oci.CacheS
 
 // share runs a test of a mirror that lists through a pager, in a time of its own.
 func share(t *testing.T, p *pager, test func(t *testing.T, tags lists)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		cache := mirror.NewCache(nil, mirror.CacheOptions{Logger: slog.New(slog.DiscardHandler)})
 		defer cache.Close()
@@ -132,6 +133,12 @@ func TestListIsShared(t *testing.T) {
 		}
 		if p.count() != 10+2+2 {
 			t.Errorf("%d requests", p.count()-10)
+		}
+		// But nobody gets a page that is older than the beginning of its list.
+		p.tags = slices.Clone(p.tags)
+		p.tags[45] = "new"
+		if all, err := walkAll(t.Context(), 7, tags); err != nil || !slices.Equal(all, p.tags) {
+			t.Errorf("%q, %v", all, err)
 		}
 	})
 }
