@@ -161,7 +161,8 @@ func (c *Cache) Close() {
 // Stats returns a snapshot.
 func (c *Cache) Stats() Stats {
 	s := Stats{Failures: c.failures.len(), Queued: c.slots.waiting()}
-	s.LookUps = c.tags.len() + c.tagged.len() + c.manifests.len() + c.heads.len() + c.referrers.len() + c.lists.flights.len()
+	s.LookUps = c.tags.len() + c.tagged.len() + c.manifests.len() + c.heads.len() + c.referrers.len() +
+		c.lists.begun.len() + c.lists.pages.len()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.Fills = len(c.fills)

@@ -71,7 +71,7 @@ func (l *lister) cursor(to int) string {
 		return "next_page=" + strconv.Itoa(to) + "%3D%3D&n=7"
 	}
 	if to == 0 {
-		return "last="
+		return "last=&n=0"
 	}
 	return "last=" + url.QueryEscape(l.tags[to-1]) + "&n=0"
 }
@@ -158,7 +158,7 @@ func (f *front) serve(l *lister) {
 	f.handler = registry.New(registry.Options{Mirror: f.mirror, Upstreams: map[string]registry.Upstream{upstreamName: {Name: upstreamName}}})
 }
 
-// answer is one page as a client sees it.
+// tagsAnswer is one page as a client sees it.
 type tagsAnswer struct {
 	status int
 	tags   []string

@@ -14,7 +14,7 @@ const (
 	// maxTags is the greatest page for a client that does not say how many tags it wants.
 	maxTags = 100_000
 	// What a tag, a cursor and a place cost in memory beside their text.
-	tagCost, cursorCost, placeCost = 80, 160, 60
+	tagCost, cursorCost, placeCost = 100, 250, 60
 	// handedFor is how long a place in a listing that a client was sent to is kept for it.
 	handedFor = 5 * time.Minute
 )
@@ -22,9 +22,10 @@ const (
 // listing is an upstream's tag list of one scope, as one walk from its first page on
 // brings it: page by page as clients come to need them. Clients go on in it by the
 // place of the tag that they had last, in whatever order the tags are. Tags are only
-// ever added to it. Safe for concurrent use; one flight at a time adds to it.
+// ever added to it. Safe for concurrent use.
 type listing struct {
 	scope oci.Scope
+	begun time.Time // before its first page was asked for
 
 	mu sync.Mutex
 	// tags are in the upstream's order, each of them once; places tell where.
@@ -33,13 +34,13 @@ type listing struct {
 	// handed is when a client was last sent on to what follows a place.
 	handed map[int32]time.Time
 	// next leads to the page that was not fetched yet; whole = there is none.
-	next    oci.TagsCursor
-	whole   bool
-	visited map[oci.TagsCursor]bool
+	next  oci.TagsCursor
+	whole bool
+	// visited are the pages that were led to; nil = one that was not fetched yet.
+	visited map[oci.TagsCursor]*fetchedPage
 	// idle counts the last pages that brought no new tag; one of those was blank.
 	idle  int
 	blank bool
-	pages int
 	// fetched is when the last page came.
 	fetched time.Time
 	// cause is why it serves in place of a newer one; nil = it does not.
@@ -48,24 +49,35 @@ type listing struct {
 	grown int
 
 	// What listings.mu guards.
-	number  uint64 // ascends with each new one
 	used    time.Time
 	bytes   int
 	dropped bool
 }
 
-func newListing(scope oci.Scope) *listing {
+// fetchedPage is a page as it came, and when it was asked for.
+type fetchedPage struct {
+	part  oci.TagsPart
+	asked time.Time
+}
+
+func newListing(scope oci.Scope, now time.Time) *listing {
 	return &listing{
-		scope: scope, places: map[string]int32{}, handed: map[int32]time.Time{},
-		visited: map[oci.TagsCursor]bool{{}: true},
+		scope: scope, begun: now, places: map[string]int32{}, handed: map[int32]time.Time{},
+		visited: map[oci.TagsCursor]*fetchedPage{},
 	}
 }
 
-// add takes in a page. It is an error if the upstream leads in a circle.
-func (l *listing) add(part oci.TagsPart, now time.Time) error {
+// add takes in the page at a cursor, unless somebody else has. It is an error if the
+// upstream leads in a circle.
+func (l *listing) add(at oci.TagsCursor, page *fetchedPage, now time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	before := len(l.tags)
+	if l.whole || l.next != at {
+		return nil
+	}
+	before, part := len(l.tags), page.part
+	l.visited[at] = page
+	_, again := l.visited[part.Next]
 	for _, tag := range part.Tags {
 		if _, known := l.places[tag]; known {
 			continue
@@ -74,7 +86,6 @@ func (l *listing) add(part oci.TagsPart, now time.Time) error {
 		l.tags = append(l.tags, tag)
 		l.grown += len(tag) + tagCost
 	}
-	l.pages++
 	l.fetched = now
 	l.idle++
 	l.blank = l.blank || len(part.Tags) == 0
@@ -82,21 +93,31 @@ func (l *listing) add(part oci.TagsPart, now time.Time) error {
 		l.idle, l.blank = 0, false
 	}
 	switch {
-	case part.Next == oci.TagsCursor{}, l.visited[part.Next] && l.blank:
+	case part.Next == oci.TagsCursor{}, again && l.blank:
 		// A page without tags is the end, also where it leads back into the list.
 		l.next, l.whole = oci.TagsCursor{}, true
-	case l.visited[part.Next]:
+	case again:
 		return circle("the upstream's pages of tags lead back to an earlier one")
 	case l.idle > maxIdlePages:
 		return circle(fmt.Sprintf("%d pages of the upstream's tag list in a row bring no new tag", l.idle))
 	default:
-		l.next, l.visited[part.Next] = part.Next, true
+		l.next, l.visited[part.Next] = part.Next, nil
 		l.grown += len(part.Next.Query) + cursorCost
 	}
 	return nil
 }
 
 func circle(text string) error { return oci.UpstreamError(oci.ClassNotRegistry, "", text, nil) }
+
+// pageAt returns the page at a cursor if it was asked for after a time.
+func (l *listing) pageAt(at oci.TagsCursor, after time.Time) *fetchedPage {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p := l.visited[at]; p != nil && p.asked.After(after) {
+		return p
+	}
+	return nil
+}
 
 // page returns the tags that are known of a page. done says that these are all that it
 // is to have.
@@ -162,12 +183,11 @@ func (l *listing) continues(last string, now time.Time) bool {
 	return known && handed && within(now.Sub(when), handedFor)
 }
 
-// state returns what leads to the next page, and how many there were. ok is false if
-// none follows.
-func (l *listing) state() (next oci.TagsCursor, pages int, ok bool) {
+// state returns what leads to the next page. more is false if none follows.
+func (l *listing) state() (next oci.TagsCursor, more bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.next, l.pages, !l.whole
+	return l.next, !l.whole
 }
 
 // servesFor notes why the listing serves in place of a newer one.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -17,20 +16,26 @@ const (
 	maxListingBytes = 64 << 20
 	maxListings     = 1000
 	// maxListingsOfScope is how many walks through one list may be under way.
-	maxListingsOfScope = 8
+	maxListingsOfScope = 64
 )
+
+// errDropped is for who is in a listing that is not remembered any more.
+var errDropped = &oci.Error{
+	Code: oci.CodeUnavailable, Status: 503, RetryAfter: time.Second,
+	Message: "the tag list had to make room for others meanwhile",
+}
 
 // listings are the tag lists that are remembered: those that clients are in, and the
 // last whole one of each scope, which serves while the upstream is down. The zero
 // value is empty. Safe for concurrent use.
 type listings struct {
-	flights flights[*listing]
+	begun flights[*listing]
+	pages flights[*fetchedPage]
 
 	mu      sync.Mutex
 	byScope map[oci.Scope][]*listing // of each, the oldest first
 	count   int
 	bytes   int
-	made    uint64
 }
 
 // put remembers a listing that has its first page.
@@ -40,8 +45,7 @@ func (s *listings) put(l *listing, now time.Time) {
 	if s.byScope == nil {
 		s.byScope = map[oci.Scope][]*listing{}
 	}
-	s.made++
-	l.number, l.used = s.made, now
+	l.used = now
 	s.byScope[l.scope] = append(s.byScope[l.scope], l)
 	s.count++
 	s.tidy(l.scope, now)
@@ -70,10 +74,7 @@ func (s *listings) settle(l *listing, now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if l.dropped {
-		return &oci.Error{
-			Code: oci.CodeUnavailable, Status: 503, RetryAfter: time.Second,
-			Message: "the tag list had to make room for others meanwhile",
-		}
+		return errDropped
 	}
 	l.used = now
 	l.bytes += n
@@ -134,13 +135,40 @@ func (s *listings) find(scope oci.Scope, last string, now time.Time) *listing {
 			break
 		}
 	}
-	if n := len(all); found == nil && n > 0 && all[n-1].young(now) {
-		found = all[n-1]
+	if found == nil {
+		found = newest(all, now)
 	}
 	if found != nil {
 		found.used = now
 	}
 	return found
+}
+
+// pageFor returns a page of a listing that has come in another one since it was begun:
+// who is in it sees nothing older than what it was begun with. nil = there is none.
+func (s *listings) pageFor(l *listing, at oci.TagsCursor) *fetchedPage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, other := range slices.Backward(s.byScope[l.scope]) {
+		if p := other.pageAt(at, l.begun); p != nil {
+			return p
+		}
+	}
+	return nil
+}
+
+// join returns the listing that others of a scope are in; nil = there is none.
+func (s *listings) join(scope oci.Scope, now time.Time) *listing {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return newest(s.byScope[scope], now)
+}
+
+func newest(all []*listing, now time.Time) *listing {
+	if n := len(all); n > 0 && all[n-1].young(now) {
+		return all[n-1]
+	}
+	return nil
 }
 
 // whole returns the last listing of a scope that has all pages; nil = there is none.
@@ -152,11 +180,9 @@ func (s *listings) whole(scope oci.Scope) *listing {
 
 func lastWhole(all []*listing) *listing {
 	for _, l := range slices.Backward(all) {
-		if _, _, more := l.state(); !more {
+		if _, more := l.state(); !more {
 			return l
 		}
 	}
 	return nil
 }
-
-func (l *listing) name() string { return "#" + strconv.FormatUint(l.number, 10) }

@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -55,20 +56,26 @@ type walk struct {
 func (w *walk) from(ctx context.Context, l *listing) (oci.TagList, error) {
 	waiting, cancel := context.WithTimeout(ctx, w.patience(w.spare && w.page.Last == ""))
 	defer cancel()
-	if w.l = l; l == nil {
-		if err := w.begin(waiting); err != nil {
-			return oci.TagList{}, w.asked(waiting, err)
-		}
-	}
+	w.l = l
 	for {
-		list, done := w.l.page(w.page)
-		if done {
-			return list, nil
-		}
-		if err := w.forward(waiting); err != nil {
-			if len(list.Tags) > 0 && waiting.Err() != nil && ctx.Err() == nil {
-				return list, nil // what came in time, and a link to the rest
+		var list oci.TagList
+		var err error
+		if w.l == nil {
+			err = w.begin(waiting)
+		} else {
+			var done bool
+			if list, done = w.l.page(w.page); done {
+				return list, nil
 			}
+			err = w.forward(waiting)
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, errDropped):
+			w.l = w.lists.join(w.scope, w.now())
+		case len(list.Tags) > 0 && waiting.Err() != nil && ctx.Err() == nil:
+			return list, nil // what came in time, and a link to the rest
+		default:
 			return oci.TagList{}, w.asked(waiting, err)
 		}
 	}
@@ -81,12 +88,14 @@ func (w *walk) begin(ctx context.Context) error {
 		w.refused = true
 		return e
 	}
-	l, led, err := w.lists.flights.do(ctx, w.view, k, w.patience(false), func(ctx context.Context) (*listing, error) {
-		if e := w.remembered(k, false); e != nil {
-			return nil, e
+	l, led, err := w.lists.begun.do(ctx, w.view, k, w.patience(false), func(ctx context.Context) (*listing, error) {
+		page, err := w.fetch(ctx, k, oci.TagsCursor{})
+		if err != nil {
+			return nil, err
 		}
-		l := newListing(w.scope)
-		return l, w.fetch(ctx, k, l, oci.TagsCursor{})
+		l := newListing(w.scope, page.asked)
+		w.lists.put(l, w.now())
+		return l, w.take(ctx, k, l, oci.TagsCursor{}, page)
 	})
 	w.note(led)
 	if err == nil {
@@ -95,51 +104,74 @@ func (w *walk) begin(ctx context.Context) error {
 	return err
 }
 
-// forward fetches the next page of the listing, together with all who are in it.
+// forward brings the listing its next page: one that has come in another listing since
+// this one was begun, or else one that is fetched together with all who need it.
 func (w *walk) forward(ctx context.Context) error {
 	l := w.l
-	next, pages, _ := l.state()
-	failure := w.key(kindTags, next.Endpoint+"?"+next.Query)
-	if e := w.remembered(failure, false); e != nil {
+	at, more := l.state()
+	if !more {
+		return nil
+	}
+	k := w.key(kindTags, at.Endpoint+"?"+at.Query)
+	if e := w.remembered(k, false); e != nil {
 		w.refused = true
 		return e
 	}
-	_, led, err := w.lists.flights.do(ctx, w.view, w.key(kindTags, l.name()), w.patience(false),
-		func(ctx context.Context) (*listing, error) {
-			if _, now, more := l.state(); now != pages || !more {
-				return l, nil
-			}
-			if e := w.remembered(failure, false); e != nil {
-				return nil, e
-			}
-			return l, w.fetch(ctx, failure, l, next)
-		})
-	w.note(led)
-	return err
-}
-
-// fetch gets one page of a listing.
-func (v view) fetch(ctx context.Context, k key, l *listing, at oci.TagsCursor) error {
-	first := at == oci.TagsCursor{}
-	part, err := v.Remote.Tags(ctx, v.repository, at)
-	if err == nil {
-		err = l.add(part, v.now())
+	if page := w.lists.pageFor(l, at); page != nil {
+		return w.take(ctx, k, l, at, page)
 	}
-	if err != nil {
-		if !first && isLost(err) {
-			// Who asks again finds no listing to go on in, and walks from the start to
-			// where it was.
-			v.lists.forget(l)
-			if oci.IsNotFound(err) { // it is the page that is missing, not the repository
-				err = oci.UpstreamError(oci.ClassStatus, "", "the upstream lost its place in the tag list", err)
+	var taken error
+	page, led, err := w.lists.pages.do(ctx, w.view, k, w.patience(false), func(ctx context.Context) (*fetchedPage, error) {
+		page := w.lists.pageFor(l, at)
+		if page == nil {
+			var err error
+			if page, err = w.fetch(ctx, k, at); err != nil {
+				return nil, err
 			}
 		}
+		taken = w.take(ctx, k, l, at, page) // also if nobody waits any more
+		return page, nil
+	})
+	w.note(led)
+	switch {
+	case err != nil:
+		if isLost(err) { // who asks again walks from the start to where it was
+			w.lists.forget(l)
+		}
+		return err
+	case led:
+		return taken
+	case !page.asked.After(l.begun):
+		return nil // it is no news for this listing, unless it has it already
+	}
+	return w.take(ctx, k, l, at, page)
+}
+
+// fetch gets one page of the upstream's list.
+func (v view) fetch(ctx context.Context, k key, at oci.TagsCursor) (*fetchedPage, error) {
+	if e := v.remembered(k, false); e != nil {
+		return nil, e
+	}
+	page := &fetchedPage{asked: v.now()}
+	var err error
+	if page.part, err = v.Remote.Tags(ctx, v.repository, at); err == nil {
+		return page, nil
+	}
+	if at != (oci.TagsCursor{}) && oci.IsNotFound(err) { // the page is missing, not the repository
+		lost := oci.UpstreamError(oci.ClassStatus, "", "the upstream lost its place in the tag list", err)
+		lost.UpstreamStatus = http.StatusNotFound
+		err = lost
+	}
+	return nil, v.listFailed(ctx, k, err, false)
+}
+
+// take adds a page to a listing.
+func (v view) take(ctx context.Context, k key, l *listing, at oci.TagsCursor, page *fetchedPage) error {
+	if err := l.add(at, page, v.now()); err != nil {
+		v.lists.forget(l)
 		return v.listFailed(ctx, k, err, false)
 	}
-	if first {
-		v.lists.put(l, v.now())
-	}
-	err = v.lists.settle(l, v.now())
+	err := v.lists.settle(l, v.now())
 	if oci.ClassOf(err) == oci.ClassLength {
 		return v.listFailed(ctx, v.key(kindTags, ""), err, false)
 	}

@@ -20,9 +20,9 @@ type pager struct {
 	mirror.Remote
 
 	tags []string
-	took time.Duration
 
 	mu    sync.Mutex
+	took  time.Duration
 	asked int
 	fails error
 }
@@ -30,10 +30,10 @@ type pager struct {
 func (p *pager) Tags(ctx context.Context, _ string, at oci.TagsCursor) (oci.TagsPart, error) {
 	p.mu.Lock()
 	p.asked++
-	fails := p.fails
+	took, fails := p.took, p.fails
 	p.mu.Unlock()
 	select {
-	case <-time.After(p.took):
+	case <-time.After(took):
 	case <-ctx.Done():
 		return oci.TagsPart{}, ctx.Err()
 	}
@@ -49,6 +49,13 @@ func (p *pager) Tags(ctx context.Context, _ string, at oci.TagsCursor) (oci.Tags
 	return part, nil
 }
 
+// turn has pages take so long from now on, and fail.
+func (p *pager) turn(took time.Duration, fails error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.took, p.fails = took, fails
+}
+
 func (p *pager) count() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -60,6 +67,7 @@ type lists func(ctx context.Context, page oci.TagsPage) (oci.TagList, oci.CacheS
 
 // share runs a test of a mirror that lists through a pager, in a time of its own.
 func share(t *testing.T, p *pager, test func(t *testing.T, tags lists)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		cache := mirror.NewCache(nil, mirror.CacheOptions{Logger: slog.New(slog.DiscardHandler)})
 		defer cache.Close()
@@ -126,6 +134,36 @@ func TestListIsShared(t *testing.T) {
 		if p.count() != 10+2+2 {
 			t.Errorf("%d requests", p.count()-10)
 		}
+		// But nobody gets a page that is older than the beginning of its list.
+		p.tags = slices.Clone(p.tags)
+		p.tags[45] = "new"
+		if all, err := walkAll(t.Context(), 7, tags); err != nil || !slices.Equal(all, p.tags) {
+			t.Errorf("%q, %v", all, err)
+		}
+	})
+}
+
+// More clients begin at different times than there is room for lists of their own: each
+// gets the whole list all the same, and they share what they can.
+func TestMoreWalksThanAreRemembered(t *testing.T) {
+	const clients, pages = 100, 80
+	p := &pager{tags: numbered(10 * pages), took: 100 * time.Millisecond}
+	share(t, p, func(t *testing.T, tags lists) {
+		var wg sync.WaitGroup
+		for i := range clients {
+			wg.Go(func() {
+				time.Sleep(time.Duration(i) * 101 * time.Millisecond)
+				all, err := walkAll(t.Context(), 3+i%11, tags)
+				if err != nil || !slices.Equal(all, p.tags) {
+					t.Errorf("client %d: %d tags, %v", i, len(all), err)
+				}
+			})
+		}
+		wg.Wait()
+		t.Logf("%d requests for %d clients and %d pages", p.count(), clients, pages)
+		if p.count() > clients*pages/4 {
+			t.Error("nothing is shared")
+		}
 	})
 }
 
@@ -190,14 +228,13 @@ func TestListIsLeftAndWaitedFor(t *testing.T) {
 		if p.count() != 3 {
 			t.Errorf("%d requests", p.count())
 		}
-		p.took = time.Hour
+		p.turn(time.Hour, nil)
 		began := time.Now()
 		list, status, err := tags(t.Context(), oci.TagsPage{N: -1})
 		if err != nil || status.Result != oci.ResultStale || !slices.Equal(list.Tags, p.tags) || time.Since(began) != 3*time.Second {
 			t.Errorf("%q, %v after %s, %v", list.Tags, status, time.Since(began), err)
 		}
-		p.took = 0
-		p.fails = oci.UpstreamError(oci.ClassDenied, "", "no", nil)
+		p.turn(0, oci.UpstreamError(oci.ClassDenied, "", "no", nil))
 		time.Sleep(time.Minute)
 		if list, status, err = tags(t.Context(), oci.TagsPage{N: -1}); err == nil { // stale_if_denied is 0 here
 			t.Errorf("%q, %v", list.Tags, status)

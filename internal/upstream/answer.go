@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"net/url"
 	"slices"
@@ -103,4 +104,15 @@ func (a *answer) isStale(of kind) bool {
 		return of == blobs
 	}
 	return false
+}
+
+// isPage reports whether an answer is made for people, by what it says of itself: a
+// captive portal answers everything with 200.
+func (a *answer) isPage() bool {
+	mediaType, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type"))
+	return mediaType == "text/html"
+}
+
+func pageFailure(a *answer) *failure {
+	return &failure{class: oci.ClassNotRegistry, status: a.StatusCode, text: a.url.Host + " answered with a web page"}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"mime"
 	"net/http"
 	"strconv"
 	"strings"
@@ -107,16 +106,9 @@ func (v *visit) probeRange(ctx context.Context, d digest.Digest, rng string) (in
 	case status != http.StatusOK:
 		return -1, v.statusFailure(a)
 	case a.isPage():
-		return -1, &failure{class: oci.ClassNotRegistry, status: status, text: a.url.Host + " answered with a web page"}
+		return -1, pageFailure(a)
 	}
 	return a.ContentLength, nil
-}
-
-// isPage reports whether an answer is made for people, by what it says of itself: a
-// captive portal answers everything with 200.
-func (a *answer) isPage() bool {
-	mediaType, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type"))
-	return mediaType == "text/html"
 }
 
 // Blob gets the bytes [offset, offset+length) of a blob, to the end if length

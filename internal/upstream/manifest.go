@@ -68,6 +68,8 @@ func (v *visit) manifest(ctx context.Context, ref oci.Reference) (oci.Manifest, 
 	switch {
 	case m.Digest == "":
 		m.Digest = oci.Sum(raw)
+	case !oci.Verify(m.Digest, raw) && a.isPage():
+		return oci.Manifest{}, pageFailure(a)
 	case !oci.Verify(m.Digest, raw):
 		return oci.Manifest{}, digestFailure(a, m.Digest, oci.Sum(raw))
 	}
@@ -96,17 +98,14 @@ func contentType(a *answer) string {
 	return mediaType
 }
 
-// notManifest tells a captive portal, which answers everything with a page, from a
-// manifest that is damaged.
 func notManifest(a *answer, err error) *failure {
-	f := &failure{
+	if a.isPage() {
+		return pageFailure(a)
+	}
+	return &failure{
 		class: oci.ClassNotRegistry, status: a.StatusCode, err: err,
 		text: a.url.Host + " sent something that is no valid manifest",
 	}
-	if mediaType, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type")); mediaType == "text/html" {
-		f.text = a.url.Host + " answered with a web page"
-	}
-	return f
 }
 
 func digestFailure(a *answer, want, got digest.Digest) *failure {
