@@ -2,6 +2,7 @@ package registrytest
 
 import (
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -25,7 +26,8 @@ func artifactory() Profile {
 			Tokens: &Tokens{
 				Path: "/v2/token", Realm: "/artifactory/api/docker/", Answer: `{"token":"{value}","expires_in":{life}}`, Life: 9000 * time.Second,
 				Name: func(v *Visit, name string) string {
-					return before(v.r.URL.Path[len("/artifactory/api/docker/"):]) + "/" + name
+					key := before(strings.TrimPrefix(v.r.URL.Path, "/artifactory/api/docker/"))
+					return key + "/" + strings.TrimPrefix(name, key+"/") // it is not known to mind
 				},
 				Stranger: Reply{Status: http.StatusUnauthorized, Body: `{"errors":[{"status":401,"message":"Bad Credentials"}]}`},
 				Refused:  Reply{Status: http.StatusUnauthorized, Body: message},

@@ -114,7 +114,7 @@ func TestVendorRegistriesAnswerLiterally(t *testing.T) {
 		{"GET {self}/proxy_auth?scope=repository:{open}:pull", "", 200, []string{`{"token":"*","expires_in":600}`}},
 		{"GET {self}/proxy_auth?scope=repository:{secret}:pull", "", 403, nil},
 		{"GET /v2/{open}/manifests/1", "Bearer old", 401, []string{`Www-Authenticate: Bearer realm="{token}/token",scope="repository:{open}:pull"`}},
-		{"GET {token}/token?scope=repository:{open}:pull", "", 404, nil},
+		{"GET {token}/token?scope=repository:{open}:pull", "", 401, nil},
 		{"GET /v2/{open}/blobs/{layer}", "", 401, nil},
 	})
 	testExchanges(t, "registry.ollama.ai", []exchange{
