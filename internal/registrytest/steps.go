@@ -65,7 +65,7 @@ func (w *dressedWriter) WriteHeader(status int) {
 		if status >= 300 {
 			break
 		}
-		w.Header().Del(name)
+		w.Header()[http.CanonicalHeaderKey(name)] = nil // and no guess of net/http's instead
 		if value != "" {
 			w.Header().Set(name, strings.TrimSpace(value))
 		}

@@ -20,12 +20,16 @@ type bill struct {
 	pings           int
 	challenges      int  // of what may be seen, to who brought nothing
 	distrust        bool // of who brought something
+	leaks           int  // of the password, to where redirects lead
 }
 
 func (h *habitat) bill() bill {
 	b := bill{visible: map[asked]int{}, hidden: map[asked]int{}, tokens: map[string]int{}}
 	for _, r := range h.server.Requests() {
 		a := asked{r.Method, r.Path, r.Query, r.Header.Get("Range")}
+		if _, _, isBasic := (&http.Request{Header: r.Header}).BasicAuth(); isBasic && r.Host == registrytest.HostCDN {
+			b.leaks++
+		}
 		switch {
 		case r.Kind == "token":
 			b.tokens[h.scopeOf(r)]++
@@ -97,6 +101,9 @@ func (h *habitat) count(t *testing.T) {
 			t.Errorf("%d tokens, where one is good for everything, want at most %d", sum, limit)
 		}
 	}
+	if b.leaks > 0 {
+		t.Errorf("%d requests with the password, of another host", b.leaks)
+	}
 	if b.pings > 2 {
 		t.Errorf("%d pings", b.pings)
 	}
@@ -123,6 +130,7 @@ func TestZooColdPull(t *testing.T) {
 	for _, p := range registrytest.Profiles() {
 		for _, account := range []bool{false, true} {
 			e := enclose(t, p, account)
+			t.Cleanup(e.server.Close)
 			h := &habitat{enclosure: e}
 			if !h.open() {
 				continue

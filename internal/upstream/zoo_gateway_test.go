@@ -26,14 +26,17 @@ type enclosure struct {
 	account bool
 }
 
-// enclose starts a registry.
+// enclose starts a registry, whose server the caller closes.
 func enclose(t testing.TB, p registrytest.Profile, account bool) *enclosure {
 	t.Helper()
 	e := &enclosure{name: p.Name + ".nobody", profile: p, account: account}
 	if account {
 		e.name = p.Name + ".account"
 	}
-	e.server = registrytest.New(t, registrytest.Options{Profile: &e.profile})
+	var err error
+	if e.server, err = registrytest.Listen("127.0.0.1:0", registrytest.Options{Profile: &e.profile}); err != nil {
+		t.Fatal(err)
+	}
 	return e
 }
 
@@ -66,7 +69,9 @@ func openZooGateway(t testing.TB, enclosures ...*enclosure) *zooGateway {
 			t.Fatal(err)
 		}
 		g.clients = append(g.clients, c)
-		upstreams = append(upstreams, mirror.Upstream{Name: e.name, Remote: c, TagTTL: time.Minute, Access: mirror.Access{Public: true}})
+		upstreams = append(upstreams, mirror.Upstream{
+			Name: e.name, Remote: c, TagTTL: time.Minute, Access: mirror.Access{Public: true}, Parallel: 4, LookAhead: 6,
+		})
 		routes[e.name] = registry.Upstream{Name: e.name}
 	}
 	var err error

@@ -41,6 +41,7 @@ type habitat struct {
 func settle(t testing.TB, seed uint64, p registrytest.Profile, account bool) *habitat {
 	t.Helper()
 	h := &habitat{enclosure: enclose(t, p, account), images: map[string]registrytest.Image{}, seeds: map[string]uint64{}, wrongs: map[string]int{}}
+	t.Cleanup(h.server.Close)
 	h.private, h.refused = p.Repository("closed", "repo"), p.Repository("secret", "pull")
 	h.tagged, h.signed = p.Repository("open", "repository"), p.Repository("team", "pull")
 	h.public = []string{p.Repository("open", "app"), p.Repository("pos", "repo"), p.Repository("open", "pos"), h.tagged, h.signed}
