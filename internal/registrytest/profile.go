@@ -81,6 +81,17 @@ func (s *Server) SetVisibility(repository string, v Visibility) {
 	s.repository(repository).visibility = v
 }
 
+// Forget forgets what was given out, so that a profile is as it was before anybody
+// asked.
+func (s *Server) Forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.repos {
+		clear(r.given)
+		clear(r.named)
+	}
+}
+
 // Profiles returns those of all registries that are known here.
 func Profiles() []Profile {
 	return slices.Concat(

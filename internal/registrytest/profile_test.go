@@ -71,6 +71,7 @@ func (w *world) ask(request, authorization string, header ...string) answer {
 		w.t.Fatal(err)
 	}
 	r.Header.Set("Accept", ocispec.MediaTypeImageIndex+", "+ocispec.MediaTypeImageManifest)
+	r.Header.Set("Accept-Encoding", "identity")
 	if authorization != "" {
 		r.Header.Set("Authorization", authorization)
 	}

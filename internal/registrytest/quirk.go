@@ -85,6 +85,7 @@ func Quirks() []Quirk {
 		{"redirect", redirectQuirks()},
 		{"list", listQuirks()},
 		{"referrers", referrersQuirks()},
+		{"limit", limitQuirks()},
 	} {
 		for _, q := range group.quirks {
 			q.Group = group.name

@@ -99,3 +99,14 @@ func referrersQuirks() []Quirk {
 		does("the tag is the subject", noReferrers, TagIsSubject),
 	}
 }
+
+func limitQuirks() []Quirk {
+	var quirks []Quirk
+	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusForbidden} {
+		quirks = append(quirks, Quirk{Name: fmt.Sprintf("two blobs at a time, %d for more", status), apply: func(d *draft) {
+			r := problem(status, "TOOMANYREQUESTS", "too many requests")
+			d.Then = append([]Step{AtOnce(Match{Kind: "blobs", Method: http.MethodGet}, 2, r)}, d.Then...)
+		}})
+	}
+	return quirks
+}

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Match selects requests: "" is any. ByTag selects manifests that are asked for by
@@ -165,4 +166,24 @@ func TagIsSubject(v *Visit, next func(*Visit)) {
 		v = &subject
 	}
 	next(v)
+}
+
+// AtOnce answers n of the requests that match at a time, each of them slowly, and the
+// others in another way.
+func AtOnce(m Match, n int, r Reply) Step {
+	places := make(chan struct{}, n)
+	return func(v *Visit, next func(*Visit)) {
+		if !m.of(v) {
+			next(v)
+			return
+		}
+		select {
+		case places <- struct{}{}:
+			defer func() { <-places }()
+			time.Sleep(5 * time.Millisecond)
+			next(v)
+		default:
+			v.reply(r)
+		}
+	}
 }

@@ -117,7 +117,11 @@ func (c trial) site(t *testing.T) site {
 			s.images[plot.name] = s.images["open/app"] // to have digests to ask for
 			continue
 		}
-		image := s.server.PutImage(plot.name, "latest", uint64(i), 3_000)
+		seed := uint64(i)
+		if plot.name == "repository/app" {
+			seed = 0 // the bytes of the first one
+		}
+		image := s.server.PutImage(plot.name, "latest", seed, 3_000, 10)
 		s.server.SetVisibility(plot.name, plot.visibility)
 		for n := range wholeList - 1 {
 			s.server.PutTag(plot.name, fmt.Sprintf("v%d", wholeList-n), image.Index.Digest)

@@ -50,6 +50,9 @@ func settle(t testing.TB, seed uint64, p registrytest.Profile, account bool) *ha
 		h.seeds[name] = seed<<8 + uint64(i)
 		h.images[name] = h.server.PutImage(name, "latest", h.seeds[name], 20_000, 3_000)
 	}
+	copied := p.Repository("copy", "app") // has the same bytes
+	h.server.CopyRepository(h.public[0], copied)
+	h.public, h.seeds[copied], h.images[copied] = append(h.public, copied), h.seeds[h.public[0]], h.images[h.public[0]]
 	h.server.SetVisibility(h.private, registrytest.Private)
 	h.server.SetVisibility(h.refused, registrytest.Refused)
 	h.tags = []string{"latest"}
