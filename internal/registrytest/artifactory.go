@@ -21,8 +21,8 @@ func artifactory() Profile {
 		Name: "artifactory", Naming: "%s/bitnami/%s",
 		Auth: Authority{
 			Basic: true,
-			Ping:  unauthorized.with(`Bearer realm="{self}/v2/token",service="{host}"`),
-			Pull:  unauthorized.with(bearer + `,scope="repository:{rest}:pull"`),
+			Ping:  unauthorized(`Bearer realm="{self}/v2/token",service="{host}"`),
+			Pull:  unauthorized(bearer + `,scope="repository:{rest}:pull"`),
 			Tokens: &Tokens{
 				Path: "/v2/token", Realm: "/artifactory/api/docker/", Answer: `{"token":"{value}","expires_in":{life}}`, Life: 9000 * time.Second,
 				Name: func(v *Visit, name string) string {
@@ -50,7 +50,7 @@ func artifactory() Profile {
 func scopelessHead(challenge string) Step {
 	return func(v *Visit, next func(*Visit)) {
 		if v.r.Method == http.MethodHead && v.holder == nobody && v.kind != "ping" {
-			v.reply(unauthorized.with(challenge))
+			v.reply(unauthorized(challenge))
 			return
 		}
 		next(v)

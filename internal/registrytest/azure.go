@@ -18,11 +18,11 @@ func azure() Profile {
 		Name: "azurecr.io",
 		Auth: Authority{
 			HidesMissing: true, Basic: true,
-			Ping: unauthorized.with(bearer), Pull: denied.with(bearer + `,scope="repository:{name}:pull"`),
+			Ping: unauthorized(bearer), Pull: denied.with(bearer + `,scope="repository:{name}:pull"`),
 			Denied: denied.with(bearer + `,scope="repository:{name}:pull",error="insufficient_scope"`),
 			Tokens: &Tokens{
 				Path: "/oauth2/token", Answer: `{"access_token":"{value}"}`, Life: 75 * time.Minute,
-				Refused: unauthorized, Needs: []string{"service"},
+				Refused: unauthorized(), Needs: []string{"service"},
 			},
 		},
 		Then: []Step{

@@ -14,9 +14,9 @@ func distribution() Profile {
 	return Profile{
 		Name: "registry-2",
 		Auth: Authority{
-			Ping: unauthorized.with(bearer), Pull: unauthorized.with(bearer + scope),
-			Stale:  unauthorized.with(bearer + scope + `,error="invalid_token"`),
-			Denied: unauthorized.with(bearer + scope + `,error="insufficient_scope"`),
+			Ping: unauthorized(bearer), Pull: unauthorized(bearer + scope),
+			Stale:  unauthorized(bearer + scope + `,error="invalid_token"`),
+			Denied: unauthorized(bearer + scope + `,error="insufficient_scope"`),
 			Tokens: &Tokens{
 				Host: HostToken, Path: "/auth/token", Life: 300 * time.Second,
 				Answer: `{"token":"{value}","access_token":"{value}","expires_in":{life},"issued_at":"{utc}"}`,

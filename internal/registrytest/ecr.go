@@ -13,7 +13,7 @@ func ecr() []Profile {
 	gallery := Profile{
 		Name: "public.ecr.aws", AllPublic: true,
 		Auth: Authority{
-			Pull:  unauthorized.with(`Bearer realm="{self}/token/",service="public.ecr.aws",scope="aws"`),
+			Pull:  unauthorized(`Bearer realm="{self}/token/",service="public.ecr.aws",scope="aws"`),
 			Stale: problem(http.StatusBadRequest, "DENIED", "Your Authorization Token is invalid."),
 			Tokens: &Tokens{
 				Path: "/token/", Answer: `{"token":"{value}"}`, Life: time.Hour, Unbound: true,

@@ -17,7 +17,7 @@ type exchange struct {
 	want   []string
 }
 
-var header = regexp.MustCompile(`^([A-Z][A-Za-z-]*):\s*(.*)$`)
+var headerLine = regexp.MustCompile(`^([A-Z][A-Za-z-]*):\s*(.*)$`)
 
 func (w *world) exchange(x exchange) {
 	w.t.Helper()
@@ -31,7 +31,7 @@ func (w *world) exchange(x exchange) {
 	}
 	for _, want := range x.want {
 		name, got := "body", strings.TrimSpace(a.body)
-		if m := header.FindStringSubmatch(want); m != nil {
+		if m := headerLine.FindStringSubmatch(want); m != nil {
 			name, want, got = m[1], m[2], strings.Join(a.Header.Values(m[1]), " | ")
 		}
 		pattern := strings.ReplaceAll(regexp.QuoteMeta(w.places(want)), `\*`, ".*")

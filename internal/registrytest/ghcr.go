@@ -12,8 +12,8 @@ func ghcr() Profile {
 		Name: "ghcr.io",
 		Auth: Authority{
 			HidesMissing: true,
-			Ping:         unauthorized.with(bearer + `user/image:pull"`),
-			Pull:         unauthorized.with(bearer + `{name}:pull"`),
+			Ping:         unauthorized(bearer + `user/image:pull"`),
+			Pull:         unauthorized(bearer + `{name}:pull"`),
 			Denied:       denied,
 			Tokens:       &Tokens{Path: "/token", Answer: `{"token":"{value}"}`, Refused: denied, Denied: denied},
 		},

@@ -6,7 +6,7 @@ import "net/http"
 // everything. With direct serving it redirects manifests, too, with the length of
 // what they lead to and no body. Every page that has a tag has a link.
 func gitea() Profile {
-	challenge := unauthorized.with(`Bearer realm="{self}/v2/token",service="container_registry",scope="*"`, `Basic realm="Gitea Container Registry"`)
+	challenge := unauthorized(`Bearer realm="{self}/v2/token",service="container_registry",scope="*"`, `Basic realm="Gitea Container Registry"`)
 	return Profile{
 		Name: "gitea",
 		Auth: Authority{

@@ -14,8 +14,8 @@ func gitLab() Profile {
 		Name: "registry.gitlab",
 		Auth: Authority{
 			HidesMissing: true,
-			Ping:         unauthorized.with(bearer), Pull: unauthorized.with(bearer + `,scope="repository:{name}:pull"`),
-			Denied: unauthorized.with(bearer + `,scope="repository:{name}:pull",error="insufficient_scope"`),
+			Ping:         unauthorized(bearer), Pull: unauthorized(bearer + `,scope="repository:{name}:pull"`),
+			Denied: unauthorized(bearer + `,scope="repository:{name}:pull",error="insufficient_scope"`),
 			Tokens: &Tokens{
 				Host: HostToken, Path: "/jwt/auth", Answer: `{"token":"{value}"}`, Life: 5 * time.Minute,
 				Refused: problem(http.StatusForbidden, "DENIED", "access forbidden"),

@@ -17,8 +17,8 @@ func harborProxy() Profile {
 		Name: "harbor",
 		Auth: Authority{
 			Basic: true,
-			Ping:  unauthorized.with(bearer), Pull: unauthorized.with(bearer + `,scope="repository:{name}:pull"`),
-			Denied: unauthorized.with(`Basic realm="harbor"`), Stale: unauthorized.with(`Basic realm="harbor"`),
+			Ping:  unauthorized(bearer), Pull: unauthorized(bearer + `,scope="repository:{name}:pull"`),
+			Denied: unauthorized(`Basic realm="harbor"`), Stale: unauthorized(`Basic realm="harbor"`),
 			Tokens: &Tokens{
 				Path: "/service/token", Life: 30 * time.Minute, NoScope: Reply{Status: http.StatusUnauthorized}, Needs: []string{"service"},
 				Answer: `{"token":"{value}","access_token":"","expires_in":{life},"issued_at":"{utc}"}`,
@@ -43,7 +43,7 @@ func NoProject(v *Visit, next func(*Visit)) {
 		next(v)
 		return
 	}
-	v.reply(unauthorized.with(""))
+	v.reply(unauthorized(""))
 }
 
 // isGroup reports whether a repository has the same first component.

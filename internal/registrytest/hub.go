@@ -12,10 +12,14 @@ const (
 )
 
 // unauthorized is the usual 401.
-var unauthorized = problem(http.StatusUnauthorized, "UNAUTHORIZED", "authentication required")
+func unauthorized(challenges ...string) Reply {
+	return problem(http.StatusUnauthorized, "UNAUTHORIZED", "authentication required").with(challenges...)
+}
 
 // noReferrers is a route that is not there.
-var noReferrers = Say(Match{Kind: "referrers"}, Reply{Status: http.StatusNotFound, Type: plain, Body: "404 page not found\n"})
+func noReferrers(v *Visit, next func(*Visit)) {
+	Say(Match{Kind: "referrers"}, Reply{Status: http.StatusNotFound, Type: plain, Body: "404 page not found\n"})(v, next)
+}
 
 // dockerHub gives a token to everybody, with nothing in it where there is no right:
 // the registry itself refuses then, and what is missing is refused, too. Its blobs
@@ -27,10 +31,10 @@ func dockerHub() Profile {
 		Name: "docker.io",
 		Auth: Authority{
 			HidesMissing: true,
-			Ping:         unauthorized.with(bearer),
-			Pull:         unauthorized.with(bearer + `,scope="repository:{name}:pull"`),
-			Stale:        unauthorized.with(bearer + `,scope="repository:{name}:pull",error="invalid_token"`),
-			Denied:       unauthorized.with(bearer + denied),
+			Ping:         unauthorized(bearer),
+			Pull:         unauthorized(bearer + `,scope="repository:{name}:pull"`),
+			Stale:        unauthorized(bearer + `,scope="repository:{name}:pull",error="invalid_token"`),
+			Denied:       unauthorized(bearer + denied),
 			Tokens: &Tokens{
 				Host: HostToken, Path: "/token", Life: 300 * time.Second,
 				Answer: `{"token":"{value}","access_token":"{value}","expires_in":{life},"issued_at":"{utc}"}`,

@@ -11,12 +11,12 @@ import (
 func nvidia() Profile {
 	const bearer = `Bearer realm="{self}/proxy_auth"`
 	page := Reply{Status: http.StatusUnauthorized, Type: "text/html", Body: "<html><head><title>401 Authorization Required</title></head></html>\r\n"}
-	moved := unauthorized.with(`Bearer realm="{token}/token",scope="repository:{name}:pull"`)
+	moved := unauthorized(`Bearer realm="{token}/token",scope="repository:{name}:pull"`)
 	return Profile{
 		Name: "nvcr.io", Naming: "nvidia/%s/%s",
 		Auth: Authority{
 			HidesMissing: true,
-			Ping:         page.with(bearer + `,scope=""`), Pull: unauthorized.with(bearer + `,scope="repository:{name}:pull"`),
+			Ping:         page.with(bearer + `,scope=""`), Pull: unauthorized(bearer + `,scope="repository:{name}:pull"`),
 			Stale: moved, Denied: moved,
 			Tokens: &Tokens{
 				Path: "/proxy_auth", Answer: `{"token":"{value}","expires_in":{life}}`, Life: 10 * time.Minute,

@@ -14,8 +14,8 @@ func pulp() Profile {
 	return Profile{
 		Name: "pulp",
 		Auth: Authority{
-			Ping: unauthorized.with(bearer), Pull: unauthorized.with(bearer + scope),
-			Stale:  unauthorized.with(bearer + scope + `,error="invalid_token"`),
+			Ping: unauthorized(bearer), Pull: unauthorized(bearer + scope),
+			Stale:  unauthorized(bearer + scope + `,error="invalid_token"`),
 			Denied: problem(http.StatusForbidden, "DENIED", "Access to the requested resource is denied"),
 			Tokens: &Tokens{
 				Host: HostToken, Path: "/token/", Life: 300 * time.Second, Needs: []string{"service"},

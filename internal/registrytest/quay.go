@@ -19,7 +19,7 @@ func quay() []Profile {
 				Body:   `{"errors":[{"code":"UNAUTHORIZED","message":"access to the requested resource is not authorized","detail":{}}]}`,
 			}.with(`Bearer realm="{self}/v2/auth",service="quay.io",scope="repository:{name}:pull"`),
 			Tokens: &Tokens{
-				Path: "/v2/auth", Answer: `{"token":"{value}"}`, Life: time.Hour, NoScope: unauthorized,
+				Path: "/v2/auth", Answer: `{"token":"{value}"}`, Life: time.Hour, NoScope: unauthorized(),
 				Actions: []string{"pull", "push", "pull,push", "*"},
 			},
 		},

@@ -40,10 +40,10 @@ func Breed(name string, quirks ...Quirk) Profile {
 	}
 	if d.Auth.Tokens != nil {
 		pull := d.form(d.realm, d.service, d.pullScope)
-		d.Auth.Ping = unauthorized.with(d.form(d.realm, d.service, d.pingScope)...)
-		d.Auth.Pull = unauthorized.with(pull...)
+		d.Auth.Ping = unauthorized(d.form(d.realm, d.service, d.pingScope)...)
+		d.Auth.Pull = unauthorized(pull...)
 		if d.pingOnly && d.Auth.Tokens.Realm == "" {
-			d.Auth.Pull = unauthorized
+			d.Auth.Pull = unauthorized()
 		}
 		d.Auth.Stale = d.Auth.Stale.or(d.Auth.Pull)
 		d.Auth.Denied = d.Auth.Denied.or(d.Auth.Pull)
@@ -148,7 +148,7 @@ func realmQuirks() []Quirk {
 			d.realm, d.Auth.Tokens.Path, d.Auth.Tokens.Realm = "{self}/keys/{key}/token", "/token", "/keys/"
 		}},
 		{Name: "other realm for tokens that are refused", apply: func(d *draft) {
-			d.Auth.Stale = unauthorized.with(`Bearer realm="{token}/nothing",service="other",scope="repository:{name}:pull"`)
+			d.Auth.Stale = unauthorized(`Bearer realm="{token}/nothing",service="other",scope="repository:{name}:pull"`)
 			d.Auth.Denied = d.Auth.Stale
 		}},
 		{Name: "a path that says /v2/", apply: func(d *draft) { d.realm, d.Auth.Tokens.Path = "{self}/v2/token", "/v2/token" }},
@@ -185,9 +185,9 @@ func refusalQuirks() []Quirk {
 			d.Auth.HidesMissing, d.Auth.Tokens.Unknown = true, problem(http.StatusNotFound, "NAME_UNKNOWN", "Repository not found")
 		}},
 		{Name: "403 of the registry", apply: byRegistry(denied)},
-		{Name: "401 with another scheme", apply: byRegistry(unauthorized.with(`Basic realm="registry"`))},
-		{Name: "401 without a challenge", apply: byRegistry(unauthorized)},
-		{Name: "401 with an empty challenge", apply: byRegistry(unauthorized.with(""))},
+		{Name: "401 with another scheme", apply: byRegistry(unauthorized(`Basic realm="registry"`))},
+		{Name: "401 without a challenge", apply: byRegistry(unauthorized())},
+		{Name: "401 with an empty challenge", apply: byRegistry(unauthorized(""))},
 		{Name: "missing and refused alike", apply: func(d *draft) { d.Auth.HidesMissing = true }},
 	}
 }
@@ -198,7 +198,7 @@ func accessQuirks() []Quirk {
 		{Name: "nor for the ping", apply: func(d *draft) { d.Auth.Open, d.Auth.OpenPing = true, true }},
 		{Name: "user and password, too", apply: func(d *draft) { d.Auth.Basic = true }},
 		{Name: "user and password only", apply: func(d *draft) {
-			challenge := unauthorized.with(`BASIC realm="registry"`)
+			challenge := unauthorized(`BASIC realm="registry"`)
 			d.Auth = Authority{Basic: true, Open: true, Pull: challenge}
 		}},
 		{Name: "nobody is asked", apply: func(d *draft) { d.Auth = Authority{} }},

@@ -41,7 +41,7 @@ func (s *Server) serveProfile(host Host, w http.ResponseWriter, r *http.Request)
 	case v.profile == nil:
 		http.Error(w, "AccessDenied", http.StatusForbidden)
 	case host == HostToken && !v.profile.Auth.Tokens.at(host, r.URL.Path):
-		v.reply(unauthorized)
+		v.reply(unauthorized())
 	case v.kind == "token":
 		v.profile.Auth.Tokens.serve(v)
 	default:

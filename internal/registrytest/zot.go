@@ -6,7 +6,7 @@ import "net/http"
 // 200, in lower case and without quotes. Its error of a 401 is no list. One that pulls
 // on demand has no blob before the manifest was asked for.
 func zot() []Profile {
-	plain := Profile{
+	usual := Profile{
 		Name: "zot",
 		Auth: Authority{
 			Open: true, OpenPing: true, Basic: true,
@@ -21,8 +21,8 @@ func zot() []Profile {
 			Link: `</v2/{name}/tags/list?n={n}&last={lastraw}>; rel="next"`, LastGone: Reply{Status: http.StatusNotFound},
 		},
 	}
-	onDemand := plain
+	onDemand := usual
 	onDemand.Name = "zot-sync"
 	onDemand.Then = []Step{ManifestFirst}
-	return []Profile{plain, onDemand}
+	return []Profile{usual, onDemand}
 }
