@@ -52,7 +52,7 @@ func artifactRegistry(name, scope string, strict bool) Profile {
 func kubernetes() Profile {
 	const inner = "/v2/k8s-artifacts-prod/images/"
 	abroad := artifactRegistry("pkg.dev", "k8s-artifacts-prod/images/{name}", false)
-	abroad.AllPublic = true
+	abroad.AllPublic, abroad.Auth.HidesMissing = true, false // all of it is one repository there
 	return Profile{
 		Name: "registry.k8s.io", AllPublic: true, Abroad: &abroad, Inner: inner,
 		First: []Step{

@@ -182,13 +182,16 @@ func (s site) list(g *zooGateway, q question) said {
 	}
 }
 
+// plot returns that of a question.
+func (q question) plot() plot {
+	all := plots()
+	return all[slices.IndexFunc(all, func(p plot) bool { return p.name == q.repository })]
+}
+
 // right returns what has to be answered, whatever the quirks, where that is known: of
 // a repository that everybody may see.
 func (s site) right(q question) (said, bool) {
-	isPublic := slices.ContainsFunc(plots(), func(p plot) bool {
-		return p.name == q.repository && !p.missing && p.visibility == registrytest.Public
-	})
-	if !isPublic {
+	if p := q.plot(); p.missing || p.visibility != registrytest.Public {
 		return said{}, false
 	}
 	image := s.images[q.repository]
@@ -235,6 +238,11 @@ func (c trial) run(t *testing.T, from int) (at int, wrong string) {
 // judge says what is wrong with an answer that is always the same.
 func (s site) judge(q question, got said) string {
 	if got.status == 0 {
+		return got.String()
+	}
+	switch got.status {
+	case http.StatusOK, http.StatusForbidden, http.StatusNotFound:
+	default:
 		return got.String()
 	}
 	right, known := s.right(q)

@@ -19,6 +19,7 @@ type bill struct {
 	tokens          map[string]int // by repository or other scope
 	pings           int
 	challenges      int  // of what may be seen, to who brought nothing
+	headless        int  // HEADs of it that were refused
 	distrust        bool // of who brought something
 	leaks           int  // of the password, to where redirects lead
 }
@@ -38,6 +39,8 @@ func (h *habitat) bill() bill {
 			b.pings++
 		case !h.visible(r.Path):
 			b.hidden[a]++
+		case r.Method == http.MethodHead && r.Status >= http.StatusBadRequest && r.Header.Get("Authorization") != "":
+			b.headless, b.distrust = b.headless+1, true
 		default:
 			b.visible[a]++
 			isDenied := r.Status == http.StatusUnauthorized
@@ -81,6 +84,9 @@ func (h *habitat) count(t *testing.T) {
 			t.Errorf("%s %s %s: %d times", a.method, a.path, a.rng, n)
 		}
 	}
+	if limit := zooClients + 2*len(b.visible); b.headless > limit {
+		t.Errorf("%d HEADs were refused, want at most %d", b.headless, limit)
+	}
 	if b.challenges > repositories {
 		t.Errorf("%d answers of 401 to who brought nothing, of %d repositories that may be seen", b.challenges, repositories)
 	}
@@ -108,7 +114,7 @@ func (h *habitat) count(t *testing.T) {
 		t.Errorf("%d pings", b.pings)
 	}
 	for a, n := range b.hidden {
-		if n > 4 { // of a HEAD and of a GET, with a token and with a fresh one
+		if n > 6 { // of a HEAD and of a GET, without a token, with one and with a fresh one
 			t.Errorf("%s %s: %d times, and refused each time", a.method, a.path, n)
 		}
 	}

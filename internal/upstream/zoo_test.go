@@ -17,7 +17,10 @@ import (
 	"github.com/pullgate/pullgate/internal/registrytest"
 )
 
-const zooTags = 2500
+const (
+	zooTags    = 2500
+	zooClients = 20
+)
 
 // habitat is what there is in each registry of the zoo. Some names are parts of the
 // word "repository:", and all of them stand in one scope or another.
@@ -272,7 +275,7 @@ func TestZoo(t *testing.T) {
 	random.Shuffle(len(deeds), func(i, j int) { deeds[i], deeds[j] = deeds[j], deeds[i] })
 	var clients sync.WaitGroup
 	queue := make(chan int)
-	for range 20 {
+	for range zooClients {
 		clients.Go(func() {
 			for i := range queue {
 				deeds[i](g, rand.New(rand.NewPCG(seed, uint64(i+1))))
