@@ -113,6 +113,14 @@ func ManifestFirst(v *Visit, next func(*Visit)) {
 	next(v)
 }
 
+// HeadFetches has a HEAD of a manifest bring in what a GET does.
+func HeadFetches(v *Visit, next func(*Visit)) {
+	if d, ok := v.resolve(); ok && v.kind == "manifests" {
+		v.sent(d)
+	}
+	next(v)
+}
+
 func (v *Visit) is(known func(*repository) bool) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()

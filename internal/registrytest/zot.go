@@ -23,6 +23,6 @@ func zot() []Profile {
 	}
 	onDemand := usual
 	onDemand.Name = "zot-sync"
-	onDemand.Then = []Step{ManifestFirst}
+	onDemand.Then = []Step{HeadFetches, ManifestFirst}
 	return []Profile{usual, onDemand}
 }
