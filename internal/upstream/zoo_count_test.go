@@ -110,7 +110,7 @@ func (h *habitat) count(t *testing.T) {
 	if b.leaks > 0 {
 		t.Errorf("%d requests with the password, of another host", b.leaks)
 	}
-	if b.pings > 2 {
+	if b.pings > zooClients { // how to ask is known for good when something was given
 		t.Errorf("%d pings", b.pings)
 	}
 	for a, n := range b.hidden {
