@@ -3,12 +3,13 @@ package upstream
 import (
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/pullgate/pullgate/internal/registrytest"
 )
 
-// TestZooBlobAfterItsManifest has every registry forget what it has given out once the
-// manifests are cached: those that have a blob only after its manifest are asked for
+// TestZooBlobAfterItsManifest has every registry forget what it has given out, a day
+// after the manifests were cached: those that have a blob only after its manifest are asked for
 // that again, and for nothing that is not needed.
 func TestZooBlobAfterItsManifest(t *testing.T) {
 	for _, p := range registrytest.Profiles() {
@@ -26,6 +27,7 @@ func TestZooBlobAfterItsManifest(t *testing.T) {
 					t.Fatalf("%s: %s", path, a)
 				}
 			}
+			g.clock.add(24 * time.Hour)
 			e.server.Forget()
 			e.server.Reset()
 			content := string(registrytest.Random(1<<16, 4_000))

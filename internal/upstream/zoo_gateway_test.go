@@ -41,9 +41,10 @@ func enclose(t testing.TB, p registrytest.Profile, account bool) *enclosure {
 }
 
 // zooGateway is all of a gateway but for Caddy, in front of several registries. Its
-// clock stands still.
+// clock stands still unless it is moved.
 type zooGateway struct {
 	t       testing.TB
+	clock   *clock
 	dir     string
 	clients []*Client
 	store   *storage.Store
@@ -54,8 +55,8 @@ type zooGateway struct {
 
 func openZooGateway(t testing.TB, enclosures ...*enclosure) *zooGateway {
 	t.Helper()
-	g := &zooGateway{t: t, client: &http.Client{Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 20}}}
-	now, upstreams, routes := newClock().Now, []mirror.Upstream{}, map[string]registry.Upstream{}
+	g := &zooGateway{t: t, clock: newClock(), client: &http.Client{Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 20}}}
+	now, upstreams, routes := g.clock.Now, []mirror.Upstream{}, map[string]registry.Upstream{}
 	for _, e := range enclosures {
 		o := Options{Name: e.name, URLs: []*url.URL{mustURL(t, e.server.URL())}, Now: now}
 		if e.account {
