@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -72,16 +73,32 @@ func (s *Server) PutManifest(repository, tag, mediaType string, raw []byte) dige
 	repo := s.repository(repository)
 	repo.manifests[d] = manifest{mediaType: mediaType, raw: raw}
 	if tag != "" {
-		repo.tags[tag] = d
+		repo.tag(tag, d)
 	}
 	return d
+}
+
+// PutTag makes one more tag of a manifest that is there.
+func (s *Server) PutTag(repository, tag string, d digest.Digest) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.repository(repository).tag(tag, d)
+}
+
+func (r *repository) tag(tag string, d digest.Digest) {
+	if _, known := r.tags[tag]; !known {
+		r.order = append(r.order, tag)
+	}
+	r.tags[tag] = d
 }
 
 // DeleteTag and DeleteBlob forget one tag, one blob.
 func (s *Server) DeleteTag(repository, tag string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.repository(repository).tags, tag)
+	repo := s.repository(repository)
+	delete(repo.tags, tag)
+	repo.order = slices.DeleteFunc(repo.order, func(other string) bool { return other == tag })
 }
 
 // DeleteBlob forgets one blob.
@@ -96,7 +113,9 @@ func (s *Server) CopyRepository(from, to string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f, t := s.repository(from), s.repository(to)
-	maps.Copy(t.tags, f.tags)
+	for _, tag := range f.order {
+		t.tag(tag, f.tags[tag])
+	}
 	maps.Copy(t.manifests, f.manifests)
 	maps.Copy(t.blobs, f.blobs)
 }
@@ -107,6 +126,7 @@ func (s *Server) repository(name string) *repository {
 	if repo == nil {
 		repo = &repository{
 			tags: map[string]digest.Digest{}, manifests: map[digest.Digest]manifest{}, blobs: map[digest.Digest]func() []byte{},
+			given: map[digest.Digest]bool{}, named: map[digest.Digest]bool{},
 		}
 		s.repos[name] = repo
 	}
@@ -163,4 +183,11 @@ func mustJSON(v any) []byte {
 		panic(fmt.Sprintf("registrytest: marshal %T: %v", v, err))
 	}
 	return raw
+}
+
+// DeleteRepository forgets a repository and all that is in it.
+func (s *Server) DeleteRepository(repository string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.repos, repository)
 }

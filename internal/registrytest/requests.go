@@ -55,11 +55,30 @@ func kindOf(host Host, path string) string {
 	return ""
 }
 
+// kindOf is the function of the name, for profiles too.
+func (s *Server) kindOf(host Host, r *http.Request) string {
+	p := s.o.Profile
+	if p == nil {
+		return kindOf(host, r.URL.Path)
+	}
+	s.mu.Lock()
+	l, ok := s.links[r.URL.RequestURI()]
+	s.mu.Unlock()
+	switch {
+	case ok:
+		return l.kind
+	case p.Auth.Tokens.at(host, r.URL.Path), p.Abroad != nil && p.Abroad.Auth.Tokens.at(host, r.URL.Path):
+		return "token"
+	}
+	return kindOf(host, r.URL.Path)
+}
+
 func (s *Server) record(host Host, r *http.Request) (index int) {
+	kind := s.kindOf(host, r)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests = append(s.requests, Request{
-		Host: host, Method: r.Method, Kind: kindOf(host, r.URL.Path),
+		Host: host, Method: r.Method, Kind: kind,
 		Path: r.URL.Path, Query: r.URL.RawQuery, Header: r.Header.Clone(),
 	})
 	return len(s.requests) - 1
@@ -152,8 +171,8 @@ func (w *countingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter 
 
 // expired reports whether a token is past its end; s.mu is held.
 func (s *Server) expired(token string) bool {
-	end, ok := s.tokens[token]
-	return !ok || time.Now().After(end)
+	g, ok := s.tokens[token]
+	return !ok || time.Now().After(g.end)
 }
 
 // ExpireTokens makes every token issued so far invalid.

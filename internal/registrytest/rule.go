@@ -40,23 +40,24 @@ type activeRule struct {
 	matched int
 }
 
-func (r *activeRule) matches(host Host, req *http.Request) bool {
+func (r *activeRule) matches(host Host, kind string, req *http.Request) bool {
 	if r.Host != "" && r.Host != host || r.Method != "" && r.Method != req.Method {
 		return false
 	}
 	reference := req.URL.Path[strings.LastIndexByte(req.URL.Path, '/')+1:]
-	return (r.Kind == "" || r.Kind == kindOf(host, req.URL.Path)) && (r.Reference == "" || r.Reference == reference)
+	return (r.Kind == "" || r.Kind == kind) && (r.Reference == "" || r.Reference == reference)
 }
 
 // hookFor returns what answers a request in place of the server; nil = nothing.
 func (s *Server) hookFor(host Host, r *http.Request) Hook {
+	kind := s.kindOf(host, r)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.hook != nil {
 		return s.hook
 	}
 	for _, rule := range s.rules {
-		if !rule.matches(host, r) {
+		if !rule.matches(host, kind, r) {
 			continue
 		}
 		rule.matched++

@@ -17,6 +17,10 @@ import (
 )
 
 func (s *Server) serveRegistry(w http.ResponseWriter, r *http.Request) {
+	if s.o.Profile != nil {
+		s.serveProfile(HostRegistry, w, r)
+		return
+	}
 	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
 	rest, ok := strings.CutPrefix(r.URL.Path, "/v2/")
 	if !ok {
@@ -92,6 +96,10 @@ func (s *Server) authorized(w http.ResponseWriter, r *http.Request, name string)
 }
 
 func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
+	if s.o.Profile != nil {
+		s.serveProfile(HostToken, w, r)
+		return
+	}
 	if s.o.Username != "" {
 		if user, password, _ := r.BasicAuth(); user != s.o.Username || password != s.o.Password {
 			sendError(w, http.StatusUnauthorized, "UNAUTHORIZED")
@@ -101,7 +109,7 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.issued++
 	token := r.URL.Query().Get("scope") + "#" + strconv.Itoa(s.issued)
-	s.tokens[token] = time.Now().Add(s.o.TokenLifetime)
+	s.tokens[token] = grant{end: time.Now().Add(s.o.TokenLifetime)}
 	s.mu.Unlock()
 	sendJSON(w, "application/json", map[string]any{"token": token, "expires_in": int(s.o.TokenLifetime.Seconds())})
 }
@@ -128,6 +136,10 @@ func (s *Server) serveManifest(w http.ResponseWriter, r *http.Request, repo *rep
 }
 
 func (s *Server) serveBlobOfCDN(w http.ResponseWriter, r *http.Request) {
+	if s.o.Profile != nil {
+		s.serveProfile(HostCDN, w, r)
+		return
+	}
 	rest := strings.TrimPrefix(r.URL.Path, "/v2/")
 	name, reference, _ := strings.Cut(rest, "/blobs/")
 	s.mu.Lock()
@@ -150,7 +162,11 @@ func (s *Server) serveBlob(w http.ResponseWriter, r *http.Request, repo *reposit
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Docker-Content-Digest", reference)
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content()))
+	serveBytes(w, r, content())
+}
+
+func serveBytes(w http.ResponseWriter, r *http.Request, b []byte) {
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(b))
 }
 
 func (s *Server) serveTags(w http.ResponseWriter, r *http.Request, repo *repository, name string) {

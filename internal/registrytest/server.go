@@ -44,6 +44,9 @@ type Options struct {
 	Certificate *tls.Certificate
 	// NoReferrers answers the referrers API with 404, as older registries do.
 	NoReferrers bool
+	// Profile answers as a real registry does. Username, Password, Auth, CDN and
+	// NoReferrers have no meaning then.
+	Profile *Profile
 }
 
 // Server is one fake upstream. All methods are safe for concurrent use.
@@ -54,7 +57,8 @@ type Server struct {
 	mu       sync.Mutex
 	repos    map[string]*repository
 	requests []Request
-	tokens   map[string]time.Time
+	tokens   map[string]grant
+	links    map[string]link // by path and query
 	hook     Hook
 	rules    []*activeRule
 	issued   int
@@ -66,6 +70,11 @@ type repository struct {
 	tags      map[string]digest.Digest
 	manifests map[digest.Digest]manifest
 	blobs     map[digest.Digest]func() []byte
+	// What a Profile looks at: who may see it, the tags in the order in which they
+	// came, what was given out, and what the manifests among that name.
+	visibility   Visibility
+	order        []string
+	given, named map[digest.Digest]bool
 }
 
 type manifest struct {
@@ -94,7 +103,7 @@ func Listen(addr string, o Options) (*Server, error) {
 	if o.TokenLifetime == 0 {
 		o.TokenLifetime = 300 * time.Second
 	}
-	s := &Server{o: o, repos: map[string]*repository{}, tokens: map[string]time.Time{}}
+	s := &Server{o: o, repos: map[string]*repository{}, tokens: map[string]grant{}, links: map[string]link{}}
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,104 @@
+package registrytest
+
+import (
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Authority is how a profile finds out whom it answers, and what it tells others.
+type Authority struct {
+	// Open answers for public repositories, OpenPing the ping, without any
+	// Authorization.
+	Open, OpenPing bool
+	// Basic takes user and password with any request.
+	Basic bool
+	// Tokens is the token server; nil = no token is taken.
+	Tokens *Tokens
+	// HidesMissing treats a repository that does not exist like one that is refused.
+	HidesMissing bool
+	// Ping and Pull answer who says nothing, Stale who says something that is not,
+	// or no longer, right; default is Pull. Denied answers who is known and has no
+	// right.
+	Ping, Pull, Stale, Denied Reply
+}
+
+func (a *Authority) used() bool { return a.Basic || a.Tokens != nil }
+
+// identify finds out who a visit is from.
+func (v *Visit) identify() {
+	a := &v.profile.Auth
+	header := v.r.Header.Get("Authorization")
+	name, password, isBasic := v.r.BasicAuth()
+	token, isBearer := strings.CutPrefix(header, "Bearer ")
+	switch {
+	case header == "" || !a.used() && v.kind != "token":
+	case isBasic && (a.Basic || v.kind == "token"):
+		v.holder = stranger
+		if name == Username && password == Password {
+			v.holder, v.grant = user, grant{user: true, all: true}
+		}
+	case isBearer && a.Tokens != nil:
+		v.holder = stranger
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if g := v.tokens[token]; !v.expired(token) && (v.kind == "ping" || g.realm == v.realm()) {
+			v.holder, v.grant = guest, g
+			if g.user {
+				v.holder = user
+			}
+		}
+	default:
+		v.holder = stranger
+	}
+}
+
+// realm is what the tokens of a visit are good for: everything, unless there is one
+// realm per first component of the repository's name.
+func (v *Visit) realm() string {
+	if v.profile.Auth.Tokens.Realm == "" {
+		return ""
+	}
+	key, _, _ := strings.Cut(v.name, "/")
+	return key
+}
+
+// entitled reports whether somebody may see a repository.
+func (a *Authority) entitled(r *repository, isUser bool) bool {
+	switch {
+	case r == nil:
+		return !a.HidesMissing
+	case r.visibility == Private:
+		return isUser
+	}
+	return r.visibility == Public
+}
+
+// admit lets a visit pass, or says why not.
+func (a *Authority) admit(v *Visit, next func(*Visit)) {
+	known := v.holder == guest || v.holder == user
+	open := a.Open && v.holder != stranger && a.entitled(v.repo, false)
+	mine := known && v.grant.covers(v.name) && a.entitled(v.repo, v.holder == user)
+	switch {
+	case !a.used() || open || mine, v.kind == "ping" && (known || a.OpenPing && v.holder == nobody):
+		next(v)
+	case v.holder == stranger:
+		v.reply(a.Stale.or(a.Pull))
+	case v.kind == "ping":
+		v.reply(a.Ping.or(a.Pull))
+	case known:
+		v.reply(a.Denied.or(problem(http.StatusForbidden, "DENIED", "requested access to the resource is denied")))
+	default:
+		v.reply(a.Pull)
+	}
+}
+
+// grant is what a token is good for.
+type grant struct {
+	user, all bool
+	names     map[string]bool
+	realm     string
+	end       time.Time
+}
+
+func (g grant) covers(name string) bool { return g.all || g.names[name] }

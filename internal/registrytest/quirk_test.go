@@ -1,0 +1,82 @@
+package registrytest
+
+import (
+	"net/http"
+	"sync"
+	"testing"
+)
+
+// TestQuirksServeCarefulClients breeds a registry with each quirk alone: whoever does
+// what it asks for gets what is public.
+func TestQuirksServeCarefulClients(t *testing.T) {
+	seen := map[string]bool{}
+	for _, q := range Quirks() {
+		if q.Group == "" || seen[q.String()] {
+			t.Errorf("%q is there twice, or in no group", q)
+		}
+		seen[q.String()] = true
+		p := Breed("odd", q)
+		w := &world{t: t, profile: p, Server: New(t, Options{Profile: &p}), images: map[string]Image{}}
+		w.images["open"] = w.PutImage("open/app", "1", 0, 300)
+		w.images["closed"] = w.PutImage("closed/app", "1", 1, 300)
+		w.SetVisibility("closed/app", Private)
+		bearer := w.bearerOf("open/app")
+		if a := w.follow(w.ask("GET /v2/{open}/manifests/{index}", bearer)); a.StatusCode != http.StatusOK || a.body != string(w.images["open"].IndexBytes) {
+			t.Errorf("%s: manifest: %s %.200s", q, a.Status, a.body)
+		}
+		if a := w.follow(w.ask("GET /v2/{open}/blobs/{layer}", bearer)); a.StatusCode != http.StatusOK || a.body != string(Random(0, 300)) {
+			t.Errorf("%s: blob: %s %.200s", q, a.Status, a.body)
+		}
+		if a := w.follow(w.ask("GET /v2/{closed}/manifests/1", bearer)); a.StatusCode < 400 {
+			t.Errorf("%s: a private repository: %s", q, a.Status)
+		}
+	}
+}
+
+// bearerOf gets a token in the way that the draft of every quirk has.
+func (w *world) bearerOf(repository string) string {
+	tokens := w.profile.Auth.Tokens
+	if tokens == nil {
+		return ""
+	}
+	path := tokens.Path
+	if tokens.Realm != "" {
+		path = tokens.Realm + before(repository) + path
+	}
+	at := map[Host]string{"": "{self}", HostToken: "{token}"}[tokens.Host]
+	return bearerIn(w.ask("GET "+at+path+"?service=x&scope=repository:"+repository+":pull", ""))
+}
+
+// follow follows redirects, to another registry with a token of its own.
+func (w *world) follow(a answer) answer {
+	for a.StatusCode >= 300 && a.StatusCode < 400 {
+		to, err := a.Request.URL.Parse(a.Header.Get("Location"))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		a = w.ask("GET "+to.String(), "")
+		if challenge := a.Header.Get("WWW-Authenticate"); challenge != "" {
+			a = w.ask("GET "+to.String(), bearerIn(w.tokenFor(challenge, "")))
+		}
+	}
+	return a
+}
+
+// TestAtOnce asks for more than is answered at a time.
+func TestAtOnce(t *testing.T) {
+	p := Profile{Then: []Step{AtOnce(Match{Kind: "blobs"}, 2, Reply{Status: http.StatusTooManyRequests})}}
+	w := &world{t: t, profile: p, Server: New(t, Options{Profile: &p}), images: map[string]Image{}}
+	w.images["open"] = w.PutImage("open/app", "1", 0, 300)
+	var together sync.WaitGroup
+	for range 8 {
+		together.Go(func() { w.ask("GET /v2/{open}/blobs/{layer}", "") })
+	}
+	together.Wait()
+	counts := map[int]int{}
+	for _, r := range w.Requests() {
+		counts[r.Status]++
+	}
+	if counts[http.StatusOK] < 2 || counts[http.StatusTooManyRequests] == 0 {
+		t.Errorf("%v", counts)
+	}
+}

@@ -1,0 +1,116 @@
+package registrytest
+
+import (
+	"cmp"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// Redirect leads to a URL that is made for one request.
+type Redirect struct {
+	// Kind is "blobs", or "manifests", or "" for both; Method "" is GET and HEAD.
+	Kind, Method string
+	// Unranged is for requests without a Range only.
+	Unranged bool
+	// Status is that of the redirect; default 307.
+	Status int
+	// Home leads to a path of the same host, others to the CDN.
+	Home bool
+	// To is path and query: {id} is different each time.
+	To string
+	// Unsigned URLs are good for any method, others only for that of the request.
+	Unsigned bool
+	// Type and Body are those of the redirect itself, Header are more of its
+	// headers. {size} is the length of what it leads to.
+	Type, Body string
+	Header     map[string]string
+	// Answer are headers of the answer that it leads to.
+	Answer map[string]string
+}
+
+// Step answers what exists with the redirect.
+func (d Redirect) Step(v *Visit, next func(*Visit)) {
+	l, ok := v.aim()
+	if !ok || d.Kind != "" && d.Kind != v.kind || d.Method != "" && d.Method != v.r.Method ||
+		d.Unranged && v.r.Header.Get("Range") != "" {
+		next(v)
+		return
+	}
+	if v.r.Method != http.MethodHead {
+		manifest, _ := v.resolve()
+		v.sent(cmp.Or(manifest, v.digest()))
+	}
+	l.kind, l.header = v.kind, map[string]string{"Content-Type": "application/octet-stream"}
+	if !d.Unsigned {
+		l.method = v.r.Method
+	}
+	if v.kind == "manifests" {
+		l.header["Content-Type"] = v.typeOf()
+	}
+	for name, value := range d.Answer {
+		l.header[name] = v.expand(value)
+	}
+	header := map[string]string{}
+	for name, value := range d.Header {
+		header[name] = strings.ReplaceAll(value, "{size}", strconv.Itoa(len(l.content())))
+	}
+	v.send(cmp.Or(d.Status, http.StatusTemporaryRedirect), d.Home, d.To, l, Reply{Type: d.Type, Body: d.Body, Header: header})
+}
+
+// aim returns a link to what a visit asks for.
+func (v *Visit) aim() (link, bool) {
+	d, isManifest := v.resolve()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch {
+	case v.kind == "manifests" && isManifest:
+		raw := v.repo.manifests[d].raw
+		return link{content: func() []byte { return raw }}, true
+	case v.kind == "blobs" && v.repo != nil && v.repo.blobs[v.digest()] != nil:
+		return link{content: v.repo.blobs[v.digest()]}, true
+	}
+	return link{}, false
+}
+
+func (v *Visit) typeOf() string {
+	d, _ := v.resolve()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.repo.manifests[d].mediaType
+}
+
+// send redirects to a link.
+func (v *Visit) send(status int, home bool, to string, l link, r Reply) {
+	v.mu.Lock()
+	v.issued++
+	id := strconv.Itoa(v.issued)
+	v.mu.Unlock()
+	to = v.expand(strings.ReplaceAll(to, "{id}", id))
+	v.mu.Lock()
+	v.links[to] = l
+	v.mu.Unlock()
+	if !home {
+		to = v.cdn.URL + to
+	}
+	v.w.Header().Set("Location", to)
+	r.Status, r.Type = status, cmp.Or(r.Type, "application/octet-stream")
+	v.reply(r)
+}
+
+// Elsewhere redirects everything that matches to the registry abroad; the query is
+// lost on the way, if it says so.
+func Elsewhere(m Match, dropsQuery bool) Step {
+	return func(v *Visit, next func(*Visit)) {
+		if v.kind == "ping" || !m.of(v) {
+			next(v)
+			return
+		}
+		to := v.cdn.URL + strings.Replace(v.r.URL.Path, "/v2/", v.profile.Inner, 1)
+		if v.r.URL.RawQuery != "" && !dropsQuery {
+			to += "?" + v.r.URL.RawQuery
+		}
+		v.w.Header().Set("Location", to)
+		v.reply(Reply{Status: http.StatusTemporaryRedirect, Type: "text/html; charset=utf-8", Body: `<a href="` + to + `">Temporary Redirect</a>.` + "\n"})
+	}
+}
