@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"net/http"
 	"strings"
 
 	"github.com/pullgate/pullgate/internal/oci"
@@ -22,8 +23,8 @@ func (v *visit) authenticatedAbroad(ctx context.Context, q query, a *answer) (*a
 		a.drain()
 		if err != nil {
 			f := *asFailure(ctx, a.url.Host, err)
-			if f.abroad = true; f.class == oci.ClassDenied {
-				f.class = oci.ClassStatus // it is the upstream that decides on access
+			if f.abroad = true; f.class == oci.ClassDenied && f.status != http.StatusForbidden {
+				f.class = oci.ClassStatus // it is the upstream that decides who we are
 			}
 			return nil, &f
 		}

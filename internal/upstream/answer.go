@@ -82,11 +82,12 @@ func readCodes(r io.Reader) (codes []string) {
 }
 
 // settles reports whether an answer of ClassNotFound is the registry's word. From
-// another host it is a storage that lost an object, or a link that has expired,
-// but for the document of a registry that knows no such manifest or repository:
-// registry.k8s.io leaves those to another registry, so no other word will come.
+// another host it is a storage that lost an object, or a link that has expired, unless
+// it is the document of a registry that knows no such thing: registry.k8s.io leaves
+// everything to another registry, so no other word will come.
 func (a *answer) settles() bool {
-	return !a.abroad || a.hasCode(string(oci.CodeManifestUnknown)) || a.hasCode(string(oci.CodeNameUnknown))
+	return !a.abroad || a.hasCode(string(oci.CodeManifestUnknown)) || a.hasCode(string(oci.CodeNameUnknown)) ||
+		a.hasCode(string(oci.CodeBlobUnknown))
 }
 
 // isStale reports whether an answer to a GET may be due to the redirect that led
@@ -99,7 +100,7 @@ func (a *answer) isStale(of kind) bool {
 	}
 	switch a.StatusCode {
 	case http.StatusNotFound, http.StatusGone:
-		return !a.settles()
+		return !a.settles() || a.hasCode(string(oci.CodeBlobUnknown))
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
 		return of == blobs
 	}

@@ -73,12 +73,14 @@ func offeredFor(repository string, a *answer) []challenge {
 	return found
 }
 
-// offeredForPing reads those of an answer to a ping, whose scope is for no
-// repository in particular (ghcr.io names "user/image").
+// offeredForPing reads those of an answer to a ping. If the scope of one names a
+// repository, it is that of nobody in particular (ghcr.io names "user/image").
 func offeredForPing(a *answer) []challenge {
 	found := challengesIn(a.Header.Values("WWW-Authenticate"))
 	for i := range found {
-		found[i].scope = ""
+		if !found[i].namesNone() {
+			found[i].scope = ""
+		}
 	}
 	return found
 }

@@ -52,7 +52,8 @@ func TestScopes(t *testing.T) {
 		if got != test.want {
 			t.Errorf("scope %q becomes %q, want %q", test.scope, got, test.want)
 		}
-		if of := offeredForPing(&answer{Response: &http.Response{Header: header}}); len(of) > 0 && of[0].scope != "" {
+		of := offeredForPing(&answer{Response: &http.Response{Header: header}})
+		if len(of) > 0 && of[0].scope != "" && of[0].scope != "aws" && of[0].scope != "repository:*:pull" {
 			t.Errorf("scope %q of a ping is kept", of[0].scope)
 		}
 	}

@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"math/rand/v2"
+	"net/http"
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
@@ -204,5 +205,9 @@ func (c *Client) errorOf(op operation, f *failure) *oci.Error {
 	}
 	err := oci.UpstreamError(f.class, unknown, f.text, f.err)
 	err.UpstreamStatus, err.RetryAfter = f.status, f.retryAfter
+	if f.class == oci.ClassToken && f.status == http.StatusNotFound {
+		// Google's says so of a repository that there is none of, or none for this user.
+		err.Code, err.Status = oci.CodeDenied, http.StatusForbidden
+	}
 	return err
 }

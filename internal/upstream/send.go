@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
@@ -47,6 +48,11 @@ func (c *Client) send(ctx context.Context, e *endpoint, o outgoing) (*answer, er
 			return nil, f
 		}
 		a := &answer{Response: resp, url: at, abroad: abroad}
+		if hop > 0 && o.overdoes(a) {
+			a.drain()
+			o.authorization = ""
+			continue
+		}
 		if o.strays(a) {
 			return a, nil
 		}
@@ -74,6 +80,17 @@ func (c *Client) send(ctx context.Context, e *endpoint, o outgoing) (*answer, er
 			o.authorization = ""
 		}
 	}
+}
+
+// overdoes reports whether an answer may be due to a token in place of none. A
+// registry can redirect to a storage on its own host, whose URL is signed, and which
+// refuses two ways to authenticate at once.
+func (o outgoing) overdoes(a *answer) bool {
+	switch a.StatusCode {
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
+		return o.authorization != "" && o.op != opToken && !strings.Contains(a.url.Path, "/v2/")
+	}
+	return false
 }
 
 // isRedirect reports whether a status is one that redirects are followed for.

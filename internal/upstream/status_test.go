@@ -104,7 +104,7 @@ func TestNotFoundElsewhere(t *testing.T) {
 	}{
 		"blob":               {blob, 404, "<Error><Code>NoSuchKey</Code></Error>", oci.ClassStatus, 2},
 		"blob, gone":         {blob, 410, "", oci.ClassStatus, 2},
-		"blob, document":     {blob, 404, text("BLOB_UNKNOWN"), oci.ClassStatus, 2},
+		"blob, document":     {blob, 404, text("BLOB_UNKNOWN"), oci.ClassNotFound, 2},
 		"head blob":          {head, 404, "", oci.ClassStatus, 2},
 		"manifest":           {manifest, 404, "<html>", oci.ClassStatus, 2},
 		"manifest, other":    {manifest, 404, text("UNKNOWN"), oci.ClassStatus, 2},
