@@ -8,8 +8,9 @@ import (
 
 // artifactory is a remote repository of Artifactory: the first component of a name is
 // the key of a repository, which has a realm of its own and stands not in the scope. A
-// blob is missing until a manifest that names it was got. A list that was cut has no
-// link. Older ones name no scope to a HEAD.
+// blob is missing until a manifest that names it was got; whether HEAD is enough is not
+// known, and here it is not. A list that was cut has no link. Older ones name no scope
+// to a HEAD.
 func artifactory() Profile {
 	const bearer = `Bearer realm="{self}/artifactory/api/docker/{key}/v2/token",service="{host}"`
 	message := `{"errors":[{"status":401,"message":"Authentication is required"}]}`

@@ -33,7 +33,7 @@ const (
 	user                   // is the account
 )
 
-// serveProfile answers a request at any host, but for the token server's.
+// serveProfile answers a request at any host: that of tokens has nothing else.
 func (s *Server) serveProfile(host Host, w http.ResponseWriter, r *http.Request) {
 	v := s.visit(host, w, r)
 	switch {

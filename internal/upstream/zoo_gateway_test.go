@@ -40,7 +40,7 @@ func enclose(t testing.TB, p registrytest.Profile, account bool) *enclosure {
 	return e
 }
 
-// zooGateway is all of a gateway but for Caddy, in front of several registries. Its
+// zooGateway is a whole gateway without Caddy, in front of several registries. Its
 // clock stands still unless it is moved.
 type zooGateway struct {
 	t       testing.TB

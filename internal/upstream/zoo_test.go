@@ -160,7 +160,7 @@ func kindOf(path string) string {
 	return kind
 }
 
-// refuse asks for what must not be had: the answers are the given ones.
+// refuse asks for what nobody may get: the answers are the given ones.
 func (h *habitat) refuse(name string, statuses ...int) deed {
 	return func(g *zooGateway, random *rand.Rand) {
 		image, known := h.images[name]
