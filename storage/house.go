@@ -41,6 +41,9 @@ func (s *Store) keepHouse(ctx context.Context) {
 	defer c.end()
 	c.do("restore index", func() { s.restore(ctx) })
 	close(s.restored)
+	if s.inherited.Load() {
+		c.do("checkpoint", s.checkpoint)
+	}
 	// Until they are counted, the limits are not known to be exceeded.
 	c.do("count blobs", func() { s.count(ctx) })
 	if db := s.db.Load(); !small(db) {

@@ -84,9 +84,7 @@ func (ps *parts) abandon() {
 	ps.running = nil
 	ps.mu.Unlock()
 	for _, p := range running {
-		p.mu.Lock()
-		p.ended = true
-		p.mu.Unlock()
+		p.abandon()
 	}
 }
 
@@ -97,10 +95,13 @@ type sidecar struct {
 	Size      int64         `json:"size"` // -1 = unknown
 	Covered   []Extent      `json:"covered"`
 	Suspended int64         `json:"suspended"` // unix seconds
+	// Boot is the run of the kernel in which this is true: what is covered was not
+	// brought to the disk. Empty = it was.
+	Boot string `json:"boot,omitempty"`
 }
 
 func (p *Part) suspend(covered []Extent) error {
-	if len(covered) == 0 {
+	if len(covered) == 0 || p.placed {
 		return p.remove()
 	}
 	err := func() error {
@@ -153,7 +154,7 @@ func (s *Store) readSidecar(i id) (c sidecar, err error) {
 	if err != nil {
 		return sidecar{}, err
 	}
-	if json.Unmarshal(raw, &c) != nil || c.Digest != i.digest() {
+	if json.Unmarshal(raw, &c) != nil || c.Digest != i.digest() || c.Boot != "" && c.Boot != s.root.bootID() {
 		return sidecar{}, errNoPart
 	}
 	return c, nil

@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -25,8 +24,9 @@ type Extent struct {
 
 // Part is the file of a running fill. Its methods are safe for concurrent use.
 //
-// One of Commit, Suspend and Remove ends it: nothing can be written any more,
-// and another Part of the digest can be had. It can be read until Close.
+// Nothing can be written any more once Publish was called. One of Commit, Suspend
+// and Remove ends it, and another Part of the digest can begin. It can be read until
+// Close.
 type Part struct {
 	store   *Store
 	id      id
@@ -38,10 +38,16 @@ type Part struct {
 
 	stored atomic.Bool // it is a blob by now, and counts as one
 
-	// mu is held shared while writing and exclusively to end the part, so that
+	// mu is held shared while writing and exclusively to seal the part, so that
 	// no byte changes after it was verified.
-	mu    sync.RWMutex
-	ended bool
+	mu     sync.RWMutex
+	sealed bool // nothing can be written any more
+	ended  bool
+
+	// ending is held by whoever seals, publishes or ends the part.
+	ending sync.Mutex
+	placed bool // the blob is there
+	moved  bool // it is this file
 }
 
 // Part begins the part file of a blob of the given size, -1 = unknown, or
@@ -129,7 +135,7 @@ func (p *Part) Covered() []Extent { return slices.Clone(p.covered) }
 func (p *Part) WriteAt(b []byte, off int64) (int, error) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	if p.ended {
+	if p.sealed {
 		return 0, fmt.Errorf("write part of %s: %w", p.id.digest(), fs.ErrClosed)
 	}
 	if p.size < 0 {
@@ -168,138 +174,6 @@ func (p *Part) Reopen() (*os.File, error) {
 	}
 	return f, nil
 }
-
-// Commit makes the part the finished blob. The caller has verified size and
-// digest of its bytes. Where a limit has been reached, it waits until others were
-// evicted; it is ErrNoSpace if that does not make room. If the blob is there and recorded already, it
-// stays and the part goes. Whatever the error, the part is ended and gone, but readable.
-func (p *Part) Commit(size int64) error {
-	return p.endCall("commit", func() error { return p.commit(size) })
-}
-
-// Suspend keeps the part for a later Store.Part, with what the caller knows to be
-// covered. With nothing covered, it is removed.
-func (p *Part) Suspend(covered []Extent) error {
-	return p.endCall("suspend", func() error { return p.suspend(covered) })
-}
-
-// Remove removes the part.
-func (p *Part) Remove() error { return p.endCall("remove", p.remove) }
-
-// Close closes the descriptor. A part that was not ended is removed.
-func (p *Part) Close() error {
-	// A part that was ended, by its owner or by the store's Close, is none to
-	// remove.
-	err := p.Remove()
-	if errors.Is(err, fs.ErrClosed) || errors.Is(err, ErrClosed) {
-		err = nil
-	}
-	return errors.Join(err, p.file.Close())
-}
-
-func (p *Part) endCall(verb string, last func() error) error {
-	err := p.store.enter()
-	if err == nil {
-		err = p.end(last)
-		p.store.leave()
-	}
-	if err != nil {
-		return fmt.Errorf("%s part of %s: %w", verb, p.id.digest(), err)
-	}
-	return nil
-}
-
-// end does the last thing that is done with a part.
-func (p *Part) end(last func() error) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.ended {
-		return fs.ErrClosed
-	}
-	p.ended = true
-	defer p.store.parts.end(p)
-	return last()
-}
-
-func (p *Part) commit(size int64) error {
-	s := p.store
-	err := s.makeWay(p, size)
-	defer s.usage.drop(p)
-	if err == nil {
-		err = p.publish(size)
-	}
-	if err != nil {
-		// After a sync error the kernel may have dropped what it could not
-		// write: the part is not to be trusted again.
-		return errors.Join(err, p.remove())
-	}
-	if err := p.remove(); err != nil {
-		s.log.Warn("remove what is left of a part", "digest", p.id.digest(), "error", err)
-	}
-	r := blobRecord{size: size, created: s.now(), origin: p.origin}
-	if err := s.index.offer(linkBytes, func(b *batch) error {
-		b.tally.parts = append(b.tally.parts, p)
-		return b.putBlob(p.id, r)
-	}); err != nil {
-		s.log.Warn("blob is stored but not recorded; it will be adopted", "digest", p.id.digest(), "error", err)
-		s.suspects.trust(p.id)
-	}
-	if !s.demand(*s.limits.Load()).none() {
-		s.keepHouseNow()
-	}
-	return nil
-}
-
-// publish makes the part a finished blob of the file system.
-func (p *Part) publish(size int64) error {
-	root, blob := p.store.root, p.id.blobPath()
-	// A file without a record, or in doubt, may be anything.
-	if r, known := p.store.blobRecord(p.id); known && r.size == size {
-		info, err := root.Lstat(blob)
-		if err == nil && info.Mode().IsRegular() && info.Size() == size && !p.store.suspects.doubt(p.id, info, true) {
-			return nil
-		}
-	}
-	info, err := p.file.Stat()
-	if err != nil {
-		return err
-	}
-	if info.Size() < size {
-		return fmt.Errorf("part has %d bytes of %d", info.Size(), size)
-	}
-	if info.Size() > size {
-		if err := p.file.Truncate(size); err != nil {
-			return err
-		}
-	}
-	if err := p.file.Chmod(0o444); err != nil {
-		return err
-	}
-	if err := p.file.datasync(); err != nil {
-		return err
-	}
-	p.store.placing.Lock()
-	defer p.store.placing.Unlock()
-	err = root.Rename(p.id.partPath(), blob)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := root.MkdirAll(path.Dir(blob), 0o700); err != nil {
-			return err
-		}
-		err = root.Rename(p.id.partPath(), blob)
-	}
-	if err != nil {
-		// Some file systems do it, and cannot say so.
-		if now, lerr := root.Lstat(blob); lerr == nil && os.SameFile(now, info) {
-			err = nil
-		}
-	}
-	if err == nil {
-		p.store.suspects.absolve(p.id)
-	}
-	return err
-}
-
-func (p *Part) remove() error { return p.store.removePart(p.id) }
 
 // fullFor asks for room for a blob of size bytes if err says that the disk is
 // full, and returns err.

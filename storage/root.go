@@ -103,6 +103,15 @@ const temporary = ".tmp"
 
 // writeFile writes v as JSON, and replaces what was there only by all of it.
 func writeFile(root files, name string, v any) error {
+	return replaceFile(root, name, v, file.datasync)
+}
+
+// writeFileSoon is writeFile for what may get to the disk later.
+func writeFileSoon(root files, name string, v any) error {
+	return replaceFile(root, name, v, func(file) error { return nil })
+}
+
+func replaceFile(root files, name string, v any, settle func(file) error) error {
 	raw, err := json.Marshal(v)
 	if err != nil {
 		return err
@@ -112,7 +121,7 @@ func writeFile(root files, name string, v any) error {
 		return err
 	}
 	if _, err = f.Write(append(raw, '\n')); err == nil {
-		err = f.datasync()
+		err = settle(f)
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = root.Rename(name+temporary, name)

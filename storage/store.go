@@ -112,9 +112,13 @@ type Store struct {
 	suspects  suspects
 	verifying singleflight.Group // by id
 	placing   sync.Mutex         // held to move a blob to its place, or to quarantine/
-	removing  sync.RWMutex       // held to evict blobs, and shared while nobody may
-	layingOut sync.Mutex         // held to make what the directory lacks
-	pinning   sync.Mutex         // held to store a pin, and to remove what none may mean
+	// unsynced are the blobs whose bytes may not have got to the disk yet, and the
+	// end of an earlier run that left such ones; see checkpoint.
+	unsynced  atomic.Int64
+	inherited atomic.Bool
+	removing  sync.RWMutex // held to evict blobs, and shared while nobody may
+	layingOut sync.Mutex   // held to make what the directory lacks
+	pinning   sync.Mutex   // held to store a pin, and to remove what none may mean
 	relinked  relinked
 	tasks     sync.WaitGroup // calls that Close does not wait for with mu
 	lost      atomic.Bool    // see indexGone
