@@ -131,6 +131,7 @@ func (s *Store) carryOut(ctx context.Context, txn *badger.Txn, d *decision) erro
 	})
 	err = errors.Join(err, flush())
 	if blobs > 0 {
+		s.space.forget()
 		s.log.Info("evicted blobs", "blobs", blobs, "bytes", bytes)
 	}
 	return err

@@ -49,13 +49,13 @@ func (ps *parts) count() int {
 	return len(ps.running)
 }
 
-// announced returns how large the running parts are going to be, as far as that is
-// known, or how large they are.
+// announced returns how large the running parts are going to be that have their first
+// byte, as far as that is known, or how large they are.
 func (ps *parts) announced() (t tally) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	for _, p := range ps.running {
-		if p.stored.Load() {
+		if !p.begun.Load() || p.stored.Load() {
 			continue
 		}
 		size := max(p.size, p.written.Load())

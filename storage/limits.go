@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -121,7 +122,7 @@ type counters struct {
 }
 
 // admit returns ErrNoSpace if a blob of the size, -1 = unknown, cannot be kept:
-// not even if everything went that may go.
+// not even if everything went that may go for it. Nothing is asked to go.
 func (s *Store) admit(origin string, size int64) error {
 	limits, name := s.limits.Load(), oci.UpstreamName(origin)
 	pinned, own := s.usage.pinnedBytes(name)
@@ -131,18 +132,40 @@ func (s *Store) admit(origin string, size int64) error {
 	if most := limits.Upstreams[name]; most > 0 && max(size, 0)+own > most {
 		return fmt.Errorf("blob of %d bytes beside %d that are pinned exceeds the limit of %d for %s: %w", size, own, most, name, ErrNoSpace)
 	}
-	if err := s.space.roomFor(size); err != nil {
-		s.want(size)
+	err := s.space.roomFor(size)
+	switch {
+	case errors.Is(err, errNoInodes):
+		s.keepHouseNow() // the index needs them, too
+		return err
+	case err != nil && !s.yields(size):
 		return err
 	}
 	return nil
+}
+
+// makeRoomFor waits until there is room on the disk for a blob whose first byte has
+// come, -1 = of unknown size. It returns ErrNoSpace if what is there cannot go.
+func (s *Store) makeRoomFor(size int64) error {
+	return s.await(func() error {
+		err := s.space.roomFor(size)
+		if err != nil && s.yields(size) {
+			s.want(size)
+		}
+		return err
+	})
+}
+
+// yields reports whether what is stored may go for a blob that an upstream announces.
+func (s *Store) yields(size int64) bool {
+	used := s.usage.used()
+	return used > 0 && size <= used/announcedShare
 }
 
 // want asks for the eviction of enough for a blob of size bytes. One that is
 // larger than a quarter of what is stored does not get it: what an upstream
 // merely announces must not empty the store.
 func (s *Store) want(size int64) {
-	if size > s.usage.used()/announcedShare {
+	if !s.yields(size) {
 		size = 0
 	}
 	for old := s.wanted.Load(); old < size && !s.wanted.CompareAndSwap(old, size); old = s.wanted.Load() {

@@ -36,7 +36,11 @@ type Part struct {
 	covered []Extent
 	written atomic.Int64 // where what was written ends; of a part of unknown size only
 
-	stored atomic.Bool // it is a blob by now, and counts as one
+	// takeRoom takes the room for the whole, before the first byte. What was merely
+	// asked for takes none, and nothing has to go for it.
+	takeRoom func() error
+	begun    atomic.Bool // it takes room
+	stored   atomic.Bool // it is a blob by now, and counts as one
 
 	// mu is held shared while writing and exclusively to seal the part, so that
 	// no byte changes after it was verified.
@@ -53,8 +57,9 @@ type Part struct {
 // Part begins the part file of a blob of the given size, -1 = unknown, or
 // reopens the one that was suspended. The blob will count to the upstream of the
 // scope, unless it is there already. Until the part is ended, another for the same
-// digest is fs.ErrExist. It is ErrNoSpace if the blob does not fit, and
-// ErrGone if the directory was removed: it can be served, but not be kept.
+// digest is fs.ErrExist. It is ErrNoSpace if the blob does not fit, whatever went, and
+// ErrGone if the directory was removed: it can be served, but not be kept. Nothing is
+// evicted for it before its first byte is written.
 func (s *Store) Part(scope oci.Scope, d digest.Digest, size int64) (*Part, error) {
 	if err := s.enter(); err != nil {
 		return nil, fmt.Errorf("begin part of %s: %w", d, err)
@@ -73,6 +78,7 @@ func (s *Store) Part(scope oci.Scope, d digest.Digest, size int64) (*Part, error
 
 func (s *Store) openPart(scope oci.Scope, i id, size int64) (_ *Part, err error) {
 	p := &Part{store: s, id: i, origin: scope.Upstream, size: max(size, -1)}
+	p.takeRoom = sync.OnceValue(p.begin)
 	if !s.parts.add(p) {
 		return nil, fs.ErrExist
 	}
@@ -84,19 +90,28 @@ func (s *Store) openPart(scope oci.Scope, i id, size int64) (_ *Part, err error)
 	if err := s.admit(p.origin, size); err != nil {
 		return nil, err
 	}
+	if err := s.inLayout(func() error { return s.openPartFile(p) }); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// begin takes the room for the part.
+func (p *Part) begin() error {
+	s := p.store
+	p.begun.Store(true)
 	if !s.demand(*s.limits.Load()).none() {
 		// What has to go for it goes while it comes.
 		s.keepHouseNow()
 	}
-	if err := s.inLayout(func() error { return s.openPartFile(p) }); err != nil {
-		return nil, err
+	if err := s.makeRoomFor(p.size); err != nil {
+		return err
 	}
-	if size > 0 {
-		if _, err := p.file.allocate(size); err != nil {
-			return nil, errors.Join(s.fullFor(size, err), p.file.Close(), s.removePart(i))
-		}
+	if p.size <= 0 {
+		return nil
 	}
-	return p, nil
+	_, err := p.file.allocate(p.size)
+	return s.fullFor(p.size, err)
 }
 
 func (s *Store) openPartFile(p *Part) (err error) {
@@ -131,8 +146,12 @@ func (s *Store) openPartFile(p *Part) (err error) {
 func (p *Part) Covered() []Extent { return slices.Clone(p.covered) }
 
 // WriteAt writes to the part. It is fs.ErrClosed once the part is ended, and
-// wraps syscall.ENOSPC on a full disk; what was written before stays readable.
+// wraps syscall.ENOSPC on a full disk; what was written before stays readable. The
+// first one waits until there is room for the whole, if others can go for it.
 func (p *Part) WriteAt(b []byte, off int64) (int, error) {
+	if err := p.takeRoom(); err != nil {
+		return 0, fmt.Errorf("write part of %s: %w", p.id.digest(), err)
+	}
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	if p.sealed {

@@ -47,13 +47,28 @@ func (l *looks) after() <-chan struct{} {
 // makeWay waits until a verified blob fits into the limits. Whoever reads it has
 // all of it already. It returns ErrNoSpace if what is there cannot go.
 func (s *Store) makeWay(p *Part, size int64) error {
-	if r, known := s.blobRecord(p.id); known && r.size == size {
+	if p.fits(size) {
 		return nil
 	}
-	var patience <-chan time.Time
-	for futile := 0; futile < wayLooks; {
+	return s.await(func() error {
 		if s.usage.claim(s.limits.Load(), p, size) {
 			return nil
+		}
+		return ErrNoSpace
+	})
+}
+
+// await waits, while blobs are evicted, until there is room. It returns the last
+// error of room if what is there cannot go.
+func (s *Store) await(room func() error) error {
+	var patience <-chan time.Time
+	for futile := 0; ; {
+		err := room()
+		if err == nil || s.quiet {
+			return err // of a quiet store nothing is evicted
+		}
+		if futile == wayLooks {
+			return fmt.Errorf("too little could be evicted: %w", err)
 		}
 		if patience == nil {
 			timer := time.NewTimer(wayPatience)
@@ -65,7 +80,7 @@ func (s *Store) makeWay(p *Part, size int64) error {
 		select {
 		case <-ended:
 		case <-patience:
-			return fmt.Errorf("nothing was evicted within %v: %w", wayPatience, ErrNoSpace)
+			return fmt.Errorf("nothing was evicted within %v: %w", wayPatience, err)
 		case <-s.life.Done():
 			return ErrClosed
 		}
@@ -74,8 +89,4 @@ func (s *Store) makeWay(p *Part, size int64) error {
 			futile = 0
 		}
 	}
-	if s.usage.claim(s.limits.Load(), p, size) {
-		return nil
-	}
-	return fmt.Errorf("too little could be evicted: %w", ErrNoSpace)
 }
