@@ -67,9 +67,11 @@ func (c *cut) takes(rank, size int64) bool {
 type decision struct {
 	now    time.Time
 	demand demand
-	unused time.Time // zero = nothing goes merely because it is old
-	pins   pinned
-	opened *opened
+	// withdrawn is usage.withdrawn as of the demand.
+	withdrawn int64
+	unused    time.Time // zero = nothing goes merely because it is old
+	pins      pinned
+	opened    *opened
 
 	old       cut
 	upstreams map[string]*cut

@@ -34,7 +34,7 @@ func (s *Store) evict(ctx context.Context) {
 			s.log.Warn("evict blobs", "error", err)
 		}
 	}
-	d := decision{now: now, demand: s.demand(limits), opened: &s.opened}
+	d := decision{now: now, withdrawn: s.usage.withdrawn.Load(), demand: s.demand(limits), opened: &s.opened}
 	s.wanted.Store(0)
 	if limits.MaxUnused > 0 && s.clockTrusted() {
 		d.unused = now.Add(-limits.MaxUnused)
@@ -55,10 +55,16 @@ func (s *Store) evict(ctx context.Context) {
 		s.notePinned(limits, &d)
 		err = s.carryOut(ctx, txn, &d)
 	}
-	if err != nil && ctx.Err() == nil {
+	switch {
+	case errors.Is(err, errWithdrawn):
+		s.keepHouseNow()
+	case err != nil && ctx.Err() == nil:
 		s.log.Error("evict blobs", "error", err)
 	}
 }
+
+// errWithdrawn means that somebody for whom blobs were to go has given up.
+var errWithdrawn = errors.New("less is to go than was decided")
 
 // tellNodes says when inodes get scarce, and when they no longer are.
 func (s *Store) tellNodes() {
@@ -124,8 +130,14 @@ func (s *Store) carryOut(ctx context.Context, txn *badger.Txn, d *decision) erro
 		if !d.goes(i, r, used) || s.uses.seen(i) {
 			return nil
 		}
-		if ids = append(ids, i); len(ids) == cap(ids) {
-			return flush()
+		if ids = append(ids, i); len(ids) < cap(ids) {
+			return nil
+		}
+		if err := flush(); err != nil {
+			return err
+		}
+		if s.usage.withdrawn.Load() != d.withdrawn {
+			return errWithdrawn
 		}
 		return nil
 	})
@@ -196,6 +208,8 @@ func (s *Store) removeBlobs(ids []id, spare func(id) bool) (r removed, err error
 		if err != nil {
 			s.log.Error("remove blob", "digest", i.digest(), "error", err)
 			stuck, r.stuck = append(stuck, i), err
+		} else {
+			s.usage.progress.Add(1)
 		}
 		return err != nil
 	})

@@ -117,6 +117,9 @@ type counters struct {
 
 	counted, overpinned        atomic.Bool
 	evictedBlobs, evictedBytes atomic.Int64
+	// progress counts each blob as it goes, withdrawn the parts for which nothing has
+	// to go any more.
+	progress, withdrawn        atomic.Int64
 	indexRebuilds, quarantined atomic.Int64
 	indexError                 atomic.Pointer[string]
 }

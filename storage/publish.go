@@ -95,7 +95,12 @@ func (p *Part) end(last func() error) error {
 	}
 	p.abandon()
 	defer p.store.parts.end(p)
-	defer p.store.usage.drop(p)
+	defer func() {
+		p.store.usage.drop(p)
+		if !p.stored.Load() {
+			p.store.usage.withdrawn.Add(1)
+		}
+	}()
 	return last()
 }
 

@@ -60,6 +60,7 @@ type Options struct {
 
 	retry    time.Duration // for tests; 0 = indexRetry
 	patience time.Duration // for tests; 0 = closePatience
+	way      time.Duration // for tests; 0 = wayPatience
 	rest     time.Duration // for tests; 0 = restFirst
 	unbacked func() uint64 // for tests; nil = mapfault.Count
 }
@@ -98,6 +99,7 @@ type Store struct {
 	saved    int64                 // writer.changes as of the last snapshot
 	retry    time.Duration
 	patience time.Duration
+	way      time.Duration
 	rest     time.Duration
 	panicked func()
 	// What the options of these names say; rebuild holds until it is done.
@@ -198,6 +200,9 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	}
 	if s.patience = o.patience; s.patience == 0 {
 		s.patience = closePatience
+	}
+	if s.way = o.way; s.way == 0 {
+		s.way = wayPatience
 	}
 	if s.rest = o.rest; s.rest == 0 {
 		s.rest = restFirst
