@@ -171,8 +171,6 @@ func (s *Store) removeBlobs(ids []id, spare func(id) bool) (r removed, err error
 	if len(ids) == 0 {
 		return r, nil
 	}
-	s.removing.Lock()
-	defer s.removing.Unlock()
 	ids = slices.DeleteFunc(ids, func(i id) bool {
 		if !spare(i) {
 			return false
@@ -180,6 +178,7 @@ func (s *Store) removeBlobs(ids []id, spare func(id) bool) (r removed, err error
 		r.spared = append(r.spared, i)
 		return true
 	})
+	defer s.going.begin(slices.Clone(ids))()
 	var dropped map[id]blobRecord
 	drop := func() error {
 		dropped = make(map[id]blobRecord)

@@ -118,11 +118,11 @@ type Store struct {
 	// end of an earlier run that left such ones; see checkpoint.
 	unsynced  atomic.Int64
 	inherited atomic.Bool
-	removing  sync.RWMutex // held to evict blobs, and shared while nobody may
-	layingOut sync.Mutex   // held to make what the directory lacks
-	pinning   sync.Mutex   // held to store a pin, and to remove what none may mean
+	going     going
+	layingOut sync.Mutex    // held to make what the directory lacks
+	pinning   chan struct{} // holds one while a pin is stored, or what none may mean removed
 	relinked  relinked
-	tasks     sync.WaitGroup // calls that Close does not wait for with mu
+	tasks     sync.WaitGroup // what takes longer than a call
 	lost      atomic.Bool    // see indexGone
 	unbacked  func() uint64
 	faults    atomic.Uint64 // see noteFaults
@@ -138,10 +138,8 @@ type Store struct {
 	memory memory
 	usage  counters
 
-	// mu is held shared by every call and exclusively to close: Badger must not
-	// be touched once it is closed.
-	mu     sync.RWMutex
-	closed bool
+	// calls are those under way: Badger must not be touched once it is closed.
+	calls *calls
 
 	life     context.Context // ends when Close begins
 	endLife  context.CancelFunc
@@ -171,7 +169,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	s := &Store{
 		log: o.Logger, now: o.Now, kick: make(chan struct{}, 1), recheck: make(chan struct{}, 1),
-		restored: make(chan struct{}), done: make(chan struct{}),
+		restored: make(chan struct{}), done: make(chan struct{}), calls: newCalls(), pinning: make(chan struct{}, 1),
 		recent: newRecent(recentRecords), recentManifests: newRecent(recentManifests),
 	}
 	if s.log == nil {
@@ -274,7 +272,8 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 
 // Close ends the store: it waits for calls that are under way, writes down what
 // is to be kept, and lets go of the directory. Parts that were not ended are
-// lost. It may be called more than once, and returns the same error each time.
+// lost. It may be called more than once, and returns the same error each time. What
+// does not come to its end within 10 s is left behind.
 //
 // On a disk too full to close the index safely, one goroutine stays behind to do
 // that once there is room, and the next store waits for it without index. So it
@@ -285,20 +284,14 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.endLife()
-		s.mu.Lock()
-		s.closed = true
-		s.mu.Unlock()
+		s.cancel()
+		err := s.awaitEnd()
 		s.recent.clear()
 		s.recentManifests.clear()
-
-		s.parts.abandon()
-		s.cancel()
-		s.awaitHouse()
-		var err error
 		switch db := s.db.Load(); {
-		case !s.index.close(s.patience):
+		case err != nil || !s.index.close(s.patience):
 			s.lost.Store(true)
-			err = fmt.Errorf("close index: %w", ErrStalled)
+			err = fmt.Errorf("close index: %w", errors.Join(err, ErrStalled))
 		case db != nil:
 			s.noteFaults()
 			s.recordDamage()
@@ -316,21 +309,31 @@ func (s *Store) Close() error {
 	return s.closeErr
 }
 
-// awaitHouse waits for the house keeper and for tasks, but not for writes that stall.
-func (s *Store) awaitHouse() {
-	done := make(chan struct{})
+// awaitEnd waits for calls, the house keeper and tasks. Those who wait for the index
+// give up after some time, and it does after some more.
+func (s *Store) awaitEnd() error {
+	none, ended := s.calls.close(), make(chan struct{})
 	go func() {
-		defer close(done)
+		defer close(ended)
+		<-none
+		s.parts.abandon()
 		<-s.done
 		s.tasks.Wait()
 	}()
 	late := time.NewTimer(s.patience)
 	defer late.Stop()
 	select {
-	case <-done:
+	case <-ended:
+		return nil
 	case <-late.C:
 		close(s.index.abandoned)
-		<-done
+	}
+	late.Reset(s.patience)
+	select {
+	case <-ended:
+		return nil
+	case <-late.C:
+		return fmt.Errorf("some calls go on after %v", 2*s.patience)
 	}
 }
 
@@ -352,18 +355,15 @@ func (s *Store) changed(key []byte) {
 	s.recent.changed(key)
 }
 
-// enter begins a call. Calls do not nest: a second enter would wait for a Close
-// that waits for the first.
+// enter begins a call.
 func (s *Store) enter() error {
-	s.mu.RLock()
-	if s.closed {
-		s.mu.RUnlock()
+	if !s.calls.enter() {
 		return ErrClosed
 	}
 	return nil
 }
 
-func (s *Store) leave() { s.mu.RUnlock() }
+func (s *Store) leave() { s.calls.leave() }
 
 // get returns a copy of a record, or fs.ErrNotExist.
 func (s *Store) get(key []byte) ([]byte, error) {
