@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -14,7 +15,7 @@ const evictBatch = 200
 // evict removes blobs until the limits are kept, the least recently used first.
 // A first scan finds the time before which everything has to go, a second one
 // removes it: whatever the number of blobs, that takes no memory to speak of.
-// Only the house keeper calls it.
+// Only keepLimits calls it.
 func (s *Store) evict(ctx context.Context) {
 	defer s.looks.begin()()
 	s.recordTrusted()
@@ -38,6 +39,9 @@ func (s *Store) evict(ctx context.Context) {
 	s.wanted.Store(0)
 	if limits.MaxUnused > 0 && s.clockTrusted() {
 		d.unused = now.Add(-limits.MaxUnused)
+	}
+	if !s.isRestored() {
+		d.from = s.born.Truncate(time.Second) // of what was here before, it is not known yet what is pinned
 	}
 	if d.demand.none() && d.unused.IsZero() && !s.usage.anyPinned() {
 		return

@@ -83,7 +83,8 @@ type Store struct {
 	path string
 	log  *slog.Logger
 	now  func() time.Time
-	// uptime is the time since the opening, whatever becomes of the clock.
+	born time.Time // the time of the opening
+	// uptime is the time since then, whatever becomes of the clock.
 	uptime func() time.Duration
 
 	lock  file
@@ -92,7 +93,7 @@ type Store struct {
 	// db is nil until the index is open, and never again after that.
 	db       atomic.Pointer[badger.DB]
 	present  *badger.Txn // the index as it was opened, for the house keeper to count
-	scarce   bool        // inodes were, when the house keeper last looked
+	scarce   bool        // inodes were, when keepLimits last looked
 	told     int64       // how many of its blobs others have heard of
 	index    *writer
 	damage   atomic.Pointer[error] // the first error that reading the index met
@@ -146,7 +147,7 @@ type Store struct {
 	closing  sync.Once
 	closeErr error
 	cancel   context.CancelFunc
-	kick     chan struct{} // asks the house keeper to look at the limits
+	kick     chan struct{} // asks for a look at the limits
 	recheck  chan struct{} // asks the scrub to look again at what was condemned
 	restored chan struct{} // closed when the index was restored, if it had to be
 	done     chan struct{} // closed when the house keeper is done
@@ -181,9 +182,9 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	if o.LockWait == 0 {
 		o.LockWait = 10 * time.Second
 	}
-	opened := s.now()
+	s.born = s.now()
 	if s.uptime = o.uptime; s.uptime == nil {
-		s.uptime = func() time.Duration { return s.now().Sub(opened) }
+		s.uptime = func() time.Duration { return s.now().Sub(s.born) }
 	}
 	s.life, s.endLife = context.WithCancel(context.Background())
 	s.limits.Store(&o.Limits)
