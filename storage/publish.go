@@ -169,11 +169,15 @@ func (p *Part) place(size int64) error {
 	return nil
 }
 
-// trusts reports whether there is a file of the size that need not be verified. One
+// trusts reports whether there is a file of the size that can be opened, and need not be verified. One
 // without a record, or in doubt, may be anything.
 func (s *Store) trusts(i id, size int64) bool {
-	info, err := s.root.Lstat(i.blobPath())
-	return err == nil && info.Mode().IsRegular() && info.Size() == size && !s.suspects.doubt(i, info, true)
+	f, info, err := s.blobFile(i)
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return info.Size() == size && !s.suspects.doubt(i, info, true)
 }
 
 // move moves the part to its place.
