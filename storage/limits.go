@@ -150,24 +150,6 @@ func (s *Store) admit(origin string, size int64) error {
 	return nil
 }
 
-// makeRoomFor waits until there is room on the disk for a blob whose first byte has
-// come, -1 = of unknown size. It returns ErrNoSpace if what is there cannot go.
-func (s *Store) makeRoomFor(size int64) error {
-	return s.await(func() error {
-		err := s.space.roomFor(size)
-		if err != nil && s.yields(size) {
-			s.want(size)
-		}
-		return err
-	})
-}
-
-// yields reports whether what is stored may go for a blob that an upstream announces.
-func (s *Store) yields(size int64) bool {
-	used := s.usage.used()
-	return used > 0 && size <= used/announcedShare
-}
-
 // want asks for the eviction of enough for a blob of size bytes. One that is
 // larger than a quarter of what is stored does not get it: what an upstream
 // merely announces must not empty the store.
@@ -224,7 +206,7 @@ func over(most, used, verified, running int64) int64 {
 // looks ahead of the floor: below that, blobs would be passed by while others are
 // evicted for them.
 func (s *Store) lacking(l Limits) int64 {
-	free, total := s.space.look()
+	free, total := s.space.unreserved()
 	least := max(l.MinFree, int64(l.MinFreePercent/100*float64(total)), floor(total)+floor(total)/8) + s.wanted.Load()
 	if free >= least {
 		if _, _, scarce := s.space.lookNodes(); scarce {

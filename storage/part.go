@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	"github.com/opencontainers/go-digest"
 
@@ -35,6 +34,10 @@ type Part struct {
 	file    file
 	covered []Extent
 	written atomic.Int64 // where what was written ends; of a part of unknown size only
+	// reserved is what is promised to it and not written yet; held says that the file
+	// system holds it back instead.
+	reserved atomic.Int64
+	held     bool
 
 	// takeRoom takes the room for the whole, before the first byte. What was merely
 	// asked for takes none, and nothing has to go for it.
@@ -96,24 +99,6 @@ func (s *Store) openPart(scope oci.Scope, i id, size int64) (_ *Part, err error)
 	return p, nil
 }
 
-// begin takes the room for the part.
-func (p *Part) begin() error {
-	s := p.store
-	p.begun.Store(true)
-	if !s.demand(*s.limits.Load()).none() {
-		// What has to go for it goes while it comes.
-		s.keepHouseNow()
-	}
-	if err := s.makeRoomFor(p.size); err != nil {
-		return err
-	}
-	if p.size <= 0 {
-		return nil
-	}
-	_, err := p.file.allocate(p.size)
-	return s.fullFor(p.size, err)
-}
-
 func (s *Store) openPartFile(p *Part) (err error) {
 	i := p.id
 	p.covered, err = s.suspended(i, p.size)
@@ -157,14 +142,8 @@ func (p *Part) WriteAt(b []byte, off int64) (int, error) {
 	if p.sealed {
 		return 0, fmt.Errorf("write part of %s: %w", p.id.digest(), fs.ErrClosed)
 	}
-	if p.size < 0 {
-		// No space was taken for it at the beginning.
-		p.store.space.spend(len(b))
-		if err := p.store.space.room(); err != nil {
-			return 0, fmt.Errorf("write part of %s: %w", p.id.digest(), p.store.fullFor(-1, err))
-		}
-		for end, old := off+int64(len(b)), p.written.Load(); old < end && !p.written.CompareAndSwap(old, end); old = p.written.Load() {
-		}
+	if err := p.spend(off, len(b)); err != nil {
+		return 0, fmt.Errorf("write part of %s: %w", p.id.digest(), err)
 	}
 	n, err := p.file.WriteAt(b, off)
 	if err != nil {
@@ -192,14 +171,4 @@ func (p *Part) Reopen() (*os.File, error) {
 		return nil, fmt.Errorf("reopen part of %s: %w", p.id.digest(), err)
 	}
 	return f, nil
-}
-
-// fullFor asks for room for a blob of size bytes if err says that the disk is
-// full, and returns err.
-func (s *Store) fullFor(size int64, err error) error {
-	if errors.Is(err, syscall.ENOSPC) {
-		s.space.forget()
-		s.want(size)
-	}
-	return err
 }

@@ -96,6 +96,7 @@ func (p *Part) end(last func() error) error {
 	p.abandon()
 	defer p.store.parts.end(p)
 	defer func() {
+		p.release()
 		p.store.usage.drop(p)
 		if !p.stored.Load() {
 			p.store.usage.withdrawn.Add(1)
