@@ -77,15 +77,17 @@ func (ps *parts) unlessRunning(i id, fn func() error) error {
 }
 
 // abandon ends all parts where they stand, so that nothing is written to files
-// that the next store of the directory may be using.
-func (ps *parts) abandon() {
+// that the next store of the directory may be using. That goes on from there.
+func (ps *parts) abandon() (err error) {
 	ps.mu.Lock()
 	running := ps.running
 	ps.running = nil
 	ps.mu.Unlock()
 	for _, p := range running {
 		p.abandon()
+		err = errors.Join(err, p.keep())
 	}
+	return err
 }
 
 // sidecar stands beside a suspended part and says what it holds. It stays when
@@ -116,12 +118,10 @@ func (p *Part) suspend(covered []Extent) error {
 		if err := p.file.Truncate(covered[len(covered)-1].End); err != nil {
 			return err
 		}
-		if err := p.file.datasync(); err != nil {
+		if err := errors.Join(p.broken, p.file.datasync()); err != nil {
 			return err
 		}
-		return writeFile(p.store.root, p.id.sidecarPath(), sidecar{
-			Digest: p.id.digest(), Size: p.size, Covered: covered, Suspended: p.store.now().Unix(),
-		})
+		return writeFile(p.store.root, p.id.sidecarPath(), p.sidecar(covered, p.size, ""))
 	}()
 	if err != nil {
 		return errors.Join(err, p.remove())

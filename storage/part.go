@@ -45,6 +45,8 @@ type Part struct {
 	begun    atomic.Bool // it takes room
 	stored   atomic.Bool // it is a blob by now, and counts as one
 
+	saving saving
+
 	// mu is held shared while writing and exclusively to seal the part, so that
 	// no byte changes after it was verified.
 	mu     sync.RWMutex
@@ -53,8 +55,9 @@ type Part struct {
 
 	// ending is held by whoever seals, publishes or ends the part.
 	ending sync.Mutex
-	placed bool // the blob is there
-	moved  bool // it is this file
+	placed bool  // the blob is there
+	moved  bool  // it is this file
+	broken error // why it cannot be brought to the disk
 }
 
 // Part begins the part file of a blob of the given size, -1 = unknown, or
@@ -102,6 +105,7 @@ func (s *Store) openPart(scope oci.Scope, i id, size int64) (_ *Part, err error)
 func (s *Store) openPartFile(p *Part) (err error) {
 	i := p.id
 	p.covered, err = s.suspended(i, p.size)
+	p.saving.covered = slices.Clone(p.covered)
 	if err == nil {
 		p.file, err = s.root.OpenFile(i.partPath(), os.O_RDWR, 0)
 		return err
@@ -146,6 +150,9 @@ func (p *Part) WriteAt(b []byte, off int64) (int, error) {
 		return 0, fmt.Errorf("write part of %s: %w", p.id.digest(), err)
 	}
 	n, err := p.file.WriteAt(b, off)
+	if err == nil {
+		err = p.wrote(Extent{off, off + int64(n)})
+	}
 	if err != nil {
 		return n, fmt.Errorf("write part of %s: %w", p.id.digest(), p.store.fullFor(p.size, err))
 	}

@@ -21,7 +21,7 @@ func (p *Part) Publish(size int64) {
 	defer s.leave()
 	p.ending.Lock()
 	defer p.ending.Unlock()
-	if !p.seal() {
+	if !p.seal() || !p.saving.sound() {
 		return
 	}
 	var err error
@@ -94,6 +94,7 @@ func (p *Part) end(last func() error) error {
 		return fs.ErrClosed
 	}
 	p.abandon()
+	_, p.broken = p.endSaving()
 	defer p.store.parts.end(p)
 	defer func() {
 		p.release()
@@ -103,6 +104,12 @@ func (p *Part) end(last func() error) error {
 		}
 	}()
 	return last()
+}
+
+func (p *Part) isSealed() bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.sealed
 }
 
 // abandon ends the part where it stands.
@@ -115,7 +122,10 @@ func (p *Part) abandon() {
 func (p *Part) commit(size int64) error {
 	s := p.store
 	if !p.placed {
-		err := s.makeWay(p, size)
+		err := p.broken
+		if err == nil {
+			err = s.makeWay(p, size)
+		}
 		if err == nil {
 			err = p.place(size)
 		}
@@ -125,7 +135,7 @@ func (p *Part) commit(size int64) error {
 	}
 	// After a sync error the kernel may have dropped what it could not write: the
 	// file is not to be trusted again.
-	if err := p.file.datasync(); err != nil {
+	if err := errors.Join(p.broken, p.file.datasync()); err != nil {
 		return errors.Join(err, p.withdraw(), p.remove())
 	}
 	if p.moved {
@@ -253,10 +263,9 @@ func (p *Part) withdraw() error {
 
 // complete writes down that the part is complete.
 func (p *Part) complete(size int64) error {
-	return writeFileSoon(p.store.root, p.id.sidecarPath(), sidecar{
-		Digest: p.id.digest(), Size: size, Covered: []Extent{{0, size}}, Suspended: p.store.now().Unix(),
-		Boot: p.store.root.bootID(),
-	})
+	p.saving.sidecar.Lock()
+	defer p.saving.sidecar.Unlock()
+	return writeFileSoon(p.store.root, p.id.sidecarPath(), p.sidecar([]Extent{{0, size}}, size, p.store.root.bootID()))
 }
 
 func (p *Part) remove() error { return p.store.removePart(p.id) }

@@ -14,56 +14,11 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"golang.org/x/sync/singleflight"
 
-	"github.com/pullgate/pullgate/internal/mapfault"
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
 // ErrClosed is what every method of a closed Store returns.
 var ErrClosed = errors.New("storage is closed")
-
-// Options say where a store lies and how it behaves. Only Path is required.
-type Options struct {
-	// Path is the directory. It is made if there is none; one that holds
-	// anything else is refused.
-	Path string
-	// Limits can be changed later by SetLimits.
-	Limits Limits
-	// Logger; nil = nothing is logged.
-	Logger *slog.Logger
-	// Now is the clock of all times that are stored; nil = time.Now.
-	Now func() time.Time
-	// LockWait is how long Open waits for a store that still has the directory,
-	// such as an earlier one of this process that is closing. 0 = 10 s, less =
-	// not at all.
-	LockWait time.Duration
-	// Existing refuses a directory that is no store yet: fs.ErrNotExist.
-	Existing bool
-	// Quiet keeps a store from evicting, sweeping and scrubbing of its own accord:
-	// for who opens it to look after it, and for nobody else meanwhile.
-	Quiet bool
-	// Inspect is Quiet, and leaves an index that is damaged, or lacks something,
-	// as it is: the first is ErrNoIndex.
-	Inspect bool
-
-	// Panicked is called when something panics that the store does in the
-	// background: it is logged and tried again later. It may be called from any
-	// goroutine. nil = nobody hears of it but the log.
-	Panicked func()
-
-	rebuild bool // sets the index aside and begins it anew
-
-	volume func() (free, total int64, err error) // for tests; nil = that of the files
-	inodes func() (free, total int64, err error) // for tests; nil = those of the files
-	over   func(files) files                     // for tests; what lies over the file system, nil = nothing
-	// The clock that nobody sets, from the opening on. For tests; nil = that of Now.
-	uptime func() time.Duration
-
-	retry    time.Duration // for tests; 0 = indexRetry
-	patience time.Duration // for tests; 0 = closePatience
-	way      time.Duration // for tests; 0 = wayPatience
-	rest     time.Duration // for tests; 0 = restFirst
-	unbacked func() uint64 // for tests; nil = mapfault.Count
-}
 
 const (
 	// recentRecords are about 8 MiB, recentManifests 16 MiB at worst. A hit of a
@@ -101,6 +56,7 @@ type Store struct {
 	retry    time.Duration
 	patience time.Duration
 	way      time.Duration
+	save     time.Duration
 	rest     time.Duration
 	panicked func()
 	// What the options of these names say; rebuild holds until it is done.
@@ -173,41 +129,11 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 		restored: make(chan struct{}), done: make(chan struct{}), calls: newCalls(), pinning: make(chan struct{}, 1),
 		recent: newRecent(recentRecords), recentManifests: newRecent(recentManifests),
 	}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
-	}
-	if s.now == nil {
-		s.now = time.Now
-	}
-	if o.LockWait == 0 {
-		o.LockWait = 10 * time.Second
-	}
-	s.born = s.now()
-	if s.uptime = o.uptime; s.uptime == nil {
-		s.uptime = func() time.Duration { return s.now().Sub(s.born) }
-	}
+	s.setDefaults(&o)
 	s.life, s.endLife = context.WithCancel(context.Background())
 	s.limits.Store(&o.Limits)
 	if s.path, err = filepath.Abs(o.Path); err != nil {
 		return nil, err
-	}
-	if s.retry = o.retry; s.retry == 0 {
-		s.retry = indexRetry
-	}
-	if s.unbacked = o.unbacked; s.unbacked == nil {
-		s.unbacked = mapfault.Count
-	}
-	if s.patience = o.patience; s.patience == 0 {
-		s.patience = closePatience
-	}
-	if s.way = o.way; s.way == 0 {
-		s.way = wayPatience
-	}
-	if s.rest = o.rest; s.rest == 0 {
-		s.rest = restFirst
-	}
-	if s.panicked = o.Panicked; s.panicked == nil {
-		s.panicked = func() {}
 	}
 	s.quiet, s.inspect, s.rebuild = o.Quiet || o.Inspect, o.Inspect, o.rebuild
 	if o.Existing {
@@ -272,8 +198,8 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 }
 
 // Close ends the store: it waits for calls that are under way, writes down what
-// is to be kept, and lets go of the directory. Parts that were not ended are
-// lost. It may be called more than once, and returns the same error each time. What
+// is to be kept, and lets go of the directory. Parts that were not ended can be gone
+// on with. It may be called more than once, and returns the same error each time. What
 // does not come to its end within 10 s is left behind.
 //
 // On a disk too full to close the index safely, one goroutine stays behind to do
@@ -317,7 +243,9 @@ func (s *Store) awaitEnd() error {
 	go func() {
 		defer close(ended)
 		<-none
-		s.parts.abandon()
+		if err := s.parts.abandon(); err != nil {
+			s.log.Warn("parts that run are lost", "error", err)
+		}
 		<-s.done
 		s.tasks.Wait()
 	}()
