@@ -62,15 +62,15 @@ func (s *space) lookLocked() (free, total int64) {
 			s.nodes, s.allNodes = 0, 0
 		}
 	}
-	return s.free - s.spent, s.total
+	return s.free, s.total
 }
 
-// unreserved is look without what is promised to parts.
+// unreserved is look without what was written since, and what is promised to parts.
 func (s *space) unreserved() (free, total int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	free, total = s.lookLocked()
-	return free - s.reserved, total
+	return free - s.spent - s.reserved, total
 }
 
 // promise reserves so many bytes, less if that is negative.
@@ -150,7 +150,7 @@ func (s *space) take(size int64) error {
 func (s *space) roomLocked(size int64) error {
 	free, total := s.lookLocked()
 	switch {
-	case free-s.reserved-max(size, 0) < floor(total):
+	case free-s.spent-s.reserved-max(size, 0) < floor(total):
 		return ErrNoSpace
 	case s.scarceLocked():
 		return errNoInodes
