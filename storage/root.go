@@ -27,13 +27,17 @@ const (
 const SocketFile = "admin.sock"
 
 // openRoot opens the directory at path, makes it if there is none, and refuses
-// one that holds anything that is not ours.
+// one that holds anything that is not ours, or that others may write to.
 func openRoot(path string, over func(files) files) (files, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
 	}
 	opened, err := openFiles(path)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkOwner(opened, os.Geteuid()); err != nil {
+		opened.Close()
 		return nil, err
 	}
 	var root files = opened
