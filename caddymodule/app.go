@@ -136,6 +136,9 @@ func (r *appRun) add(s *service) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, u := range s.upstreams {
+		if u.Offline {
+			r.limits.Offline = append(r.limits.Offline, u.Name)
+		}
 		if u.MaxSize == 0 {
 			continue
 		}

@@ -33,7 +33,8 @@ type Storage struct {
 	// together with min_free. Default: 0.
 	MinFreePercent float64 `json:"min_free_percent,omitempty"`
 
-	// Forget what nobody has pulled for so long. Default: 0, never.
+	// Forget what nobody has pulled for so long. Default: 0, never; but what led to
+	// blobs that are gone is forgotten after 180 days, unless its upstream is offline.
 	MaxUnused caddy.Duration `json:"max_unused,omitempty"`
 
 	// Images never to evict, whatever the limits: upstream/repository[:tag], or

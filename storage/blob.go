@@ -63,7 +63,8 @@ func (s *Store) soundBlob(i id) (file, fs.FileInfo, error) {
 	return f, info, nil
 }
 
-// blobFile opens the file of a blob. Where there is none, its record goes.
+// blobFile opens the file of a blob. Where there is none, its record goes. One that
+// cannot be opened is absent, too: it is filled anew, and replaced.
 func (s *Store) blobFile(i id) (file, fs.FileInfo, error) {
 	f, err := s.root.Open(i.blobPath())
 	if err != nil {
@@ -104,9 +105,9 @@ func (s *Store) StatBlob(d digest.Digest) (int64, error) {
 	return info.Size(), nil
 }
 
-// HasBlob reports that there is a finished blob, and whether OpenBlob would trust
-// it as it is, or verify it first, which VerifyBlob does. It reads no content, and
-// does not count as a use. fs.ErrNotExist if there is no such blob.
+// HasBlob reports that there is a finished blob that can be opened, and whether
+// OpenBlob would trust it as it is, or verify it first, which VerifyBlob does. It reads
+// no content, and does not count as a use. fs.ErrNotExist if there is no such blob.
 func (s *Store) HasBlob(d digest.Digest) (trusted bool, err error) {
 	if err := s.enter(); err != nil {
 		return false, fmt.Errorf("look up blob %s: %w", d, err)
@@ -116,28 +117,36 @@ func (s *Store) HasBlob(d digest.Digest) (trusted bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("look up blob: %w", err)
 	}
-	info, err := s.root.Lstat(i.blobPath())
-	if err != nil {
-		err = s.missing(i, err)
-	} else if !info.Mode().IsRegular() {
-		err = irregular(i)
-	}
+	f, info, err := s.blobFile(i)
 	if err != nil {
 		return false, fmt.Errorf("look up blob %s: %w", d, err)
 	}
+	f.Close()
 	r, known := s.blobRecord(i)
 	return !s.suspects.doubt(i, info, known) && (!known || r.size == info.Size()), nil
 }
 
-// missing drops the record of a blob that has no file, and returns err.
+// missing drops the record of a blob that has no file, and returns why there is none
+// to be opened.
 func (s *Store) missing(i id, err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		if _, known := s.blobRecord(i); known {
 			s.dropRecord(i)
 		}
+	case !exhausted(err) && !errors.Is(err, fs.ErrClosed):
+		// The record stays: the file takes its space.
+		s.log.Warn("blob cannot be opened, and counts as absent", "digest", i.digest(), "error", err)
+		err = absent{err}
 	}
 	return err
 }
+
+// absent is an fs.ErrNotExist that says why a file is none that can be used.
+type absent struct{ error }
+
+func (absent) Is(target error) bool { return target == fs.ErrNotExist }
+func (a absent) Unwrap() error      { return a.error }
 
 // blobRecord returns the record of a blob. What cannot be read is not known:
 // the file decides.

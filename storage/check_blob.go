@@ -48,9 +48,14 @@ func (c *checker) blob(ctx context.Context, i id, r *blobRecord) error {
 // odd reports whether a file and its record do not go together, now that nothing
 // is done to either. The store is entered.
 func (c *checker) odd(i id, info fs.FileInfo) (f Finding) {
+	if !c.store.going.still(i, func() { f = c.compare(i, info) }) {
+		return Finding{}
+	}
+	return f
+}
+
+func (c *checker) compare(i id, info fs.FileInfo) (f Finding) {
 	s := c.store
-	s.removing.RLock()
-	defer s.removing.RUnlock()
 	if s.parts.has(i) {
 		return f // a fill that puts its blob in place records it next
 	}
@@ -169,11 +174,12 @@ func (c *checker) missing(i id) {
 	f := Finding{Kind: FindingMissing, Reason: "there is no file"}
 	if i.valid() {
 		f.Digest, f.Name = i.digest(), i.blobPath()
-		s.removing.RLock()
-		_, lerr := s.root.Lstat(i.blobPath())
-		_, gerr := s.get(i.key(tableBlob))
-		s.removing.RUnlock()
-		if !errors.Is(lerr, fs.ErrNotExist) || errors.Is(gerr, fs.ErrNotExist) {
+		var lerr, gerr error
+		still := s.going.still(i, func() {
+			_, lerr = s.root.Lstat(i.blobPath())
+			_, gerr = s.get(i.key(tableBlob))
+		})
+		if !still || !errors.Is(lerr, fs.ErrNotExist) || errors.Is(gerr, fs.ErrNotExist) {
 			return
 		}
 	}

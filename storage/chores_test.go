@@ -192,6 +192,9 @@ func TestPanicOfWrite(t *testing.T) {
 func TestPanicOfCount(t *testing.T) {
 	const blobs = countStep + 100
 	s := openTest(t, Options{Quiet: true})
+	for !s.Usage().Counted {
+		time.Sleep(time.Millisecond) // its own count
+	}
 	for k := 0; k < blobs; k += 100 {
 		err := s.index.update(0, func(b *batch) error {
 			for n := range 100 {

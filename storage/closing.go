@@ -34,7 +34,9 @@ func (s *Store) closeIndex(db *badger.DB) error {
 		if err := s.closeBadger(db); err != nil {
 			return fmt.Errorf("close index: %w", err)
 		}
-		s.noteState(func(st *state) { st.clean, st.checkpoint = true, s.now() })
+		if s.synced() {
+			s.noteState(func(st *state) { st.clean, st.checkpoint = true, s.now() })
+		}
 		return nil
 	}
 	s.log.Error("disk is too full to close the index: it stays open until there is room or the process ends")

@@ -67,9 +67,12 @@ func (c *cut) takes(rank, size int64) bool {
 type decision struct {
 	now    time.Time
 	demand demand
-	unused time.Time // zero = nothing goes merely because it is old
-	pins   pinned
-	opened *opened
+	// withdrawn is usage.withdrawn as of the demand.
+	withdrawn int64
+	unused    time.Time // zero = nothing goes merely because it is old
+	pins      pinned
+	opened    *opened
+	from      time.Time // what was recorded before stays
 
 	old       cut
 	upstreams map[string]*cut
@@ -96,6 +99,8 @@ func (d *decision) decide(ctx context.Context, txn *badger.Txn) error {
 		switch {
 		case d.pins.has(i):
 			d.pinned.add(r, 1)
+			return nil
+		case r.created.Before(d.from):
 			return nil
 		case d.opened.has(i):
 			d.busy += r.size
@@ -131,7 +136,7 @@ func (d *decision) decide(ctx context.Context, txn *badger.Txn) error {
 
 // goes decides on one blob. It is asked once for each.
 func (d *decision) goes(i id, r blobRecord, used useRecord) bool {
-	if d.pins.has(i) || d.opened.has(i) {
+	if d.pins.has(i) || d.opened.has(i) || r.created.Before(d.from) {
 		return false
 	}
 	last := lastUse(r, used)

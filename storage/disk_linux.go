@@ -45,13 +45,20 @@ func openBeneath(dir *os.File, name, full string) (*os.File, error) {
 func datasync(f *os.File) error { return onDescriptor(f, unix.Fdatasync) }
 
 // allocate takes the space that f will need, so that a disk that is too small
-// says so at once. A file system that cannot do it is no error, but reported.
+// says so at once. A file system that cannot do it is no error, but reported: also one,
+// such as ZFS, that says it did and holds nothing back.
 func allocate(f *os.File, size int64) (taken bool, err error) {
-	err = onDescriptor(f, func(fd int) error { return unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, 0, size) })
+	var st unix.Stat_t
+	err = onDescriptor(f, func(fd int) error {
+		if err := unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, 0, size); err != nil {
+			return err
+		}
+		return unix.Fstat(fd, &st)
+	})
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
 		return false, nil
 	}
-	return err == nil, err
+	return err == nil && st.Blocks*512 >= size, err
 }
 
 // volume returns the bytes that are free to us, and all bytes, of the file

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -14,7 +15,7 @@ const evictBatch = 200
 // evict removes blobs until the limits are kept, the least recently used first.
 // A first scan finds the time before which everything has to go, a second one
 // removes it: whatever the number of blobs, that takes no memory to speak of.
-// Only the house keeper calls it.
+// Only keepLimits calls it.
 func (s *Store) evict(ctx context.Context) {
 	defer s.looks.begin()()
 	s.recordTrusted()
@@ -34,10 +35,13 @@ func (s *Store) evict(ctx context.Context) {
 			s.log.Warn("evict blobs", "error", err)
 		}
 	}
-	d := decision{now: now, demand: s.demand(limits), opened: &s.opened}
+	d := decision{now: now, withdrawn: s.usage.withdrawn.Load(), demand: s.demand(limits), opened: &s.opened}
 	s.wanted.Store(0)
 	if limits.MaxUnused > 0 && s.clockTrusted() {
 		d.unused = now.Add(-limits.MaxUnused)
+	}
+	if !s.isRestored() {
+		d.from = s.born.Truncate(time.Second) // of what was here before, it is not known yet what is pinned
 	}
 	if d.demand.none() && d.unused.IsZero() && !s.usage.anyPinned() {
 		return
@@ -55,10 +59,16 @@ func (s *Store) evict(ctx context.Context) {
 		s.notePinned(limits, &d)
 		err = s.carryOut(ctx, txn, &d)
 	}
-	if err != nil && ctx.Err() == nil {
+	switch {
+	case errors.Is(err, errWithdrawn):
+		s.keepHouseNow()
+	case err != nil && ctx.Err() == nil:
 		s.log.Error("evict blobs", "error", err)
 	}
 }
+
+// errWithdrawn means that somebody for whom blobs were to go has given up.
+var errWithdrawn = errors.New("less is to go than was decided")
 
 // tellNodes says when inodes get scarce, and when they no longer are.
 func (s *Store) tellNodes() {
@@ -124,13 +134,20 @@ func (s *Store) carryOut(ctx context.Context, txn *badger.Txn, d *decision) erro
 		if !d.goes(i, r, used) || s.uses.seen(i) {
 			return nil
 		}
-		if ids = append(ids, i); len(ids) == cap(ids) {
-			return flush()
+		if ids = append(ids, i); len(ids) < cap(ids) {
+			return nil
+		}
+		if err := flush(); err != nil {
+			return err
+		}
+		if s.usage.withdrawn.Load() != d.withdrawn {
+			return errWithdrawn
 		}
 		return nil
 	})
 	err = errors.Join(err, flush())
 	if blobs > 0 {
+		s.space.forget()
 		s.log.Info("evicted blobs", "blobs", blobs, "bytes", bytes)
 	}
 	return err
@@ -158,8 +175,6 @@ func (s *Store) removeBlobs(ids []id, spare func(id) bool) (r removed, err error
 	if len(ids) == 0 {
 		return r, nil
 	}
-	s.removing.Lock()
-	defer s.removing.Unlock()
 	ids = slices.DeleteFunc(ids, func(i id) bool {
 		if !spare(i) {
 			return false
@@ -167,6 +182,7 @@ func (s *Store) removeBlobs(ids []id, spare func(id) bool) (r removed, err error
 		r.spared = append(r.spared, i)
 		return true
 	})
+	defer s.going.begin(slices.Clone(ids))()
 	var dropped map[id]blobRecord
 	drop := func() error {
 		dropped = make(map[id]blobRecord)
@@ -195,6 +211,8 @@ func (s *Store) removeBlobs(ids []id, spare func(id) bool) (r removed, err error
 		if err != nil {
 			s.log.Error("remove blob", "digest", i.digest(), "error", err)
 			stuck, r.stuck = append(stuck, i), err
+		} else {
+			s.usage.progress.Add(1)
 		}
 		return err != nil
 	})

@@ -234,6 +234,9 @@ func TestEvictSparesRunningParts(t *testing.T) {
 	}
 	p := beginPart(t, s, d, 1000)
 	wantIngest(t, s, 4)
+	if _, err := p.WriteAt(b[:1], 0); err != nil {
+		t.Fatal(err)
+	}
 	setVolume(s, 1<<30-1, 100<<30)
 	s.keepHouseNow()
 	log.wait(t, "evicted blobs")

@@ -11,11 +11,16 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+
+	"github.com/pullgate/pullgate/internal/oci"
 )
 
 const (
 	// forgetEvery is how often it is looked for what nobody used, beside blobs.
 	forgetEvery = time.Hour
+	// forgetAfter is how long what nobody uses is remembered by default, once the blobs
+	// that it leads to are gone.
+	forgetAfter = 180 * 24 * time.Hour
 	// forgetMost is how many manifests one look forgets. The next takes more.
 	forgetMost = 50_000
 )
@@ -52,16 +57,22 @@ type forgetting struct {
 	s      *Store
 	txn    *badger.Txn
 	pins   pinned
-	unused time.Time           // what was last used before goes; zero = nothing does
-	linked pinned              // the manifests that some scope has
-	scopes map[string]struct{} // the prefixes of keys of links
-	dying  []keyed
-	count  int
+	unused time.Time // what was last used before goes; zero = nothing does
+	// leading says that what leads to something stays: to a blob that is here, or to a
+	// manifest. It is set where nobody has said how long to keep what nobody uses.
+	leading bool
+	offline offline
+	linked  pinned              // the manifests that some scope has
+	scopes  map[string]struct{} // the prefixes of keys of links
+	dying   []keyed
+	count   int
 }
 
 // forget drops manifests, tags and referrers that nobody used for MaxUnused, or
 // confirmed, links as old to what is not stored, and manifests that no scope has a
-// link to. What is pinned stays. A manifest that is used keeps its tags.
+// link to. What is pinned stays. A manifest that is used keeps its tags. Without
+// MaxUnused, that is after forgetAfter only what leads to nothing any more, and nothing
+// of an upstream that is offline: it could not be learned again.
 func (s *Store) forget(ctx context.Context) error {
 	txn, err := s.begin()
 	if err != nil {
@@ -70,8 +81,15 @@ func (s *Store) forget(ctx context.Context) error {
 	defer txn.Discard()
 	limits := s.limits.Load()
 	f := forgetting{s: s, txn: txn, linked: pinned{}, scopes: make(map[string]struct{})}
-	if limits.MaxUnused > 0 && s.clockTrusted() {
-		f.unused = s.now().Add(-limits.MaxUnused)
+	after := limits.MaxUnused
+	if after <= 0 {
+		after, f.leading = forgetAfter, true
+		if f.offline, err = scopesOf(ctx, txn, limits.Offline); err != nil {
+			return err
+		}
+	}
+	if s.clockTrusted() {
+		f.unused = s.now().Add(-after)
 	}
 	if f.pins, err = s.resolvePins(ctx, txn); err != nil {
 		return err
@@ -193,11 +211,15 @@ func (f *forgetting) links(ctx context.Context) error {
 			return nil
 		}
 		f.scopes[string(key[:1+scopeLength])] = struct{}{}
+		offline := f.offline.has(key)
+		if offline {
+			f.offline.keep[pinOf(i)] = struct{}{}
+		}
 		if _, err := f.txn.Get(i.key(tableManifest)); err == nil {
 			f.linked[pinOf(i)] = struct{}{}
 			return nil
 		}
-		if !r.made.end().Before(f.unused) || f.pins.has(i) {
+		if offline || !r.made.end().Before(f.unused) || f.pins.has(i) {
 			return nil
 		}
 		if _, err := f.txn.Get(i.key(tableBlob)); err == nil {
@@ -224,7 +246,11 @@ func (f *forgetting) manifests(ctx context.Context) error {
 		case !ok || !i.valid() || f.pins.has(i) || f.s.manifestUses.seen(i):
 		case !f.linked.has(i):
 			return f.drop(key, value)
-		case used.end().Before(f.unused) && old < forgetMost:
+		case used.end().Before(f.unused) && old < forgetMost && !f.offline.keep.has(i):
+			leads, err := f.leads(i)
+			if err != nil || leads {
+				return err
+			}
 			old++
 			dying = append(dying, keyed{bytes.Clone(key), bytes.Clone(value)})
 		}
@@ -250,8 +276,11 @@ func (f *forgetting) tags(ctx context.Context) error {
 			return nil
 		}
 		i, err := idOf(t.Digest)
-		if err != nil || f.pins.has(i) || f.s.manifestUses.seen(i) {
+		if err != nil || f.pins.has(i) || f.s.manifestUses.seen(i) || f.remembered(i) {
 			return nil //nolint:nilerr // decoding has checked the digest
+		}
+		if scope, ok := scopeOf(key, "", 3); ok && f.offline.names[oci.UpstreamName(scope.Upstream)] {
+			return nil
 		}
 		if raw, err := get(f.txn, i.key(tableManifestUse)); err == nil {
 			if used, ok := decodeUse(raw); ok && !used.end().Before(f.unused) {
@@ -266,7 +295,7 @@ func (f *forgetting) referrers(ctx context.Context) error {
 	return f.each(ctx, tableReferrers, func(key, value []byte) error {
 		i, ok := scopedID(key)
 		r, intact := decodeReferrers(value)
-		if !ok || !intact || f.pins.has(i) || !r.Checked.Before(f.unused) {
+		if !ok || !intact || f.pins.has(i) || !r.Checked.Before(f.unused) || f.remembered(i) || f.offline.has(key) {
 			return nil
 		}
 		return f.drop(key, value)

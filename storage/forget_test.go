@@ -146,3 +146,72 @@ func TestForgetManifestWithoutLink(t *testing.T) {
 		}
 	}
 }
+
+// By default what led to blobs that are gone is forgotten after half a year, but for
+// upstreams that are offline; what leads to blobs that are here stays.
+func TestForgetByDefault(t *testing.T) {
+	const day = 24 * time.Hour
+	c := newClock()
+	s := openTest(t, Options{Now: c.now})
+	other, away := oci.Scope{Upstream: "ghcr.io", Repository: "a/b"}, oci.Scope{Upstream: "quay.io#01", Repository: "c"}
+	s.limits.Store(&Limits{Pins: pins(t, "docker.io/library/alpine:pinned"), Offline: []string{"quay.io"}})
+	type image struct {
+		scope        oci.Scope
+		tag          string
+		gone, stays  bool
+		index, image digest.Digest
+		blobs        []digest.Digest
+	}
+	images := []*image{
+		{scope: scope, tag: "whole", stays: true},
+		{scope: scope, tag: "evicted", gone: true},
+		{scope: scope, tag: "pinned", gone: true, stays: true},
+		{scope: other, tag: "used", gone: true, stays: true},
+		{scope: other, tag: "evicted", gone: true},
+		{scope: away, tag: "offline", gone: true, stays: true},
+	}
+	for k, m := range images {
+		m.index, m.blobs = storeImage(t, s, m.scope, m.tag, uint64(k), false)
+		m.image = imageOf(t, s, m.index)
+		if err := s.PutReferrers(m.scope, m.image, Referrers{Checked: c.now()}); err != nil {
+			t.Fatal(err)
+		}
+		if i, _ := idOf(m.blobs[1]); m.gone {
+			if _, _, err := s.remove([]id{i}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, age := range []time.Duration{170 * day, 11 * day} {
+		c.move(age)
+		if age > 100*day {
+			s.UseManifest(images[3].index)
+			s.UseManifest(images[3].image)
+		}
+		for range 12 { // a quarter each
+			s.writeUses()
+			if err := s.forget(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, m := range images {
+			want := m.stays || age > 100*day
+			_, tag := s.Tag(m.scope, m.tag)
+			_, index := s.Manifest(m.index)
+			_, child := s.Manifest(m.image)
+			_, link := s.Linked(m.scope, m.image)
+			_, blob := s.Linked(m.scope, m.blobs[1])
+			_, referrers := s.Referrers(m.scope, m.image)
+			for what, err := range map[string]error{
+				"tag": tag, "index": index, "image": child, "link": link, "link to the blob": blob, "referrers": referrers,
+			} {
+				if what == "link to the blob" && m.tag == "used" && age < 100*day {
+					continue // it is learned again with the blob
+				}
+				if (err == nil) != want {
+					t.Errorf("%s of %s:%s after %v: %v", what, m.scope, m.tag, age, err)
+				}
+			}
+		}
+	}
+}

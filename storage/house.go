@@ -24,7 +24,8 @@ func (s *Store) keepHouseNow() {
 }
 
 // keepHouse opens the index if it is not open yet, counts the blobs that it knows,
-// writes down uses and keeps to the limits, until ctx is done.
+// and does what takes long, until ctx is done. Beside it others keep to the limits and
+// scrub.
 func (s *Store) keepHouse(ctx context.Context) {
 	defer close(s.done)
 	if s.quiet {
@@ -37,25 +38,57 @@ func (s *Store) keepHouse(ctx context.Context) {
 		return
 	}
 	defer s.present.Discard()
+	var background sync.WaitGroup
+	background.Go(func() { s.keepLimits(ctx) })
 	c := newChores(s)
 	defer c.end()
 	c.do("restore index", func() { s.restore(ctx) })
 	close(s.restored)
+	if s.inherited.Load() {
+		c.do("checkpoint", s.checkpoint)
+	}
 	// Until they are counted, the limits are not known to be exceeded.
 	c.do("count blobs", func() { s.count(ctx) })
+	s.keepHouseNow()
+	background.Go(func() { s.persist(ctx, "scrub blobs", func() { s.keepScrubbed(ctx) }) })
 	if db := s.db.Load(); !small(db) {
 		// Its opening did not wait for this.
 		c.do("verify index", func() { _ = s.verifyIndex(db) })
 	}
-	var background sync.WaitGroup
-	background.Go(func() { s.persist(ctx, "scrub blobs", func() { s.keepScrubbed(ctx) }) })
+	look := time.NewTicker(limitsEvery)
+	defer look.Stop()
+	snapshot := time.NewTimer(snapshotFirst)
+	defer snapshot.Stop()
+	for {
+		select {
+		case <-look.C:
+			c.do("restore index", func() { s.restore(ctx) })
+			c.do("forget", func() { s.forgetSoon(ctx, &background) })
+			c.do("checkpoint", s.checkpoint)
+		case <-snapshot.C:
+			c.do("save snapshot", func() { s.saveSnapshot(ctx, true) })
+			snapshot.Reset(snapshotEvery)
+		case <-c.over.C:
+			c.again()
+		case <-ctx.Done():
+			background.Wait()
+			s.noteUnaccounted()
+			s.survives("write uses", s.writeUses)
+			return
+		}
+	}
+}
+
+// keepLimits writes down uses and keeps to the limits, until ctx is done. Nothing of
+// it takes long: who has a finished blob may be waiting for it.
+func (s *Store) keepLimits(ctx context.Context) {
+	c := newChores(s)
+	defer c.end()
 	evict := func() { s.evict(ctx) }
 	c.do("evict blobs", evict)
 	uses, limits := time.NewTicker(usesEvery), time.NewTicker(limitsEvery)
 	defer uses.Stop()
 	defer limits.Stop()
-	snapshot := time.NewTimer(snapshotFirst)
-	defer snapshot.Stop()
 	for {
 		select {
 		case <-uses.C:
@@ -63,23 +96,14 @@ func (s *Store) keepHouse(ctx context.Context) {
 			c.do("write uses", s.writeUses)
 		case <-limits.C:
 			c.do("sweep parts", s.sweepOld)
-			c.do("restore index", func() { s.restore(ctx) })
 			c.do("evict blobs", evict)
-			c.do("forget", func() { s.forgetSoon(ctx, &background) })
-			c.do("checkpoint", s.checkpoint)
 			c.do("make ballast", s.keepBallast)
-		case <-snapshot.C:
-			c.do("save snapshot", func() { s.saveSnapshot(ctx, true) })
-			snapshot.Reset(snapshotEvery)
 		case <-s.kick:
 			c.do("record damage", s.recordDamage)
 			c.do("evict blobs", evict)
 		case <-c.over.C:
 			c.again()
 		case <-ctx.Done():
-			background.Wait()
-			s.noteUnaccounted()
-			s.survives("write uses", s.writeUses)
 			return
 		}
 	}

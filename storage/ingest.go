@@ -49,13 +49,13 @@ func (ps *parts) count() int {
 	return len(ps.running)
 }
 
-// announced returns how large the running parts are going to be, as far as that is
-// known, or how large they are.
+// announced returns how large the running parts are going to be that have their first
+// byte, as far as that is known, or how large they are.
 func (ps *parts) announced() (t tally) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	for _, p := range ps.running {
-		if p.stored.Load() {
+		if !p.begun.Load() || p.stored.Load() {
 			continue
 		}
 		size := max(p.size, p.written.Load())
@@ -77,17 +77,17 @@ func (ps *parts) unlessRunning(i id, fn func() error) error {
 }
 
 // abandon ends all parts where they stand, so that nothing is written to files
-// that the next store of the directory may be using.
-func (ps *parts) abandon() {
+// that the next store of the directory may be using. That goes on from there.
+func (ps *parts) abandon() (err error) {
 	ps.mu.Lock()
 	running := ps.running
 	ps.running = nil
 	ps.mu.Unlock()
 	for _, p := range running {
-		p.mu.Lock()
-		p.ended = true
-		p.mu.Unlock()
+		p.abandon()
+		err = errors.Join(err, p.keep())
 	}
+	return err
 }
 
 // sidecar stands beside a suspended part and says what it holds. It stays when
@@ -97,10 +97,13 @@ type sidecar struct {
 	Size      int64         `json:"size"` // -1 = unknown
 	Covered   []Extent      `json:"covered"`
 	Suspended int64         `json:"suspended"` // unix seconds
+	// Boot is the run of the kernel in which this is true: what is covered was not
+	// brought to the disk. Empty = it was.
+	Boot string `json:"boot,omitempty"`
 }
 
 func (p *Part) suspend(covered []Extent) error {
-	if len(covered) == 0 {
+	if len(covered) == 0 || p.placed {
 		return p.remove()
 	}
 	err := func() error {
@@ -115,12 +118,10 @@ func (p *Part) suspend(covered []Extent) error {
 		if err := p.file.Truncate(covered[len(covered)-1].End); err != nil {
 			return err
 		}
-		if err := p.file.datasync(); err != nil {
+		if err := errors.Join(p.broken, p.file.datasync()); err != nil {
 			return err
 		}
-		return writeFile(p.store.root, p.id.sidecarPath(), sidecar{
-			Digest: p.id.digest(), Size: p.size, Covered: covered, Suspended: p.store.now().Unix(),
-		})
+		return writeFile(p.store.root, p.id.sidecarPath(), p.sidecar(covered, p.size, ""))
 	}()
 	if err != nil {
 		return errors.Join(err, p.remove())
@@ -153,7 +154,7 @@ func (s *Store) readSidecar(i id) (c sidecar, err error) {
 	if err != nil {
 		return sidecar{}, err
 	}
-	if json.Unmarshal(raw, &c) != nil || c.Digest != i.digest() {
+	if json.Unmarshal(raw, &c) != nil || c.Digest != i.digest() || c.Boot != "" && c.Boot != s.root.bootID() {
 		return sidecar{}, errNoPart
 	}
 	return c, nil

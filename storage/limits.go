@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -22,10 +23,14 @@ type Limits struct {
 	// always leaves twice what its index needs to be safe.
 	MinFree        int64
 	MinFreePercent float64
-	// MaxUnused is how long is kept what nobody uses; 0 = for ever. While the
-	// clock is in doubt, and for more than a quarter of the bytes at once, that
-	// alone is no reason to remove anything.
+	// MaxUnused is how long is kept what nobody uses; 0 = for ever, but for tags, links
+	// and manifests that led to blobs which are gone: these are forgotten after 180
+	// days. While the clock is in doubt, and for more than a quarter of the bytes at
+	// once, that alone is no reason to remove anything.
 	MaxUnused time.Duration
+	// Offline are the names of upstreams that are not asked: nothing of theirs is
+	// forgotten unless MaxUnused says so.
+	Offline []string
 	// Pins are the images that are never evicted, for whatever reason, beside those
 	// of Store.Pin.
 	Pins []oci.Pin
@@ -116,12 +121,15 @@ type counters struct {
 
 	counted, overpinned        atomic.Bool
 	evictedBlobs, evictedBytes atomic.Int64
+	// progress counts each blob as it goes, withdrawn the parts for which nothing has
+	// to go any more.
+	progress, withdrawn        atomic.Int64
 	indexRebuilds, quarantined atomic.Int64
 	indexError                 atomic.Pointer[string]
 }
 
 // admit returns ErrNoSpace if a blob of the size, -1 = unknown, cannot be kept:
-// not even if everything went that may go.
+// not even if everything went that may go for it. Nothing is asked to go.
 func (s *Store) admit(origin string, size int64) error {
 	limits, name := s.limits.Load(), oci.UpstreamName(origin)
 	pinned, own := s.usage.pinnedBytes(name)
@@ -131,8 +139,12 @@ func (s *Store) admit(origin string, size int64) error {
 	if most := limits.Upstreams[name]; most > 0 && max(size, 0)+own > most {
 		return fmt.Errorf("blob of %d bytes beside %d that are pinned exceeds the limit of %d for %s: %w", size, own, most, name, ErrNoSpace)
 	}
-	if err := s.space.roomFor(size); err != nil {
-		s.want(size)
+	err := s.space.roomFor(size)
+	switch {
+	case errors.Is(err, errNoInodes):
+		s.keepHouseNow() // the index needs them, too
+		return err
+	case err != nil && !s.yields(size):
 		return err
 	}
 	return nil
@@ -142,7 +154,7 @@ func (s *Store) admit(origin string, size int64) error {
 // larger than a quarter of what is stored does not get it: what an upstream
 // merely announces must not empty the store.
 func (s *Store) want(size int64) {
-	if size > s.usage.used()/announcedShare {
+	if !s.yields(size) {
 		size = 0
 	}
 	for old := s.wanted.Load(); old < size && !s.wanted.CompareAndSwap(old, size); old = s.wanted.Load() {
@@ -194,7 +206,7 @@ func over(most, used, verified, running int64) int64 {
 // looks ahead of the floor: below that, blobs would be passed by while others are
 // evicted for them.
 func (s *Store) lacking(l Limits) int64 {
-	free, total := s.space.look()
+	free, total := s.space.unreserved()
 	least := max(l.MinFree, int64(l.MinFreePercent/100*float64(total)), floor(total)+floor(total)/8) + s.wanted.Load()
 	if free >= least {
 		if _, _, scarce := s.space.lookNodes(); scarce {

@@ -69,12 +69,18 @@ func TestLimitsAreHard(t *testing.T) {
 	}
 }
 
-// What is merely announced takes no more than a quarter, before it comes.
+// What is merely asked for evicts nothing, and what has begun to come no more than a
+// quarter before it is there.
 func TestAnnouncedBytesEvictLittle(t *testing.T) {
 	s, _, log, ds := evictable(t, 8)
 	s.SetLimits(Limits{MaxSize: 8200})
 	_, d := content(99, 1)
 	p := beginPart(t, s, d, 8000)
+	s.evict(t.Context())
+	wantBlobs(t, s, ds, true, true, true, true, true, true, true, true)
+	if _, err := p.WriteAt([]byte("x"), 0); err != nil {
+		t.Fatal(err)
+	}
 	log.wait(t, "evicted blobs")
 	wantBlobs(t, s, ds, false, false, true, true, true, true, true, true)
 	if u := s.Usage(); u.FillBytes != 8000 {

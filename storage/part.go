@@ -6,11 +6,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	"github.com/opencontainers/go-digest"
 
@@ -25,8 +23,9 @@ type Extent struct {
 
 // Part is the file of a running fill. Its methods are safe for concurrent use.
 //
-// One of Commit, Suspend and Remove ends it: nothing can be written any more,
-// and another Part of the digest can be had. It can be read until Close.
+// Nothing can be written any more once Publish was called. One of Commit, Suspend
+// and Remove ends it, and another Part of the digest can begin. It can be read until
+// Close.
 type Part struct {
 	store   *Store
 	id      id
@@ -35,20 +34,38 @@ type Part struct {
 	file    file
 	covered []Extent
 	written atomic.Int64 // where what was written ends; of a part of unknown size only
+	// reserved is what is promised to it and not written yet; held says that the file
+	// system holds it back instead.
+	reserved atomic.Int64
+	held     bool
 
-	stored atomic.Bool // it is a blob by now, and counts as one
+	// takeRoom takes the room for the whole, before the first byte. What was merely
+	// asked for takes none, and nothing has to go for it.
+	takeRoom func() error
+	begun    atomic.Bool // it takes room
+	stored   atomic.Bool // it is a blob by now, and counts as one
 
-	// mu is held shared while writing and exclusively to end the part, so that
+	saving saving
+
+	// mu is held shared while writing and exclusively to seal the part, so that
 	// no byte changes after it was verified.
-	mu    sync.RWMutex
-	ended bool
+	mu     sync.RWMutex
+	sealed bool // nothing can be written any more
+	ended  bool
+
+	// ending is held by whoever seals, publishes or ends the part.
+	ending sync.Mutex
+	placed bool  // the blob is there
+	moved  bool  // it is this file
+	broken error // why it cannot be brought to the disk
 }
 
 // Part begins the part file of a blob of the given size, -1 = unknown, or
 // reopens the one that was suspended. The blob will count to the upstream of the
 // scope, unless it is there already. Until the part is ended, another for the same
-// digest is fs.ErrExist. It is ErrNoSpace if the blob does not fit, and
-// ErrGone if the directory was removed: it can be served, but not be kept.
+// digest is fs.ErrExist. It is ErrNoSpace if the blob does not fit, whatever went, and
+// ErrGone if the directory was removed: it can be served, but not be kept. Nothing is
+// evicted for it before its first byte is written.
 func (s *Store) Part(scope oci.Scope, d digest.Digest, size int64) (*Part, error) {
 	if err := s.enter(); err != nil {
 		return nil, fmt.Errorf("begin part of %s: %w", d, err)
@@ -67,6 +84,7 @@ func (s *Store) Part(scope oci.Scope, d digest.Digest, size int64) (*Part, error
 
 func (s *Store) openPart(scope oci.Scope, i id, size int64) (_ *Part, err error) {
 	p := &Part{store: s, id: i, origin: scope.Upstream, size: max(size, -1)}
+	p.takeRoom = sync.OnceValue(p.begin)
 	if !s.parts.add(p) {
 		return nil, fs.ErrExist
 	}
@@ -78,17 +96,8 @@ func (s *Store) openPart(scope oci.Scope, i id, size int64) (_ *Part, err error)
 	if err := s.admit(p.origin, size); err != nil {
 		return nil, err
 	}
-	if !s.demand(*s.limits.Load()).none() {
-		// What has to go for it goes while it comes.
-		s.keepHouseNow()
-	}
 	if err := s.inLayout(func() error { return s.openPartFile(p) }); err != nil {
 		return nil, err
-	}
-	if size > 0 {
-		if _, err := p.file.allocate(size); err != nil {
-			return nil, errors.Join(s.fullFor(size, err), p.file.Close(), s.removePart(i))
-		}
 	}
 	return p, nil
 }
@@ -96,6 +105,7 @@ func (s *Store) openPart(scope oci.Scope, i id, size int64) (_ *Part, err error)
 func (s *Store) openPartFile(p *Part) (err error) {
 	i := p.id
 	p.covered, err = s.suspended(i, p.size)
+	p.saving.covered = slices.Clone(p.covered)
 	if err == nil {
 		p.file, err = s.root.OpenFile(i.partPath(), os.O_RDWR, 0)
 		return err
@@ -125,23 +135,24 @@ func (s *Store) openPartFile(p *Part) (err error) {
 func (p *Part) Covered() []Extent { return slices.Clone(p.covered) }
 
 // WriteAt writes to the part. It is fs.ErrClosed once the part is ended, and
-// wraps syscall.ENOSPC on a full disk; what was written before stays readable.
+// wraps syscall.ENOSPC on a full disk; what was written before stays readable. The
+// first one waits until there is room for the whole, if others can go for it.
 func (p *Part) WriteAt(b []byte, off int64) (int, error) {
+	if err := p.takeRoom(); err != nil {
+		return 0, fmt.Errorf("write part of %s: %w", p.id.digest(), err)
+	}
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	if p.ended {
+	if p.sealed {
 		return 0, fmt.Errorf("write part of %s: %w", p.id.digest(), fs.ErrClosed)
 	}
-	if p.size < 0 {
-		// No space was taken for it at the beginning.
-		p.store.space.spend(len(b))
-		if err := p.store.space.room(); err != nil {
-			return 0, fmt.Errorf("write part of %s: %w", p.id.digest(), p.store.fullFor(-1, err))
-		}
-		for end, old := off+int64(len(b)), p.written.Load(); old < end && !p.written.CompareAndSwap(old, end); old = p.written.Load() {
-		}
+	if err := p.spend(off, len(b)); err != nil {
+		return 0, fmt.Errorf("write part of %s: %w", p.id.digest(), err)
 	}
 	n, err := p.file.WriteAt(b, off)
+	if err == nil {
+		err = p.wrote(Extent{off, off + int64(n)})
+	}
 	if err != nil {
 		return n, fmt.Errorf("write part of %s: %w", p.id.digest(), p.store.fullFor(p.size, err))
 	}
@@ -167,146 +178,4 @@ func (p *Part) Reopen() (*os.File, error) {
 		return nil, fmt.Errorf("reopen part of %s: %w", p.id.digest(), err)
 	}
 	return f, nil
-}
-
-// Commit makes the part the finished blob. The caller has verified size and
-// digest of its bytes. Where a limit has been reached, it waits until others were
-// evicted; it is ErrNoSpace if that does not make room. If the blob is there and recorded already, it
-// stays and the part goes. Whatever the error, the part is ended and gone, but readable.
-func (p *Part) Commit(size int64) error {
-	return p.endCall("commit", func() error { return p.commit(size) })
-}
-
-// Suspend keeps the part for a later Store.Part, with what the caller knows to be
-// covered. With nothing covered, it is removed.
-func (p *Part) Suspend(covered []Extent) error {
-	return p.endCall("suspend", func() error { return p.suspend(covered) })
-}
-
-// Remove removes the part.
-func (p *Part) Remove() error { return p.endCall("remove", p.remove) }
-
-// Close closes the descriptor. A part that was not ended is removed.
-func (p *Part) Close() error {
-	// A part that was ended, by its owner or by the store's Close, is none to
-	// remove.
-	err := p.Remove()
-	if errors.Is(err, fs.ErrClosed) || errors.Is(err, ErrClosed) {
-		err = nil
-	}
-	return errors.Join(err, p.file.Close())
-}
-
-func (p *Part) endCall(verb string, last func() error) error {
-	err := p.store.enter()
-	if err == nil {
-		err = p.end(last)
-		p.store.leave()
-	}
-	if err != nil {
-		return fmt.Errorf("%s part of %s: %w", verb, p.id.digest(), err)
-	}
-	return nil
-}
-
-// end does the last thing that is done with a part.
-func (p *Part) end(last func() error) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.ended {
-		return fs.ErrClosed
-	}
-	p.ended = true
-	defer p.store.parts.end(p)
-	return last()
-}
-
-func (p *Part) commit(size int64) error {
-	s := p.store
-	err := s.makeWay(p, size)
-	defer s.usage.drop(p)
-	if err == nil {
-		err = p.publish(size)
-	}
-	if err != nil {
-		// After a sync error the kernel may have dropped what it could not
-		// write: the part is not to be trusted again.
-		return errors.Join(err, p.remove())
-	}
-	if err := p.remove(); err != nil {
-		s.log.Warn("remove what is left of a part", "digest", p.id.digest(), "error", err)
-	}
-	r := blobRecord{size: size, created: s.now(), origin: p.origin}
-	if err := s.index.offer(linkBytes, func(b *batch) error {
-		b.tally.parts = append(b.tally.parts, p)
-		return b.putBlob(p.id, r)
-	}); err != nil {
-		s.log.Warn("blob is stored but not recorded; it will be adopted", "digest", p.id.digest(), "error", err)
-		s.suspects.trust(p.id)
-	}
-	if !s.demand(*s.limits.Load()).none() {
-		s.keepHouseNow()
-	}
-	return nil
-}
-
-// publish makes the part a finished blob of the file system.
-func (p *Part) publish(size int64) error {
-	root, blob := p.store.root, p.id.blobPath()
-	// A file without a record, or in doubt, may be anything.
-	if r, known := p.store.blobRecord(p.id); known && r.size == size {
-		info, err := root.Lstat(blob)
-		if err == nil && info.Mode().IsRegular() && info.Size() == size && !p.store.suspects.doubt(p.id, info, true) {
-			return nil
-		}
-	}
-	info, err := p.file.Stat()
-	if err != nil {
-		return err
-	}
-	if info.Size() < size {
-		return fmt.Errorf("part has %d bytes of %d", info.Size(), size)
-	}
-	if info.Size() > size {
-		if err := p.file.Truncate(size); err != nil {
-			return err
-		}
-	}
-	if err := p.file.Chmod(0o444); err != nil {
-		return err
-	}
-	if err := p.file.datasync(); err != nil {
-		return err
-	}
-	p.store.placing.Lock()
-	defer p.store.placing.Unlock()
-	err = root.Rename(p.id.partPath(), blob)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := root.MkdirAll(path.Dir(blob), 0o700); err != nil {
-			return err
-		}
-		err = root.Rename(p.id.partPath(), blob)
-	}
-	if err != nil {
-		// Some file systems do it, and cannot say so.
-		if now, lerr := root.Lstat(blob); lerr == nil && os.SameFile(now, info) {
-			err = nil
-		}
-	}
-	if err == nil {
-		p.store.suspects.absolve(p.id)
-	}
-	return err
-}
-
-func (p *Part) remove() error { return p.store.removePart(p.id) }
-
-// fullFor asks for room for a blob of size bytes if err says that the disk is
-// full, and returns err.
-func (s *Store) fullFor(size int64, err error) error {
-	if errors.Is(err, syscall.ENOSPC) {
-		s.space.forget()
-		s.want(size)
-	}
-	return err
 }

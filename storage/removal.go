@@ -70,8 +70,10 @@ func (e *PinnedError) Error() string { return e.Image + " is pinned by " + e.Pin
 // short, the store is sound: what is left points to less content, which is a miss,
 // and to remove the same again removes the rest.
 func (s *Store) Remove(ctx context.Context, o RemoveOptions) (RemoveReport, error) {
-	s.pinning.Lock()
-	defer s.pinning.Unlock()
+	if err := s.pinTurn(ctx); err != nil {
+		return RemoveReport{}, fmt.Errorf("remove %s: %w", o.Selection, err)
+	}
+	defer func() { <-s.pinning }()
 	r := &removal{RemoveOptions: o, s: s, again: s.relinked.begin()}
 	defer s.relinked.end()
 	err := s.task(ctx, r.run)

@@ -71,9 +71,30 @@ func unreadable(err error) bool {
 	return errors.As(err, &failed) && !errors.Is(err, fs.ErrNotExist)
 }
 
-// restoreFrom reads a snapshot twice: nothing of one that is not whole is used.
+// isRestored reports whether the index has what a snapshot holds, if need be.
+func (s *Store) isRestored() bool {
+	select {
+	case <-s.restored:
+		return true
+	default:
+		return false
+	}
+}
+
+// restoreFrom reads a snapshot twice: nothing of one that is not whole is used. Pins
+// come first, as blobs go meanwhile.
 func (s *Store) restoreFrom(ctx context.Context, name string) (records int64, err error) {
-	if _, err := s.readSnapshot(ctx, name, func(keyed) error { return nil }); err != nil {
+	var pins []keyed
+	_, err = s.readSnapshot(ctx, name, func(r keyed) error {
+		if r.key[0] == tablePin {
+			pins = append(pins, r)
+		}
+		return nil
+	})
+	if err == nil {
+		err = s.index.update(restoreBatch, func(b *batch) error { return b.restore(pins) })
+	}
+	if err != nil {
 		return 0, err
 	}
 	var pending []keyed

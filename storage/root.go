@@ -27,13 +27,17 @@ const (
 const SocketFile = "admin.sock"
 
 // openRoot opens the directory at path, makes it if there is none, and refuses
-// one that holds anything that is not ours.
+// one that holds anything that is not ours, or that others may write to.
 func openRoot(path string, over func(files) files) (files, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
 	}
 	opened, err := openFiles(path)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkOwner(opened, os.Geteuid()); err != nil {
+		opened.Close()
 		return nil, err
 	}
 	var root files = opened
@@ -103,6 +107,15 @@ const temporary = ".tmp"
 
 // writeFile writes v as JSON, and replaces what was there only by all of it.
 func writeFile(root files, name string, v any) error {
+	return replaceFile(root, name, v, file.datasync)
+}
+
+// writeFileSoon is writeFile for what may get to the disk later.
+func writeFileSoon(root files, name string, v any) error {
+	return replaceFile(root, name, v, func(file) error { return nil })
+}
+
+func replaceFile(root files, name string, v any, settle func(file) error) error {
 	raw, err := json.Marshal(v)
 	if err != nil {
 		return err
@@ -112,7 +125,7 @@ func writeFile(root files, name string, v any) error {
 		return err
 	}
 	if _, err = f.Write(append(raw, '\n')); err == nil {
-		err = f.datasync()
+		err = settle(f)
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = root.Rename(name+temporary, name)

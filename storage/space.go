@@ -26,16 +26,18 @@ const (
 // errNoInodes is ErrNoSpace where there are bytes, but no more files can be made.
 var errNoInodes = fmt.Errorf("%w: too few inodes are free", ErrNoSpace)
 
-// space is the free space of the file system that the store lies on. Safe for
-// concurrent use.
+// space is the one account of the file system that the store lies on: what was free
+// when last looked at, what was written since, and what is promised to parts for which
+// the file system holds nothing back. Safe for concurrent use.
 type space struct {
 	volume func() (free, total int64, err error)
 	inodes func() (free, total int64, err error)
 
 	mu          sync.Mutex
 	looked      time.Time
-	spent       int
+	spent       int64
 	free, total int64
+	reserved    int64
 	// nodes are the free inodes, of all that the file system has; allNodes is 0
 	// where it makes them as it goes.
 	nodes, allNodes int64
@@ -45,6 +47,10 @@ type space struct {
 func (s *space) look() (free, total int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.lookLocked()
+}
+
+func (s *space) lookLocked() (free, total int64) {
 	if s.looked.IsZero() || time.Since(s.looked) > spaceAge {
 		s.looked, s.spent = time.Now(), 0
 		var err error
@@ -59,13 +65,32 @@ func (s *space) look() (free, total int64) {
 	return s.free, s.total
 }
 
+// unreserved is look without what was written since, and what is promised to parts.
+func (s *space) unreserved() (free, total int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	free, total = s.lookLocked()
+	return free - s.spent - s.reserved, total
+}
+
+// promise reserves so many bytes, less if that is negative.
+func (s *space) promise(bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reserved += bytes
+}
+
 // lookNodes returns the free and all inodes, as look does bytes, and whether the
 // free ones are so few that they are left to the index: its next file needs one.
 func (s *space) lookNodes() (free, total int64, scarce bool) {
-	s.look()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.nodes, s.allNodes, s.allNodes > 0 && s.nodes < min(max(s.allNodes/100, leastNodes), mostNodes)
+	s.lookLocked()
+	return s.nodes, s.allNodes, s.scarceLocked()
+}
+
+func (s *space) scarceLocked() bool {
+	return s.allNodes > 0 && s.nodes < min(max(s.allNodes/100, leastNodes), mostNodes)
 }
 
 // forget makes the next look a fresh one.
@@ -78,7 +103,7 @@ func (s *space) forget() {
 // spend makes the next look a fresh one if much is written.
 func (s *space) spend(bytes int) {
 	s.mu.Lock()
-	if s.spent += bytes; s.spent >= spaceSpent {
+	if s.spent += int64(bytes); s.spent >= spaceSpent {
 		s.looked = time.Time{}
 	}
 	s.mu.Unlock()
@@ -106,10 +131,28 @@ func (s *space) room() error {
 // roomFor returns ErrNoSpace if there is no room for a blob of size bytes; -1 =
 // unknown.
 func (s *space) roomFor(size int64) error {
-	if free, total := s.look(); free-max(size, 0) < floor(total) {
-		return ErrNoSpace
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.roomLocked(size)
+}
+
+// take is roomFor, and reserves it.
+func (s *space) take(size int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.roomLocked(size)
+	if err == nil {
+		s.reserved += max(size, 0)
 	}
-	if _, _, scarce := s.lookNodes(); scarce {
+	return err
+}
+
+func (s *space) roomLocked(size int64) error {
+	free, total := s.lookLocked()
+	switch {
+	case free-s.spent-s.reserved-max(size, 0) < floor(total):
+		return ErrNoSpace
+	case s.scarceLocked():
 		return errNoInodes
 	}
 	return nil

@@ -79,3 +79,99 @@ func TestCloseOfStalledIndex(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// within fails a test in which something takes longer than anybody would wait.
+func within(t *testing.T, what string, fn func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		fn()
+	}()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Fatalf("%s hangs", what)
+	}
+}
+
+// Neither does who evicts or removes keep anybody waiting for good, though these have
+// to wait for the index, nor does who is kept waiting keep the store from closing.
+func TestStalledIndexHoldsNoLocks(t *testing.T) {
+	t.Parallel()
+	s, err := Open(t.Context(), Options{Path: t.TempDir(), patience: 50 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, _ := content(1, 1000)
+	putBlob(t, s, b)
+	if err := s.Link(scope, oci.Descriptor{Digest: oci.Sum(b), Size: 1000}); err != nil {
+		t.Fatal(err)
+	}
+	other, d := content(2, 1000)
+	layBlob(t, s.path, d, other)
+	db, release := s.db.Load(), stall(t, s)
+	evicting, removing := make(chan struct{}), make(chan error, 1)
+	i, _ := idOf(oci.Sum(b))
+	go func() {
+		defer close(evicting)
+		_, _, _ = s.remove([]id{i})
+	}()
+	go func() {
+		_, err := s.Remove(t.Context(), RemoveOptions{Selection: oci.Selection{Upstream: scope.Upstream, Repository: scope.Repository}})
+		removing <- err
+	}()
+	for len(s.index.queue) < 2 || len(s.pinning) == 0 {
+		time.Sleep(time.Millisecond) // both wait for the index
+	}
+	within(t, "open blob", func() {
+		f, _, err := s.OpenBlob(d)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		f.Close()
+	})
+	within(t, "pin", func() {
+		p, err := oci.ParsePin("docker.io/library/alpine:3")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, err = s.Pin(p)
+		wantErr(t, "pin", err, ErrStalled)
+	})
+	within(t, "close", func() { wantErr(t, "close", s.Close(), ErrStalled) })
+	within(t, "eviction", func() { <-evicting })
+	within(t, "removal", func() { wantErr(t, "remove", <-removing, ErrStalled) })
+	close(release)
+	<-s.index.done
+	if err := db.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A call that does not come to its end holds up Close for no longer than its patience.
+func TestCloseLeavesACallBehind(t *testing.T) {
+	t.Parallel()
+	s, err := Open(t.Context(), Options{Path: t.TempDir(), patience: 20 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.enter(); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "close", func() { wantErr(t, "close", s.Close(), ErrStalled) })
+	wantErr(t, "a call after that", s.enter(), ErrClosed)
+	wantErr(t, "write", s.index.update(0, func(*batch) error { return nil }), ErrStalled)
+	if _, err := s.begin(); err != nil {
+		t.Errorf("what it uses is gone: %v", err)
+	}
+	s.leave()
+	if !s.index.close(time.Minute) {
+		t.Error("the writer does not end")
+	}
+	if err := s.db.Load().Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -14,55 +14,11 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"golang.org/x/sync/singleflight"
 
-	"github.com/pullgate/pullgate/internal/mapfault"
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
 // ErrClosed is what every method of a closed Store returns.
 var ErrClosed = errors.New("storage is closed")
-
-// Options say where a store lies and how it behaves. Only Path is required.
-type Options struct {
-	// Path is the directory. It is made if there is none; one that holds
-	// anything else is refused.
-	Path string
-	// Limits can be changed later by SetLimits.
-	Limits Limits
-	// Logger; nil = nothing is logged.
-	Logger *slog.Logger
-	// Now is the clock of all times that are stored; nil = time.Now.
-	Now func() time.Time
-	// LockWait is how long Open waits for a store that still has the directory,
-	// such as an earlier one of this process that is closing. 0 = 10 s, less =
-	// not at all.
-	LockWait time.Duration
-	// Existing refuses a directory that is no store yet: fs.ErrNotExist.
-	Existing bool
-	// Quiet keeps a store from evicting, sweeping and scrubbing of its own accord:
-	// for who opens it to look after it, and for nobody else meanwhile.
-	Quiet bool
-	// Inspect is Quiet, and leaves an index that is damaged, or lacks something,
-	// as it is: the first is ErrNoIndex.
-	Inspect bool
-
-	// Panicked is called when something panics that the store does in the
-	// background: it is logged and tried again later. It may be called from any
-	// goroutine. nil = nobody hears of it but the log.
-	Panicked func()
-
-	rebuild bool // sets the index aside and begins it anew
-
-	volume func() (free, total int64, err error) // for tests; nil = that of the files
-	inodes func() (free, total int64, err error) // for tests; nil = those of the files
-	over   func(files) files                     // for tests; what lies over the file system, nil = nothing
-	// The clock that nobody sets, from the opening on. For tests; nil = that of Now.
-	uptime func() time.Duration
-
-	retry    time.Duration // for tests; 0 = indexRetry
-	patience time.Duration // for tests; 0 = closePatience
-	rest     time.Duration // for tests; 0 = restFirst
-	unbacked func() uint64 // for tests; nil = mapfault.Count
-}
 
 const (
 	// recentRecords are about 8 MiB, recentManifests 16 MiB at worst. A hit of a
@@ -82,7 +38,8 @@ type Store struct {
 	path string
 	log  *slog.Logger
 	now  func() time.Time
-	// uptime is the time since the opening, whatever becomes of the clock.
+	born time.Time // the time of the opening
+	// uptime is the time since then, whatever becomes of the clock.
 	uptime func() time.Duration
 
 	lock  file
@@ -91,13 +48,15 @@ type Store struct {
 	// db is nil until the index is open, and never again after that.
 	db       atomic.Pointer[badger.DB]
 	present  *badger.Txn // the index as it was opened, for the house keeper to count
-	scarce   bool        // inodes were, when the house keeper last looked
+	scarce   bool        // inodes were, when keepLimits last looked
 	told     int64       // how many of its blobs others have heard of
 	index    *writer
 	damage   atomic.Pointer[error] // the first error that reading the index met
 	saved    int64                 // writer.changes as of the last snapshot
 	retry    time.Duration
 	patience time.Duration
+	way      time.Duration
+	save     time.Duration
 	rest     time.Duration
 	panicked func()
 	// What the options of these names say; rebuild holds until it is done.
@@ -112,11 +71,15 @@ type Store struct {
 	suspects  suspects
 	verifying singleflight.Group // by id
 	placing   sync.Mutex         // held to move a blob to its place, or to quarantine/
-	removing  sync.RWMutex       // held to evict blobs, and shared while nobody may
-	layingOut sync.Mutex         // held to make what the directory lacks
-	pinning   sync.Mutex         // held to store a pin, and to remove what none may mean
+	// unsynced are the blobs whose bytes may not have got to the disk yet, and the
+	// end of an earlier run that left such ones; see checkpoint.
+	unsynced  atomic.Int64
+	inherited atomic.Bool
+	going     going
+	layingOut sync.Mutex    // held to make what the directory lacks
+	pinning   chan struct{} // holds one while a pin is stored, or what none may mean removed
 	relinked  relinked
-	tasks     sync.WaitGroup // calls that Close does not wait for with mu
+	tasks     sync.WaitGroup // what takes longer than a call
 	lost      atomic.Bool    // see indexGone
 	unbacked  func() uint64
 	faults    atomic.Uint64 // see noteFaults
@@ -132,17 +95,15 @@ type Store struct {
 	memory memory
 	usage  counters
 
-	// mu is held shared by every call and exclusively to close: Badger must not
-	// be touched once it is closed.
-	mu     sync.RWMutex
-	closed bool
+	// calls are those under way: Badger must not be touched once it is closed.
+	calls *calls
 
 	life     context.Context // ends when Close begins
 	endLife  context.CancelFunc
 	closing  sync.Once
 	closeErr error
 	cancel   context.CancelFunc
-	kick     chan struct{} // asks the house keeper to look at the limits
+	kick     chan struct{} // asks for a look at the limits
 	recheck  chan struct{} // asks the scrub to look again at what was condemned
 	restored chan struct{} // closed when the index was restored, if it had to be
 	done     chan struct{} // closed when the house keeper is done
@@ -165,41 +126,14 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	s := &Store{
 		log: o.Logger, now: o.Now, kick: make(chan struct{}, 1), recheck: make(chan struct{}, 1),
-		restored: make(chan struct{}), done: make(chan struct{}),
+		restored: make(chan struct{}), done: make(chan struct{}), calls: newCalls(), pinning: make(chan struct{}, 1),
 		recent: newRecent(recentRecords), recentManifests: newRecent(recentManifests),
 	}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
-	}
-	if s.now == nil {
-		s.now = time.Now
-	}
-	if o.LockWait == 0 {
-		o.LockWait = 10 * time.Second
-	}
-	opened := s.now()
-	if s.uptime = o.uptime; s.uptime == nil {
-		s.uptime = func() time.Duration { return s.now().Sub(opened) }
-	}
+	s.setDefaults(&o)
 	s.life, s.endLife = context.WithCancel(context.Background())
 	s.limits.Store(&o.Limits)
 	if s.path, err = filepath.Abs(o.Path); err != nil {
 		return nil, err
-	}
-	if s.retry = o.retry; s.retry == 0 {
-		s.retry = indexRetry
-	}
-	if s.unbacked = o.unbacked; s.unbacked == nil {
-		s.unbacked = mapfault.Count
-	}
-	if s.patience = o.patience; s.patience == 0 {
-		s.patience = closePatience
-	}
-	if s.rest = o.rest; s.rest == 0 {
-		s.rest = restFirst
-	}
-	if s.panicked = o.Panicked; s.panicked == nil {
-		s.panicked = func() {}
 	}
 	s.quiet, s.inspect, s.rebuild = o.Quiet || o.Inspect, o.Inspect, o.rebuild
 	if o.Existing {
@@ -264,8 +198,9 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 }
 
 // Close ends the store: it waits for calls that are under way, writes down what
-// is to be kept, and lets go of the directory. Parts that were not ended are
-// lost. It may be called more than once, and returns the same error each time.
+// is to be kept, and lets go of the directory. Parts that were not ended can be gone
+// on with. It may be called more than once, and returns the same error each time. What
+// does not come to its end within 10 s is left behind.
 //
 // On a disk too full to close the index safely, one goroutine stays behind to do
 // that once there is room, and the next store waits for it without index. So it
@@ -276,20 +211,14 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.endLife()
-		s.mu.Lock()
-		s.closed = true
-		s.mu.Unlock()
+		s.cancel()
+		err := s.awaitEnd()
 		s.recent.clear()
 		s.recentManifests.clear()
-
-		s.parts.abandon()
-		s.cancel()
-		s.awaitHouse()
-		var err error
 		switch db := s.db.Load(); {
-		case !s.index.close(s.patience):
+		case err != nil || !s.index.close(s.patience):
 			s.lost.Store(true)
-			err = fmt.Errorf("close index: %w", ErrStalled)
+			err = fmt.Errorf("close index: %w", errors.Join(err, ErrStalled))
 		case db != nil:
 			s.noteFaults()
 			s.recordDamage()
@@ -307,21 +236,33 @@ func (s *Store) Close() error {
 	return s.closeErr
 }
 
-// awaitHouse waits for the house keeper and for tasks, but not for writes that stall.
-func (s *Store) awaitHouse() {
-	done := make(chan struct{})
+// awaitEnd waits for calls, the house keeper and tasks. Those who wait for the index
+// give up after some time, and it does after some more.
+func (s *Store) awaitEnd() error {
+	none, ended := s.calls.close(), make(chan struct{})
 	go func() {
-		defer close(done)
+		defer close(ended)
+		<-none
+		if err := s.parts.abandon(); err != nil {
+			s.log.Warn("parts that run are lost", "error", err)
+		}
 		<-s.done
 		s.tasks.Wait()
 	}()
 	late := time.NewTimer(s.patience)
 	defer late.Stop()
 	select {
-	case <-done:
+	case <-ended:
+		return nil
 	case <-late.C:
 		close(s.index.abandoned)
-		<-done
+	}
+	late.Reset(s.patience)
+	select {
+	case <-ended:
+		return nil
+	case <-late.C:
+		return fmt.Errorf("some calls go on after %v", 2*s.patience)
 	}
 }
 
@@ -343,18 +284,15 @@ func (s *Store) changed(key []byte) {
 	s.recent.changed(key)
 }
 
-// enter begins a call. Calls do not nest: a second enter would wait for a Close
-// that waits for the first.
+// enter begins a call.
 func (s *Store) enter() error {
-	s.mu.RLock()
-	if s.closed {
-		s.mu.RUnlock()
+	if !s.calls.enter() {
 		return ErrClosed
 	}
 	return nil
 }
 
-func (s *Store) leave() { s.mu.RUnlock() }
+func (s *Store) leave() { s.calls.leave() }
 
 // get returns a copy of a record, or fs.ErrNotExist.
 func (s *Store) get(key []byte) ([]byte, error) {

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -47,8 +48,10 @@ func (s *Store) setPin(p oci.Pin, there bool) (changed bool, err error) {
 		return false, errors.New("it has no pattern")
 	}
 	// A removal does not miss a pin that is made meanwhile.
-	s.pinning.Lock()
-	defer s.pinning.Unlock()
+	if err := s.pinTurn(context.Background()); err != nil {
+		return false, err
+	}
+	defer func() { <-s.pinning }()
 	key := append([]byte{tablePin}, p.String()...)
 	if _, err := s.get(key); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
@@ -67,6 +70,27 @@ func (s *Store) setPin(p oci.Pin, there bool) (changed bool, err error) {
 	s.usage.setPinned(tally{}, 0)
 	s.keepHouseNow()
 	return true, nil
+}
+
+// pinTurn waits for the turn to store pins, or to remove what none may mean. It is
+// ErrStalled where who has it waits for an index that takes no writes.
+func (s *Store) pinTurn(ctx context.Context) error {
+	look := time.NewTicker(writePatience)
+	defer look.Stop()
+	for {
+		select {
+		case s.pinning <- struct{}{}:
+			return nil
+		case <-look.C:
+			if s.index.stalled() {
+				return ErrStalled
+			}
+		case <-s.life.Done():
+			return ErrClosed
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // Pins returns the stored pins, in order of their patterns.

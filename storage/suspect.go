@@ -202,6 +202,7 @@ func (s *Store) beginRun(boot string) {
 		// An eviction that was cut short leaves a file without a record. Where the
 		// state was lost, nobody knows.
 		st.unaccounted = st.unaccounted || !st.clean
+		s.inherited.Store(st.sequence > 0 && !st.clean && !down)
 		st.clean, st.boot = false, boot
 	})
 	s.suspects.mu.Lock()
@@ -213,15 +214,24 @@ func (s *Store) beginRun(boot string) {
 	}
 }
 
-// checkpoint brings everything to the disk from time to time.
+// checkpoint brings everything to the disk from time to time, and what a run left
+// that was killed at once.
 func (s *Store) checkpoint() {
 	now := s.now()
-	if since := now.Sub(s.state.checkpoint); since >= 0 && since < checkpointEvery {
+	if since := now.Sub(s.state.checkpoint); since >= 0 && since < checkpointEvery && !s.inherited.Load() {
 		return
 	}
-	if done, err := s.lock.syncVolume(); err != nil {
+	done, err := s.lock.syncVolume()
+	if err != nil {
 		s.log.Warn("checkpoint", "error", err)
-	} else if done {
+		return
+	}
+	s.inherited.Store(false)
+	if done {
 		s.noteState(func(st *state) { st.checkpoint = now })
 	}
 }
+
+// synced reports whether all blobs are on the disk, so that the next run need not
+// doubt any.
+func (s *Store) synced() bool { return s.unsynced.Load() == 0 && !s.inherited.Load() }

@@ -87,6 +87,7 @@ func scenarios() []scenario {
 			}
 		}},
 		{name: "ingest", run: func(w *world) { w.put(60, sweepBytes, sweepBytes) }},
+		{name: "publish", run: func(w *world) { w.publish(60) }},
 		{name: "ingest-unknown-size", run: func(w *world) { w.put(60, sweepBytes, -1) }},
 		{name: "commit-over-unrecorded", run: func(w *world) { w.put(60, sweepBytes, sweepBytes) }, prepare: func(t *testing.T, w *world) {
 			b, d := content(60, sweepBytes)
@@ -223,6 +224,22 @@ func (w *world) put(seed uint64, size int, announced int64) {
 	}
 }
 
+// publish stores a blob as a fill does, but for bringing it to the disk.
+func (w *world) publish(seed uint64) {
+	b, d := content(seed, sweepBytes)
+	w.content[d] = b
+	p, err := w.s.Part(scope, d, sweepBytes)
+	if err != nil {
+		return
+	}
+	if w.write(p, d, []Extent{{0, sweepBytes}}) == nil {
+		if p.Publish(sweepBytes); p.placed {
+			w.must[d] = true
+		}
+	}
+	_ = p.Close()
+}
+
 // complete begins or goes on with a part, and commits it.
 func (w *world) complete(d digest.Digest, announced int64) error {
 	b := w.content[d]
@@ -235,6 +252,7 @@ func (w *world) complete(d digest.Digest, announced int64) error {
 	if err := w.write(p, d, []Extent{{0, half}, {half, int64(len(b))}}); err != nil {
 		return errors.Join(err, p.Remove())
 	}
+	p.Publish(int64(len(b)))
 	return p.Commit(int64(len(b)))
 }
 

@@ -272,6 +272,7 @@ func (sw *sweep) afterCrash(t *testing.T, w *world, c sweepCase, rotten map[dige
 		after := *w
 		after.problems, after.dir, after.again = nil, sweepDir(t), nil
 		after.content, after.must, after.rotten, after.doubted = maps.Clone(w.content), make(map[digest.Digest]bool), maps.Clone(w.rotten), maps.Clone(w.doubted)
+		after.planted = maps.Clone(w.planted)
 		sw.afterOutage(t, w, &after, o)
 		for _, p := range after.problems {
 			w.problem("%+v: %s", o, p)
@@ -295,6 +296,7 @@ func (sw *sweep) afterOutage(t *testing.T, w, after *world, o outage) {
 			t.Fatal(err)
 		}
 	}
+	after.tear(names)
 	after.load(t, "boot 2")
 	if err := after.opens(t); err != nil {
 		after.problem("open: %v", err)

@@ -73,6 +73,19 @@ func newWorld(t *testing.T, sc scenario, seeded string) *world {
 	return w
 }
 
+// tear finds out which blobs have their name on the disk, but not their bytes.
+func (w *world) tear(names map[string]*inode) {
+	for d, b := range w.content {
+		i, _ := idOf(d)
+		if names[i.blobPath()] == nil {
+			continue
+		}
+		if got, err := os.ReadFile(filepath.Join(w.dir, i.blobPath())); err != nil || !bytes.Equal(got, b) {
+			w.planted[d] = true
+		}
+	}
+}
+
 // load begins to keep track of what is done to the directory.
 func (w *world) load(t *testing.T, boot string) {
 	t.Helper()

@@ -80,8 +80,9 @@ func (u *uses) take() map[id]useRecord {
 	return taken
 }
 
-// writeUses writes down when blobs and manifests were used. Only the house keeper
-// calls it: it is also who asks the uses whether a blob may be evicted.
+// writeUses writes down when blobs and manifests were used. Only
+// keepLimits calls it, which also asks the uses whether a blob may be evicted, and
+// Close after that.
 func (s *Store) writeUses() {
 	manifests := s.manifestUses.take()
 	s.useContents(manifests)

@@ -119,13 +119,17 @@ func (s *Store) vouch(i id, info fs.FileInfo) {
 // record records a blob whose file was verified. It is fs.ErrNotExist if that was
 // evicted or replaced meanwhile.
 func (s *Store) record(i id, info fs.FileInfo, created time.Time) error {
-	s.removing.RLock()
-	defer s.removing.RUnlock()
-	if err := s.unchanged(i, info); err != nil {
-		return err
-	}
 	r := blobRecord{size: info.Size(), created: created}
-	return s.index.offer(linkBytes, func(b *batch) error { return b.putBlob(i, r) })
+	return s.index.offer(linkBytes, func(b *batch) error {
+		// Who removes it drops the record before the file.
+		if s.going.has(i) {
+			return fs.ErrNotExist
+		}
+		if err := s.unchanged(i, info); err != nil {
+			return err
+		}
+		return b.putBlob(i, r)
+	})
 }
 
 // exhausted reports whether err says nothing about the file.

@@ -10,7 +10,7 @@ const (
 	// wayLooks is how many looks at the limits that change nothing a finished blob
 	// waits for: what is used while one is under way may be left to the next.
 	wayLooks = 2
-	// wayPatience bounds the wait.
+	// wayPatience is how long it waits for the next of them to go.
 	wayPatience = 10 * time.Second
 )
 
@@ -47,35 +47,68 @@ func (l *looks) after() <-chan struct{} {
 // makeWay waits until a verified blob fits into the limits. Whoever reads it has
 // all of it already. It returns ErrNoSpace if what is there cannot go.
 func (s *Store) makeWay(p *Part, size int64) error {
-	if r, known := s.blobRecord(p.id); known && r.size == size {
+	if p.fits(size) {
 		return nil
 	}
-	var patience <-chan time.Time
-	for futile := 0; futile < wayLooks; {
+	return s.await(func() error {
 		if s.usage.claim(s.limits.Load(), p, size) {
 			return nil
 		}
-		if patience == nil {
-			timer := time.NewTimer(wayPatience)
-			defer timer.Stop()
-			patience = timer.C
-		}
-		evicted, ended := s.usage.evictedBlobs.Load(), s.looks.after()
-		s.keepHouseNow()
-		select {
-		case <-ended:
-		case <-patience:
-			return fmt.Errorf("nothing was evicted within %v: %w", wayPatience, ErrNoSpace)
-		case <-s.life.Done():
-			return ErrClosed
+		return ErrNoSpace
+	})
+}
+
+// await waits, while blobs are evicted, until there is room. It returns the last
+// error of room if what is there cannot go.
+func (s *Store) await(room func() error) error {
+	err := room()
+	if err == nil || s.quiet {
+		return err // of a quiet store nothing is evicted
+	}
+	p := patience{s: s, late: time.NewTimer(s.way), progress: s.usage.progress.Load()}
+	defer p.late.Stop()
+	for futile := 0; err != nil && futile < wayLooks; err = room() {
+		evicted := s.usage.evictedBlobs.Load()
+		if given := p.awaitLook(); given != nil {
+			return fmt.Errorf("%w: %w", given, err)
 		}
 		// What others have been granted can be evicted once it is stored.
 		if futile++; s.usage.evictedBlobs.Load() != evicted || s.usage.granting() {
 			futile = 0
 		}
 	}
-	if s.usage.claim(s.limits.Load(), p, size) {
-		return nil
+	if err != nil {
+		return fmt.Errorf("too little could be evicted: %w", err)
 	}
-	return fmt.Errorf("too little could be evicted: %w", ErrNoSpace)
+	return nil
+}
+
+// patience is that of one who waits for blobs to go: it ends when none has gone for
+// some time, however long all of them take.
+type patience struct {
+	s        *Store
+	late     *time.Timer
+	progress int64
+}
+
+// awaitLook waits for a look at the limits.
+func (p *patience) awaitLook() error {
+	s := p.s
+	ended := s.looks.after()
+	s.keepHouseNow()
+	for {
+		select {
+		case <-ended:
+			return nil
+		case <-p.late.C:
+			now := s.usage.progress.Load()
+			if now == p.progress {
+				return fmt.Errorf("nothing was evicted within %v", s.way)
+			}
+			p.progress = now
+			p.late.Reset(s.way)
+		case <-s.life.Done():
+			return ErrClosed
+		}
+	}
 }

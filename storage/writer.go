@@ -45,9 +45,11 @@ type writer struct {
 	// changes counts the transactions that changed what a snapshot holds.
 	changes atomic.Int64
 
-	queue chan write
-	done  chan struct{}
-	began atomic.Int64 // when the running transaction did, in unix nanoseconds; 0 = none runs
+	queue  chan write
+	ending chan struct{} // closed when nobody asks for more
+	done   chan struct{}
+	born   time.Time
+	began  atomic.Int64 // when the running transaction did, in nanoseconds since then; 0 = none runs
 	// abandoned is closed when nobody waits any more for a writer that stalls.
 	abandoned chan struct{}
 }
@@ -75,8 +77,8 @@ type write struct {
 
 func startWriter(db *atomic.Pointer[badger.DB], root files, log *slog.Logger, s *space, h hooks) *writer {
 	w := &writer{
-		db: db, log: log, space: s, logs: logs{root: root}, hooks: h,
-		queue: make(chan write, maxGroupWrites), done: make(chan struct{}), abandoned: make(chan struct{}),
+		db: db, log: log, space: s, born: time.Now(), logs: logs{root: root}, hooks: h,
+		queue: make(chan write, maxGroupWrites), ending: make(chan struct{}), done: make(chan struct{}), abandoned: make(chan struct{}),
 	}
 	go w.run()
 	return w
@@ -92,12 +94,18 @@ func (w *writer) update(bytes int, apply func(*batch) error) error {
 // is not made soon. It may be made later then, so apply leaves alone what the
 // caller goes on to use.
 func (w *writer) offer(bytes int, apply func(*batch) error) error {
-	if began := w.began.Load(); began != 0 && time.Since(time.Unix(0, began)) > writePatience {
+	if w.stalled() {
 		return ErrStalled
 	}
 	late := time.NewTimer(writePatience)
 	defer late.Stop()
 	return w.ask(bytes, apply, late.C)
+}
+
+// stalled reports whether the running transaction has taken long.
+func (w *writer) stalled() bool {
+	began := w.began.Load()
+	return began != 0 && time.Since(w.born)-time.Duration(began) > writePatience
 }
 
 func (w *writer) ask(bytes int, apply func(*batch) error, late <-chan time.Time) error {
@@ -108,6 +116,8 @@ func (w *writer) ask(bytes int, apply func(*batch) error, late <-chan time.Time)
 		return ErrStalled
 	case <-w.abandoned:
 		return ErrStalled
+	case <-w.done:
+		return ErrClosed
 	}
 	select {
 	case err := <-done:
@@ -116,6 +126,13 @@ func (w *writer) ask(bytes int, apply func(*batch) error, late <-chan time.Time)
 		return ErrStalled
 	case <-w.abandoned:
 		return ErrStalled
+	case <-w.done:
+	}
+	select {
+	case err := <-done: // the last thing it did
+		return err
+	default:
+		return ErrClosed
 	}
 }
 
@@ -128,11 +145,11 @@ func (w *writer) post(apply func(*batch) error) {
 	}
 }
 
-// close makes all changes that were asked for, and ends the goroutine. Nobody
-// may ask for more. It reports false if that takes longer than patience: the
+// close makes all changes that were asked for, and ends the goroutine. Who asks for
+// more gets ErrClosed. It reports false if that takes longer than patience: the
 // goroutine is left behind then.
 func (w *writer) close(patience time.Duration) bool {
-	close(w.queue)
+	close(w.ending)
 	late := time.NewTimer(patience)
 	defer late.Stop()
 	select {
@@ -149,13 +166,20 @@ func (w *writer) run() {
 	var due <-chan time.Time
 	for {
 		select {
-		case first, ok := <-w.queue:
-			if !ok {
-				return
-			}
+		case first := <-w.queue:
 			w.commit(w.group(first))
 			if due == nil {
 				due = time.After(syncEvery)
+			}
+		case <-w.ending:
+			for {
+				select {
+				case first := <-w.queue:
+					w.commit(w.group(first))
+					continue
+				default:
+				}
+				return
 			}
 		case <-due:
 			due = nil
@@ -181,10 +205,7 @@ func (w *writer) group(first write) []write {
 	group, bytes := []write{first}, first.bytes
 	for len(group) < maxGroupWrites && bytes < maxGroupBytes {
 		select {
-		case next, ok := <-w.queue:
-			if !ok {
-				return group
-			}
+		case next := <-w.queue:
 			group, bytes = append(group, next), bytes+next.bytes
 		default:
 			return group
@@ -227,7 +248,7 @@ func (w *writer) commit(group []write) {
 }
 
 func (w *writer) transact(db *badger.DB, group []write) error {
-	w.began.Store(time.Now().UnixNano())
+	w.began.Store(int64(max(time.Since(w.born), 1)))
 	defer w.began.Store(0)
 	b := &batch{txn: db.NewTransaction(true), linked: w.linked}
 	defer b.txn.Discard()

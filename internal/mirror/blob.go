@@ -22,6 +22,9 @@ func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheSta
 	defer func() { kept.end() }()
 	verified := false
 	for again := true; ; {
+		if err := ctx.Err(); err != nil {
+			return oci.Blob{}, failed(false, err), err
+		}
 		if link.Proven {
 			file, size, err := v.openBlob(d, &link)
 			switch {

@@ -3,6 +3,7 @@ package mirror
 import (
 	"errors"
 	"math"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -73,8 +74,31 @@ func (c *Cache) FailCommits() {
 
 type failingCommit struct{ *storage.Part }
 
+func (failingCommit) Publish(int64) {}
+
 func (p failingCommit) Commit(int64) error {
 	return errors.Join(errors.New("input/output error"), p.Remove())
+}
+
+// HoldCommits makes every commit wait until the function that it returns is called.
+func (c *Cache) HoldCommits() (release func()) {
+	held := make(chan struct{})
+	c.makePart = func(scope oci.Scope, d digest.Digest, size int64) (part, error) {
+		p, err := c.store.Part(scope, d, size)
+		return heldCommit{p, held}, err
+	}
+	return sync.OnceFunc(func() { close(held) })
+}
+
+type heldCommit struct {
+	*storage.Part
+
+	held <-chan struct{}
+}
+
+func (p heldCommit) Commit(size int64) error {
+	<-p.held
+	return p.Part.Commit(size)
 }
 
 // Turns counts turns, and requests that wait for one.

@@ -173,6 +173,10 @@ func (f *fill) download() (stored bool, err error) {
 	if f.disputed || f.learned {
 		f.c.link(f.source.scope, oci.Descriptor{Digest: f.digest, Size: f.size})
 	}
+	if f.cause == nil {
+		// What a client has in full, the next process can serve, however this one ends.
+		f.part.Publish(f.size)
+	}
 	f.mu.Lock()
 	f.verified = true
 	f.changed()
@@ -180,7 +184,7 @@ func (f *fill) download() (stored bool, err error) {
 	if f.cause != nil {
 		return false, nil
 	}
-	// The readers have all they want; syncing and renaming is for later ones.
+	// The readers have all they want: they wait neither for room nor for the disk.
 	if err := f.part.Commit(f.size); err != nil {
 		f.mu.Lock()
 		f.cause = err

@@ -10,13 +10,14 @@ import (
 )
 
 // part is where a fill puts its bytes: a *storage.Part, or memory where the
-// store has none for a small blob. One of Commit, Suspend and Remove ends it;
+// store has none for a small blob. Publish makes a verified one outlive the process. One of Commit, Suspend and Remove ends it;
 // it can be read until Close.
 type part interface {
 	io.ReaderAt
 	io.WriterAt
 	Covered() []storage.Extent
 	Reopen() (*os.File, error)
+	Publish(size int64)
 	Commit(size int64) error
 	Suspend(covered []storage.Extent) error
 	Remove() error
@@ -55,6 +56,7 @@ func (m *memory) ReadAt(b []byte, off int64) (int, error) {
 
 func (m *memory) Reopen() (*os.File, error)      { return nil, fs.ErrInvalid }
 func (m *memory) Covered() []storage.Extent      { return nil }
+func (m *memory) Publish(int64)                  {}
 func (m *memory) Commit(int64) error             { return fs.ErrInvalid }
 func (m *memory) Suspend([]storage.Extent) error { return nil }
 func (m *memory) Remove() error                  { return nil }

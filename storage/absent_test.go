@@ -1,0 +1,81 @@
+package storage
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"sync/atomic"
+	"syscall"
+	"testing"
+)
+
+// lockedFiles do not let a file be opened.
+type lockedFiles struct {
+	files
+
+	name *atomic.Pointer[string]
+	err  syscall.Errno
+}
+
+func (f lockedFiles) Open(name string) (file, error) {
+	if locked := f.name.Load(); locked != nil && *locked == name {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: f.err}
+	}
+	return f.files.Open(name)
+}
+
+// A blob that is there, but cannot be opened, is absent to all who ask, and is
+// replaced by the next fill.
+func TestBlobThatCannotBeOpened(t *testing.T) {
+	for _, errno := range []syscall.Errno{syscall.EACCES, syscall.EIO, syscall.ELOOP} {
+		var locked atomic.Pointer[string]
+		s := openTest(t, Options{over: func(f files) files { return lockedFiles{f, &locked, errno} }})
+		b, d := content(1, 1000)
+		putBlob(t, s, b)
+		i, _ := idOf(d)
+		name := i.blobPath()
+		locked.Store(&name)
+		for range 2 {
+			_, err := s.HasBlob(d)
+			wantErr(t, "has", err, fs.ErrNotExist)
+			wantErr(t, "has", err, errno)
+			_, err = s.StatBlob(d)
+			wantErr(t, "stat", err, fs.ErrNotExist)
+			_, _, err = s.OpenBlob(d)
+			wantErr(t, "open", err, fs.ErrNotExist)
+			wantErr(t, "verify", s.VerifyBlob(d), fs.ErrNotExist)
+		}
+		before, err := s.root.Lstat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		putBlob(t, s, b)
+		if s.unchanged(i, before) == nil {
+			t.Errorf("%v: it was not replaced", errno)
+		}
+		locked.Store(nil)
+		if !bytes.Equal(readBlob(t, s, d), b) {
+			t.Error("other bytes")
+		}
+		if u := s.Usage(); u.Blobs != 1 || u.BlobBytes != 1000 || u.QuarantinedBlobs != 0 {
+			t.Errorf("usage is %+v", u)
+		}
+	}
+}
+
+// Too many open files say nothing of a blob.
+func TestBlobBesideTooManyOpenFiles(t *testing.T) {
+	var locked atomic.Pointer[string]
+	s := openTest(t, Options{over: func(f files) files { return lockedFiles{f, &locked, syscall.EMFILE} }})
+	b, d := content(1, 1000)
+	putBlob(t, s, b)
+	i, _ := idOf(d)
+	name := i.blobPath()
+	locked.Store(&name)
+	if _, err := s.HasBlob(d); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("has: %v", err)
+	}
+	if _, _, err := s.OpenBlob(d); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("open: %v", err)
+	}
+}

@@ -1,0 +1,69 @@
+package storage
+
+import (
+	"context"
+	"errors"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// offline is what belongs to upstreams that are not asked. The zero value is nothing.
+type offline struct {
+	names  map[string]bool
+	scopes map[string]bool // the hashes of scopes, as in keys
+	keep   pinned          // what is linked to one of them
+}
+
+// scopesOf returns the scopes of the upstreams of some names.
+func scopesOf(ctx context.Context, txn *badger.Txn, names []string) (offline, error) {
+	o := offline{names: make(map[string]bool), scopes: make(map[string]bool), keep: pinned{}}
+	for _, name := range names {
+		o.names[name] = true
+		scopes, err := selectScopes(ctx, txn, oci.Selection{Upstream: name})
+		if err != nil {
+			return offline{}, err
+		}
+		for _, scope := range scopes {
+			o.scopes[string(scopedPrefix(tableLink, scope)[1:])] = true
+		}
+	}
+	return o, nil
+}
+
+// has reports whether a key of a table of scoped content is of one of them.
+func (o offline) has(key []byte) bool { return o.scopes[string(key[1:1+scopeLength])] }
+
+// leads reports whether a manifest leads to all of its blobs, or to one of its
+// manifests, where that is a reason to keep it.
+func (f *forgetting) leads(i id) (bool, error) {
+	if !f.leading {
+		return false, nil
+	}
+	contents, err := f.s.contents(f.txn, i)
+	if err != nil {
+		return false, err
+	}
+	for _, m := range contents.Manifests {
+		if child, err := idOf(m.Digest); err == nil && f.stored(child, tableManifest) {
+			return true, nil
+		}
+	}
+	for _, b := range contents.Blobs {
+		if blob, err := idOf(b.Digest); err == nil && !f.stored(blob, tableBlob) {
+			return false, nil
+		}
+	}
+	return len(contents.Blobs) > 0, nil
+}
+
+// remembered reports whether a manifest is stored, where that is a reason to keep what
+// points to it.
+func (f *forgetting) remembered(i id) bool { return f.leading && f.stored(i, tableManifest) }
+
+// stored reports whether the index has something; in doubt, it has.
+func (f *forgetting) stored(i id, table byte) bool {
+	_, err := f.txn.Get(i.key(table))
+	return !errors.Is(err, badger.ErrKeyNotFound)
+}

@@ -1,0 +1,80 @@
+package storage
+
+import (
+	"cmp"
+	"log/slog"
+	"time"
+
+	"github.com/pullgate/pullgate/internal/mapfault"
+)
+
+// Options say where a store lies and how it behaves. Only Path is required.
+type Options struct {
+	// Path is the directory. It is made if there is none; one that holds
+	// anything else is refused.
+	Path string
+	// Limits can be changed later by SetLimits.
+	Limits Limits
+	// Logger; nil = nothing is logged.
+	Logger *slog.Logger
+	// Now is the clock of all times that are stored; nil = time.Now.
+	Now func() time.Time
+	// LockWait is how long Open waits for a store that still has the directory,
+	// such as an earlier one of this process that is closing. 0 = 10 s, less =
+	// not at all.
+	LockWait time.Duration
+	// Existing refuses a directory that is no store yet: fs.ErrNotExist.
+	Existing bool
+	// Quiet keeps a store from evicting, sweeping and scrubbing of its own accord:
+	// for who opens it to look after it, and for nobody else meanwhile.
+	Quiet bool
+	// Inspect is Quiet, and leaves an index that is damaged, or lacks something,
+	// as it is: the first is ErrNoIndex.
+	Inspect bool
+
+	// Panicked is called when something panics that the store does in the
+	// background: it is logged and tried again later. It may be called from any
+	// goroutine. nil = nobody hears of it but the log.
+	Panicked func()
+
+	rebuild bool // sets the index aside and begins it anew
+
+	volume func() (free, total int64, err error) // for tests; nil = that of the files
+	inodes func() (free, total int64, err error) // for tests; nil = those of the files
+	over   func(files) files                     // for tests; what lies over the file system, nil = nothing
+	// The clock that nobody sets, from the opening on. For tests; nil = that of Now.
+	uptime func() time.Duration
+
+	retry    time.Duration // for tests; 0 = indexRetry
+	patience time.Duration // for tests; 0 = closePatience
+	way      time.Duration // for tests; 0 = wayPatience
+	save     time.Duration // for tests; 0 = saveEvery
+	rest     time.Duration // for tests; 0 = restFirst
+	unbacked func() uint64 // for tests; nil = mapfault.Count
+}
+
+// setDefaults takes the options that are functions and times, or their defaults.
+func (s *Store) setDefaults(o *Options) {
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	o.LockWait = cmp.Or(o.LockWait, 10*time.Second)
+	s.born = s.now()
+	if s.uptime = o.uptime; s.uptime == nil {
+		s.uptime = func() time.Duration { return s.now().Sub(s.born) }
+	}
+	s.retry = cmp.Or(o.retry, indexRetry)
+	s.patience = cmp.Or(o.patience, closePatience)
+	s.way = cmp.Or(o.way, wayPatience)
+	s.save = cmp.Or(o.save, saveEvery)
+	s.rest = cmp.Or(o.rest, restFirst)
+	if s.unbacked = o.unbacked; s.unbacked == nil {
+		s.unbacked = mapfault.Count
+	}
+	if s.panicked = o.Panicked; s.panicked == nil {
+		s.panicked = func() {}
+	}
+}

@@ -1,0 +1,147 @@
+package storage
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// What a part has got is written down after so many seconds or bytes, whichever
+	// comes first, but hardly more often than saveLeast: so much may be lost of it, how
+	// ever the process or the machine ends.
+	saveEvery = 2 * time.Second
+	saveBytes = 16 << 20
+	saveLeast = 250 * time.Millisecond
+)
+
+// saving is what is written down of a part while it comes. The zero value has nothing.
+type saving struct {
+	mu      sync.Mutex
+	covered []Extent
+	unsaved int64
+	last    time.Time
+	due     *time.Timer // of the next time; nil = nothing is to be saved
+	over    bool        // for good
+	failed  error       // what the disk said
+
+	running sync.Mutex // held while it is saved
+	sidecar sync.Mutex // held to write the sidecar
+}
+
+// wrote notes what was written to the part, and sees to it that it is saved.
+func (p *Part) wrote(e Extent) error {
+	v := &p.saving
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.covered = addExtent(v.covered, e)
+	before := v.unsaved
+	v.unsaved += e.End - e.Start
+	if v.due == nil && !v.over {
+		v.due = time.AfterFunc(p.store.save, p.save)
+	}
+	if before < saveBytes && v.unsaved >= saveBytes && v.due != nil && v.due.Stop() {
+		v.due.Reset(saveLeast - min(time.Since(v.last), saveLeast))
+	}
+	return v.failed
+}
+
+// save brings what came so far to the disk, and writes down what that is.
+func (p *Part) save() {
+	s := p.store
+	if s.enter() != nil {
+		return
+	}
+	s.tasks.Add(1)
+	s.leave()
+	defer s.tasks.Done()
+	v := &p.saving
+	v.running.Lock()
+	defer v.running.Unlock()
+	v.mu.Lock()
+	covered, over := slices.Clone(v.covered), v.over
+	v.unsaved, v.due = 0, nil
+	v.mu.Unlock()
+	if over {
+		return
+	}
+	err := p.file.datasync()
+	v.mu.Lock()
+	// It may not be told again what could not be written: who writes or ends the part
+	// hears of it.
+	v.last, v.failed = time.Now(), err
+	v.mu.Unlock()
+	if err == nil {
+		err = p.writeSidecar(covered, "")
+	}
+	if err != nil {
+		s.log.Debug("part is not saved", "digest", p.id.digest(), "error", err)
+	}
+}
+
+// writeSidecar writes down what is covered, unless the part is sealed.
+func (p *Part) writeSidecar(covered []Extent, boot string) error {
+	p.saving.sidecar.Lock()
+	defer p.saving.sidecar.Unlock()
+	if p.isSealed() {
+		return nil
+	}
+	return writeFile(p.store.root, p.id.sidecarPath(), p.sidecar(covered, p.size, boot))
+}
+
+func (p *Part) sidecar(covered []Extent, size int64, boot string) sidecar {
+	return sidecar{Digest: p.id.digest(), Size: size, Covered: covered, Suspended: p.store.now().Unix(), Boot: boot}
+}
+
+// sound reports whether the disk took what it was given.
+func (v *saving) sound() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.failed == nil
+}
+
+// endSaving lets nothing more be saved, and waits for what is being saved. It returns
+// what is covered, and what the disk said.
+func (p *Part) endSaving() (covered []Extent, err error) {
+	v := &p.saving
+	v.mu.Lock()
+	v.over = true
+	if v.due != nil {
+		v.due.Stop()
+	}
+	v.mu.Unlock()
+	v.running.Lock()
+	defer v.running.Unlock()
+	return v.covered, v.failed
+}
+
+// keep writes down, where a part is left that nobody has ended, what the next process
+// can go on from. That waits for no disk: it holds until the machine goes down.
+func (p *Part) keep() error {
+	covered, err := p.endSaving()
+	if err != nil || len(covered) == 0 || p.placed {
+		return err
+	}
+	root := p.store.root
+	boot := root.bootID()
+	if boot == "" {
+		if err := p.file.datasync(); err != nil {
+			return err
+		}
+	}
+	return writeFileSoon(root, p.id.sidecarPath(), p.sidecar(covered, p.size, boot))
+}
+
+// addExtent adds bytes to a list that is sorted, disjoint and not touching.
+func addExtent(list []Extent, e Extent) []Extent {
+	if e.Start >= e.End {
+		return list
+	}
+	from, _ := slices.BinarySearchFunc(list, e.Start, func(o Extent, at int64) int { return int(min(max(o.End-at, -1), 1)) })
+	to := from
+	for to < len(list) && list[to].Start <= e.End {
+		e = Extent{min(e.Start, list[to].Start), max(e.End, list[to].End)}
+		to++
+	}
+	return slices.Replace(list, from, to, e)
+}

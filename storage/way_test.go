@@ -1,0 +1,67 @@
+package storage
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// slowFiles removes blobs slowly.
+type slowFiles struct {
+	files
+
+	remove func()
+}
+
+func (f slowFiles) Remove(name string) error {
+	if strings.HasPrefix(name, blobsDir) {
+		f.remove()
+	}
+	return f.files.Remove(name)
+}
+
+// crowded is a store of so many blobs of ten bytes that removes them slowly.
+func crowded(t *testing.T, blobs int, patience time.Duration, remove func()) *Store {
+	t.Helper()
+	s := openTest(t, Options{way: patience, over: func(f files) files { return slowFiles{f, remove} }})
+	for k := range blobs {
+		b, _ := content(uint64(k), 10)
+		putBlob(t, s, b)
+	}
+	return s
+}
+
+// A verified blob waits as long as others go for it, however long all of them take.
+func TestPatienceCountsFromTheLastProgress(t *testing.T) {
+	t.Parallel()
+	const patience = 200 * time.Millisecond
+	s := crowded(t, 100, patience, func() { time.Sleep(5 * time.Millisecond) })
+	b, d := content(1000, 900)
+	p := writePart(t, s, b, d)
+	s.SetLimits(Limits{MaxSize: 1000})
+	began := time.Now()
+	if err := p.Commit(900); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(began); took < 2*patience {
+		t.Fatalf("it took only %v", took)
+	}
+}
+
+// Who gives up takes back what was to go for it: no more goes than is on its way.
+func TestGivingUpEndsTheEviction(t *testing.T) {
+	t.Parallel()
+	held := make(chan struct{})
+	s := crowded(t, 3*evictBatch, 50*time.Millisecond, func() { <-held })
+	b, d := content(1000, 3*evictBatch*10)
+	p := writePart(t, s, b, d)
+	s.SetLimits(Limits{MaxSize: 3 * evictBatch * 10})
+	wantErr(t, "commit", p.Commit(int64(len(b))), ErrNoSpace)
+	ended := s.looks.after()
+	close(held)
+	s.keepHouseNow()
+	<-ended // and so has the one before
+	if u := s.Usage(); u.EvictedBlobs > evictBatch {
+		t.Errorf("%d blobs went for nothing", u.EvictedBlobs)
+	}
+}
