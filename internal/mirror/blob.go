@@ -77,6 +77,7 @@ func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheSta
 		}
 		b, err := v.follow(ctx, j, link)
 		if err == nil {
+			v.lookAhead(j.fill)
 			return b, merge(proven, v.filling(j)), nil
 		}
 		if again && ctx.Err() == nil && j.othersFault(err, v.scope) {
@@ -139,13 +140,10 @@ func (v view) join(ctx context.Context, k key, link storage.Link, verified bool,
 			return joined{full: true}, nil
 		}
 	}
-	f := newFill(ctx, v, d, link)
+	f := newFill(ctx, v, d, link, false)
 	f.turn, *kept = *kept, nil
 	c.fills[d] = f
 	c.running.Go(f.run)
-	if v.LookAhead > 0 {
-		c.running.Go(func() { v.lookAhead(d) })
-	}
 	return joined{fill: f, led: true}, nil
 }
 
@@ -153,9 +151,9 @@ func (v view) join(ctx context.Context, k key, link storage.Link, verified bool,
 // reference that joined holds goes to the reader, or back.
 func (v view) follow(ctx context.Context, j joined, link storage.Link) (oci.Blob, error) {
 	f := j.fill
-	size, err := f.ready(ctx, link.Size)
+	size, err := f.ready(ctx, toldSize(f.digest, link.Size))
 	if err != nil {
-		f.release()
+		f.leave()
 		if oci.IsNotFound(err) {
 			return oci.Blob{}, err
 		}
@@ -164,7 +162,7 @@ func (v view) follow(ctx context.Context, j joined, link storage.Link) (oci.Blob
 	if f.source.scope != v.scope && link.Size != size {
 		v.link(v.scope, oci.Descriptor{Digest: f.digest, Size: size})
 	}
-	return oci.Blob{Digest: f.digest, Size: size, Content: &reader{ctx: ctx, fill: f}}, nil
+	return oci.Blob{Digest: f.digest, Size: size, Content: &reader{ctx: ctx, fill: f, size: size}}, nil
 }
 
 // othersFault reports whether another try may get what this one did not: the

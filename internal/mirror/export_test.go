@@ -16,6 +16,9 @@ func (c *Cache) SetDeadlines(cold, stale time.Duration) {
 	c.deadlines.cold, c.deadlines.stale = cold, stale
 }
 
+// TellAfter is how long a header waits for the upstream to tell the size.
+func (c *Cache) TellAfter(d time.Duration) { c.deadlines.tell = d }
+
 // SkipWaits makes every backoff and every recheck immediate.
 func (c *Cache) SkipWaits() {
 	c.after = func(time.Duration) <-chan time.Time {

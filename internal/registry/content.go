@@ -49,7 +49,9 @@ func (x *exchange) serveBlob() error {
 		d.MediaType = oci.MediaTypeOctetStream
 		return x.sendHead(d)
 	}
-	blob, cacheStatus, err := x.h.mirror.Blob(x.context(), x.answer.Request)
+	request := x.answer.Request
+	request.Ranged = x.r.Header.Get("Range") != ""
+	blob, cacheStatus, err := x.h.mirror.Blob(x.context(), request)
 	x.cached(cacheStatus)
 	if err != nil {
 		return err

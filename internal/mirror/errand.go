@@ -1,0 +1,141 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+const (
+	// crowdPause is how long to wait after a refusal that is due to others of ours,
+	// doubled each time up to maxCrowdPause.
+	crowdPause    = 50 * time.Millisecond
+	maxCrowdPause = time.Second
+	// lookAgain is how often who waits for a turn looks around.
+	lookAgain = time.Second
+	// maxIdleTries are the refusals in a row after which what no client waits for is
+	// given up.
+	maxIdleTries = 10
+)
+
+// patience is how much longer a client may be kept waiting by refusals. It counts
+// what is asked for, so that a clock that stands still makes it no longer.
+type patience struct{ left time.Duration }
+
+func (p *patience) spend(d time.Duration) bool {
+	if d <= 0 || d > p.left {
+		return false
+	}
+	p.left -= d
+	return true
+}
+
+// errand is one attempt to get bytes of a fill, over as many refusals as a client
+// has time for.
+type errand struct {
+	f     *fill
+	s     *segment
+	wait  patience
+	tries int
+	err   error // the last refusal
+}
+
+func (f *fill) errand(s *segment) *errand {
+	return &errand{f: f, s: s, wait: patience{left: fillPatience}}
+}
+
+// get sends GETs until one is served, or refused for good. What is for speed alone is
+// sent once.
+func (e *errand) get(offset, length int64) (oci.BlobBody, error) {
+	f := e.f
+	defer f.rest(false)
+	for {
+		body, err := f.caller.get(e.s.ctx, offset, length, e.s.extra, e.late)
+		switch {
+		case err == nil:
+			return body, nil
+		case e.s.extra || e.s.ctx.Err() != nil:
+			return oci.BlobBody{}, err
+		case errors.Is(err, errYielded):
+			continue // its turn comes again
+		}
+		if e.err = err; !e.again() {
+			return oci.BlobBody{}, err
+		}
+	}
+}
+
+// late ends the wait of a client's errand for its turn with the refusal that it has
+// got, once that has taken too long.
+func (e *errand) late() error {
+	if e.err == nil || !e.f.awaitedAtAll() {
+		return nil
+	}
+	if !e.wait.spend(lookAgain) {
+		return e.err
+	}
+	return nil
+}
+
+// again waits after a refusal, and reports whether to send another GET.
+func (e *errand) again() bool {
+	f, crowded := e.f, errors.Is(e.err, errCrowded)
+	e.tries++
+	if f.abandon(e.err, !crowded || e.tries > maxIdleTries) {
+		return false
+	}
+	pause := oci.AsError(e.err).RetryAfter
+	switch {
+	case crowded:
+		pause = min(crowdPause<<min(e.tries, 10), maxCrowdPause)
+	case oci.ClassOf(e.err) != oci.ClassRateLimited:
+		return false
+	}
+	if !e.wait.spend(pause) {
+		return false
+	}
+	// An answer that may yet be a refusal is not begun.
+	f.rest(true)
+	return f.c.sleep(e.s.ctx, pause)
+}
+
+// sleep reports false if ctx ends first.
+func (c *Cache) sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-c.after(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// abandon ends a fill that was pulled ahead with a refusal, unless it is not for good
+// or a client has come to wait for it: then it is tried again as the client's.
+func (f *fill) abandon(err error, final bool) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.ahead || !final {
+		return false
+	}
+	f.failLocked(err)
+	return true
+}
+
+// awaitedAtAll reports whether a client waits for anything of the blob.
+func (f *fill) awaitedAtAll() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.refs > 1
+}
+
+// rest notes that the fill pauses after a refusal.
+func (f *fill) rest(resting bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.resting != resting {
+		f.resting = resting
+		f.changed()
+	}
+}
