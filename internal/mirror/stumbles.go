@@ -13,8 +13,8 @@ const (
 	// smallStep is what an attempt has to bring, at least, to go on like that for
 	// ever, though ever more slowly.
 	smallStep = 64 << 10
-	// maxAttempts in a row without a byte end a download, and maxSmall with next to
-	// none.
+	// maxAttempts in a row end a download if all but the first bring no byte, and
+	// maxSmall if they bring next to none.
 	maxAttempts = 5
 	maxSmall    = 30
 	// stumblePause is the pause after the second attempt in a row that was no
@@ -36,12 +36,12 @@ type stumbles struct{ empty, small, row int }
 func (s *stumbles) note(bytes int64, took time.Duration) (pause time.Duration, ok bool) {
 	switch {
 	case bytes >= goodStep || bytes > 0 && took >= goodTime:
-		*s = stumbles{row: 1}
+		*s = stumbles{row: 1, empty: 1}
 		return 0, true
 	case bytes >= smallStep:
-		s.empty, s.small = 0, 0
+		s.empty, s.small = 1, 0
 	case bytes > 0:
-		s.empty = 0
+		s.empty = 1
 		s.small++
 	default:
 		s.empty++

@@ -105,7 +105,15 @@ func (c *Client) Blob(
 	case offset > 0:
 		header = fmt.Sprintf("bytes=%d-", offset)
 	}
-	return each(ctx, c, op, func(ctx context.Context, e *endpoint, l *lease) (oci.BlobBody, error) {
+	return each(ctx, c, op, func(ctx context.Context, e *endpoint, l *lease) (_ oci.BlobBody, err error) {
+		leave := e.inflight.enter(c.o.Now)
+		defer func() {
+			if err != nil {
+				err = e.inflight.judge(ctx, e.base.Host, err, c.o.Now())
+				leave(false)
+			}
+		}()
+		defer l.appeal(func() bool { return c.alive(ctx, e) }, c.o.Timeouts.Patience)()
 		a, err := c.getBlob(ctx, e, op, d, header)
 		if err != nil {
 			return oci.BlobBody{}, err
@@ -119,7 +127,7 @@ func (c *Client) Blob(
 			_ = a.Body.Close()
 			return oci.BlobBody{}, errBudget
 		}
-		b.ReadCloser.(*body).cancel = l.cancel
+		b.ReadCloser.(*body).cancel = counted(l.cancel, leave)
 		return b, nil
 	})
 }

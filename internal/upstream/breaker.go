@@ -150,7 +150,7 @@ func (f *failure) isNeutral() bool {
 	case oci.ClassCanceled, oci.ClassForbidden, oci.ClassBreaker, oci.ClassExhausted:
 		return true
 	}
-	return f.unasked || f.abroad && f.isTrouble()
+	return f.unasked || f.crowded || f.abroad && f.isTrouble()
 }
 
 // Breakers returns the state of the circuit breaker of each URL, in their order.

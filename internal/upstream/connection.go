@@ -37,8 +37,12 @@ func (c *Client) roundTrip(
 		if err != nil {
 			return nil, err
 		}
+		limit := c.o.Timeouts.Header
+		if o.op == opGetBlob {
+			limit = 0 // the operation has a limit of its own
+		}
 		began := time.Now()
-		resp, err := sendOnce(transport, r, patience)
+		resp, err := sendOnce(transport, r, patience, limit)
 		if err == nil {
 			resp.Body = &arriving{resp.Body, conn, o.op, c.o.Received}
 		}
@@ -78,11 +82,47 @@ func (c *Client) newRequest(ctx context.Context, o outgoing, at *url.URL, abroad
 	return r, nil
 }
 
+// errNoHeader is a request that got no answer in time.
+type errNoHeader struct{}
+
+func (errNoHeader) Error() string   { return "no answer began in time" }
+func (errNoHeader) Timeout() bool   { return true }
+func (errNoHeader) Temporary() bool { return true }
+
+// sendWithin sends a request, whose answer has to begin within limit of its end; 0 =
+// there is no limit.
+func sendWithin(t *http.Transport, r *http.Request, limit time.Duration) (*http.Response, error) {
+	if limit == 0 {
+		return t.RoundTrip(r)
+	}
+	// The context outlives this because the body is read under it; it ends with
+	// the operation's. Who is first, the answer or the end of time, decides.
+	ctx, cancel := context.WithCancelCause(r.Context())
+	var decided atomic.Bool
+	timer := time.AfterFunc(limit, func() {
+		if decided.CompareAndSwap(false, true) {
+			cancel(errNoHeader{})
+		}
+	})
+	timer.Stop() // until it is sent
+	trace := &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { timer.Reset(limit) }}
+	resp, err := t.RoundTrip(r.WithContext(httptrace.WithClientTrace(ctx, trace)))
+	timer.Stop()
+	if decided.CompareAndSwap(false, true) {
+		return resp, err
+	}
+	if err == nil {
+		_ = resp.Body.Close()
+	}
+	return nil, errNoHeader{}
+}
+
 // sendOnce sends a request. It returns errDeaf if the connection was used before
-// and no answer began within patience; 0 = wait as long as on a new one.
-func sendOnce(t *http.Transport, r *http.Request, patience time.Duration) (*http.Response, error) {
+// and no answer began within patience; 0 = wait as long as on a new one, namely for
+// limit.
+func sendOnce(t *http.Transport, r *http.Request, patience, limit time.Duration) (*http.Response, error) {
 	if patience == 0 {
-		resp, err := t.RoundTrip(r)
+		resp, err := sendWithin(t, r, limit)
 		raise(err)
 		return resp, err
 	}
@@ -106,7 +146,7 @@ func sendOnce(t *http.Transport, r *http.Request, patience time.Duration) (*http
 			timer.Stop()
 		}
 	}}
-	resp, err := t.RoundTrip(r.WithContext(httptrace.WithClientTrace(ctx, trace)))
+	resp, err := sendWithin(t, r.WithContext(httptrace.WithClientTrace(ctx, trace)), limit)
 	timer.Stop()
 	raise(err)
 	if decided.CompareAndSwap(false, true) {

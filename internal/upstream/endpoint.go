@@ -37,6 +37,8 @@ type endpoint struct {
 	// A limit that is used up but was not overrun is one on the GET of manifests.
 	quietMetadata, quietBlobs, usedUp atomic.Int64
 	breaker                           *breaker
+	inflight                          inflight
+	pulse                             *memo[struct{}] // that it answers the ping
 	// downUntil is, in Unix nanoseconds, up to when other URLs are tried first.
 	downUntil atomic.Int64
 	// headless is set once the registry was seen to refuse HEAD for blobs that
@@ -91,6 +93,7 @@ func newEndpoint(u *url.URL, o Options) (*endpoint, error) {
 		learning:    make(chan struct{}, 1),
 		tokens:      newMemo[string](o.Timeouts.Token, o.Now),
 		credentials: newMemo[authn.AuthConfig](o.Timeouts.Token, o.Now),
+		pulse:       newMemo[struct{}](o.Timeouts.Operation, o.Now),
 		breaker:     &breaker{max: max(o.MaxFails, 0), rest: o.FailDuration, now: o.Now, url: originOf(u).String()},
 	}, nil
 }

@@ -32,6 +32,8 @@ type failure struct {
 	// unasked says that no request was sent; abroad, that it is of a host that the
 	// registry redirects to.
 	unasked, abroad bool
+	// crowded says that others were in flight, so that it may be due to them.
+	crowded bool
 	err             error
 }
 

@@ -54,20 +54,6 @@ type query struct {
 	stay   bool
 }
 
-// lease bounds what one endpoint may take of an operation's time.
-type lease struct {
-	cancel context.CancelCauseFunc
-	timer  *time.Timer
-	kept   bool
-}
-
-// keep lets the context live on beyond the operation, without its deadline; the
-// caller of keep calls cancel then.
-func (l *lease) keep() bool {
-	l.kept = l.timer.Stop()
-	return l.kept
-}
-
 // each runs an operation against the endpoints until one answers.
 // The error is an *oci.Error: not found if that is what all of them said.
 func each[T any](
@@ -94,6 +80,7 @@ func each[T any](
 			continue
 		}
 		value, err := within(ctx, time.Until(deadline)/time.Duration(sharers), func(ctx context.Context, l *lease) (T, error) {
+			l.last = sharers == 1
 			return persist(ctx, c, e, l, try)
 		})
 		if err == nil {
@@ -152,24 +139,6 @@ func sooner(a, b *failure) *failure {
 	return b
 }
 
-// within gives fn a context that ends after the budget, or with fn.
-func within[T any](
-	ctx context.Context, budget time.Duration, fn func(context.Context, *lease) (T, error),
-) (T, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	l := &lease{cancel: cancel, timer: time.AfterFunc(budget, func() { cancel(errBudget) })}
-	value, err := fn(ctx, l)
-	if err != nil {
-		// While the context still tells why it ended.
-		err = asFailure(ctx, "the upstream", err)
-	}
-	if !l.kept {
-		l.timer.Stop()
-		cancel(nil)
-	}
-	return value, err
-}
-
 // persist tries one endpoint, which its breaker has admitted, and again where
 // that may help soon.
 func persist[T any](
@@ -225,7 +194,8 @@ func (c *Client) ask(ctx context.Context, e *endpoint, q query) (*answer, error)
 			return a, nil
 		}
 	}
-	if f := asFailure(ctx, e.base.Host, err); f.class == oci.ClassRateLimited {
+	if f := asFailure(ctx, e.base.Host, err); f.class == oci.ClassRateLimited &&
+		(q.kind != kindBlobs || !e.inflight.crowded(c.o.Now())) {
 		e.hush(q.kind, c.o.Now().Add(f.retryAfter))
 	}
 	return nil, err
