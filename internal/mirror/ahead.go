@@ -152,7 +152,7 @@ func errTooLarge() *oci.Error {
 }
 
 // scouts find out whether an upstream has what an image names: no more are under way
-// without an answer than may fail, and those that were served. The zero value is
+// without an answer than may fail, until more and more were served. The zero value is
 // ready. Safe for concurrent use.
 type scouts struct {
 	mu                    sync.Mutex
@@ -162,7 +162,13 @@ type scouts struct {
 
 // send waits until one more may go, and reports false if none may any more.
 func (s *scouts) send(ctx context.Context) bool {
-	may := s.await(ctx, func() bool { return s.sent-s.answered-s.fails < maxAheadFailures-s.fails+s.answered })
+	may := s.await(ctx, func() bool {
+		unanswered, most := s.sent-s.answered-s.fails, maxAheadFailures-s.fails
+		if s.fails == 0 {
+			most += s.answered
+		}
+		return unanswered < most
+	})
 	if may {
 		s.mu.Lock()
 		defer s.mu.Unlock()

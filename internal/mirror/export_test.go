@@ -3,6 +3,7 @@ package mirror
 import (
 	"errors"
 	"math"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -26,6 +27,18 @@ func (c *Cache) SkipWaits() {
 		ch <- time.Time{}
 		return ch
 	}
+}
+
+// CountWaits does the same, and returns how long they would have been in all.
+func (c *Cache) CountWaits() (waited func() time.Duration) {
+	c.SkipWaits()
+	skipped := c.after
+	var total atomic.Int64
+	c.after = func(d time.Duration) <-chan time.Time {
+		total.Add(int64(d))
+		return skipped(d)
+	}
+	return func() time.Duration { return time.Duration(total.Load()) }
 }
 
 // HashInSegments has segments hash what they bring themselves where they can, however

@@ -34,7 +34,7 @@ type images struct {
 	known map[imageKey]*list.Element
 	order list.List // of *image, the oldest first
 	blobs int
-	seq   uint64 // counts what the upstreams were asked for
+	seq   uint64 // counts what the upstreams have sent
 }
 
 type imageKey struct {
@@ -45,13 +45,13 @@ type imageKey struct {
 type image struct {
 	imageKey
 	blobs []imageBlob
-	// fetched is when the upstream has sent the manifest last, and asked when it was
-	// asked to for the sake of a blob. fetchedSeq and askedSeq are their places in
-	// the order of things.
-	fetched, asked       time.Time
-	fetchedSeq, askedSeq uint64
-	ahead                bool      // its blobs are being pulled ahead
-	rest                 time.Time // until then, they are not begun to be
+	// fetched is when the upstream has sent the manifest last, and fetchedSeq its place
+	// in the order of things; asked is when it was asked to for the sake of a blob.
+	fetched, asked time.Time
+	fetchedSeq     uint64
+	asking         bool      // it is being asked to
+	ahead          bool      // its blobs are being pulled ahead
+	rest           time.Time // until then, they are not begun to be
 }
 
 type imageBlob struct {
@@ -86,9 +86,13 @@ func (s *images) add(k imageKey, contents oci.Contents) {
 		return
 	}
 	named := contents.Blobs[:min(len(contents.Blobs), maxImageBlobs)]
-	blobs := make([]imageBlob, len(named))
-	for i, b := range named {
-		blobs[i] = imageBlob{b.Digest, toldSize(b.Digest, b.Size), b.Digest == contents.Config}
+	blobs := make([]imageBlob, 0, len(named))
+	for _, config := range []bool{false, true} { // clients ask for the config first anyway
+		for _, b := range named {
+			if config == (b.Digest == contents.Config) {
+				blobs = append(blobs, imageBlob{b.Digest, toldSize(b.Digest, b.Size), config})
+			}
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,7 +145,7 @@ func (s *images) of(scope oci.Scope, d digest.Digest) (*image, int) {
 	return nil, 0
 }
 
-// mark returns a place in the order of things, for what an upstream is asked next.
+// mark returns the place in the order of things, for what an upstream is asked next.
 func (s *images) mark() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -167,8 +171,8 @@ func (s *images) since(k imageKey, mark uint64) bool {
 }
 
 // missed says what to do about a blob that the upstream has not, as it was asked at
-// the mark: whether there is an image that the upstream is to be asked for, by one of
-// those who miss blobs of it, or was asked for meanwhile.
+// the mark: whether there is an image that the upstream is to be asked for, or was or
+// is being since. The caller calls settled then.
 func (s *images) missed(scope oci.Scope, d digest.Digest, mark uint64, now time.Time) (k imageKey, ask bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -176,14 +180,22 @@ func (s *images) missed(scope oci.Scope, d digest.Digest, mark uint64, now time.
 	switch {
 	case m == nil:
 		return imageKey{}, false
-	case m.fetchedSeq > mark, m.askedSeq > mark:
+	case m.fetchedSeq > mark, m.asking:
 	case within(now.Sub(m.fetched), freshImage), within(now.Sub(m.asked), askAgain):
 		return imageKey{}, false
 	default:
-		s.seq++
-		m.asked, m.askedSeq = now, s.seq
+		m.asked, m.asking = now, true
 	}
 	return m.imageKey, true
+}
+
+// settled notes that an image is not being asked for any more.
+func (s *images) settled(k imageKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.known[k]; e != nil {
+		e.Value.(*image).asking = false
+	}
 }
 
 // begin returns the blobs of the image that a layer belongs to, if they are to be
