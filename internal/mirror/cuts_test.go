@@ -95,4 +95,3 @@ func TestCutAfterCutPastTheStore(t *testing.T) {
 }
 
 var errNoStore = oci.NewError(oci.CodeUnavailable, "no store")
-

@@ -217,4 +217,3 @@ func (f *fill) splitting(each float64) (off int64, ok bool) {
 	}
 	return off, most >= 2*minSplit && float64(most)/each >= worthwhile.Seconds()
 }
-

@@ -20,7 +20,7 @@ type reader struct {
 	ctx    context.Context
 	fill   *fill
 	off    int64
-	size   int64 // that the client was told
+	size   int64   // that the client was told
 	direct *direct // once the fill is split and this reader is past it
 	// file is from opened another time, for Next; nil = not, or it cannot be.
 	file   *os.File

@@ -113,7 +113,9 @@ func (c *Client) Blob(
 				leave(false)
 			}
 		}()
-		defer l.appeal(func() bool { return c.alive(ctx, e) }, c.o.Timeouts.Patience)()
+		if offset == 0 { // what follows, the registry has had before
+			defer l.appeal(func() bool { return c.alive(ctx, e) }, c.o.Timeouts.Patience)()
+		}
 		a, err := c.getBlob(ctx, e, op, d, header)
 		if err != nil {
 			return oci.BlobBody{}, err

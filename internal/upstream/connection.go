@@ -30,6 +30,7 @@ func (c *Client) roundTrip(
 	if originOf(at) == e.origin {
 		transport = c.transports.home
 	}
+	whole := o.op == opGetBlob && o.header.Get("Range") == ""
 	once := func(patience time.Duration) (*http.Response, error) {
 		var conn net.Conn
 		trace := &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) { conn = got.Conn }}
@@ -38,7 +39,7 @@ func (c *Client) roundTrip(
 			return nil, err
 		}
 		limit := c.o.Timeouts.Header
-		if o.op == opGetBlob {
+		if whole {
 			limit = 0 // the operation has a limit of its own
 		}
 		began := time.Now()
@@ -51,10 +52,19 @@ func (c *Client) roundTrip(
 			// idle again, until it is told once more that it shall not.
 			transport.CloseIdleConnections()
 		}
-		c.observe(ctx, o, resp, err, time.Since(began))
+		took := time.Since(began)
+		if whole && err == nil && resp.StatusCode == http.StatusOK {
+			e.slowness.Store(int64(took))
+		}
+		c.observe(ctx, o, resp, err, took)
 		return resp, err
 	}
-	resp, err := once(c.o.Timeouts.Reused)
+	reused := c.o.Timeouts.Reused
+	if whole {
+		// Where each blob takes long, silence is no sign of a lost connection.
+		reused = max(reused, 2*time.Duration(e.slowness.Load()))
+	}
+	resp, err := once(reused)
 	if errors.Is(err, errDeaf) {
 		transport.CloseIdleConnections()
 		resp, err = once(0)

@@ -38,6 +38,7 @@ type endpoint struct {
 	quietMetadata, quietBlobs, usedUp atomic.Int64
 	breaker                           *breaker
 	inflight                          inflight
+	slowness                          atomic.Int64    // how long the last blob took to begin, in nanoseconds
 	pulse                             *memo[struct{}] // that it answers the ping
 	// downUntil is, in Unix nanoseconds, up to when other URLs are tried first.
 	downUntil atomic.Int64

@@ -34,7 +34,7 @@ type failure struct {
 	unasked, abroad bool
 	// crowded says that others were in flight, so that it may be due to them.
 	crowded bool
-	err             error
+	err     error
 }
 
 func (f *failure) Error() string { return f.text }
