@@ -11,9 +11,11 @@ import (
 )
 
 const (
-	// lingering is how long a GET that has ended may still count at the upstream,
-	// which notices the end of a connection in its own time.
-	lingering = 2 * time.Second
+	// lingering is how long a GET that we have cut off may still count at the upstream,
+	// which notices the end of a connection in its own time; settling, one that it has
+	// ended itself.
+	lingering = 5 * time.Second
+	settling  = 250 * time.Millisecond
 	// growAfter is how long the GETs of a crowd get on well until it may grow by one.
 	growAfter = 10 * time.Second
 	// forgetCrowd is how long a limit is remembered of an upstream that nobody asks.
@@ -195,7 +197,7 @@ func (c *crowds) refuse(v *visit, denied, known bool, now time.Time) bool {
 			same = same || o.scope == v.scope
 		}
 	}
-	if o := w.last; o != nil && within(now.Sub(w.lastEnd), lingering) && (o.cut || o.party != v.party) {
+	if o := w.last; o.lingers(now.Sub(w.lastEnd), v) {
 		others++
 		same = same || o.scope == v.scope
 	}
@@ -208,6 +210,18 @@ func (c *crowds) refuse(v *visit, denied, known bool, now time.Time) bool {
 		w.limit = max(1, served, (len(w.flying)+1)/2)
 	}
 	return true
+}
+
+// lingers reports whether a visit that has ended so long ago may be what another one
+// was refused for.
+func (v *visit) lingers(ago time.Duration, other *visit) bool {
+	switch {
+	case v == nil:
+		return false
+	case v.cut:
+		return within(ago, lingering)
+	}
+	return v.party != other.party && within(ago, settling)
 }
 
 // join counts a client of a party in, by 1, or out, by -1.

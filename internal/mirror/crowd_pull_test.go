@@ -2,7 +2,9 @@ package mirror_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -98,5 +100,79 @@ func TestCrowdOfClients(t *testing.T) {
 			pulls.Wait()
 			t.Logf("%d refused of %d", s.refused.Load(), f.upstream.Count(http.MethodGet, "blobs"))
 		})
+	}
+}
+
+// Who has to wait until others have got theirs waits for longer than a client waits
+// for a header, if that is there.
+func TestCrowdOfLargeBlobs(t *testing.T) {
+	s := &turnstile{places: 2, status: http.StatusTooManyRequests}
+	f, blobs := crowdedImage(t, s)
+	f.cache.TellAfter(10 * time.Millisecond)
+	open := make(chan struct{})
+	f.upstream.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+		s.hook(w, r, func(w http.ResponseWriter, r *http.Request) {
+			gated(64<<10, func() {}, open)(w, r, next)
+		})
+	})
+	var opened []oci.Blob
+	for _, b := range blobs[1:4] {
+		r := blobRequest(b.Digest)
+		r.Ranged = true
+		blob, _, err := f.mirror.Blob(t.Context(), r)
+		if err != nil || blob.Size != b.Size {
+			t.Fatalf("%d bytes, %v", blob.Size, err)
+		}
+		opened = append(opened, blob)
+	}
+	for s.refused.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	close(open)
+	for i, blob := range opened {
+		raw, err := io.ReadAll(blob.Content)
+		if err != nil || oci.Sum(raw) != blobs[i+1].Digest {
+			t.Errorf("%d bytes of %d, %v", len(raw), blob.Size, err)
+		}
+		_ = blob.Content.Close()
+	}
+	if n := s.refused.Load(); n > 2 {
+		t.Errorf("%d requests were refused", n)
+	}
+}
+
+// What is pulled ahead and refused is remembered for nobody: who asks for it then gets
+// it, at once.
+func TestRefusedAhead(t *testing.T) {
+	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusForbidden} {
+		f := newFixture(t)
+		f.policy.LookAhead = 6
+		f.configure()
+		a, b := f.putBlob(1, 2*mib), f.putBlob(2, 2*mib)
+		f.putManifest(f.putBlob(3, 300), a, b)
+		var refuse atomic.Bool
+		refuse.Store(true)
+		f.upstream.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+			if isBlob(r) && refuse.Load() && !strings.Contains(r.URL.Path, a.Digest.String()) {
+				w.Header().Set("Retry-After", "3600")
+				w.WriteHeader(status)
+				return
+			}
+			next(w, r)
+		})
+		f.cache.SkipWaits()
+		if _, _, err := f.pull(t.Context(), blobRequest(a.Digest)); err != nil {
+			t.Fatal(err)
+		}
+		for f.cache.Stats().Fills > 0 {
+			time.Sleep(time.Millisecond)
+		}
+		refuse.Store(false)
+		if n := f.cache.Stats().Failures; n != 0 {
+			t.Errorf("%d: %d failures are remembered", status, n)
+		}
+		if raw, _, err := f.pull(t.Context(), blobRequest(b.Digest)); err != nil || oci.Sum(raw) != b.Digest {
+			t.Errorf("%d: %d bytes, %v", status, len(raw), err)
+		}
 	}
 }

@@ -102,9 +102,19 @@ func TestRefusalWithoutACrowd(t *testing.T) {
 	if !h.c.refuse(h.add(1).visit, false, false, h.now) {
 		t.Error("after one that has just ended")
 	}
-	h.now = h.now.Add(lingering)
+	h.now = h.now.Add(settling)
 	if h.c.refuse(h.add(1).visit, false, false, h.now) {
 		t.Error("long after it")
+	}
+	before = h.add(1)
+	h.c.leave(before.visit, true, h.now)
+	h.now = h.now.Add(lingering - 1)
+	if !h.c.refuse(h.add(1).visit, false, false, h.now) {
+		t.Error("after one that we have cut off")
+	}
+	h.now = h.now.Add(1)
+	if h.c.refuse(h.add(1).visit, false, false, h.now) {
+		t.Error("long after it was cut off")
 	}
 	// A blob whose GET the upstream has ended is not refused on its own account.
 	before = h.add(1)

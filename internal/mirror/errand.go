@@ -10,11 +10,14 @@ import (
 
 const (
 	// crowdPause is how long to wait after a refusal that is due to others of ours,
-	// doubled each time up to maxCrowdPause.
-	crowdPause    = 50 * time.Millisecond
-	maxCrowdPause = time.Second
+	// four times as long each time up to maxCrowdPause.
+	crowdPause    = 100 * time.Millisecond
+	maxCrowdPause = 2 * time.Second
 	// lookAgain is how often who waits for a turn looks around.
 	lookAgain = time.Second
+	// crowdPatience is how long a client waits after such refusals, where it has a
+	// header meanwhile: the manifest has told the size.
+	crowdPatience = 2 * time.Minute
 	// maxIdleTries are the refusals in a row after which what no client waits for is
 	// given up.
 	maxIdleTries = 10
@@ -37,13 +40,18 @@ func (p *patience) spend(d time.Duration) bool {
 type errand struct {
 	f     *fill
 	s     *segment
-	wait  patience
+	pause patience // that the upstream asks for
+	line  patience // for others of ours
 	tries int
 	err   error // the last refusal
 }
 
-func (f *fill) errand(s *segment) *errand {
-	return &errand{f: f, s: s, wait: patience{left: fillPatience}}
+func newErrand(f *fill, s *segment) *errand {
+	e := &errand{f: f, s: s, pause: patience{fillPatience}, line: patience{fillPatience}}
+	if f.expected >= 0 {
+		e.line.left = crowdPatience
+	}
+	return e
 }
 
 // get sends GETs until one is served, or refused for good. What is for speed alone is
@@ -68,36 +76,38 @@ func (e *errand) get(offset, length int64) (oci.BlobBody, error) {
 }
 
 // late ends the wait of a client's errand for its turn with the refusal that it has
-// got, once that has taken too long.
+// got, once that has taken too long: it may be meant for this blob alone. A 429 is
+// meant for all.
 func (e *errand) late() error {
-	if e.err == nil || !e.f.awaitedAtAll() {
+	if e.err == nil || oci.ClassOf(e.err) == oci.ClassRateLimited || !e.f.awaitedAtAll() || e.line.spend(lookAgain) {
 		return nil
 	}
-	if !e.wait.spend(lookAgain) {
-		return e.err
-	}
-	return nil
+	return e.err
 }
 
 // again waits after a refusal, and reports whether to send another GET.
 func (e *errand) again() bool {
 	f, crowded := e.f, errors.Is(e.err, errCrowded)
+	refused, _ := refusal(e.err)
+	if !refused {
+		return false
+	}
 	e.tries++
 	if f.abandon(e.err, !crowded || e.tries > maxIdleTries) {
 		return false
 	}
-	pause := oci.AsError(e.err).RetryAfter
+	pause, left := oci.AsError(e.err).RetryAfter, &e.pause
 	switch {
 	case crowded:
-		pause = min(crowdPause<<min(e.tries, 10), maxCrowdPause)
+		pause, left = min(crowdPause<<(2*min(e.tries-1, 10)), maxCrowdPause), &e.line
 	case oci.ClassOf(e.err) != oci.ClassRateLimited:
 		return false
 	}
-	if !e.wait.spend(pause) {
+	if !left.spend(pause) {
 		return false
 	}
-	// An answer that may yet be a refusal is not begun.
-	f.rest(true)
+	// An answer that may yet be a refusal of the upstream's is not begun.
+	f.rest(!crowded)
 	return f.c.sleep(e.s.ctx, pause)
 }
 

@@ -77,7 +77,7 @@ type fill struct {
 	deaf     bool      // it takes no more of them
 	taken    sync.Cond // on mu: some were taken
 	resumed  bool      // the part holds bytes of an earlier fill
-	segments []*segment
+	segments segments
 	each     float64 // bytes per second of one connection, as was last known
 	crowded  bool    // more connections to the upstream would be of no use
 	// sequential is set where further segments are of no use.

@@ -116,9 +116,9 @@ func (f *fill) ask(first *segment) error {
 		length = end - first.pos
 	}
 	mark := f.c.images.mark()
-	body, err := f.errand(first).get(first.pos, length)
+	body, err := newErrand(f, first).get(first.pos, length)
 	if oci.IsNotFound(err) && f.awaitedAtAll() && f.source.askForImage(f.pulling, f.digest, mark) {
-		body, err = f.errand(first).get(first.pos, length)
+		body, err = newErrand(f, first).get(first.pos, length)
 	}
 	if err != nil {
 		return fmt.Errorf("get blob %s@%s: %w", f.source.scope, f.digest, f.c.asked(f.pulling, err))

@@ -120,7 +120,7 @@ func (f *fill) pull(s *segment) error {
 		if limit < size {
 			length = limit - s.pos
 		}
-		b, err := f.errand(s).get(s.pos, length)
+		b, err := newErrand(f, s).get(s.pos, length)
 		if err != nil {
 			return err
 		}

@@ -9,7 +9,7 @@ import (
 
 // lingering is how long a GET of a blob that has ended may still count at the
 // registry, which notices the end of a connection in its own time.
-const lingering = 3 * time.Second
+const lingering = 6 * time.Second
 
 // pulseAge is how long a registry that has answered a ping counts as alive.
 const pulseAge = 5 * time.Second
