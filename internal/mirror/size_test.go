@@ -230,6 +230,30 @@ func TestWrongSizeInManifestAndNoneAnnounced(t *testing.T) {
 	}
 }
 
+// A manifest that leaves the size out contradicts nobody: the blob comes as it would.
+func TestNoSizeInManifest(t *testing.T) {
+	f := newFixture(t)
+	want := registrytest.Random(1, 8*mib)
+	d := f.upstream.PutBlob(repository, want)
+	f.namedBy(repository, d, 0)
+	reached, open := make(chan struct{}), make(chan struct{})
+	f.upstream.Hook(gated(4*mib, func() { close(reached) }, open))
+	b, _, err := f.mirror.Blob(t.Context(), blobRequest(d))
+	if err != nil || b.Size != int64(len(want)) {
+		t.Fatalf("%d bytes, %v", b.Size, err)
+	}
+	defer b.Content.Close()
+	<-reached
+	first := make([]byte, mib)
+	if _, err := io.ReadFull(b.Content, first); err != nil {
+		t.Errorf("nothing comes before the end: %v", err)
+	}
+	close(open)
+	if raw, err := io.ReadAll(b.Content); err != nil || !bytes.Equal(append(first, raw...), want) {
+		t.Errorf("%d wrong bytes, %v", len(raw), err)
+	}
+}
+
 // Where it takes its time, the size of the manifest has to do: the blob comes with
 // that, or is cut off, and the next one who asks gets it.
 func TestSizeOfTheManifestHasToDo(t *testing.T) {

@@ -50,7 +50,11 @@ func (x *exchange) serveBlob() error {
 		return x.sendHead(d)
 	}
 	request := x.answer.Request
-	request.Ranged = x.r.Header.Get("Range") != ""
+	switch x.r.Header.Get("Range") {
+	case "", "bytes=0-": // so begins who fetches the whole in parts
+	default:
+		request.Ranged = true
+	}
 	blob, cacheStatus, err := x.h.mirror.Blob(x.context(), request)
 	x.cached(cacheStatus)
 	if err != nil {
