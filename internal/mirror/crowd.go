@@ -40,6 +40,7 @@ type crowds struct {
 type crowd struct {
 	flying  []*visit
 	waiting []*visit
+	held    int       // places that are kept for what clients wait for and that pauses
 	limit   int       // 0 = not known to be any
 	epoch   int       // counts the halvings
 	changed time.Time // of the limit, the last time
@@ -58,6 +59,7 @@ type visit struct {
 	scope    oci.Scope
 	party    *party
 	extra    bool // for speed alone: nobody ever waits for it
+	held     bool // a place is held for it until it enters
 	served   bool // the upstream sends what was asked for
 	cut      bool // we have ended it, not the upstream
 	epoch    int
@@ -89,8 +91,11 @@ func (c *crowds) enter(v *visit, yield context.CancelCauseFunc, now time.Time) (
 	if len(w.flying) == 0 && now.Sub(w.changed) > forgetCrowd {
 		w.limit = 0
 	}
-	if v.extra && !w.room() {
+	if v.extra && !w.room(v) {
 		return false
+	}
+	if v.held {
+		w.held--
 	}
 	v.turn, v.yield = make(chan struct{}), yield
 	w.waiting = append(w.waiting, v)
@@ -98,15 +103,20 @@ func (c *crowds) enter(v *visit, yield context.CancelCauseFunc, now time.Time) (
 	return true
 }
 
-// room reports whether one more may be in flight.
-func (w *crowd) room() bool { return w.limit == 0 || len(w.flying) < w.limit }
+// full reports whether no more may be in flight.
+func (w *crowd) full() bool { return w.limit > 0 && len(w.flying) >= w.limit }
+
+// room reports whether a visit may be in flight, too.
+func (w *crowd) room(v *visit) bool {
+	return !w.full() && (v.needed() || w.limit == 0 || len(w.flying)+w.held < w.limit)
+}
 
 // admit lets those in line go, the needed ones first.
 func (w *crowd) admit(now time.Time) {
 	for len(w.waiting) > 0 {
 		next := max(0, slices.IndexFunc(w.waiting, (*visit).needed))
 		v := w.waiting[next]
-		if !w.room() {
+		if !w.room(v) {
 			spare := slices.IndexFunc(w.flying, func(o *visit) bool { return !o.needed() })
 			if !v.needed() || spare < 0 {
 				return
@@ -157,7 +167,7 @@ func (c *crowds) serve(v *visit, now time.Time) {
 
 // grow adds one to the limit where that is reached and has been good for a while.
 func (w *crowd) grow(now time.Time) {
-	if w.limit == 0 || w.room() || within(now.Sub(w.changed), growAfter) ||
+	if !w.full() || within(now.Sub(w.changed), growAfter) ||
 		slices.ContainsFunc(w.flying, func(v *visit) bool { return !v.served }) {
 		return
 	}
@@ -239,5 +249,21 @@ func (c *crowds) free(upstream string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	w := c.crowds[upstream]
-	return w == nil || w.room()
+	return w == nil || w.limit == 0 || len(w.flying)+w.held < w.limit
+}
+
+// hold keeps a place for what a client waits for, while that pauses after a refusal:
+// until it enters as one whose place is held, or until letGo.
+func (c *crowds) hold(upstream string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at(upstream).held++
+}
+
+func (c *crowds) letGo(upstream string, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w := c.at(upstream)
+	w.held--
+	w.admit(now)
 }

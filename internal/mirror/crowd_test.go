@@ -213,3 +213,36 @@ func TestCrowdGrows(t *testing.T) {
 		t.Errorf("a limit of %d for ever", h.limit())
 	}
 }
+
+// While what a client waits for pauses after a refusal, nothing takes the place that
+// was made for it.
+func TestCrowdHoldsAPlace(t *testing.T) {
+	h := newThrong(t)
+	busy := h.add(1)
+	h.serve(busy)
+	refused := h.add(1)
+	h.c.refuse(refused.visit, false, false, h.now)
+	ahead := h.add(0)
+	h.c.hold(wayName)
+	h.c.leave(busy.visit, false, h.now)
+	if ahead.in() {
+		t.Error("what is ahead takes the place")
+	}
+	ctx, yield := context.WithCancelCause(t.Context())
+	again := guest{&visit{upstream: wayName, scope: h.scope, party: refused.party, held: true}, ctx}
+	h.c.enter(again.visit, yield, h.now)
+	if !again.in() || ahead.in() {
+		t.Error("the place is not held")
+	}
+	h.c.leave(again.visit, false, h.now)
+	if !ahead.in() {
+		t.Error("the place is held for ever")
+	}
+	h.c.hold(wayName)
+	last := h.add(0)
+	h.c.leave(ahead.visit, false, h.now)
+	h.c.letGo(wayName, h.now)
+	if !last.in() {
+		t.Error("the place is not given back")
+	}
+}

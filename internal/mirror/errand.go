@@ -10,7 +10,7 @@ import (
 
 const (
 	// crowdPause is how long to wait after a refusal that is due to others of ours,
-	// four times as long each time up to maxCrowdPause.
+	// doubled each time up to maxCrowdPause.
 	crowdPause    = 100 * time.Millisecond
 	maxCrowdPause = 2 * time.Second
 	// lookAgain is how often who waits for a turn looks around.
@@ -43,7 +43,10 @@ type errand struct {
 	pause patience // that the upstream asks for
 	line  patience // for others of ours
 	tries int
-	err   error // the last refusal
+	// needed says that a client waits for it.
+	needed bool
+	err    error // the last refusal
+	held   bool  // its place is, during the pause
 }
 
 func newErrand(f *fill, s *segment) *errand {
@@ -59,8 +62,15 @@ func newErrand(f *fill, s *segment) *errand {
 func (e *errand) get(offset, length int64) (oci.BlobBody, error) {
 	f := e.f
 	defer f.rest(false)
+	defer func() {
+		if e.held {
+			f.c.crowds.letGo(f.source.Identity, f.c.now())
+		}
+	}()
 	for {
-		body, err := f.caller.get(e.s.ctx, offset, length, e.s.extra, e.late)
+		c := call{offset: offset, length: length, extra: e.s.extra, held: e.held, late: e.late}
+		e.held = false
+		body, err := f.caller.get(e.s.ctx, c)
 		switch {
 		case err == nil:
 			return body, nil
@@ -92,6 +102,9 @@ func (e *errand) again() bool {
 	if !refused {
 		return false
 	}
+	if needed := f.awaitedAtAll(); needed && !e.needed {
+		e.tries, e.needed = 0, true // it is the client's from here on
+	}
 	e.tries++
 	if f.abandon(e.err, !crowded || e.tries > maxIdleTries) {
 		return false
@@ -99,7 +112,7 @@ func (e *errand) again() bool {
 	pause, left := oci.AsError(e.err).RetryAfter, &e.pause
 	switch {
 	case crowded:
-		pause, left = min(crowdPause<<(2*min(e.tries-1, 10)), maxCrowdPause), &e.line
+		pause, left = min(crowdPause<<min(e.tries-1, 10), maxCrowdPause), &e.line
 	case oci.ClassOf(e.err) != oci.ClassRateLimited:
 		return false
 	}
@@ -108,7 +121,25 @@ func (e *errand) again() bool {
 	}
 	// An answer that may yet be a refusal of the upstream's is not begun.
 	f.rest(!crowded)
-	return f.c.sleep(e.s.ctx, pause)
+	if crowded && e.needed {
+		f.c.crowds.hold(f.source.Identity)
+		e.held = true
+	}
+	return f.pause(e.s.ctx, pause)
+}
+
+// pause waits, but not for longer than until a client comes to wait for a fill that
+// none has waited for. It reports false if ctx ends first.
+func (f *fill) pause(ctx context.Context, d time.Duration) bool {
+	timer := f.c.after(d)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for idle := f.refs == 1; ctx.Err() == nil; {
+		if f.wait(ctx, timer) || idle && f.refs > 1 {
+			return true
+		}
+	}
+	return false
 }
 
 // sleep reports false if ctx ends first.

@@ -194,7 +194,7 @@ func (d *direct) pull(p []byte) (int, error) {
 
 func (d *direct) read(p []byte) (int, error) {
 	if d.body == nil {
-		body, err := d.caller.get(d.ctx, d.off, -1, false, nil)
+		body, err := d.caller.get(d.ctx, call{offset: d.off, length: -1})
 		if err != nil {
 			return 0, err
 		}

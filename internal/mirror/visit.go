@@ -25,12 +25,20 @@ type caller struct {
 	known bool
 }
 
+// call is one GET of a caller's: for the bytes [offset, offset+length), to the end if
+// length is negative. One that is extra is not sent where there is no room. held says
+// that a place is held for it. late, unless nil, ends the wait for the turn.
+type call struct {
+	offset, length int64
+	extra, held    bool
+	late           func() error
+}
+
 // get sends one GET once it is its turn, and returns the body, which ends in
 // errYielded if the connection was needed by others. An error that wraps errCrowded
-// is of a refusal that is due to others of ours, and one that is extra is not sent
-// where there is no room. late, unless nil, ends the wait for the turn.
-func (c *caller) get(ctx context.Context, offset, length int64, extra bool, late func() error) (oci.BlobBody, error) {
-	v := &visit{upstream: c.Identity, scope: c.scope, party: c.party, extra: extra}
+// is of a refusal that is due to others of ours.
+func (c *caller) get(ctx context.Context, g call) (oci.BlobBody, error) {
+	v := &visit{upstream: c.Identity, scope: c.scope, party: c.party, extra: g.extra, held: g.held}
 	going, cancel := context.WithCancelCause(ctx)
 	if !c.crowds.enter(v, cancel, c.now()) {
 		cancel(nil)
@@ -40,11 +48,11 @@ func (c *caller) get(ctx context.Context, offset, length int64, extra bool, late
 		c.crowds.leave(v, cut, c.now())
 		cancel(nil)
 	}
-	if err := c.awaitVisit(going, v, late); err != nil {
+	if err := c.awaitVisit(going, v, g.late); err != nil {
 		end(false)
 		return oci.BlobBody{}, err
 	}
-	body, err := c.Remote.Blob(going, c.repository, c.digest, offset, length)
+	body, err := c.Remote.Blob(going, c.repository, c.digest, g.offset, g.length)
 	if err != nil {
 		err = c.refused(going, v, err)
 		end(going.Err() != nil)

@@ -56,7 +56,7 @@ func (f *inflight) crowded(now time.Time) bool {
 func (f *inflight) judge(ctx context.Context, host string, err error, now time.Time) error {
 	own := *asFailure(ctx, host, err)
 	switch own.status {
-	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusForbidden:
 		if f.crowded(now) {
 			own.crowded, own.again = true, false
 		}

@@ -109,7 +109,9 @@ func each[T any](
 	}
 	err := c.errorOf(op, failed)
 	recordError(span, err)
-	c.report(ctx, op, err, failed.attempts, time.Since(began))
+	if !failed.crowded { // then it is asked again, and who gives up tells
+		c.report(ctx, op, err, failed.attempts, time.Since(began))
+	}
 	return zero, err
 }
 
