@@ -9,6 +9,7 @@ import (
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/upstream"
 )
 
 // late answers requests for blobs no sooner than open is closed.
@@ -134,4 +135,19 @@ func TestShortPauses(t *testing.T) {
 		}
 		f.saw(0, test.gets)
 	}
+}
+
+// A pause keeps the real client quiet for as long as it lasts, and no longer.
+func TestShortPauseOfTheClient(t *testing.T) {
+	f := newFixture(t)
+	f.clock.run()
+	f.connect(upstream.Options{})
+	want := registrytest.Random(1, 1000)
+	r := blobRequest(f.upstream.PutBlob(repository, want))
+	f.upstream.On(registrytest.Rule{Kind: "blobs", Times: 1, Hook: func(w http.ResponseWriter, _ *http.Request, _ http.HandlerFunc) {
+		w.Header().Set("Retry-After", "1")
+		w.WriteHeader(http.StatusTooManyRequests)
+	}})
+	f.mustPull(r, want, oci.ResultMiss)
+	f.saw(0, 2)
 }
