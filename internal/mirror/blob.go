@@ -219,7 +219,11 @@ func (v view) headBlob(ctx context.Context, d digest.Digest) (oci.Descriptor, bo
 		if e := v.remembered(k, false); e != nil {
 			return oci.Descriptor{}, e
 		}
+		mark := v.images.mark()
 		size, err := v.Remote.HeadBlob(ctx, v.repository, d)
+		if oci.IsNotFound(err) && v.askForImage(ctx, d, mark) {
+			size, err = v.Remote.HeadBlob(ctx, v.repository, d)
+		}
 		if headUnsupported(err) {
 			var body oci.BlobBody
 			if body, err = v.Remote.Blob(ctx, v.repository, d, 0, 1); err == nil {

@@ -21,6 +21,7 @@ func (v view) askForImage(ctx context.Context, d digest.Digest, mark uint64) boo
 		return false
 	}
 	defer v.images.settled(image)
+	v.client = "" // whose turn it is anyway
 	k := v.key(kindImage, image.digest.String())
 	_, _, err := v.manifests.do(ctx, v, k, v.patience(false), func(ctx context.Context) (manifestAnswer, error) {
 		if v.images.since(image, mark) {

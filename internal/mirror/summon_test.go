@@ -31,7 +31,7 @@ func (o *onDemand) hook(w http.ResponseWriter, r *http.Request, next http.Handle
 	o.mu.Lock()
 	known := o.known
 	o.mu.Unlock()
-	if isBlob(r) && !known {
+	if strings.Contains(r.URL.Path, "/blobs/") && !known {
 		w.WriteHeader(http.StatusNotFound)
 		return
 	}
@@ -72,6 +72,41 @@ func TestBlobsOnDemand(t *testing.T) {
 	}
 	if n := f.upstream.Count(http.MethodGet, "blobs"); n > 8 {
 		t.Errorf("%d GETs of blobs: %v", n, f.upstream.Requests())
+	}
+}
+
+// The same for a HEAD, and for bytes that another repository has brought in.
+func TestHeadOfABlobOnDemand(t *testing.T) {
+	const other = "team/other"
+	for _, shared := range []bool{false, true} {
+		f := newFixture(t)
+		f.policy.MissesPerClient = 1
+		f.configure()
+		layer := f.putBlob(1, 2*mib)
+		f.upstream.PutBlob(other, registrytest.Random(1, 2*mib))
+		f.putManifest(f.putBlob(2, 300), layer)
+		if shared {
+			f.mustPull(of(other, blobRequest(layer.Digest)), registrytest.Random(1, 2*mib), oci.ResultMiss)
+			f.filled()
+		}
+		f.clock.advance(time.Minute)
+		f.upstream.Reset()
+		var o onDemand
+		f.upstream.Hook(o.hook)
+		r := blobRequest(layer.Digest)
+		r.Client = "somebody"
+		if d, _, err := f.mirror.StatBlob(t.Context(), r); err != nil || d.Size != 2*mib {
+			t.Errorf("HEAD: %+v, %v", d, err)
+		}
+		f.saw(2, 1)
+		if raw, _, err := f.pull(t.Context(), r); err != nil || len(raw) != 2*mib {
+			t.Errorf("GET: %d bytes, %v", len(raw), err)
+		}
+		gets := 1
+		if shared {
+			gets = 0
+		}
+		f.saw(0, gets)
 	}
 }
 
