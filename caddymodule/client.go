@@ -131,6 +131,7 @@ func (u *Upstream) policy(remote mirror.Remote) mirror.Upstream {
 		MaxFills:        u.maxFills(),
 		Parallel:        u.parallel(),
 		LookAhead:       u.lookAhead(u.maxFills()),
+		LookAheadSize:   u.LookAheadSize,
 		ImmutableTags:   u.resolved.immutableTags,
 		MissesPerClient: u.MissesPerClient,
 		Access:          mirror.Access{Public: !u.guarded(), Hint: guardedHint},

@@ -46,6 +46,8 @@ type Contents struct {
 	Manifests []Descriptor
 	// Blobs are the config and the layers of an image.
 	Blobs []Descriptor
+	// Config is the digest of the first of them if that is the config.
+	Config digest.Digest
 	// Subject is the manifest that this one refers to; nil = none.
 	Subject *Descriptor
 	// ArtifactType is the manifest's own, or the media type of its config.
@@ -121,7 +123,9 @@ func ParseManifest(raw []byte) (Contents, error) {
 	}
 	c.Manifests = appendValid(c.Manifests, doc.Manifests...)
 	if doc.Config != nil {
-		c.Blobs = appendValid(c.Blobs, *doc.Config)
+		if c.Blobs = appendValid(c.Blobs, *doc.Config); len(c.Blobs) > 0 {
+			c.Config = doc.Config.Digest
+		}
 		if c.ArtifactType == "" {
 			c.ArtifactType = doc.Config.MediaType
 		}

@@ -53,7 +53,13 @@ func (x *exchange) serveBlob() error {
 		d.MediaType = oci.MediaTypeOctetStream
 		return x.sendHead(d)
 	}
-	blob, cacheStatus, err := x.h.mirror.Blob(x.context(), x.answer.Request)
+	request := x.answer.Request
+	switch x.r.Header.Get("Range") {
+	case "", "bytes=0-": // so begins who fetches the whole in parts
+	default:
+		request.Ranged = true
+	}
+	blob, cacheStatus, err := x.h.mirror.Blob(x.context(), request)
 	x.cached(cacheStatus)
 	if err != nil {
 		return err

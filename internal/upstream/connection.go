@@ -25,6 +25,7 @@ import (
 // left: an upstream that is slow is asked once more, but not made to fail.
 func (c *Client) roundTrip(ctx context.Context, e *endpoint, o outgoing, at *url.URL) (*http.Response, error) {
 	transport := c.transports.to(at, originOf(at) == e.origin)
+	whole := o.op == opGetBlob && o.header.Get("Range") == ""
 	once := func(patience time.Duration) (*http.Response, error) {
 		var conn net.Conn
 		trace := &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) { conn = got.Conn }}
@@ -32,8 +33,12 @@ func (c *Client) roundTrip(ctx context.Context, e *endpoint, o outgoing, at *url
 		if err != nil {
 			return nil, err
 		}
+		limit := c.o.Timeouts.Header
+		if whole {
+			limit = 0 // the operation has a limit of its own
+		}
 		began := time.Now()
-		resp, err := sendOnce(transport, r, patience)
+		resp, err := sendOnce(transport, r, patience, limit)
 		if err == nil {
 			resp.Body = &arriving{resp.Body, conn, o.op, c.o.Received}
 		}
@@ -42,10 +47,19 @@ func (c *Client) roundTrip(ctx context.Context, e *endpoint, o outgoing, at *url
 			// idle again, until it is told once more that it shall not.
 			transport.CloseIdleConnections()
 		}
-		c.observe(ctx, o, resp, err, time.Since(began))
+		took := time.Since(began)
+		if whole && err == nil && resp.StatusCode == http.StatusOK {
+			e.slowness.Store(int64(took))
+		}
+		c.observe(ctx, o, resp, err, took)
 		return resp, err
 	}
-	resp, err := once(c.o.Timeouts.Reused)
+	reused := c.o.Timeouts.Reused
+	if whole {
+		// Where each blob takes long, silence is no sign of a lost connection.
+		reused = max(reused, 2*time.Duration(e.slowness.Load()))
+	}
+	resp, err := once(reused)
 	if errors.Is(err, errDeaf) {
 		transport.CloseIdleConnections()
 		resp, err = once(0)
@@ -73,11 +87,47 @@ func (c *Client) newRequest(ctx context.Context, o outgoing, at *url.URL) (*http
 	return r, nil
 }
 
+// errNoHeader is a request that got no answer in time.
+type errNoHeader struct{}
+
+func (errNoHeader) Error() string   { return "no answer began in time" }
+func (errNoHeader) Timeout() bool   { return true }
+func (errNoHeader) Temporary() bool { return true }
+
+// sendWithin sends a request, whose answer has to begin within limit of its end; 0 =
+// there is no limit.
+func sendWithin(t *http.Transport, r *http.Request, limit time.Duration) (*http.Response, error) {
+	if limit == 0 {
+		return t.RoundTrip(r)
+	}
+	// The context outlives this because the body is read under it; it ends with
+	// the operation's. Who is first, the answer or the end of time, decides.
+	ctx, cancel := context.WithCancelCause(r.Context())
+	var decided atomic.Bool
+	timer := time.AfterFunc(limit, func() {
+		if decided.CompareAndSwap(false, true) {
+			cancel(errNoHeader{})
+		}
+	})
+	timer.Stop() // until it is sent
+	trace := &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { timer.Reset(limit) }}
+	resp, err := t.RoundTrip(r.WithContext(httptrace.WithClientTrace(ctx, trace)))
+	timer.Stop()
+	if decided.CompareAndSwap(false, true) {
+		return resp, err
+	}
+	if err == nil {
+		_ = resp.Body.Close()
+	}
+	return nil, errNoHeader{}
+}
+
 // sendOnce sends a request. It returns errDeaf if the connection was used before
-// and no answer began within patience; 0 = wait as long as on a new one.
-func sendOnce(t *http.Transport, r *http.Request, patience time.Duration) (*http.Response, error) {
+// and no answer began within patience; 0 = wait as long as on a new one, namely for
+// limit.
+func sendOnce(t *http.Transport, r *http.Request, patience, limit time.Duration) (*http.Response, error) {
 	if patience == 0 {
-		resp, err := t.RoundTrip(r)
+		resp, err := sendWithin(t, r, limit)
 		raise(err)
 		return resp, err
 	}
@@ -101,7 +151,7 @@ func sendOnce(t *http.Transport, r *http.Request, patience time.Duration) (*http
 			timer.Stop()
 		}
 	}}
-	resp, err := t.RoundTrip(r.WithContext(httptrace.WithClientTrace(ctx, trace)))
+	resp, err := sendWithin(t, r.WithContext(httptrace.WithClientTrace(ctx, trace)), limit)
 	timer.Stop()
 	raise(err)
 	if decided.CompareAndSwap(false, true) {

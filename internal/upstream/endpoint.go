@@ -36,6 +36,11 @@ type endpoint struct {
 	quiet   [kinds]atomic.Int64
 	usedUp  atomic.Int64
 	breaker *breaker
+	// inflight counts GETs of blobs, slowness is how long the last one took to begin,
+	// in nanoseconds, and pulse says that the registry answers the ping.
+	inflight inflight
+	slowness atomic.Int64
+	pulse    *memo[struct{}]
 	// downUntil is, in Unix nanoseconds, up to when other URLs are tried first.
 	downUntil atomic.Int64
 	// headless are the times, in Unix nanoseconds, up to which HEAD is not asked
@@ -90,6 +95,7 @@ func newEndpoint(u *url.URL, o Options) (*endpoint, error) {
 		learning:    make(chan struct{}, 1),
 		tokens:      newMemo[string](o.Timeouts.Token, o.Now),
 		credentials: newMemo[authn.AuthConfig](o.Timeouts.Token, o.Now),
+		pulse:       newMemo[struct{}](o.Timeouts.Operation, o.Now),
 		breaker:     &breaker{max: max(o.MaxFails, 0), rest: o.FailDuration, now: o.Now, url: originOf(u).String()},
 	}, nil
 }

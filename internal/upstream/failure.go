@@ -32,7 +32,9 @@ type failure struct {
 	// unasked says that no request was sent; abroad, that it is of a host that the
 	// registry redirects to; unreached, that there was no connection to the host.
 	unasked, abroad, unreached bool
-	err                        error
+	// crowded says that others were in flight, so that it may be due to them.
+	crowded bool
+	err     error
 }
 
 func (f *failure) Error() string { return f.text }

@@ -86,6 +86,11 @@ type Timeouts struct {
 	// so that clients have an answer within 10 s; with a longer Header than the
 	// default one, all of that after a wait of Reused.
 	Operation time.Duration
+	// Patience is how long a blob may take to begin in all at the last URL that is
+	// left, if that answers a ping meanwhile: some registries fetch a blob as a whole
+	// before they send its first byte. Header is no limit to that. Default 2 min; no
+	// more than Operation = no longer than anything else.
+	Patience time.Duration
 }
 
 const (
@@ -109,6 +114,7 @@ func (t Timeouts) WithDefaults() Timeouts {
 		{&t.Idle, 30 * time.Second},
 		{&t.Reused, 2 * time.Second},
 		{&t.Operation, defaultOperation},
+		{&t.Patience, 2 * time.Minute},
 	} {
 		if *d.value <= 0 {
 			*d.value = d.fallback

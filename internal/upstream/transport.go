@@ -71,11 +71,10 @@ func newTransport(o Options, d *dialer) *http.Transport {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	return &http.Transport{
-		DialContext:           d.dial,
-		TLSClientConfig:       &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:   o.Timeouts.TLS,
-		ResponseHeaderTimeout: o.Timeouts.Header,
-		Protocols:             protocols,
+		DialContext:         d.dial,
+		TLSClientConfig:     &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout: o.Timeouts.TLS,
+		Protocols:           protocols,
 		// A length, a range and a digest are those of the bytes on the wire.
 		DisableCompression:     true,
 		MaxIdleConns:           64,

@@ -76,7 +76,8 @@ func (v *visit) ask(ctx context.Context, q query) (*answer, error) {
 			return a, nil
 		}
 	}
-	if f := asFailure(ctx, e.base.Host, err); f.class == oci.ClassRateLimited && !(f.abroad && q.op == opReferrers) {
+	if f := asFailure(ctx, e.base.Host, err); f.class == oci.ClassRateLimited && !(f.abroad && q.op == opReferrers) &&
+		(v.kind != blobs || !e.inflight.crowded(now())) {
 		e.hush(v.kind, now().Add(f.retryAfter))
 	}
 	return nil, err
