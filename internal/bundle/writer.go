@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 
@@ -134,13 +135,16 @@ func exactly(w io.Writer, r io.Reader, size int64) error {
 }
 
 // folderTarget writes files below a directory.
-type folderTarget struct{ root *os.Root }
+type folderTarget struct {
+	root *os.Root
+	mode fs.FileMode
+}
 
 func (f *folderTarget) put(name string, size int64, r io.Reader) error {
 	if err := f.root.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return err
 	}
-	file, err := f.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	file, err := f.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, f.mode)
 	if err != nil {
 		return err
 	}
