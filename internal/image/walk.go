@@ -19,8 +19,8 @@ const (
 	maxParts = 4096
 	// maxBlobs is how many blobs these may name together.
 	maxBlobs = 1 << 16
-	// maxDepth is how deep indexes may lie in each other.
-	maxDepth = 4
+	// MaxDepth is how deep indexes may lie in each other.
+	MaxDepth = 4
 )
 
 // Source is where the parts of one repository are read.
@@ -90,7 +90,7 @@ func (w *walk) manifest(ctx context.Context, mf oci.Manifest, p Part, depth int)
 	p.Manifest = mf.Descriptor()
 	w.seen[mf.Digest] = true
 	contents, err := oci.ParseManifest(mf.Bytes)
-	if err == nil && depth > maxDepth {
+	if err == nil && depth > MaxDepth {
 		err = errors.New("it lies too deep")
 	}
 	if err != nil {
