@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"io"
 	"net/http"
 	"os"
@@ -46,7 +47,7 @@ func (x *exchange) serveBlob() error {
 			return err
 		}
 		// What a layer is, only the manifest knows; and nobody compresses this.
-		d.MediaType = oci.MediaTypeOctetStream
+		d.MediaType = cmp.Or(d.MediaType, oci.MediaTypeOctetStream)
 		return x.sendHead(d)
 	}
 	blob, cacheStatus, err := x.h.mirror.Blob(x.context(), x.answer.Request)
@@ -58,7 +59,7 @@ func (x *exchange) serveBlob() error {
 	if blob.Size < 0 {
 		return errNoSize
 	}
-	part, status, err := x.selectSpan(blob.Size, x.describe(oci.MediaTypeOctetStream, blob.Digest))
+	part, status, err := x.selectSpan(blob.Size, x.describe(cmp.Or(blob.MediaType, oci.MediaTypeOctetStream), blob.Digest))
 	if err != nil {
 		return err
 	}
