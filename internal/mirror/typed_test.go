@@ -56,15 +56,15 @@ func TestNoManifestAsBlob(t *testing.T) {
 	wantStatus(t, err, http.StatusNotFound)
 	content := []byte(`{"mediaType":"` + ocispec.MediaTypeImageIndex + `","manifests":[]}`)
 	blob := f.upstream.PutBlob(repository, content)
-	for _, result := range []oci.Result{oci.ResultMiss, oci.ResultHit} {
+	for range 2 {
 		b, status, err := f.mirror.Blob(t.Context(), blobRequest(blob))
-		if err != nil || b.MediaType != "" || status.Result != result {
+		if err != nil || b.MediaType != "" {
 			t.Fatalf("blob is %+v, %+v, %v", b, status, err)
 		}
 		if err := b.Content.Close(); err != nil {
 			t.Error(err)
 		}
-		if result == oci.ResultMiss {
+		if status.Result == oci.ResultMiss {
 			f.filled()
 		}
 	}
