@@ -1,7 +1,6 @@
 package mirror
 
 import (
-	"bytes"
 	"context"
 
 	"github.com/opencontainers/go-digest"
@@ -9,41 +8,32 @@ import (
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
-// content opens a blob, or a manifest that is asked for as one.
+// content opens a blob. Some upstreams have their manifests among the blobs, too: one
+// that is known to be a manifest comes with its type, so that nobody takes it for
+// something else.
 func (v view) content(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheStatus, error) {
-	if b, ok := v.typed(d); ok {
-		return b, oci.CacheStatus{Result: oci.ResultHit}, nil
+	b, status, err := v.blob(ctx, d)
+	if err == nil {
+		b.MediaType = v.manifestType(d, b.Size)
 	}
-	return v.blob(ctx, d)
+	return b, status, err
 }
 
 // statContent is content for a HEAD.
 func (v view) statContent(ctx context.Context, d digest.Digest) (oci.Descriptor, oci.CacheStatus, error) {
-	if b, ok := v.typed(d); ok {
-		return oci.Descriptor{MediaType: b.MediaType, Digest: d, Size: b.Size}, oci.CacheStatus{Result: oci.ResultHit}, nil
+	desc, status, err := v.statBlob(ctx, d)
+	if err == nil {
+		desc.MediaType = v.manifestType(d, desc.Size)
 	}
-	return v.statBlob(ctx, d)
+	return desc, status, err
 }
 
-// typed returns a manifest for who asks for it as a blob: with its type, so that
-// nobody takes it for something else. It is one of the scope's that is stored; of
-// another digest, only the upstream knows whether it has a blob of it.
-func (v view) typed(d digest.Digest) (oci.Blob, bool) {
-	// Most blobs are larger, and not looked for among the manifests.
-	if v.linked(v.scope, d).Size > oci.MaxManifestSize {
-		return oci.Blob{}, false
+// manifestType returns the type of a manifest that is stored and the scope's; empty =
+// there is none.
+func (v view) manifestType(d digest.Digest, size int64) string {
+	if size > oci.MaxManifestSize { // as most blobs are
+		return ""
 	}
-	mf, ok := v.local(d)
-	if !ok {
-		return oci.Blob{}, false
-	}
-	return oci.Blob{
-		Digest: d, MediaType: mf.MediaType, Size: int64(len(mf.Bytes)), Content: inMemory{bytes.NewReader(mf.Bytes)},
-	}, true
+	mf, _ := v.local(d)
+	return mf.MediaType
 }
-
-// inMemory is content that needs no closing.
-type inMemory struct{ *bytes.Reader }
-
-// Close implements io.Closer.
-func (inMemory) Close() error { return nil }
