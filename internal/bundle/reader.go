@@ -85,6 +85,8 @@ func newLedger(x *Index) (*ledger, error) {
 func (l *ledger) want(d oci.Descriptor, manifest bool, image string) (*wanted, error) {
 	w := l.wants[d.Digest]
 	switch {
+	case w == nil && len(l.wants) == maxEntries:
+		return nil, damaged("", "", "it names more than %d manifests and blobs", maxEntries)
 	case w == nil:
 		w = &wanted{digest: d.Digest, size: d.Size, mediaType: d.MediaType, manifest: manifest, image: image}
 		l.wants[d.Digest] = w

@@ -67,6 +67,9 @@ func (w *Writer) put(d oci.Descriptor, r io.Reader) error {
 	if w.written[d.Digest] {
 		return fmt.Errorf("write bundle: %s twice", d.Digest)
 	}
+	if len(w.written) == maxEntries-2 { // with what the bundle says of itself
+		return fmt.Errorf("write bundle: more than %d manifests and blobs are too many: export fewer images at a time", len(w.written))
+	}
 	w.written[d.Digest] = true
 	if err := w.to.put(blobName(d.Digest), d.Size, r); err != nil {
 		return fmt.Errorf("write bundle: %s: %w", d.Digest, err)

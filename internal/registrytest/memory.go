@@ -10,9 +10,13 @@ import (
 
 // PeakMemory runs f and returns by how many bytes the resident memory of the process
 // has exceeded at its peak what it was before. Nothing else may run meanwhile: no
-// parallel test. Where the kernel does not tell, the test is skipped.
+// parallel test. Where the kernel does not tell, or the race detector takes memory of
+// its own, the test is skipped.
 func PeakMemory(t testing.TB, f func()) int64 {
 	t.Helper()
+	if raceDetector {
+		t.Skip("the race detector takes memory of its own")
+	}
 	debug.FreeOSMemory()
 	// 5 makes the peak what is resident now.
 	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0o600); err != nil {
