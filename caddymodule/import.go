@@ -200,8 +200,9 @@ func importOnline(ctx context.Context, t target, r bundle.Reader, request import
 		return true, nil
 	})
 	_ = read.CloseWithError(errServerDone)
-	// What is wrong with the bundle is known here best.
-	if local := <-sent; local != nil && !errors.Is(local, errServerDone) && err != nil {
+	// What is wrong with the bundle is known here best. That nobody reads it, with what
+	// the transport says then, has its reason in the answer.
+	if local := <-sent; local != nil && !errors.Is(local, errServerDone) && !errors.Is(local, io.ErrClosedPipe) && err != nil {
 		err = local
 	}
 	result.Address = t.address
