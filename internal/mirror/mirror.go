@@ -190,7 +190,7 @@ func (m *Mirror) StatBlob(ctx context.Context, r oci.Request) (oci.Descriptor, o
 		return oci.Descriptor{}, oci.CacheStatus{}, err
 	}
 	ctx, span := startSpan(ctx, "mirror.blob", v, r.Reference.String())
-	d, status, err := v.statContent(ctx, r.Reference.Digest)
+	d, status, err := v.statBlob(ctx, r.Reference.Digest)
 	m.answered(ctx, span, v, r, status, err)
 	return d, status, err
 }
@@ -204,7 +204,7 @@ func (m *Mirror) Blob(ctx context.Context, r oci.Request) (oci.Blob, oci.CacheSt
 		return oci.Blob{}, oci.CacheStatus{}, err
 	}
 	spanned, span := startSpan(ctx, "mirror.blob", v, r.Reference.String())
-	b, status, err := v.content(spanned, r.Reference.Digest)
+	b, status, err := v.blob(spanned, r.Reference.Digest)
 	m.answered(spanned, span, v, r, status, err)
 	return b, status, err
 }

@@ -64,14 +64,11 @@ type Spool interface {
 // was verified: any other error means that the body cannot be completed, and the
 // connection must be aborted; Content may be a Spool then. Not safe for concurrent
 // use. The receiver closes Content.
-//
-// MediaType is empty for what is not known to be a manifest.
 type Blob struct {
-	Digest    digest.Digest
-	MediaType string
-	Size      int64
-	Content   io.ReadSeekCloser
-	File      *os.File
+	Digest  digest.Digest
+	Size    int64
+	Content io.ReadSeekCloser
+	File    *os.File
 }
 
 // BlobBody is one upstream answer to a GET of a blob.

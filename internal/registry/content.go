@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"cmp"
 	"io"
 	"net/http"
 	"os"
@@ -47,7 +46,7 @@ func (x *exchange) serveBlob() error {
 			return err
 		}
 		// What a layer is, only the manifest knows; and nobody compresses this.
-		d.MediaType = cmp.Or(d.MediaType, oci.MediaTypeOctetStream)
+		d.MediaType = oci.MediaTypeOctetStream
 		return x.sendHead(d)
 	}
 	blob, cacheStatus, err := x.h.mirror.Blob(x.context(), x.answer.Request)
@@ -59,7 +58,7 @@ func (x *exchange) serveBlob() error {
 	if blob.Size < 0 {
 		return errNoSize
 	}
-	part, status, err := x.selectSpan(blob.Size, x.describe(cmp.Or(blob.MediaType, oci.MediaTypeOctetStream), blob.Digest))
+	part, status, err := x.selectSpan(blob.Size, x.describe(fileType(blob.File, blob.Size), blob.Digest))
 	if err != nil {
 		return err
 	}
@@ -143,6 +142,9 @@ func (x *exchange) followFirst(content io.Reader, length int64, status int) (sen
 		return 0, bodyError(err)
 	}
 	if !x.committed {
+		if status == http.StatusOK {
+			x.set("Content-Type", typeOf(buffer[:n], length))
+		}
 		x.commit(status)
 	}
 	return int64(n), x.write(buffer[:n])
