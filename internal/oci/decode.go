@@ -53,7 +53,6 @@ func Decode(raw []byte, v any) error {
 // countValues returns how many elements and members JSON has, if they are not too
 // many. What is no JSON has any number.
 func countValues(raw []byte) (values int, err error) {
-
 	var left []int // how many more each open container may have
 	for i := 0; i < len(raw); i++ {
 		switch raw[i] {
