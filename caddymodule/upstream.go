@@ -246,6 +246,18 @@ func (u *Upstream) defaultURLs() []string {
 // answers need not be for everybody.
 func (u *Upstream) authenticates() bool { return u.Credentials != nil || u.TLSClient != nil }
 
+// everybody reports whether everybody may pull from the upstream here.
+func (u *Upstream) everybody() bool {
+	if u.Access != nil {
+		return u.Access.Public
+	}
+	return !u.guarded()
+}
+
+// isolated reports whether what the upstream answers need not be for everybody,
+// wherever it is carried.
+func (u *Upstream) isolated() bool { return u.authenticates() || !u.everybody() }
+
 // guarded reports whether what the store has of the upstream need not be for
 // everybody.
 func (u *Upstream) guarded() bool { return u.authenticates() || u.StoredAs != "" }
