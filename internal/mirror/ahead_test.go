@@ -132,8 +132,8 @@ func TestLookAheadStops(t *testing.T) {
 	f := newFixture(t)
 	f.policy.LookAhead = 6
 	f.configure()
-	real, other := f.putBlob(1, 2*mib), f.putBlob(2, 2*mib)
-	layers := []ocispec.Descriptor{real}
+	there, other := f.putBlob(1, 2*mib), f.putBlob(2, 2*mib)
+	layers := []ocispec.Descriptor{there}
 	for i := range 3000 {
 		layers = append(layers, ocispec.Descriptor{Digest: oci.Sum(fmt.Append(nil, i)), Size: 1000})
 	}
@@ -148,7 +148,7 @@ func TestLookAheadStops(t *testing.T) {
 		t.Error("no error")
 	}
 	f.quiet(1)
-	if _, _, err := f.pull(t.Context(), blobRequest(real.Digest)); err != nil {
+	if _, _, err := f.pull(t.Context(), blobRequest(there.Digest)); err != nil {
 		t.Error(err)
 	}
 	for f.cache.Stats().Fills > 0 {

@@ -176,3 +176,38 @@ func TestRefusedAhead(t *testing.T) {
 		}
 	}
 }
+
+// Nor is it the answer of a client that comes to wait for it meanwhile.
+func TestRefusedAheadOfAClient(t *testing.T) {
+	f := newFixture(t)
+	f.policy.LookAhead = 6
+	f.configure()
+	a, b := f.putBlob(1, 2*mib), f.putBlob(2, 2*mib)
+	f.putManifest(f.putBlob(3, 300), a, b)
+	asked, answer := make(chan struct{}), make(chan struct{})
+	f.upstream.On(registrytest.Rule{Kind: "blobs", Reference: b.Digest.String(), Times: 1, Hook: func(w http.ResponseWriter, _ *http.Request, _ http.HandlerFunc) {
+		close(asked)
+		<-answer
+		w.Header().Set("Retry-After", "3600")
+		w.WriteHeader(http.StatusTooManyRequests)
+	}})
+	if _, _, err := f.pull(t.Context(), blobRequest(a.Digest)); err != nil {
+		t.Fatal(err)
+	}
+	<-asked
+	f.filled() // what else there is
+	f.filled()
+	f.clock.advance(time.Minute) // so that nothing else is in flight
+	joined := make(chan struct{})
+	go func() {
+		for f.cache.Stats().Readers == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		close(joined)
+	}()
+	go func() {
+		<-joined
+		close(answer)
+	}()
+	f.mustPull(blobRequest(b.Digest), registrytest.Random(2, 2*mib), oci.ResultJoined)
+}

@@ -43,7 +43,7 @@ type errand struct {
 	pause patience // that the upstream asks for
 	line  patience // for others of ours
 	tries int
-	// needed says that a client waits for it.
+	// needed says that a client has waited for it when it was sent.
 	needed bool
 	err    error // the last refusal
 	held   bool  // its place is, during the pause
@@ -69,7 +69,7 @@ func (e *errand) get(offset, length int64) (oci.BlobBody, error) {
 	}()
 	for {
 		c := call{offset: offset, length: length, extra: e.s.extra, held: e.held, late: e.late}
-		e.held = false
+		e.held, e.needed = false, f.awaitedAtAll()
 		body, err := f.caller.get(e.s.ctx, c)
 		switch {
 		case err == nil:
@@ -102,8 +102,9 @@ func (e *errand) again() bool {
 	if !refused {
 		return false
 	}
-	if needed := f.awaitedAtAll(); needed && !e.needed {
-		e.tries, e.needed = 0, true // it is the client's from here on
+	if !e.needed && f.awaitedAtAll() {
+		e.tries = 0
+		return true // it was not the client's that was refused
 	}
 	e.tries++
 	if f.abandon(e.err, !crowded || e.tries > maxIdleTries) {

@@ -9,12 +9,12 @@ import (
 // A place is made by what is only for speed first, then by what no reader waits for,
 // and by nobody else.
 func TestMakePlace(t *testing.T) {
-	make := func(pos int64, extra bool) *segment {
+	place := func(pos int64, extra bool) *segment {
 		s := &segment{pos: pos, extra: extra}
 		_, s.stop = context.WithCancelCause(t.Context())
 		return s
 	}
-	first, speed, wanted, idle := make(0, false), make(100, true), make(200, false), make(300, false)
+	first, speed, wanted, idle := place(0, false), place(100, true), place(200, false), place(300, false)
 	ss := segments{first, idle, speed, wanted}
 	waiting := seekers{50, 210}
 	if !ss.makePlace(5, waiting, 400) || speed.leaving || idle.leaving {
@@ -24,7 +24,7 @@ func TestMakePlace(t *testing.T) {
 		if !ss.makePlace(4, waiting, 400) || !next.leaving {
 			t.Errorf("the one at %d does not leave", next.pos)
 		}
-		ss = append(ss, make(150+next.pos, false)) // which took its place
+		ss = append(ss, place(150+next.pos, false)) // which took its place
 		waiting.add(160 + next.pos)
 	}
 	if ss.makePlace(4, waiting, 500) || first.leaving || wanted.leaving {
