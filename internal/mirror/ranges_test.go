@@ -18,6 +18,7 @@ import (
 
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/registry"
+	"github.com/pullgate/pullgate/internal/registrytest"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -29,13 +30,17 @@ type rangesWorld struct {
 	upstream *liar
 	servers  map[bool]*httptest.Server // by strictness
 	finished int
+	noise    []byte
 
 	mu    sync.Mutex
 	tally map[string]int
 }
 
 func newRangesWorld(t *testing.T) *rangesWorld {
-	w := &rangesWorld{fixture: newFixture(t), upstream: &liar{}, servers: map[bool]*httptest.Server{}, tally: map[string]int{}}
+	w := &rangesWorld{
+		fixture: newFixture(t), upstream: &liar{}, servers: map[bool]*httptest.Server{},
+		noise: registrytest.Random(7, 3*mib), tally: map[string]int{},
+	}
 	for _, strict := range []bool{false, true} {
 		m, err := mirror.New(w.cache, mirror.Options{Upstreams: []mirror.Upstream{{
 			Name: upstreamName, Remote: w.upstream, TagTTL: ttl, Access: mirror.Access{Public: true}, Parallel: 4,
@@ -85,7 +90,7 @@ func TestGeneratedRanges(t *testing.T) {
 
 // round has clients ask for one blob at the same time.
 func (w *rangesWorld) round(random *rand.Rand, name string, clients int) {
-	l := newLies(random)
+	l := newLies(random, w.noise)
 	w.upstream.mu.Lock()
 	w.upstream.plan = l
 	w.upstream.mu.Unlock()

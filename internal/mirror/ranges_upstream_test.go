@@ -10,7 +10,6 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
-	"github.com/pullgate/pullgate/internal/registrytest"
 )
 
 // liar is an upstream of one blob at a time, which it may have never seen.
@@ -23,6 +22,7 @@ type liar struct {
 type lies struct {
 	*rand.Rand
 
+	noise  []byte
 	digest digest.Digest
 	right  []byte
 	sent   []byte // by a GET of the whole
@@ -41,10 +41,8 @@ type lies struct {
 	gets   int
 }
 
-var noise = registrytest.Random(7, 3*mib)
-
-// newLies makes up a blob and what becomes of it.
-func newLies(random *rand.Rand) *lies {
+// newLies makes up a blob of noise and what becomes of it.
+func newLies(random *rand.Rand, noise []byte) *lies {
 	size := mib + 1 + random.IntN(mib/2)
 	if random.IntN(12) == 0 {
 		size = 1 + random.IntN(mib)
@@ -55,7 +53,7 @@ func newLies(random *rand.Rand) *lies {
 		right[i] = byte(random.Uint32())
 	}
 	l := &lies{
-		Rand: random, digest: digest.FromBytes(right), right: right, sent: right, ranged: right, told: int64(size), headed: int64(size),
+		Rand: random, noise: noise, digest: digest.FromBytes(right), right: right, sent: right, ranged: right, told: int64(size), headed: int64(size),
 		holdAt: random.IntN(size + 1), open: make(chan struct{}),
 	}
 	l.honest = random.IntN(4) == 0
@@ -93,7 +91,7 @@ func (l *lies) lie(size int) {
 		l.refusals = 1 + l.IntN(30)
 	}
 	if l.IntN(6) == 0 {
-		l.sent = append(bytes.Clone(l.sent), noise[:1+l.IntN(70_000)]...)
+		l.sent = append(bytes.Clone(l.sent), l.noise[:1+l.IntN(70_000)]...)
 	}
 	if l.IntN(6) == 0 {
 		l.sent = l.sent[:l.IntN(len(l.sent)+1)]
