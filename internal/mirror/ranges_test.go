@@ -37,6 +37,7 @@ type rangesWorld struct {
 }
 
 func newRangesWorld(t *testing.T) *rangesWorld {
+	t.Helper()
 	w := &rangesWorld{
 		fixture: newFixture(t), upstream: &liar{}, servers: map[bool]*httptest.Server{},
 		noise: registrytest.Random(7, 3*mib), tally: map[string]int{},
@@ -105,9 +106,7 @@ func (w *rangesWorld) round(random *rand.Rand, name string, clients int) {
 	server := w.servers[strict]
 	url := server.URL + "/v2/proxy-" + upstreamName + "/" + repository + "/blobs/" + l.digest.String()
 	if random.IntN(2) == 0 && l.headed >= 0 { // so that a size is known
-		if answer, err := server.Client().Head(url); err == nil {
-			_ = answer.Body.Close()
-		}
+		ask(w.t, server.Client(), http.MethodHead, url, "")
 	}
 	answered := make(chan struct{}, clients)
 	var asking sync.WaitGroup
@@ -115,7 +114,7 @@ func (w *rangesWorld) round(random *rand.Rand, name string, clients int) {
 		header := l.header()
 		asking.Go(func() {
 			defer func() { answered <- struct{}{} }()
-			got := ask(w.t, server.Client(), url, header)
+			got := ask(w.t, server.Client(), http.MethodGet, url, header)
 			problem := w.judge(l, got, strict)
 			if problem == "" && l.honest && !full && l.want(got) {
 				problem = "an honest upstream's blob did not come"
@@ -221,8 +220,9 @@ type gotten struct {
 	err    error // it did not end cleanly
 }
 
-func ask(t testing.TB, client *http.Client, url, header string) (g gotten) {
-	r, err := http.NewRequest(http.MethodGet, url, nil)
+func ask(t testing.TB, client *http.Client, method, url, header string) (g gotten) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, nil)
 	if err != nil {
 		t.Error(err)
 		return gotten{err: err}
