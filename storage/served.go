@@ -32,72 +32,57 @@ type Served struct {
 // digest; what is read from elsewhere waits for that, too. Of a blob that turns out to
 // be damaged, the rest is an error, and it is in quarantine. ctx bounds that waiting.
 func (s *Store) ServeBlob(ctx context.Context, d digest.Digest) (Served, int64, error) {
-	if doubted := s.openDoubted(ctx, d); doubted != nil {
-		return Served{ReadSeekCloser: doubted}, doubted.size, nil
+	if err := s.enter(); err != nil {
+		return Served{}, 0, fmt.Errorf("open blob %s: %w", d, err)
 	}
-	f, size, err := s.OpenBlob(d)
+	defer s.leave()
+	i, err := idOf(d)
 	if err != nil {
-		return Served{}, 0, err
+		return Served{}, 0, fmt.Errorf("open blob: %w", err)
 	}
-	return Served{f, f.File}, size, nil
+	s.opened.add(i)
+	f, info, doubt, err := s.sizedBlob(i)
+	large := err == nil && info.Size() > servedWhole
+	if err == nil && doubt && !large {
+		if err = s.verify(i, f, info); err != nil {
+			f.Close()
+		}
+	}
+	if err != nil {
+		s.opened.done(i)
+		return Served{}, 0, fmt.Errorf("open blob %s: %w", d, err)
+	}
+	s.touch(i)
+	file := &File{File: f.bare(), opened: &s.opened, id: i}
+	if doubt && large {
+		return Served{ReadSeekCloser: s.doubted(ctx, file, info)}, info.Size(), nil
+	}
+	return Served{file, file.File}, info.Size(), nil
 }
 
 // BlobSize returns the size of a finished blob, or fs.ErrNotExist. Unlike StatBlob, it
-// takes the word of file and index for a large blob that is in doubt.
+// does not wait until a large blob that is in doubt was verified.
 func (s *Store) BlobSize(d digest.Digest) (int64, error) {
 	if i, err := idOf(d); err == nil && s.enter() == nil {
-		f, info, known := s.largeInDoubt(i)
-		if s.leave(); f != nil {
+		f, info, doubt, err := s.sizedBlob(i)
+		if s.leave(); err == nil {
 			f.Close()
 		}
-		if f != nil && known {
+		if err == nil && (!doubt || info.Size() > servedWhole) {
 			return info.Size(), nil
 		}
 	}
 	return s.StatBlob(d)
 }
 
-// largeInDoubt opens the file of a large blob that is in doubt, but not for its size,
-// and tells whether it is recorded; nil = it is none.
-func (s *Store) largeInDoubt(i id) (f file, info fs.FileInfo, known bool) {
-	r, known := s.blobRecord(i)
-	if known && s.suspects.none.Load() {
-		return nil, nil, false // as nearly all are
-	}
-	var err error
-	if f, info, err = s.blobFile(i); err != nil {
-		return nil, nil, false
-	}
-	if size := info.Size(); size <= servedWhole || known && r.size != size || !s.suspects.doubt(i, info, known) {
-		f.Close()
-		return nil, nil, false
-	}
-	return f, info, known
-}
-
-// openDoubted opens a large blob that is in doubt, and begins to verify it; nil = it is
-// none.
-func (s *Store) openDoubted(ctx context.Context, d digest.Digest) *doubted {
-	i, err := idOf(d)
-	if err != nil || s.enter() != nil {
-		return nil
-	}
-	defer s.leave()
-	s.opened.add(i)
-	f, info, _ := s.largeInDoubt(i)
-	if f == nil {
-		s.opened.done(i)
-		return nil
-	}
-	s.uses.touch(i, hourOf(s.now()))
-	b := &doubted{
-		file: &File{File: f.bare(), opened: &s.opened, id: i}, ctx: ctx, size: info.Size(), decided: make(chan struct{}),
-	}
+// doubted begins to verify a blob that is in doubt, and returns a reader of it.
+func (s *Store) doubted(ctx context.Context, f *File, info fs.FileInfo) *doubted {
+	b := &doubted{file: f, ctx: ctx, size: info.Size(), decided: make(chan struct{})}
 	go func() {
 		defer close(b.decided)
-		b.err = s.guard("verify blob", func() error { return s.VerifyBlob(d) })
+		b.err = s.guard("verify blob", func() error { return s.VerifyBlob(f.id.digest()) })
 		if b.err == nil {
-			b.err = s.unchanged(i, info)
+			b.err = s.unchanged(f.id, info)
 		}
 	}()
 	return b
