@@ -56,7 +56,7 @@ func (v *visit) ask(ctx context.Context, q query) (*answer, error) {
 	if left := e.hushed(v.kind, q.op, now()); left > 0 {
 		return nil, &failure{
 			class: oci.ClassRateLimited, status: http.StatusTooManyRequests, retryAfter: left, unasked: true,
-			text: e.base.Host + " limits pulls until " + now().Add(left).Format(time.TimeOnly),
+			text: limits(e.base.Host, now().Add(left)),
 		}
 	}
 	a, err := v.authenticated(ctx, q)
@@ -92,16 +92,21 @@ func (v *visit) statusFailure(a *answer) *failure {
 	if a.abroad {
 		f.text = a.url.Host + ", where " + v.e.base.Host + " leads to," + strings.TrimPrefix(f.text, a.url.Host)
 	}
-	if f.class != oci.ClassDenied {
-		return f
-	}
 	switch {
+	case f.class == oci.ClassRateLimited:
+		f.text = limits(a.url.Host, v.c.o.Now().Add(f.retryAfter))
+	case f.class != oci.ClassDenied:
 	case v.identified:
 		f.text += ": it refused the user and password of `credentials`"
 	case v.withheld != "":
 		f.text += ": " + v.withholding()
 	}
 	return f
+}
+
+// limits tells until when a host asks for a pause.
+func limits(host string, until time.Time) string {
+	return host + " limits pulls until " + until.Format(time.TimeOnly)
 }
 
 // withholding tells why credentials were not sent.
