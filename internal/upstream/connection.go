@@ -87,12 +87,12 @@ func (c *Client) newRequest(ctx context.Context, o outgoing, at *url.URL) (*http
 	return r, nil
 }
 
-// errNoHeader is a request that got no answer in time.
-type errNoHeader struct{}
+// noHeaderError is a request that got no answer in time.
+type noHeaderError struct{}
 
-func (errNoHeader) Error() string   { return "no answer began in time" }
-func (errNoHeader) Timeout() bool   { return true }
-func (errNoHeader) Temporary() bool { return true }
+func (noHeaderError) Error() string   { return "no answer began in time" }
+func (noHeaderError) Timeout() bool   { return true }
+func (noHeaderError) Temporary() bool { return true }
 
 // sendWithin sends a request, whose answer has to begin within limit of its end; 0 =
 // there is no limit.
@@ -106,7 +106,7 @@ func sendWithin(t *http.Transport, r *http.Request, limit time.Duration) (*http.
 	var decided atomic.Bool
 	timer := time.AfterFunc(limit, func() {
 		if decided.CompareAndSwap(false, true) {
-			cancel(errNoHeader{})
+			cancel(noHeaderError{})
 		}
 	})
 	timer.Stop() // until it is sent
@@ -119,7 +119,7 @@ func sendWithin(t *http.Transport, r *http.Request, limit time.Duration) (*http.
 	if err == nil {
 		_ = resp.Body.Close()
 	}
-	return nil, errNoHeader{}
+	return nil, noHeaderError{}
 }
 
 // sendOnce sends a request. It returns errDeaf if the connection was used before

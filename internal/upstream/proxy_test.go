@@ -19,11 +19,11 @@ import (
 // except for what NO_PROXY names.
 func TestEnvironmentsProxyLeadsEverywhere(t *testing.T) {
 	s, image := newServer(t, registrytest.Options{Auth: registrytest.AuthBearer, CDN: true})
-	real := map[string]string{
+	hosts := map[string]string{
 		"registry.test": mustURL(t, s.URL()).Host, "token.test": mustURL(t, s.TokenURL()).Host, "cdn.test": mustURL(t, s.CDNURL()).Host,
 	}
 	var names []string
-	for name, host := range real {
+	for name, host := range hosts {
 		names = append(names, host, name)
 	}
 	rename := strings.NewReplacer(names...)
@@ -34,7 +34,7 @@ func TestEnvironmentsProxyLeadsEverywhere(t *testing.T) {
 			mu.Lock()
 			through[r.In.URL.Host]++
 			mu.Unlock()
-			r.Out.URL.Scheme, r.Out.URL.Host = "http", real[r.In.URL.Host]
+			r.Out.URL.Scheme, r.Out.URL.Host = "http", hosts[r.In.URL.Host]
 			r.Out.Host = ""
 		},
 		ModifyResponse: func(r *http.Response) error {
@@ -70,7 +70,7 @@ func TestEnvironmentsProxyLeadsEverywhere(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	for name := range real {
+	for name := range hosts {
 		if through[name] == 0 {
 			t.Errorf("%s was not asked through the proxy: %v", name, through)
 		}

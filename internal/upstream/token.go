@@ -70,7 +70,8 @@ func (v *visit) basic(ctx context.Context) (grant, error) {
 	if err != nil {
 		return grant{}, err
 	}
-	config, header := entry.value, ""
+	var header string
+	config := entry.value
 	switch {
 	case config.RegistryToken != "":
 		header = "Bearer " + config.RegistryToken

@@ -76,8 +76,11 @@ func (v *visit) ask(ctx context.Context, q query) (*answer, error) {
 			return a, nil
 		}
 	}
-	if f := asFailure(ctx, e.base.Host, err); f.class == oci.ClassRateLimited && !(f.abroad && q.op == opReferrers) &&
-		(v.kind != blobs || !e.inflight.crowded(now())) {
+	// Where a list of referrers is redirected to, and what is one blob too many at a
+	// time, says nothing of the rest.
+	f := asFailure(ctx, e.base.Host, err)
+	passes := f.abroad && q.op == opReferrers || v.kind == blobs && e.inflight.crowded(now())
+	if f.class == oci.ClassRateLimited && !passes {
 		e.hush(v.kind, now().Add(f.retryAfter))
 	}
 	return nil, err
