@@ -207,10 +207,10 @@ func (u *Upstream) check() error {
 		checkRegexp(u.ImmutableTags), u.Credentials.check(), u.Access.check(), checkProxy(u.Proxy), u.Timeouts.check(), u.Resilience.check(), u.Download.check(),
 	}
 	if u.TagTTL < -1 {
-		errs = append(errs, errors.New("tag_ttl cannot be negative, but for -1 (ask on every pull)"))
+		errs = append(errs, errors.New("tag_ttl must not be negative, except -1 (ask on every pull)"))
 	}
 	if u.MissesPerClient < -1 {
-		errs = append(errs, errors.New("misses_per_client cannot be negative, but for -1 (any number)"))
+		errs = append(errs, errors.New("misses_per_client must not be negative, except -1 (any number)"))
 	}
 	if u.MaxSize < 0 {
 		errs = append(errs, errors.New("max_size cannot be negative; leave it out to have no limit"))

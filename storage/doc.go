@@ -36,7 +36,7 @@
 //
 // A recorded file is trusted, but for those that were written last before the
 // machine went down: these are verified before they are used, too. A large one is
-// served meanwhile, but for its end. A scrub reads
+// served meanwhile, except its end. A scrub reads
 // all of them again over a month. What fails goes to quarantine/, and is a miss.
 // Check does that at once, and looks at all the rest, too.
 //

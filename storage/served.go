@@ -26,9 +26,9 @@ type Served struct {
 	File *os.File
 }
 
-// ServeBlob is OpenBlob for who passes the bytes on: nobody waits until a large blob
+// ServeBlob is OpenBlob for a caller that passes the bytes on: nobody waits until a large blob
 // that is in doubt was verified. It is read while that is done. What is read from the
-// start comes at once, but for the last 64 KiB, which come with io.EOF once it has the
+// start comes at once, except the last 64 KiB, which come with io.EOF once it has the
 // digest; what is read from elsewhere waits for that, too. Of a blob that turns out to
 // be damaged, the rest is an error, and it is in quarantine. ctx bounds that waiting.
 func (s *Store) ServeBlob(ctx context.Context, d digest.Digest) (Served, int64, error) {

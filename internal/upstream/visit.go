@@ -50,7 +50,7 @@ type query struct {
 
 // ask sends a query and does the authentication, and once more if the registry
 // may redirect to something better. What it returns is the registry's answer,
-// whatever its status, but for 401 and 429.
+// whatever its status, except 401 and 429.
 func (v *visit) ask(ctx context.Context, q query) (*answer, error) {
 	e, now := v.e, v.c.o.Now
 	if left := e.hushed(v.kind, q.op, now()); left > 0 {
