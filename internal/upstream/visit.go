@@ -94,17 +94,21 @@ func (v *visit) statusFailure(a *answer) *failure {
 	if f.class != oci.ClassDenied {
 		return f
 	}
-	switch {
-	case v.identified:
-		f.text += ": it refused the user and password of `credentials`"
-	case v.withheld != "":
-		f.text += ": " + v.withholding()
-	}
+	f.text += v.refusal()
 	return f
 }
 
-// withholding tells why credentials were not sent.
-func (v *visit) withholding() string {
-	return "its `credentials` were not sent to the token server " + v.withheld + ", which is another origin; `auth_origin " +
-		v.withheld + "` allows that"
+// refusal tells what a person can do about access that is denied, if that is known.
+func (v *visit) refusal() string {
+	switch {
+	case v.identified:
+		return ": it refused the user and password of `credentials`"
+	case v.withheld != "":
+		return ": its `credentials` were not sent to the token server " + v.withheld +
+			", which is another origin; `auth_origin " + v.withheld + "` allows that"
+	case v.e.source.IsZero() && !v.c.o.Credentials.IsZero():
+		return ": the `credentials` of the upstream are for " + originOf(v.c.o.chief()).String() +
+			"; those in a block of `url` are for that URL"
+	}
+	return ""
 }
