@@ -36,7 +36,7 @@ func (c *Client) roundTrip(ctx context.Context, e *endpoint, o outgoing, at *url
 		var conn net.Conn
 		trace := &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) {
 			conn = got.Conn
-			if !proxied && c.guard.check(addrPortOf(conn), by) != nil {
+			if got.Reused && !proxied && c.guard.check(addrPortOf(conn), by) != nil {
 				// It was made since somebody else led there. The transport finds it
 				// closed, and makes one that is checked for this leader.
 				_ = conn.Close()
