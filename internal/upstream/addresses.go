@@ -57,12 +57,8 @@ func inAny(a netip.Addr, prefixes string) bool {
 	return false
 }
 
-// loopbacks are the addresses of the name localhost (RFC 6761, section 6.3).
-func loopbacks() []netip.Addr {
-	return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
-}
-
-// isLocalhost reports whether a name stands for the loopback wherever it is resolved.
+// isLocalhost reports whether a name stands for the loopback wherever it is resolved (RFC
+// 6761, section 6.3).
 func isLocalhost(host string) bool {
 	host = plainHost(host)
 	return host == "localhost" || strings.HasSuffix(host, ".localhost")

@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"context"
-	"net/netip"
 	"net/url"
 	"slices"
 
@@ -105,7 +104,7 @@ func (o Options) Exposed() (exposed []string) {
 
 // isPlain reports whether everybody on the way to a URL can read what is sent there.
 func isPlain(u *url.URL) bool {
-	return u.Scheme == "http" && !slices.ContainsFunc(literals(u), netip.Addr.IsLoopback)
+	return u.Scheme == "http" && !isLocalhost(u.Hostname()) && !literalOf(u).Addr().IsLoopback()
 }
 
 // resolve returns who to be at an endpoint, the zero value for nobody.

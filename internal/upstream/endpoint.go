@@ -23,8 +23,8 @@ type endpoint struct {
 	base, ping *url.URL
 	inner      string
 
-	// literals are the addresses that the URL itself names.
-	literals []netip.Addr
+	// literal is the address that stands in the URL; zero = a name does.
+	literal netip.Addr
 	// source is who to be here.
 	source Credentials
 
@@ -92,7 +92,7 @@ func newEndpoint(u *url.URL, o Options) (*endpoint, error) {
 	}
 	at := func(path string) *url.URL { return &url.URL{Scheme: u.Scheme, Host: u.Host, Path: path} }
 	return &endpoint{
-		origin: originOf(u), inner: inner, literals: literals(u), source: o.CredentialsFor(u),
+		origin: originOf(u), inner: inner, literal: literalOf(u).Addr(), source: o.CredentialsFor(u),
 		base: at(before + "/v2/" + inner), ping: at(before + "/v2/"),
 		learning:    make(chan struct{}, 1),
 		tokens:      newMemo[string](o.Timeouts.Token, o.Now),
@@ -103,7 +103,7 @@ func newEndpoint(u *url.URL, o Options) (*endpoint, error) {
 
 // leader returns who leads somewhere by what came over a connection from an address.
 func (e *endpoint) leader(from netip.AddrPort) leader {
-	return leader{from: from, literals: e.literals}
+	return leader{from: from, literal: e.literal}
 }
 
 // locate returns the URL of something below a repository. Repository and rest

@@ -29,8 +29,8 @@ type leader struct {
 	// from is the address of the connection that has carried the redirect or the
 	// challenge; zero = it is not known, since a proxy has made that connection.
 	from netip.AddrPort
-	// literals are the addresses that the upstream's URL itself names.
-	literals []netip.Addr
+	// literal is the address that stands in the upstream's URL; zero = a name does.
+	literal netip.Addr
 }
 
 type leaderKey struct{}
@@ -43,12 +43,12 @@ func (l leader) with(ctx context.Context) context.Context {
 // owns reports whether an address is the leader's own: that of the very connection that
 // has carried the redirect, at the same port. What the upstream's name resolves to now
 // does not count: its DNS may say anything. At the loopback each port is another service
-// of this machine, so that a name that resolves there opens nothing. An address that
-// stands in the upstream's URL is the operator's word, and counts at any port: a
-// registry's token server and storage often lie at others.
+// of this machine, so that a name that resolves there, localhost too, opens nothing. An
+// address that stands in the upstream's URL is the operator's word, and counts at any
+// port: a registry's token server and storage often lie at others.
 func (l leader) owns(to netip.AddrPort) bool {
-	if slices.Contains(l.literals, l.from.Addr()) && slices.Contains(l.literals, to.Addr()) {
-		return true
+	if to.Addr() == l.literal {
+		return l.from.Addr() == l.literal
 	}
 	return to == l.from && !to.Addr().IsLoopback()
 }
@@ -91,8 +91,8 @@ func (g *guard) check(to netip.AddrPort, by leader) error {
 // lead checks what can be told of a URL without resolving its host. It is all there is
 // when an HTTP proxy resolves for us, which may well know names of the inside.
 func (g *guard) lead(u *url.URL, by leader, proxied bool) error {
-	if addr, err := netip.ParseAddr(plainHost(u.Hostname())); err == nil {
-		return g.check(netip.AddrPortFrom(addr, portOfURL(u)), by)
+	if to := literalOf(u); to.IsValid() {
+		return g.check(to, by)
 	}
 	if isOdd(u.Hostname()) {
 		return &addressError{"host is an address in an unusual spelling"}
@@ -111,29 +111,14 @@ func isOdd(host string) bool {
 	return strings.Trim(last, "0123456789") == "" || strings.HasPrefix(last, "0x")
 }
 
-func portOfURL(u *url.URL) uint16 {
-	port, _ := strconv.ParseUint(originOf(u).port, 10, 16)
-	return uint16(port)
-}
-
-// literalOf returns the address and port that a URL names; zero = it names none.
+// literalOf returns the address and port that stand in a URL; zero = a name does.
 func literalOf(u *url.URL) netip.AddrPort {
-	named := literals(u)
-	if len(named) == 0 {
+	addr, err := netip.ParseAddr(plainHost(u.Hostname()))
+	if err != nil {
 		return netip.AddrPort{}
 	}
-	return netip.AddrPortFrom(named[0], portOfURL(u))
-}
-
-// literals returns the addresses that a URL names, as they are checked.
-func literals(u *url.URL) []netip.Addr {
-	if isLocalhost(u.Hostname()) {
-		return loopbacks()
-	}
-	if addr, err := netip.ParseAddr(plainHost(u.Hostname())); err == nil {
-		return []netip.Addr{embedded(addr)}
-	}
-	return nil
+	port, _ := strconv.ParseUint(originOf(u).port, 10, 16)
+	return netip.AddrPortFrom(embedded(addr), uint16(port))
 }
 
 // checkURL refuses what no request may go to, wherever the URL comes from.

@@ -290,7 +290,7 @@ func TestWhatMayBeLedTo(t *testing.T) {
 			{"127.0.0.1", own, "127.0.0.1", "", true},
 			{"127.0.0.1", own, "same.test", "", true},
 			{"127.0.0.1", own, "[::ffff:127.0.0.1]", "", true},
-			{"localhost", own, "127.0.0.1", "", true},
+			{"localhost", own, "127.0.0.1", "", false},
 			{"hub.test", own, "127.0.0.1", "", false},
 			{"hub.test", own, "hub.test", "", false},
 			{"hub.test", own, "same.test", "", false},
