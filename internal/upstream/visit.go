@@ -95,14 +95,11 @@ func (v *visit) statusFailure(a *answer) *failure {
 	if a.abroad {
 		f.text = a.url.Host + ", where " + v.e.base.Host + " leads to," + strings.TrimPrefix(f.text, a.url.Host)
 	}
-	switch {
-	case f.class == oci.ClassRateLimited:
+	switch f.class {
+	case oci.ClassRateLimited:
 		f.text = limits(a.url.Host, v.c.o.Now().Add(f.retryAfter))
-	case f.class != oci.ClassDenied:
-	case v.identified:
-		f.text += ": it refused the user and password of `credentials`"
-	case v.withheld != "":
-		f.text += ": " + v.withholding()
+	case oci.ClassDenied:
+		f.text += v.refusal()
 	}
 	return f
 }
@@ -112,8 +109,17 @@ func limits(host string, until time.Time) string {
 	return host + " limits pulls until " + until.Format(time.TimeOnly)
 }
 
-// withholding tells why credentials were not sent.
-func (v *visit) withholding() string {
-	return "its `credentials` were not sent to the token server " + v.withheld + ", which is another origin; `auth_origin " +
-		v.withheld + "` allows that"
+// refusal tells what a person can do about access that is denied, if that is known.
+func (v *visit) refusal() string {
+	switch {
+	case v.identified:
+		return ": it refused the user and password of `credentials`"
+	case v.withheld != "":
+		return ": its `credentials` were not sent to the token server " + v.withheld +
+			", which is another origin; `auth_origin " + v.withheld + "` allows that"
+	case v.e.source.IsZero() && !v.c.o.Credentials.IsZero():
+		return ": the `credentials` of the upstream are for " + originOf(v.c.o.chief()).String() +
+			"; those in a block of `url` are for that URL"
+	}
+	return ""
 }
