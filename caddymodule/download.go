@@ -41,9 +41,9 @@ func (d *Download) check() error {
 	case d.ParallelDownload < 0 || d.ParallelDownload > maxParallelDownload:
 		return fmt.Errorf("parallel_download is %d, want 1 to %d connections", d.ParallelDownload, maxParallelDownload)
 	case d.LookAhead < -1:
-		return errors.New("look_ahead cannot be negative, but for -1 (off)")
+		return errors.New("look_ahead must not be negative, except -1 (off)")
 	case d.LookAheadSize < -1:
-		return errors.New("look_ahead_size cannot be negative, but for -1 (any)")
+		return errors.New("look_ahead_size must not be negative, except -1 (any)")
 	}
 	return nil
 }

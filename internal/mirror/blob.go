@@ -26,10 +26,10 @@ func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheSta
 			return oci.Blob{}, failed(false, err), err
 		}
 		if link.Proven {
-			file, size, err := v.openBlob(d, &link)
+			b, err := v.openBlob(ctx, d, &link)
 			switch {
 			case err == nil:
-				return oci.Blob{Digest: d, Size: size, Content: file, File: file.File}, proven, nil
+				return b, proven, nil
 			case oci.ClassOf(err) != oci.ClassNone:
 				return oci.Blob{}, failed(true, err), err
 			}
@@ -240,7 +240,7 @@ func (v view) headBlob(ctx context.Context, d digest.Digest) (oci.Descriptor, bo
 
 func (v view) statBlob(ctx context.Context, d digest.Digest) (oci.Descriptor, oci.CacheStatus, error) {
 	if link := v.linked(v.scope, d); link.Proven {
-		size, err := v.store.StatBlob(d)
+		size, err := v.store.BlobSize(d)
 		if err == nil {
 			err = v.agree(d, &link, size)
 		}

@@ -203,7 +203,7 @@ func (f *fill) await(ctx context.Context, off, told int64) (part, int64, error) 
 	}
 }
 
-// errSize is for who was told a size that turns out to be another.
+// errSize is for a reader that was told a size that turns out to be another.
 func errSize(told, size int64) error {
 	return oci.UpstreamError(oci.ClassLength, "", "the blob's size is not what was told",
 		fmt.Errorf("%d bytes were told, not %d", told, size))

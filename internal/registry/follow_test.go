@@ -144,27 +144,26 @@ func TestHeldRanges(t *testing.T) {
 // A range that nothing can verify becomes the whole, or is cut off if it has begun.
 func TestRangeBecomesWhole(t *testing.T) {
 	b := testBytes(300_000)
-	always := func() error { return oci.ErrPasses }
+	lately := func() error {
+		time.Sleep(2 * headerPatience)
+		return oci.ErrPasses
+	}
 	for name, c := range map[string]struct {
-		filling filling
+		trust   oci.Trust
+		passes  func() error
+		failure error
 		cut     bool
 	}{
-		"at the first byte":      {filling: filling{trust: oci.TrustNone, passes: always}},
-		"though there are bytes": {filling: filling{trust: oci.TrustWhole}},
-		"before it is verified":  {filling: filling{trust: oci.TrustHeld, failure: oci.ErrPasses}},
-		"after a long wait": {filling: filling{trust: oci.TrustWhole, passes: func() error {
-			time.Sleep(2 * headerPatience)
-			return oci.ErrPasses
-		}}},
-		"behind a late header": {cut: true, filling: filling{trust: oci.TrustNone, passes: func() error {
-			time.Sleep(2 * headerPatience)
-			return oci.ErrPasses
-		}}},
+		"at the first byte":      {trust: oci.TrustNone, passes: func() error { return oci.ErrPasses }},
+		"though there are bytes": {trust: oci.TrustWhole},
+		"before it is verified":  {trust: oci.TrustHeld, failure: oci.ErrPasses},
+		"after a long wait":      {trust: oci.TrustWhole, passes: lately},
+		"behind a late header":   {trust: oci.TrustNone, passes: lately, cut: true},
 	} {
 		for _, ranges := range []string{"bytes=5-9", "bytes=0-999", "bytes=5-9,100-200"} {
 			t.Run(name+" of "+ranges, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					f := &filling{trust: c.filling.trust, passes: c.filling.passes, failure: c.filling.failure}
+					f := &filling{trust: c.trust, passes: c.passes, failure: c.failure}
 					answer, body, aborted := f.request(b, ranges)
 					if c.cut {
 						if !aborted || len(body) > 0 {

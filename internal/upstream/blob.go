@@ -176,6 +176,9 @@ func (v *visit) openBody(ctx context.Context, a *answer, offset, length int64, r
 	if a.StatusCode != http.StatusOK && (!partial || !ranged) {
 		return oci.BlobBody{}, v.statusFailure(a)
 	}
+	if offset > 0 && !partial && a.isPage() {
+		return oci.BlobBody{}, pageFailure(a) // and what was got before was none
+	}
 	b := &body{c: v.c, inner: a.Body, ctx: ctx, op: v.operation, host: a.url.Host, status: a.StatusCode, left: a.ContentLength}
 	opened := oci.BlobBody{ReadCloser: b, Size: a.ContentLength}
 	if in, ok := a.Body.(*arriving); ok {
