@@ -35,6 +35,7 @@ type appRun struct {
 	limits storage.Limits
 	log    slog.Handler
 
+	ctx      caddy.Context
 	mu       sync.Mutex
 	handlers []*service
 	cache    *cache // set while the App holds its reference
@@ -50,7 +51,7 @@ func (App) CaddyModule() caddy.ModuleInfo {
 
 // Provision finds out where the store lies. It touches no file.
 func (a *App) Provision(ctx caddy.Context) error {
-	a.run = &appRun{log: ctx.Slogger().Handler()}
+	a.run = &appRun{log: ctx.Slogger().Handler(), ctx: ctx}
 	s := a.Storage
 	if s == nil {
 		s = new(Storage)
@@ -102,6 +103,7 @@ func (a *App) Start() error {
 	a.run.cache = c
 	handlers := a.run.handlers
 	a.run.mu.Unlock()
+	go a.run.awaitExit(handlers, a.run.grace())
 	for _, h := range handlers {
 		if err := h.start(); err != nil {
 			return err
@@ -119,14 +121,18 @@ func (a *App) Cleanup() error {
 	if a.run == nil {
 		return nil
 	}
-	a.run.mu.Lock()
-	c := a.run.cache
-	a.run.cache = nil
-	a.run.mu.Unlock()
+	return a.run.release()
+}
+
+func (r *appRun) release() error {
+	r.mu.Lock()
+	c := r.cache
+	r.cache = nil
+	r.mu.Unlock()
 	if c == nil {
 		return nil
 	}
-	c.disown(a.run)
+	c.disown(r)
 	return releaseCache(c)
 }
 
