@@ -40,10 +40,11 @@ type exportRequest struct {
 	Images []string `json:"images,omitempty"`
 	// Platforms have to be cached of each ("linux/amd64"); none = those that are.
 	Platforms []string `json:"platforms,omitempty"`
-	// Since are earlier bundles, by the digests of their index.json, and Has their
-	// blobs, which are left out.
-	Since []digest.Digest `json:"since,omitempty"`
-	Has   []digest.Digest `json:"has,omitempty"`
+	// Since are earlier bundles, by the digests of their index.json, and Has the blobs
+	// that they have for each repository ("docker.io/library/alpine"), which are left
+	// out.
+	Since []digest.Digest            `json:"since,omitempty"`
+	Has   map[string][]digest.Digest `json:"has,omitempty"`
 }
 
 func (AdminAPI) export(w http.ResponseWriter, r *http.Request) error {
@@ -115,9 +116,15 @@ func (p *patient) Write(b []byte) (int, error) {
 
 // newExport makes up the export that a request is for.
 func newExport(ctx context.Context, store *storage.Store, known *identities, request exportRequest) (*carry.Export, error) {
-	o := carry.ExportOptions{Since: request.Since, Has: make(map[digest.Digest]bool, len(request.Has))}
-	for _, d := range request.Has {
-		o.Has[d] = true
+	o := carry.ExportOptions{
+		Since: request.Since, Has: make(map[string]map[digest.Digest]bool, len(request.Has)),
+		Isolated: func(s oci.Scope) bool { return known.isolated(s.Upstream) },
+	}
+	for place, blobs := range request.Has {
+		o.Has[place] = make(map[digest.Digest]bool, len(blobs))
+		for _, d := range blobs {
+			o.Has[place][d] = true
+		}
 	}
 	for _, d := range request.Since {
 		if _, err := oci.ParseDigest(d.String()); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"time"
 
@@ -19,12 +20,15 @@ import (
 const importPath = "/registry_mirror/import"
 
 // importLine is one line of the answer to POST /registry_mirror/import, which is JSON
-// lines: any number with Progress, and one with Result. The body of the request
-// is a bundle as a tar that mirror export has written, or mirror import makes of
-// others. It is read while the answer is written.
+// lines: one with Plan, before anything changes, any number with Progress, and one with
+// Result. The body of the request is a bundle as a tar that mirror export has written, or
+// mirror import makes of others. It is read while the answer is written.
 //
-// Query parameter: path = the store, by default that of the newest configuration.
+// Query parameters: path = the store, by default that of the newest configuration;
+// dry_run=1 verifies, and changes nothing; no_move=1 refuses to move tags; allow_public=1
+// brings isolated images also where everybody may pull.
 type importLine struct {
+	Plan     []carry.ImportedImage `json:"plan,omitempty"`
 	Progress *carry.ImportProgress `json:"progress,omitempty"`
 	Result   *importResult         `json:"result,omitempty"`
 }
@@ -37,7 +41,34 @@ type importResult struct {
 	Report  carry.ImportReport `json:"report"`
 	// Unserved are the upstreams of these images that no site is configured for.
 	Unserved []string `json:"unserved,omitempty"`
-	Error    string   `json:"error,omitempty"`
+	// DryRun says that nothing was changed.
+	DryRun bool   `json:"dry_run,omitempty"`
+	Error  string `json:"error,omitempty"`
+	// Moves are the tags that would move, if it is refused for that.
+	Moves []carry.ImportedImage `json:"moves,omitempty"`
+}
+
+// importRequest says how a bundle is imported.
+type importRequest struct{ dryRun, noMove, allowPublic bool }
+
+// query returns the parameters of the admin API.
+func (q importRequest) query(path string) url.Values {
+	query := url.Values{}
+	if path != "" {
+		query.Set("path", path)
+	}
+	for name, set := range map[string]bool{"dry_run": q.dryRun, "no_move": q.noMove, "allow_public": q.allowPublic} {
+		if set {
+			query.Set(name, "1")
+		}
+	}
+	return query
+}
+
+// importEvents are told while a bundle is imported.
+type importEvents struct {
+	plan     func([]carry.ImportedImage)
+	progress func(carry.ImportProgress)
 }
 
 func (AdminAPI) importBundle(w http.ResponseWriter, r *http.Request) error {
@@ -45,7 +76,11 @@ func (AdminAPI) importBundle(w http.ResponseWriter, r *http.Request) error {
 		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed")}
 	}
 	var path string
-	if err := parameters(r, map[string]func(string) error{"path": readText(&path)}); err != nil {
+	var request importRequest
+	if err := parameters(r, map[string]func(string) error{
+		"path": readText(&path), "dry_run": readFlag(&request.dryRun), "no_move": readFlag(&request.noMove),
+		"allow_public": readFlag(&request.allowPublic),
+	}); err != nil {
 		return err
 	}
 	c, live, err := liveSites(path)
@@ -59,12 +94,16 @@ func (AdminAPI) importBundle(w http.ResponseWriter, r *http.Request) error {
 	ctx, lines := beginLines(w, r)
 	defer lines.end()
 	body := &steady{r.Body, control}
-	result, err := importFrom(ctx, c.store, live.identities(), body, func(p carry.ImportProgress) {
-		lines.progress(importLine{Progress: &p})
+	result, err := importFrom(ctx, c.store, live.identities(), body, request, importEvents{
+		plan:     func(p []carry.ImportedImage) { lines.tell(importLine{Plan: p}) },
+		progress: func(p carry.ImportProgress) { lines.progress(importLine{Progress: &p}) },
 	})
 	result.Path = c.path
 	if err != nil {
 		result.Error = err.Error()
+		if e, ok := errors.AsType[*carry.MoveError](err); ok {
+			result.Moves = e.Images
+		}
 	}
 	lines.tell(importLine{Result: &result})
 	if err != nil {
@@ -88,7 +127,7 @@ func (s *steady) Read(b []byte) (int, error) {
 }
 
 // importFrom imports a bundle that comes as a tar.
-func importFrom(ctx context.Context, store *storage.Store, known *identities, r io.Reader, progress func(carry.ImportProgress)) (importResult, error) {
+func importFrom(ctx context.Context, store *storage.Store, known *identities, r io.Reader, request importRequest, events importEvents) (importResult, error) {
 	b, err := bundle.NewStream(r)
 	if errors.Is(err, bundle.ErrOrder) {
 		err = errors.Join(err, errors.New("let pullgate mirror import send it"))
@@ -97,14 +136,15 @@ func importFrom(ctx context.Context, store *storage.Store, known *identities, r 
 		return importResult{}, err
 	}
 	defer b.Close()
-	return importAll(ctx, store, known, b, bundle.Name{}, progress)
+	if err := b.Index().Rename(bundle.Name{}); err != nil {
+		return importResult{}, err
+	}
+	return importAll(ctx, store, known, b, request, events)
 }
 
-// importAll imports what a bundle holds.
-func importAll(ctx context.Context, store *storage.Store, known *identities, b bundle.Reader, as bundle.Name, progress func(carry.ImportProgress)) (result importResult, err error) {
-	if err := b.Index().Rename(as); err != nil {
-		return result, err
-	}
+// importAll imports what a bundle holds, whose images have names.
+func importAll(ctx context.Context, store *storage.Store, known *identities, b bundle.Reader, request importRequest, events importEvents) (result importResult, err error) {
+	result.DryRun = request.dryRun
 	for n := range b.Index().Images {
 		name := &b.Index().Images[n].Name
 		name.Upstream = known.name(name.Upstream)
@@ -116,8 +156,10 @@ func importAll(ctx context.Context, store *storage.Store, known *identities, b b
 		}
 	}
 	result.Report, err = carry.Import(ctx, store, b, carry.ImportOptions{
-		Scopes:   func(n bundle.Name) []oci.Scope { return known.scopes(n.Upstream, n.Repository) },
-		Progress: progress,
+		Scopes: func(n bundle.Name) []oci.Scope { return known.scopes(n.Upstream, n.Repository) },
+		Public: func(s oci.Scope) bool { return known.public(s.Upstream) },
+		NoMove: request.noMove, DryRun: request.dryRun, AllowPublic: request.allowPublic,
+		Plan: events.plan, Progress: events.progress,
 	})
 	return result, err
 }

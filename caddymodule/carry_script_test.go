@@ -1,7 +1,10 @@
 package caddymodule
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,7 +15,11 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/pullgate/pullgate/internal/bundle"
+	"github.com/pullgate/pullgate/internal/registrytest"
 )
 
 // writeForeign writes a layout, and an archive, as other tools do.
@@ -36,6 +43,43 @@ func damageBundle(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	b[end] ^= 4
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), b, 0o600))
+}
+
+// copyNames copies a bundle without its blobs.
+func copyNames(ts *testscript.TestScript, _ bool, args []string) {
+	r, err := bundle.Open(ts.MkAbs(args[0]))
+	ts.Check(err)
+	defer r.Close()
+	var b bytes.Buffer
+	w := bundle.NewWriter(&b)
+	ts.Check(w.Begin(*r.Index()))
+	for {
+		e, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		ts.Check(err)
+		if e.Manifest != nil {
+			ts.Check(w.Manifest(*e.Manifest))
+		}
+	}
+	ts.Check(w.Close())
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), b.Bytes(), 0o600))
+}
+
+// putBuildCache gives the upstream what BuildKit writes with mode=registry and
+// image-manifest=false: layers and a config, listed by an index.
+func putBuildCache(ts *testscript.TestScript, _ bool, _ []string) {
+	upstream := ts.Value("upstream").(*registrytest.Server)
+	index := ocispec.Index{MediaType: ocispec.MediaTypeImageIndex}
+	index.SchemaVersion = 2
+	for n, mediaType := range []string{ocispec.MediaTypeImageLayerGzip, ocispec.MediaTypeImageLayerGzip, "application/vnd.buildkit.cacheconfig.v0"} {
+		b := registrytest.Random(uint64(n), 2000)
+		index.Manifests = append(index.Manifests, ocispec.Descriptor{MediaType: mediaType, Digest: upstream.PutBlob("library/cache", b), Size: 2000})
+	}
+	raw, err := json.Marshal(index)
+	ts.Check(err)
+	upstream.PutManifest("library/cache", "1", index.MediaType, raw)
 }
 
 // damageBlobs flips a bit in each blob of a storage.

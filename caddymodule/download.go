@@ -3,7 +3,10 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
+
+	"github.com/dustin/go-humanize"
 )
 
 // Download says how blobs are pulled from an upstream.
@@ -14,9 +17,13 @@ type Download struct {
 	ParallelDownload int `json:"parallel_download,omitempty"`
 
 	// How many blobs of an image are pulled at a time before a client asks for
-	// them, once it has asked for one that was not there: clients ask for three at
-	// a time. -1 = none. Default: 6.
+	// them, once it has asked for a whole layer that was not there: clients ask for
+	// three at a time. -1 = none. Default: 6.
 	LookAhead int `json:"look_ahead,omitempty"`
+
+	// How many bytes of one image are pulled before a client asks for them. -1 = any
+	// number. Default: 20 GiB.
+	LookAheadSize int64 `json:"look_ahead_size,omitempty"`
 }
 
 const (
@@ -30,7 +37,9 @@ func (d *Download) check() error {
 	case d.ParallelDownload < 0 || d.ParallelDownload > maxParallelDownload:
 		return fmt.Errorf("parallel_download is %d, want 1 to %d connections", d.ParallelDownload, maxParallelDownload)
 	case d.LookAhead < -1:
-		return errors.New("look_ahead cannot be negative, but for -1 (off)")
+		return errors.New("look_ahead must not be negative, except -1 (off)")
+	case d.LookAheadSize < -1:
+		return errors.New("look_ahead_size must not be negative, except -1 (any)")
 	}
 	return nil
 }
@@ -66,8 +75,8 @@ func init() {
 		u.ParallelDownload = int(n)
 		return nil
 	}}
-	upstreamOptions["look_ahead"] = upstreamOption{min: 1, max: 1, set: func(u *Upstream, args []string) error {
-		if args[0] == "off" {
+	upstreamOptions["look_ahead"] = upstreamOption{min: 1, max: 2, set: func(u *Upstream, args []string) error {
+		if args[0] == "off" && len(args) == 1 {
 			u.LookAhead = -1
 			return nil
 		}
@@ -76,6 +85,14 @@ func init() {
 			return fmt.Errorf("look_ahead: %q is no number of blobs: want such as 6, or off", args[0])
 		}
 		u.LookAhead = int(n)
+		if len(args) == 1 {
+			return nil
+		}
+		size, err := humanize.ParseBytes(args[1])
+		if err != nil || size == 0 || size > math.MaxInt64 {
+			return fmt.Errorf("look_ahead: %q is no size: want such as 20GiB", args[1])
+		}
+		u.LookAheadSize = int64(size)
 		return nil
 	}}
 }

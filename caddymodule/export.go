@@ -45,8 +45,12 @@ Of an image for several platforms, those are taken that are cached as a whole, a
 with --platform all of these have to be. An image that was named and is not cached is
 a finding. mirror preload brings it in.
 
-With --since, blobs are left out that an earlier bundle has. The gateway that imports
-it must have that one, too.
+Images of upstreams with credentials, or with access for some only, are marked in the
+bundle, which then only its owner may read. mirror import does not bring them where
+everybody may pull, unless it is told to.
+
+With --since, blobs are left out that an earlier bundle has for the same repository.
+The gateway that imports it must have that one, too.
 
 The file shows once it is complete. The exit code is 0 if all is in it, 1 if images
 that were named are missing, and 2 if it could not be written.`,
@@ -179,7 +183,7 @@ func (e *exporting) read(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	has := make(map[digest.Digest]bool)
+	has := make(map[string]map[digest.Digest]bool)
 	for _, name := range earlier {
 		index, blobs, err := bundle.Blobs(name)
 		if err != nil {
@@ -188,9 +192,17 @@ func (e *exporting) read(cmd *cobra.Command) error {
 		if index != "" {
 			e.request.Since = append(e.request.Since, index)
 		}
-		maps.Copy(has, blobs)
+		for place, ds := range blobs {
+			if has[place] == nil {
+				has[place] = make(map[digest.Digest]bool)
+			}
+			maps.Copy(has[place], ds)
+		}
 	}
-	e.request.Has = slices.Sorted(maps.Keys(has))
+	e.request.Has = make(map[string][]digest.Digest, len(has))
+	for place, ds := range has {
+		e.request.Has[place] = slices.Sorted(maps.Keys(ds))
+	}
 	return nil
 }
 
@@ -210,7 +222,7 @@ func (e *exporting) offline(ctx context.Context, t target) (*carry.ExportReport,
 	}
 	export, err := newExport(ctx, store, configured.identities(), e.request)
 	if err == nil && len(export.Report.Images) > 0 {
-		err = e.write(func(w *bundle.Writer) error {
+		err = e.write(&export.Report, func(w *bundle.Writer) error {
 			return export.Write(ctx, w, func(written int64) { e.meter.count(written, export.Report.Bytes) })
 		})
 	}
@@ -243,7 +255,7 @@ func (e *exporting) online(ctx context.Context, t target) (*carry.ExportReport, 
 		err = json.Unmarshal(line, report)
 	}
 	if err == nil && len(report.Images) > 0 {
-		err = e.write(func(w *bundle.Writer) error {
+		err = e.write(report, func(w *bundle.Writer) error {
 			r, err := bundle.NewStream(content)
 			if err != nil {
 				return err
@@ -259,11 +271,11 @@ func (e *exporting) online(ctx context.Context, t target) (*carry.ExportReport, 
 }
 
 // write writes a bundle to where it belongs, all or nothing.
-func (e *exporting) write(content func(*bundle.Writer) error) error {
+func (e *exporting) write(report *carry.ExportReport, content func(*bundle.Writer) error) error {
 	if e.output == "-" {
 		return content(bundle.NewWriter(e.stdout))
 	}
-	o, err := bundle.Create(e.output)
+	o, err := bundle.Create(e.output, report.Isolated())
 	if err != nil {
 		return err
 	}

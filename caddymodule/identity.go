@@ -85,6 +85,50 @@ func (i *identities) serves(scope oci.Scope) bool {
 	return len(configured) == 0
 }
 
+// isolated reports whether what the store keeps under an identity need not be for
+// everybody. Of one that no upstream has now, it is not known what it was: unless it
+// is what everybody sees at the usual place, it counts as isolated.
+func (i *identities) isolated(identity string) bool {
+	known := oci.UpstreamName(identity) == identity
+	for _, u := range i.upstreams[oci.UpstreamName(identity)] {
+		own, err := u.identityOf()
+		if (err != nil || own == identity) && u.isolated() {
+			return true
+		}
+		known = known || err == nil && own == identity
+	}
+	return !known
+}
+
+// public reports whether everybody may pull, from some site, what the store keeps
+// under an identity, or may once an upstream is configured that has it.
+func (i *identities) public(identity string) bool {
+	known := false
+	for _, u := range i.upstreams[oci.UpstreamName(identity)] {
+		own, err := u.identityOf()
+		if err != nil || own != identity {
+			continue
+		}
+		if u.everybody() {
+			return true
+		}
+		known = true
+	}
+	return !known && oci.UpstreamName(identity) == identity
+}
+
+// identityOf returns the identity also of an upstream that is not provisioned.
+func (u *Upstream) identityOf() (string, error) {
+	if u.resolved == nil {
+		provisioned := *u
+		if err := provisioned.provision(); err != nil {
+			return "", err
+		}
+		u = &provisioned
+	}
+	return u.identity(), nil
+}
+
 // tellUnserved logs what the store has of upstreams that are offline, and that
 // nobody gets: other URLs or credentials had brought it in, and to serve that to
 // whoever may pull now is for the operator to decide.

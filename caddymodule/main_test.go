@@ -15,5 +15,6 @@ func TestMain(m *testing.M) {
 			caddy.CustomBinaryName = "pullgate"
 			caddycmd.Main()
 		},
+		"peak": printPeak,
 	})
 }

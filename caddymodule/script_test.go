@@ -28,6 +28,8 @@ import (
 //	seed <folder> <name>... stores images without an upstream
 //	damage <tar> <copy>     copies a tar, with one bit of its last entry flipped
 //	foreign                 writes the layout foreign and the archive foreign.tar
+//	names <tar> <copy>      copies a bundle without its blobs
+//	buildcache              gives the upstream library/cache:1, an index of blobs
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -87,11 +89,13 @@ func TestScripts(t *testing.T) {
 					ts.Fatalf("the upstream saw %d requests, want %d", n, want)
 				}
 			},
-			"image":   pullImage,
-			"flip":    flipBlobs,
-			"seed":    seedImage,
-			"damage":  damageBundle,
-			"foreign": writeForeign,
+			"image":      pullImage,
+			"flip":       flipBlobs,
+			"seed":       seedImage,
+			"damage":     damageBundle,
+			"foreign":    writeForeign,
+			"names":      copyNames,
+			"buildcache": putBuildCache,
 			// subst replaces $NAME in a file by the variable.
 			"subst": func(ts *testscript.TestScript, _ bool, args []string) {
 				text := ts.ReadFile(args[0])

@@ -203,7 +203,8 @@ func (s *Store) sweepParts(before time.Time) error {
 			if strings.HasSuffix(e.Name(), temporary) {
 				return s.root.Remove(path.Join(ingestDir, e.Name()))
 			}
-			if c, err := s.readSidecar(i); err == nil && c.Suspended > before.Unix() {
+			// One of a time to come is as good as of now.
+			if c, err := s.readSidecar(i); err == nil && min(c.Suspended, s.now().Unix()) > before.Unix() {
 				if _, err := s.suspended(i, -1); err == nil {
 					return nil
 				}

@@ -23,7 +23,7 @@ type Limits struct {
 	// always leaves twice what its index needs to be safe.
 	MinFree        int64
 	MinFreePercent float64
-	// MaxUnused is how long is kept what nobody uses; 0 = for ever, but for tags, links
+	// MaxUnused is how long is kept what nobody uses; 0 = for ever, except tags, links
 	// and manifests that led to blobs which are gone: these are forgotten after 180
 	// days. While the clock is in doubt, and for more than a quarter of the bytes at
 	// once, that alone is no reason to remove anything.

@@ -9,8 +9,9 @@ import (
 	"strings"
 )
 
-// maxEntries is how many entries an archive may have.
-const maxEntries = 4 << 20
+// maxEntries is how many entries an archive may have, and how many manifests and blobs
+// those may name: a small file that is unpacked takes some dozens of MiB of memory.
+const maxEntries = 1 << 18
 
 // place is where the content of an entry lies in the file.
 type place struct {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -71,7 +70,7 @@ func TestRoundTrip(t *testing.T) {
 func output(t *testing.T, path string) {
 	t.Helper()
 	_, x, all := sampleBundle(t)
-	o, err := Create(path)
+	o, err := Create(path, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,24 +168,5 @@ func TestRename(t *testing.T) {
 		if err != nil || strings.Join(got, " ") != test.want {
 			t.Errorf("--as %s: %v, %v, want %s", test.as, got, err, test.want)
 		}
-	}
-}
-
-// A bundle that continues others counts for all blobs of its images.
-func TestBlobs(t *testing.T) {
-	raw, _, all := sampleBundle(t)
-	for digest := range all {
-		if len(all[digest]) > 2500 {
-			delete(all, digest) // a layer
-			break
-		}
-	}
-	path := filepath.Join(t.TempDir(), "a.tar")
-	if err := os.WriteFile(path, raw, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	index, blobs, err := Blobs(path)
-	if err != nil || index == "" || len(blobs) != 2*2*3 {
-		t.Errorf("index %s, %d blobs, %v", index, len(blobs), err)
 	}
 }

@@ -15,8 +15,10 @@
 //     So a bundle can be read in one pass, with everything known of a blob
 //     before its first byte;
 //   - the same content makes the same bytes: no times, no users, names in order;
+//   - an image of an upstream that need not answer everybody says so, and the file
+//     is for its owner only;
 //   - one that continues others has the digests of their index.json, and leaves
-//     out the blobs of theirs. It has all its manifests.
+//     out the blobs that they have for the same repository. It has all its manifests.
 //
 // # Trust
 //
@@ -24,5 +26,6 @@
 // and blobs whose io.EOF means that size and digest are right. Names that lead
 // out of the bundle, entries that come twice, links, sparse files, sizes that
 // contradict each other, and ends that come too early are errors that name the
-// entry, all of them *DamageError. What no image needs is not read.
+// entry, all of them *DamageError. What no image needs is not read. Lists have
+// limits, so that a small file does not become much memory.
 package bundle

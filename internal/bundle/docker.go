@@ -44,8 +44,8 @@ func newDocker(a *archive) (Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	var images []dockerImage
-	if err := json.Unmarshal(raw, &images); err != nil {
+	var images oci.List[dockerImage]
+	if err := oci.Decode(raw, &images); err != nil {
 		return nil, damaged(dockerName, "", "%w", err)
 	}
 	d := &dockerArchive{archive: a, made: make(map[string][]byte), names: make(map[string]string)}
@@ -86,7 +86,7 @@ func (d *dockerArchive) add(image dockerImage) (oci.Descriptor, error) {
 			DiffIDs []digest.Digest `json:"diff_ids"`
 		} `json:"rootfs"`
 	}
-	if err := json.Unmarshal(raw, &document); err != nil {
+	if err := oci.Decode(raw, &document); err != nil {
 		return oci.Descriptor{}, damaged(name, config.Digest, "%w", err)
 	}
 	ids := document.RootFS.DiffIDs

@@ -57,10 +57,7 @@ func readEntry(c content, name string, most int64) ([]byte, error) {
 		return nil, broken(name, "", err)
 	}
 	defer r.Close()
-	if size > most {
-		return nil, damaged(name, "", "it has %d bytes, %d are the most", size, most)
-	}
-	return readSmall(name, r, most)
+	return readSmall(name, r, size, most)
 }
 
 // Index implements Reader.
@@ -73,7 +70,7 @@ func (a *anyOrder) Size() int64 {
 	}
 	var size int64
 	for _, w := range a.ledger.blobs[a.b:] {
-		size += max(w.Descriptor.Size, 0)
+		size += max(w.size, 0)
 	}
 	return size
 }
@@ -113,11 +110,11 @@ func (a *anyOrder) Next() (*Entry, error) {
 }
 
 func (a *anyOrder) next(w *wanted) (*Entry, error) {
-	name := blobName(w.Digest)
+	name := blobName(w.digest)
 	r, size, err := a.content.open(name)
 	name = a.content.locate(name)
 	if err != nil {
-		return nil, broken(name, w.Digest, err)
+		return nil, broken(name, w.digest, err)
 	}
 	if err := a.ledger.enter(w, name, size); err != nil {
 		return nil, errors.Join(err, r.Close())

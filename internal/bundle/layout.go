@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,14 +28,21 @@ const (
 	// annotationOrder marks an index.json that stands before everything else.
 	annotationOrder = "io.pullgate.bundle.order"
 	orderFirst      = "manifests-first"
+	// annotationIsolated marks an image that need not be for everybody.
+	annotationIsolated = "io.pullgate.bundle.isolated"
+	isolatedYes        = "true"
 	// annotationSince lists the index.json that a bundle continues.
 	annotationSince = "io.pullgate.bundle.since"
 )
 
 const (
 	maxLayoutFile = 4 << 10
-	// maxIndex is the greatest index.json: some 100,000 images.
-	maxIndex = 64 << 20
+	// maxIndex is the greatest index.json, or list of docker save, maxImages how many
+	// images it may have, and maxListed how many manifests may be listed below them:
+	// some dozens of MiB in memory.
+	maxIndex  = 16 << 20
+	maxImages = 10_000
+	maxListed = 1 << 17
 	// maxBlob is the greatest blob. Registries stop far below.
 	maxBlob = 1 << 40
 )
@@ -53,6 +59,8 @@ type Image struct {
 	// Manifests are those below an index that are in the bundle, in order; nil = not
 	// told, any may be missing.
 	Manifests []digest.Digest
+	// Isolated says that the upstream that it came from need not answer everybody.
+	Isolated bool
 }
 
 // String returns how the layout calls the image.
@@ -81,6 +89,9 @@ type Index struct {
 
 // encode returns the index.json, always the same for the same images.
 func (x Index) encode() ([]byte, error) {
+	if len(x.Images) > maxImages {
+		return nil, fmt.Errorf("%d images are too many for one bundle, which has %d at most", len(x.Images), maxImages)
+	}
 	document := ocispec.Index{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex,
 		Manifests:   []oci.Descriptor{},
@@ -101,11 +112,14 @@ func (x Index) encode() ([]byte, error) {
 		if image.Manifests != nil {
 			d.Annotations[annotationManifests] = join(image.Manifests)
 		}
+		if image.Isolated {
+			d.Annotations[annotationIsolated] = isolatedYes
+		}
 		document.Manifests = append(document.Manifests, d)
 	}
 	raw, err := json.MarshalIndent(document, "", "  ")
 	if err == nil && len(raw) >= maxIndex {
-		err = fmt.Errorf("%d images are too many for one bundle", len(x.Images))
+		err = fmt.Errorf("%d images with all their platforms are too many for one bundle", len(x.Images))
 	}
 	return append(raw, '\n'), err
 }
@@ -148,11 +162,11 @@ func checkLayout(raw []byte) error {
 // decodeIndex reads an index.json of any tool.
 func decodeIndex(raw []byte) (x Index, err error) {
 	var document struct {
-		SchemaVersion int               `json:"schemaVersion"`
-		Manifests     []oci.Descriptor  `json:"manifests"`
-		Annotations   map[string]string `json:"annotations"`
+		SchemaVersion int                      `json:"schemaVersion"`
+		Manifests     oci.List[oci.Descriptor] `json:"manifests"`
+		Annotations   map[string]string        `json:"annotations"`
 	}
-	if err := json.NewDecoder(bytes.NewReader(raw)).Decode(&document); err != nil {
+	if err := oci.Decode(raw, &document); err != nil {
 		return Index{}, damaged(indexName, "", "%w", err)
 	}
 	if document.SchemaVersion != 2 {
@@ -165,7 +179,14 @@ func decodeIndex(raw []byte) (x Index, err error) {
 			return Index{}, damaged(indexName, "", "%s: %w", annotationSince, err)
 		}
 	}
+	if n := len(document.Manifests); n > maxImages {
+		return Index{}, damaged(indexName, "", "it has %d images, %d are the most", n, maxImages)
+	}
+	listed := 0
 	for _, d := range document.Manifests {
+		if listed += strings.Count(d.Annotations[annotationManifests], ",") + 1; listed > maxListed {
+			return Index{}, damaged(indexName, "", "it lists more than %d manifests", maxListed)
+		}
 		image, err := decodeImage(d)
 		if err != nil {
 			return Index{}, damaged(indexName, "", "%w", err)
@@ -184,6 +205,7 @@ func decodeImage(d oci.Descriptor) (image Image, err error) {
 	}
 	image.Descriptor = oci.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
 	image.Label = d.Annotations[ocispec.AnnotationRefName]
+	_, image.Isolated = d.Annotations[annotationIsolated]
 	for _, text := range []string{d.Annotations[annotationName], image.Label} {
 		name, err := ParseName(text)
 		if err != nil || name.Reference == (oci.Reference{}) {
@@ -291,15 +313,15 @@ func digestOf(name string) digest.Digest {
 	return d
 }
 
-var errTooLarge = errors.New("it is too large")
-
-// readSmall reads all of a small entry.
-func readSmall(name string, r io.Reader, most int64) ([]byte, error) {
-	raw, err := io.ReadAll(io.LimitReader(r, most+1))
-	if err == nil && int64(len(raw)) > most {
-		err = errTooLarge
+// readSmall reads an entry of a size that is no more than most.
+func readSmall(name string, r io.Reader, size, most int64) ([]byte, error) {
+	if size < 0 || size > most {
+		return nil, damaged(name, digestOf(name), "it has %d bytes, %d are the most", size, most)
 	}
-	if err != nil {
+	raw := make([]byte, size)
+	if n, err := io.ReadFull(r, raw); errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+		return nil, damaged(name, digestOf(name), "it has %d bytes of %d: %w", n, size, err)
+	} else if err != nil {
 		return nil, damaged(name, digestOf(name), "%w", err)
 	}
 	return raw, nil

@@ -75,7 +75,7 @@ func parseFamiliar(s string) (Name, error) {
 
 // String returns the name as ParseName reads it.
 func (n Name) String() string {
-	s := n.Upstream + "/" + n.Repository
+	s := n.Place()
 	switch {
 	case n.Reference.IsDigest():
 		s += "@" + n.Reference.Digest.String()
@@ -84,6 +84,9 @@ func (n Name) String() string {
 	}
 	return s
 }
+
+// Place returns the repository with its upstream: "docker.io/library/alpine".
+func (n Name) Place() string { return n.Upstream + "/" + n.Repository }
 
 // IsZero reports whether this is no name.
 func (n Name) IsZero() bool { return n == Name{} }

@@ -65,14 +65,14 @@ func OpenStream(r io.Reader) (Reader, error) {
 	head := &rewinder{r: plain}
 	s, err := newStream(head)
 	if err == nil {
-		head.kept, head.done = bytes.Buffer{}, true
+		head.kept, head.done = nil, true
 		return &closing{s, plain}, nil
 	}
 	defer plain.Close()
 	if !errors.Is(err, ErrOrder) {
 		return nil, err
 	}
-	return spool(io.MultiReader(&head.kept, plain))
+	return spool(io.MultiReader(append(head.kept, plain)...))
 }
 
 // spool writes a tar to a file that goes with the process.
@@ -177,15 +177,15 @@ func (u *unpacked) Read(b []byte) (int, error) {
 // rewinder keeps what is read until that is known not to be needed again.
 type rewinder struct {
 	r    io.Reader
-	kept bytes.Buffer
+	kept []io.Reader // in pieces, since a buffer that grows takes three times as much
 	done bool
 }
 
 // Read implements io.Reader.
 func (w *rewinder) Read(b []byte) (int, error) {
 	n, err := w.r.Read(b)
-	if !w.done {
-		w.kept.Write(b[:n])
+	if !w.done && n > 0 {
+		w.kept = append(w.kept, bytes.NewReader(bytes.Clone(b[:n])))
 	}
 	return n, err
 }

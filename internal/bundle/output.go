@@ -33,16 +33,17 @@ func CheckOutput(name string) error {
 }
 
 // Create begins a bundle: name.tar, name.tar.zst, or, if name ends with a slash or is
-// a folder that is empty, a folder. Who gets it calls Commit or Discard.
-func Create(name string) (*Output, error) {
-	o, err := create(name)
+// a folder that is empty, a folder. A private one is for its owner's eyes only, from
+// the first byte on. Who gets it calls Commit or Discard.
+func Create(name string, private bool) (*Output, error) {
+	o, err := create(name, private)
 	if err != nil {
 		return nil, fmt.Errorf("write bundle %s: %w", name, err)
 	}
 	return o, nil
 }
 
-func create(name string) (*Output, error) {
+func create(name string, private bool) (*Output, error) {
 	kind, err := kindOf(name)
 	if err != nil {
 		return nil, err
@@ -53,10 +54,10 @@ func create(name string) (*Output, error) {
 		o.name = followed
 	}
 	if kind == kindFolder {
-		return o, o.createFolder()
+		return o, o.createFolder(private)
 	}
-	if o.file, err = lockPartial(o.name+partial, func(name string) (*os.File, error) {
-		return os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644) //nolint:gosec // bundles are no secret
+	if o.file, err = lockPartial(o.name+partial, private, func(name string) (*os.File, error) {
+		return os.OpenFile(name, os.O_RDWR|os.O_CREATE, modeOf(private))
 	}); err != nil {
 		return nil, err
 	}
@@ -78,10 +79,20 @@ func create(name string) (*Output, error) {
 	return o, nil
 }
 
-func (o *Output) createFolder() (err error) {
+// modeOf returns the permissions of files.
+func modeOf(private bool) fs.FileMode {
+	if private {
+		return 0o600
+	}
+	return 0o644
+}
+
+func (o *Output) createFolder(private bool) (err error) {
 	name := o.name + partial
-	if o.file, err = lockPartial(name, func(name string) (*os.File, error) {
-		if err := os.Mkdir(name, 0o755); err != nil && !errors.Is(err, fs.ErrExist) { //nolint:gosec // as above
+	mode := modeOf(private)
+	if o.file, err = lockPartial(name, private, func(name string) (*os.File, error) {
+		// Who may read a folder may enter it.
+		if err := os.Mkdir(name, mode|mode&0o444>>2); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err
 		}
 		return os.Open(name)
@@ -94,7 +105,7 @@ func (o *Output) createFolder() (err error) {
 	if err != nil {
 		return errors.Join(err, o.Discard())
 	}
-	o.Writer = newWriter(&folderTarget{o.root})
+	o.Writer = newWriter(&folderTarget{o.root, mode})
 	return nil
 }
 
@@ -140,8 +151,9 @@ func kindOf(name string) (kind, error) {
 	return 0, errors.New("want the name of a .tar or a .tar.zst, or of a folder with a slash at its end")
 }
 
-// lockPartial opens a file that only one process at a time writes.
-func lockPartial(name string, open func(string) (*os.File, error)) (*os.File, error) {
+// lockPartial opens a file that only one process at a time writes. What an earlier
+// one has left there, others may have open: it does not become private.
+func lockPartial(name string, private bool, open func(string) (*os.File, error)) (*os.File, error) {
 	for {
 		f, err := open(name)
 		if err != nil {
@@ -159,7 +171,12 @@ func lockPartial(name string, open func(string) (*os.File, error)) (*os.File, er
 			return nil, errors.Join(err, f.Close())
 		}
 		if there, err := os.Lstat(name); err == nil && os.SameFile(mine, there) {
-			return f, nil
+			if !private || mine.Mode()&0o077 == 0 {
+				return f, nil
+			}
+			if err := os.RemoveAll(name); err != nil {
+				return nil, errors.Join(err, f.Close())
+			}
 		}
 		if err := f.Close(); err != nil {
 			return nil, err

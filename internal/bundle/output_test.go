@@ -18,7 +18,7 @@ func TestOutputIsAllOrNothing(t *testing.T) {
 			path := folder + "/" + name
 			_, x, all := sampleBundle(t)
 			begin := func() *Output {
-				o, err := Create(path)
+				o, err := Create(path, false)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -28,7 +28,7 @@ func TestOutputIsAllOrNothing(t *testing.T) {
 				return o
 			}
 			o := begin()
-			if _, err := Create(path); err == nil || !strings.Contains(err.Error(), "another process is writing") {
+			if _, err := Create(path, false); err == nil || !strings.Contains(err.Error(), "another process is writing") {
 				t.Errorf("a second one at a time: %v", err)
 			}
 			// As a process that dies leaves it.
@@ -73,7 +73,7 @@ func TestOutputIsRefused(t *testing.T) {
 		"/dev/null":         "no file",
 		folder + "/x/a.tar": "no such file",
 	} {
-		if _, err := Create(name); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Create(name, false); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -149,7 +149,7 @@ func TestReadsLayout(t *testing.T) {
 func checkPulled(t *testing.T, got pieces, root digest.Digest, want v1.Image) {
 	t.Helper()
 	folder := t.TempDir()
-	o, err := Create(folder + "/")
+	o, err := Create(folder+"/", false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,12 +40,18 @@ type Entry struct {
 
 // wanted is what is known of a digest before it is read.
 type wanted struct {
-	oci.Descriptor
+	digest         digest.Digest
+	size           int64 // -1 = unknown
+	mediaType      string
 	manifest, seen bool
 	// required says that it must be in the bundle, and not for what is said of
 	// blobs: that is up to who has some already.
 	required bool
 	image    string // for messages
+}
+
+func (w *wanted) descriptor() oci.Descriptor {
+	return oci.Descriptor{MediaType: w.mediaType, Digest: w.digest, Size: w.size}
 }
 
 // ledger is what the manifests that were read want.
@@ -79,8 +85,10 @@ func newLedger(x *Index) (*ledger, error) {
 func (l *ledger) want(d oci.Descriptor, manifest bool, image string) (*wanted, error) {
 	w := l.wants[d.Digest]
 	switch {
+	case w == nil && len(l.wants) == maxEntries:
+		return nil, damaged("", "", "it names more than %d manifests and blobs", maxEntries)
 	case w == nil:
-		w = &wanted{Descriptor: d, manifest: manifest, image: image}
+		w = &wanted{digest: d.Digest, size: d.Size, mediaType: d.MediaType, manifest: manifest, image: image}
 		l.wants[d.Digest] = w
 		if manifest {
 			l.manifests = append(l.manifests, w)
@@ -89,13 +97,13 @@ func (l *ledger) want(d oci.Descriptor, manifest bool, image string) (*wanted, e
 		}
 	case w.manifest != manifest:
 		return nil, damaged("", d.Digest, "it is named as a manifest and as a blob")
-	case w.Size >= 0 && d.Size >= 0 && w.Size != d.Size:
-		return nil, damaged("", d.Digest, "it is said to have %d bytes, and %d", w.Size, d.Size)
-	case w.Size < 0 && d.Size >= 0:
-		w.Size = d.Size
+	case w.size >= 0 && d.Size >= 0 && w.size != d.Size:
+		return nil, damaged("", d.Digest, "it is said to have %d bytes, and %d", w.size, d.Size)
+	case w.size < 0 && d.Size >= 0:
+		w.size = d.Size
 	}
-	if w.MediaType == "" {
-		w.MediaType = d.MediaType
+	if w.mediaType == "" {
+		w.mediaType = d.MediaType
 	}
 	return w, nil
 }
@@ -108,60 +116,54 @@ func (l *ledger) enter(w *wanted, name string, size int64) error {
 	}
 	switch {
 	case w.seen:
-		return damaged(name, w.Digest, "it is there twice")
+		return damaged(name, w.digest, "it is there twice")
 	case size < 0 || size > most:
-		return damaged(name, w.Digest, "it has %d bytes, %d are the most", size, most)
-	case w.Size >= 0 && w.Size != size:
-		return damaged(name, w.Digest, "it has %d bytes, and %s says %d", size, w.image, w.Size)
+		return damaged(name, w.digest, "it has %d bytes, %d are the most", size, most)
+	case w.size >= 0 && w.size != size:
+		return damaged(name, w.digest, "it has %d bytes, and %s says %d", size, w.image, w.size)
 	}
-	w.Size, w.seen = size, true
+	w.size, w.seen = size, true
 	return nil
 }
 
 // manifest reads and verifies a manifest, and notes what it names.
 func (l *ledger) manifest(w *wanted, name string, r io.Reader) (*Entry, error) {
-	raw, err := readSmall(name, r, oci.MaxManifestSize)
+	raw, err := readSmall(name, r, w.size, oci.MaxManifestSize)
 	if err != nil {
 		return nil, err
 	}
-	if int64(len(raw)) != w.Size {
-		return nil, damaged(name, w.Digest, "it has %d bytes of %d", len(raw), w.Size)
+	if !oci.Verify(w.digest, raw) {
+		return nil, damaged(name, w.digest, "its bytes do not match the digest")
 	}
-	if !oci.Verify(w.Digest, raw) {
-		return nil, damaged(name, w.Digest, "its bytes do not match the digest")
-	}
-	contents, err := oci.ParseManifest(raw)
+	mediaType, contents, err := oci.DecodeManifest(w.mediaType, raw)
 	if err != nil {
-		return nil, damaged(name, w.Digest, "%w", err)
+		return nil, damaged(name, w.digest, "%w", err)
 	}
-	mediaType, err := oci.ManifestMediaType(w.MediaType, raw)
-	if err != nil {
-		return nil, damaged(name, w.Digest, "%w", err)
-	}
-	for _, d := range contents.Manifests {
+	manifests, blobs := contents.Children()
+	for _, d := range manifests {
 		if _, err := l.want(d, true, w.image); err != nil {
 			return nil, err
 		}
 	}
-	for _, d := range contents.Blobs {
+	for _, d := range blobs {
 		if _, err := l.want(d, false, w.image); err != nil {
 			return nil, err
 		}
 	}
-	m := oci.Manifest{MediaType: mediaType, Digest: w.Digest, Bytes: raw}
+	m := oci.Manifest{MediaType: mediaType, Digest: w.digest, Bytes: raw}
 	return &Entry{Name: name, Image: w.image, Descriptor: m.Descriptor(), Manifest: &m, Contents: contents}, nil
 }
 
 // blob hands out a blob that verifies itself.
 func (l *ledger) blob(w *wanted, name string, r io.Reader) *Entry {
-	return &Entry{Name: name, Image: w.image, Descriptor: w.Descriptor, Content: newVerifier(name, w.Descriptor, r)}
+	return &Entry{Name: name, Image: w.image, Descriptor: w.descriptor(), Content: newVerifier(name, w.descriptor(), r)}
 }
 
 // end refuses a bundle that lacks what has to be in it.
 func (l *ledger) end() error {
 	for _, w := range l.manifests {
 		if w.required && !w.seen {
-			return damaged(blobName(w.Digest), w.Digest, "the manifest of %s is missing", w.image)
+			return damaged(blobName(w.digest), w.digest, "the manifest of %s is missing", w.image)
 		}
 	}
 	return nil

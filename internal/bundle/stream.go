@@ -88,7 +88,7 @@ func newStream(r io.Reader) (*stream, error) {
 		if name != first.name || h.Typeflag != tar.TypeReg {
 			return nil, fmt.Errorf("%w: %q comes before %s", ErrOrder, clip(name), first.name)
 		}
-		raw, err := readSmall(name, s.tar, first.most)
+		raw, err := readSmall(name, s.tar, h.Size, first.most)
 		if err == nil {
 			err = first.read(raw)
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 
@@ -65,6 +66,9 @@ func (w *Writer) Blob(d oci.Descriptor, r io.Reader) error { return w.put(d, r) 
 func (w *Writer) put(d oci.Descriptor, r io.Reader) error {
 	if w.written[d.Digest] {
 		return fmt.Errorf("write bundle: %s twice", d.Digest)
+	}
+	if len(w.written) == maxEntries-2 { // with what the bundle says of itself
+		return fmt.Errorf("write bundle: more than %d manifests and blobs are too many: export fewer images at a time", len(w.written))
 	}
 	w.written[d.Digest] = true
 	if err := w.to.put(blobName(d.Digest), d.Size, r); err != nil {
@@ -134,13 +138,16 @@ func exactly(w io.Writer, r io.Reader, size int64) error {
 }
 
 // folderTarget writes files below a directory.
-type folderTarget struct{ root *os.Root }
+type folderTarget struct {
+	root *os.Root
+	mode fs.FileMode
+}
 
 func (f *folderTarget) put(name string, size int64, r io.Reader) error {
 	if err := f.root.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return err
 	}
-	file, err := f.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	file, err := f.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, f.mode)
 	if err != nil {
 		return err
 	}

@@ -103,10 +103,10 @@ func TestSince(t *testing.T) {
 	a.cache(t, from, 0, 1)
 	first, _ := export(t, from, ExportOptions{}, a)
 	b.cache(t, from, 0)
-	has := make(map[digest.Digest]bool)
+	has := map[string]map[digest.Digest]bool{a.name.Place(): {}}
 	for _, platform := range a.blobs {
 		for d := range platform {
-			has[d] = true
+			has[a.name.Place()][d] = true
 		}
 	}
 	second, report := export(t, from, ExportOptions{Since: []digest.Digest{oci.Sum(first)}, Has: has}, a, b)

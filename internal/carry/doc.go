@@ -9,6 +9,9 @@
 //
 // # Import
 //
+// What will show, and which tags move, is known from the index of the bundle, and told
+// before anything is read.
+//
 // Blobs go into the store as they come, each only after it was verified: as a blob
 // that no scope has a link to, which nobody can ask for. Manifests wait until the whole
 // bundle was read and every image is known to be complete. Only then are they put:
@@ -17,6 +20,11 @@
 // turns out to be damaged shows nothing. What an import that was interrupted has
 // brought in by then is found by the next one.
 //
-// An import counts as the word of the upstream: links are proven, and tags were checked
-// at that moment.
+// An import counts as the word of the upstream, for what the bundle holds: links to
+// that are proven, and tags were checked at that moment. A digest that a manifest of the
+// bundle only names gets no such link. It has to be the scope's already, or the import
+// is refused: otherwise a bundle of names would open what other repositories have.
+//
+// What came from an upstream that does not answer everybody goes nowhere where
+// everybody may pull, unless that is allowed.
 package carry

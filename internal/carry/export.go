@@ -23,9 +23,12 @@ type ExportOptions struct {
 	// Platforms have to be cached as a whole; without, those are taken that are.
 	Platforms []image.Platform
 	// Since are the index.json of earlier bundles, and Has the blobs of these, which
-	// are left out.
+	// are left out, by repository: see bundle.Blobs.
 	Since []digest.Digest
-	Has   map[digest.Digest]bool
+	Has   map[string]map[digest.Digest]bool
+	// Isolated reports whether what a scope has need not be for everybody; nil =
+	// nothing. The bundle says so of its images.
+	Isolated func(oci.Scope) bool
 }
 
 // ExportReport is what an export holds.
@@ -50,6 +53,13 @@ type ExportedImage struct {
 	// has beyond.
 	Platforms []string `json:"platforms,omitempty"`
 	Uncached  []string `json:"uncached,omitempty"`
+	// Isolated says that it need not be for everybody.
+	Isolated bool `json:"isolated,omitempty"`
+}
+
+// Isolated reports whether an image of the export need not be for everybody.
+func (r *ExportReport) Isolated() bool {
+	return slices.ContainsFunc(r.Images, func(i ExportedImage) bool { return i.Isolated })
 }
 
 // MissingImage is an image that cannot be exported.
@@ -68,14 +78,18 @@ type Export struct {
 	index     bundle.Index
 	manifests []digest.Digest
 	blobs     []oci.Descriptor
-	seen      map[digest.Digest]bool
-	has       map[digest.Digest]bool
+	seen      map[digest.Digest]bool // that are in it
+	left      map[digest.Digest]bool // that are left out, so far
+	o         ExportOptions
 }
 
 // NewExport finds out what there is of images. The error is that of ctx, or of a
 // store that cannot tell.
 func NewExport(ctx context.Context, store *storage.Store, wants []image.Want, o ExportOptions) (*Export, error) {
-	e := &Export{store: store, seen: make(map[digest.Digest]bool), has: o.Has}
+	e := &Export{store: store, seen: make(map[digest.Digest]bool), left: make(map[digest.Digest]bool), o: o}
+	if e.o.Isolated == nil {
+		e.o.Isolated = func(oci.Scope) bool { return false }
+	}
 	e.index.Since = o.Since
 	e.Report.Images = []ExportedImage{}
 	sorted := slices.Clone(wants)
@@ -84,7 +98,7 @@ func NewExport(ctx context.Context, store *storage.Store, wants []image.Want, o 
 		if i > 0 && nameOf(want) == nameOf(sorted[i-1]) {
 			continue
 		}
-		if err := e.add(ctx, want, o.Platforms); err != nil {
+		if err := e.add(ctx, want); err != nil {
 			return nil, fmt.Errorf("export %s: %w", nameOf(want), err)
 		}
 	}
@@ -98,15 +112,16 @@ func nameOf(want image.Want) bundle.Name {
 
 // add adds the best that the scopes of an image have: of several, the one whose tag
 // was confirmed last.
-func (e *Export) add(ctx context.Context, want image.Want, platforms []image.Platform) error {
+func (e *Export) add(ctx context.Context, want image.Want) error {
 	name := nameOf(want)
 	missing := MissingImage{Name: name.String(), Reason: cmp.Or(want.Error, "is not cached")}
 	for _, scope := range e.newest(want) {
-		found, err := e.find(ctx, image.Stored{Store: e.store, Scope: scope}, name, platforms)
+		found, err := e.find(ctx, image.Stored{Store: e.store, Scope: scope}, name)
 		if err != nil {
 			return err
 		}
 		if found.lacks == nil {
+			found.exported.Isolated = e.o.Isolated(scope)
 			e.take(name, found)
 			return nil
 		}
@@ -137,14 +152,14 @@ type found struct {
 	manifests []oci.Descriptor // the root included
 	blobs     []oci.Descriptor
 	exported  ExportedImage
+	firstLack *MissingImage
 	lacks     *MissingImage // nil = nothing that has to be there
 }
 
-func (e *Export) find(ctx context.Context, from image.Stored, name bundle.Name, platforms []image.Platform) (*found, error) {
+func (e *Export) find(ctx context.Context, from image.Stored, name bundle.Name) (*found, error) {
 	f := &found{exported: ExportedImage{Name: name.String()}}
-	var firstLack *MissingImage
 	runnable := false
-	err := image.Walk(ctx, from, name.Reference, image.Choice{Platforms: platforms}, func(p image.Part) error {
+	err := image.Walk(ctx, from, name.Reference, image.Choice{Platforms: e.o.Platforms}, func(p image.Part) error {
 		lack, err := e.lack(p)
 		if err != nil {
 			return err
@@ -152,26 +167,13 @@ func (e *Export) find(ctx context.Context, from image.Stored, name bundle.Name, 
 		if f.root.Digest == "" {
 			f.root = p.Manifest
 		}
-		if lack != nil {
+		switch {
+		case lack != nil:
 			lack.Name = name.String()
-			if firstLack == nil {
-				firstLack = lack
-			}
-			if p.Platform != "" && p.Kind == image.KindManifest {
-				f.exported.Uncached = append(f.exported.Uncached, p.Platform)
-			}
-			return nil
-		}
-		if p.Kind == image.KindPlatform {
-			return nil
-		}
-		f.manifests = append(f.manifests, p.Manifest)
-		f.blobs = append(f.blobs, p.Blobs...)
-		if p.Kind == image.KindManifest {
-			runnable = true
-			if p.Platform != "" {
-				f.exported.Platforms = append(f.exported.Platforms, p.Platform)
-			}
+			f.lack(p, lack)
+		case p.Kind != image.KindPlatform:
+			f.add(p)
+			runnable = runnable || p.Kind == image.KindManifest
 		}
 		return nil
 	})
@@ -179,12 +181,37 @@ func (e *Export) find(ctx context.Context, from image.Stored, name bundle.Name, 
 		return nil, err
 	}
 	f.exported.Digest = f.root.Digest
-	if firstLack != nil && (len(platforms) > 0 || !runnable) {
-		f.lacks = firstLack
-	} else if !runnable {
+	switch {
+	case f.lacks != nil:
+	case f.firstLack != nil && (len(e.o.Platforms) > 0 || !runnable):
+		f.lacks = f.firstLack
+	case !runnable:
 		f.lacks = &MissingImage{Name: name.String(), Digest: f.root.Digest, Reason: "the image has none of the platforms"}
 	}
 	return f, nil
+}
+
+// lack notes that a part is not there as a whole. Without an index that is there, and
+// lacks a blob, there is no image.
+func (f *found) lack(p image.Part, lack *MissingImage) {
+	if f.firstLack == nil {
+		f.firstLack = lack
+	}
+	if p.Kind == image.KindIndex && f.lacks == nil {
+		f.lacks = lack
+	}
+	if p.Platform != "" && p.Kind == image.KindManifest {
+		f.exported.Uncached = append(f.exported.Uncached, p.Platform)
+	}
+}
+
+// add adds a part that is there.
+func (f *found) add(p image.Part) {
+	f.manifests = append(f.manifests, p.Manifest)
+	f.blobs = append(f.blobs, p.Blobs...)
+	if p.Kind == image.KindManifest && p.Platform != "" {
+		f.exported.Platforms = append(f.exported.Platforms, p.Platform)
+	}
 }
 
 // lack returns what of a part is missing; nil = nothing. The error is one of a store
@@ -215,7 +242,7 @@ func (e *Export) lack(p image.Part) (*MissingImage, error) {
 
 // take adds an image that is there.
 func (e *Export) take(name bundle.Name, f *found) {
-	entry := bundle.Image{Name: name, Descriptor: f.root}
+	entry := bundle.Image{Name: name, Descriptor: f.root, Isolated: f.exported.Isolated}
 	for _, d := range f.manifests {
 		if d.Digest != f.root.Digest {
 			entry.Manifests = append(entry.Manifests, d.Digest)
@@ -228,18 +255,26 @@ func (e *Export) take(name bundle.Name, f *found) {
 		}
 	}
 	for _, d := range f.blobs {
+		size := max(d.Size, 0)
 		switch {
 		case e.seen[d.Digest]:
 			continue
-		case e.has[d.Digest]:
-			e.Report.LeftOut++
-			e.Report.LeftOutBytes += max(d.Size, 0)
-		default:
-			e.blobs = append(e.blobs, d)
-			e.Report.Blobs++
-			e.Report.Bytes += max(d.Size, 0)
+		case e.o.Has[name.Place()][d.Digest]:
+			if !e.left[d.Digest] {
+				e.left[d.Digest] = true
+				e.Report.LeftOut++
+				e.Report.LeftOutBytes += size
+			}
+			continue
+		case e.left[d.Digest]: // but this repository needs it
+			delete(e.left, d.Digest)
+			e.Report.LeftOut--
+			e.Report.LeftOutBytes -= size
 		}
 		e.seen[d.Digest] = true
+		e.blobs = append(e.blobs, d)
+		e.Report.Blobs++
+		e.Report.Bytes += size
 	}
 	e.index.Images = append(e.index.Images, entry)
 	e.Report.Images = append(e.Report.Images, f.exported)

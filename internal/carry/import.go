@@ -33,8 +33,19 @@ type ImportOptions struct {
 	// Scopes returns where an image goes, at least one; nil = to the scope of its
 	// name.
 	Scopes func(bundle.Name) []oci.Scope
+	// Public reports whether everybody may pull what a scope has; nil = yes. Images
+	// that need not be for everybody go there only with AllowPublic.
+	Public      func(oci.Scope) bool
+	AllowPublic bool
+	// NoMove refuses to move any tag: a *MoveError.
+	NoMove bool
+	// DryRun verifies the bundle, and changes nothing.
+	DryRun bool
 	// Now is the time at which tags were checked; nil = time.Now.
 	Now func() time.Time
+	// Plan, if not nil, is called with what is going to show, before anything is
+	// read of it.
+	Plan func([]ImportedImage)
 	// Progress, if not nil, is called with what was read so far.
 	Progress func(ImportProgress)
 }
@@ -47,7 +58,7 @@ type ImportProgress struct {
 	Total int64 `json:"total"`
 }
 
-// ImportReport is what came of an import.
+// ImportReport is what came of an import, or, of a dry run, would have.
 type ImportReport struct {
 	Images []ImportedImage `json:"images"`
 	// Manifests is how many were put.
@@ -59,12 +70,14 @@ type ImportReport struct {
 	CachedBytes int64 `json:"cached_bytes"`
 }
 
-// ImportedImage is one image that can be pulled now.
+// ImportedImage is one image that can be pulled once it is imported.
 type ImportedImage struct {
 	Name   string        `json:"name"`
 	Digest digest.Digest `json:"digest"`
 	// Was is what the tag pointed to before, if that was something else.
 	Was digest.Digest `json:"was,omitempty"`
+	// Isolated says that it need not be for everybody.
+	Isolated bool `json:"isolated,omitempty"`
 }
 
 // Import brings all images of a bundle into a store. They have names: see
@@ -75,8 +88,14 @@ func Import(ctx context.Context, store *storage.Store, r bundle.Reader, o Import
 	if o.Scopes == nil {
 		o.Scopes = func(n bundle.Name) []oci.Scope { return []oci.Scope{{Upstream: n.Upstream, Repository: n.Repository}} }
 	}
+	if o.Public == nil {
+		o.Public = func(oci.Scope) bool { return true }
+	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Plan == nil {
+		o.Plan = func([]ImportedImage) {}
 	}
 	if o.Progress == nil {
 		o.Progress = func(ImportProgress) {}
@@ -84,6 +103,7 @@ func Import(ctx context.Context, store *storage.Store, r bundle.Reader, o Import
 	i := &importing{
 		store: store, index: r.Index(), o: o,
 		manifests: make(map[digest.Digest]*manifest), blobs: make(map[digest.Digest]bool), origins: make(map[string]oci.Scope),
+		checked: make(map[checked]bool),
 	}
 	i.report.Images = []ImportedImage{}
 	if err := i.run(ctx, r); err != nil {
@@ -100,7 +120,8 @@ type importing struct {
 
 	manifests map[digest.Digest]*manifest
 	size      int64                  // of the manifests
-	blobs     map[digest.Digest]bool // that were in the bundle
+	blobs     map[digest.Digest]bool // that were in the bundle, and verified
+	checked   map[checked]bool       // which manifests are, and whether they can be run
 	origins   map[string]oci.Scope   // by image: whom its blobs count for
 	progress  ImportProgress
 }
@@ -110,8 +131,6 @@ type manifest struct {
 	oci.Manifest
 
 	contents oci.Contents
-	// What complete found, once it is checked.
-	checked, runnable bool
 }
 
 func (i *importing) run(ctx context.Context, r bundle.Reader) error {
@@ -123,6 +142,14 @@ func (i *importing) run(ctx context.Context, r bundle.Reader) error {
 			return fmt.Errorf("image %s has no name", image)
 		}
 		i.origins[image.String()] = i.o.Scopes(image.Name)[0]
+	}
+	planned, err := i.plan()
+	if err != nil {
+		return err
+	}
+	i.o.Plan(planned)
+	if err := i.allow(planned); err != nil {
+		return err
 	}
 	for {
 		e, err := r.Next()
@@ -152,8 +179,19 @@ func (i *importing) run(ctx context.Context, r bundle.Reader) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	for _, image := range i.index.Images {
-		if err := i.show(image); err != nil {
+	if i.o.DryRun {
+		i.report.Images, i.report.Manifests = planned, len(i.manifests)
+		return nil
+	}
+	// Somebody may have pulled meanwhile.
+	if planned, err = i.plan(); err != nil {
+		return err
+	}
+	if err := i.allow(planned); err != nil {
+		return err
+	}
+	for n, image := range i.index.Images {
+		if err := i.show(image, planned[n]); err != nil {
 			return fmt.Errorf("%s: %w", image, err)
 		}
 	}
@@ -178,15 +216,12 @@ func (i *importing) advance(n int64) {
 // blob reads a blob, and stores it unless it is there.
 func (i *importing) blob(ctx context.Context, e *bundle.Entry) error {
 	d := e.Descriptor
-	i.blobs[d.Digest] = true
 	content := &counted{ctx, e.Content, func(n int) { i.advance(int64(n)) }}
-	part, err := i.part(ctx, e)
+	part, there, err := i.part(ctx, e)
 	if err != nil {
 		return err
 	}
 	if part == nil {
-		i.report.Cached++
-		i.report.CachedBytes += d.Size
 		// It is read all the same: damage is damage.
 		if _, err := io.Copy(io.Discard, content); err != nil {
 			return err
@@ -198,9 +233,15 @@ func (i *importing) blob(ctx context.Context, e *bundle.Entry) error {
 		if err := errors.Join(part.Commit(d.Size), part.Close()); err != nil {
 			return roomless(err)
 		}
+	}
+	if there {
+		i.report.Cached++
+		i.report.CachedBytes += d.Size
+	} else {
 		i.report.Blobs++
 		i.report.Bytes += d.Size
 	}
+	i.blobs[d.Digest] = true
 	i.progress.Blobs++
 	return nil
 }
@@ -213,26 +254,26 @@ func roomless(err error) error {
 	return err
 }
 
-// part begins the file of a blob; nil = the blob is there. A fill that is under way
-// is waited for.
-func (i *importing) part(ctx context.Context, e *bundle.Entry) (*storage.Part, error) {
+// part begins the file of a blob, unless the blob is there or must not be. A fill that
+// is under way is waited for.
+func (i *importing) part(ctx context.Context, e *bundle.Entry) (_ *storage.Part, there bool, err error) {
 	for {
 		size, err := i.store.StatBlob(e.Descriptor.Digest)
-		if err == nil && size == e.Descriptor.Size {
-			return nil, nil
+		if there = err == nil && size == e.Descriptor.Size; there || i.o.DryRun {
+			return nil, there, nil
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
+			return nil, false, err
 		}
 		part, err := i.store.Part(i.origins[e.Image], e.Descriptor.Digest, e.Descriptor.Size)
 		if err == nil {
-			return part, nil
+			return part, false, nil
 		}
 		if !errors.Is(err, fs.ErrExist) {
-			return nil, roomless(err)
+			return nil, false, roomless(err)
 		}
 		if err := wait(ctx, retryEvery); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
 }
@@ -246,65 +287,4 @@ func wait(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// check returns an error unless an image can be pulled once it shows.
-func (i *importing) check(image bundle.Image) error {
-	root := i.manifests[image.Descriptor.Digest]
-	if root == nil {
-		return &bundle.DamageError{Digest: image.Descriptor.Digest, Reason: fmt.Errorf("the manifest of %s is missing", image)}
-	}
-	runnable, err := i.complete(root, image)
-	if err == nil && !runnable {
-		err = &bundle.DamageError{Digest: root.Digest, Reason: fmt.Errorf("it is the index of %s, none of whose images is in the bundle", image)}
-	}
-	return err
-}
-
-// complete checks a manifest and what is below it. It reports whether there is a
-// manifest that is no index: of the platforms of an index, some may be missing.
-func (i *importing) complete(m *manifest, image bundle.Image) (runnable bool, err error) {
-	if m.checked {
-		return m.runnable, nil
-	}
-	m.checked = true
-	if len(m.contents.Manifests) == 0 {
-		for _, d := range m.contents.Blobs {
-			if err := i.has(d, image); err != nil {
-				return false, err
-			}
-		}
-		m.runnable = true
-	}
-	for _, d := range m.contents.Manifests {
-		child := i.manifests[d.Digest]
-		if child == nil {
-			continue
-		}
-		below, err := i.complete(child, image)
-		if err != nil {
-			return false, err
-		}
-		m.runnable = m.runnable || below
-	}
-	return m.runnable, nil
-}
-
-// has returns an error unless a blob is in the store by now.
-func (i *importing) has(d oci.Descriptor, image bundle.Image) error {
-	size, err := i.store.StatBlob(d.Digest)
-	if err == nil && d.Size >= 0 && size != d.Size {
-		return &bundle.DamageError{Digest: d.Digest, Reason: fmt.Errorf("%s says that it has %d bytes, and it has %d", image, d.Size, size)}
-	}
-	switch {
-	case err == nil, errors.Is(err, fs.ErrNotExist) && len(d.URLs) > 0:
-		return nil // or a blob that registries need not have
-	case !errors.Is(err, fs.ErrNotExist):
-		return err
-	case i.blobs[d.Digest]:
-		return fmt.Errorf("blob %s of %s was evicted meanwhile: the storage has no room for all of the bundle; raise max_size, or import fewer images", d.Digest, image)
-	case len(i.index.Since) > 0:
-		return fmt.Errorf("blob %s of %s is neither in the bundle nor in the storage: import the earlier bundle first, that this one continues", d.Digest, image)
-	}
-	return &bundle.DamageError{Digest: d.Digest, Reason: fmt.Errorf("the blob of %s is missing", image)}
 }

@@ -15,8 +15,7 @@ import (
 
 // show makes an image one that can be pulled: what is below comes before what leads
 // to it.
-func (i *importing) show(image bundle.Image) error {
-	shown := ImportedImage{Name: image.Name.String(), Digest: image.Descriptor.Digest}
+func (i *importing) show(image bundle.Image, planned ImportedImage) error {
 	for _, scope := range i.o.Scopes(image.Name) {
 		if err := i.put(scope, i.manifests[image.Descriptor.Digest], make(map[digest.Digest]bool)); err != nil {
 			return err
@@ -29,14 +28,12 @@ func (i *importing) show(image bundle.Image) error {
 		put := storage.Tag{Digest: root.Digest, MediaType: root.MediaType, Size: int64(len(root.Bytes)), Checked: now, Changed: now}
 		if old, err := i.store.Tag(scope, tag); err == nil && old.Digest == put.Digest {
 			put.Changed = old.Changed
-		} else if err == nil {
-			shown.Was = old.Digest
 		}
 		if err := i.persist(func() error { return i.store.PutTag(scope, tag, put) }); err != nil {
 			return err
 		}
 	}
-	i.report.Images = append(i.report.Images, shown)
+	i.report.Images = append(i.report.Images, planned)
 	return nil
 }
 
@@ -46,19 +43,22 @@ func (i *importing) put(scope oci.Scope, m *manifest, done map[digest.Digest]boo
 		return nil
 	}
 	done[m.Digest] = true
-	for _, d := range m.contents.Manifests {
+	manifests, blobs := m.contents.Children()
+	for _, d := range manifests {
 		if child := i.manifests[d.Digest]; child != nil {
 			if err := i.put(scope, child, done); err != nil {
 				return err
 			}
 		}
 	}
-	for some := range slices.Chunk(m.contents.Blobs, maxLinks) {
+	// Others are known to be the scope's, or nobody gets them from it.
+	brought := slices.DeleteFunc(slices.Clone(blobs), func(d oci.Descriptor) bool { return !i.blobs[d.Digest] })
+	for some := range slices.Chunk(brought, maxLinks) {
 		if err := i.persist(func() error { return i.store.Link(scope, some...) }); err != nil {
 			return err
 		}
 	}
-	children := slices.Concat(m.contents.Manifests, m.contents.Blobs)
+	children := slices.Concat(manifests, blobs)
 	err := i.persist(func() error { return i.store.PutManifest(scope, m.Manifest, children) })
 	if err == nil {
 		i.report.Manifests++

@@ -9,7 +9,8 @@
 // platforms need. An index that lacks a chosen platform is no less complete, as long
 // as it has one of them: an image for one architecture has its place in a cluster
 // of two. Layers that licences keep out of registries (foreign, nondistributable)
-// never count.
+// never count. What an index lists and is no manifest by its type is a blob: so
+// BuildKit writes its cache.
 //
 // With referrers, it is also whatever says of one of these manifests that it refers
 // to it, by the referrers API or under a tag of cosign's, and attestations.

@@ -29,7 +29,7 @@ type Part struct {
 	Manifest oci.Descriptor
 	// Platform is that of a manifest, as far as it is known ("linux/amd64").
 	Platform string
-	// Blobs are the config and the layers.
+	// Blobs are the config and the layers, or those that an index lists.
 	Blobs []oci.Descriptor
 	// Err says why the manifest could not be had; the rest of what it leads to is
 	// not known then.
@@ -42,8 +42,8 @@ var configTypes = map[string]bool{
 	"application/vnd.docker.container.image.v1+json": true,
 }
 
-// foreign reports whether a blob is one that registries need not have.
-func foreign(d oci.Descriptor) bool {
+// Foreign reports whether a blob is one that registries need not have.
+func Foreign(d oci.Descriptor) bool {
 	return strings.Contains(d.MediaType, ".foreign.") || strings.Contains(d.MediaType, ".nondistributable.")
 }
 

@@ -19,8 +19,8 @@ const (
 	maxParts = 4096
 	// maxBlobs is how many blobs these may name together.
 	maxBlobs = 1 << 16
-	// maxDepth is how deep indexes may lie in each other.
-	maxDepth = 4
+	// MaxDepth is how deep indexes may lie in each other.
+	MaxDepth = 4
 )
 
 // Source is where the parts of one repository are read.
@@ -90,28 +90,26 @@ func (w *walk) manifest(ctx context.Context, mf oci.Manifest, p Part, depth int)
 	p.Manifest = mf.Descriptor()
 	w.seen[mf.Digest] = true
 	contents, err := oci.ParseManifest(mf.Bytes)
-	if err == nil && depth > maxDepth {
+	if err == nil && depth > MaxDepth {
 		err = errors.New("it lies too deep")
 	}
 	if err != nil {
 		p.Err = err
 		return w.tell(ctx, p)
 	}
-	if len(contents.Manifests) > 0 && p.Kind == KindManifest {
+	children, blobs := contents.Children()
+	if len(children) > 0 && p.Kind == KindManifest {
 		p.Kind = KindIndex
 	}
-	for _, d := range contents.Blobs {
-		if !foreign(d) {
-			p.Blobs = append(p.Blobs, d)
-		}
-	}
-	if depth == 0 && p.Kind == KindManifest && !w.single(ctx, &p) {
+	var others bool
+	p.Blobs, others = w.wanted(blobs)
+	if depth == 0 && p.Kind == KindManifest && (others && len(p.Blobs) == 0 || !w.single(ctx, &p)) {
 		return nil
 	}
 	if err := w.tell(ctx, p); err != nil {
 		return err
 	}
-	for _, d := range contents.Manifests {
+	for _, d := range children {
 		if err := w.child(ctx, d, depth+1); err != nil {
 			return err
 		}
@@ -120,6 +118,22 @@ func (w *walk) manifest(ctx context.Context, mf oci.Manifest, p Part, depth int)
 		return w.referrers(ctx, mf.Digest, depth+1)
 	}
 	return nil
+}
+
+// wanted returns the blobs that count. Those that an index lists can have a platform:
+// others reports whether some are left out for that.
+func (w *walk) wanted(blobs []oci.Descriptor) (wanted []oci.Descriptor, others bool) {
+	for _, d := range blobs {
+		of, ok := platformOf(d.Platform)
+		switch {
+		case Foreign(d):
+		case ok && !w.choose(of):
+			others = true
+		default:
+			wanted = append(wanted, d)
+		}
+	}
+	return wanted, others
 }
 
 // single finds out the platform of an image that has one only, where it matters. It

@@ -68,5 +68,6 @@ func (m *Mirror) admit(r oci.Request) (view, error) {
 		Cache: m.cache, upstream: u, repository: r.Repository,
 		scope:  oci.Scope{Upstream: u.Identity, Repository: r.Repository},
 		client: r.Client,
+		ranged: r.Ranged,
 	}, nil
 }

@@ -1,109 +1,116 @@
 package mirror
 
 import (
+	"context"
 	"sync"
-	"sync/atomic"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
-// servedManifests is how many manifests are remembered to have been served.
-const servedManifests = 256
+// DefaultLookAheadSize is Upstream.LookAheadSize where that is 0.
+const DefaultLookAheadSize = 20 << 30
 
-// served remembers the last manifests that clients have got, so that a blob finds
-// the image that it belongs to. Who serves one again writes nothing. The zero value
-// remembers none. Safe for concurrent use.
-type served [servedManifests]atomic.Pointer[servedManifest]
+const (
+	// maxAhead is how many blobs of one image are pulled ahead.
+	maxAhead = 128
+	// maxAheadFailures end the looking ahead for an image, for aheadRest.
+	maxAheadFailures = 3
+	aheadRest        = time.Minute
+)
 
-type servedManifest struct {
-	scope  oci.Scope
-	digest digest.Digest
-}
-
-func (s *served) add(scope oci.Scope, d digest.Digest) {
-	if len(d) < 2 {
+// lookAhead has the rest of an image pulled once a fill of one of its layers, which a
+// client gets as a whole, was answered. It is done once for each fill.
+func (v view) lookAhead(f *fill) {
+	if v.LookAhead <= 0 || v.ranged || !f.looks() {
 		return
 	}
-	slot := &s[(int(d[len(d)-1])*31+int(d[len(d)-2]))%servedManifests]
-	if m := slot.Load(); m == nil || m.digest != d || m.scope != scope {
-		slot.Store(&servedManifest{scope, d})
+	v.start(func() {
+		defer v.survive("look ahead")
+		if f.awaitOpened(v.ctx) == nil {
+			v.pullAhead(f.digest)
+		}
+	})
+}
+
+func (f *fill) looks() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	first := !f.looked
+	f.looked = true
+	return first
+}
+
+// awaitOpened waits until the upstream has answered, or need not be asked.
+func (f *fill) awaitOpened(ctx context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for !f.opened && f.err == nil && ctx.Err() == nil {
+		f.wait(ctx, nil)
 	}
+	if f.err != nil {
+		return f.err
+	}
+	return ctx.Err()
 }
 
-// ahead are the images whose blobs are being pulled ahead of their clients, with
-// their blobs.
-type ahead struct {
-	mu     sync.Mutex
-	images map[servedManifest]map[digest.Digest]struct{}
-	slots  slots
-}
-
-// lookAhead starts the fills of all blobs of the image that d belongs to, a few at
-// a time, whether or not a client has asked for them: one asks for three at a time,
+// pullAhead starts the fills of all blobs of the image that a layer belongs to, a few
+// at a time, whether or not a client has asked for them: one asks for three at a time,
 // and for all of them in the end. It takes no turns of the client's, and what fails
 // is tried again when it is asked for.
-func (v view) lookAhead(d digest.Digest) {
-	defer v.survive("look ahead")
-	// Of an image of very many blobs, the manifest is read once and not for each.
-	if v.ahead.has(v.scope, d) {
+func (v view) pullAhead(layer digest.Digest) {
+	m, blobs := v.images.begin(v.scope, layer, v.now())
+	if m == nil {
 		return
 	}
-	image, blobs := v.imageOf(d)
-	if len(blobs) < 2 || !v.ahead.begin(image, blobs) {
-		return
+	var s scouts
+	defer func() {
+		rest := time.Time{}
+		if s.failed() {
+			rest = v.now().Add(aheadRest)
+		}
+		v.images.end(m, rest)
+	}()
+	left := v.LookAheadSize
+	if left == 0 {
+		left = DefaultLookAheadSize
 	}
-	defer v.ahead.end(image)
+	limited, count := left > 0, 0
 	for _, b := range blobs {
-		if b.Digest == d || !v.missing(b) {
+		if b.digest == layer || !v.missing(b.digest) || limited && b.size > left {
 			continue
 		}
-		if v.ahead.slots.enter(v.ctx, v.Identity, v.LookAhead) != nil {
+		if count++; count > maxAhead || !s.send(v.ctx) || v.ahead.enter(v.ctx, v.Identity, v.LookAhead) != nil {
 			return
 		}
-		if !v.fillAhead(b.Digest) {
-			v.ahead.slots.leave(v.Identity)
+		most := left
+		if !limited {
+			most = 0
 		}
+		if !v.fillAhead(b.digest, most, &s) {
+			s.recall()
+			v.ahead.leave(v.Identity)
+			continue
+		}
+		left -= max(b.size, 0)
 	}
-}
-
-// imageOf returns the manifest of the scope that names a blob, among the last that
-// were served, and all blobs of it.
-func (v view) imageOf(d digest.Digest) (servedManifest, []oci.Descriptor) {
-	for k := range v.served {
-		m := v.served[k].Load()
-		if m == nil || m.scope != v.scope {
-			continue
-		}
-		mf, err := v.store.Manifest(m.digest)
-		if err != nil {
-			continue
-		}
-		contents, err := oci.ParseManifest(mf.Bytes)
-		if err != nil {
-			continue
-		}
-		for _, b := range contents.Blobs {
-			if b.Digest == d {
-				return *m, contents.Blobs
-			}
-		}
-	}
-	return servedManifest{}, nil
+	s.settle(v.ctx)
 }
 
 // missing reports whether a blob is neither stored nor known not to be had.
-func (v view) missing(b oci.Descriptor) bool {
-	if _, err := v.store.HasBlob(b.Digest); err == nil {
+func (v view) missing(d digest.Digest) bool {
+	if _, err := v.store.HasBlob(d); err == nil {
 		return false
 	}
-	return v.remembered(v.key(kindBlob, b.Digest.String()), false) == nil
+	return v.remembered(v.key(kindBlob, d.String()), false) == nil
 }
 
-// fillAhead starts a fill that nobody waits for. Its slot is given back with its
-// end. It reports false if there is one already, or there can be none.
-func (v view) fillAhead(d digest.Digest) bool {
+// fillAhead starts a fill that nobody waits for, of at most so many bytes; 0 = any.
+// Its slot is given back with its end. It reports false if there is one already, or
+// there can be none.
+func (v view) fillAhead(d digest.Digest, most int64, s *scouts) bool {
 	link := v.linked(v.scope, d)
 	c := v.Cache
 	c.mu.Lock()
@@ -114,48 +121,113 @@ func (v view) fillAhead(d digest.Digest) bool {
 	if _, err := c.store.HasBlob(d); err == nil {
 		return false
 	}
-	f := newFill(c.ctx, v, d, link)
-	f.refs = 1
+	f := newFill(c.ctx, v, d, link, true)
+	f.most = most
 	c.fills[d] = f
 	c.running.Go(func() {
-		defer c.ahead.slots.leave(v.Identity)
+		defer c.ahead.leave(v.Identity)
 		f.run()
+		s.back(f.stored())
+	})
+	c.running.Go(func() {
+		if f.awaitOpened(c.ctx) == nil {
+			s.served()
+		}
 	})
 	return true
 }
 
-// has reports whether a blob belongs to an image of the scope that is under way.
-func (a *ahead) has(scope oci.Scope, d digest.Digest) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for image, blobs := range a.images {
-		if _, ok := blobs[d]; ok && image.scope == scope {
-			return true
+// stored reports whether the fill has ended well.
+func (f *fill) stored() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err == nil && f.cause == nil
+}
+
+// errTooLarge is for what is more than may be pulled ahead.
+func errTooLarge() *oci.Error {
+	return &oci.Error{
+		Code: oci.CodeUnavailable, Status: 503, Class: oci.ClassCanceled, Message: "the blob is too large to be pulled ahead",
+	}
+}
+
+// scouts find out whether an upstream has what an image names: no more are under way
+// without an answer than may fail, until more and more were served. The zero value is
+// ready. Safe for concurrent use.
+type scouts struct {
+	mu                    sync.Mutex
+	sent, answered, fails int
+	change                chan struct{} // nil = nobody waits
+}
+
+// send waits until one more may go, and reports false if none may any more.
+func (s *scouts) send(ctx context.Context) bool {
+	may := s.await(ctx, func() bool {
+		unanswered, most := s.sent-s.answered-s.fails, maxAheadFailures-s.fails
+		if s.fails == 0 {
+			most += s.answered
+		}
+		return unanswered < most
+	})
+	if may {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.sent++
+	}
+	return may
+}
+
+// settle waits until all have got an answer.
+func (s *scouts) settle(ctx context.Context) {
+	s.await(ctx, func() bool { return s.sent <= s.answered+s.fails })
+}
+
+func (s *scouts) await(ctx context.Context, done func() bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.fails < maxAheadFailures && !done() {
+		if s.change == nil {
+			s.change = make(chan struct{})
+		}
+		change := s.change
+		s.mu.Unlock()
+		select {
+		case <-change:
+		case <-ctx.Done():
+		}
+		s.mu.Lock()
+		if ctx.Err() != nil {
+			return false
 		}
 	}
-	return false
+	return s.fails < maxAheadFailures
 }
 
-// begin reports false if the image is under way already.
-func (a *ahead) begin(image servedManifest, blobs []oci.Descriptor) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if _, ok := a.images[image]; ok {
-		return false
+func (s *scouts) note(sent, answered, fails int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sent, s.answered, s.fails = s.sent+sent, s.answered+answered, s.fails+fails
+	if s.change != nil {
+		close(s.change)
+		s.change = nil
 	}
-	if a.images == nil {
-		a.images = map[servedManifest]map[digest.Digest]struct{}{}
-	}
-	digests := make(map[digest.Digest]struct{}, len(blobs))
-	for _, b := range blobs {
-		digests[b.Digest] = struct{}{}
-	}
-	a.images[image] = digests
-	return true
 }
 
-func (a *ahead) end(image servedManifest) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	delete(a.images, image)
+// recall takes one back that was not sent.
+func (s *scouts) recall() { s.note(-1, 0, 0) }
+
+// served notes that the upstream serves one.
+func (s *scouts) served() { s.note(0, 1, 0) }
+
+// back notes how one has ended.
+func (s *scouts) back(well bool) {
+	if !well {
+		s.note(0, 0, 1)
+	}
+}
+
+func (s *scouts) failed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fails >= maxAheadFailures
 }

@@ -26,10 +26,10 @@ func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheSta
 			return oci.Blob{}, failed(false, err), err
 		}
 		if link.Proven {
-			file, size, err := v.openBlob(d, &link)
+			b, err := v.openBlob(ctx, d, &link)
 			switch {
 			case err == nil:
-				return oci.Blob{Digest: d, Size: size, Content: file, File: file.File}, proven, nil
+				return b, proven, nil
 			case oci.ClassOf(err) != oci.ClassNone:
 				return oci.Blob{}, failed(true, err), err
 			}
@@ -80,6 +80,7 @@ func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheSta
 		}
 		b, err := v.follow(ctx, j, link)
 		if err == nil {
+			v.lookAhead(j.fill)
 			return b, merge(proven, v.filling(j)), nil
 		}
 		if again && ctx.Err() == nil && j.othersFault(err, v.scope) {
@@ -142,13 +143,10 @@ func (v view) join(ctx context.Context, k key, link storage.Link, verified bool,
 			return joined{full: true}, nil
 		}
 	}
-	f := newFill(ctx, v, d, link)
+	f := newFill(ctx, v, d, link, false)
 	f.turn, *kept = *kept, nil
 	c.fills[d] = f
 	c.running.Go(f.run)
-	if v.LookAhead > 0 {
-		c.running.Go(func() { v.lookAhead(d) })
-	}
 	return joined{fill: f, led: true}, nil
 }
 
@@ -156,9 +154,9 @@ func (v view) join(ctx context.Context, k key, link storage.Link, verified bool,
 // reference that joined holds goes to the reader, or back.
 func (v view) follow(ctx context.Context, j joined, link storage.Link) (oci.Blob, error) {
 	f := j.fill
-	size, err := f.ready(ctx, link.Size)
+	size, err := f.ready(ctx, toldSize(f.digest, link.Size))
 	if err != nil {
-		f.release()
+		f.leave()
 		if oci.IsNotFound(err) {
 			return oci.Blob{}, err
 		}
@@ -167,7 +165,7 @@ func (v view) follow(ctx context.Context, j joined, link storage.Link) (oci.Blob
 	if f.source.scope != v.scope && link.Size != size {
 		v.link(v.scope, oci.Descriptor{Digest: f.digest, Size: size})
 	}
-	return oci.Blob{Digest: f.digest, Size: size, Content: &reader{ctx: ctx, fill: f}}, nil
+	return oci.Blob{Digest: f.digest, Size: size, Content: &reader{ctx: ctx, fill: f, size: size}}, nil
 }
 
 // othersFault reports whether another try may get what this one did not: the
@@ -224,7 +222,11 @@ func (v view) headBlob(ctx context.Context, d digest.Digest) (oci.Descriptor, bo
 		if e := v.remembered(k, false); e != nil {
 			return oci.Descriptor{}, e
 		}
+		mark := v.images.mark()
 		size, err := v.Remote.HeadBlob(ctx, v.repository, d)
+		if oci.IsNotFound(err) && v.askForImage(ctx, d, mark) {
+			size, err = v.Remote.HeadBlob(ctx, v.repository, d)
+		}
 		if err != nil {
 			err = v.asked(ctx, err)
 			v.remember(k, err, false)
@@ -238,7 +240,7 @@ func (v view) headBlob(ctx context.Context, d digest.Digest) (oci.Descriptor, bo
 
 func (v view) statBlob(ctx context.Context, d digest.Digest) (oci.Descriptor, oci.CacheStatus, error) {
 	if link := v.linked(v.scope, d); link.Proven {
-		size, err := v.store.StatBlob(d)
+		size, err := v.store.BlobSize(d)
 		if err == nil {
 			err = v.agree(d, &link, size)
 		}

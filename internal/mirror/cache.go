@@ -84,7 +84,7 @@ type Cache struct {
 	// Seams for tests, fixed before the first request.
 	after     func(time.Duration) <-chan time.Time
 	makePart  func(oci.Scope, digest.Digest, int64) (part, error)
-	deadlines struct{ cold, stale time.Duration }
+	deadlines struct{ cold, stale, tell time.Duration }
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -96,8 +96,8 @@ type Cache struct {
 	voices    voices
 	promised  promised
 	slots     slots
-	served    served
-	ahead     ahead
+	images    images
+	ahead     slots // of what no client has asked for yet
 	tags      flights[tagAnswer]
 	tagged    flights[tagAnswer] // that get the manifest, too
 	manifests flights[manifestAnswer]
@@ -106,6 +106,7 @@ type Cache struct {
 	lists     listings
 
 	uplinks uplinks
+	crowds  crowds
 
 	downloads  atomic.Int64 // fills that are at it
 	processors int64        // that they share
@@ -142,7 +143,7 @@ func NewCache(store *storage.Store, o CacheOptions) *Cache {
 		}
 		return p, nil
 	}
-	c.deadlines.cold, c.deadlines.stale = coldDeadline, staleDeadline
+	c.deadlines.cold, c.deadlines.stale, c.deadlines.tell = coldDeadline, staleDeadline, tellAfter
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
 }

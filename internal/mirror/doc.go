@@ -23,9 +23,14 @@
 //   - What a manifest or a HEAD tells of a size is a hint. Where it and what the
 //     upstream announces contradict each other, the announced size counts, and
 //     nothing is released before the whole blob is verified. Where it and a
-//     stored file do, the file is read: its bytes decide.
+//     stored file do, the file is read: its bytes decide. Where the upstream
+//     announces none, or takes long to, the hint has to do for those who were told
+//     it: if it is wrong, they get no clean end.
 //   - A digest is filled once at a time, whatever the number of readers, by one
 //     GET or by several of disjoint ranges.
+//   - What no client waits for, such as blobs of an image ahead of the requests, makes
+//     room for what one waits for. A refusal that it provokes or gets is nobody's
+//     answer.
 //   - Nobody gets the last 64 KiB of a blob, nor any byte of one of up to 1 MiB,
 //     before size and digest were found right. A reader's io.EOF means that the
 //     blob was verified.

@@ -99,3 +99,34 @@ func (f *fixture) evict(d digest.Digest) {
 		f.t.Fatal(err)
 	}
 }
+
+// A large file in doubt is served as a fill is: a damaged one is cut off before its end,
+// and the next request gets the blob from the upstream.
+func TestDoubtIsServedAsAFill(t *testing.T) {
+	const size = 3 * mib
+	f := newFixture(t)
+	sound := zeros(t, size)
+	want := registrytest.Random(1, size)
+	damaged := f.upstream.PutBlob(repository, want)
+	for _, d := range []digest.Digest{sound, damaged} {
+		if err := f.store.Link(own, oci.Descriptor{Digest: d, Size: size}); err != nil {
+			t.Fatal(err)
+		}
+		f.plant(d, size)
+	}
+	b, status, err := f.mirror.Blob(t.Context(), blobRequest(sound))
+	if err != nil || status.Result != oci.ResultHit || b.File != nil {
+		t.Fatalf("sound: %v, %v, file %v", status, err, b.File)
+	}
+	got, err := io.ReadAll(b.Content)
+	if err != nil || len(got) != size || digest.FromBytes(got) != sound {
+		t.Errorf("sound: %d bytes, %v", len(got), err)
+	}
+	b.Content.Close()
+	f.saw(0, 0)
+	got, _, err = f.pull(t.Context(), blobRequest(damaged))
+	if err == nil || len(got) >= size {
+		t.Errorf("damaged: %d bytes, %v", len(got), err)
+	}
+	f.mustPull(blobRequest(damaged), want, oci.ResultMiss)
+}

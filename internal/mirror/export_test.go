@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -17,6 +18,9 @@ func (c *Cache) SetDeadlines(cold, stale time.Duration) {
 	c.deadlines.cold, c.deadlines.stale = cold, stale
 }
 
+// TellAfter is how long a header waits for the upstream to tell the size.
+func (c *Cache) TellAfter(d time.Duration) { c.deadlines.tell = d }
+
 // SkipWaits makes every backoff and every recheck immediate.
 func (c *Cache) SkipWaits() {
 	c.after = func(time.Duration) <-chan time.Time {
@@ -24,6 +28,18 @@ func (c *Cache) SkipWaits() {
 		ch <- time.Time{}
 		return ch
 	}
+}
+
+// CountWaits does the same, and returns how long they would have been in all.
+func (c *Cache) CountWaits() (waited func() time.Duration) {
+	c.SkipWaits()
+	skipped := c.after
+	var total atomic.Int64
+	c.after = func(d time.Duration) <-chan time.Time {
+		total.Add(int64(d))
+		return skipped(d)
+	}
+	return func() time.Duration { return time.Duration(total.Load()) }
 }
 
 // HashInSegments has segments hash what they bring themselves where they can, however

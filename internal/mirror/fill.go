@@ -11,7 +11,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/pullgate/pullgate/internal/oci"
@@ -54,6 +53,8 @@ type fill struct {
 	cancel   context.CancelFunc
 	done     chan struct{} // closed once it is out of Cache.fills
 	turn     *turn         // of the client that started it
+	caller   caller
+	party    party // of the clients; guarded by Cache.crowds
 
 	workers sync.WaitGroup
 
@@ -76,12 +77,18 @@ type fill struct {
 	deaf     bool      // it takes no more of them
 	taken    sync.Cond // on mu: some were taken
 	resumed  bool      // the part holds bytes of an earlier fill
-	segments []*segment
+	segments segments
 	each     float64 // bytes per second of one connection, as was last known
 	crowded  bool    // more connections to the upstream would be of no use
 	// sequential is set where further segments are of no use.
 	sequential bool
-	failures   int // since the last byte came
+	stumbles   stumbles
+	warned     bool    // that it was cut off
+	seekers    seekers // where readers wait
+	ahead      bool    // no client has asked for it yet
+	looked     bool    // for what else belongs to the image
+	most       int64   // bytes that it may have until a client does; 0 = any number
+	resting    bool    // the upstream has refused it, and is asked again in a moment
 	received   int64
 	idle       bool // no segment is running any more
 	verified   bool
@@ -91,12 +98,16 @@ type fill struct {
 }
 
 // newFill makes the fill that a request in ctx needs. The caller starts run, and
-// has a reference.
-func newFill(ctx context.Context, source view, d digest.Digest, link storage.Link) *fill {
+// has a reference, unless the fill is ahead of the requests.
+func newFill(ctx context.Context, source view, d digest.Digest, link storage.Link, ahead bool) *fill {
 	f := &fill{
-		c: source.Cache, digest: d, source: source, proven: link.Proven, expected: link.Size,
-		began: source.now(), done: make(chan struct{}), refs: 2, size: -1,
+		c: source.Cache, digest: d, source: source, proven: link.Proven, expected: toldSize(d, link.Size),
+		began: source.now(), done: make(chan struct{}), refs: 1, size: -1, ahead: ahead, looked: ahead,
 	}
+	if !ahead {
+		f.refs, f.party.clients = 2, 1
+	}
+	f.caller = caller{view: source, digest: d, party: &f.party, known: link.Proven || link.Size >= 0}
 	if source.remembered(source.key(kindSize, d.String()), false) != nil {
 		f.expected = -1
 	}
@@ -112,6 +123,15 @@ func newFill(ctx context.Context, source view, d digest.Digest, link storage.Lin
 	f.ctx, f.cancel = context.WithCancel(spanned)
 	f.pulling, f.stop = context.WithCancel(f.ctx)
 	return f
+}
+
+// toldSize returns what a size that was told is worth; -1 = nothing. Manifests that
+// leave it out say 0, which is one digest's alone.
+func toldSize(d digest.Digest, size int64) int64 {
+	if size == 0 && d != d.Algorithm().FromBytes(nil) {
+		return -1
+	}
+	return size
 }
 
 // run downloads, verifies, stores, and takes the fill out of the cache.
@@ -150,6 +170,7 @@ func (f *fill) download() (stored bool, err error) {
 	}
 	h, err := f.spool()
 	if cause := f.broken(); err == nil && cause != nil {
+		f.adopt()
 		switch {
 		case f.size < 0 || f.disputed && f.size > wholeSize:
 			return false, f.unstorable(cause)
@@ -239,82 +260,6 @@ func (f *fill) recovered(err *error) {
 	}
 }
 
-// remember keeps the failure for the requests to come.
-func (f *fill) remember(err error) {
-	// Bytes of an earlier fill may be to blame for a mismatch, such as after a
-	// power loss: the next request begins anew, at once.
-	class := oci.ClassOf(err)
-	if class == oci.ClassDigest && f.tainted() || errors.Is(err, errUnread) {
-		return
-	}
-	if f.guessed && (class == oci.ClassDigest || class == oci.ClassLength) {
-		// The hint may be to blame: the next fill finds the size out by itself.
-		f.c.failures.put(f.source.key(kindSize, f.digest.String()), oci.AsError(err), f.c.now().Add(rememberSize))
-		return
-	}
-	f.c.remember(f.source.key(kindBlob, f.digest.String()), err, false)
-}
-
-// settle ends the part.
-func (f *fill) settle() {
-	f.mu.Lock()
-	err, cause, p, covered := f.err, f.cause, f.part, f.covered
-	f.mu.Unlock()
-	class := oci.ClassOf(err)
-	if p != nil && (err != nil || cause != nil) {
-		var ended error
-		switch {
-		case err == nil || class == oci.ClassDigest || class == oci.ClassLength || errors.Is(err, errUnread):
-			if ended = p.Remove(); ended != nil && cause != nil {
-				ended = nil // ended before
-			}
-		default:
-			ended = p.Suspend(covered)
-		}
-		if ended != nil {
-			f.c.log.Warn("part not ended", "digest", f.digest, "error", ended)
-		}
-	}
-}
-
-// report tells the log, the span and the observer how the fill has ended.
-func (f *fill) report(stored bool) {
-	f.mu.Lock()
-	err, cause, size, received := f.err, f.cause, f.size, f.received
-	f.mu.Unlock()
-	e := FillEvent{
-		Upstream: f.source.Name, Repository: f.source.repository, Digest: f.digest, Finished: true,
-		Size: size, Bytes: received, Stored: stored, Duration: f.c.now().Sub(f.began), Class: oci.ClassOf(err),
-	}
-	log := f.c.log.With("upstream", f.source.Name, "repository", f.source.repository, "digest", f.digest)
-	result := "stored"
-	switch {
-	case err != nil:
-		result = "failed"
-		if e.Class == oci.ClassNone {
-			e.Class = oci.ClassStatus
-		}
-		switch e.Class {
-		case oci.ClassNotFound:
-			log.Debug("no such blob")
-		case oci.ClassBreaker:
-			log.Debug("fill not begun, the upstream is not asked")
-		case oci.ClassCanceled:
-			log.Info("fill suspended", "bytes", received, "size", size)
-		default:
-			log.Error("fill failed", "class", e.Class, "bytes", received, "size", size, "error", err)
-		}
-		f.span.SetStatus(codes.Error, string(e.Class))
-		f.span.RecordError(err)
-	case cause != nil:
-		result = "passed"
-		log.Warn("blob not stored", "error", cause)
-	}
-	f.span.SetAttributes(attribute.Int64("bytes", received), attribute.String("result", result))
-	f.span.End()
-	f.c.observe(e)
-}
-
 // fail makes err final, unless the fill has failed before.
 func (f *fill) fail(err error) {
 	f.mu.Lock()
@@ -358,8 +303,16 @@ func (f *fill) retain() bool {
 		return false
 	}
 	f.refs++
+	f.ahead = false
+	f.c.crowds.join(f.source.Identity, &f.party, 1, f.c.now())
 	f.changed()
 	return true
+}
+
+// leave is the release of a client's reference.
+func (f *fill) leave() {
+	f.c.crowds.join(f.source.Identity, &f.party, -1, f.c.now())
+	f.release()
 }
 
 // release gives a reference back. The last one closes.

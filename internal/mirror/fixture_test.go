@@ -77,6 +77,7 @@ type fixture struct {
 	policy   mirror.Upstream // of docker.io; change it and call configure
 	// inSegments says where bytes are hashed, but in benchmarks.
 	inSegments bool
+	log        slog.Handler // nil = discard; it counts from the next open
 
 	mu     sync.Mutex
 	events []mirror.FillEvent
@@ -118,7 +119,11 @@ func (f *fixture) open() {
 		f.t.Fatal(err)
 	}
 	f.store = store
-	f.cache = mirror.NewCache(store, mirror.CacheOptions{Now: f.clock.Now, Observe: f.observe, Logger: slog.New(slog.DiscardHandler)})
+	log := f.log
+	if log == nil {
+		log = slog.DiscardHandler
+	}
+	f.cache = mirror.NewCache(store, mirror.CacheOptions{Now: f.clock.Now, Observe: f.observe, Logger: slog.New(log)})
 	if _, benchmark := f.t.(*testing.B); !benchmark {
 		f.cache.HashInSegments(f.inSegments)
 	}

@@ -195,6 +195,7 @@ func (v view) keep(mf oci.Manifest) (stored bool) {
 	if err != nil {
 		return false // stored before this was checked: serve, but link nothing
 	}
+	v.images.add(imageKey{v.scope, mf.Digest}, contents)
 	children := append(contents.Manifests, contents.Blobs...)
 	if err := v.store.PutManifest(v.scope, mf, children); err != nil {
 		v.storeFailed("manifest not stored", err, "scope", v.scope.String(), "digest", mf.Digest)

@@ -50,8 +50,11 @@ type Upstream struct {
 	// what limits the speed; 0 and 1 = one.
 	Parallel int
 	// LookAhead is how many blobs of images are pulled at a time before a client
-	// asks for them, once it has asked for one of the image; 0 = none.
-	LookAhead int
+	// asks for them, once it has asked for a layer of the image; 0 = none.
+	// LookAheadSize is how many bytes of one image at the most; 0 =
+	// DefaultLookAheadSize, negative = any number.
+	LookAhead     int
+	LookAheadSize int64
 	// ImmutableTags matches tags that never move: once known, the upstream is
 	// not asked again. nil = none.
 	ImmutableTags *regexp.Regexp
@@ -94,6 +97,7 @@ func New(c *Cache, o Options) (*Mirror, error) {
 		if err := u.provision(); err != nil {
 			return nil, fmt.Errorf("upstream %q: %w", u.Name, err)
 		}
+		u.Remote = watched{u.Remote, c, u.Identity}
 		if m.upstreams[u.Name] != nil {
 			return nil, fmt.Errorf("upstream %q: configured twice", u.Name)
 		}
@@ -134,6 +138,7 @@ type view struct {
 	repository string
 	scope      oci.Scope
 	client     string // who asks; empty = nobody in particular
+	ranged     bool   // only for a range of a blob
 }
 
 // patience is how long a look-up may take. spare says that an old answer is at
@@ -179,9 +184,7 @@ func (m *Mirror) Manifest(ctx context.Context, r oci.Request) (oci.Manifest, oci
 	mf, status, err := v.manifest(ctx, r.Reference)
 	if err == nil {
 		v.store.UseManifest(mf.Digest)
-		if v.LookAhead > 0 {
-			v.served.add(v.scope, mf.Digest)
-		}
+		v.images.served(v.scope, mf)
 	}
 	err = m.answered(ctx, span, v, r, status, err)
 	return mf, status, err

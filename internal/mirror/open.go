@@ -18,25 +18,36 @@ func (f *fill) open() error {
 	if f.proven && f.expected >= 0 {
 		cause = f.begin(f.expected)
 	}
-	first := &segment{ctx: f.pulling, pos: f.covered.end(0)}
+	first := f.newSegment(f.covered.end(0))
 	size, disputed := f.expected, false
 	if f.part == nil || first.pos < size || size == 0 {
 		if err := f.ask(first); err != nil {
 			return err
 		}
 		told := first.body.Size
-		f.guessed = size >= 0 && told < 0
 		disputed = size >= 0 && told >= 0 && size != told
-		if told >= 0 {
+		switch {
+		case told >= 0:
 			size = told
+		case len(f.covered) > 0:
+			f.guessed = true
+		default:
+			size = -1 // the end of the body is to tell, whatever was expected
+		}
+		if err := f.fits(size); err != nil {
+			first.close()
+			return err
 		}
 	}
-	if disputed {
+	if disputed || size < 0 {
 		cause = nil // of a part of another size
 		f.discard()
 	}
 	if f.part == nil && cause == nil {
 		cause = f.begin(size)
+	}
+	if cause != nil && size < 0 && f.expected >= 0 {
+		size, f.guessed = f.expected, true // there is no place to find out
 	}
 	if pos := f.covered.end(0); pos != first.pos {
 		first.close()
@@ -97,18 +108,55 @@ func (f *fill) discard() {
 	f.part, f.covered, f.resumed = nil, nil, false
 }
 
-// ask sends the first GET, from the first gap on.
+// ask sends the first GET, from the first gap on. What the upstream has not, it may
+// have once it was asked for the manifest that names it.
 func (f *fill) ask(first *segment) error {
 	length := int64(-1)
 	if end := f.covered.next(first.pos); f.expected >= 0 && end < f.expected {
 		length = end - first.pos
 	}
-	body, err := f.source.Remote.Blob(f.pulling, f.source.repository, f.digest, first.pos, length)
+	mark := f.c.images.mark()
+	body, err := newErrand(f, first).get(first.pos, length)
+	if oci.IsNotFound(err) && f.awaitedAtAll() && f.source.askForImage(f.pulling, f.digest, mark) {
+		body, err = newErrand(f, first).get(first.pos, length)
+	}
 	if err != nil {
 		return fmt.Errorf("get blob %s@%s: %w", f.source.scope, f.digest, f.c.asked(f.pulling, err))
 	}
 	first.body = &body
 	return nil
+}
+
+// fits refuses more than may be pulled before a client asks for it; -1 = it is not
+// known how much.
+func (f *fill) fits(size int64) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ahead && f.most > 0 && (size > f.most || size < 0 && f.expected < 0) {
+		f.failLocked(errTooLarge())
+	}
+	return f.err
+}
+
+// adopt has the size that was expected do where the upstream tells none, so that
+// readers need not wait for the end. It does nothing where it is too late for that.
+func (f *fill) adopt() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.adoptLocked()
+}
+
+func (f *fill) adoptLocked() bool {
+	if !f.opened || f.size >= 0 || f.expected < 0 {
+		return false
+	}
+	// No hash may have got what is held back of a blob of that size.
+	if seen := max(f.covered.end(0), f.hashed); f.expected > wholeSize && seen > f.expected-heldBack {
+		return false
+	}
+	f.size, f.guessed = f.expected, true
+	f.changed()
+	return true
 }
 
 // unstorable is the one case in which a failing store fails a request: nobody
@@ -123,10 +171,10 @@ func (f *fill) restart(p part) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	old := f.part
-	f.part, f.covered, f.resumed, f.idle, f.failures = p, nil, false, false, 0
+	f.part, f.covered, f.resumed, f.idle, f.stumbles = p, nil, false, false, stumbles{}
 	f.hashed, f.deaf = 0, false
 	f.pulling, f.stop = context.WithCancel(f.ctx)
-	f.launch(&segment{ctx: f.pulling})
+	f.launch(f.newSegment(0))
 	if err := old.Close(); err != nil {
 		f.c.log.Warn("part not closed", "digest", f.digest, "error", err)
 	}

@@ -29,12 +29,6 @@ const (
 	// maxConnections are the GETs of blobs that run at one upstream at a time. The
 	// first one of each fill is never refused, further ones are.
 	maxConnections = 16
-	// A reader whose bytes are farther ahead of a segment than farAhead, and not
-	// expected within farTime, gets a segment of its own.
-	farAhead = 8 << 20
-	farTime  = 2 * time.Second
-	// settleTime is how long a segment runs before its speed is believed.
-	settleTime = 250 * time.Millisecond
 )
 
 // uplinks are the ways to the upstreams: how many GETs of blobs run on each, and
@@ -201,8 +195,11 @@ func (f *fill) quicken(each float64) {
 	if len(f.segments) >= f.source.Parallel || f.sequential || f.halted() {
 		return
 	}
-	if off, ok := f.splitting(each); ok && f.c.uplinks.take(f.source.Identity) {
-		f.launch(&segment{ctx: f.pulling, pos: off, extra: true})
+	off, ok := f.splitting(each)
+	if ok && f.c.crowds.free(f.source.Identity) && f.c.uplinks.take(f.source.Identity) {
+		s := f.newSegment(off)
+		s.extra = true
+		f.launch(s)
 	}
 }
 
@@ -219,37 +216,4 @@ func (f *fill) splitting(each float64) (off int64, ok bool) {
 		}
 	}
 	return off, most >= 2*minSplit && float64(most)/each >= worthwhile.Seconds()
-}
-
-// want sees to it that somebody works towards off, which is not covered. It
-// returns after how long to ask again; 0 = at the next change. f.mu is held.
-func (f *fill) want(off int64) time.Duration {
-	if f.sequential || f.size < 0 || len(f.segments) == 0 || len(f.segments) >= max(maxSegments, f.source.Parallel+1) || f.err != nil || f.cause != nil {
-		return 0
-	}
-	var owner *segment
-	for _, s := range f.segments {
-		if s.pos <= off && (owner == nil || s.pos > owner.pos) {
-			owner = s
-		}
-	}
-	if owner != nil {
-		ahead := f.covered.missing(owner.pos, off)
-		if ahead <= farAhead {
-			return 0
-		}
-		elapsed := f.c.now().Sub(owner.began)
-		settled := settleTime
-		if owner.bytes == 0 {
-			settled = farTime // an answer may take longer than the bytes after it
-		}
-		if elapsed < settled {
-			return settled - elapsed
-		}
-		if owner.bytes > 0 && time.Duration(float64(elapsed)*float64(ahead)/float64(owner.bytes)) <= farTime {
-			return settleTime
-		}
-	}
-	f.launch(&segment{ctx: f.pulling, pos: off, wanted: true})
-	return 0
 }

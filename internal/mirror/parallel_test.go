@@ -144,19 +144,19 @@ func TestLookAhead(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, _, err := f.pull(t.Context(), blobRequest(contents.Blobs[0].Digest)); err != nil {
+			if _, _, err := f.pull(t.Context(), blobRequest(contents.Blobs[1].Digest)); err != nil {
 				t.Fatal(err)
 			}
-			want := 1
+			want, pulled := 1, contents.Blobs[1:2]
 			if ahead > 0 {
-				want = len(contents.Blobs)
+				want, pulled = len(contents.Blobs), contents.Blobs
 			}
 			for range want {
 				if e := f.filled(); !e.Stored {
 					t.Errorf("%+v", e)
 				}
 			}
-			for _, d := range contents.Blobs[:want] {
+			for _, d := range pulled {
 				if _, _, err := f.pull(t.Context(), blobRequest(d.Digest)); err != nil {
 					t.Error(err)
 				}
@@ -267,11 +267,14 @@ func TestLookAheadMisses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, b := range contents.Blobs[1:] {
-		f.upstream.DeleteBlob(repository, b.Digest)
+	layer := contents.Blobs[1]
+	for _, b := range contents.Blobs {
+		if b.Digest != layer.Digest {
+			f.upstream.DeleteBlob(repository, b.Digest)
+		}
 	}
 	for range 2 {
-		if _, _, err := f.pull(t.Context(), blobRequest(contents.Blobs[0].Digest)); err != nil {
+		if _, _, err := f.pull(t.Context(), blobRequest(layer.Digest)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -43,6 +43,7 @@ func (v view) pull(ctx context.Context, d digest.Digest, progress func(covered, 
 	if err := r.fill.awaitStored(ctx, progress); err != nil {
 		return oci.Descriptor{}, failed(status.Result == oci.ResultMiss, err), fmt.Errorf("pull blob %s@%s: %w", v.scope, d, err)
 	}
+	_, desc.Size = r.fill.state()
 	return desc, status, nil
 }
 

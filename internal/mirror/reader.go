@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"time"
+
+	"github.com/pullgate/pullgate/internal/oci"
 )
 
 var errDetached = errors.New("the fill stores no more")
@@ -18,6 +20,7 @@ type reader struct {
 	ctx    context.Context
 	fill   *fill
 	off    int64
+	size   int64   // that the client was told
 	direct *direct // once the fill is split and this reader is past it
 	// file is from opened another time, for Next; nil = not, or it cannot be.
 	file   *os.File
@@ -33,7 +36,7 @@ func (r *reader) Next() (*os.File, int64, error) {
 	case r.direct != nil:
 		return nil, 0, nil
 	}
-	part, n, err := r.fill.await(r.ctx, r.off)
+	part, n, err := r.fill.await(r.ctx, r.off, r.size)
 	switch {
 	case errors.Is(err, errDetached):
 		return nil, 0, nil
@@ -70,7 +73,7 @@ func (r *reader) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	if r.direct == nil {
-		n, err := r.fill.readAt(r.ctx, p, r.off)
+		n, err := r.fill.readAt(r.ctx, p, r.off, r.size)
 		if !errors.Is(err, errDetached) {
 			r.off += int64(n)
 			return n, err
@@ -91,7 +94,7 @@ func (r *reader) Seek(offset int64, whence int) (int64, error) {
 	case io.SeekCurrent:
 		offset += r.off
 	case io.SeekEnd:
-		offset += r.fill.size
+		offset += r.size
 	default:
 		return r.off, fmt.Errorf("seek blob %s: whence %d: %w", r.fill.digest, whence, fs.ErrInvalid)
 	}
@@ -117,15 +120,15 @@ func (r *reader) Close() error {
 	if r.direct != nil {
 		err = r.direct.close()
 	}
-	r.fill.release()
+	r.fill.leave()
 	return err
 }
 
 // readAt reads what is there at off, and waits until there is something. It is
 // io.EOF at the end of a verified blob, and errDetached where the reader has to
 // go on by itself.
-func (f *fill) readAt(ctx context.Context, p []byte, off int64) (int, error) {
-	part, n, err := f.await(ctx, off)
+func (f *fill) readAt(ctx context.Context, p []byte, off, told int64) (int, error) {
+	part, n, err := f.await(ctx, off, told)
 	if err != nil {
 		return 0, err
 	}
@@ -139,8 +142,9 @@ func (f *fill) readAt(ctx context.Context, p []byte, off int64) (int, error) {
 	return 0, fmt.Errorf("read blob %s at %d: %w", f.digest, off, err)
 }
 
-// await waits until bytes at off may be released, and returns how many.
-func (f *fill) await(ctx context.Context, off int64) (part, int64, error) {
+// await waits until bytes at off may be released, and returns how many. Nothing is
+// released to who was told another size than the blob's.
+func (f *fill) await(ctx context.Context, off, told int64) (part, int64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for {
@@ -150,13 +154,15 @@ func (f *fill) await(ctx context.Context, off int64) (part, int64, error) {
 			return nil, 0, f.err
 		case ctx.Err() != nil:
 			return nil, 0, ctx.Err()
+		case f.opened && f.size >= 0 && f.size != told:
+			return nil, 0, errSize(told, f.size)
 		case f.verified && off >= f.size:
 			return nil, 0, io.EOF
 		case f.verified:
 			return f.part, f.size - off, nil
 		}
 		end := f.covered.end(off)
-		if f.size >= 0 {
+		if f.size >= 0 && !f.disputed {
 			end = min(end, f.size-held(f.size))
 		} else {
 			end = off // nothing is released of what nobody knows the end of
@@ -172,47 +178,37 @@ func (f *fill) await(ctx context.Context, off int64) (part, int64, error) {
 		case f.split != nil:
 			return nil, 0, io.ErrUnexpectedEOF
 		case f.covered.end(off) == off && off < f.size-held(f.size):
+			f.seekers.add(off)
 			again = f.want(off) // the held-back end comes last, whoever waits for it
+			var timer <-chan time.Time
+			if again > 0 {
+				timer = f.c.after(again)
+			}
+			f.wait(ctx, timer)
+			f.seekers.remove(off)
+			continue
 		}
-		f.wait(ctx, again)
+		f.wait(ctx, nil)
 	}
 }
 
-// wait waits for the next change, for ctx, and no longer than again unless that
-// is 0. f.mu is held before and after, not meanwhile.
-func (f *fill) wait(ctx context.Context, again time.Duration) {
+// errSize is for a reader that was told a size that turns out to be another.
+func errSize(told, size int64) error {
+	return oci.UpstreamError(oci.ClassLength, "", "the blob's size is not what was told",
+		fmt.Errorf("%d bytes were told, not %d", told, size))
+}
+
+// wait waits for the next change, for ctx, and for the timer unless that is nil. f.mu
+// is held before and after, not meanwhile.
+func (f *fill) wait(ctx context.Context, timer <-chan time.Time) (fired bool) {
 	change := f.waiting()
 	f.mu.Unlock()
 	defer f.mu.Lock()
-	var timer <-chan time.Time
-	if again > 0 {
-		timer = f.c.after(again)
-	}
 	select {
 	case <-change:
 	case <-timer:
+		return true
 	case <-ctx.Done():
 	}
-}
-
-// ready waits until the fill can be read without a proper error being lost: its
-// size is known, and if it is small, or if that is not the size which the reader
-// or the fill was told (-1 = none), it is verified.
-func (f *fill) ready(ctx context.Context, told int64) (size int64, err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for {
-		certain := !f.learned && !f.disputed && (told < 0 || told == f.size)
-		switch {
-		case f.err != nil:
-			return 0, f.err
-		case f.verified, f.opened && certain && (f.size > wholeSize || f.split != nil):
-			return f.size, nil
-		case f.split != nil:
-			return 0, f.unstorable(f.cause)
-		case ctx.Err() != nil:
-			return 0, ctx.Err()
-		}
-		f.wait(ctx, 0)
-	}
+	return false
 }

@@ -7,7 +7,6 @@ import (
 	"hash"
 	"io"
 	"math"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -17,16 +16,12 @@ import (
 const (
 	segmentBuffer = 128 << 10
 	maxSegments   = 4
-	// maxAttempts in a row, without a byte between them, end a fill.
-	maxAttempts = 5
-	// maxPause is how long an upstream may ask to be left alone, or be left alone
-	// by its breaker, until a fill ends.
-	maxPause = 30 * time.Second
 )
 
 var (
 	errStopped  = errors.New("segment is stopped")
 	errNoRanges = errors.New("the upstream ignores ranges")
+	errReplaced = errors.New("another segment takes its place")
 )
 
 // segment is one worker of a fill, pulling one claim after another. A claim is
@@ -35,12 +30,16 @@ var (
 // fill.mu once the fill is opened.
 type segment struct {
 	ctx   context.Context
+	stop  context.CancelCauseFunc
 	body  *oci.BlobBody // an answer that is there already; owned by the worker
 	start int64
 	pos   int64 // how far it got
 	began time.Time
-	bytes int64 // since began; the first ones begin it anew
-	extra bool  // not needed, but for speed
+	bytes int64 // since began, or since the last failure
+	speed meter
+	extra bool // only for speed
+	// leaving says that it was told to, and that another one has its place.
+	leaving bool
 	// wanted says that a reader waits where it began.
 	wanted bool
 	heard  bool // a byte has come
@@ -52,6 +51,12 @@ type segment struct {
 	// read since.
 	queued, unlooked int64
 	over             <-chan struct{} // when it may go on; nil = at once
+}
+
+func (f *fill) newSegment(pos int64) *segment {
+	s := &segment{pos: pos}
+	s.ctx, s.stop = context.WithCancelCause(f.pulling)
+	return s
 }
 
 func (s *segment) close() {
@@ -82,6 +87,7 @@ func (f *fill) launch(s *segment) {
 			f.fail(err)
 		}
 		s.close()
+		s.stop(nil)
 		f.c.uplinks.end(f.source.Identity, !s.heard)
 	})
 }
@@ -104,26 +110,26 @@ func (f *fill) work(s *segment) {
 
 // pull gets the rest of the segment's claim with one GET.
 func (f *fill) pull(s *segment) error {
-	limit := f.limit(s)
+	limit, size := f.limit(s)
 	body := s.take()
 	if body == nil {
 		if limit <= s.pos {
 			return nil
 		}
 		length := int64(-1)
-		if limit < f.size {
+		if limit < size {
 			length = limit - s.pos
 		}
-		b, err := f.source.Remote.Blob(s.ctx, f.source.repository, f.digest, s.pos, length)
+		b, err := newErrand(f, s).get(s.pos, length)
 		if err != nil {
 			return err
 		}
 		body = &b
 	}
 	defer body.Close()
-	if body.Size >= 0 && f.size >= 0 && body.Size != f.size || body.Offset > s.pos {
+	if body.Size >= 0 && size >= 0 && body.Size != size || body.Offset > s.pos {
 		return oci.UpstreamError(oci.ClassLength, "", "the upstream sent another part of the blob than was asked for",
-			fmt.Errorf("want %d of %d, got %d of %d", s.pos, f.size, body.Offset, body.Size))
+			fmt.Errorf("want %d of %d, got %d of %d", s.pos, size, body.Offset, body.Size))
 	}
 	if body.Offset < s.pos {
 		if !f.alone(s) {
@@ -154,17 +160,12 @@ func (f *fill) pull(s *segment) error {
 		}
 		if s.over != nil && s.pos < limit && err == nil {
 			f.standBack(s, s.over)
-			limit = f.limit(s)
+			limit, _ = f.limit(s)
 		}
 		switch {
 		case s.pos >= limit:
-		case errors.Is(err, io.EOF) && f.size < 0:
-			f.learnSize(s.pos)
-			return nil
-		case errors.Is(err, io.EOF) && f.guessed && body.Size < 0:
-			return oci.UpstreamError(oci.ClassLength, "", "the upstream's blob is shorter than was told", nil)
 		case errors.Is(err, io.EOF):
-			return io.ErrUnexpectedEOF
+			return f.ended(s.pos, body.Size)
 		case err != nil:
 			return err
 		}
@@ -180,11 +181,11 @@ func (s *segment) look(body *oci.BlobBody, n int) {
 	}
 }
 
-// limit returns where the segment's claim ends.
-func (f *fill) limit(s *segment) int64 {
+// limit returns where the segment's claim ends, and the size of the blob.
+func (f *fill) limit(s *segment) (limit, size int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.limitLocked(s)
+	return f.limitLocked(s), f.size
 }
 
 func (f *fill) limitLocked(s *segment) int64 {
@@ -208,9 +209,8 @@ func (f *fill) limitLocked(s *segment) int64 {
 func (f *fill) advance(s *segment, n int64) (limit int64, own hash.Hash) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if s.bytes == 0 {
-		s.began = f.c.now() // how long the answer took to come is no matter of speed
-	}
+	now := f.c.now()
+	s.speed.add(n, now)
 	f.covered.add(s.pos, s.pos+n)
 	if own = f.takeSum(s, n); own == nil {
 		f.lend(s, int(n))
@@ -218,12 +218,14 @@ func (f *fill) advance(s *segment, n int64) (limit int64, own hash.Hash) {
 	s.pos += n
 	s.bytes += n
 	f.received += n
-	f.failures = 0
+	if f.ahead && f.most > 0 && f.received > f.most {
+		f.failLocked(errTooLarge())
+	}
 	r := receipt{bytes: n, waited: s.waited, queued: s.queued, first: !s.heard, awaited: f.awaited(s)}
 	if f.size >= 0 {
 		r.left = f.covered.missing(0, f.size) / int64(len(f.segments))
 	}
-	a := f.c.uplinks.received(f.source.Identity, r, f.c.now())
+	a := f.c.uplinks.received(f.source.Identity, r, now)
 	s.heard, s.waited, s.over, f.each, f.crowded = true, 0, a.over, a.each, a.crowded
 	if a.more {
 		f.quicken(a.each)
@@ -232,12 +234,20 @@ func (f *fill) advance(s *segment, n int64) (limit int64, own hash.Hash) {
 	return f.limitLocked(s), own
 }
 
-// learnSize is for upstreams that do not tell: the end of the body is the end.
-func (f *fill) learnSize(size int64) {
+// ended takes the end of a body that told the size as told, and came to an end at
+// off, before the claim's. Where nobody tells the size, it is the end of the blob.
+func (f *fill) ended(off, told int64) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.size, f.learned = size, true
-	f.changed()
+	switch {
+	case f.size < 0:
+		f.size, f.learned = off, true
+		f.changed()
+		return nil
+	case f.guessed && told < 0:
+		return oci.UpstreamError(oci.ClassLength, "", "the upstream's blob is shorter than was told", nil)
+	}
+	return io.ErrUnexpectedEOF
 }
 
 // alone reports whether the segment is the only one, and makes it stay that.
@@ -255,7 +265,7 @@ func (f *fill) claim(s *segment) bool {
 	if !f.halted() {
 		for off := f.covered.end(0); off < f.size; {
 			if !slices.ContainsFunc(f.segments, func(o *segment) bool { return o != s && o.pos == off }) {
-				s.start, s.pos, s.began, s.bytes = off, off, f.c.now(), 0
+				s.begin(off, f.c.now())
 				return true
 			}
 			next := f.covered.next(off)
@@ -266,7 +276,7 @@ func (f *fill) claim(s *segment) bool {
 		}
 		// Nothing is left that nobody works on: share what others have most of.
 		if off, ok := f.splitting(f.each); ok && !f.sequential && !f.crowded && f.source.Parallel > 1 {
-			s.start, s.pos, s.began, s.bytes = off, off, f.c.now(), 0
+			s.begin(off, f.c.now())
 			return true
 		}
 	}
@@ -274,76 +284,13 @@ func (f *fill) claim(s *segment) bool {
 	return false
 }
 
+// begin begins a claim.
+func (s *segment) begin(off int64, now time.Time) {
+	s.start, s.pos, s.began, s.bytes, s.speed = off, off, now, 0, meter{}
+}
+
 func (f *fill) retire(s *segment) {
 	f.segments = slices.DeleteFunc(f.segments, func(o *segment) bool { return o == s })
-}
-
-// retry decides what follows a failed GET: another one from where it got to, the
-// retreat of this segment, or, if it is the last, the end of the fill.
-func (f *fill) retry(s *segment, err error) bool {
-	f.mu.Lock()
-	if s.ctx.Err() != nil || f.halted() {
-		f.retire(s)
-		f.mu.Unlock()
-		return false
-	}
-	if errors.Is(err, errNoRanges) && len(f.segments) == 1 {
-		f.mu.Unlock()
-		return true // the others have left meanwhile: from the start, then
-	}
-	if s.extra && s.bytes == 0 && len(f.segments) > 1 {
-		// Others get what it was to get. An upstream that refuses one more
-		// connection is not asked for it again.
-		f.retire(s)
-		f.mu.Unlock()
-		f.c.uplinks.enough(f.source.Identity, f.c.now())
-		f.c.log.Debug("further connection is of no use", "upstream", f.source.Name, "digest", f.digest, "error", err)
-		return false
-	}
-	f.failures++
-	attempt := f.failures
-	pause := oci.AsError(err).RetryAfter
-	if errors.Is(err, errNoRanges) || !resumable(err) || pause > maxPause || attempt > maxAttempts {
-		f.retire(s)
-		f.sequential = true
-		if len(f.segments) == 0 {
-			f.failLocked(fmt.Errorf("get blob %s@%s: %w", f.source.scope, f.digest, classed(err)))
-		}
-		f.mu.Unlock()
-		return false
-	}
-	s.began, s.bytes = f.c.now(), 0
-	f.mu.Unlock()
-	f.c.log.Warn("blob is cut off, resuming", "upstream", f.source.Name, "repository", f.source.repository,
-		"digest", f.digest, "offset", s.pos, "attempt", attempt, "error", err)
-	if attempt == 1 && pause == 0 {
-		return true // the first one after some progress costs no wait
-	}
-	backoff := 100 * time.Millisecond << attempt
-	select {
-	case <-f.c.after(pause + backoff/2 + rand.N(backoff/2)):
-		return true
-	case <-s.ctx.Done():
-		return f.retry(s, s.ctx.Err())
-	}
-}
-
-// classed gives a plain cut of the body a class.
-func classed(err error) error {
-	if oci.ClassOf(err) != oci.ClassNone {
-		return err
-	}
-	return oci.UpstreamError(oci.ClassConnect, "", "the upstream cut the blob off", err)
-}
-
-// resumable reports whether asking again can help.
-func resumable(err error) bool {
-	switch oci.ClassOf(err) {
-	case oci.ClassNone, oci.ClassConnect, oci.ClassDNS, oci.ClassTLS, oci.ClassTimeout, oci.ClassToken,
-		oci.ClassRateLimited, oci.ClassBreaker, oci.ClassStatus, oci.ClassCanceled, oci.ClassExhausted:
-		return true
-	}
-	return false
 }
 
 // breakOff stops the segments because the part takes no more bytes.

@@ -3,6 +3,7 @@ package mirror_test
 import (
 	"bytes"
 	"errors"
+	"io"
 	"net/http"
 	"strconv"
 	"testing"
@@ -211,23 +212,80 @@ func TestContradictedSizeOnAFullDisk(t *testing.T) {
 	}
 }
 
-// An upstream that tells no size lets the manifest decide, until that is wrong.
+// An upstream that tells no size lets the bytes decide, whatever the manifest says.
 func TestWrongSizeInManifestAndNoneAnnounced(t *testing.T) {
 	for _, size := range []int{1000, 3 * mib} {
 		for _, told := range []int{0, size - 1, size + 1} {
 			f := newFixture(t)
-			f.cache.SkipWaits()
 			want := registrytest.Random(1, size)
 			d := f.upstream.PutBlob(repository, want)
 			f.namedBy(repository, d, told)
+			f.upstream.Reset()
 			f.upstream.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) { next(chunked{w}, r) })
-			if raw, _, err := f.pull(t.Context(), blobRequest(d)); err == nil {
-				t.Errorf("%d as %d: got %d bytes", size, told, len(raw))
-			}
-			f.filled()
 			f.mustPull(blobRequest(d), want, oci.ResultMiss)
 			f.filled()
+			f.saw(0, 1)
 			f.wantLink(repository, d, size)
+		}
+	}
+}
+
+// A manifest that leaves the size out contradicts nobody: the blob comes as it would.
+func TestNoSizeInManifest(t *testing.T) {
+	f := newFixture(t)
+	want := registrytest.Random(1, 8*mib)
+	d := f.upstream.PutBlob(repository, want)
+	f.namedBy(repository, d, 0)
+	reached, open := make(chan struct{}), make(chan struct{})
+	f.upstream.Hook(gated(4*mib, func() { close(reached) }, open))
+	b, _, err := f.mirror.Blob(t.Context(), blobRequest(d))
+	if err != nil || b.Size != int64(len(want)) {
+		t.Fatalf("%d bytes, %v", b.Size, err)
+	}
+	defer b.Content.Close()
+	<-reached
+	first := make([]byte, mib)
+	if _, err := io.ReadFull(b.Content, first); err != nil {
+		t.Errorf("nothing comes before the end: %v", err)
+	}
+	close(open)
+	if raw, err := io.ReadAll(b.Content); err != nil || !bytes.Equal(append(first, raw...), want) {
+		t.Errorf("%d wrong bytes, %v", len(raw), err)
+	}
+}
+
+// Where it takes its time, the size of the manifest has to do: the blob comes with
+// that, or is cut off, and the next one who asks gets it.
+func TestSizeOfTheManifestHasToDo(t *testing.T) {
+	const size = 3 * mib
+	for _, told := range []int{size, size - 1, size + 1} {
+		f := newFixture(t)
+		f.cache.SkipWaits()
+		f.cache.TellAfter(10 * time.Millisecond)
+		want := registrytest.Random(1, size)
+		d := f.upstream.PutBlob(repository, want)
+		f.namedBy(repository, d, told)
+		reached, open := make(chan struct{}), make(chan struct{})
+		half := gated(mib, func() { close(reached) }, open)
+		f.upstream.On(registrytest.Rule{Kind: "blobs", Times: 1, Hook: func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+			half(chunked{w}, r, next)
+		}})
+		b, _, err := f.mirror.Blob(t.Context(), blobRequest(d))
+		if err != nil || b.Size != int64(told) {
+			t.Fatalf("%d bytes, %v", b.Size, err)
+		}
+		<-reached
+		if _, err := io.ReadFull(b.Content, make([]byte, mib)); err != nil {
+			t.Errorf("nothing comes before the end: %v", err)
+		}
+		close(open)
+		if raw, err := io.ReadAll(b.Content); (err == nil) != (told == size) || err == nil && !bytes.Equal(raw, want[mib:]) {
+			t.Errorf("%d as %d: %d bytes, %v", size, told, len(raw), err)
+		}
+		_ = b.Content.Close()
+		f.filled()
+		if told != size {
+			f.mustPull(blobRequest(d), want, oci.ResultMiss)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"hash"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -66,6 +67,7 @@ type direct struct {
 	cancel context.CancelFunc
 	unhook func() bool
 	source view
+	caller caller
 	digest digest.Digest
 	size   int64
 	off    int64
@@ -74,14 +76,17 @@ type direct struct {
 	// they were never seen. Without it nothing can be verified.
 	hash     hash.Hash
 	tail     []byte // verified, not yet read
-	failures int
+	stumbles stumbles
+	got      int64 // from the last GET
+	began    time.Time
 }
 
 // newDirect returns a direct at off, which is the split for whoever comes from
 // before it.
 func newDirect(ctx context.Context, f *fill, off int64) (*direct, error) {
 	s := f.split
-	d := &direct{source: f.source, digest: f.digest, size: f.size, off: off}
+	d := &direct{source: f.source, digest: f.digest, size: f.size, off: off, began: f.c.now()}
+	d.caller = caller{view: f.source, digest: f.digest, party: &party{clients: 1}, known: true}
 	if off == s.at {
 		cloner, ok := s.state.(hash.Cloner)
 		if !ok {
@@ -160,8 +165,8 @@ func (d *direct) pull(p []byte) (int, error) {
 	for {
 		n, err := d.read(p)
 		if n > 0 {
-			d.failures = 0
 			d.off += int64(n)
+			d.got += int64(n)
 			return n, nil
 		}
 		if err == nil {
@@ -171,19 +176,25 @@ func (d *direct) pull(p []byte) (int, error) {
 			_ = d.body.Close()
 			d.body = nil
 		}
-		d.failures++
-		if d.ctx.Err() != nil || d.failures > maxAttempts || !resumable(err) {
+		if errors.Is(err, errYielded) {
+			continue
+		}
+		now := d.source.now()
+		pause, ok := d.stumbles.note(d.got, now.Sub(d.began))
+		pause += oci.AsError(err).RetryAfter
+		if d.ctx.Err() != nil || !ok || !resumable(err) || pause > maxPause || pause > 0 && !d.source.sleep(d.ctx, pause) {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
 			return 0, fmt.Errorf("get blob %s@%s: %w", d.source.scope, d.digest, classed(err))
 		}
+		d.got, d.began = 0, d.source.now()
 	}
 }
 
 func (d *direct) read(p []byte) (int, error) {
 	if d.body == nil {
-		body, err := d.source.Remote.Blob(d.ctx, d.source.repository, d.digest, d.off, -1)
+		body, err := d.caller.get(d.ctx, call{offset: d.off, length: -1})
 		if err != nil {
 			return 0, err
 		}

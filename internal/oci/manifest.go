@@ -2,31 +2,21 @@ package oci
 
 import (
 	"bytes"
-	"encoding/json"
+	"cmp"
 	"errors"
 	"fmt"
-	"mime"
-	"strings"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-)
-
-// Media types of manifests that the image spec's package does not name.
-const (
-	MediaTypeDockerManifest       = "application/vnd.docker.distribution.manifest.v2+json"
-	MediaTypeDockerManifestList   = "application/vnd.docker.distribution.manifest.list.v2+json"
-	MediaTypeDockerSchema1        = "application/vnd.docker.distribution.manifest.v1+json"
-	MediaTypeDockerSchema1Signed  = "application/vnd.docker.distribution.manifest.v1+prettyjws"
-	MediaTypeOCIArtifactManifest  = "application/vnd.oci.artifact.manifest.v1+json"
-	MediaTypeOctetStream          = "application/octet-stream"
-	maxManifestDescriptors        = 16 << 10
-	mediaTypeJSON, mediaTypePlain = "application/json", "text/plain"
 )
 
 // MaxManifestSize is the greatest manifest in bytes: what registries have to
 // accept (distribution-spec, "Pushing Manifests") and clients still read.
 const MaxManifestSize = 4 << 20
+
+// maxAnnotationBytes is how many those of one descriptor, or of the manifest, may
+// have. Signatures and build tools write some kilobytes.
+const maxAnnotationBytes = 1 << 20
 
 // Manifest is a manifest or an index, byte for byte as the upstream sent it.
 type Manifest struct {
@@ -46,6 +36,8 @@ type Contents struct {
 	Manifests []Descriptor
 	// Blobs are the config and the layers of an image.
 	Blobs []Descriptor
+	// Config is the digest of the first of them if that is the config.
+	Config digest.Digest
 	// Subject is the manifest that this one refers to; nil = none.
 	Subject *Descriptor
 	// ArtifactType is the manifest's own, or the media type of its config.
@@ -58,10 +50,10 @@ type document struct {
 	MediaType    string            `json:"mediaType"`
 	ArtifactType string            `json:"artifactType"`
 	Config       *Descriptor       `json:"config"`
-	Layers       list[Descriptor]  `json:"layers"`
-	Blobs        list[Descriptor]  `json:"blobs"`     // OCI artifact manifest
-	Manifests    list[Descriptor]  `json:"manifests"` // index
-	FSLayers     list[fsLayer]     `json:"fsLayers"`  // Docker schema 1
+	Layers       List[Descriptor]  `json:"layers"`
+	Blobs        List[Descriptor]  `json:"blobs"`     // OCI artifact manifest
+	Manifests    List[Descriptor]  `json:"manifests"` // index
+	FSLayers     List[fsLayer]     `json:"fsLayers"`  // Docker schema 1
 	Subject      *Descriptor       `json:"subject"`
 	Annotations  map[string]string `json:"annotations"`
 }
@@ -70,63 +62,55 @@ type fsLayer struct {
 	BlobSum digest.Digest `json:"blobSum"`
 }
 
-// list is a JSON array that stops at maxManifestDescriptors while it is read:
-// 4 MiB of "{}," would otherwise become 160 MiB of descriptors. Images of ten
-// thousand layers are below that.
-type list[T any] []T
-
-// UnmarshalJSON reads an array, or null as no array.
-func (l *list[T]) UnmarshalJSON(raw []byte) error {
-	if string(raw) == "null" {
-		*l = nil
-		return nil
-	}
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	if start, err := dec.Token(); err != nil || start != json.Delim('[') {
-		return errors.New("want an array")
-	}
-	*l = list[T]{}
-	for dec.More() {
-		if len(*l) == maxManifestDescriptors {
-			return fmt.Errorf("manifest has more than %d descriptors in a list", maxManifestDescriptors)
-		}
-		var v T
-		if err := dec.Decode(&v); err != nil {
-			return err
-		}
-		*l = append(*l, v)
-	}
-	return nil
-}
-
 // errAmbiguous is CVE-2021-41190: one document that is an index to some readers
 // and an image to others.
 var errAmbiguous = errors.New("manifest is an index and an image at once")
 
 // ParseManifest reads what a manifest points to. Descriptors with a digest that
 // ParseDigest refuses are left out: they cannot be asked for either. It fails on
-// what is no JSON object, on ambiguous documents, and on more than 16,384
-// descriptors.
+// what is no JSON object, on ambiguous documents, on more than 16,384 descriptors,
+// and on more annotations than anybody writes.
 func ParseManifest(raw []byte) (Contents, error) {
 	doc, err := decode(raw)
 	if err != nil {
 		return Contents{}, err
 	}
-	if n := len(doc.Layers) + len(doc.Blobs) + len(doc.Manifests) + len(doc.FSLayers); n > maxManifestDescriptors {
-		return Contents{}, fmt.Errorf("manifest has %d descriptors, more than %d", n, maxManifestDescriptors)
+	return doc.contents()
+}
+
+// DecodeManifest is ManifestMediaType and ParseManifest in one pass: it validates
+// a manifest that came with the given Content-Type, and returns its media type and
+// what it points to.
+func DecodeManifest(contentType string, raw []byte) (mediaType string, c Contents, err error) {
+	doc, err := decode(raw)
+	if err != nil {
+		return "", Contents{}, err
+	}
+	if mediaType, err = doc.mediaType(contentType); err != nil {
+		return "", Contents{}, err
+	}
+	c, err = doc.contents()
+	return mediaType, c, err
+}
+
+func (doc *document) contents() (Contents, error) {
+	n := len(doc.Layers) + len(doc.Blobs) + len(doc.Manifests) + len(doc.FSLayers)
+	if n > maxElements {
+		return Contents{}, fmt.Errorf("manifest has %d descriptors, more than %d", n, maxElements)
 	}
 	c := Contents{ArtifactType: doc.ArtifactType, Annotations: doc.Annotations}
 	if doc.Subject != nil && validDescriptor(*doc.Subject) {
 		c.Subject = doc.Subject
 	}
-	c.Manifests = appendValid(c.Manifests, doc.Manifests...)
+	// What is left out leaves its place to the rest.
+	c.Manifests = appendValid(doc.Manifests[:0], doc.Manifests...)
+	c.Blobs = appendValid(doc.Layers[:0], doc.Layers...)
 	if doc.Config != nil {
-		c.Blobs = appendValid(c.Blobs, *doc.Config)
-		if c.ArtifactType == "" {
-			c.ArtifactType = doc.Config.MediaType
+		c.ArtifactType = cmp.Or(c.ArtifactType, doc.Config.MediaType)
+		if validDescriptor(*doc.Config) {
+			c.Blobs, c.Config = slices.Insert(c.Blobs, 0, *doc.Config), doc.Config.Digest
 		}
 	}
-	c.Blobs = appendValid(c.Blobs, doc.Layers...)
 	c.Blobs = appendValid(c.Blobs, doc.Blobs...)
 	for _, l := range doc.FSLayers {
 		c.Blobs = appendValid(c.Blobs, Descriptor{Digest: l.BlobSum, Size: -1})
@@ -134,18 +118,59 @@ func ParseManifest(raw []byte) (Contents, error) {
 	return c, nil
 }
 
-func decode(raw []byte) (document, error) {
+// Children tells what is below a manifest apart. The entries of an index need not
+// all be manifests: the build cache that BuildKit writes as an index lists its layers
+// there. Clients ask for what is of no manifest's type as a blob.
+func (c Contents) Children() (manifests, blobs []Descriptor) {
+	blobs = slices.Clip(c.Blobs)
+	for _, d := range c.Manifests {
+		if IsManifestType(d.MediaType) {
+			manifests = append(manifests, d)
+		} else {
+			blobs = append(blobs, d)
+		}
+	}
+	return manifests, blobs
+}
+
+func decode(raw []byte) (*document, error) {
 	var doc document
 	if t := bytes.TrimLeft(raw, " \t\r\n"); len(t) == 0 || t[0] != '{' {
-		return doc, errors.New("manifest is no JSON object")
+		return nil, errors.New("manifest is no JSON object")
 	}
-	if err := json.Unmarshal(raw, &doc); err != nil {
-		return doc, fmt.Errorf("decode manifest: %w", err)
+	if err := Decode(raw, &doc); err != nil {
+		return nil, fmt.Errorf("decode manifest: %w", err)
 	}
 	if doc.Manifests != nil && (doc.Layers != nil || doc.Config != nil || doc.FSLayers != nil) {
-		return doc, errAmbiguous
+		return nil, errAmbiguous
 	}
-	return doc, nil
+	return &doc, doc.checkAnnotations()
+}
+
+// checkAnnotations refuses more of them than anybody writes: they are kept in many
+// places.
+func (doc *document) checkAnnotations() error {
+	for _, list := range [][]Descriptor{
+		{{Annotations: doc.Annotations}}, doc.Layers, doc.Blobs, doc.Manifests, one(doc.Config), one(doc.Subject),
+	} {
+		for _, d := range list {
+			size := 0
+			for name, value := range d.Annotations {
+				size += len(name) + len(value)
+			}
+			if size > maxAnnotationBytes {
+				return fmt.Errorf("manifest has %d bytes of annotations in one place, more than %d", size, maxAnnotationBytes)
+			}
+		}
+	}
+	return nil
+}
+
+func one(d *Descriptor) []Descriptor {
+	if d == nil {
+		return nil
+	}
+	return []Descriptor{*d}
 }
 
 func appendValid(to []Descriptor, ds ...Descriptor) []Descriptor {
@@ -160,57 +185,4 @@ func appendValid(to []Descriptor, ds ...Descriptor) []Descriptor {
 func validDescriptor(d Descriptor) bool {
 	_, err := ParseDigest(d.Digest.String())
 	return err == nil && d.Size >= -1
-}
-
-// ManifestMediaType returns the media type of a manifest that came with the
-// given Content-Type: that type without parameters, or, where registries leave
-// it out or send a generic one, the document's own mediaType or what its fields
-// tell. It fails if the two contradict each other, if nothing tells the type, or
-// if it is none of application/….
-func ManifestMediaType(contentType string, raw []byte) (string, error) {
-	doc, err := decode(raw)
-	if err != nil {
-		return "", err
-	}
-	switch mediaType, _, _ := mime.ParseMediaType(contentType); mediaType {
-	case "", mediaTypeJSON, mediaTypePlain, MediaTypeOctetStream:
-	default:
-		if doc.MediaType == "" {
-			return checkMediaType(mediaType)
-		}
-		// mime has lowered the case of the one; types are equal in any.
-		if !strings.EqualFold(doc.MediaType, mediaType) {
-			return "", fmt.Errorf("manifest of type %q came as %q", clip(doc.MediaType), clip(mediaType))
-		}
-		return checkMediaType(doc.MediaType)
-	}
-	switch {
-	case doc.MediaType != "":
-		return checkMediaType(doc.MediaType)
-	case doc.Manifests != nil:
-		return ocispec.MediaTypeImageIndex, nil
-	case doc.Config != nil || doc.Layers != nil:
-		return ocispec.MediaTypeImageManifest, nil
-	case doc.FSLayers != nil:
-		return MediaTypeDockerSchema1Signed, nil
-	}
-	return "", errors.New("manifest tells no media type")
-}
-
-// checkMediaType returns t if it is an application type in the grammar of RFC
-// 6838, section 4.2. The type goes out as Content-Type: it must hold neither
-// parameters, which crane compares too, nor text/html, which browsers run.
-func checkMediaType(t string) (string, error) {
-	subtype, ok := strings.CutPrefix(t, "application/")
-	if !ok || subtype == "" || len(subtype) > 127 {
-		return "", fmt.Errorf("manifest of type %q", clip(t))
-	}
-	for i := range len(subtype) {
-		c := subtype[i]
-		letter := isAlnum(c) || c >= 'A' && c <= 'Z'
-		if !letter && (i == 0 || !strings.ContainsRune("!#$&-^_.+", rune(c))) {
-			return "", fmt.Errorf("manifest of type %q", clip(t))
-		}
-	}
-	return t, nil
 }

@@ -83,8 +83,8 @@ func TestParseManifestRefuses(t *testing.T) {
 		"index and config": `{` + index + `,"config":` + descriptor("c", 1) + `}`,
 		"index and schema": `{` + index + `,"fsLayers":[]}`,
 		"empty and layers": `{"manifests":[],` + layer + `}`,
-		"too many layers":  `{"layers":[{}` + strings.Repeat(",{}", maxManifestDescriptors) + `]}`,
-		"too many in all":  `{"layers":[{}` + strings.Repeat(",{}", maxManifestDescriptors-1) + `],"blobs":[{}]}`,
+		"too many layers":  `{"layers":[{}` + strings.Repeat(",{}", maxElements) + `]}`,
+		"too many in all":  `{"layers":[{}` + strings.Repeat(",{}", maxElements-1) + `],"blobs":[{}]}`,
 	} {
 		if c, err := ParseManifest([]byte(raw)); err == nil {
 			t.Errorf("%s: contents are %+v, want an error", name, c)
@@ -94,9 +94,9 @@ func TestParseManifestRefuses(t *testing.T) {
 	if c, err := ParseManifest([]byte(`{"layers":[` + strings.Repeat(one+",", 9_999) + one + `]}`)); err != nil || len(c.Blobs) != 10_000 {
 		t.Errorf("of an image of 10,000 layers, %d are read: %v", len(c.Blobs), err)
 	}
-	most := `{"layers":[{}` + strings.Repeat(",{}", maxManifestDescriptors-1) + `]}`
+	most := `{"layers":[{}` + strings.Repeat(",{}", maxElements-1) + `]}`
 	if _, err := ParseManifest([]byte(most)); err != nil {
-		t.Errorf("%d descriptors: %v", maxManifestDescriptors, err)
+		t.Errorf("%d descriptors: %v", maxElements, err)
 	}
 }
 

@@ -33,6 +33,8 @@ type Request struct {
 	Name string
 	// Reference is set for manifests, its Digest for blobs and referrers.
 	Reference Reference
+	// Ranged says that the client asks for a range of a blob.
+	Ranged bool
 	// User is whom Caddy authenticated; empty = nobody.
 	User string
 	// Client is whom limits count for: the user, and the network that the request

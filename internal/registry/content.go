@@ -53,7 +53,13 @@ func (x *exchange) serveBlob() error {
 		d.MediaType = oci.MediaTypeOctetStream
 		return x.sendHead(d)
 	}
-	blob, cacheStatus, err := x.h.mirror.Blob(x.context(), x.answer.Request)
+	request := x.answer.Request
+	switch x.r.Header.Get("Range") {
+	case "", "bytes=0-": // so begins who fetches the whole in parts
+	default:
+		request.Ranged = true
+	}
+	blob, cacheStatus, err := x.h.mirror.Blob(x.context(), request)
 	x.cached(cacheStatus)
 	if err != nil {
 		return err
@@ -62,7 +68,7 @@ func (x *exchange) serveBlob() error {
 	if blob.Size < 0 {
 		return errNoSize
 	}
-	part, parts, status, err := x.selectSpan(blob.Size, x.describe(oci.MediaTypeOctetStream, blob.Digest))
+	part, parts, status, err := x.selectSpan(blob.Size, x.describe(fileType(blob.File, blob.Size), blob.Digest))
 	if err != nil {
 		return err
 	}
@@ -148,6 +154,9 @@ func (x *exchange) followFirst(content io.Reader, length int64, status int) (sen
 		return 0, bodyError(err)
 	}
 	if !x.committed {
+		if status == http.StatusOK {
+			x.set("Content-Type", typeOf(buffer[:n], length))
+		}
 		x.commit(status)
 	}
 	return int64(n), x.write(buffer[:n])

@@ -217,3 +217,19 @@ func TestHeaderNamesAreCanonical(t *testing.T) {
 		t.Errorf("found only %d headers", found)
 	}
 }
+
+// The mirror knows who wants a blob as a whole.
+func TestRangedRequests(t *testing.T) {
+	b := testBytes(1000)
+	m := &fakeMirror{blob: fileBlob(t, b)}
+	server, client := serve(t, New(options(m)), false)
+	for header, want := range map[string]bool{"": false, "bytes=0-": false, "bytes=0-0": true, "bytes=500-": true, "bytes=-1": true, "bytes=1-2,4-5": true} {
+		m.requests = nil
+		if _, _, err := ask(t, client, http.MethodGet, server.URL+"/v2/proxy-docker.io/library/alpine/blobs/"+oci.Sum(b).String(), http.Header{"Range": {header}}); err != nil {
+			t.Fatal(err)
+		}
+		if len(m.requests) != 1 || m.requests[0].Ranged != want {
+			t.Errorf("%q: %+v, want %t", header, m.requests, want)
+		}
+	}
+}

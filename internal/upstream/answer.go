@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -21,6 +22,9 @@ type answer struct {
 	// the origin that was asked.
 	url    *url.URL
 	abroad bool
+	// by is who has led to the url, and from the address that the answer came from.
+	by   leader
+	from netip.AddrPort
 	// errorCodes are those of the body, once hasCode has read it.
 	errorCodes []string
 	isRead     bool

@@ -132,7 +132,17 @@ func (c *Client) Blob(
 	case offset > 0:
 		header = fmt.Sprintf("bytes=%d-", offset)
 	}
-	return each(ctx, c, op, func(ctx context.Context, v *visit) (oci.BlobBody, error) {
+	return each(ctx, c, op, func(ctx context.Context, v *visit) (_ oci.BlobBody, err error) {
+		leave := v.e.inflight.enter(c.o.Now)
+		defer func() {
+			if err != nil {
+				err = v.e.inflight.judge(ctx, v.e.base.Host, err, c.o.Now())
+				leave(false)
+			}
+		}()
+		if offset == 0 { // what follows, the registry has had before
+			defer v.lease.appeal(func() bool { return c.alive(ctx, v.e) }, c.o.Timeouts.Patience)()
+		}
 		a, err := v.getBlob(ctx, opGetBlob, d, header)
 		if err != nil {
 			return oci.BlobBody{}, err
@@ -146,7 +156,7 @@ func (c *Client) Blob(
 			_ = a.Body.Close()
 			return oci.BlobBody{}, errBudget
 		}
-		b.ReadCloser.(*body).cancel = v.lease.cancel
+		b.ReadCloser.(*body).cancel = counted(v.lease.cancel, leave)
 		return b, nil
 	})
 }
@@ -165,6 +175,9 @@ func (v *visit) openBody(ctx context.Context, a *answer, offset, length int64, r
 	partial := a.StatusCode == http.StatusPartialContent
 	if a.StatusCode != http.StatusOK && (!partial || !ranged) {
 		return oci.BlobBody{}, v.statusFailure(a)
+	}
+	if offset > 0 && !partial && a.isPage() {
+		return oci.BlobBody{}, pageFailure(a) // and what was got before was none
 	}
 	b := &body{c: v.c, inner: a.Body, ctx: ctx, op: v.operation, host: a.url.Host, status: a.StatusCode, left: a.ContentLength}
 	opened := oci.BlobBody{ReadCloser: b, Size: a.ContentLength}

@@ -239,7 +239,7 @@ func (f *failure) isNeutral() bool {
 	case oci.ClassCanceled, oci.ClassForbidden, oci.ClassBreaker, oci.ClassExhausted:
 		return true
 	}
-	return f.unasked || f.abroad && f.isTrouble()
+	return f.unasked || f.crowded || f.abroad && f.isTrouble()
 }
 
 // pingTime is how long the registry has to answer the ping that tells its trouble
@@ -254,12 +254,12 @@ func (v *visit) record(ctx context.Context, f *failure) {
 	case f == nil || !f.isTrouble():
 		b.succeeded(v.kind, v.repository)
 	case b.failed(v.kind, v.repository, f):
-		b.confirmed(v.kind, v.c.alive(ctx, v.e))
+		b.confirmed(v.kind, v.c.isWell(ctx, v.e))
 	}
 }
 
-// alive reports whether the registry answers a ping with anything but a 5xx.
-func (c *Client) alive(ctx context.Context, e *endpoint) bool {
+// isWell reports whether the registry answers a ping with anything but a 5xx.
+func (c *Client) isWell(ctx context.Context, e *endpoint) bool {
 	// The time of the operation may be over.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pingTime)
 	defer cancel()

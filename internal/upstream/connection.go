@@ -23,29 +23,61 @@ import (
 // for as long are likely to be deaf too. What the second request gets is either
 // new or has carried an answer since, so it may take all of the time that is
 // left: an upstream that is slow is asked once more, but not made to fail.
-func (c *Client) roundTrip(ctx context.Context, e *endpoint, o outgoing, at *url.URL) (*http.Response, error) {
-	transport := c.transports.to(at, originOf(at) == e.origin)
+func (c *Client) roundTrip(ctx context.Context, e *endpoint, o outgoing, at *url.URL, by leader) (*http.Response, error) {
+	home := originOf(at) == e.origin
+	by.configured = by.configured || home
+	transport, proxied := c.transports.to(at, home)
+	if proxied && by.configured { // what others lead to was checked where they did
+		if err := c.guard.lead(at, by, true); err != nil {
+			return nil, err
+		}
+	}
+	whole := o.op == opGetBlob && o.header.Get("Range") == ""
 	once := func(patience time.Duration) (*http.Response, error) {
 		var conn net.Conn
-		trace := &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) { conn = got.Conn }}
-		r, err := c.newRequest(httptrace.WithClientTrace(ctx, trace), o, at)
+		trace := &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) {
+			conn = got.Conn
+			if got.Reused && !proxied && c.guard.check(addrPortOf(conn), by) != nil {
+				// It was made since somebody else led there. The transport finds it
+				// closed, and makes one that is checked for this leader.
+				_ = conn.Close()
+			}
+		}}
+		r, err := c.newRequest(httptrace.WithClientTrace(by.with(ctx), trace), o, at)
 		if err != nil {
 			return nil, err
 		}
+		limit := c.o.Timeouts.Header
+		if whole {
+			limit = 0 // the operation has a limit of its own
+		}
 		began := time.Now()
-		resp, err := sendOnce(transport, r, patience)
+		resp, err := sendOnce(transport, r, patience, limit)
 		if err == nil {
-			resp.Body = &arriving{resp.Body, conn, o.op, c.o.Received}
+			from := addrPortOf(conn)
+			if proxied {
+				from = literalOf(at)
+			}
+			resp.Body = &arriving{resp.Body, conn, from, o.op, c.o.Received}
 		}
 		if c.closed.Load() {
 			// A transport that gave out a connection keeps the ones that become
 			// idle again, until it is told once more that it shall not.
 			transport.CloseIdleConnections()
 		}
-		c.observe(ctx, o, resp, err, time.Since(began))
+		took := time.Since(began)
+		if whole && err == nil && resp.StatusCode == http.StatusOK {
+			e.slowness.Store(int64(took))
+		}
+		c.observe(ctx, o, resp, err, took)
 		return resp, err
 	}
-	resp, err := once(c.o.Timeouts.Reused)
+	reused := c.o.Timeouts.Reused
+	if whole {
+		// Where each blob takes long, silence is no sign of a lost connection.
+		reused = max(reused, 2*time.Duration(e.slowness.Load()))
+	}
+	resp, err := once(reused)
 	if errors.Is(err, errDeaf) {
 		transport.CloseIdleConnections()
 		resp, err = once(0)
@@ -73,11 +105,47 @@ func (c *Client) newRequest(ctx context.Context, o outgoing, at *url.URL) (*http
 	return r, nil
 }
 
+// noHeaderError is a request that got no answer in time.
+type noHeaderError struct{}
+
+func (noHeaderError) Error() string   { return "no answer began in time" }
+func (noHeaderError) Timeout() bool   { return true }
+func (noHeaderError) Temporary() bool { return true }
+
+// sendWithin sends a request, whose answer has to begin within limit of its end; 0 =
+// there is no limit.
+func sendWithin(t *http.Transport, r *http.Request, limit time.Duration) (*http.Response, error) {
+	if limit == 0 {
+		return t.RoundTrip(r)
+	}
+	// The context outlives this because the body is read under it; it ends with
+	// the operation's. Who is first, the answer or the end of time, decides.
+	ctx, cancel := context.WithCancelCause(r.Context())
+	var decided atomic.Bool
+	timer := time.AfterFunc(limit, func() {
+		if decided.CompareAndSwap(false, true) {
+			cancel(noHeaderError{})
+		}
+	})
+	timer.Stop() // until it is sent
+	trace := &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { timer.Reset(limit) }}
+	resp, err := t.RoundTrip(r.WithContext(httptrace.WithClientTrace(ctx, trace)))
+	timer.Stop()
+	if decided.CompareAndSwap(false, true) {
+		return resp, err
+	}
+	if err == nil {
+		_ = resp.Body.Close()
+	}
+	return nil, noHeaderError{}
+}
+
 // sendOnce sends a request. It returns errDeaf if the connection was used before
-// and no answer began within patience; 0 = wait as long as on a new one.
-func sendOnce(t *http.Transport, r *http.Request, patience time.Duration) (*http.Response, error) {
+// and no answer began within patience; 0 = wait as long as on a new one, namely for
+// limit.
+func sendOnce(t *http.Transport, r *http.Request, patience, limit time.Duration) (*http.Response, error) {
 	if patience == 0 {
-		resp, err := t.RoundTrip(r)
+		resp, err := sendWithin(t, r, limit)
 		raise(err)
 		return resp, err
 	}
@@ -101,7 +169,7 @@ func sendOnce(t *http.Transport, r *http.Request, patience time.Duration) (*http
 			timer.Stop()
 		}
 	}}
-	resp, err := t.RoundTrip(r.WithContext(httptrace.WithClientTrace(ctx, trace)))
+	resp, err := sendWithin(t, r.WithContext(httptrace.WithClientTrace(ctx, trace)), limit)
 	timer.Stop()
 	raise(err)
 	if decided.CompareAndSwap(false, true) {

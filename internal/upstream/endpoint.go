@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -22,8 +23,14 @@ type endpoint struct {
 	base, ping *url.URL
 	inner      string
 
-	// challenges is how the registry authenticates.
+	// literal is the address that stands in the URL; zero = a name does.
+	literal netip.Addr
+	// source is who to be here.
+	source Credentials
+
+	// challenges is how the registry authenticates, and carriers who has said so.
 	challenges challenges
+	carriers   carriers
 	// learning is held by the one request that finds out.
 	learning chan struct{}
 	// tokens are keyed by realm, service and scope; credentials has one entry.
@@ -36,6 +43,11 @@ type endpoint struct {
 	quiet   [kinds]atomic.Int64
 	usedUp  atomic.Int64
 	breaker *breaker
+	// inflight counts GETs of blobs, slowness is how long the last one took to begin,
+	// in nanoseconds, and pulse says that the registry answers the ping.
+	inflight inflight
+	slowness atomic.Int64
+	pulse    *memo[struct{}]
 	// downUntil is, in Unix nanoseconds, up to when other URLs are tried first.
 	downUntil atomic.Int64
 	// headless are the times, in Unix nanoseconds, up to which HEAD is not asked
@@ -85,13 +97,19 @@ func newEndpoint(u *url.URL, o Options) (*endpoint, error) {
 	}
 	at := func(path string) *url.URL { return &url.URL{Scheme: u.Scheme, Host: u.Host, Path: path} }
 	return &endpoint{
-		origin: originOf(u), inner: inner,
+		origin: originOf(u), inner: inner, literal: literalOf(u).Addr(), source: o.CredentialsFor(u),
 		base: at(before + "/v2/" + inner), ping: at(before + "/v2/"),
 		learning:    make(chan struct{}, 1),
 		tokens:      newMemo[string](o.Timeouts.Token, o.Now),
 		credentials: newMemo[authn.AuthConfig](o.Timeouts.Token, o.Now),
+		pulse:       newMemo[struct{}](o.Timeouts.Operation, o.Now),
 		breaker:     &breaker{max: max(o.MaxFails, 0), rest: o.FailDuration, now: o.Now, url: originOf(u).String()},
 	}, nil
+}
+
+// leader returns who leads somewhere by what came over a connection from an address.
+func (e *endpoint) leader(from netip.AddrPort) leader {
+	return leader{from: from, literal: e.literal}
 }
 
 // locate returns the URL of something below a repository. Repository and rest

@@ -32,7 +32,9 @@ type failure struct {
 	// unasked says that no request was sent; abroad, that it is of a host that the
 	// registry redirects to; unreached, that there was no connection to the host.
 	unasked, abroad, unreached bool
-	err                        error
+	// crowded says that others were in flight, so that it may be due to them.
+	crowded bool
+	err     error
 }
 
 func (f *failure) Error() string { return f.text }
@@ -77,7 +79,7 @@ func asFailure(ctx context.Context, host string, err error) *failure {
 	case oci.ClassTLS:
 		f.text = "no trusted TLS connection to " + host
 	case oci.ClassForbidden:
-		f.text = "the upstream leads to an address that is not allowed, by way of " + host
+		f.text = host + " is at an address that is not allowed"
 	case oci.ClassNotRegistry:
 		f.text = host + " does not speak HTTP"
 	default:

@@ -48,20 +48,6 @@ type operation struct {
 	at         string // the URL of the only endpoint that is asked; "" = any
 }
 
-// lease bounds what one endpoint may take of an operation's time.
-type lease struct {
-	cancel context.CancelCauseFunc
-	timer  *time.Timer
-	kept   bool
-}
-
-// keep lets the context live on beyond the operation, without its deadline; the
-// caller of keep calls cancel then.
-func (l *lease) keep() bool {
-	l.kept = l.timer.Stop()
-	return l.kept
-}
-
 // each runs an operation against the endpoints until one answers.
 // The error is an *oci.Error: not found if that is what all of them said.
 func each[T any](
@@ -88,6 +74,7 @@ func each[T any](
 			continue
 		}
 		value, err := within(ctx, time.Until(deadline)/time.Duration(sharers), func(ctx context.Context, l *lease) (T, error) {
+			l.last = sharers == 1
 			return persist(ctx, c.visit(e, op, l), try)
 		})
 		if err == nil {
@@ -116,7 +103,9 @@ func each[T any](
 	}
 	err := c.errorOf(op, failed)
 	recordError(span, err)
-	c.report(ctx, op, err, failed.attempts, time.Since(began))
+	if !failed.crowded { // then it is asked again, and who gives up tells
+		c.report(ctx, op, err, failed.attempts, time.Since(began))
+	}
 	return zero, err
 }
 
@@ -144,24 +133,6 @@ func sooner(a, b *failure) *failure {
 		return a
 	}
 	return b
-}
-
-// within gives fn a context that ends after the budget, or with fn.
-func within[T any](
-	ctx context.Context, budget time.Duration, fn func(context.Context, *lease) (T, error),
-) (T, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	l := &lease{cancel: cancel, timer: time.AfterFunc(budget, func() { cancel(errBudget) })}
-	value, err := fn(ctx, l)
-	if err != nil {
-		// While the context still tells why it ended.
-		err = asFailure(ctx, "the upstream", err)
-	}
-	if !l.kept {
-		l.timer.Stop()
-		cancel(nil)
-	}
-	return value, err
 }
 
 // persist tries one endpoint, which its breaker has admitted, and again where

@@ -23,21 +23,26 @@ type Options struct {
 	// or https. A path is what /v2/ lies below, or, if it has a segment "v2"
 	// itself, what the repositories lie below.
 	URLs []*url.URL
-	// Credentials is who to be; the zero value is nobody.
-	Credentials Credentials
+	// Credentials is who to be, and URLCredentials who to be instead at single URLs, by
+	// their String; the zero value is nobody. CredentialsFor tells who gets which.
+	Credentials    Credentials
+	URLCredentials map[string]Credentials
 	// RootCAs are the authorities for every host that this upstream leads to,
 	// so they normally include the system's. nil = the system's.
 	RootCAs *x509.CertPool
 	// Certificates are shown to the origins of the URLs, never to others.
 	Certificates []tls.Certificate
 	// Proxy is the HTTP proxy for every request, also to where the URLs lead. Names
-	// are then resolved there, and the proxy decides which addresses may be reached.
-	// nil = what the environment says for each host (HTTPS_PROXY, NO_PROXY).
+	// are then resolved there, and the proxy decides which addresses may be reached;
+	// names and addresses that tell by themselves that they are of the inside are
+	// refused here. nil = what the environment says for each host (HTTPS_PROXY, NO_PROXY).
 	Proxy *url.URL
 	// AuthOrigins are more origins, such as "https://auth.example.com", that may
-	// see the credentials. Well-known pairs are built in; see origin.go.
+	// see the credentials. Token servers there may be at private addresses. Well-known
+	// pairs are built in; see origin.go.
 	AuthOrigins []string
-	// AllowAddresses are private addresses that redirects and realms may lead to.
+	// AllowAddresses are private addresses that redirects and realms may lead to, and
+	// link-local ones that the URLs may lie at.
 	AllowAddresses []netip.Prefix
 	// UserAgent is sent with every request; default "pullgate".
 	UserAgent string
@@ -86,6 +91,11 @@ type Timeouts struct {
 	// so that clients have an answer within 10 s; with a longer Header than the
 	// default one, all of that after a wait of Reused.
 	Operation time.Duration
+	// Patience is how long a blob may take to begin in all at the last URL that is
+	// left, if that answers a ping meanwhile: some registries fetch a blob as a whole
+	// before they send its first byte. Header is no limit to that. Default 2 min; no
+	// more than Operation = no longer than anything else.
+	Patience time.Duration
 }
 
 const (
@@ -109,6 +119,7 @@ func (t Timeouts) WithDefaults() Timeouts {
 		{&t.Idle, 30 * time.Second},
 		{&t.Reused, 2 * time.Second},
 		{&t.Operation, defaultOperation},
+		{&t.Patience, 2 * time.Minute},
 	} {
 		if *d.value <= 0 {
 			*d.value = d.fallback

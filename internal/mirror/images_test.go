@@ -1,0 +1,106 @@
+package mirror
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+func contentsOf(n, salt int) oci.Contents {
+	var c oci.Contents
+	for i := range n {
+		c.Blobs = append(c.Blobs, oci.Descriptor{Digest: oci.Sum(fmt.Append(nil, salt, i)), Size: 1000})
+	}
+	if n > 0 {
+		c.Config = c.Blobs[0].Digest
+	}
+	return c
+}
+
+// A layer finds the image of its scope, a config and a stranger do not, and an image
+// begins once.
+func TestImagesAreFoundByTheirLayers(t *testing.T) {
+	var s images
+	now := time.Unix(1, 0)
+	here, there := oci.Scope{Upstream: "docker.io", Repository: "a"}, oci.Scope{Upstream: "docker.io", Repository: "b"}
+	c := contentsOf(3, 1)
+	k := imageKey{here, oci.Sum([]byte("m"))}
+	s.add(k, c)
+	config, layer := c.Blobs[0].Digest, c.Blobs[1].Digest
+	for name, found := range map[string]bool{
+		"config":        beginOf(&s, here, oci.Descriptor{Digest: config}, now),
+		"another scope": beginOf(&s, there, oci.Descriptor{Digest: layer}, now),
+		"another blob":  beginOf(&s, here, oci.Descriptor{Digest: oci.Sum(nil)}, now),
+	} {
+		if found {
+			t.Errorf("%s begins an image", name)
+		}
+	}
+	m, blobs := s.begin(here, layer, now)
+	if m == nil || len(blobs) != 3 || !blobs[2].config || blobs[2].digest != config {
+		t.Fatalf("%+v", blobs)
+	}
+	if beginOf(&s, here, c.Blobs[2], now) {
+		t.Error("it begins twice")
+	}
+	s.end(m, now.Add(time.Minute))
+	if beginOf(&s, here, c.Blobs[2], now) || !beginOf(&s, here, c.Blobs[2], now.Add(time.Minute)) {
+		t.Error("it does not rest")
+	}
+}
+
+func beginOf(s *images, scope oci.Scope, d oci.Descriptor, now time.Time) bool {
+	m, _ := s.begin(scope, d.Digest, now)
+	return m != nil
+}
+
+// However many manifests are served, and however large, so much is remembered.
+func TestImagesAreBounded(t *testing.T) {
+	var s images
+	scope := oci.Scope{Upstream: "docker.io", Repository: "a"}
+	for i := range 600 {
+		s.add(imageKey{scope, oci.Sum(fmt.Append(nil, "m", i))}, contentsOf(i%2*3, i))
+	}
+	if n := s.order.Len(); n > maxImages || n != len(s.known) {
+		t.Errorf("%d images, %d known", n, len(s.known))
+	}
+	last := contentsOf(3, 599)
+	if m, _ := s.of(scope, last.Blobs[1].Digest); m == nil {
+		t.Error("the last is forgotten")
+	}
+	for i := range 12 {
+		s.add(imageKey{scope, oci.Sum(fmt.Append(nil, "large", i))}, contentsOf(5000, 1000+i))
+	}
+	blobs := 0
+	for _, e := range s.known {
+		blobs += len(e.Value.(*image).blobs)
+	}
+	if blobs > maxBlobs || blobs != s.blobs {
+		t.Errorf("%d blobs, %d counted", blobs, s.blobs)
+	}
+}
+
+// A manifest is read once, though it is served often, and again once it was forgotten.
+func TestManifestIsReadOnce(t *testing.T) {
+	var s images
+	scope := oci.Scope{Upstream: "docker.io", Repository: "a"}
+	blob := oci.Sum([]byte("b"))
+	raw := fmt.Appendf(nil, `{"layers":[{"digest":%q,"size":10}]}`, blob)
+	mf := oci.Manifest{Digest: oci.Sum(raw), Bytes: raw}
+	s.served(scope, mf)
+	if n := testing.AllocsPerRun(100, func() { s.served(scope, mf) }); n > 0 {
+		t.Errorf("%.0f allocations for one that is known", n)
+	}
+	for i := range maxImages {
+		s.add(imageKey{scope, oci.Sum(fmt.Append(nil, "m", i))}, contentsOf(2, i))
+	}
+	if m, _ := s.of(scope, blob); m != nil {
+		t.Fatal("it is not forgotten")
+	}
+	s.served(scope, mf)
+	if m, _ := s.of(scope, blob); m == nil {
+		t.Error("it is not read again")
+	}
+}
