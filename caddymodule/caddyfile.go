@@ -132,7 +132,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //     into the store; the least recently used go first.
 //   - tag_ttl is how long a tag is believed before the upstream is asked again;
 //     5m by default, 0 asks on every pull.
-//   - immutable_tags matches tags that never change.
+//   - immutable_tags matches, as a whole, tags that never change.
 //   - access admits everybody, every user that Caddy has authenticated, or only
 //     the users that are named.
 //   - allow and deny limit which repositories are mirrored. * matches inside a

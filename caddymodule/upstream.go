@@ -68,8 +68,9 @@ type Upstream struct {
 	// every pull. Default: 5m.
 	TagTTL caddy.Duration `json:"tag_ttl,omitempty"`
 
-	// A regular expression (RE2). Tags that match it are taken never to change,
-	// and not asked for again. Default: none.
+	// A regular expression (RE2) for whole tags: v1 matches the tag v1 only, v1.* all
+	// that begin so. Tags that match it are taken never to change, and not asked for
+	// again. Default: none.
 	ImmutableTags string `json:"immutable_tags,omitempty"`
 
 	// Who may pull from this upstream. Default: everybody, but only users that
@@ -176,7 +177,7 @@ func (u *Upstream) provision() error {
 		r.allowAddresses = append(r.allowAddresses, prefix.Masked())
 	}
 	if u.ImmutableTags != "" {
-		r.immutableTags = regexp.MustCompile(u.ImmutableTags)
+		r.immutableTags = regexp.MustCompile(`^(?:` + u.ImmutableTags + `)$`)
 	}
 	type lookUp struct {
 		option string

@@ -91,10 +91,16 @@ func (v view) statManifestByDigest(ctx context.Context, d digest.Digest) (oci.De
 	if e := v.remembered(k, false); e != nil {
 		return oci.Descriptor{}, negative(), e
 	}
+	if desc, ok := v.told.get(k, v.now()); ok {
+		return desc, oci.CacheStatus{Result: oci.ResultHit}, nil
+	}
 	desc, led, err := v.heads.do(ctx, v, k, v.patience(false), func(ctx context.Context) (oci.Descriptor, error) {
 		desc, mf, err := v.prove(ctx, k, d)
 		if mf != nil {
 			v.keep(*mf)
+		}
+		if err == nil {
+			v.told.put(k, desc, v.now())
 		}
 		return desc, err
 	})

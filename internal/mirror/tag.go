@@ -125,7 +125,7 @@ func (v view) excuses(err error) bool {
 	case oci.ClassDenied:
 		now := v.now()
 		began, _ := v.denials.put(v.scope, now)
-		return now.Sub(began) < v.StaleIfDenied
+		return within(now.Sub(began), v.StaleIfDenied)
 	}
 	return true
 }

@@ -46,7 +46,7 @@ func (v *visit) blobSize(ctx context.Context, d digest.Digest) (int64, error) {
 	}
 	size, err := v.probe(ctx, d)
 	if err == nil && refusal > 0 {
-		v.e.skipHead(blobs, v.c.o.Now().Add(refusal))
+		v.e.skipHead(blobs, v.c.o.Now(), refusal)
 	}
 	return size, err
 }

@@ -81,7 +81,7 @@ func (v *visit) ask(ctx context.Context, q query) (*answer, error) {
 	f := asFailure(ctx, e.base.Host, err)
 	passes := f.abroad && q.op == opReferrers || v.kind == blobs && e.inflight.crowded(now())
 	if f.class == oci.ClassRateLimited && !passes {
-		e.hush(v.kind, now().Add(f.retryAfter))
+		e.hush(v.kind, now(), f.retryAfter)
 	}
 	return nil, err
 }
