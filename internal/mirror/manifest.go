@@ -201,7 +201,8 @@ func (v view) keep(mf *oci.Manifest) (stored bool) {
 	contents := *mf.Contents
 	mf.Contents = nil
 	v.images.add(imageKey{v.scope, mf.Digest}, contents)
-	children := slices.Concat(contents.Manifests, contents.Blobs)
+	// More than are known of an image would be more than the store writes at a time.
+	children := slices.Concat(contents.Manifests[:min(len(contents.Manifests), maxImageBlobs)], contents.Blobs[:min(len(contents.Blobs), maxImageBlobs)])
 	if err := v.store.PutManifest(v.scope, *mf, children); err != nil {
 		v.storeFailed("manifest not stored", err, "scope", v.scope.String(), "digest", mf.Digest)
 		return false
