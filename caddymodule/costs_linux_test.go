@@ -101,6 +101,11 @@ func TestCostOfColdManifests(t *testing.T) {
 			for i := range 6 {
 				digests = append(digests, p.putManifest("", largest(fmt.Sprint(i))[kind]))
 			}
+			if kind == "annotations" { // and from an upstream that does not announce their size
+				p.upstream.On(registrytest.Rule{Kind: "manifests", Hook: func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+					next(unannounced{w}, r)
+				}})
+			}
 			before := p.processor()
 			peak := p.peak(func() {
 				var group sync.WaitGroup
@@ -113,8 +118,23 @@ func TestCostOfColdManifests(t *testing.T) {
 			if peak > 64<<20 {
 				t.Errorf("six cold manifests of 4 MiB at once take %d MiB", peak>>20)
 			}
+			seen := len(p.upstream.Requests())
+			for _, d := range digests {
+				p.get("manifests/"+d.String(), want)
+			}
+			if n := len(p.upstream.Requests()) - seen; n > 0 {
+				t.Errorf("they are asked for again: %d requests", n)
+			}
 		})
 	}
+}
+
+// unannounced leaves out how long an answer is.
+type unannounced struct{ http.ResponseWriter }
+
+func (w unannounced) WriteHeader(status int) {
+	w.Header().Del("Content-Length")
+	w.ResponseWriter.WriteHeader(status)
 }
 
 func TestCostOfReferrers(t *testing.T) {
@@ -165,13 +185,21 @@ func TestCostOfInventedLayers(t *testing.T) {
 	t.Logf("%d requests for one blob", len(p.upstream.Requests())-before)
 }
 
-func TestCostOfReferrersOfNothing(t *testing.T) {
+// What is asked for and is not there leaves no record.
+func TestCostOfAskingForNothing(t *testing.T) {
 	p := startProcess(t, "misses_per_client 1000")
-	p.upstream.PutImage("library/app", "3", 1, 10)
+	image := p.upstream.PutImage("library/app", "3", 1, 10)
+	p.get("manifests/3", http.StatusOK)
+	p.get("referrers/"+image.Index.Digest.String(), http.StatusOK)
 	digests := make([]digest.Digest, 3000)
 	for i := range digests {
 		digests[i] = oci.Sum(fmt.Append(nil, "nothing", i))
 		p.get("referrers/"+digests[i].String(), http.StatusOK)
+		if i%10 == 0 {
+			p.get(fmt.Sprint("manifests/", i), http.StatusNotFound)
+			p.get("manifests/"+digests[i].String(), http.StatusNotFound)
+			p.get("blobs/"+digests[i].String(), http.StatusNotFound)
+		}
 	}
 	p.stop()
 	s, err := storage.Open(t.Context(), storage.Options{Path: p.storage, Existing: true, Quiet: true})
@@ -179,7 +207,10 @@ func TestCostOfReferrersOfNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	scope := oci.Scope{Upstream: "docker.io", Repository: "library/app"}
+	scope := oneScope(t, s)
+	if _, err := s.Referrers(scope, image.Index.Digest); err != nil {
+		t.Errorf("there is no record of what is here: %v", err)
+	}
 	for _, d := range digests {
 		_, err := s.Referrers(scope, d)
 		_, err2 := s.Linked(scope, d)
@@ -187,4 +218,29 @@ func TestCostOfReferrersOfNothing(t *testing.T) {
 			t.Fatalf("there is a record of %s: %v, %v", d, err, err2)
 		}
 	}
+	if tags, err := s.Tags(scope, "", 10); err != nil || len(tags) != 1 {
+		t.Errorf("tags are %v, %v", tags, err)
+	}
+}
+
+// oneScope returns the only scope of a store.
+func oneScope(t *testing.T, s *storage.Store) (one oci.Scope) {
+	t.Helper()
+	c, err := s.Catalog()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	n := 0
+	for scope, err := range c.Scopes(t.Context(), "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		one = scope
+		n++
+	}
+	if n != 1 {
+		t.Fatalf("%d scopes", n)
+	}
+	return one
 }
