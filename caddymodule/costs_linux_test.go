@@ -44,6 +44,7 @@ func largest(salt string) map[string]string {
 		fmt.Fprintf(&names, `"%x":"%s",`, i, strings.Repeat("x", 200))
 	}
 	return map[string]string{
+		"index":       pad(head + `"manifests":[` + layersOf(16_000, salt) + `],"x":"`),
 		"layers":      pad(head + `"layers":[` + layersOf(16_000, salt) + `],"x":"`),
 		"annotated":   pad(head + `"layers":[` + strings.Repeat(layer+",", 14_000) + layer + `],"x":"`),
 		"annotations": pad(head + `"layers":[],"annotations":{` + names.String() + `"z":""},"x":"`),
@@ -53,7 +54,11 @@ func largest(salt string) map[string]string {
 }
 
 func (p *process) putManifest(tag, raw string) digest.Digest {
-	return p.upstream.PutManifest("library/app", tag, ocispec.MediaTypeImageManifest, []byte(raw))
+	mediaType := ocispec.MediaTypeImageManifest
+	if strings.Contains(raw, `"manifests":`) {
+		mediaType = ocispec.MediaTypeImageIndex
+	}
+	return p.upstream.PutManifest("library/app", tag, mediaType, []byte(raw))
 }
 
 // warm has the gateway do once what is measured later, in small.
@@ -99,7 +104,7 @@ func TestCostOfColdManifests(t *testing.T) {
 			}
 			var digests []digest.Digest
 			for i := range 6 {
-				digests = append(digests, p.putManifest("", largest(fmt.Sprint(i))[kind]))
+				digests = append(digests, p.putManifest(fmt.Sprint("t", i), largest(fmt.Sprint(i))[kind]))
 			}
 			if kind == "annotations" { // and from an upstream that does not announce their size
 				p.upstream.On(registrytest.Rule{Kind: "manifests", Hook: func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
@@ -109,8 +114,12 @@ func TestCostOfColdManifests(t *testing.T) {
 			before := p.processor()
 			peak := p.peak(func() {
 				var group sync.WaitGroup
-				for _, d := range digests {
-					group.Go(func() { p.get("manifests/"+d.String(), want) })
+				for i, d := range digests {
+					ref := d.String()
+					if want == http.StatusOK && i%2 == 0 {
+						ref = fmt.Sprint("t", i)
+					}
+					group.Go(func() { p.get("manifests/"+ref, want) })
 				}
 				group.Wait()
 			})
@@ -140,16 +149,19 @@ func (w unannounced) WriteHeader(status int) {
 func TestCostOfReferrers(t *testing.T) {
 	p := startProcess(t, "")
 	p.warm()
-	page := `{"schemaVersion":2,"manifests":[` + layersOf(15_000, "r") + `],"x":"`
-	page += strings.Repeat("x", 4<<20-len(page)-2) + `"}`
+	var pages []string
+	for i := range 5 {
+		page := `{"schemaVersion":2,"manifests":[` + layersOf(15_000, fmt.Sprint(i)) + `],"x":"`
+		pages = append(pages, page+strings.Repeat("x", 4<<20-len(page)-2)+`"}`)
+	}
 	p.upstream.On(registrytest.Rule{Kind: "referrers", Hook: func(w http.ResponseWriter, r *http.Request, _ http.HandlerFunc) {
-		at := 1
+		at := 0
 		_, _ = fmt.Sscan(r.URL.Query().Get("page"), &at)
-		if at < 5 {
+		if at < 4 {
 			w.Header().Set("Link", fmt.Sprintf(`<%s?page=%d>; rel="next"`, r.URL.Path, at+1))
 		}
 		w.Header().Set("Content-Type", ocispec.MediaTypeImageIndex)
-		_, _ = w.Write([]byte(page))
+		_, _ = w.Write([]byte(pages[at]))
 	}})
 	seen := 0
 	peak := p.peak(func() {
