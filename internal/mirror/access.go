@@ -62,7 +62,7 @@ func (m *Mirror) admit(r oci.Request) (view, error) {
 	case !u.Access.admits(r.User):
 		return view{}, oci.NewError(oci.CodeDenied, denied)
 	case len(u.allow) > 0 && !u.allow.match(r.Repository), u.deny.match(r.Repository):
-		return view{}, oci.NewError(oci.CodeDenied, denied)
+		return view{}, oci.NewError(oci.CodeDenied, denied+" by the upstream's options allow and deny")
 	}
 	return view{
 		Cache: m.cache, upstream: u, repository: r.Repository,

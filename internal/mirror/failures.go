@@ -31,7 +31,7 @@ const (
 	kindTags         kind = "tags"
 	kindUpstream     kind = "upstream" // transport failures of a whole upstream: not to be asked
 	kindSuspect      kind = "suspect"  // the same: not to be waited for
-	kindRate         kind = "rate"     // its rate limit on manifests
+	kindRate         kind = "rate"     // the rate limit on manifests of a repository
 )
 
 type kind string
@@ -138,7 +138,7 @@ func (c *Cache) remember(k key, err error, spare bool) {
 			keep = min(max(e.RetryAfter, minRate), maxRate)
 		}
 		if k.kind == kindTag || k.kind == kindManifest {
-			c.failures.put(upstreamKey(kindRate, k), e, now, keep)
+			c.failures.put(scopeKey(kindRate, k), e, now, keep)
 		}
 	case oci.ClassConnect, oci.ClassDNS, oci.ClassTLS, oci.ClassTimeout, oci.ClassToken:
 		if spare {
@@ -162,7 +162,7 @@ func (c *Cache) remembered(k key, spare bool) *oci.Error {
 		return e
 	}
 	if k.kind == kindTag || k.kind == kindManifest {
-		if e := c.failures.get(upstreamKey(kindRate, k), now); e != nil {
+		if e := c.failures.get(scopeKey(kindRate, k), now); e != nil {
 			return e
 		}
 	}

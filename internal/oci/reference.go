@@ -28,8 +28,9 @@ func UpstreamName(identity string) string {
 	return name
 }
 
-// String returns "upstream/repository", for messages.
-func (s Scope) String() string { return s.Upstream + "/" + s.Repository }
+// String returns "upstream/repository" for people: without what tells identities of
+// one name apart.
+func (s Scope) String() string { return UpstreamName(s.Upstream) + "/" + s.Repository }
 
 // Reference names one manifest of a repository: by tag, or by digest. Exactly
 // one of the fields is set.

@@ -28,10 +28,16 @@ func (v *visit) authenticatedAbroad(ctx context.Context, q query, a *answer) (*a
 			}
 			return nil, &f
 		}
-		return v.c.send(ctx, v.e, outgoing{
+		a, err = v.c.send(ctx, v.e, outgoing{
 			op: q.op, method: q.method, url: a.url, header: q.header, stay: q.stay,
 			authorization: "Bearer " + token, abroad: true, by: a.by,
 		})
+		if err == nil && (a.StatusCode == http.StatusUnauthorized || a.StatusCode == http.StatusForbidden) {
+			f := v.statusFailure(a)
+			f.class = oci.ClassDenied // that is a registry, and has decided
+			return nil, f
+		}
+		return a, err
 	}
 	return a, nil
 }

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
 )
@@ -30,9 +31,17 @@ type answer struct {
 	isRead     bool
 }
 
+// drainTime is how long the rest of an answer is waited for. Some redirects announce a
+// body that never comes.
+const drainTime = 500 * time.Millisecond
+
 // drain closes the answer; a short rest is read so that the connection lives on.
 func (a *answer) drain() {
-	_, _ = io.CopyN(io.Discard, a.Body, maxErrorBody)
+	if a.ContentLength != 0 {
+		timer := time.AfterFunc(drainTime, func() { _ = a.Body.Close() })
+		_, _ = io.CopyN(io.Discard, a.Body, maxErrorBody)
+		timer.Stop()
+	}
 	_ = a.Body.Close()
 }
 

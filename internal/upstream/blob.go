@@ -57,6 +57,8 @@ const refusedHead = -2
 // headBlob returns the size that a HEAD tells. chance says that the next one may
 // fare better than one that was refused.
 func (v *visit) headBlob(ctx context.Context, d digest.Digest) (size int64, chance bool, err error) {
+	ctx, done := v.briefly(ctx)
+	defer done()
 	a, err := v.ask(ctx, query{op: opHeadBlob, method: http.MethodHead, rest: "blobs/" + d.String(), stay: true})
 	if err != nil {
 		if f := asFailure(ctx, v.e.base.Host, err); !f.unsettled() {
@@ -65,7 +67,7 @@ func (v *visit) headBlob(ctx context.Context, d digest.Digest) (size int64, chan
 		return refusedHead, false, nil
 	}
 	defer a.drain()
-	if a.StatusCode == http.StatusOK && !a.isPage() {
+	if a.StatusCode == http.StatusOK && !a.isPage() && (a.ContentLength != 0 || oci.Verify(d, nil)) {
 		return a.ContentLength, false, nil
 	}
 	v.headRefused(a)

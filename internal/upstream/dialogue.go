@@ -32,12 +32,10 @@ func (v *visit) authenticated(ctx context.Context, q query) (*answer, error) {
 	}
 	defer done()
 	d := dialogue{v, map[challenge]bool{}, map[challenge]string{}}
-	if _, ok := d.next(ways); !ok {
-		ways = []challenge{{}} // there is no token, but the registry has the last word
-	}
 	var (
 		last   *answer  // that refused
 		failed *failure // to get a grant
+		denied *failure // although there was one
 	)
 	for range maxRounds {
 		way, ok := d.next(ways)
@@ -58,7 +56,9 @@ func (v *visit) authenticated(ctx context.Context, q query) (*answer, error) {
 			ways = d.after(ctx, way, ways, nil)
 			continue
 		}
-		if last != nil {
+		if last != nil && way.scheme == schemeNone {
+			denied = v.statusFailure(last) // which says more than what comes without a grant
+		} else if last != nil {
 			last.drain()
 		}
 		last, err = v.c.send(ctx, v.e, v.outgoing(q, g.header))
@@ -73,6 +73,25 @@ func (v *visit) authenticated(ctx context.Context, q query) (*answer, error) {
 		d.tried[way] = !g.drop()
 		ways = d.after(ctx, way, ways, last)
 	}
+	if last == nil && (failed == nil || failed.isRefusal()) {
+		// Nothing that the registry wants can be had, but it has the last word.
+		if last, err = v.c.send(ctx, v.e, v.outgoing(q, "")); err != nil {
+			return nil, err
+		}
+		if !refused(last, challenge{}) {
+			v.accepted(last, challenge{})
+			return last, nil
+		}
+	}
+	if failed == nil && denied != nil {
+		failed = denied
+	}
+	return v.refusedBy(last, failed)
+}
+
+// refusedBy returns what tells the most about a refusal: why there was no token, or
+// the registry's answer.
+func (v *visit) refusedBy(last *answer, failed *failure) (*answer, error) {
 	if failed == nil {
 		failed = v.why(last)
 	}

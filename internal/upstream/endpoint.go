@@ -39,7 +39,7 @@ type endpoint struct {
 	// quiet are the pauses that rate limits ask for. Each kind has its own: registries count manifests, and a limit on those must not
 	// stop downloads that are under way.
 	// A limit that is used up but was not overrun is one on the GET of manifests.
-	quiet   [kinds]pause
+	quiet   [kinds]limit
 	usedUp  pause
 	breaker *breaker
 	// inflight counts GETs of blobs, slowness is how long the last one took to begin,
@@ -121,11 +121,13 @@ func (e *endpoint) locate(repository, rest string, query url.Values) *url.URL {
 }
 
 // hush keeps operations of a kind quiet for a while after a 429.
-func (e *endpoint) hush(of kind, now time.Time, last time.Duration) { e.quiet[of].begin(now, last) }
+func (e *endpoint) hush(of kind, repository string, now time.Time, last time.Duration) {
+	e.quiet[of].begin(repository, now, last)
+}
 
 // hushed returns how long a request still has to keep quiet.
-func (e *endpoint) hushed(of kind, op string, now time.Time) time.Duration {
-	left := e.quiet[of].left(now)
+func (e *endpoint) hushed(of kind, repository, op string, now time.Time) time.Duration {
+	left := e.quiet[of].left(repository, now)
 	if op == opGetManifest {
 		left = max(left, e.usedUp.left(now))
 	}

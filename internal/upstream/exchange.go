@@ -122,7 +122,7 @@ func tokenFailure(ctx context.Context, host string, err error) *failure {
 	}
 	g := *f
 	g.unreached = false // it is not the registry's host
-	g.text = fmt.Sprintf("no token from the token server %s: %s", host, f.text)
+	g.text = fmt.Sprintf("no token from the token server %s: %s", host, strings.Replace(f.text, host+" ", "it ", 1))
 	switch g.class {
 	case oci.ClassDenied, oci.ClassRateLimited, oci.ClassTimeout, oci.ClassForbidden, oci.ClassCanceled, oci.ClassExhausted:
 	default:

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"mime"
 	"net/http"
@@ -68,6 +69,8 @@ func (v *visit) manifest(ctx context.Context, ref oci.Reference) (oci.Manifest, 
 	switch {
 	case m.Digest == "":
 		m.Digest = oci.Sum(raw)
+	case !oci.Verify(m.Digest, raw) && isSchema1(contentType(a)): // the digest of a signed one is that of its payload
+		return oci.Manifest{}, schema1Failure(a)
 	case !oci.Verify(m.Digest, raw) && a.isPage():
 		return oci.Manifest{}, pageFailure(a)
 	case !oci.Verify(m.Digest, raw):
@@ -78,23 +81,34 @@ func (v *visit) manifest(ctx context.Context, ref oci.Reference) (oci.Manifest, 
 	switch {
 	case err != nil:
 		return oci.Manifest{}, notManifest(a, err)
-	case m.MediaType == oci.MediaTypeDockerSchema1, m.MediaType == oci.MediaTypeDockerSchema1Signed:
-		return oci.Manifest{}, &failure{
-			class: oci.ClassNotFound, status: a.StatusCode,
-			text: a.url.Host + " has this image in the obsolete schema 1 alone, which is not mirrored; push it anew with a current tool",
-		}
+	case isSchema1(m.MediaType):
+		return oci.Manifest{}, schema1Failure(a)
 	}
 	return m, nil
 }
 
-// contentType returns the media type of an answer, without those that are sent by
-// servers which do not know.
+// contentType returns the media type of an answer if it is that of a manifest. Others
+// are sent by servers that do not know, such as the storage behind a redirect.
 func contentType(a *answer) string {
 	mediaType, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type"))
-	if strings.HasPrefix(mediaType, "text/") {
+	if !oci.IsManifestType(mediaType) {
 		return ""
 	}
 	return mediaType
+}
+
+var errSchema1 = errors.New("obsolete schema 1")
+
+// isSchema1 reports whether a manifest is of the format that Docker had before 2016.
+func isSchema1(mediaType string) bool {
+	return mediaType == oci.MediaTypeDockerSchema1 || mediaType == oci.MediaTypeDockerSchema1Signed
+}
+
+func schema1Failure(a *answer) *failure {
+	return &failure{
+		class: oci.ClassNotFound, status: a.StatusCode, err: errSchema1,
+		text: a.url.Host + " has this image in the obsolete schema 1 alone, which is not mirrored; push it anew with a current tool",
+	}
 }
 
 func notManifest(a *answer, err error) *failure {

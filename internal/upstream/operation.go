@@ -176,8 +176,8 @@ func (c *Client) errorOf(op operation, f *failure) *oci.Error {
 	}
 	err := oci.UpstreamError(f.class, unknown, f.text, f.err)
 	err.UpstreamStatus, err.RetryAfter = f.status, f.retryAfter
-	if f.class == oci.ClassToken && f.status == http.StatusNotFound {
-		// Google's says so of a repository that there is none of, or none for this user.
+	if f.class == oci.ClassToken && f.status >= http.StatusBadRequest && f.status < http.StatusInternalServerError {
+		// Google's answers 404 for a repository that there is none of, or none for this user.
 		err.Code, err.Status = oci.CodeDenied, http.StatusForbidden
 	}
 	return err

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -20,4 +21,38 @@ func (p *pause) left(now time.Time) time.Duration {
 		return max(0, s.end.Sub(now))
 	}
 	return 0
+}
+
+// limit is a pause that a registry asks for. Until a second repository is asked for
+// it, too, it is that of the first one alone. The zero value is none. Safe for
+// concurrent use.
+type limit struct {
+	all pause
+
+	mu  sync.Mutex
+	one string
+	own pause
+}
+
+// begin notes that a repository was told to pause.
+func (l *limit) begin(repository string, now time.Time, last time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.one != "" && l.one != repository && l.own.left(now) > 0 {
+		l.all.begin(now, last)
+		return
+	}
+	l.one = repository
+	l.own.begin(now, last)
+}
+
+// left returns how long a repository still has to pause.
+func (l *limit) left(repository string, now time.Time) time.Duration {
+	left := l.all.left(now)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.one == repository {
+		left = max(left, l.own.left(now))
+	}
+	return left
 }

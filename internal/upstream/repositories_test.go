@@ -277,7 +277,7 @@ func TestTokenOfAnotherRegistry(t *testing.T) {
 				t.Errorf("HEAD %s: %v, %v", name, d, err)
 			}
 		}
-		e := wantClass(t, second(c.Manifest(t.Context(), "x", tag("1"))), oci.ClassStatus)
+		e := wantClass(t, second(c.Manifest(t.Context(), "x", tag("1"))), oci.ClassDenied)
 		if first, err := url.Parse(s.URL); err != nil || !strings.Contains(e.Message, first.Host) {
 			t.Errorf("it is not told where the redirect came from: %q", e.Message)
 		}

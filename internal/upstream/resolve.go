@@ -64,6 +64,8 @@ func (v *visit) resolve(ctx context.Context, ref oci.Reference) (resolved, error
 // headManifest returns what a HEAD tells, the zero descriptor if that is no answer
 // to rely on; chance says that the next one may be.
 func (v *visit) headManifest(ctx context.Context, ref oci.Reference) (d oci.Descriptor, chance bool, err error) {
+	ctx, done := v.briefly(ctx)
+	defer done()
 	a, err := v.askManifest(ctx, opHeadManifest, http.MethodHead, ref)
 	if err != nil {
 		f := asFailure(ctx, v.e.base.Host, err)
@@ -80,12 +82,25 @@ func (v *visit) headManifest(ctx context.Context, ref oci.Reference) (d oci.Desc
 	return headDescriptor(a, ref), false, nil
 }
 
+// headShare is the part of an operation's time that a HEAD may take: the rest is for
+// the GET, of what only that gives.
+const headShare = 0.4
+
+// briefly bounds a HEAD.
+func (v *visit) briefly(ctx context.Context) (context.Context, context.CancelFunc) {
+	limit := time.Duration(float64(v.c.o.Timeouts.Operation) * headShare)
+	return context.WithTimeoutCause(ctx, limit, errBudget)
+}
+
 // unsettled reports whether the failure of a HEAD is a refusal that a GET need not
 // share.
 func (f *failure) unsettled() bool {
 	switch f.class {
-	case oci.ClassDenied, oci.ClassNotFound, oci.ClassStatus, oci.ClassRedirect, oci.ClassNotRegistry:
+	case oci.ClassDenied, oci.ClassNotFound, oci.ClassStatus, oci.ClassRedirect, oci.ClassNotRegistry, oci.ClassToken, oci.ClassForbidden:
 		return !f.unasked
+	case oci.ClassConnect, oci.ClassTimeout:
+		// The connection was cut, or a host that the registry leads to is not there.
+		return !f.unreached || f.abroad
 	}
 	return false
 }

@@ -53,7 +53,7 @@ type query struct {
 // whatever its status, except 401 and 429.
 func (v *visit) ask(ctx context.Context, q query) (*answer, error) {
 	e, now := v.e, v.c.o.Now
-	if left := e.hushed(v.kind, q.op, now()); left > 0 {
+	if left := e.hushed(v.kind, v.repository, q.op, now()); left > 0 {
 		return nil, &failure{
 			class: oci.ClassRateLimited, status: http.StatusTooManyRequests, retryAfter: left, unasked: true,
 			text: limits(e.base.Host, now().Add(left)),
@@ -81,7 +81,7 @@ func (v *visit) ask(ctx context.Context, q query) (*answer, error) {
 	f := asFailure(ctx, e.base.Host, err)
 	passes := f.abroad && q.op == opReferrers || v.kind == blobs && e.inflight.crowded(now())
 	if f.class == oci.ClassRateLimited && !passes {
-		e.hush(v.kind, now(), f.retryAfter)
+		e.hush(v.kind, v.repository, now(), f.retryAfter)
 	}
 	return nil, err
 }
