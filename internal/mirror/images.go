@@ -158,6 +158,14 @@ func (s *images) of(scope oci.Scope, d digest.Digest) (*image, int) {
 	return nil, 0
 }
 
+// names reports whether an image of the scope is known that names a blob.
+func (s *images) names(scope oci.Scope, d digest.Digest) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m, _ := s.of(scope, d)
+	return m != nil
+}
+
 // mark returns the place in the order of things, for what an upstream is asked next.
 func (s *images) mark() uint64 {
 	s.mu.Lock()

@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"context"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -16,6 +17,9 @@ const kindImage kind = "image"
 // where it was cached here for longer, once for all blobs of it, and reports whether
 // the upstream has sent it since the mark.
 func (v view) askForImage(ctx context.Context, d digest.Digest, mark uint64) bool {
+	if !v.images.names(v.scope, d) {
+		v.recall(d)
+	}
 	image, ask := v.images.missed(v.scope, d, mark, v.now())
 	if !ask {
 		return false
@@ -31,6 +35,47 @@ func (v view) askForImage(ctx context.Context, d digest.Digest, mark uint64) boo
 		return manifestAnswer{}, err
 	})
 	return err == nil && v.images.since(image, mark)
+}
+
+// maxRecalled is how many tags, and how many manifests, are looked at for the image of a
+// blob.
+const maxRecalled = 256
+
+// recall looks for the image of a blob among those that are stored: none that names it
+// was served lately, such as since a restart.
+func (v view) recall(d digest.Digest) {
+	if v.linked(v.scope, d).Size < 0 {
+		return // no manifest of the scope names it
+	}
+	tags, err := v.store.Tags(v.scope, "", maxRecalled)
+	v.readFailed("list tags", v.scope, "", err)
+	left := maxRecalled
+	for _, name := range tags {
+		if t, ok := v.tag(name); ok && v.recallFrom(t.Digest, d, &left) {
+			return
+		}
+	}
+}
+
+// recallFrom looks into one manifest, and into those that it lists.
+func (v view) recallFrom(m, d digest.Digest, left *int) bool {
+	if *left--; *left < 0 {
+		return false
+	}
+	mf, ok := v.local(m)
+	if !ok {
+		return false
+	}
+	contents, err := oci.ParseManifest(mf.Bytes)
+	if err != nil {
+		return false
+	}
+	named := func(b oci.Descriptor) bool { return b.Digest == d }
+	if slices.ContainsFunc(contents.Blobs, named) {
+		v.images.add(imageKey{v.scope, m}, contents)
+		return true
+	}
+	return slices.ContainsFunc(contents.Manifests, func(child oci.Descriptor) bool { return v.recallFrom(child.Digest, d, left) })
 }
 
 // watched is a Remote whose manifests are noted as they come.

@@ -75,6 +75,34 @@ func TestBlobsOnDemand(t *testing.T) {
 	}
 }
 
+// After a restart nobody has served the image yet: it is found by its tag, whatever lies
+// between.
+func TestBlobsOnDemandAfterARestart(t *testing.T) {
+	f := newFixture(t)
+	image := f.upstream.PutImage(repository, "3", 1, 2*mib, 1000)
+	p := image.Platforms[1]
+	for _, ref := range []string{"3", p.Manifest.Digest.String()} {
+		if _, _, err := f.mirror.Manifest(t.Context(), manifestRequest(ref)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.reopen()
+	f.upstream.Reset()
+	var o onDemand
+	f.upstream.Hook(o.hook)
+	for _, b := range append(p.Layers, p.Config) {
+		if raw, _, err := f.pull(t.Context(), blobRequest(b.Digest)); err != nil || oci.Sum(raw) != b.Digest {
+			t.Errorf("%d bytes of %d, %v", len(raw), b.Size, err)
+		}
+	}
+	if n := f.upstream.Count(http.MethodGet, "manifests"); n != 1 {
+		t.Errorf("%d GETs of manifests", n)
+	}
+	// What no manifest names is looked for nowhere.
+	_, _, err := f.mirror.Blob(t.Context(), blobRequest(oci.Sum([]byte("x"))))
+	wantStatus(t, err, http.StatusNotFound)
+}
+
 // The same for a HEAD, and for bytes that another repository has brought in.
 func TestHeadOfABlobOnDemand(t *testing.T) {
 	const other = "team/other"
