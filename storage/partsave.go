@@ -86,11 +86,13 @@ func (p *Part) writeSidecar(covered []Extent, boot string) error {
 	if p.isSealed() {
 		return nil
 	}
-	return writeFile(p.store.root, p.id.sidecarPath(), p.sidecar(covered, p.size, boot))
+	return writeFile(p.store.root, p.name.sidecarPath(), p.sidecar(covered, p.size, boot))
 }
 
 func (p *Part) sidecar(covered []Extent, size int64, boot string) sidecar {
-	return sidecar{Digest: p.id.digest(), Size: size, Covered: covered, Suspended: p.store.now().Unix(), Boot: boot}
+	return sidecar{
+		Digest: p.id.digest(), Origin: p.origin, Size: size, Covered: covered, Suspended: p.store.now().Unix(), Boot: boot,
+	}
 }
 
 // sound reports whether the disk took what it was given.
@@ -129,7 +131,7 @@ func (p *Part) keep() error {
 			return err
 		}
 	}
-	return writeFileSoon(root, p.id.sidecarPath(), p.sidecar(covered, p.size, boot))
+	return writeFileSoon(root, p.name.sidecarPath(), p.sidecar(covered, p.size, boot))
 }
 
 // addExtent adds bytes to a list that is sorted, disjoint and not touching.

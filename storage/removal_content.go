@@ -136,7 +136,7 @@ func (r *removal) drop(content []id) (left map[id]struct{}, err error) {
 		if _, ok := left[i]; ok {
 			continue
 		}
-		if err := r.s.parts.unlessRunning(i, func() error { return r.s.removePart(i) }); err != nil {
+		if err := r.s.parts.unlessRunning(i, func() error { return r.s.removePart(i.partName()) }); err != nil {
 			return left, err
 		}
 	}

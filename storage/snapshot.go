@@ -41,7 +41,7 @@ const (
 
 // snapshotTables is what cannot be found out again from the blobs.
 const snapshotTables = string(rune(tableTag)) + string(rune(tableScope)) + string(rune(tableManifest)) +
-	string(rune(tableLink)) + string(rune(tableReferrers)) + string(rune(tablePin))
+	string(rune(tableLink)) + string(rune(tableReferrers)) + string(rune(tableOrigin)) + string(rune(tablePin))
 
 // saveSnapshot writes a snapshot if anything changed since the last one, and the
 // index is whole: thorough looks at all of it, not only where it lost much. Only

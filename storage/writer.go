@@ -328,6 +328,7 @@ func (b *batch) link(scope oci.Scope, l linkTo) error {
 		return err
 	}
 	b.linked(l.id)
+	proves := l.Proven
 	if raw, err := get(b.txn, key); err == nil {
 		if old, ok := decodeLink(raw); ok {
 			if l.Size < 0 || old.Proven && !l.Proven && old.Size >= 0 {
@@ -335,9 +336,15 @@ func (b *batch) link(scope oci.Scope, l linkTo) error {
 			}
 			l.Proven = l.Proven || old.Proven
 			l.made = max(l.made, old.made)
+			if l.proved.Before(old.proved) {
+				l.proved = old.proved
+			}
 		}
 	}
-	return b.set(key, l.encode())
+	if err := b.set(key, l.encode()); err != nil || !proves {
+		return err
+	}
+	return b.shown(scope.Upstream, l)
 }
 
 // putBlob records a blob. When it was first recorded, and for whom, is kept.
