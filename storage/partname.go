@@ -64,20 +64,24 @@ func (s *Store) choosePart(p *Part) error {
 	return err
 }
 
-// HasPart reports whether a part of the digest is suspended that the upstream of the
-// scope has begun to send.
-func (s *Store) HasPart(scope oci.Scope, d digest.Digest) bool {
+// Suspended reports whether a part of the digest is suspended that the upstream of the
+// scope has begun to send, and of what size, -1 = unknown.
+func (s *Store) Suspended(scope oci.Scope, d digest.Digest) (size int64, ok bool) {
 	i, err := idOf(d)
 	if err != nil || s.enter() != nil {
-		return false
+		return -1, false
 	}
 	defer s.leave()
 	for _, name := range []partName{i.partName(), i.partNameOf(scope.Upstream)} {
-		if _, of, err := s.suspended(name, -1); err == nil && of == scope.Upstream {
-			return true
+		c, err := s.readSidecar(name)
+		if err != nil || c.Origin != scope.Upstream {
+			continue
+		}
+		if _, _, err := s.suspended(name, -1); err == nil {
+			return c.Size, true
 		}
 	}
-	return false
+	return -1, false
 }
 
 // errNoPart means that there is a sidecar which speaks of no part that can be used.

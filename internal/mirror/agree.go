@@ -36,7 +36,9 @@ func (v view) agree(d digest.Digest, link *storage.Link, size int64) error {
 	switch {
 	case err == nil:
 		link.Size = size
-		v.link(v.scope, oci.Descriptor{Digest: d, Size: size})
+		if err := v.store.Resize(v.scope, oci.Descriptor{Digest: d, Size: size}); err != nil {
+			v.storeFailed("link not stored", err, "scope", v.scope.String())
+		}
 		return nil
 	case !errors.Is(err, fs.ErrNotExist):
 	default:
