@@ -36,9 +36,7 @@ func (v view) agree(d digest.Digest, link *storage.Link, size int64) error {
 	switch {
 	case err == nil:
 		link.Size = size
-		if err := v.store.Resize(v.scope, oci.Descriptor{Digest: d, Size: size}); err != nil {
-			v.storeFailed("link not stored", err, "scope", v.scope.String())
-		}
+		v.resize(oci.Descriptor{Digest: d, Size: size})
 		return nil
 	case !errors.Is(err, fs.ErrNotExist):
 	default:

@@ -74,8 +74,8 @@ func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheSta
 		case j.stored:
 			continue
 		}
-		if !w.link.Proven && j.fill.source.scope != v.scope {
-			j.fill.share(v)
+		if j.fill.source.scope != v.scope {
+			j.fill.share(sharer{v, w.link.Proven})
 		}
 		b, err := v.follow(ctx, j, w.link)
 		if err == nil {
@@ -132,7 +132,7 @@ func (v view) join(ctx context.Context, k key, w *wanted) (joined, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if f := c.fills[v.fillKey(d)]; f != nil {
-		if !w.link.Proven && !w.confirmed && f.source.scope != v.scope {
+		if !w.link.Proven && !w.confirmed && !f.serves(v.scope) {
 			return joined{prove: true, proof: proofHead}, nil
 		}
 		if !f.retain() {
@@ -298,9 +298,9 @@ func (v view) statBlob(ctx context.Context, d digest.Digest) (oci.Descriptor, oc
 		case oci.ClassOf(err) != oci.ClassNone:
 			return oci.Descriptor{}, failed(true, err), err
 		}
-		if size := v.fillSize(d); size >= 0 {
-			return oci.Descriptor{Digest: d, Size: size}, oci.CacheStatus{Result: oci.ResultJoined}, nil
-		}
+	}
+	if size := v.fillSize(d, link.Proven); size >= 0 {
+		return oci.Descriptor{Digest: d, Size: size}, oci.CacheStatus{Result: oci.ResultJoined}, nil
 	}
 	if v.Offline {
 		status, err := v.unknown(oci.CodeBlobUnknown)
@@ -323,17 +323,18 @@ func (v view) statBlob(ctx context.Context, d digest.Digest) (oci.Descriptor, oc
 	return oci.Descriptor{Digest: d, Size: b.Size}, status, err
 }
 
-// fillSize returns the size of the blob that is being filled; -1 = not certain.
-func (v view) fillSize(d digest.Digest) int64 {
+// fillSize returns the size of the blob that is being filled; -1 = not certain, or not to
+// be told to the scope.
+func (v view) fillSize(d digest.Digest, proven bool) int64 {
 	v.mu.Lock()
 	f := v.fills[v.fillKey(d)]
 	v.mu.Unlock()
-	if f == nil {
+	if f == nil || !proven && !f.serves(v.scope) {
 		return -1
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.err != nil || f.disputed && !f.verified {
+	if f.err != nil || !f.opened || f.disputed && !f.verified {
 		return -1
 	}
 	return f.size

@@ -63,12 +63,12 @@ type fill struct {
 	refs     int
 	pulling  context.Context // of the segments
 	stop     context.CancelFunc
-	opened   bool  // the upstream has answered, or need not be asked
-	size     int64 // -1 = unknown
-	learned  bool  // the size, from the end of the body
-	right    bool  // the bytes match the digest
-	sharers  []view
-	disputed bool // the upstream announced another size than was expected
+	opened   bool                 // the upstream has answered, or need not be asked
+	size     int64                // -1 = unknown
+	learned  bool                 // the size, from the end of the body
+	right    bool                 // the bytes match the digest
+	sharers  map[oci.Scope]sharer // who follows it besides
+	disputed bool                 // the upstream announced another size than was expected
 	part     part
 	covered  extents
 	hashed   int64     // only who is hashing moves it, and may look without f.mu

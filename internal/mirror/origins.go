@@ -66,6 +66,13 @@ func (v view) proven(ds ...oci.Descriptor) {
 	}
 }
 
+// resize corrects the size that a link tells.
+func (v view) resize(d oci.Descriptor) {
+	if err := v.store.Resize(v.scope, d); err != nil {
+		v.storeFailed("link not stored", err, "scope", v.scope.String())
+	}
+}
+
 // said records what the upstream says that it has. That shows something only where it
 // has delivered the bytes itself, for whichever repository.
 func (v view) said(d oci.Descriptor) (proven bool) {

@@ -1,8 +1,6 @@
 package mirror
 
 import (
-	"slices"
-
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
@@ -17,18 +15,45 @@ type fillKey struct {
 
 func (v view) fillKey(d digest.Digest) fillKey { return fillKey{d, v.Identity} }
 
-// share notes that the upstream has the blob for the scope of v, too, which follows the
-// fill: once its bytes are verified, they are proven for that.
-func (f *fill) share(v view) {
+// sharer is a scope that follows the fill of another one of the same upstream.
+type sharer struct {
+	view
+
+	known bool // it was proven before
+}
+
+// record records what a verified fill shows for the scope.
+func (s sharer) record(d oci.Descriptor) {
+	if s.known {
+		s.resize(d)
+		return
+	}
+	s.proven(d)
+}
+
+// share notes that a scope follows the fill. The upstream has confirmed that it has the
+// blob for that, too: once its bytes are verified, they are proven.
+func (f *fill) share(s sharer) {
 	f.mu.Lock()
 	right, desc := f.right, oci.Descriptor{Digest: f.digest, Size: f.size}
-	if !right && !slices.ContainsFunc(f.sharers, func(o view) bool { return o.scope == v.scope }) {
-		f.sharers = append(f.sharers, v)
+	if _, ok := f.sharers[s.scope]; !right && !ok {
+		if f.sharers == nil {
+			f.sharers = map[oci.Scope]sharer{}
+		}
+		f.sharers[s.scope] = s
 	}
 	f.mu.Unlock()
 	if right {
-		v.proven(desc)
+		s.record(desc)
 	}
+}
+
+// serves reports whether a scope may follow the fill without another question.
+func (f *fill) serves(s oci.Scope) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, ok := f.sharers[s]
+	return ok || f.source.scope == s
 }
 
 // prove records, once the bytes are verified, whose they are.
@@ -38,7 +63,7 @@ func (f *fill) prove() {
 	sharers, desc := f.sharers, oci.Descriptor{Digest: f.digest, Size: f.size}
 	f.mu.Unlock()
 	f.source.proven(desc)
-	for _, v := range sharers {
-		v.proven(desc)
+	for _, s := range sharers {
+		s.record(desc)
 	}
 }
