@@ -189,11 +189,20 @@ func (m *model) send(a *ask) {
 		mf, a.status, a.err = m.mirror.Manifest(ctx, a.request)
 		a.raw, a.digest = mf.Bytes, mf.Digest
 	default:
-		var b oci.Blob
-		if b, a.status, a.err = m.mirror.Blob(ctx, a.request); a.err == nil {
-			a.raw, a.err = io.ReadAll(b.Content)
-			_ = b.Content.Close()
+		m.pullBlob(ctx, a)
+		// What the upstream has sent before it became honest may have been gone on from:
+		// a client that was cut off tries again.
+		if a.status.Result != "" && oci.ClassOf(a.err) == oci.ClassDigest {
+			m.pullBlob(ctx, a)
 		}
+	}
+}
+
+func (m *model) pullBlob(ctx context.Context, a *ask) {
+	var b oci.Blob
+	if b, a.status, a.err = m.mirror.Blob(ctx, a.request); a.err == nil {
+		a.raw, a.err = io.ReadAll(b.Content)
+		_ = b.Content.Close()
 	}
 }
 
