@@ -39,7 +39,10 @@ type origin struct {
 	contents map[digest.Digest]oci.Manifest // of blobs, too
 	open     chan struct{}
 	sampled  map[digest.Digest]bool
+	told     map[string]bool // what it said that it has, also to who asked behind a stale answer
 }
+
+func toldKey(s oci.Scope, d digest.Digest) string { return s.String() + "@" + d.String() }
 
 func (o *origin) scope(repository string) oci.Scope {
 	return oci.Scope{Upstream: o.name, Repository: repository}
@@ -57,6 +60,9 @@ func (o *origin) look(repository string, d digest.Digest) (content oci.Manifest,
 		err = oci.UpstreamError(oci.ClassConnect, "", "down", nil)
 	case !has && o.mood != liar:
 		err = oci.UpstreamError(oci.ClassNotFound, oci.CodeBlobUnknown, "unknown", nil)
+	default:
+		o.told[toldKey(o.scope(repository), d)] = has || o.told[toldKey(o.scope(repository), d)]
+		o.told["word "+toldKey(o.scope(repository), d)] = true
 	}
 	return content, has, o.mood, err
 }
@@ -72,6 +78,14 @@ func (o *origin) Resolve(_ context.Context, repository string, ref oci.Reference
 	}
 	content.Digest = d
 	return content.Descriptor(), nil, nil
+}
+
+// gave reports whether it has answered for something truly, or by a word that is enough
+// where it has shown to have it.
+func (o *origin) gave(s oci.Scope, d digest.Digest, shown bool) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.told[toldKey(s, d)] || shown && o.told["word "+toldKey(s, d)]
 }
 
 // tag returns what the tag means; a liar names anything.

@@ -28,10 +28,8 @@ type model struct {
 	manifs  []digest.Digest
 	repos   []string
 	proven  map[oci.Scope]map[digest.Digest]bool
-	// maybe is what a HEAD may have proven, or brought in, as its tag moves.
-	maybe  map[oci.Scope]map[digest.Digest]bool
-	shown  map[string]map[digest.Digest]bool // by upstream: it has delivered it, or proven
-	stored map[digest.Digest]bool
+	shown   map[string]map[digest.Digest]bool // by upstream: it has delivered it, or proven
+	stored  map[digest.Digest]bool
 
 	wrong, refused, released, denied int
 }
@@ -84,14 +82,13 @@ func (m *model) begin(round int) {
 		d := digest.FromBytes(raw)
 		m.manifs, contents[d] = append(m.manifs, d), oci.Manifest{MediaType: "application/vnd.oci.image.manifest.v1+json", Bytes: raw}
 	}
-	m.maybe = map[oci.Scope]map[digest.Digest]bool{}
 	for _, o := range m.origins {
 		o.mu.Lock()
-		o.contents, o.sampled = contents, map[digest.Digest]bool{}
+		o.contents, o.sampled, o.told = contents, map[digest.Digest]bool{}, map[string]bool{}
 		o.has, o.tags, o.mood = map[oci.Scope]map[digest.Digest]bool{}, map[oci.Scope]digest.Digest{}, honest
 		for _, name := range m.repos {
 			s := o.scope(name)
-			m.maybe[s], m.proven[s], o.has[s] = map[digest.Digest]bool{}, map[digest.Digest]bool{}, map[digest.Digest]bool{}
+			m.proven[s], o.has[s] = map[digest.Digest]bool{}, map[digest.Digest]bool{}
 			o.tags[s] = m.manifs[m.rand.IntN(len(m.manifs))]
 			for _, d := range slices.Concat(m.blobs, m.manifs) {
 				o.has[s][d] = m.rand.IntN(3) == 0
@@ -242,9 +239,6 @@ func (m *model) judge(asks []*ask) {
 		m.judgeTraces(a, asks)
 	}
 	for _, a := range asks {
-		if a.err == nil && a.head && (shown[a.of.name][a.digest] || a.of.has[a.scope()][a.digest]) {
-			m.maybe[a.scope()][a.digest] = true
-		}
 		if a.err == nil && a.head && m.shown[a.of.name][a.digest] && !a.tag && a.status.Result == oci.ResultMiss {
 			proven[a.scope()][a.digest] = true // its own word does
 		}
@@ -265,7 +259,7 @@ func (m *model) judgeOne(a *ask, shown map[string]map[digest.Digest]bool) {
 	case a.err == nil && !a.head:
 		m.released++
 		// Of what it has delivered, its own word opens it to another repository.
-		may := has || m.proven[s][a.digest] || m.maybe[s][a.digest] || a.of.mood == liar && shown[a.of.name][a.digest]
+		may := has || m.proven[s][a.digest] || a.of.gave(s, a.digest, shown[a.of.name][a.digest]) || a.of.mood == liar && shown[a.of.name][a.digest]
 		if !may || digest.FromBytes(a.raw) != a.digest {
 			m.wrong++
 			m.t.Errorf("released wrongly: %s", told)
