@@ -22,7 +22,7 @@ lint: ; @internal/tools/need go && $(GO) tool -modfile=internal/tools/go.mod gol
 fmt: ; @internal/tools/need go && $(GO) tool -modfile=internal/tools/go.mod golangci-lint fmt ## format the code
 bench: build ; @$(GO) test -run '^$$' -bench . -benchmem -tags $(TAGS) $(TESTFLAGS) $(PKG) && $(GO) run -tags $(TAGS) ./integration/bench $(BENCHFLAGS) ## run the benchmarks, and measure bin/pullgate as a whole (BENCHFLAGS=-help)
 fuzz: ; @internal/tools/need go && internal/tools/fuzz $(TAGS) $(FUZZTIME) ## run each fuzz target for FUZZTIME
-vuln: ; @internal/tools/need go curl && internal/tools/vulncheck $(TAGS) ## report known vulnerabilities that the code reaches, where their database can be had
+vuln: ; @internal/tools/need go curl && internal/tools/vulncheck $(TAGS) ## report known vulnerabilities that the code reaches; without their database it says so, and fails with VULN=required
 integration: ; @internal/tools/need go clients && $(GO) test -count=1 -timeout 20m -tags $(TAGS),integration $(TESTFLAGS) ./integration/... ## drive the binary with real clients (as root)
 soak: ; @internal/tools/need go clients && SOAK=$(SOAK) $(GO) test -count=1 -timeout 0 -tags $(TAGS),integration $(TESTFLAGS) -run '^TestSoak$$' -v ./integration ## serve a mixed load with faults for SOAK (as root)
 xcaddy: ; @internal/tools/need go curl && $(GO) -C internal/tools run ./xcaddy "$(CURDIR)/xcaddy.json" "$(CURDIR)/dist/caddy" && internal/tools/smoke dist/caddy Caddyfile.example ## build dist/caddy from xcaddy.json, and try it

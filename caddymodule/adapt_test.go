@@ -76,26 +76,3 @@ func adapted(t testing.TB, input string) (string, bool) {
 	}
 	return pretty.String(), true
 }
-
-// TestExample adapts and validates the Caddyfile that users begin with.
-func TestExample(t *testing.T) {
-	home(t)
-	raw, err := os.ReadFile("../Caddyfile.example")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if formatted := caddyfile.Format(raw); !bytes.Equal(formatted, raw) {
-		t.Errorf("is not formatted; caddy fmt makes it\n%s", formatted)
-	}
-	text, ok := adapted(t, string(raw))
-	if !ok {
-		t.Fatal(text)
-	}
-	var config *caddy.Config
-	if err := json.Unmarshal([]byte(text), &config); err != nil {
-		t.Fatal(err)
-	}
-	if err := caddy.Validate(config); err != nil {
-		t.Error(err)
-	}
-}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
@@ -35,9 +36,11 @@ type appRun struct {
 	limits storage.Limits
 	log    slog.Handler
 
+	ctx      caddy.Context
 	mu       sync.Mutex
 	handlers []*service
-	cache    *cache // set while the App holds its reference
+	fresh    []caddy.NetworkAddress // where no earlier configuration listens
+	cache    *cache                 // set while the App holds its reference
 }
 
 // CaddyModule returns the Caddy module information.
@@ -50,7 +53,7 @@ func (App) CaddyModule() caddy.ModuleInfo {
 
 // Provision finds out where the store lies. It touches no file.
 func (a *App) Provision(ctx caddy.Context) error {
-	a.run = &appRun{log: ctx.Slogger().Handler()}
+	a.run = &appRun{log: ctx.Slogger().Handler(), ctx: ctx}
 	s := a.Storage
 	if s == nil {
 		s = new(Storage)
@@ -91,7 +94,7 @@ func (a *App) Validate() error {
 
 // Start opens the store, unless an earlier configuration has it open, and
 // everything that the handlers need: what cannot work fails the load, and the
-// earlier configuration stays.
+// earlier configuration stays. So does an address that another process has.
 func (a *App) Start() error {
 	c, err := acquireCache(a.run.path, a.run.limits)
 	if err != nil {
@@ -100,8 +103,12 @@ func (a *App) Start() error {
 	c.adopt(a.run)
 	a.run.mu.Lock()
 	a.run.cache = c
-	handlers := a.run.handlers
+	handlers, fresh := a.run.handlers, a.run.fresh
 	a.run.mu.Unlock()
+	if err := checkAddresses(fresh); err != nil {
+		return err
+	}
+	go a.run.awaitExit(handlers, a.run.grace())
 	for _, h := range handlers {
 		if err := h.start(); err != nil {
 			return err
@@ -119,22 +126,32 @@ func (a *App) Cleanup() error {
 	if a.run == nil {
 		return nil
 	}
-	a.run.mu.Lock()
-	c := a.run.cache
-	a.run.cache = nil
-	a.run.mu.Unlock()
+	return a.run.release()
+}
+
+func (r *appRun) release() error {
+	r.mu.Lock()
+	c := r.cache
+	r.cache = nil
+	r.mu.Unlock()
 	if c == nil {
 		return nil
 	}
-	c.disown(a.run)
+	c.disown(r)
 	return releaseCache(c)
 }
 
-// add makes Start start a handler too, and keep to the limits of its upstreams.
-// Two handlers may name one upstream, but not with two limits.
-func (r *appRun) add(s *service) error {
+// add makes Start start a handler too, and keep to the limits of its upstreams; the
+// addresses are those at which it will be the first to listen. Two handlers may name
+// one upstream, but not with two limits.
+func (r *appRun) add(s *service, fresh []caddy.NetworkAddress) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	for _, address := range fresh {
+		if !slices.Contains(r.fresh, address) {
+			r.fresh = append(r.fresh, address)
+		}
+	}
 	for _, u := range s.upstreams {
 		if u.Offline {
 			r.limits.Offline = append(r.limits.Offline, u.Name)

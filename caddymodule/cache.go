@@ -98,10 +98,24 @@ func releaseCache(c *cache) error {
 	return err
 }
 
-// Destruct closes the store. It returns once every goroutine of it has ended.
+// Destruct closes the store. It returns once every goroutine of it has ended, or
+// after a while if the process exits.
 func (c *cache) Destruct() error {
-	c.mirror.Close()
-	return c.store.Close()
+	closed := make(chan error, 1)
+	go func() {
+		c.mirror.Close()
+		closed <- c.store.Close()
+	}()
+	var late <-chan time.Time
+	if caddy.Exiting() {
+		late = time.After(closePatience)
+	}
+	select {
+	case err := <-closed:
+		return err
+	case <-late:
+		return errSlowClose
+	}
 }
 
 // adopt makes r the newest generation, and its limits those of the store.

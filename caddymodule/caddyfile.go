@@ -49,6 +49,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //			max_size   <size>
 //			min_free   <size>|<percent>
 //			max_unused <duration>
+//			max_index  <size>
 //			pin        <image...>
 //		}
 //	}
@@ -82,9 +83,13 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //		default  <upstream>
 //		upstream <name> {
 //			alias          <name...>
-//			url            <url...>
+//			url            <url...> [{
+//				credentials …
+//				insecure_credentials
+//			}]
 //			credentials    <user> {env.<NAME>}|{file.<path>}
 //			credentials    docker_config|google|ecr|acr
+//			insecure_credentials
 //			auth_origin    <origin...>
 //			max_size       <size>
 //			tag_ttl        <duration>
@@ -120,14 +125,17 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //     for docker.io https://registry-1.docker.io.
 //   - credentials logs in. Passwords are placeholders, to be replaced when the
 //     configuration is loaded: the configuration itself is stored and shown.
+//     They are for one origin: that of the first url at the host that the upstream
+//     is named after, or else of the first; a block of url gives others their own.
 //     An upstream with credentials or tls_client answers authenticated users
 //     only, unless access says otherwise.
+//   - insecure_credentials sends them over http, too.
 //   - auth_origin adds places that may see the credentials.
 //   - max_size is the most bytes of blobs that this upstream may have brought
 //     into the store; the least recently used go first.
 //   - tag_ttl is how long a tag is believed before the upstream is asked again;
 //     5m by default, 0 asks on every pull.
-//   - immutable_tags matches tags that never change.
+//   - immutable_tags matches, as a whole, tags that never change.
 //   - access admits everybody, every user that Caddy has authenticated, or only
 //     the users that are named.
 //   - allow and deny limit which repositories are mirrored. * matches inside a
@@ -219,6 +227,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 func (u *Upstream) unmarshalCaddyfile(d *caddyfile.Dispenser, names names) error {
 	var seen options
+	secrets := *d // where the last option stands that decides who gets them
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := *d // the errors below are about this line
 		parse, ok := upstreamOptions[option.Val()]
@@ -245,13 +254,20 @@ func (u *Upstream) unmarshalCaddyfile(d *caddyfile.Dispenser, names names) error
 		if err := parse.set(u, args); err != nil {
 			return option.WrapErr(err)
 		}
-		// What is looked up only when the configuration is loaded.
-		if parse.files || strings.Contains(strings.Join(args, ""), "{") {
-			if u.Origin == nil {
-				u.Origin = map[string]string{}
-			}
-			u.Origin[option.Val()] = where(&option)
+		if parse.files || hasPlaceholder(args) {
+			u.keepOrigin(option.Val(), &option)
 		}
+		if option.Val() == "url" {
+			if err := u.unmarshalURLCaddyfile(d, args); err != nil {
+				return err
+			}
+		}
+		if option.Val() == "url" || option.Val() == "credentials" || option.Val() == "auth_origin" {
+			secrets = option
+		}
+	}
+	if err := u.checkURLCredentials(); err != nil {
+		return secrets.WrapErr(err)
 	}
 	return nil
 }
@@ -282,12 +298,13 @@ var upstreamOptions = map[string]upstreamOption{
 		u.TLSClient = &TLSClient{Certificate: args[0], Key: args[1]}
 		return nil
 	}},
-	"credentials": {min: 1, max: 2, set: func(u *Upstream, args []string) error {
-		u.Credentials = &Credentials{Provider: args[0]}
-		if len(args) == 2 {
-			u.Credentials = &Credentials{Username: args[0], Password: args[1]}
-		}
-		return u.Credentials.check()
+	"credentials": {min: 1, max: 2, set: func(u *Upstream, args []string) (err error) {
+		u.Credentials, err = parseCredentials(args)
+		return err
+	}},
+	"insecure_credentials": {set: func(u *Upstream, _ []string) error {
+		u.InsecureCredentials = true
+		return nil
 	}},
 	"proxy": {min: 1, max: 1, set: func(u *Upstream, args []string) error {
 		u.Proxy = args[0]

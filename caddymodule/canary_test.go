@@ -183,8 +183,8 @@ func TestCanaries(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr, admin, logFile, store := freeAddress(t), filepath.Join(dir, "admin.sock"), filepath.Join(t.TempDir(), "log"), t.TempDir()
-	closed := "http://" + freeAddress(t)
+	addr, admin, logFile, store := freeAddr(t), filepath.Join(dir, "admin.sock"), filepath.Join(t.TempDir(), "log"), t.TempDir()
+	closed := "http://" + freeAddr(t)
 	config := fmt.Sprintf(`{
 	admin unix/%s
 	metrics

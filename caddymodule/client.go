@@ -59,9 +59,14 @@ func (u *Upstream) fingerprint() string {
 	h := sha256.New()
 	// Quoted, so that no two lists of values look the same.
 	fmt.Fprintf(h, "%q", [][]string{
-		{u.Name, u.provider(), r.username, r.password, fmt.Sprint(r.proxy), string(r.authorities)},
+		{u.Name, u.provider(), r.login.username, r.login.password, fmt.Sprint(r.proxy), string(r.authorities)},
 		u.urls(), u.AuthOrigin, u.AllowAddress,
 	})
+	for _, s := range u.urls() {
+		if own := u.at(s); own != nil {
+			fmt.Fprintf(h, "%q", []string{s, own.Provider, r.urlLogins[s].username, r.urlLogins[s].password})
+		}
+	}
 	fmt.Fprintf(h, "%v %d %d", u.timeouts(), u.MaxFails, u.FailDuration)
 	fmt.Fprintf(h, "%x", r.certificate.Certificate)
 	return hex.EncodeToString(h.Sum(nil))
@@ -101,19 +106,7 @@ func (u *Upstream) options() upstream.Options {
 		pool.AppendCertsFromPEM(r.authorities)
 		o.RootCAs = pool
 	}
-	switch {
-	case u.Credentials == nil:
-	case u.Credentials.Provider == "docker_config":
-		o.Credentials = upstream.DockerConfigCredentials()
-	case u.Credentials.Provider == "google":
-		o.Credentials = upstream.GoogleCredentials()
-	case u.Credentials.Provider == "ecr":
-		o.Credentials = upstream.ECRCredentials()
-	case u.Credentials.Provider == "acr":
-		o.Credentials = upstream.ACRCredentials()
-	default:
-		o.Credentials = upstream.BasicCredentials(r.username, r.password)
-	}
+	u.credentials(&o, r)
 	return o
 }
 
@@ -132,6 +125,7 @@ func (u *Upstream) policy(remote mirror.Remote) mirror.Upstream {
 		Parallel:        u.parallel(),
 		LookAhead:       u.lookAhead(u.maxFills()),
 		LookAheadSize:   u.LookAheadSize,
+		VerifyRanges:    u.VerifyRanges,
 		ImmutableTags:   u.resolved.immutableTags,
 		MissesPerClient: u.MissesPerClient,
 		Isolate:         u.apart(),
@@ -167,7 +161,12 @@ func (u *Upstream) identity() string {
 	if slices.Equal(u.urls(), u.defaultURLs()) && !u.authenticates() {
 		return u.Name
 	}
-	parts := append([]string{u.provider(), u.resolved.username}, u.urls()...)
+	parts := append([]string{u.provider(), u.resolved.login.username}, u.urls()...)
+	for _, s := range u.urls() {
+		if own := u.at(s); own != nil {
+			parts = append(parts, s, own.Provider, u.resolved.urlLogins[s].username)
+		}
+	}
 	if u.TLSClient != nil {
 		sum := sha256.Sum256(u.resolved.certificate.Certificate[0])
 		parts = append(parts, hex.EncodeToString(sum[:]))

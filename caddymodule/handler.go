@@ -104,7 +104,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		service: &service{app: app, upstreams: h.Upstreams, wire: wire, log: ctx.Slogger(), empty: make(chan struct{}), exiting: make(chan struct{})},
 		routes:  registry.New(wire),
 	}
-	return app.add(h.run.service)
+	return app.add(h.run.service, newAddresses(ctx))
 }
 
 // Validate checks what goes beyond a single upstream.

@@ -15,7 +15,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/crypto/bcrypt"
 
-	"github.com/pullgate/pullgate/internal/freeport"
 	"github.com/pullgate/pullgate/internal/registrytest"
 )
 
@@ -108,7 +107,7 @@ func TestProbes(t *testing.T) {
 	}
 	login += "}\n"
 	s := newSite(t)
-	second := freeAddress(t)
+	second := freeAddr(t)
 	s.load(login + "registry_mirror {\n" + upstreams[0] + "}\n}\nhttp://" + second + " {\n" + login + "registry_mirror {\n" + upstreams[1] + "}")
 	addresses := [2]string{s.addr, second}
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4}}
@@ -215,13 +214,4 @@ func timed(fn func()) time.Duration {
 func median(times []time.Duration) time.Duration {
 	slices.Sort(times)
 	return times[len(times)/2]
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	address, err := freeport.Address()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return address
 }

@@ -44,15 +44,15 @@ const (
 func (r *Resilience) check() error {
 	switch {
 	case r.MaxFails < -1:
-		return errors.New("max_fails cannot be negative, but for -1 (never stop asking)")
+		return errors.New("max_fails must not be negative, except -1 (never stop asking)")
 	case r.FailDuration < 0:
 		return errors.New("fail_duration cannot be negative")
 	case r.StaleIfDenied < -1:
-		return errors.New("stale_if_denied cannot be negative, but for -1 (not at all)")
+		return errors.New("stale_if_denied must not be negative, except -1 (not at all)")
 	case r.StaleIfGone < -1:
-		return errors.New("stale_if_gone cannot be negative, but for -1 (never)")
+		return errors.New("stale_if_gone must not be negative, except -1 (never)")
 	case r.MaxFills < -1:
-		return errors.New("max_fills cannot be negative, but for -1 (any number)")
+		return errors.New("max_fills must not be negative, except -1 (any number)")
 	}
 	return nil
 }

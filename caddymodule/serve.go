@@ -131,7 +131,9 @@ func runServe(fs caddycmd.Flags) (int, error) {
 	config := &caddy.Config{
 		Admin: admin,
 		AppsRaw: caddy.ModuleMap{
-			"http":            caddyconfig.JSON(caddyhttp.App{Servers: map[string]*caddyhttp.Server{"mirror": server}}, nil),
+			"http": caddyconfig.JSON(caddyhttp.App{
+				GracePeriod: caddy.Duration(exitGrace), Servers: map[string]*caddyhttp.Server{"mirror": server},
+			}, nil),
 			"registry_mirror": caddyconfig.JSON(app, nil),
 		},
 	}

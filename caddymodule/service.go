@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -14,9 +15,9 @@ import (
 	"github.com/pullgate/pullgate/internal/registry"
 )
 
-// exitPatience is how long Cleanup waits, when the process exits, for requests
-// that outlived the grace period of the servers. After that the store is left as
-// a crash would leave it, which it is made for.
+// exitPatience is how long is waited, when the process exits, for requests that were
+// cut off. After that the store is left as a crash would leave it, which it is made
+// for.
 const exitPatience = 10 * time.Second
 
 // service is what a Handler answers with: mirror, store and upstream clients.
@@ -48,6 +49,7 @@ type openService struct {
 	admin   *mirror.Mirror // the same, for who may have everything
 	cache   *cache
 	clients []*client
+	end     context.CancelFunc // cuts off whoever is in
 }
 
 var errExiting = errors.New("the server is exiting")
@@ -136,8 +138,8 @@ func (s *service) leave() {
 	s.leaveLocked()
 }
 
-// retire lets the configuration out, and waits for the requests if the process
-// exits. Later calls do nothing.
+// retire lets the configuration out. If the process exits, it sends everybody away
+// and waits for them. Later calls only do that.
 func (s *service) retire() {
 	s.mu.Lock()
 	empty := s.empty
@@ -161,7 +163,7 @@ func (s *service) retire() {
 	}
 }
 
-// leaveAll asks those to leave who would stay long.
+// leaveAll sends everybody away who is in.
 func (s *service) leaveAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -169,6 +171,9 @@ func (s *service) leaveAll() {
 	case <-s.exiting:
 	default:
 		close(s.exiting)
+	}
+	if open := s.open.Load(); open != nil {
+		open.end()
 	}
 }
 
@@ -199,7 +204,7 @@ func (s *service) openLocked() (err error) {
 	if s.open.Load() != nil {
 		return nil
 	}
-	open := new(openService)
+	open := &openService{end: func() {}}
 	defer func() {
 		if err != nil {
 			s.release(open)
@@ -231,12 +236,14 @@ func (s *service) openLocked() (err error) {
 	}
 	wire := s.wire
 	wire.Mirror = m
+	wire.Until, open.end = context.WithCancel(context.Background())
 	open.handler = registry.New(wire)
 	return nil
 }
 
 // release gives back what was opened.
 func (s *service) release(open *openService) {
+	open.end()
 	for _, c := range open.clients {
 		if err := releaseClient(c); err != nil {
 			s.log.Error("closing upstream client", "upstream", c.name, "error", err)

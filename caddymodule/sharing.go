@@ -32,7 +32,7 @@ const defaultProofTTL = 30 * 24 * time.Hour
 
 func (s *Sharing) check() error {
 	if s.ProofTTL < -1 {
-		return errors.New("proof_ttl cannot be negative, but for -1 (for ever)")
+		return errors.New("proof_ttl must not be negative, except -1 (for ever)")
 	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -20,6 +19,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/internal/freeport"
 	"github.com/pullgate/pullgate/internal/registrytest"
 )
 
@@ -57,21 +57,14 @@ func newSite(t testing.TB) *site {
 	return &site{t: t, addr: freeAddr(t), storage: t.TempDir(), global: "admin off\npersist_config off", log: "level ERROR"}
 }
 
-// freeAddr returns an address that nobody listens at. Its port is below those that
-// systems give to connections, so that none takes it meanwhile.
+// freeAddr returns an address that nobody listens at, nor will.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.N(20_000))
-		if listener, err := net.Listen("tcp", addr); err == nil {
-			if err := listener.Close(); err != nil {
-				t.Fatal(err)
-			}
-			return addr
-		}
+	addr, err := freeport.Address()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no address is free")
-	return ""
+	return addr
 }
 
 // load makes Caddy run the directives.

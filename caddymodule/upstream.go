@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,11 +39,22 @@ type Upstream struct {
 	// Default: https:// and the name, https://registry-1.docker.io for docker.io.
 	URL []string `json:"url,omitempty"`
 
-	// What the upstream is logged in to with. Default: nothing, anonymous.
+	// What the upstream is logged in to with. A user name and a password are sent to
+	// one origin: of the first URL at the host that the upstream is named after, or
+	// else of the first URL. Others are for url_credentials. Default: nothing,
+	// anonymous.
 	Credentials *Credentials `json:"credentials,omitempty"`
 
+	// The credentials of single URLs, by the URL as it stands in url.
+	URLCredentials map[string]*URLCredentials `json:"url_credentials,omitempty"`
+
+	// Send credentials over http too, to other hosts than the loopback. Everybody on
+	// the way can read them. Default: false, such a configuration is refused.
+	InsecureCredentials bool `json:"insecure_credentials,omitempty"`
+
 	// More origins that may see the credentials, besides the upstream's own and
-	// the token servers of well-known registries.
+	// the token servers of well-known registries. Token servers there may be at
+	// private addresses.
 	AuthOrigin []string `json:"auth_origin,omitempty"`
 
 	// The most bytes of blobs that this upstream may have brought into the store;
@@ -56,8 +68,9 @@ type Upstream struct {
 	// every pull. Default: 5m.
 	TagTTL caddy.Duration `json:"tag_ttl,omitempty"`
 
-	// A regular expression (RE2). Tags that match it are taken never to change,
-	// and not asked for again. Default: none.
+	// A regular expression (RE2) for whole tags: v1 matches the tag v1 only, v1.* all
+	// that begin so. Tags that match it are taken never to change, and not asked for
+	// again. Default: none.
 	ImmutableTags string `json:"immutable_tags,omitempty"`
 
 	// Who may pull from this upstream. Default: everybody, but only users that
@@ -72,7 +85,10 @@ type Upstream struct {
 	Deny []string `json:"deny,omitempty"`
 
 	// Private, loopback or link-local networks (CIDR) that the upstream's
-	// redirects and token servers may lead to. Default: none but its own address.
+	// redirects and token servers may lead to, and link-local ones that its URLs may
+	// lie at. Default: none but the address and port of the connection that leads
+	// there, and any port of an address that stands in url; the loopback only if it
+	// stands there. Addresses of cloud metadata are never connected to.
 	AllowAddress []string `json:"allow_address,omitempty"`
 
 	// Files with certificate authorities (PEM) to trust besides the system's.
@@ -82,8 +98,8 @@ type Upstream struct {
 	// The certificate to authenticate with.
 	TLSClient *TLSClient `json:"tls_client,omitempty"`
 
-	// URL of the HTTP proxy to connect through. One with a password has to be a
-	// placeholder ({env.*}, {file.*}). Default: the environment's, HTTPS_PROXY
+	// URL of the HTTP proxy to connect through, which resolves names and decides which
+	// addresses may be reached. One with a password has to be a placeholder ({env.*}, {file.*}). Default: the environment's, HTTPS_PROXY
 	// and so on.
 	Proxy string `json:"proxy,omitempty"`
 
@@ -116,22 +132,6 @@ type Upstream struct {
 	resolved *resolvedUpstream
 }
 
-// Credentials are a user name and a password, or the name of a provider.
-type Credentials struct {
-	// The user; placeholders {env.*} and {file.*} are replaced.
-	Username string `json:"username,omitempty"`
-
-	// The password or access token, as a placeholder: {env.NAME} or
-	// {file./path}. A literal one is refused, because configurations are stored
-	// and shown.
-	Password string `json:"password,omitempty"`
-
-	// Take the credentials from elsewhere: docker_config (the Docker
-	// configuration file and its credential helpers), google, ecr or acr (the
-	// cloud's identity of this machine).
-	Provider string `json:"provider,omitempty"`
-}
-
 // Access says who may pull from an upstream. Without any field set: every user
 // that Caddy has authenticated.
 type Access struct {
@@ -152,13 +152,14 @@ type TLSClient struct {
 // resolvedUpstream is an Upstream with its values parsed, its secrets and files
 // looked up. It is never encoded.
 type resolvedUpstream struct {
-	urls               []*url.URL
-	allowAddresses     []netip.Prefix
-	immutableTags      *regexp.Regexp
-	proxy              *url.URL
-	username, password string
-	authorities        []byte // PEM
-	certificate        tls.Certificate
+	urls           []*url.URL
+	allowAddresses []netip.Prefix
+	immutableTags  *regexp.Regexp
+	proxy          *url.URL
+	login          login
+	urlLogins      map[string]login // by URL
+	authorities    []byte           // PEM
+	certificate    tls.Certificate
 }
 
 // provision parses what the configuration says and looks up secrets and files.
@@ -166,7 +167,7 @@ func (u *Upstream) provision() error {
 	if err := u.check(); err != nil {
 		return fmt.Errorf("upstream %s: %w", u.Name, err)
 	}
-	r := new(resolvedUpstream)
+	r := &resolvedUpstream{urlLogins: map[string]login{}}
 	u.resolved = r
 	for _, s := range u.urls() {
 		parsed, _ := parseURL(s)
@@ -177,17 +178,22 @@ func (u *Upstream) provision() error {
 		r.allowAddresses = append(r.allowAddresses, prefix.Masked())
 	}
 	if u.ImmutableTags != "" {
-		r.immutableTags = regexp.MustCompile(u.ImmutableTags)
+		r.immutableTags = regexp.MustCompile(`^(?:` + u.ImmutableTags + `)$`)
 	}
-	for _, lookUp := range []struct {
+	type lookUp struct {
 		option string
 		f      func(*caddy.Replacer) error
-	}{
+	}
+	lookUps := []lookUp{
 		{"credentials", u.lookUpCredentials},
 		{"tls_ca", u.loadAuthorities},
 		{"tls_client", u.loadCertificate},
 		{"proxy", u.lookUpProxy},
-	} {
+	}
+	for _, s := range u.urls() {
+		lookUps = append(lookUps, lookUp{urlOption(s), u.lookUpURLCredentials(s)})
+	}
+	for _, lookUp := range lookUps {
 		if err := lookUp.f(caddy.NewReplacer()); err != nil {
 			err = fmt.Errorf("upstream %s: %s: %w", u.Name, lookUp.option, err)
 			if origin := u.Origin[lookUp.option]; origin != "" {
@@ -205,13 +211,13 @@ func (u *Upstream) check() error {
 	errs := []error{
 		checkName(u.Name), each(checkName, u.Alias), each(checkURL, u.URL), each(checkOrigin, u.AuthOrigin),
 		each(checkPrefix, u.AllowAddress), each(oci.CheckGlob, u.Allow), each(oci.CheckGlob, u.Deny),
-		checkRegexp(u.ImmutableTags), u.Credentials.check(), u.Access.check(), checkProxy(u.Proxy), u.Timeouts.check(), u.Resilience.check(), u.Download.check(), u.Sharing.check(),
+		checkRegexp(u.ImmutableTags), u.Credentials.check(), u.checkURLCredentials(), u.Access.check(), checkProxy(u.Proxy), u.Timeouts.check(), u.Resilience.check(), u.Download.check(), u.Sharing.check(),
 	}
 	if u.TagTTL < -1 {
-		errs = append(errs, errors.New("tag_ttl cannot be negative, but for -1 (ask on every pull)"))
+		errs = append(errs, errors.New("tag_ttl must not be negative, except -1 (ask on every pull)"))
 	}
 	if u.MissesPerClient < -1 {
-		errs = append(errs, errors.New("misses_per_client cannot be negative, but for -1 (any number)"))
+		errs = append(errs, errors.New("misses_per_client must not be negative, except -1 (any number)"))
 	}
 	if u.MaxSize < 0 {
 		errs = append(errs, errors.New("max_size cannot be negative; leave it out to have no limit"))
@@ -245,7 +251,10 @@ func (u *Upstream) defaultURLs() []string {
 
 // authenticates reports whether the upstream sees who we are, so that what it
 // answers need not be for everybody.
-func (u *Upstream) authenticates() bool { return u.Credentials != nil || u.TLSClient != nil }
+func (u *Upstream) authenticates() bool {
+	return u.Credentials != nil || u.TLSClient != nil ||
+		slices.ContainsFunc(u.urls(), func(s string) bool { return u.at(s) != nil })
+}
 
 // everybody reports whether everybody may pull from the upstream here.
 func (u *Upstream) everybody() bool {
@@ -258,17 +267,6 @@ func (u *Upstream) everybody() bool {
 // guarded reports whether what the store has of the upstream need not be for
 // everybody.
 func (u *Upstream) guarded() bool { return u.authenticates() || u.StoredAs != "" }
-
-func (u *Upstream) lookUpCredentials(repl *caddy.Replacer) (err error) {
-	if u.Credentials == nil || u.Credentials.Provider != "" {
-		return nil
-	}
-	if u.resolved.username, err = lookUp(repl, u.Credentials.Username); err != nil {
-		return err
-	}
-	u.resolved.password, err = lookUp(repl, u.Credentials.Password)
-	return err
-}
 
 func (u *Upstream) loadAuthorities(repl *caddy.Replacer) error {
 	for _, name := range u.TLSCA {

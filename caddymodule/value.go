@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -38,4 +39,15 @@ func parseDuration(s string) (caddy.Duration, error) {
 		return 0, fmt.Errorf("%q is no duration: want such as 5m, 12h or 90d", s)
 	}
 	return caddy.Duration(t), nil
+}
+
+func hasPlaceholder(args []string) bool { return strings.Contains(strings.Join(args, ""), "{") }
+
+// keepOrigin notes where an option stands whose values are looked up only when the
+// configuration is loaded.
+func (u *Upstream) keepOrigin(option string, d *caddyfile.Dispenser) {
+	if u.Origin == nil {
+		u.Origin = map[string]string{}
+	}
+	u.Origin[option] = where(d)
 }

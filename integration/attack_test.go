@@ -132,7 +132,7 @@ func serveExample(t *testing.T, upstream string, changes []string) example {
 	}
 	dir, plainPort, securePort := shortDir(t), freePort(t), freePort(t)
 	text := strings.NewReplacer(append(changes,
-		"unix//tmp/pullgate-admin.sock", "unix/"+dir+"/admin.sock",
+		"{$HOME:.}/.pullgate", dir,
 		"\n:5000 {\n\tregistry_mirror docker.io registry.k8s.io", "\nhttp://127.0.0.1:"+plainPort+" {\n\tregistry_mirror registry.k8s.io",
 		"ghcr.io gcr.io quay.io\n}", "ghcr.io gcr.io quay.io {\n\t\tupstream docker.io {\n\t\t\turl "+upstream+"\n\t\t}\n\t}\n}",
 		":5443", ":"+securePort,

@@ -36,31 +36,44 @@ func (s *Store) openBlob(i id) (file, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
+	s.touch(i)
+	return f, info.Size(), nil
+}
+
+// touch counts a use.
+func (s *Store) touch(i id) {
 	if s.uses.touch(i, hourOf(s.now())) >= maxUses {
 		s.keepHouseNow()
 	}
-	return f, info.Size(), nil
 }
 
 // soundBlob opens a blob that is not in doubt, or not any more.
 func (s *Store) soundBlob(i id) (file, fs.FileInfo, error) {
-	f, info, err := s.blobFile(i)
-	if err != nil {
-		return nil, nil, err
+	f, info, doubt, err := s.sizedBlob(i)
+	if err != nil || !doubt {
+		return f, info, err
 	}
-	r, known := s.blobRecord(i)
-	switch {
-	case known && r.size != info.Size():
-		s.quarantine(i, info, fmt.Errorf("it has %d bytes, %d were recorded", info.Size(), r.size))
-		err = fs.ErrNotExist
-	case s.suspects.doubt(i, info, known):
-		err = s.verify(i, f, info)
-	}
-	if err != nil {
+	if err := s.verify(i, f, info); err != nil {
 		f.Close()
 		return nil, nil, err
 	}
 	return f, info, nil
+}
+
+// sizedBlob opens a blob that has the size which the index knows, and tells whether it
+// is in doubt.
+func (s *Store) sizedBlob(i id) (_ file, _ fs.FileInfo, doubt bool, err error) {
+	f, info, err := s.blobFile(i)
+	if err != nil {
+		return nil, nil, false, err
+	}
+	r, known := s.blobRecord(i)
+	if known && r.size != info.Size() {
+		s.quarantine(i, info, fmt.Errorf("it has %d bytes, %d were recorded", info.Size(), r.size))
+		f.Close()
+		return nil, nil, false, fs.ErrNotExist
+	}
+	return f, info, s.suspects.doubt(i, info, known), nil
 }
 
 // blobFile opens the file of a blob. Where there is none, its record goes. One that

@@ -20,9 +20,14 @@
 //
 // The file system is the truth for blobs, Badger is an index of it: a record
 // without a file is a miss, a file without a record is verified before its first
-// use, and then adopted. A file gets to its place in blobs/ by one rename, after
-// its bytes were verified by the caller and are on the disk, and never changes
-// there.
+// use, and then adopted, and so is one that cannot be opened a miss. A file gets to its
+// place in blobs/ by one rename, after its bytes were verified by the caller, and never
+// changes there. It is brought to the disk after that; until then the store does not
+// count as closed properly. So what a client has in full outlives the process, and
+// what a power failure may have taken is in doubt.
+//
+// A part says beside it what it holds: written down while it comes, and when the
+// store closes.
 //
 // Everything that takes space is accounted for. After a crash, or with an index
 // begun anew, there may be files without a record: a walk in the background looks
@@ -30,7 +35,8 @@
 // recorded, or is damaged and could not be moved away, is tried again.
 //
 // A recorded file is trusted, but for those that were written last before the
-// machine went down: these are verified before they are used, too. A scrub reads
+// machine went down: these are verified before they are used, too. A large one is
+// served meanwhile, except its end. A scrub reads
 // all of them again over a month. What fails goes to quarantine/, and is a miss.
 // Check does that at once, and looks at all the rest, too.
 //
@@ -46,11 +52,12 @@
 // the next opening, from a snapshot that was written at the end.
 //
 // Limits hold at every moment: a blob that does not fit waits, with all its
-// readers served, until others were evicted, or is not kept. The least recently
+// readers served, until others were evicted, or is not kept. Nothing goes for what is
+// only asked for: room is made for a first byte. The least recently
 // used go first; what is pinned or open never does. The one exception to pins is a
 // disk so full that the index cannot be opened: then nobody knows what is pinned,
 // and old files go that are. Manifests, tags and links are small, and go only when
-// nobody used them for long.
+// nobody used them for long, and by default only where the blobs are gone.
 //
 // Nothing that lies on the disk keeps a store from opening. An index that does
 // not open, or that two starts in a row died of, is set aside and begun anew. On
@@ -64,10 +71,12 @@
 // # Who owns what
 //
 // A Store owns its directory, by an flock that is taken before anything else is
-// looked at. One goroutine makes all index writes, one keeps house: it counts
-// the blobs after opening, writes down when blobs were used, evicts, and saves
-// snapshots; beside it one scrubs. Close ends them all. Every method may be
-// called at any time, also after Close, and concurrently with all others.
+// looked at; nobody else may write to it. One goroutine makes all index writes, one
+// writes down when blobs were used and evicts, one does what takes long: it counts the
+// blobs after opening, restores an index, and saves snapshots; beside them one scrubs.
+// No lock is held across a wait for the index. Close ends them all, and leaves behind
+// what does not end. Every method may be called at any time, also after Close, and
+// concurrently with all others.
 //
 // A Part is owned by the fill that asked for it until Commit, Suspend or Remove
 // ends it, and its descriptor until Close. An *os.File from OpenBlob belongs to

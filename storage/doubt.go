@@ -10,8 +10,7 @@ import (
 // keepScrubbed verifies what is in doubt, or may not be recorded, and then, slowly
 // and again and again, everything, until ctx is done.
 func (s *Store) keepScrubbed(ctx context.Context) {
-	untilDue := func() time.Duration { return max(s.state.scrubbed.Add(scrubEvery).Sub(s.now()), scrubDelay) }
-	due := time.NewTimer(untilDue())
+	due := time.NewTimer(s.untilScrub())
 	defer due.Stop()
 	var again <-chan time.Time
 	wait := s.retry
@@ -31,11 +30,16 @@ func (s *Store) keepScrubbed(ctx context.Context) {
 			}
 		case <-due.C:
 			s.scrubOnce(ctx)
-			due.Reset(untilDue())
+			due.Reset(s.untilScrub())
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// untilScrub returns how long it is until the next pass, whatever became of the clock.
+func (s *Store) untilScrub() time.Duration {
+	return min(max(s.state.scrubbed.Add(scrubEvery).Sub(s.now()), scrubDelay), scrubEvery)
 }
 
 // endDoubt verifies what is in doubt, what is not recorded, if there may be such

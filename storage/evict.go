@@ -147,7 +147,6 @@ func (s *Store) carryOut(ctx context.Context, txn *badger.Txn, d *decision) erro
 	})
 	err = errors.Join(err, flush())
 	if blobs > 0 {
-		s.space.forget()
 		s.log.Info("evicted blobs", "blobs", blobs, "bytes", bytes)
 	}
 	return err
@@ -216,9 +215,9 @@ func (s *Store) removeBlobs(ids []id, spare func(id) bool) (r removed, err error
 		}
 		return err != nil
 	})
+	s.space.forget()
 	switch {
 	case full:
-		s.space.forget()
 		err = drop()
 	case len(stuck) > 0:
 		// What still takes space is accounted for, and tried again.

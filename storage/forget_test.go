@@ -147,7 +147,7 @@ func TestForgetManifestWithoutLink(t *testing.T) {
 	}
 }
 
-// By default what led to blobs that are gone is forgotten after half a year, but for
+// By default what led to blobs that are gone is forgotten after half a year, except
 // upstreams that are offline; what leads to blobs that are here stays.
 func TestForgetByDefault(t *testing.T) {
 	const day = 24 * time.Hour

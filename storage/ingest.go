@@ -187,7 +187,8 @@ func (s *Store) sweepParts(before time.Time) error {
 				return s.root.Remove(path.Join(ingestDir, e.Name()))
 			}
 			name := partNameIn(e.Name())
-			if c, err := s.readSidecar(name); err == nil && c.Suspended > before.Unix() {
+			// One of a time to come is as good as of now.
+			if c, err := s.readSidecar(name); err == nil && min(c.Suspended, s.now().Unix()) > before.Unix() {
 				if _, _, err := s.suspended(name, -1); err == nil {
 					return nil
 				}

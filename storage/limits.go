@@ -23,11 +23,15 @@ type Limits struct {
 	// always leaves twice what its index needs to be safe.
 	MinFree        int64
 	MinFreePercent float64
-	// MaxUnused is how long is kept what nobody uses; 0 = for ever, but for tags, links
+	// MaxUnused is how long is kept what nobody uses; 0 = for ever, except tags, links
 	// and manifests that led to blobs which are gone: these are forgotten after 180
 	// days. While the clock is in doubt, and for more than a quarter of the bytes at
 	// once, that alone is no reason to remove anything.
 	MaxUnused time.Duration
+	// MaxIndex is about how many bytes manifests, tags, links and referrers may have in
+	// the index; those without use for the longest are forgotten then, in the background,
+	// and in steps. 0 = DefaultMaxIndex, negative = any number.
+	MaxIndex int64
 	// Offline are the names of upstreams that are not asked: nothing of theirs is
 	// forgotten unless MaxUnused says so.
 	Offline []string

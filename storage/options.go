@@ -25,8 +25,8 @@ type Options struct {
 	LockWait time.Duration
 	// Existing refuses a directory that is no store yet: fs.ErrNotExist.
 	Existing bool
-	// Quiet keeps a store from evicting, sweeping and scrubbing of its own accord:
-	// for who opens it to look after it, and for nobody else meanwhile.
+	// Quiet keeps a store from evicting, sweeping and scrubbing by itself:
+	// for a command that opens it to look after it, and nobody else uses it meanwhile.
 	Quiet bool
 	// Inspect is Quiet, and leaves an index that is damaged, or lacks something,
 	// as it is: the first is ErrNoIndex.

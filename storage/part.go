@@ -86,7 +86,7 @@ func (s *Store) Part(scope oci.Scope, d digest.Digest, size int64) (*Part, error
 
 func (s *Store) openPart(scope oci.Scope, i id, size int64) (_ *Part, err error) {
 	p := &Part{store: s, id: i, origin: scope.Upstream, size: max(size, -1)}
-	p.takeRoom = sync.OnceValue(p.begin)
+	p.saving.part, p.takeRoom = p, sync.OnceValue(p.begin)
 	if !s.parts.add(p) {
 		return nil, fs.ErrExist
 	}
@@ -152,7 +152,7 @@ func (p *Part) WriteAt(b []byte, off int64) (int, error) {
 	}
 	n, err := p.file.WriteAt(b, off)
 	if err == nil {
-		err = p.wrote(Extent{off, off + int64(n)})
+		err = p.saving.wrote(Extent{off, off + int64(n)})
 	}
 	if err != nil {
 		return n, fmt.Errorf("write part of %s: %w", p.id.digest(), p.store.fullFor(p.size, err))

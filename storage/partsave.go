@@ -15,8 +15,10 @@ const (
 	saveLeast = 250 * time.Millisecond
 )
 
-// saving is what is written down of a part while it comes. The zero value has nothing.
+// saving is what is written down of a part while it comes.
 type saving struct {
+	part *Part
+
 	mu      sync.Mutex
 	covered []Extent
 	unsaved int64
@@ -30,15 +32,14 @@ type saving struct {
 }
 
 // wrote notes what was written to the part, and sees to it that it is saved.
-func (p *Part) wrote(e Extent) error {
-	v := &p.saving
+func (v *saving) wrote(e Extent) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.covered = addExtent(v.covered, e)
 	before := v.unsaved
 	v.unsaved += e.End - e.Start
 	if v.due == nil && !v.over {
-		v.due = time.AfterFunc(p.store.save, p.save)
+		v.due = time.AfterFunc(v.part.store.save, v.save)
 	}
 	if before < saveBytes && v.unsaved >= saveBytes && v.due != nil && v.due.Stop() {
 		v.due.Reset(saveLeast - min(time.Since(v.last), saveLeast))
@@ -47,15 +48,14 @@ func (p *Part) wrote(e Extent) error {
 }
 
 // save brings what came so far to the disk, and writes down what that is.
-func (p *Part) save() {
-	s := p.store
+func (v *saving) save() {
+	p, s := v.part, v.part.store
 	if s.enter() != nil {
 		return
 	}
 	s.tasks.Add(1)
 	s.leave()
 	defer s.tasks.Done()
-	v := &p.saving
 	v.running.Lock()
 	defer v.running.Unlock()
 	v.mu.Lock()
@@ -72,21 +72,25 @@ func (p *Part) save() {
 	v.last, v.failed = time.Now(), err
 	v.mu.Unlock()
 	if err == nil {
-		err = p.writeSidecar(covered, "")
+		err = v.write(covered)
 	}
 	if err != nil {
 		s.log.Debug("part is not saved", "digest", p.id.digest(), "error", err)
 	}
 }
 
-// writeSidecar writes down what is covered, unless the part is sealed.
-func (p *Part) writeSidecar(covered []Extent, boot string) error {
-	p.saving.sidecar.Lock()
-	defer p.saving.sidecar.Unlock()
-	if p.isSealed() {
+// write writes down what is covered, unless the part is sealed.
+func (v *saving) write(covered []Extent) error {
+	p := v.part
+	v.sidecar.Lock()
+	defer v.sidecar.Unlock()
+	p.mu.RLock()
+	sealed := p.sealed
+	p.mu.RUnlock()
+	if sealed {
 		return nil
 	}
-	return writeFile(p.store.root, p.name.sidecarPath(), p.sidecar(covered, p.size, boot))
+	return writeFile(p.store.root, p.name.sidecarPath(), p.sidecar(covered, p.size, ""))
 }
 
 func (p *Part) sidecar(covered []Extent, size int64, boot string) sidecar {
@@ -102,10 +106,9 @@ func (v *saving) sound() bool {
 	return v.failed == nil
 }
 
-// endSaving lets nothing more be saved, and waits for what is being saved. It returns
-// what is covered, and what the disk said.
-func (p *Part) endSaving() (covered []Extent, err error) {
-	v := &p.saving
+// end lets nothing more be saved, and waits for what is being saved. It returns what is
+// covered, and what the disk said.
+func (v *saving) end() (covered []Extent, err error) {
 	v.mu.Lock()
 	v.over = true
 	if v.due != nil {
@@ -120,7 +123,7 @@ func (p *Part) endSaving() (covered []Extent, err error) {
 // keep writes down, where a part is left that nobody has ended, what the next process
 // can go on from. That waits for no disk: it holds until the machine goes down.
 func (p *Part) keep() error {
-	covered, err := p.endSaving()
+	covered, err := p.saving.end()
 	if err != nil || len(covered) == 0 || p.placed {
 		return err
 	}

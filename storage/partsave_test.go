@@ -150,7 +150,7 @@ func TestPartThatCannotBeSaved(t *testing.T) {
 	p := writePart(t, s, b, d)
 	i, _ := idOf(d)
 	broken.arm("sync "+sums.ReplaceAllString(i.partPath(), "$1")+" 1", fault{errno: syscall.EIO}, nil)
-	p.save()
+	p.saving.save()
 	broken.disarm()
 	_, err = p.WriteAt(b[:1], 0)
 	wantErr(t, "write", err, syscall.EIO)

@@ -25,7 +25,7 @@ func (p *Part) Publish(size int64) {
 		return
 	}
 	var err error
-	if p.fits(size) || s.usage.claim(s.limits.Load(), p, size) {
+	if s.recordedAs(p.id, size) || s.usage.claim(s.limits.Load(), p, size) {
 		err = p.place(size)
 	} else {
 		s.keepHouseNow()
@@ -94,7 +94,7 @@ func (p *Part) end(last func() error) error {
 		return fs.ErrClosed
 	}
 	p.abandon()
-	_, p.broken = p.endSaving()
+	_, p.broken = p.saving.end()
 	defer p.store.parts.end(p)
 	defer func() {
 		p.release()
@@ -104,12 +104,6 @@ func (p *Part) end(last func() error) error {
 		}
 	}()
 	return last()
-}
-
-func (p *Part) isSealed() bool {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	return p.sealed
 }
 
 // abandon ends the part where it stands.
@@ -150,9 +144,10 @@ func (p *Part) commit(size int64) error {
 	return nil
 }
 
-// fits reports whether the blob is there already, as far as the index knows.
-func (p *Part) fits(size int64) bool {
-	r, known := p.store.blobRecord(p.id)
+// recordedAs reports whether a blob of the size is there already, as far as the index
+// knows.
+func (s *Store) recordedAs(i id, size int64) bool {
+	r, known := s.blobRecord(i)
 	return known && r.size == size
 }
 
@@ -160,7 +155,7 @@ func (p *Part) fits(size int64) bool {
 // is there already stays.
 func (p *Part) place(size int64) error {
 	s := p.store
-	if p.fits(size) && s.trusts(p.id, size) {
+	if s.recordedAs(p.id, size) && s.trusts(p.id, size) {
 		p.placed = true
 		return nil
 	}

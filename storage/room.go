@@ -113,7 +113,11 @@ func (s *Store) oldFiles(ctx context.Context, dirs []string) ([]oldFile, error) 
 		}
 		for _, e := range entries {
 			info, err := e.Info()
-			if err != nil || !info.Mode().IsRegular() || s.now().Sub(info.ModTime()) < roomYoung {
+			if err != nil || !info.Mode().IsRegular() {
+				continue
+			}
+			// What is of a time to come is so by the clock, and of any age.
+			if age := s.now().Sub(info.ModTime()); age >= 0 && age < roomYoung {
 				continue
 			}
 			files = append(files, oldFile{path.Join(dir, e.Name()), info.Size(), info.ModTime()})

@@ -26,7 +26,7 @@ func (f looseFiles) OpenFile(name string, flag int, perm os.FileMode) (file, err
 func (f looseFile) allocate(int64) (bool, error) { return false, nil }
 
 // partsVolume makes the store believe in a file system of which so many bytes are free
-// but for what parts have written.
+// except what parts have written.
 func partsVolume(s *Store, free, total int64) {
 	s.space.mu.Lock()
 	defer s.space.mu.Unlock()

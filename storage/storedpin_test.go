@@ -34,6 +34,9 @@ func TestStoredPin(t *testing.T) {
 	s = reopen(t, s)
 	check(s)
 	c.move(1000 * time.Hour)
+	for !s.Usage().Counted { // until then, what was here before stays
+		time.Sleep(time.Millisecond)
+	}
 	s.limits.Store(&Limits{MaxSize: 1, MaxUnused: time.Hour})
 	for range 8 {
 		s.evict(t.Context())

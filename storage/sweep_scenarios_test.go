@@ -224,7 +224,7 @@ func (w *world) put(seed uint64, size int, announced int64) {
 	}
 }
 
-// publish stores a blob as a fill does, but for bringing it to the disk.
+// publish stores a blob as a fill does, without bringing it to the disk.
 func (w *world) publish(seed uint64) {
 	b, d := content(seed, sweepBytes)
 	w.content[d] = b

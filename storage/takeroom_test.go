@@ -48,10 +48,13 @@ func TestRoomIsMadeForTheFirstByte(t *testing.T) {
 				t.Errorf("usage is %+v", u)
 			}
 			b, d := content(100, 3000)
+			p = beginPart(t, s, d, 3000)
 			if name == "disk" {
 				heldVolume(s, floor(total)-1, total) // what others write
 			}
-			p = writePart(t, s, b, d)
+			if _, err := p.WriteAt(b, 0); err != nil {
+				t.Fatal(err)
+			}
 			if err := p.Commit(3000); err != nil {
 				t.Error(err)
 			}

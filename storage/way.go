@@ -47,7 +47,7 @@ func (l *looks) after() <-chan struct{} {
 // makeWay waits until a verified blob fits into the limits. Whoever reads it has
 // all of it already. It returns ErrNoSpace if what is there cannot go.
 func (s *Store) makeWay(p *Part, size int64) error {
-	if p.fits(size) {
+	if s.recordedAs(p.id, size) {
 		return nil
 	}
 	return s.await(func() error {

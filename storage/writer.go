@@ -313,7 +313,13 @@ func (b *batch) delete(key []byte) error {
 
 // set writes a record, unless it stands there already.
 func (b *batch) set(key, record []byte) error {
-	if old, err := get(b.txn, key); err == nil && string(old) == string(record) {
+	old, _ := get(b.txn, key)
+	return b.replace(key, old, record)
+}
+
+// replace is set where it is known what stands there; nil = nothing.
+func (b *batch) replace(key, old, record []byte) error {
+	if old != nil && string(old) == string(record) {
 		return nil
 	}
 	b.changed = b.changed || strings.IndexByte(snapshotTables, key[0]) >= 0
@@ -329,19 +335,18 @@ func (b *batch) link(scope oci.Scope, l linkTo) error {
 	}
 	b.linked(l.id)
 	proves := l.Proven
-	if raw, err := get(b.txn, key); err == nil {
-		if old, ok := decodeLink(raw); ok {
-			if l.Size < 0 || old.Proven && !l.Proven && old.Size >= 0 {
-				l.Size = old.Size
-			}
-			l.Proven = l.Proven || old.Proven
-			l.made = max(l.made, old.made)
-			if l.proved.Before(old.proved) {
-				l.proved = old.proved
-			}
+	raw, _ := get(b.txn, key)
+	if old, ok := decodeLink(raw); ok {
+		if l.Size < 0 || old.Proven && !l.Proven && old.Size >= 0 {
+			l.Size = old.Size
+		}
+		l.Proven = l.Proven || old.Proven
+		l.made = max(l.made, old.made)
+		if l.proved.Before(old.proved) {
+			l.proved = old.proved
 		}
 	}
-	if err := b.set(key, l.encode()); err != nil || !proves {
+	if err := b.replace(key, raw, l.encode()); err != nil || !proves {
 		return err
 	}
 	return b.shown(scope.Upstream, l)

@@ -147,7 +147,7 @@ func TestForeignLayerIsNotOpened(t *testing.T) {
 	}
 	config := map[string][]byte{ocispec.MediaTypeImageConfig: []byte(`{"os":"windows","architecture":"amd64"}`)}
 	for name, mediaType := range map[string]string{
-		"docker.io/library/a:1": ocispec.MediaTypeImageLayerNonDistributableGzip,
+		"docker.io/library/a:1": "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
 		"docker.io/library/b:1": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
 	} {
 		secret.MediaType = mediaType

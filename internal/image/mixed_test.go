@@ -65,7 +65,7 @@ func (f *fixture) putMixed() {
 	attestation := on(manifest("", `{"attestation":1}`), "unknown")
 	attestation.Platform.OS = "unknown"
 	f.putIndex(repository, "attested", index, amd64, attestation)
-	foreign := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayerNonDistributableGzip, Size: 9, Digest: oci.Sum([]byte("windows")), URLs: []string{"https://example.com/x"}}
+	foreign := ocispec.Descriptor{MediaType: "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", Size: 9, Digest: oci.Sum([]byte("windows")), URLs: []string{"https://example.com/x"}}
 	f.putManifest(repository, "foreign", `{"os":"windows","architecture":"amd64"}`, func(m *ocispec.Manifest) { m.Layers = append(m.Layers, foreign) })
 	f.put(repository, "schema1", oci.MediaTypeDockerSchema1, map[string]any{
 		"schemaVersion": 1, "fsLayers": []map[string]any{{"blobSum": layer.Digest}, {"blobSum": layer.Digest}},

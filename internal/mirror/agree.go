@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,15 +13,15 @@ import (
 )
 
 // openBlob opens a finished blob whose size agrees with the link.
-func (v view) openBlob(d digest.Digest, link *storage.Link) (*storage.File, int64, error) {
-	file, size, err := v.store.OpenBlob(d)
+func (v view) openBlob(ctx context.Context, d digest.Digest, link *storage.Link) (oci.Blob, error) {
+	served, size, err := v.store.ServeBlob(ctx, d)
 	if err != nil {
-		return nil, 0, err
+		return oci.Blob{}, err
 	}
 	if err := v.agree(d, link, size); err != nil {
-		return nil, 0, errors.Join(err, file.Close())
+		return oci.Blob{}, errors.Join(err, served.Close())
 	}
-	return file, size, nil
+	return oci.Blob{Digest: d, Size: size, Content: served.ReadSeekCloser, File: served.File}, nil
 }
 
 // agree settles a contradiction between the size of a finished blob and that of

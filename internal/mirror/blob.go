@@ -26,10 +26,10 @@ func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheSta
 			return oci.Blob{}, failed(false, err), err
 		}
 		if w.link.Proven {
-			file, size, err := v.openBlob(d, &w.link)
+			b, err := v.openBlob(ctx, d, &w.link)
 			switch {
 			case err == nil:
-				return oci.Blob{Digest: d, Size: size, Content: file, File: file.File}, w.status, nil
+				return b, w.status, nil
 			case oci.ClassOf(err) != oci.ClassNone:
 				return oci.Blob{}, failed(true, err), err
 			}
@@ -191,7 +191,7 @@ func (v view) follow(ctx context.Context, j joined, link storage.Link) (oci.Blob
 		}
 		return oci.Blob{}, fmt.Errorf("get blob %s@%s: %w", v.scope, f.digest, err)
 	}
-	return oci.Blob{Digest: f.digest, Size: size, Content: &reader{ctx: ctx, fill: f, size: size}}, nil
+	return oci.Blob{Digest: f.digest, Size: size, Content: &reader{ctx: ctx, fill: f, size: size, strict: v.VerifyRanges}}, nil
 }
 
 // othersFault reports whether another try may get what this one did not: the
@@ -288,7 +288,7 @@ func (v view) statBlob(ctx context.Context, d digest.Digest) (oci.Descriptor, oc
 		return oci.Descriptor{}, failed(true, err), err
 	}
 	if link.Proven {
-		size, err := v.store.StatBlob(d)
+		size, err := v.store.BlobSize(d)
 		if err == nil {
 			err = v.agree(d, &link, size)
 		}

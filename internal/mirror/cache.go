@@ -95,6 +95,7 @@ type Cache struct {
 	gone      since[key]       // since when it says that a tag is gone
 	voices    voices
 	promised  promised
+	told      told
 	slots     slots
 	images    images
 	ahead     slots // of what no client has asked for yet

@@ -45,9 +45,9 @@ type key struct {
 }
 
 type failure struct {
-	key   key
-	err   *oci.Error
-	until time.Time
+	key         key
+	err         *oci.Error
+	from, until time.Time
 }
 
 // failures is the negative memory: bounded, the oldest leave first. The zero
@@ -68,7 +68,7 @@ func (m *failures) get(k key, now time.Time) *oci.Error {
 	}
 	f := e.Value.(*failure)
 	left := f.until.Sub(now)
-	if left <= 0 || left > maxRate { // over, or the clock was set back
+	if left <= 0 || now.Before(f.from) { // over, or the clock was set back
 		m.remove(e)
 		return nil
 	}
@@ -80,7 +80,7 @@ func (m *failures) get(k key, now time.Time) *oci.Error {
 	return &limited
 }
 
-func (m *failures) put(k key, err *oci.Error, until time.Time) {
+func (m *failures) put(k key, err *oci.Error, now time.Time, keep time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if e := m.byKey[k]; e != nil {
@@ -89,7 +89,7 @@ func (m *failures) put(k key, err *oci.Error, until time.Time) {
 	if m.byKey == nil {
 		m.byKey = map[key]*list.Element{}
 	}
-	m.byKey[k] = m.order.PushBack(&failure{key: k, err: err, until: until})
+	m.byKey[k] = m.order.PushBack(&failure{key: k, err: err, from: now, until: now.Add(keep)})
 	if m.order.Len() > maxFailures {
 		m.remove(m.order.Front())
 	}
@@ -124,7 +124,7 @@ func (c *Cache) remember(k key, err error, spare bool) {
 		return
 	case oci.ClassBreaker: // which remembers by itself
 		if spare {
-			c.failures.put(upstreamKey(kindSuspect, k), e, now.Add(rememberSuspect))
+			c.failures.put(upstreamKey(kindSuspect, k), e, now, rememberSuspect)
 		}
 		return
 	case oci.ClassNotFound:
@@ -139,7 +139,7 @@ func (c *Cache) remember(k key, err error, spare bool) {
 			keep = min(max(e.RetryAfter, minRate), maxRate)
 		}
 		if k.kind == kindTag || k.kind == kindManifest {
-			c.failures.put(upstreamKey(kindRate, k), e, now.Add(keep))
+			c.failures.put(upstreamKey(kindRate, k), e, now, keep)
 		}
 	case oci.ClassConnect, oci.ClassDNS, oci.ClassTLS, oci.ClassTimeout, oci.ClassToken:
 		if spare {
@@ -151,7 +151,7 @@ func (c *Cache) remember(k key, err error, spare bool) {
 			keep = rememberStale
 		}
 	}
-	c.failures.put(k, e, now.Add(keep))
+	c.failures.put(k, e, now, keep)
 }
 
 // remembered returns the failure that answers a request for k without asking
@@ -189,8 +189,8 @@ func (c *Cache) suspect(k key, e *oci.Error) {
 			whose = upstreamKey
 		}
 	}
-	c.failures.put(whose(kindUpstream, k), e, now.Add(rememberStale))
-	c.failures.put(whose(kindSuspect, k), e, now.Add(rememberSuspect))
+	c.failures.put(whose(kindUpstream, k), e, now, rememberStale)
+	c.failures.put(whose(kindSuspect, k), e, now, rememberSuspect)
 }
 
 // suspected returns why an upstream is asked, but not waited for: the first who

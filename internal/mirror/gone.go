@@ -76,7 +76,7 @@ func (v view) missed(k key, name string) {
 // outlives reports whether what a tag meant is served although the upstream says
 // that there is none: for a while, if that is configured, and always if it is pinned.
 func (v view) outlives(name string) bool {
-	if began, ok := v.gone.get(v.key(kindTag, name)); ok && v.now().Sub(began) < v.StaleIfGone {
+	if began, ok := v.gone.get(v.key(kindTag, name)); ok && within(v.now().Sub(began), v.StaleIfGone) {
 		return true
 	}
 	if v.StaleIfGone < 0 {

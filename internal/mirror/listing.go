@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -82,7 +83,7 @@ func (l *listing) add(at oci.TagsCursor, page *fetchedPage, now time.Time) error
 		if _, known := l.places[tag]; known {
 			continue
 		}
-		l.places[tag] = int32(len(l.tags)) //nolint:gosec // memory is bounded long before
+		l.places[tag] = int32(len(l.tags))
 		l.tags = append(l.tags, tag)
 		l.grown += len(tag) + tagCost
 	}
@@ -135,7 +136,7 @@ func (l *listing) page(p oci.TagsPage) (list oci.TagList, done bool) {
 	if len(rest) > n {
 		return oci.TagList{Tags: rest[:n:n], More: n > 0}, true
 	}
-	list = oci.TagList{Tags: rest[:len(rest):len(rest)], More: !l.whole && len(rest) > 0}
+	list = oci.TagList{Tags: slices.Clip(rest), More: !l.whole && len(rest) > 0}
 	return list, l.whole || len(rest) == n || p.N < 0 && len(rest) > 0
 }
 

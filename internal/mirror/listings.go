@@ -19,7 +19,7 @@ const (
 	maxListingsOfScope = 64
 )
 
-// errDropped is for who is in a listing that is not remembered any more.
+// errDropped is for a client in the middle of a listing that is not remembered any more.
 var errDropped = &oci.Error{
 	Code: oci.CodeUnavailable, Status: 503, RetryAfter: time.Second,
 	Message: "the tag list had to make room for others meanwhile",

@@ -19,7 +19,7 @@ const (
 	honest   mood = iota
 	stalling      // honest, but stops within a blob until everybody else was answered
 	down
-	liar    // says that it has what it has not, and sends zeros, or nothing
+	lying   // says that it has what it has not, and sends zeros, or nothing
 	corrupt // sends a wrong byte
 	cutting // sends zeros, and ends too early
 	moods
@@ -58,7 +58,7 @@ func (o *origin) look(repository string, d digest.Digest) (content oci.Manifest,
 	switch {
 	case o.mood == down:
 		err = oci.UpstreamError(oci.ClassConnect, "", "down", nil)
-	case !has && o.mood != liar:
+	case !has && o.mood != lying:
 		err = oci.UpstreamError(oci.ClassNotFound, oci.CodeBlobUnknown, "unknown", nil)
 	default:
 		o.told[toldKey(o.scope(repository), d)] = has || o.told[toldKey(o.scope(repository), d)]
@@ -92,7 +92,7 @@ func (o *origin) gave(s oci.Scope, d digest.Digest, shown bool) bool {
 func (o *origin) tag(repository string) digest.Digest {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.mood == liar {
+	if o.mood == lying {
 		for d, content := range o.contents {
 			if content.MediaType != "" {
 				return d

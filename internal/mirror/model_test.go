@@ -259,7 +259,7 @@ func (m *model) judgeOne(a *ask, shown map[string]map[digest.Digest]bool) {
 	case a.err == nil && !a.head:
 		m.released++
 		// Of what it has delivered, its own word opens it to another repository.
-		may := has || m.proven[s][a.digest] || a.of.gave(s, a.digest, shown[a.of.name][a.digest]) || a.of.mood == liar && shown[a.of.name][a.digest]
+		may := has || m.proven[s][a.digest] || a.of.gave(s, a.digest, shown[a.of.name][a.digest]) || a.of.mood == lying && shown[a.of.name][a.digest]
 		if !may || digest.FromBytes(a.raw) != a.digest {
 			m.wrong++
 			m.t.Errorf("released wrongly: %s", told)

@@ -19,7 +19,7 @@ func (f *fill) remember(err error) {
 	}
 	if f.guessed && (class == oci.ClassDigest || class == oci.ClassLength) {
 		// The hint may be to blame: the next fill finds the size out by itself.
-		f.c.failures.put(f.source.key(kindSize, f.digest.String()), oci.AsError(err), f.c.now().Add(rememberSize))
+		f.c.failures.put(f.source.key(kindSize, f.digest.String()), oci.AsError(err), f.c.now(), rememberSize)
 		return
 	}
 	f.c.remember(f.source.key(kindBlob, f.digest.String()), err, false)

@@ -67,7 +67,7 @@ func TestFailuresAreBounded(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	e := oci.NewError(oci.CodeManifestUnknown, "")
 	for i := range 2 * maxFailures {
-		m.put(key{ref: strconv.Itoa(i)}, e, now.Add(time.Second))
+		m.put(key{ref: strconv.Itoa(i)}, e, now, time.Second)
 	}
 	if n := m.len(); n != maxFailures || len(m.byKey) != n {
 		t.Errorf("%d and %d are kept", n, len(m.byKey))
@@ -79,7 +79,7 @@ func TestFailuresAreBounded(t *testing.T) {
 	if m.get(last, now.Add(time.Second)) != nil || m.len() != maxFailures-1 {
 		t.Error("it is kept for too long")
 	}
-	m.put(last, e, now.Add(time.Second))
+	m.put(last, e, now, time.Second)
 	if m.get(last, now.AddDate(-1, 0, 0)) != nil {
 		t.Error("it is kept over a clock that was set back a year")
 	}
@@ -88,7 +88,7 @@ func TestFailuresAreBounded(t *testing.T) {
 func TestRetryAfterCountsDown(t *testing.T) {
 	var m failures
 	now := time.Unix(1_800_000_000, 0)
-	m.put(key{}, &oci.Error{Class: oci.ClassRateLimited, RetryAfter: time.Minute}, now.Add(time.Minute))
+	m.put(key{}, &oci.Error{Class: oci.ClassRateLimited, RetryAfter: time.Minute}, now, time.Minute)
 	if e := m.get(key{}, now.Add(20*time.Second)); e == nil || e.RetryAfter != 40*time.Second {
 		t.Errorf("got %+v", e)
 	}

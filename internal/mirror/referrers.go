@@ -88,7 +88,7 @@ func (v view) lookUpReferrers(ctx context.Context, k key, d digest.Digest, spare
 	a := referrersAnswer{descriptors: found, asked: true}
 	if len(found) == 0 {
 		none := oci.UpstreamError(oci.ClassNotFound, oci.CodeManifestUnknown, "there are no referrers", nil)
-		v.failures.put(k, none, v.now().Add(min(v.TagTTL, noneTTL)))
+		v.failures.put(k, none, v.now(), min(v.TagTTL, noneTTL))
 	}
 	if len(found) > 0 || known && len(old.Descriptors) > 0 || !known && v.linked(v.scope, d).Proven {
 		a.stored = v.putReferrers(d, found)
@@ -111,7 +111,7 @@ func (v view) putReferrers(d digest.Digest, found []oci.Descriptor) bool {
 func (v view) listFailed(ctx context.Context, k key, err error, spare bool) error {
 	err = v.asked(ctx, err)
 	if oci.ClassOf(err) == oci.ClassLength {
-		v.failures.put(k, oci.AsError(err), v.now().Add(rememberLong))
+		v.failures.put(k, oci.AsError(err), v.now(), rememberLong)
 		return err
 	}
 	v.remember(k, err, spare)

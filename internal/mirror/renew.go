@@ -44,7 +44,7 @@ func (v view) renew(ctx context.Context, link *storage.Link, d digest.Digest, as
 			v.remember(v.key(kindManifest, d.String()), err, false)
 			return oci.Descriptor{}, err
 		}
-		v.failures.put(k, oci.AsError(err), v.now().Add(rememberProof))
+		v.failures.put(k, oci.AsError(err), v.now(), rememberProof)
 		return oci.Descriptor{}, err
 	})
 	switch class := oci.ClassOf(err); {
@@ -57,6 +57,7 @@ func (v view) renew(ctx context.Context, link *storage.Link, d digest.Digest, as
 	return nil
 }
 
+// refuted records that the upstream does not have, or give, what it had.
 func (v view) refuted(d digest.Digest) {
 	if err := v.store.Refute(v.scope, d); err != nil {
 		v.storeFailed("link not stored", err, "scope", v.scope.String())
@@ -80,7 +81,7 @@ func (v view) askManifest(ctx context.Context, d digest.Digest) (int64, error) {
 	case err != nil:
 		return -1, err
 	case mf != nil:
-		return int64(len(mf.Bytes)), check(*mf, oci.Reference{Digest: d})
+		return int64(len(mf.Bytes)), check(mf, oci.Reference{Digest: d})
 	case desc.Digest != d:
 		return -1, oci.UpstreamError(oci.ClassDigest, "", "the upstream names another digest than was asked for", nil)
 	}

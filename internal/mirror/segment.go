@@ -37,7 +37,7 @@ type segment struct {
 	began time.Time
 	bytes int64 // since began, or since the last failure
 	speed meter
-	extra bool // not needed, but for speed
+	extra bool // only for speed
 	// leaving says that it was told to, and that another one has its place.
 	leaving bool
 	// wanted says that a reader waits where it began.

@@ -125,7 +125,7 @@ func (v view) excuses(err error) bool {
 	case oci.ClassDenied:
 		now := v.now()
 		began, _ := v.denials.put(v.scope, now)
-		return now.Sub(began) < v.StaleIfDenied
+		return within(now.Sub(began), v.StaleIfDenied)
 	}
 	return true
 }
@@ -172,7 +172,7 @@ func (v view) keepTag(k key, name string, desc oci.Descriptor, mf *oci.Manifest)
 	a := tagAnswer{manifest: mf, asked: true}
 	if mf != nil {
 		desc = mf.Descriptor()
-		a.stored = v.keep(*mf)
+		a.stored = v.keep(mf)
 	} else {
 		v.said(desc)
 		v.promised.put(v.key(kindManifest, desc.Digest.String()), name)
@@ -236,7 +236,7 @@ func (v view) getByTag(ctx context.Context, name string) (tagAnswer, error) {
 func (v view) get(ctx context.Context, ref oci.Reference) (*oci.Manifest, error) {
 	mf, err := v.Remote.Manifest(ctx, v.repository, ref)
 	if err == nil {
-		err = check(mf, ref)
+		err = check(&mf, ref)
 	}
 	return &mf, err
 }

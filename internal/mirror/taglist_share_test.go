@@ -216,7 +216,7 @@ func TestListIsLeftAndWaitedFor(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			if _, _, err := tags(ctx, oci.TagsPage{N: -1}); err == nil {
-				t.Error("no error for who has left")
+				t.Error("no error for a client that has left")
 			}
 		})
 		wg.Go(func() {

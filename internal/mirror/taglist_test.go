@@ -190,7 +190,7 @@ func TestListsWhileTheUpstreamIsDown(t *testing.T) {
 	if n := len(f.list.asked()); n != 1 {
 		t.Errorf("%d requests", n)
 	}
-	// Not the end of an old list for who has the beginning of a new one.
+	// A client with the beginning of a new list does not get the end of an old one.
 	f.list.breaks(func(w http.ResponseWriter, r *http.Request) bool { return r.URL.RawQuery != "" && down(w, r) })
 	if a := f.get(newer.next); a.status != http.StatusBadGateway {
 		t.Errorf("%+v", a)

@@ -49,6 +49,9 @@ func giveBuffer(b []byte) {
 // bytes. Clients do so by design; it is nobody's fault and not logged as one.
 var errClientGone = errors.New("the client has left")
 
+// errExiting is an answer that had to end for the handler's sake.
+var errExiting = fmt.Errorf("%w: it was sent away", errClientGone)
+
 // sizeError is content that is not as long as it should be.
 type sizeError struct{ got, want int64 }
 
@@ -70,6 +73,9 @@ var errNoSize = errors.New("content of unknown size")
 // write sends a part of the body.
 func (x *exchange) write(p []byte) error {
 	for len(p) > 0 {
+		if x.h.until != nil && x.h.until.Err() != nil {
+			return errExiting
+		}
 		piece := p
 		if x.stall != nil {
 			piece = p[:min(len(p), pieceSize)]

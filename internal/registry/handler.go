@@ -46,6 +46,9 @@ type Options struct {
 	StallAfter time.Duration
 	// Guard returns the server's own guard of a request; nil = there is none.
 	Guard func(*http.Request) Guard
+	// Until is done when answers that are under way have to end: they are cut off
+	// then, whatever their clients do. nil = never.
+	Until context.Context
 }
 
 // StatusClientGone is the Status of an Answer whose client left before there
@@ -84,6 +87,7 @@ type Handler struct {
 	logger   *slog.Logger
 	stall    time.Duration
 	guard    func(*http.Request) Guard
+	until    context.Context
 }
 
 // New returns a Handler. The maps in o must not be changed afterwards.
@@ -98,6 +102,7 @@ func New(o Options) *Handler {
 		logger:   o.Logger,
 		stall:    o.StallAfter,
 		guard:    o.Guard,
+		until:    o.Until,
 	}
 	if h.guard == nil {
 		h.guard = func(*http.Request) Guard { return nil }
@@ -134,8 +139,9 @@ func (h *Handler) Serves(r *http.Request) bool {
 // ServeHTTP answers one request. It panics with http.ErrAbortHandler if the
 // body cannot be completed, which makes a server cut the connection.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{h: h, w: w, r: r}
+	x := &exchange{h: h, w: w, r: r, ctx: r.Context()}
 	x.stall, x.guard = h.watch(w, r)
+	defer x.endInTime()()
 	returned := false
 	defer func() {
 		// A writer may panic with http.ErrAbortHandler itself.
@@ -162,6 +168,7 @@ type exchange struct {
 	h      *Handler
 	w      http.ResponseWriter
 	r      *http.Request
+	ctx    context.Context
 	answer Answer
 	// namespace is the value of ns if that selected the upstream.
 	namespace string
@@ -247,6 +254,6 @@ func (x *exchange) servePing() error {
 	return x.sendBytes(http.StatusOK, []byte("{}"))
 }
 
-func (x *exchange) context() context.Context { return x.r.Context() }
+func (x *exchange) context() context.Context { return x.ctx }
 
 func (x *exchange) head() bool { return x.r.Method == http.MethodHead }

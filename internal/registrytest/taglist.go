@@ -54,7 +54,7 @@ func (t *TagList) serve(v *Visit) {
 		rand.New(rand.NewPCG(1, 2)).Shuffle(len(tags), func(i, j int) { tags[i], tags[j] = tags[j], tags[i] })
 	}
 	query := v.r.URL.Query()
-	page, more := tags, false
+	page := tags
 	if !t.Ignored {
 		var gone bool
 		if tags, gone = t.after(tags, query.Get("last")); gone && t.LastGone.Status != 0 {
@@ -62,7 +62,8 @@ func (t *TagList) serve(v *Visit) {
 			return
 		}
 		n := t.size(query, len(tags))
-		page, more = tags[:min(n, len(tags))], n < len(tags)
+		more := n < len(tags)
+		page = tags[:min(n, len(tags))]
 		if n > 0 && len(page) > 0 && t.Link != "" && (more || t.Full && n == len(page) || t.Always) {
 			last := page[len(page)-1]
 			v.w.Header().Set("Link", strings.NewReplacer(

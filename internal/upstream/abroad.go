@@ -19,7 +19,7 @@ func (v *visit) authenticatedAbroad(ctx context.Context, q query, a *answer) (*a
 		if way.scope == "" {
 			way.scope = scopeOf(repositoryIn(a.url.Path))
 		}
-		token, err := v.anonymous(ctx, way, a.url)
+		token, err := v.anonymous(ctx, way, a)
 		a.drain()
 		if err != nil {
 			f := *asFailure(ctx, a.url.Host, err)
@@ -30,7 +30,7 @@ func (v *visit) authenticatedAbroad(ctx context.Context, q query, a *answer) (*a
 		}
 		return v.c.send(ctx, v.e, outgoing{
 			op: q.op, method: q.method, url: a.url, header: q.header, stay: q.stay,
-			authorization: "Bearer " + token, abroad: true,
+			authorization: "Bearer " + token, abroad: true, by: a.by,
 		})
 	}
 	return a, nil

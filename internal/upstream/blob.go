@@ -46,7 +46,7 @@ func (v *visit) blobSize(ctx context.Context, d digest.Digest) (int64, error) {
 	}
 	size, err := v.probe(ctx, d)
 	if err == nil && refusal > 0 {
-		v.e.skipHead(blobs, v.c.o.Now().Add(refusal))
+		v.e.skipHead(blobs, v.c.o.Now(), refusal)
 	}
 	return size, err
 }
@@ -175,6 +175,9 @@ func (v *visit) openBody(ctx context.Context, a *answer, offset, length int64, r
 	partial := a.StatusCode == http.StatusPartialContent
 	if a.StatusCode != http.StatusOK && (!partial || !ranged) {
 		return oci.BlobBody{}, v.statusFailure(a)
+	}
+	if offset > 0 && !partial && a.isPage() {
+		return oci.BlobBody{}, pageFailure(a) // and what was got before was none
 	}
 	b := &body{c: v.c, inner: a.Body, ctx: ctx, op: v.operation, host: a.url.Host, status: a.StatusCode, left: a.ContentLength}
 	opened := oci.BlobBody{ReadCloser: b, Size: a.ContentLength}

@@ -271,6 +271,35 @@ func TestTrickle(t *testing.T) {
 	}
 }
 
+// TestTrickleAfterAFastStart has a body bring much, and then a byte now and then. Each
+// read has waited for the time that the test adds.
+func TestTrickleAfterAFastStart(t *testing.T) {
+	for name, test := range map[string]struct {
+		start, each int64 // bytes
+		ends        bool
+	}{
+		"nothing more":       {1 << 30, 1, true},
+		"too little":         {1 << 30, trickleRate * 28, true},
+		"enough":             {1 << 30, trickleRate * 30, false},
+		"enough, slow start": {0, trickleRate * 30, false},
+	} {
+		b := &body{
+			c: newClient(t, "http://x"), inner: io.NopCloser(strings.NewReader(strings.Repeat("a", 10_000))), ctx: t.Context(), left: 1 << 20,
+			cancel: func(error) {}, received: test.start, host: "x",
+		}
+		var waited time.Duration
+		var err error
+		for ; err == nil && waited < time.Hour; waited += 29 * time.Second {
+			b.waited += 29 * time.Second
+			b.received += test.each - 1
+			_, err = b.Read(make([]byte, 1))
+		}
+		if ended := err != nil; ended != test.ends || ended && waited > 2*trickleAfter+time.Minute {
+			t.Errorf("%s: ended %v after %v: %v", name, ended, waited, err)
+		}
+	}
+}
+
 // A signed URL that has expired, or was made for another method, is replaced
 // once by asking the registry again.
 func TestExpiredSignedURL(t *testing.T) {

@@ -10,8 +10,9 @@ import (
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
-// What a body has to bring on average, once it has been waited for so long: a
-// byte now and then keeps the idle clock happy, and a download alive for ever.
+// What a body has to bring on average whenever it has been waited for so long: a
+// byte now and then keeps the idle clock happy, and a download alive for ever. How it
+// began does not count.
 const (
 	trickleAfter = 5 * time.Minute
 	trickleRate  = 1 << 10 // bytes per second
@@ -27,8 +28,9 @@ type body struct {
 	host   string
 	status int
 
-	left     int64 // announced and not read yet; -1 = nothing was announced
-	err      error
+	left int64 // announced and not read yet; -1 = nothing was announced
+	err  error
+	// received and waited are those since it was last found to be fast enough.
 	received int64
 	waited   time.Duration
 }
@@ -70,10 +72,14 @@ func (b *body) check(n int, err error) error {
 	case b.left >= 0 && int64(n) > b.left:
 		return b.fail(&failure{class: oci.ClassLength, text: b.host + " sent more bytes than it announced"})
 	case err == nil:
-		if b.waited > trickleAfter && b.received < int64(b.waited/time.Second)*trickleRate {
+		if b.waited <= trickleAfter {
+			return nil
+		}
+		if b.received < int64(b.waited/time.Second)*trickleRate {
 			b.cancel(errIdle)
 			return b.fail(&failure{class: oci.ClassTimeout, text: b.host + " sends next to nothing"})
 		}
+		b.received, b.waited = 0, 0
 		return nil
 	case errors.Is(err, io.EOF):
 		if b.left > int64(n) {

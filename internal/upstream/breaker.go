@@ -159,7 +159,8 @@ func (b *breaker) failed(of kind, repository string, f *failure) (doubtful bool)
 	default:
 		c.several = true
 	}
-	another := c.good != "" && c.good != repository && b.now().Sub(c.goodAt) < goodFor
+	age := b.now().Sub(c.goodAt)
+	another := c.good != "" && c.good != repository && age >= 0 && age < goodFor
 	return b.isDueLocked(c) && (c.several || !another)
 }
 

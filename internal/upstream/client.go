@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -55,7 +54,7 @@ func New(o Options) (*Client, error) {
 	c := &Client{
 		o:       o,
 		reports: reports{last: map[oci.Class]time.Time{}, suppressed: map[oci.Class]int{}},
-		guard:   &guard{allow: o.AllowAddresses, resolver: o.resolver, own: newMemo[[]netip.Addr](o.Timeouts.Dial, o.Now)},
+		guard:   &guard{allow: o.AllowAddresses},
 	}
 	for _, u := range o.URLs {
 		e, err := newEndpoint(u, o)
@@ -64,7 +63,6 @@ func New(o Options) (*Client, error) {
 		}
 		e.breaker.changed = c.breakerChanged
 		c.endpoints = append(c.endpoints, e)
-		c.guard.hosts = append(c.guard.hosts, e.origin.host)
 	}
 	for _, s := range o.AuthOrigins {
 		at, err := parseOrigin(s)
@@ -72,7 +70,6 @@ func New(o Options) (*Client, error) {
 			return nil, fmt.Errorf("upstream %s: %w", o.Name, err)
 		}
 		c.authOrigins = append(c.authOrigins, at)
-		c.guard.hosts = append(c.guard.hosts, at.host)
 	}
 	c.transports = newTransports(o, c.guard)
 	return c, nil

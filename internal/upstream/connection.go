@@ -23,13 +23,27 @@ import (
 // for as long are likely to be deaf too. What the second request gets is either
 // new or has carried an answer since, so it may take all of the time that is
 // left: an upstream that is slow is asked once more, but not made to fail.
-func (c *Client) roundTrip(ctx context.Context, e *endpoint, o outgoing, at *url.URL) (*http.Response, error) {
-	transport := c.transports.to(at, originOf(at) == e.origin)
+func (c *Client) roundTrip(ctx context.Context, e *endpoint, o outgoing, at *url.URL, by leader) (*http.Response, error) {
+	home := originOf(at) == e.origin
+	by.configured = by.configured || home
+	transport, proxied := c.transports.to(at, home)
+	if proxied && by.configured { // what others lead to was checked where they did
+		if err := c.guard.lead(at, by, true); err != nil {
+			return nil, err
+		}
+	}
 	whole := o.op == opGetBlob && o.header.Get("Range") == ""
 	once := func(patience time.Duration) (*http.Response, error) {
 		var conn net.Conn
-		trace := &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) { conn = got.Conn }}
-		r, err := c.newRequest(httptrace.WithClientTrace(ctx, trace), o, at)
+		trace := &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) {
+			conn = got.Conn
+			if got.Reused && !proxied && c.guard.check(addrPortOf(conn), by) != nil {
+				// It was made since somebody else led there. The transport finds it
+				// closed, and makes one that is checked for this leader.
+				_ = conn.Close()
+			}
+		}}
+		r, err := c.newRequest(httptrace.WithClientTrace(by.with(ctx), trace), o, at)
 		if err != nil {
 			return nil, err
 		}
@@ -40,7 +54,11 @@ func (c *Client) roundTrip(ctx context.Context, e *endpoint, o outgoing, at *url
 		began := time.Now()
 		resp, err := sendOnce(transport, r, patience, limit)
 		if err == nil {
-			resp.Body = &arriving{resp.Body, conn, o.op, c.o.Received}
+			from := addrPortOf(conn)
+			if proxied {
+				from = literalOf(at)
+			}
+			resp.Body = &arriving{resp.Body, conn, from, o.op, c.o.Received}
 		}
 		if c.closed.Load() {
 			// A transport that gave out a connection keeps the ones that become
@@ -87,12 +105,12 @@ func (c *Client) newRequest(ctx context.Context, o outgoing, at *url.URL) (*http
 	return r, nil
 }
 
-// errNoHeader is a request that got no answer in time.
-type errNoHeader struct{}
+// noHeaderError is a request that got no answer in time.
+type noHeaderError struct{}
 
-func (errNoHeader) Error() string   { return "no answer began in time" }
-func (errNoHeader) Timeout() bool   { return true }
-func (errNoHeader) Temporary() bool { return true }
+func (noHeaderError) Error() string   { return "no answer began in time" }
+func (noHeaderError) Timeout() bool   { return true }
+func (noHeaderError) Temporary() bool { return true }
 
 // sendWithin sends a request, whose answer has to begin within limit of its end; 0 =
 // there is no limit.
@@ -106,7 +124,7 @@ func sendWithin(t *http.Transport, r *http.Request, limit time.Duration) (*http.
 	var decided atomic.Bool
 	timer := time.AfterFunc(limit, func() {
 		if decided.CompareAndSwap(false, true) {
-			cancel(errNoHeader{})
+			cancel(noHeaderError{})
 		}
 	})
 	timer.Stop() // until it is sent
@@ -119,7 +137,7 @@ func sendWithin(t *http.Transport, r *http.Request, limit time.Duration) (*http.
 	if err == nil {
 		_ = resp.Body.Close()
 	}
-	return nil, errNoHeader{}
+	return nil, noHeaderError{}
 }
 
 // sendOnce sends a request. It returns errDeaf if the connection was used before

@@ -2,6 +2,8 @@ package upstream
 
 import (
 	"context"
+	"net/url"
+	"slices"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -13,7 +15,7 @@ import (
 // holds is a function.
 type Credentials struct {
 	keychain func() authn.Keychain
-	// own says that they belong to this upstream whatever its hosts are called;
+	// own says that they are for one origin of this upstream, whatever it is called;
 	// others are looked up for each host.
 	own bool
 }
@@ -54,9 +56,60 @@ func DockerConfigCredentials() Credentials { return fromKeychain(authn.DefaultKe
 // gcr.io and pkg.dev hosts; other hosts get none.
 func GoogleCredentials() Credentials { return fromKeychain(google.Keychain) }
 
+// CredentialsFor returns who to be at one of the URLs: whoever URLCredentials names for
+// it, or else Credentials. A user name and a password are those of one origin, not of
+// whoever else has copies of the same images: the first URL at the host that the upstream
+// is named after, or else the first URL, says which. What is looked up by host is for each
+// URL what it is for its host.
+func (o Options) CredentialsFor(u *url.URL) Credentials {
+	if own, ok := o.URLCredentials[u.String()]; ok {
+		return own
+	}
+	if o.Credentials.own && originOf(u) != originOf(o.chief()) {
+		return Credentials{}
+	}
+	return o.Credentials
+}
+
+// chief returns the URL that a user name and a password without a URL are for.
+func (o Options) chief() *url.URL {
+	named := url.URL{Host: o.Name}
+	for _, u := range o.URLs {
+		if keychainHost(u) == keychainHost(&named) || originOf(u).host == originOf(&named).host {
+			return u
+		}
+	}
+	return o.URLs[0]
+}
+
+// Exposed returns the URLs and auth origins to which credentials would go without TLS,
+// but for those of this machine.
+func (o Options) Exposed() (exposed []string) {
+	for _, u := range o.URLs {
+		if !o.CredentialsFor(u).IsZero() && isPlain(u) {
+			exposed = append(exposed, u.String())
+		}
+	}
+	// A token server is never asked without TLS where the registry has it.
+	if !slices.ContainsFunc(o.URLs, func(u *url.URL) bool { return !o.CredentialsFor(u).IsZero() && u.Scheme == "http" }) {
+		return exposed
+	}
+	for _, s := range o.AuthOrigins {
+		if u, err := url.Parse(s); err == nil && isPlain(u) {
+			exposed = append(exposed, s)
+		}
+	}
+	return exposed
+}
+
+// isPlain reports whether everybody on the way to a URL can read what is sent there.
+func isPlain(u *url.URL) bool {
+	return u.Scheme == "http" && !isLocalhost(u.Hostname()) && !literalOf(u).Addr().IsLoopback()
+}
+
 // resolve returns who to be at an endpoint, the zero value for nobody.
 func (c Credentials) resolve(ctx context.Context, e *endpoint) (authn.AuthConfig, error) {
-	if c.IsZero() || c.own && isForeignCache(e.origin.host) {
+	if c.IsZero() {
 		return authn.AuthConfig{}, nil
 	}
 	registry, err := name.NewRegistry(keychainHost(e.base), name.WeakValidation)

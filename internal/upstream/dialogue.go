@@ -102,7 +102,7 @@ func (v *visit) ways(ctx context.Context) (ways []challenge, done func(), err er
 	if err != nil {
 		return nil, nil, err
 	}
-	if known || v.c.o.Credentials.IsZero() {
+	if known || v.e.source.IsZero() {
 		return []challenge{way}, done, nil
 	}
 	// Registries that also serve anybody may not challenge requests for what
@@ -141,6 +141,7 @@ func (d dialogue) next(ways []challenge) (challenge, bool) {
 func (d dialogue) after(ctx context.Context, way challenge, ways []challenge, a *answer) []challenge {
 	if a != nil {
 		if offered := offeredFor(d.e.inner+d.repository, a); len(offered) > 0 {
+			d.e.carriers.note(offered, a.from)
 			d.offered = offered // with that which was just refused, if its token was an old one
 			return offered
 		}
@@ -213,6 +214,7 @@ func (v *visit) ping(ctx context.Context) ([]challenge, error) {
 	// be answered, but can be.
 	if !a.abroad {
 		v.pinged = offeredForPing(a)
+		v.e.carriers.note(v.pinged, a.from)
 	}
 	return v.pinged, nil
 }

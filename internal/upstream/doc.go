@@ -4,14 +4,16 @@
 //
 // Three rules hold for every request:
 //
-//   - Secrets go to the origin (scheme, host and port) of a configured URL, and
-//     to the origins of Options.AuthOrigins; nowhere else, not even when a
+//   - Secrets go to the origin (scheme, host and port) of the configured URL that they
+//     are for, and to the origins of Options.AuthOrigins; nowhere else, not even when a
 //     registry, its token server or a redirect asks for them. A challenge that
-//     comes from behind a redirect is never answered.
+//     comes from behind a redirect is never answered with them.
 //   - What an upstream supplies (a realm, a redirect) leads to public addresses,
-//     to the addresses of the configured URLs, and to Options.AllowAddresses.
-//     The dialer checks the address it is about to connect to, so no spelling
-//     and no DNS answer gets around it.
+//     to the address and port of the connection that it came over, and to
+//     Options.AllowAddresses. The dialer checks the address it is about to connect
+//     to, so no spelling and no DNS answer gets around it; nor does a kept connection
+//     that somebody else has led to. Addresses that hand out a machine's secrets are
+//     never connected to. Where an HTTP proxy resolves, names are all there is to check.
 //   - A 404 is an upstream's own word. Everything that merely went wrong has
 //     another oci.Class, and so has a 404 from behind a redirect, unless it is
 //     the error document of a registry that lacks the manifest.

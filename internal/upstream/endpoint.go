@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -22,30 +23,35 @@ type endpoint struct {
 	base, ping *url.URL
 	inner      string
 
-	// challenges is how the registry authenticates.
+	// literal is the address that stands in the URL; zero = a name does.
+	literal netip.Addr
+	// source is who to be here.
+	source Credentials
+
+	// challenges is how the registry authenticates, and carriers who has said so.
 	challenges challenges
+	carriers   carriers
 	// learning is held by the one request that finds out.
 	learning chan struct{}
 	// tokens are keyed by realm, service and scope; credentials has one entry.
 	tokens      *memo[string]
 	credentials *memo[authn.AuthConfig]
-	// quiet are the times, in Unix nanoseconds, up to which rate limits hold. Each
-	// kind has its own: registries count manifests, and a limit on those must not
+	// quiet are the pauses that rate limits ask for. Each kind has its own: registries count manifests, and a limit on those must not
 	// stop downloads that are under way.
 	// A limit that is used up but was not overrun is one on the GET of manifests.
-	quiet   [kinds]atomic.Int64
-	usedUp  atomic.Int64
+	quiet   [kinds]pause
+	usedUp  pause
 	breaker *breaker
 	// inflight counts GETs of blobs, slowness is how long the last one took to begin,
 	// in nanoseconds, and pulse says that the registry answers the ping.
 	inflight inflight
 	slowness atomic.Int64
 	pulse    *memo[struct{}]
-	// downUntil is, in Unix nanoseconds, up to when other URLs are tried first.
-	downUntil atomic.Int64
-	// headless are the times, in Unix nanoseconds, up to which HEAD is not asked
-	// for: the registry has refused it for what it gave on GET.
-	headless [kinds]atomic.Int64
+	// down is while other URLs are tried first.
+	down pause
+	// headless is while HEAD is not asked for: the registry has refused it for what it
+	// gave on GET.
+	headless [kinds]pause
 }
 
 // downFor is how long a URL comes last after it could not be reached.
@@ -58,11 +64,11 @@ func (c *Client) inOrder() []*endpoint {
 	if len(c.endpoints) == 1 {
 		return c.endpoints
 	}
-	now := c.o.Now().UnixNano()
+	now := c.o.Now()
 	ordered := slices.Clone(c.endpoints)
 	slices.SortStableFunc(ordered, func(a, b *endpoint) int {
 		down := func(e *endpoint) int {
-			if e.downUntil.Load() > now {
+			if e.down.left(now) > 0 {
 				return 1
 			}
 			return 0
@@ -90,7 +96,7 @@ func newEndpoint(u *url.URL, o Options) (*endpoint, error) {
 	}
 	at := func(path string) *url.URL { return &url.URL{Scheme: u.Scheme, Host: u.Host, Path: path} }
 	return &endpoint{
-		origin: originOf(u), inner: inner,
+		origin: originOf(u), inner: inner, literal: literalOf(u).Addr(), source: o.CredentialsFor(u),
 		base: at(before + "/v2/" + inner), ping: at(before + "/v2/"),
 		learning:    make(chan struct{}, 1),
 		tokens:      newMemo[string](o.Timeouts.Token, o.Now),
@@ -98,6 +104,11 @@ func newEndpoint(u *url.URL, o Options) (*endpoint, error) {
 		pulse:       newMemo[struct{}](o.Timeouts.Operation, o.Now),
 		breaker:     &breaker{max: max(o.MaxFails, 0), rest: o.FailDuration, now: o.Now, url: originOf(u).String()},
 	}, nil
+}
+
+// leader returns who leads somewhere by what came over a connection from an address.
+func (e *endpoint) leader(from netip.AddrPort) leader {
+	return leader{from: from, literal: e.literal}
 }
 
 // locate returns the URL of something below a repository. Repository and rest
@@ -110,18 +121,15 @@ func (e *endpoint) locate(repository, rest string, query url.Values) *url.URL {
 }
 
 // hush keeps operations of a kind quiet for a while after a 429.
-func (e *endpoint) hush(of kind, until time.Time) { e.quiet[of].Store(until.UnixNano()) }
+func (e *endpoint) hush(of kind, now time.Time, last time.Duration) { e.quiet[of].begin(now, last) }
 
 // hushed returns how long a request still has to keep quiet.
 func (e *endpoint) hushed(of kind, op string, now time.Time) time.Duration {
-	until := e.quiet[of].Load()
+	left := e.quiet[of].left(now)
 	if op == opGetManifest {
-		until = max(until, e.usedUp.Load())
+		left = max(left, e.usedUp.left(now))
 	}
-	if until == 0 {
-		return 0
-	}
-	return max(0, time.Unix(0, until).Sub(now))
+	return left
 }
 
 // heed notes what an answer tells of the limit on manifests. Where nothing is
@@ -130,8 +138,8 @@ func (e *endpoint) heed(a *answer, now time.Time) {
 	if a.abroad {
 		return
 	}
-	if pause, ok := usedUp(a.Header, now); ok {
-		e.usedUp.Store(now.Add(pause).UnixNano())
+	if last, ok := usedUp(a.Header, now); ok {
+		e.usedUp.begin(now, last)
 	}
 }
 

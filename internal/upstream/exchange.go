@@ -38,13 +38,14 @@ func readToken(t *transport.Token) (string, time.Duration, error) {
 // tokenTransport carries the exchange's requests. It turns what is no answer
 // into failures, so that no text of a token server gets into an error.
 type tokenTransport struct {
-	c *Client
-	e *endpoint
+	c  *Client
+	e  *endpoint
+	by leader
 }
 
 // RoundTrip implements http.RoundTripper.
 func (t tokenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	o := outgoing{op: opToken, method: r.Method, url: r.URL, header: r.Header.Clone()}
+	o := outgoing{op: opToken, method: r.Method, url: r.URL, by: t.by, header: r.Header.Clone()}
 	o.authorization = o.header.Get("Authorization")
 	o.header.Del("Authorization")
 	if r.Body != nil {

@@ -79,7 +79,7 @@ func asFailure(ctx context.Context, host string, err error) *failure {
 	case oci.ClassTLS:
 		f.text = "no trusted TLS connection to " + host
 	case oci.ClassForbidden:
-		f.text = "the upstream leads to an address that is not allowed, by way of " + host
+		f.text = host + " is at an address that is not allowed"
 	case oci.ClassNotRegistry:
 		f.text = host + " does not speak HTTP"
 	default:

@@ -4,26 +4,54 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
-	"time"
 )
 
-// guard decides which addresses an upstream may lead us to. The configured URLs
-// themselves do not pass through it.
+// guard decides which addresses are connected to. What no option allows is refused to
+// the configured URLs too, and link-local addresses are, unless they are allowed:
+// whoever writes the DNS of an upstream must not get at what lies beside this machine.
+// An upstream may lead to public addresses, to those that are allowed, and to its own
+// address; see leader.owns.
 type guard struct {
-	allow    []netip.Prefix
-	hosts    []string // of the configured URLs and auth origins
-	resolver *net.Resolver
-	own      *memo[[]netip.Addr]
+	allow []netip.Prefix
 }
 
-// ownGood is how long the addresses of the configured hosts are believed.
-const ownGood = 30 * time.Second
+// leader is who leads to an address.
+type leader struct {
+	// configured says that the URL is the operator's own word: one of the upstream, or a
+	// token server at one of the auth origins.
+	configured bool
+	// from is the address of the connection that has carried the redirect or the
+	// challenge; zero = it is not known, since a proxy has made that connection.
+	from netip.AddrPort
+	// literal is the address that stands in the upstream's URL; zero = a name does.
+	literal netip.Addr
+}
+
+type leaderKey struct{}
+
+// with returns a context for connections that are made since l leads there.
+func (l leader) with(ctx context.Context) context.Context {
+	return context.WithValue(ctx, leaderKey{}, l)
+}
+
+// owns reports whether an address is the leader's own: that of the very connection that
+// has carried the redirect, at the same port. What the upstream's name resolves to now
+// does not count: its DNS may say anything. At the loopback each port is another service
+// of this machine, so that a name that resolves there, localhost too, opens nothing. An
+// address that stands in the upstream's URL is the operator's word, and counts at any
+// port: a registry's token server and storage often lie at others.
+func (l leader) owns(to netip.AddrPort) bool {
+	if to.Addr() == l.literal {
+		return l.from.Addr() == l.literal
+	}
+	return to == l.from && !to.Addr().IsLoopback()
+}
 
 // addressError is an address, or a URL, that is refused.
 type addressError struct{ reason string }
@@ -34,68 +62,63 @@ func (e *addressError) Error() string { return e.reason }
 // at the moment the connection is made to precisely that address, so that
 // neither names nor odd spellings nor rebinding get around it.
 func (g *guard) control(ctx context.Context, _, address string, _ syscall.RawConn) error {
-	ap, err := netip.ParseAddrPort(address)
+	to, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return &addressError{"address is no IP address"}
 	}
-	return g.check(ctx, ap.Addr())
+	by, _ := ctx.Value(leaderKey{}).(leader)
+	return g.check(to, by)
 }
 
-func (g *guard) check(ctx context.Context, addr netip.Addr) error {
+func (g *guard) check(to netip.AddrPort, by leader) error {
+	addr := to.Addr()
 	if addr.Zone() != "" {
 		return &addressError{fmt.Sprintf("address %s has a zone", addr)}
 	}
 	addr = embedded(addr)
-	if isPublic(addr) {
+	switch {
+	case isRefused(addr):
+		return &addressError{fmt.Sprintf("address %s is never connected to", addr)}
+	case slices.ContainsFunc(g.allow, func(p netip.Prefix) bool { return p.Contains(addr) }):
+		return nil
+	case addr.IsLinkLocalUnicast():
+	case by.configured, isPublic(addr), by.owns(netip.AddrPortFrom(addr, to.Port())):
 		return nil
 	}
-	for _, p := range g.allow {
-		if p.Contains(addr) {
-			return nil
-		}
-	}
-	// Link-local addresses are never an upstream's own: cloud metadata services
-	// live there, and the upstream's own DNS could name them.
-	if !addr.IsLinkLocalUnicast() && !addr.IsMulticast() && !addr.IsUnspecified() {
-		entry, _, err := g.own.get(ctx, "", g.resolve)
-		if err != nil {
-			return err
-		}
-		if slices.Contains(entry.value, addr) {
-			return nil
-		}
-	}
-	return &addressError{fmt.Sprintf("address %s is not public and not allowed", addr)}
+	return &addressError{fmt.Sprintf("address %s is not public and not allowed: allow_address %[1]s allows it", addr)}
 }
 
-func (g *guard) resolve(ctx context.Context) ([]netip.Addr, time.Duration, error) {
-	var all []netip.Addr
-	for _, host := range g.hosts {
-		found, err := g.resolver.LookupNetIP(ctx, "ip", host)
-		if err != nil {
-			continue // a host without an address allows none
-		}
-		for _, a := range found {
-			all = append(all, embedded(a))
-		}
+// lead checks what can be told of a URL without resolving its host. It is all there is
+// when an HTTP proxy resolves for us, which may well know names of the inside.
+func (g *guard) lead(u *url.URL, by leader, proxied bool) error {
+	if to := literalOf(u); to.IsValid() {
+		return g.check(to, by)
 	}
-	return all, ownGood, nil
-}
-
-// literal checks what can be told of a URL's host without resolving it. It is
-// all there is when an HTTP proxy resolves for us.
-func (g *guard) literal(ctx context.Context, u *url.URL) error {
-	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
-	if addr, err := netip.ParseAddr(host); err == nil {
-		return g.check(ctx, addr)
-	}
-	// Resolvers read "0x7f.1" and "2130706433" as addresses, as browsers do
-	// (WHATWG URL, "ends in a number checker").
-	last := host[strings.LastIndex(host, ".")+1:]
-	if last == "" || strings.Trim(last, "0123456789") == "" || strings.HasPrefix(last, "0x") {
+	if isOdd(u.Hostname()) {
 		return &addressError{"host is an address in an unusual spelling"}
 	}
+	if proxied && !by.configured && isInside(u.Hostname()) {
+		return &addressError{"host is a name of the inside, which the proxy resolves"}
+	}
 	return nil
+}
+
+// isOdd reports whether resolvers may read a host as an address, such as "0x7f.1" and
+// "2130706433", as browsers do (WHATWG URL, "ends in a number checker").
+func isOdd(host string) bool {
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	last := host[strings.LastIndex(host, ".")+1:]
+	return strings.Trim(last, "0123456789") == "" || strings.HasPrefix(last, "0x")
+}
+
+// literalOf returns the address and port that stand in a URL; zero = a name does.
+func literalOf(u *url.URL) netip.AddrPort {
+	addr, err := netip.ParseAddr(plainHost(u.Hostname()))
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	port, _ := strconv.ParseUint(originOf(u).port, 10, 16)
+	return netip.AddrPortFrom(embedded(addr), uint16(port))
 }
 
 // checkURL refuses what no request may go to, wherever the URL comes from.
@@ -120,48 +143,3 @@ func checkURL(u *url.URL) error {
 // hostCharacters are those of names and addresses. Names stand in messages, and
 // others than these would only be there to be taken for something else.
 const hostCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:"
-
-// embedded returns the IPv4 address that an IPv6 address stands for, if any:
-// IPv4-mapped, NAT64 (RFC 6052), 6to4 (RFC 3056).
-func embedded(a netip.Addr) netip.Addr {
-	a = a.Unmap()
-	if !a.Is6() {
-		return a
-	}
-	b := a.As16()
-	switch {
-	case netip.MustParsePrefix("64:ff9b::/96").Contains(a):
-		return netip.AddrFrom4([4]byte(b[12:16]))
-	case netip.MustParsePrefix("2002::/16").Contains(a):
-		return netip.AddrFrom4([4]byte(b[2:6]))
-	}
-	return a
-}
-
-// isPublic reports whether an address is globally reachable, by the IANA
-// special-purpose address registries.
-func isPublic(a netip.Addr) bool {
-	if !a.IsValid() {
-		return false
-	}
-	special := specialIPv4
-	if a.Is6() {
-		if !netip.MustParsePrefix("2000::/3").Contains(a) {
-			return false
-		}
-		special = specialIPv6
-	}
-	for prefix := range strings.FieldsSeq(special) {
-		if netip.MustParsePrefix(prefix).Contains(a) {
-			return false
-		}
-	}
-	return true
-}
-
-const (
-	specialIPv4 = `0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12
-		192.0.0.0/24 192.0.2.0/24 192.88.99.0/24 192.168.0.0/16 198.18.0.0/15 198.51.100.0/24
-		203.0.113.0/24 224.0.0.0/4 240.0.0.0/4`
-	specialIPv6 = `2001::/23 2001:db8::/32 3fff::/20`
-)

@@ -273,33 +273,42 @@ func TestRebinding(t *testing.T) {
 	}
 }
 
-// TestWhatMayBeLedTo is the other half: the registry's own address at another
-// port, and what is allowed.
+// TestWhatMayBeLedTo is the other half: the address in the registry's URL at another
+// port, and what is allowed. A name at the loopback opens none of it.
 func TestWhatMayBeLedTo(t *testing.T) {
 	own, inside := listenOn(t, "127.0.0.1", give), listenOn(t, "127.0.0.2", give)
 	zone := map[string][]string{"hub.test": {"127.0.0.1"}, "same.test": {"127.0.0.1"}, "inside.test": {"127.0.0.2"}}
 	resolver := names(t, zone)
 	for _, by := range ways()[:6] {
 		for _, test := range []struct {
+			url     string // its host
 			to      *listener
 			host    string
 			allow   string
 			follows bool
 		}{
-			{own, "127.0.0.1", "", true},
-			{own, "hub.test", "", true},
-			{own, "same.test", "", true},
-			{own, "[::ffff:127.0.0.1]", "", true},
-			{inside, "inside.test", "", false},
-			{inside, "127.0.0.2", "127.0.0.2/32", true},
-			{inside, "inside.test", "127.0.0.0/30", true},
-			{inside, "inside.test", "127.0.0.3/32", false},
+			{"127.0.0.1", own, "127.0.0.1", "", true},
+			{"127.0.0.1", own, "same.test", "", true},
+			{"127.0.0.1", own, "[::ffff:127.0.0.1]", "", true},
+			{"localhost", own, "127.0.0.1", "", false},
+			{"hub.test", own, "127.0.0.1", "", false},
+			{"hub.test", own, "hub.test", "", false},
+			{"hub.test", own, "same.test", "", false},
+			{"hub.test", own, "[::ffff:127.0.0.1]", "", false},
+			{"hub.test", own, "hub.test", "127.0.0.1/32", true},
+			{"127.0.0.1", inside, "inside.test", "", false},
+			{"hub.test", inside, "inside.test", "", false},
+			{"hub.test", inside, "127.0.0.2", "127.0.0.2/32", true},
+			{"hub.test", inside, "inside.test", "127.0.0.0/30", true},
+			{"hub.test", inside, "inside.test", "127.0.0.3/32", false},
 		} {
 			s := script(t, func(w http.ResponseWriter, r *http.Request) {
 				by.lead(w, r, "http://"+test.host+":"+portOf(test.to.url)+"/token")
 			})
-			c := newClient(t, strings.Replace(s.URL, "127.0.0.1", "hub.test", 1), func(o *Options) {
-				o.resolver = resolver
+			c := newClient(t, strings.Replace(s.URL, "127.0.0.1", test.url, 1), func(o *Options) {
+				if test.url != "localhost" { // which the hosts file knows
+					o.resolver = resolver
+				}
 				if test.allow != "" {
 					o.AllowAddresses = []netip.Prefix{netip.MustParsePrefix(test.allow)}
 				}
@@ -308,7 +317,7 @@ func TestWhatMayBeLedTo(t *testing.T) {
 			_ = by.ask(t.Context(), c)
 			c.Close()
 			if went := test.to.connects.Load() > before; went != test.follows {
-				t.Errorf("%s to %s, allowed %q: connected %v", by.name, test.host, test.allow, went)
+				t.Errorf("%s: %s to %s, allowed %q: connected %v", test.url, by.name, test.host, test.allow, went)
 			}
 		}
 	}

@@ -22,9 +22,9 @@ type memoEntry[T any] struct {
 	done  chan struct{}
 	value T
 	err   error
-	// end is when it is asked for again, last until when the old value serves if
-	// that goes wrong.
-	end, last time.Time
+	// got is since when it is known, end when it is asked for again, last until when
+	// the old value serves if that goes wrong.
+	got, end, last time.Time
 }
 
 // memoRetry is how long a value serves on after it could not be renewed.
@@ -46,7 +46,7 @@ func (m *memo[T]) get(
 ) (entry *memoEntry[T], old bool, err error) {
 	m.mu.Lock()
 	entry = m.entries[key]
-	if entry == nil || entry.finished() && !m.now().Before(entry.end) {
+	if entry == nil || entry.finished() && !entry.before(entry.end, m.now()) {
 		last := entry
 		m.makeRoom()
 		entry = &memoEntry[T]{done: make(chan struct{})}
@@ -75,9 +75,9 @@ func (m *memo[T]) ask(
 	now := m.now()
 	switch {
 	case err == nil:
-		entry.value, entry.end, entry.last = value, now.Add(good), now.Add(good*5/4)
-	case old != nil && now.Before(old.last):
-		entry.value, entry.last = old.value, old.last
+		entry.value, entry.got, entry.end, entry.last = value, now, now.Add(good), now.Add(good*5/4)
+	case old != nil && old.before(old.last, now):
+		entry.value, entry.got, entry.last = old.value, old.got, old.last
 		if entry.end = now.Add(memoRetry); entry.end.After(old.last) {
 			entry.end = old.last
 		}
@@ -111,7 +111,7 @@ func (m *memo[T]) makeRoom() {
 	}
 	now := m.now()
 	for key, entry := range m.entries {
-		if entry.finished() && !now.Before(entry.end) {
+		if entry.finished() && !entry.before(entry.end, now) {
 			delete(m.entries, key)
 		}
 	}
@@ -124,6 +124,10 @@ func (m *memo[T]) makeRoom() {
 		}
 	}
 }
+
+// before reports whether a value is good up to an end that is still to come. The clock
+// may have been set back: then nothing is known.
+func (e *memoEntry[T]) before(end, now time.Time) bool { return !now.Before(e.got) && now.Before(end) }
 
 func (e *memoEntry[T]) finished() bool {
 	select {

@@ -91,7 +91,7 @@ func each[T any](
 		}
 		switch f.class {
 		case oci.ClassConnect, oci.ClassDNS, oci.ClassTLS, oci.ClassTimeout:
-			e.downUntil.Store(c.o.Now().Add(downFor).UnixNano())
+			e.down.begin(c.o.Now(), downFor)
 		}
 	}
 	switch {

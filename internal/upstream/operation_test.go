@@ -17,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/pullgate/pullgate/internal/freeport"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registrytest"
 )
@@ -78,11 +79,10 @@ func TestSeveralURLs(t *testing.T) {
 func TestUnreachableURLs(t *testing.T) {
 	s, image := newServer(t, registrytest.Options{})
 	secure, _ := newServer(t, registrytest.Options{TLS: true})
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	closed, err := freeport.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = closed.Close()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -93,7 +93,7 @@ func TestUnreachableURLs(t *testing.T) {
 		at    string
 		class oci.Class
 	}{
-		"refused":       {"http://" + closed.Addr().String(), oci.ClassConnect},
+		"refused":       {"http://" + closed, oci.ClassConnect},
 		"no such name":  {"http://nowhere.test", oci.ClassDNS},
 		"untrusted":     {secure.URL(), oci.ClassTLS},
 		"TLS to plain":  {strings.Replace(s.URL(), "http:", "https:", 1), oci.ClassTLS},

@@ -23,21 +23,26 @@ type Options struct {
 	// or https. A path is what /v2/ lies below, or, if it has a segment "v2"
 	// itself, what the repositories lie below.
 	URLs []*url.URL
-	// Credentials is who to be; the zero value is nobody.
-	Credentials Credentials
+	// Credentials is who to be, and URLCredentials who to be instead at single URLs, by
+	// their String; the zero value is nobody. CredentialsFor tells who gets which.
+	Credentials    Credentials
+	URLCredentials map[string]Credentials
 	// RootCAs are the authorities for every host that this upstream leads to,
 	// so they normally include the system's. nil = the system's.
 	RootCAs *x509.CertPool
 	// Certificates are shown to the origins of the URLs, never to others.
 	Certificates []tls.Certificate
 	// Proxy is the HTTP proxy for every request, also to where the URLs lead. Names
-	// are then resolved there, and the proxy decides which addresses may be reached.
-	// nil = what the environment says for each host (HTTPS_PROXY, NO_PROXY).
+	// are then resolved there, and the proxy decides which addresses may be reached;
+	// names and addresses that tell by themselves that they are of the inside are
+	// refused here. nil = what the environment says for each host (HTTPS_PROXY, NO_PROXY).
 	Proxy *url.URL
 	// AuthOrigins are more origins, such as "https://auth.example.com", that may
-	// see the credentials. Well-known pairs are built in; see origin.go.
+	// see the credentials. Token servers there may be at private addresses. Well-known
+	// pairs are built in; see origin.go.
 	AuthOrigins []string
-	// AllowAddresses are private addresses that redirects and realms may lead to.
+	// AllowAddresses are private addresses that redirects and realms may lead to, and
+	// link-local ones that the URLs may lie at.
 	AllowAddresses []netip.Prefix
 	// UserAgent is sent with every request; default "pullgate".
 	UserAgent string

@@ -58,10 +58,6 @@ func wellKnownAuthOrigin(registry origin) origin {
 	return origin{}
 }
 
-// isForeignCache reports whether a host is somebody else's public cache of
-// another registry: a password configured for that registry is not for it.
-func isForeignCache(host string) bool { return host == "mirror.gcr.io" }
-
 // keychainHost returns the name that Docker's configuration knows a host by.
 func keychainHost(u *url.URL) string {
 	switch u.Hostname() {

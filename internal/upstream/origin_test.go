@@ -315,15 +315,3 @@ func TestWellKnownAuthOrigins(t *testing.T) {
 		}
 	}
 }
-
-func TestPasswordIsNotForAForeignCache(t *testing.T) {
-	for at, want := range map[string]string{
-		"https://mirror.gcr.io": "", "https://registry-1.docker.io": "u", "https://hub.corp:5000/v2/x": "u",
-	} {
-		c := newClient(t, at)
-		config, err := BasicCredentials("u", "p").resolve(t.Context(), c.endpoints[0])
-		if err != nil || config.Username != want {
-			t.Errorf("%s: user %q, want %q (%v)", at, config.Username, want, err)
-		}
-	}
-}

@@ -127,3 +127,42 @@ func TestUsedUp(t *testing.T) {
 		}
 	}
 }
+
+// What the registry says of when there is more again counts, in whatever spelling.
+func TestUsedUpUntilReset(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	for reset, want := range map[string]time.Duration{
+		"2": 2 * time.Second, " 2 ": 2 * time.Second, "0": 0, "0.5": 500 * time.Millisecond, "3600": time.Minute,
+		"1800000002": 2 * time.Second, "1799999999": 0, "": time.Minute, "soon": time.Minute, "-1": time.Minute, "NaN": time.Minute,
+	} {
+		for _, prefix := range []string{"Ratelimit-", "X-Ratelimit-"} {
+			header := http.Header{prefix + "Remaining": {"0"}, prefix + "Reset": {reset}}
+			if got, ok := usedUp(header, now); got != want || !ok {
+				t.Errorf("%s%q: %v, %v, want %v", prefix, reset, got, ok, want)
+			}
+		}
+	}
+}
+
+// A HEAD says that nothing is left for two seconds: that long, and no longer, a GET is
+// refused.
+func TestLimitThatIsUsedUpForSeconds(t *testing.T) {
+	s, image := newServer(t, registrytest.Options{})
+	s.On(registrytest.Rule{Kind: "manifests", Method: http.MethodHead, Hook: registrytest.Spoil{Header: func(h http.Header) {
+		h.Set("RateLimit-Remaining", "0")
+		h.Set("RateLimit-Reset", "2")
+	}}.Hook()})
+	now := newClock()
+	c := newClient(t, s.URL(), func(o *Options) { o.Now = now.Now })
+	if _, err := headManifest(t.Context(), c, repo, tag(image.Tag)); err != nil {
+		t.Fatal(err)
+	}
+	e := wantClass(t, second(c.Manifest(t.Context(), repo, tag(image.Tag))), oci.ClassRateLimited)
+	if e.RetryAfter != 2*time.Second || !strings.Contains(e.Message, "limits pulls until ") {
+		t.Errorf("%+v", e)
+	}
+	now.add(2 * time.Second)
+	if _, err := c.Manifest(t.Context(), repo, tag(image.Tag)); err != nil {
+		t.Error(err)
+	}
+}

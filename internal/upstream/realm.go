@@ -1,38 +1,50 @@
 package upstream
 
 import (
-	"context"
 	"errors"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 )
 
-// realm checks the realm of a challenge of an origin, and says whether it may see
-// the upstream's credentials: only if the challenge is the upstream's own.
-func (v *visit) realm(ctx context.Context, s string, of *url.URL) (realm *url.URL, trusted bool, err error) {
+// tokenServer is where a realm says that tokens are.
+type tokenServer struct {
+	url *url.URL
+	// trusted says that it may see the upstream's credentials: the challenge is the
+	// upstream's own, and the operator has named its origin, so that it may be at any
+	// address, too.
+	trusted bool
+	by      leader
+}
+
+// realm checks the realm of a challenge of an origin, which came from an address.
+func (v *visit) realm(s string, of *url.URL, carried netip.AddrPort) (tokenServer, error) {
 	from := originOf(of)
-	realm, err = parseRealm(s, of)
+	realm, err := parseRealm(s, of)
 	if err != nil {
-		return nil, false, err
+		return tokenServer{}, err
 	}
 	if err := checkURL(realm); err != nil {
-		return nil, false, err
+		return tokenServer{}, err
 	}
 	if from.scheme == "https" && realm.Scheme != "https" {
-		return nil, false, errors.New("its realm leaves TLS")
+		return tokenServer{}, errors.New("its realm leaves TLS")
 	}
+	by := v.e.leader(carried)
 	at := originOf(realm)
 	if at == v.e.origin || at == wellKnownAuthOrigin(v.e.origin) || slices.Contains(v.c.authOrigins, at) {
 		if from != v.e.origin {
-			return nil, false, errors.New("it is that of another registry") // who may know us by our certificate
+			return tokenServer{}, errors.New("it is that of another registry") // who may know us by our certificate
 		}
-		return realm, true, nil
+		by.configured = true
+		return tokenServer{realm, true, by}, nil
 	}
-	if err := v.c.guard.literal(ctx, realm); err != nil {
-		return nil, false, err
+	if err := v.c.guard.lead(realm, by, v.c.transports.isProxied(realm)); err != nil {
+		return tokenServer{}, err
 	}
-	return realm, false, nil
+	return tokenServer{realm, false, by}, nil
 }
 
 // parseRealm reads a realm. One that names the registry's own host in a way that
@@ -52,4 +64,39 @@ func parseRealm(s string, of *url.URL) (*url.URL, error) {
 		return nil, errors.New("its realm is no URL")
 	}
 	return realm, nil
+}
+
+// carriers remember which address was the last to name a realm, unless that is public: a
+// challenge is remembered for longer than its connection lives, and leads no further for
+// that. The zero value remembers nothing. Safe for concurrent use.
+type carriers struct {
+	mu sync.Mutex
+	by map[string]netip.AddrPort
+}
+
+func (m *carriers) note(offered []challenge, from netip.AddrPort) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, way := range offered {
+		delete(m.by, way.realm)
+		if way.realm == "" || isPublic(from.Addr()) || !from.IsValid() {
+			continue
+		}
+		if len(m.by) >= maxChallenges {
+			for other := range m.by { // any: it is named again
+				delete(m.by, other)
+				break
+			}
+		}
+		if m.by == nil {
+			m.by = map[string]netip.AddrPort{}
+		}
+		m.by[way.realm] = from
+	}
+}
+
+func (m *carriers) of(realm string) netip.AddrPort {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.by[realm]
 }

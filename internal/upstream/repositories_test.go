@@ -122,7 +122,7 @@ func (d *doorman) serveManifest(w http.ResponseWriter, r *http.Request, name str
 }
 
 // doormen are registries as they are found. In each, the repositories without
-// "refused" have to be had in whatever order they are asked for.
+// "refused" have to be given, in whatever order they are asked for.
 func doormen() map[string]struct {
 	repositories map[string]rule
 	ping         []string

@@ -56,7 +56,7 @@ func (v *visit) resolve(ctx context.Context, ref oci.Reference) (resolved, error
 		return resolved{}, err
 	}
 	if refusal > 0 {
-		v.e.skipHead(manifests, v.c.o.Now().Add(refusal))
+		v.e.skipHead(manifests, v.c.o.Now(), refusal)
 	}
 	return resolved{m.Descriptor(), &m}, nil
 }
@@ -102,16 +102,15 @@ func byChance(status int) bool {
 // headRefused notes that a HEAD was refused, before a GET is asked.
 func (v *visit) headRefused(a *answer) {
 	if now := v.c.o.Now(); isServerError(a.StatusCode) && !v.e.isHeadless(v.kind, now) {
-		v.e.skipHead(v.kind, now.Add(headlessInTrouble))
+		v.e.skipHead(v.kind, now, headlessInTrouble)
 	}
 }
 
-func (e *endpoint) skipHead(of kind, until time.Time) { e.headless[of].Store(until.UnixNano()) }
-
-func (e *endpoint) isHeadless(of kind, now time.Time) bool {
-	left := e.headless[of].Load() - now.UnixNano()
-	return left > 0 && left <= int64(headless) // else the clock was set back
+func (e *endpoint) skipHead(of kind, now time.Time, last time.Duration) {
+	e.headless[of].begin(now, last)
 }
+
+func (e *endpoint) isHeadless(of kind, now time.Time) bool { return e.headless[of].left(now) > 0 }
 
 // isManifestType reports whether a type can be that of a manifest. Generic ones are
 // sent by servers that do not know.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -27,8 +28,10 @@ type outgoing struct {
 	// authorization is sent to the origin of url, until the first hop that
 	// leaves it.
 	authorization string
-	// abroad says that the url is one that a redirect has led to.
+	// abroad says that the url is one that a redirect has led to, and by, who leads to
+	// the url.
 	abroad bool
+	by     leader
 	// body is that of a POST, which is not redirected.
 	body string
 	// stay returns a redirect to another origin instead of following it.
@@ -39,15 +42,15 @@ type outgoing struct {
 // client would decide for itself which headers go along, and where to.
 func (c *Client) send(ctx context.Context, e *endpoint, o outgoing) (*answer, error) {
 	asked := originOf(o.url)
-	at, abroad := o.url, o.abroad
+	at, abroad, by := o.url, o.abroad, o.by
 	for hop := 0; ; hop++ {
-		resp, err := c.roundTrip(ctx, e, o, at) //nolint:bodyclose // the answer closes it
+		resp, err := c.roundTrip(ctx, e, o, at, by) //nolint:bodyclose // the answer closes it
 		if err != nil {
 			f := asFailure(ctx, at.Host, err)
 			f.abroad = abroad
 			return nil, f
 		}
-		a := &answer{Response: resp, url: at, abroad: abroad}
+		a := &answer{Response: resp, url: at, abroad: abroad, by: by, from: resp.Body.(*arriving).from}
 		if hop > 0 && o.overdoes(a) {
 			a.drain()
 			o.authorization = ""
@@ -56,7 +59,7 @@ func (c *Client) send(ctx context.Context, e *endpoint, o outgoing) (*answer, er
 		if o.strays(a) {
 			return a, nil
 		}
-		next, err := c.redirect(ctx, e, o, a)
+		next, err := c.redirect(e, o, a)
 		if err != nil {
 			a.drain()
 			return nil, err
@@ -75,7 +78,7 @@ func (c *Client) send(ctx context.Context, e *endpoint, o outgoing) (*answer, er
 				text: fmt.Sprintf("%s redirects more than %d times", o.url.Host, maxRedirects),
 			}
 		}
-		at, abroad = next, abroad || leaves
+		at, abroad, by = next, abroad || leaves, e.leader(a.from)
 		if leaves {
 			o.authorization = ""
 		}
@@ -104,7 +107,7 @@ func isRedirect(status int) bool {
 }
 
 // redirect returns where an answer leads to; nil = it is the answer.
-func (c *Client) redirect(ctx context.Context, e *endpoint, o outgoing, a *answer) (*url.URL, error) {
+func (c *Client) redirect(e *endpoint, o outgoing, a *answer) (*url.URL, error) {
 	if !isRedirect(a.StatusCode) {
 		return nil, nil
 	}
@@ -133,7 +136,7 @@ func (c *Client) redirect(ctx context.Context, e *endpoint, o outgoing, a *answe
 		return nil, refuse(oci.ClassRedirect, "it leaves TLS")
 	}
 	if originOf(next) != e.origin {
-		if err := c.guard.literal(ctx, next); err != nil {
+		if err := c.guard.lead(next, e.leader(a.from), c.transports.isProxied(next)); err != nil {
 			return nil, refuse(oci.ClassForbidden, err.Error())
 		}
 	}
@@ -159,10 +162,12 @@ func (c *Client) observe(ctx context.Context, o outgoing, resp *http.Response, e
 	c.o.Observe(observation)
 }
 
-// arriving is the body of an answer, and the connection that it comes in over.
+// arriving is the body of an answer, the connection that it comes in over, and the
+// address that it comes from; zero = only a proxy knows.
 type arriving struct {
 	io.ReadCloser
 	conn     net.Conn
+	from     netip.AddrPort
 	op       string
 	received func(op string, n int64) // nil = nobody asks
 }

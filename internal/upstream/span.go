@@ -75,7 +75,7 @@ func (c *Client) report(ctx context.Context, op operation, err *oci.Error, attem
 func (r *reports) admit(class oci.Class, now time.Time) (suppressed int, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if now.Sub(r.last[class]) < reportEvery {
+	if since := now.Sub(r.last[class]); since >= 0 && since < reportEvery {
 		r.suppressed[class]++
 		return 0, false
 	}

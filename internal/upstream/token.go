@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
-	"net/url"
 	"strings"
 	"time"
 
@@ -70,7 +69,8 @@ func (v *visit) basic(ctx context.Context) (grant, error) {
 	if err != nil {
 		return grant{}, err
 	}
-	config, header := entry.value, ""
+	var header string
+	config := entry.value
 	switch {
 	case config.RegistryToken != "":
 		header = "Bearer " + config.RegistryToken
@@ -88,24 +88,24 @@ func (v *visit) basic(ctx context.Context) (grant, error) {
 
 func (v *visit) bearer(ctx context.Context, way challenge) (grant, error) {
 	e := v.e
-	realm, trusted, err := v.realm(ctx, way.realm, e.base)
+	server, err := v.realm(way.realm, e.base, e.carriers.of(way.realm))
 	if err != nil {
 		return grant{}, &failure{
 			class: oci.ClassForbidden, text: e.base.Host + " names a token server that is not asked: " + err.Error(),
 		}
 	}
-	switch known := !v.c.o.Credentials.IsZero(); {
-	case known && trusted:
+	switch known := !e.source.IsZero(); {
+	case known && server.trusted:
 		v.identified = true
 	case known:
-		v.withheld = originOf(realm).String()
+		v.withheld = originOf(server.url).String()
 	}
 	if way.scope == "" {
 		way.scope = scopeOf(e.inner + v.repository)
 	}
-	key := tokenKey{way.realm, way.service, way.scope, trusted}.String()
+	key := tokenKey{way.realm, way.service, way.scope, server.trusted}.String()
 	entry, old, err := e.tokens.get(ctx, key, func(ctx context.Context) (string, time.Duration, error) {
-		return v.c.exchange(ctx, e, realm, trusted, way)
+		return v.c.exchange(ctx, e, server, way)
 	})
 	if err != nil {
 		return grant{}, v.denied(asFailure(ctx, e.base.Host, err))
@@ -116,28 +116,24 @@ func (v *visit) bearer(ctx context.Context, way challenge) (grant, error) {
 // denied adds to a failure to get a token what a person can do about it.
 func (v *visit) denied(f *failure) *failure {
 	told := *f
-	switch {
-	case f.class != oci.ClassDenied:
-	case v.identified:
-		told.text += ": it refused the user and password of `credentials`"
-	case v.withheld != "":
-		told.text += ": " + v.withholding()
+	if f.class == oci.ClassDenied {
+		told.text += v.refusal()
 	}
 	return &told
 }
 
 // anonymous returns a token that anybody gets, as another registry wants one that
 // a redirect has led to.
-func (v *visit) anonymous(ctx context.Context, way challenge, at *url.URL) (string, error) {
-	realm, _, err := v.realm(ctx, way.realm, at)
+func (v *visit) anonymous(ctx context.Context, way challenge, a *answer) (string, error) {
+	server, err := v.realm(way.realm, a.url, a.from)
 	if err != nil {
 		return "", &failure{
-			class: oci.ClassForbidden, text: at.Host + " names a token server that is not asked: " + err.Error(),
+			class: oci.ClassForbidden, text: a.url.Host + " names a token server that is not asked: " + err.Error(),
 		}
 	}
 	key := tokenKey{way.realm, way.service, way.scope, false}.String()
 	entry, _, err := v.e.tokens.get(ctx, key, func(ctx context.Context) (string, time.Duration, error) {
-		return v.c.exchange(ctx, v.e, realm, false, way)
+		return v.c.exchange(ctx, v.e, server, way)
 	})
 	if err != nil {
 		return "", err
@@ -159,7 +155,7 @@ func (k tokenKey) String() string {
 // credentials returns what the keychain says for an endpoint.
 func (c *Client) credentials(ctx context.Context, e *endpoint) (entry *memoEntry[authn.AuthConfig], old bool, err error) {
 	entry, old, err = e.credentials.get(ctx, "", func(ctx context.Context) (authn.AuthConfig, time.Duration, error) {
-		config, err := c.o.Credentials.resolve(ctx, e)
+		config, err := e.source.resolve(ctx, e)
 		if err != nil {
 			return config, 0, &failure{class: oci.ClassToken, text: "no credentials for " + e.base.Host, err: err}
 		}
@@ -174,10 +170,10 @@ func (c *Client) credentials(ctx context.Context, e *endpoint) (entry *memoEntry
 // exchange asks a token server for a token, as the upstream's user if it may know
 // who that is.
 func (c *Client) exchange(
-	ctx context.Context, e *endpoint, realm *url.URL, trusted bool, way challenge,
+	ctx context.Context, e *endpoint, server tokenServer, way challenge,
 ) (string, time.Duration, error) {
-	identity := authn.Anonymous
-	if trusted {
+	identity, realm := authn.Anonymous, server.url
+	if server.trusted {
 		entry, _, err := c.credentials(ctx, e)
 		if err != nil {
 			return "", 0, err
@@ -194,7 +190,7 @@ func (c *Client) exchange(
 		return "", 0, &failure{class: oci.ClassToken, text: "the token server's name is no host name"}
 	}
 	parameters := map[string]string{"realm": realm.String(), "service": way.service}
-	token, err := transport.Exchange(ctx, registry, identity, tokenTransport{c, e}, strings.Fields(way.scope), &transport.Challenge{
+	token, err := transport.Exchange(ctx, registry, identity, tokenTransport{c, e, server.by}, strings.Fields(way.scope), &transport.Challenge{
 		Scheme: way.scheme, Parameters: parameters, Insecure: realm.Scheme == "http",
 	})
 	if err != nil {

@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// transports are the ways out. home leads to the configured URLs: any address,
-// with the client certificate. abroad leads to wherever an upstream points: through
-// the guard, without the certificate. proxied does the same through an HTTP proxy,
-// which resolves names itself, and whose own address may well be private.
+// transports are the ways out. home leads to the configured URLs, with the client
+// certificate, abroad to wherever an upstream points, without it; both through the
+// guard. The proxied ones do the same through an HTTP proxy, which resolves names
+// itself, and whose own address may well be private.
 type transports struct {
-	home, abroad, proxied *http.Transport
-	proxy                 func(*http.Request) (*url.URL, error)
+	home, abroad, proxiedHome, proxiedAbroad *http.Transport
+	proxy                                    func(*http.Request) (*url.URL, error)
 }
 
 func newTransports(o Options, g *guard) transports {
@@ -27,41 +27,45 @@ func newTransports(o Options, g *guard) transports {
 	case t.proxy == nil:
 		t.proxy = http.ProxyFromEnvironment
 	}
-	basic := net.Dialer{Timeout: o.Timeouts.Dial, KeepAlive: 30 * time.Second, Resolver: o.resolver}
-	dialing := func(_ context.Context, _, address string, _ syscall.RawConn) error { return o.dialing(address) }
-	if o.dialing == nil {
-		dialing = func(context.Context, string, string, syscall.RawConn) error { return nil }
-	}
-	basic.ControlContext = func(ctx context.Context, network, address string, c syscall.RawConn) (err error) {
-		defer caught(&err) // addresses are tried in goroutines of package net
-		return dialing(ctx, network, address, c)
-	}
-	t.home = newTransport(o, &dialer{Dialer: basic, clock: o.Now})
+	toProxy := func(context.Context, string, string, syscall.RawConn) error { return nil }
+	t.home, t.abroad = newTransport(o, newDialer(o, g.control)), newTransport(o, newDialer(o, g.control))
+	t.proxiedHome, t.proxiedAbroad = newTransport(o, newDialer(o, toProxy)), newTransport(o, newDialer(o, toProxy))
+	t.proxiedHome.Proxy, t.proxiedAbroad.Proxy = t.proxy, t.proxy
 	t.home.TLSClientConfig.Certificates = o.Certificates
-	t.proxied = newTransport(o, &dialer{Dialer: basic, clock: o.Now})
-	t.home.Proxy, t.proxied.Proxy = t.proxy, t.proxy
-
-	guarded := &dialer{Dialer: basic, clock: o.Now}
-	guarded.ControlContext = func(ctx context.Context, network, address string, c syscall.RawConn) (err error) {
-		defer caught(&err)
-		if err := g.control(ctx, network, address, c); err != nil {
-			return err
-		}
-		return dialing(ctx, network, address, c)
-	}
-	t.abroad = newTransport(o, guarded)
+	t.proxiedHome.TLSClientConfig.Certificates = o.Certificates
 	return t
 }
 
+// newDialer returns a dialer that connects where control lets it.
+func newDialer(o Options, control func(context.Context, string, string, syscall.RawConn) error) *dialer {
+	d := &dialer{Dialer: net.Dialer{Timeout: o.Timeouts.Dial, KeepAlive: 30 * time.Second, Resolver: o.resolver}, clock: o.Now}
+	d.ControlContext = func(ctx context.Context, network, address string, c syscall.RawConn) (err error) {
+		defer caught(&err) // addresses are tried in goroutines of package net
+		if err := control(ctx, network, address, c); err != nil || o.dialing == nil {
+			return err
+		}
+		return o.dialing(address)
+	}
+	return d
+}
+
+// isProxied reports whether a proxy leads to a URL.
+func (t transports) isProxied(at *url.URL) bool {
+	proxy, err := t.proxy(&http.Request{URL: at})
+	return err != nil || proxy != nil // a transport tells of the error
+}
+
 // to returns the way to a URL; home says that it is a configured one.
-func (t transports) to(at *url.URL, home bool) *http.Transport {
-	if home {
-		return t.home
+func (t transports) to(at *url.URL, home bool) (way *http.Transport, proxied bool) {
+	switch proxied = t.isProxied(at); {
+	case home && proxied:
+		return t.proxiedHome, true
+	case home:
+		return t.home, false
+	case proxied:
+		return t.proxiedAbroad, true
 	}
-	if proxy, err := t.proxy(&http.Request{URL: at}); err == nil && proxy != nil {
-		return t.proxied
-	}
-	return t.abroad
+	return t.abroad, false
 }
 
 func newTransport(o Options, d *dialer) *http.Transport {
@@ -86,7 +90,7 @@ func newTransport(o Options, d *dialer) *http.Transport {
 }
 
 func (t transports) closeIdle() {
-	for _, way := range []*http.Transport{t.home, t.abroad, t.proxied} {
+	for _, way := range []*http.Transport{t.home, t.abroad, t.proxiedHome, t.proxiedAbroad} {
 		way.CloseIdleConnections()
 	}
 }

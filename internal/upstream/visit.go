@@ -50,13 +50,13 @@ type query struct {
 
 // ask sends a query and does the authentication, and once more if the registry
 // may redirect to something better. What it returns is the registry's answer,
-// whatever its status, but for 401 and 429.
+// whatever its status, except 401 and 429.
 func (v *visit) ask(ctx context.Context, q query) (*answer, error) {
 	e, now := v.e, v.c.o.Now
 	if left := e.hushed(v.kind, q.op, now()); left > 0 {
 		return nil, &failure{
 			class: oci.ClassRateLimited, status: http.StatusTooManyRequests, retryAfter: left, unasked: true,
-			text: e.base.Host + " limits pulls until " + now().Add(left).Format(time.TimeOnly),
+			text: limits(e.base.Host, now().Add(left)),
 		}
 	}
 	a, err := v.authenticated(ctx, q)
@@ -76,9 +76,12 @@ func (v *visit) ask(ctx context.Context, q query) (*answer, error) {
 			return a, nil
 		}
 	}
-	if f := asFailure(ctx, e.base.Host, err); f.class == oci.ClassRateLimited && !(f.abroad && q.op == opReferrers) &&
-		(v.kind != blobs || !e.inflight.crowded(now())) {
-		e.hush(v.kind, now().Add(f.retryAfter))
+	// Where a list of referrers is redirected to, and what is one blob too many at a
+	// time, says nothing of the rest.
+	f := asFailure(ctx, e.base.Host, err)
+	passes := f.abroad && q.op == opReferrers || v.kind == blobs && e.inflight.crowded(now())
+	if f.class == oci.ClassRateLimited && !passes {
+		e.hush(v.kind, now(), f.retryAfter)
 	}
 	return nil, err
 }
@@ -92,20 +95,31 @@ func (v *visit) statusFailure(a *answer) *failure {
 	if a.abroad {
 		f.text = a.url.Host + ", where " + v.e.base.Host + " leads to," + strings.TrimPrefix(f.text, a.url.Host)
 	}
-	if f.class != oci.ClassDenied {
-		return f
-	}
-	switch {
-	case v.identified:
-		f.text += ": it refused the user and password of `credentials`"
-	case v.withheld != "":
-		f.text += ": " + v.withholding()
+	switch f.class {
+	case oci.ClassRateLimited:
+		f.text = limits(a.url.Host, v.c.o.Now().Add(f.retryAfter))
+	case oci.ClassDenied:
+		f.text += v.refusal()
 	}
 	return f
 }
 
-// withholding tells why credentials were not sent.
-func (v *visit) withholding() string {
-	return "its `credentials` were not sent to the token server " + v.withheld + ", which is another origin; `auth_origin " +
-		v.withheld + "` allows that"
+// limits tells until when a host asks for a pause.
+func limits(host string, until time.Time) string {
+	return host + " limits pulls until " + until.Format(time.TimeOnly)
+}
+
+// refusal tells what a person can do about access that is denied, if that is known.
+func (v *visit) refusal() string {
+	switch {
+	case v.identified:
+		return ": it refused the user and password of `credentials`"
+	case v.withheld != "":
+		return ": its `credentials` were not sent to the token server " + v.withheld +
+			", which is another origin; `auth_origin " + v.withheld + "` allows that"
+	case v.e.source.IsZero() && !v.c.o.Credentials.IsZero():
+		return ": the `credentials` of the upstream are for " + originOf(v.c.o.chief()).String() +
+			"; those in a block of `url` are for that URL"
+	}
+	return ""
 }

@@ -76,9 +76,7 @@ func openZooGateway(t testing.TB, enclosures ...*enclosure) *zooGateway {
 		routes[e.name] = registry.Upstream{Name: e.name}
 	}
 	var err error
-	if g.dir, err = os.MkdirTemp(t.TempDir(), "store"); err != nil {
-		t.Fatal(err)
-	}
+	g.dir = t.TempDir()
 	if g.store, err = storage.Open(t.Context(), storage.Options{Path: g.dir, Now: now}); err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,44 @@
+package storage
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+)
+
+// A clock that is set back makes no wait longer, and keeps nothing that has to go.
+func TestClockThatIsSetBack(t *testing.T) {
+	const day = 24 * time.Hour
+	c := newClock()
+	s := openTest(t, Options{Now: c.now, Quiet: true})
+	b, d := content(1, 1000)
+	putBlob(t, s, b)
+	if err := os.Chtimes(blobFile(t, s, d), c.now(), c.now()); err != nil {
+		t.Fatal(err)
+	}
+	b, half := content(2, 1000)
+	p := beginPart(t, s, half, 1000)
+	if _, err := p.WriteAt(b[:500], 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Suspend([]Extent{{0, 500}}); err != nil {
+		t.Fatal(err)
+	}
+	s.noteState(func(st *state) { st.scrubbed = c.now() })
+	c.move(-100 * day)
+	if wait := s.untilScrub(); wait > scrubEvery {
+		t.Errorf("the next scrub is in %v", wait)
+	}
+	if err := s.sweepParts(c.now().Add(-maxIdle)); err != nil {
+		t.Fatal(err)
+	}
+	wantIngest(t, s, 2)
+	if err := s.sweepParts(c.now()); err != nil { // for want of space
+		t.Fatal(err)
+	}
+	wantIngest(t, s, 0)
+	if blobs, _, err := s.removeOldest(context.Background(), 1); err != nil || blobs != 1 {
+		t.Errorf("%d blobs went, %v", blobs, err)
+	}
+}
