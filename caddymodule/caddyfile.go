@@ -107,6 +107,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //			misses_per_client <number>
 //			max_fails|max_fills <count>
 //			fail_duration|stale_if_denied|stale_if_gone <duration>
+//			isolate        [on|off]
+//			proof_ttl      <duration>
 //			offline
 //			stored_as <identity>
 //		}
@@ -152,6 +154,9 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //     them wait.
 //   - max_fails, fail_duration, stale_if_denied, stale_if_gone and max_fills are for upstreams in
 //     trouble; see Resilience.
+//   - isolate keeps what the upstream sends from other upstreams, which is the default
+//     where it need not be for everybody; proof_ttl is how long it is believed that a
+//     repository has what it had once, 0 for ever. See Sharing.
 //   - offline answers from the store only, and stored_as with what other URLs or
 //     credentials had brought in, under the identity that the log tells.
 //

@@ -128,6 +128,8 @@ func (u *Upstream) policy(remote mirror.Remote) mirror.Upstream {
 		VerifyRanges:    u.VerifyRanges,
 		ImmutableTags:   u.resolved.immutableTags,
 		MissesPerClient: u.MissesPerClient,
+		Isolate:         u.apart(),
+		ProofTTL:        u.proofTTL(),
 		Access:          mirror.Access{Public: !u.guarded(), Hint: guardedHint},
 		Allow:           u.Allow,
 		Deny:            u.Deny,

@@ -106,6 +106,7 @@ type Upstream struct {
 	Timeouts
 	Resilience
 	Download
+	Sharing
 
 	// How many look-ups, and how many downloads of blobs, one client may have
 	// started at this upstream at a time; more of them wait for their turn. A
@@ -210,7 +211,7 @@ func (u *Upstream) check() error {
 	errs := []error{
 		checkName(u.Name), each(checkName, u.Alias), each(checkURL, u.URL), each(checkOrigin, u.AuthOrigin),
 		each(checkPrefix, u.AllowAddress), each(oci.CheckGlob, u.Allow), each(oci.CheckGlob, u.Deny),
-		checkRegexp(u.ImmutableTags), u.Credentials.check(), u.checkURLCredentials(), u.Access.check(), checkProxy(u.Proxy), u.Timeouts.check(), u.Resilience.check(), u.Download.check(),
+		checkRegexp(u.ImmutableTags), u.Credentials.check(), u.checkURLCredentials(), u.Access.check(), checkProxy(u.Proxy), u.Timeouts.check(), u.Resilience.check(), u.Download.check(), u.Sharing.check(),
 	}
 	if u.TagTTL < -1 {
 		errs = append(errs, errors.New("tag_ttl must not be negative, except -1 (ask on every pull)"))
@@ -262,10 +263,6 @@ func (u *Upstream) everybody() bool {
 	}
 	return !u.guarded()
 }
-
-// isolated reports whether what the upstream answers need not be for everybody,
-// wherever it is carried.
-func (u *Upstream) isolated() bool { return u.authenticates() || !u.everybody() }
 
 // guarded reports whether what the store has of the upstream need not be for
 // everybody.

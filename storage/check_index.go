@@ -64,6 +64,7 @@ func (c *checker) index(ctx context.Context) error {
 func (c *checker) tables(ctx context.Context) error {
 	for table, fn := range map[byte]func(*badger.Txn, []byte, []byte){
 		tableManifest: c.manifest, tableTag: c.tag, tableScope: c.scope, tablePin: c.pin, tableLink: c.link, tableReferrers: c.referrers,
+		tableOrigin: c.origin,
 	} {
 		if err := c.table(ctx, table, fn); err != nil {
 			return err
@@ -237,6 +238,13 @@ func (c *checker) referrers(_ *badger.Txn, key, value []byte) {
 		return
 	}
 	c.note(func(r *CheckReport) { r.Referrers++ })
+}
+
+func (c *checker) origin(_ *badger.Txn, key, value []byte) {
+	i, ok := originID(key)
+	if _, intact := decodeOrigin(value); !intact || !ok {
+		c.unreadable("origin", i, key, value)
+	}
 }
 
 // scopedID returns the id in a key of scopedKey.

@@ -37,7 +37,7 @@ func (c *checker) ingest(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	seen := make(map[id]bool)
+	seen := make(map[partName]bool)
 	for _, e := range entries {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -46,21 +46,21 @@ func (c *checker) ingest(ctx context.Context) error {
 		switch {
 		case err != nil:
 			c.stray(path.Join(ingestDir, e.Name()), "it is no file of a part")
-		case !seen[i]:
-			seen[i] = true
-			c.part(i)
+		case !seen[partNameIn(e.Name())]:
+			seen[partNameIn(e.Name())] = true
+			c.part(i, partNameIn(e.Name()))
 		}
 	}
 	return nil
 }
 
-func (c *checker) part(i id) {
+func (c *checker) part(i id, name partName) {
 	s := c.store
 	running := true
 	// What is wrong is mended while no part of the digest can begin.
 	err := s.parts.unlessRunning(i, func() error {
 		running = false
-		if extents, err := s.suspended(i, -1); err == nil {
+		if extents, _, err := s.suspended(name, -1); err == nil {
 			c.note(func(r *CheckReport) {
 				r.FillsSuspended++
 				for _, e := range extents {
@@ -69,21 +69,21 @@ func (c *checker) part(i id) {
 			})
 			return nil
 		}
-		_, part := s.root.Lstat(i.partPath())
-		_, sidecar := s.root.Lstat(i.sidecarPath())
+		_, part := s.root.Lstat(name.partPath())
+		_, sidecar := s.root.Lstat(name.sidecarPath())
 		if errors.Is(part, fs.ErrNotExist) && errors.Is(sidecar, fs.ErrNotExist) {
-			if _, err := s.root.Lstat(i.sidecarPath() + temporary); errors.Is(err, fs.ErrNotExist) {
+			if _, err := s.root.Lstat(name.sidecarPath() + temporary); errors.Is(err, fs.ErrNotExist) {
 				return nil // it ended since the directory was read
 			}
 		}
-		f := Finding{Kind: FindingPart, Digest: i.digest(), Name: i.partPath(), Reason: "it does not hold what was written down about it"}
+		f := Finding{Kind: FindingPart, Digest: i.digest(), Name: name.partPath(), Reason: "it does not hold what was written down about it"}
 		switch {
 		case errors.Is(part, fs.ErrNotExist):
-			f.Name, f.Reason = i.sidecarPath(), "there is no part"
+			f.Name, f.Reason = name.sidecarPath(), "there is no part"
 		case errors.Is(sidecar, fs.ErrNotExist):
 			f.Reason = "nobody knows what it holds"
 		}
-		c.found(f, "removed", func() error { return s.removePart(i) })
+		c.found(f, "removed", func() error { return s.removePart(name) })
 		return nil
 	})
 	if err == nil && running {

@@ -105,7 +105,7 @@ func (s *Store) forget(ctx context.Context) error {
 	if err := f.shorten(ctx); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{f.links, f.manifests, f.tags, f.referrers, f.names} {
+	for _, step := range []func(context.Context) error{f.links, f.manifests, f.tags, f.referrers, f.origins, f.names} {
 		if err := errors.Join(step(ctx), f.flush()); err != nil {
 			return err
 		}

@@ -13,7 +13,7 @@ import (
 const DefaultMaxIndex = 2 << 30
 
 // sizedTables are those that grow with what clients ask for.
-var sizedTables = []byte{tableManifest, tableManifestUse, tableLink, tableTag, tableReferrers}
+var sizedTables = []byte{tableManifest, tableManifestUse, tableLink, tableTag, tableReferrers, tableOrigin}
 
 // unwritten is about what Badger has in memory beside its tables.
 const unwritten = 40 << 20
@@ -49,7 +49,7 @@ func (f *forgetting) shorten(ctx context.Context) error {
 		return err
 	}
 	byHour := make(map[useRecord]int64)
-	for _, count := range []func(context.Context, map[useRecord]int64) error{f.countLinks, f.countManifests, f.countTags} {
+	for _, count := range []func(context.Context, map[useRecord]int64) error{f.countLinks, f.countManifests, f.countOrigins, f.countTags} {
 		if err := count(ctx, byHour); err != nil {
 			return err
 		}
@@ -109,6 +109,18 @@ func (f *forgetting) countLinks(ctx context.Context, byHour map[useRecord]int64)
 		case f.offline.has(key):
 			f.offline.keep[pinOf(i)] = struct{}{}
 		case !f.stored(i, tableManifest) && !f.stored(i, tableBlob):
+			byHour[r.made] += int64(len(key) + len(value))
+		}
+		return nil
+	})
+}
+
+// countOrigins counts who has shown to have what is not stored.
+func (f *forgetting) countOrigins(ctx context.Context, byHour map[useRecord]int64) error {
+	return f.each(ctx, tableOrigin, func(key, value []byte) error {
+		i, ok := originID(key)
+		r, intact := decodeOrigin(value)
+		if ok && intact && !f.pins.has(i) && !f.stored(i, tableManifest) && !f.stored(i, tableBlob) {
 			byHour[r.made] += int64(len(key) + len(value))
 		}
 		return nil

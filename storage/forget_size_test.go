@@ -100,3 +100,34 @@ func TestIndexKeepsToItsLimit(t *testing.T) {
 		t.Error("the oldest is left")
 	}
 }
+
+// What says who has shown to have something that is gone counts, and goes, too.
+func TestIndexForgetsOrigins(t *testing.T) {
+	c := newClock()
+	s := openTest(t, Options{Now: c.now})
+	for n := range 20 {
+		for _, upstream := range []string{"docker.io", "ghcr.io"} {
+			var ds []oci.Descriptor
+			for i := range 50 {
+				ds = append(ds, oci.Descriptor{Digest: oci.Sum(fmt.Append(nil, n, i)), Size: 1})
+			}
+			if err := s.LinkOpen(oci.Scope{Upstream: upstream, Repository: "a"}, ds...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.move(3 * time.Hour)
+	}
+	before := indexSize(t, s)
+	s.limits.Store(&Limits{MaxIndex: before / 2})
+	if err := s.forget(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if size := indexSize(t, s); size > before/2 || size < before/4 {
+		t.Errorf("%d of %d bytes are left", size, before)
+	}
+	for n, want := range map[int]Origins{0: {}, 19: {Own: true, Open: true}} {
+		if o, err := s.Origins(scope, oci.Sum(fmt.Append(nil, n, 0))); err != nil || o != want {
+			t.Errorf("of %d: %+v, want %+v, %v", n, o, want, err)
+		}
+	}
+}

@@ -68,6 +68,9 @@ func (s *Store) keepHouse(ctx context.Context) {
 		case <-snapshot.C:
 			c.do("save snapshot", func() { s.saveSnapshot(ctx, true) })
 			snapshot.Reset(snapshotEvery)
+		case done := <-s.replacing:
+			c.do("save snapshot", func() { s.saveSnapshot(ctx, false) })
+			close(done)
 		case <-c.over.C:
 			c.again()
 		case <-ctx.Done():

@@ -65,10 +65,12 @@ func (i id) blobPath() string {
 	return path.Join(blobsDir, i.algorithm().String(), sum[:3], sum)
 }
 
-// partPath and sidecarPath are the files of a fill, below the root.
-func (i id) partPath() string    { return i.ingestPath() + ".part" }
-func (i id) sidecarPath() string { return i.ingestPath() + ".json" }
+// partPath and sidecarPath are the files of a fill, below the root, unless there are
+// several of the digest.
+func (i id) partPath() string    { return i.partName().partPath() }
+func (i id) sidecarPath() string { return i.partName().sidecarPath() }
 
+// ingestPath is what the names of the files of a fill begin with, below the root.
 func (i id) ingestPath() string {
 	return path.Join(ingestDir, i.algorithm().String()+"-"+hex.EncodeToString([]byte(i[1:])))
 }

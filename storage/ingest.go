@@ -1,10 +1,9 @@
 package storage
 
 import (
-	"encoding/json"
 	"errors"
-	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,33 +19,53 @@ const maxIdle = 24 * time.Hour
 // parts are the parts that are not ended. The zero value has none.
 type parts struct {
 	mu      sync.Mutex
-	running map[id]*Part
+	running map[id][]*Part
 }
 
-// add reports whether p is the only one of its digest.
+// add gives p a name. It reports whether p is the only one of its digest and upstream.
 func (ps *parts) add(p *Part) bool {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	if _, ok := ps.running[p.id]; ok {
-		return false
+	p.name = p.id.partName()
+	for _, other := range ps.running[p.id] {
+		if other.origin == p.origin {
+			return false
+		}
+		if other.name == p.name {
+			p.name = p.id.partNameOf(p.origin)
+		}
 	}
 	if ps.running == nil {
-		ps.running = make(map[id]*Part)
+		ps.running = make(map[id][]*Part)
 	}
-	ps.running[p.id] = p
+	ps.running[p.id] = append(ps.running[p.id], p)
 	return true
+}
+
+// rename gives p another name, before it has files.
+func (ps *parts) rename(p *Part, name partName) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	p.name = name
 }
 
 func (ps *parts) end(p *Part) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	delete(ps.running, p.id)
+	ps.running[p.id] = slices.DeleteFunc(ps.running[p.id], func(other *Part) bool { return other == p })
+	if len(ps.running[p.id]) == 0 {
+		delete(ps.running, p.id)
+	}
 }
 
 func (ps *parts) count() int {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	return len(ps.running)
+	n := 0
+	for _, of := range ps.running {
+		n += len(of)
+	}
+	return n
 }
 
 // announced returns how large the running parts are going to be that have their first
@@ -54,13 +73,15 @@ func (ps *parts) count() int {
 func (ps *parts) announced() (t tally) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	for _, p := range ps.running {
-		if !p.begun.Load() || p.stored.Load() {
-			continue
+	for _, of := range ps.running {
+		for _, p := range of {
+			if !p.begun.Load() || p.stored.Load() {
+				continue
+			}
+			size := max(p.size, p.written.Load())
+			t.bytes += size
+			t.addTo(oci.UpstreamName(p.origin), size)
 		}
-		size := max(p.size, p.written.Load())
-		t.bytes += size
-		t.addTo(oci.UpstreamName(p.origin), size)
 	}
 	return t
 }
@@ -83,9 +104,11 @@ func (ps *parts) abandon() (err error) {
 	running := ps.running
 	ps.running = nil
 	ps.mu.Unlock()
-	for _, p := range running {
-		p.abandon()
-		err = errors.Join(err, p.keep())
+	for _, of := range running {
+		for _, p := range of {
+			p.abandon()
+			err = errors.Join(err, p.keep())
+		}
 	}
 	return err
 }
@@ -93,10 +116,13 @@ func (ps *parts) abandon() (err error) {
 // sidecar stands beside a suspended part and says what it holds. It stays when
 // the part is reopened: what it says remains true.
 type sidecar struct {
-	Digest    digest.Digest `json:"digest"`
-	Size      int64         `json:"size"` // -1 = unknown
-	Covered   []Extent      `json:"covered"`
-	Suspended int64         `json:"suspended"` // unix seconds
+	Digest digest.Digest `json:"digest"`
+	// Origin is the upstream that sent the bytes, as in oci.Scope. It is empty of parts
+	// from before that was written down: nobody goes on from them.
+	Origin    string   `json:"origin,omitempty"`
+	Size      int64    `json:"size"` // -1 = unknown
+	Covered   []Extent `json:"covered"`
+	Suspended int64    `json:"suspended"` // unix seconds
 	// Boot is the run of the kernel in which this is true: what is covered was not
 	// brought to the disk. Empty = it was.
 	Boot string `json:"boot,omitempty"`
@@ -121,43 +147,12 @@ func (p *Part) suspend(covered []Extent) error {
 		if err := errors.Join(p.broken, p.file.datasync()); err != nil {
 			return err
 		}
-		return writeFile(p.store.root, p.id.sidecarPath(), p.sidecar(covered, p.size, ""))
+		return writeFile(p.store.root, p.name.sidecarPath(), p.sidecar(covered, p.size, ""))
 	}()
 	if err != nil {
 		return errors.Join(err, p.remove())
 	}
 	return nil
-}
-
-// errNoPart means that there is a sidecar which speaks of no part that can be used.
-var errNoPart = errors.New("no part that can be used")
-
-// suspended returns what a suspended part of the size holds. It is fs.ErrNotExist if
-// there is not even a sidecar.
-func (s *Store) suspended(i id, size int64) ([]Extent, error) {
-	c, err := s.readSidecar(i)
-	if err != nil {
-		return nil, err
-	}
-	if size >= 0 && c.Size >= 0 && size != c.Size {
-		return nil, errNoPart
-	}
-	info, err := s.root.Lstat(i.partPath())
-	if err != nil || !info.Mode().IsRegular() || len(c.Covered) == 0 || !valid(c.Covered, max(size, c.Size), info.Size()) {
-		return nil, errNoPart
-	}
-	return c.Covered, nil
-}
-
-func (s *Store) readSidecar(i id) (c sidecar, err error) {
-	raw, err := s.root.ReadFile(i.sidecarPath())
-	if err != nil {
-		return sidecar{}, err
-	}
-	if json.Unmarshal(raw, &c) != nil || c.Digest != i.digest() || c.Boot != "" && c.Boot != s.root.bootID() {
-		return sidecar{}, errNoPart
-	}
-	return c, nil
 }
 
 // valid reports whether extents are sorted, disjoint and not empty, within the
@@ -171,18 +166,6 @@ func valid(covered []Extent, size, length int64) bool {
 		end = e.End
 	}
 	return end <= length && (size < 0 || end <= size)
-}
-
-// removePart removes the files of a part. What is gone is no error.
-func (s *Store) removePart(i id) error {
-	var errs []error
-	// The sidecar goes first: it must not speak of the next part.
-	for _, name := range []string{i.sidecarPath(), i.sidecarPath() + temporary, i.partPath()} {
-		if err := s.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // sweepParts removes parts that are neither running nor were suspended after
@@ -203,13 +186,14 @@ func (s *Store) sweepParts(before time.Time) error {
 			if strings.HasSuffix(e.Name(), temporary) {
 				return s.root.Remove(path.Join(ingestDir, e.Name()))
 			}
+			name := partNameIn(e.Name())
 			// One of a time to come is as good as of now.
-			if c, err := s.readSidecar(i); err == nil && min(c.Suspended, s.now().Unix()) > before.Unix() {
-				if _, err := s.suspended(i, -1); err == nil {
+			if c, err := s.readSidecar(name); err == nil && min(c.Suspended, s.now().Unix()) > before.Unix() {
+				if _, _, err := s.suspended(name, -1); err == nil {
 					return nil
 				}
 			}
-			return s.removePart(i)
+			return s.removePart(name)
 		}))
 	}
 	return errors.Join(errs...)

@@ -15,6 +15,7 @@ import (
 //	m id                              manifestRecord
 //	l scope id                        linkRecord
 //	r scope id                        referrersRecord
+//	o id upstream                     originRecord; of the upstream, its hash
 //	p pattern                         when it was made
 //	b id                              blobRecord
 //	a id                              useRecord, of a blob
@@ -28,6 +29,7 @@ const (
 	tableManifest  = 'm'
 	tableLink      = 'l'
 	tableReferrers = 'r'
+	tableOrigin    = 'o'
 	tablePin       = 'p'
 	tableBlob      = 'b'
 	tableUse       = 'a'

@@ -1,8 +1,10 @@
 package storage
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -10,64 +12,139 @@ import (
 )
 
 // linkBytes is about what a link adds to a transaction.
-const linkBytes = 128
+const linkBytes = 256
 
 // Link is the record that a digest belongs to a scope.
 type Link struct {
 	// Size is what the content is said to have; -1 = unknown. Only bytes that
 	// match the digest prove it.
 	Size int64
-	// Proven says that the scope's upstream itself has answered for the digest.
-	// Otherwise a manifest of the scope merely names it, which anybody who can
-	// push one can bring about.
+	// Proven says that the scope's upstream itself has shown to have the content: it has
+	// delivered it, or has proven it. Otherwise it merely speaks of the digest, which
+	// costs nothing.
 	Proven bool
 }
 
 // Linked returns the link of a digest to a scope, or fs.ErrNotExist.
 func (s *Store) Linked(scope oci.Scope, d digest.Digest) (Link, error) {
-	l, err := s.linked(scope, d)
+	r, err := s.linked(scope, d)
 	if err != nil {
 		return Link{}, fmt.Errorf("get link of %s to %s: %w", d, scope, err)
 	}
-	return l, nil
+	return r.Link, nil
 }
 
-func (s *Store) linked(scope oci.Scope, d digest.Digest) (Link, error) {
+// ProvenAt returns when the link of a digest to a scope was last proven, or
+// fs.ErrNotExist if it is not. Of one from before that was recorded, it is when the link
+// was made.
+func (s *Store) ProvenAt(scope oci.Scope, d digest.Digest) (time.Time, error) {
+	r, err := s.linked(scope, d)
+	if err == nil && !r.Proven {
+		err = fs.ErrNotExist
+	}
+	switch {
+	case err != nil:
+		return time.Time{}, fmt.Errorf("get proof of %s for %s: %w", d, scope, err)
+	case r.proved.IsZero():
+		return r.made.end(), nil
+	}
+	return r.proved, nil
+}
+
+func (s *Store) linked(scope oci.Scope, d digest.Digest) (linkRecord, error) {
 	var buffer [keyBytes]byte
 	prefix := appendScope(buffer[:0], tableLink, scope)
 	recent, err := appendID(prefix, d)
 	if err != nil {
-		return Link{}, err
+		return linkRecord{}, err
 	}
 	known, place := s.recent.look(recent)
-	if l, ok := known.(*Link); ok {
-		return *l, nil
+	if r, ok := known.(*linkRecord); ok {
+		return *r, nil
 	}
 	i := id(recent[len(prefix):])
 	if err := s.enter(); err != nil {
-		return Link{}, err
+		return linkRecord{}, err
 	}
 	defer s.leave()
 	raw, err := s.getScoped(tableLink, scope, i)
 	if err != nil {
-		return Link{}, err
+		return linkRecord{}, err
 	}
 	r, ok := decodeLink(raw)
 	if !ok {
-		return Link{}, fs.ErrNotExist
+		return linkRecord{}, fs.ErrNotExist
 	}
-	place.keep(recent, &r.Link)
-	return r.Link, nil
+	place.keep(recent, &r)
+	return r, nil
 }
 
-// Link links descriptors that the scope's upstream has answered for, in one
-// transaction. A size of -1 does not replace one that is known.
+// Link links descriptors that the scope's upstream has shown to have, in one
+// transaction: by delivering the bytes, or by a proof. What it shows opens nothing to
+// other upstreams. A size of -1 does not replace one that is known.
 func (s *Store) Link(scope oci.Scope, ds ...oci.Descriptor) error {
+	return s.link(scope, ds, linkTo{linkRecord: linkRecord{Link: Link{Proven: true}}})
+}
+
+// LinkOpen is Link for what other upstreams may prove to have, too.
+func (s *Store) LinkOpen(scope oci.Scope, ds ...oci.Descriptor) error {
+	return s.link(scope, ds, linkTo{open: true, linkRecord: linkRecord{Link: Link{Proven: true}}})
+}
+
+// Claim links descriptors that the scope's upstream merely speaks of. It opens nothing,
+// and changes no size that is proven.
+func (s *Store) Claim(scope oci.Scope, ds ...oci.Descriptor) error {
+	return s.link(scope, ds, linkTo{})
+}
+
+// Resize corrects the size of a link, which says no more than before otherwise.
+func (s *Store) Resize(scope oci.Scope, d oci.Descriptor) error {
+	return s.amend(scope, d.Digest, func(r *linkRecord) { r.Size = d.Size })
+}
+
+// Refute ends what was proven of a digest for a scope: its upstream says that it is not
+// there any more. Others keep what they have shown.
+func (s *Store) Refute(scope oci.Scope, d digest.Digest) error {
+	return s.amend(scope, d, func(r *linkRecord) { r.Proven, r.proved = false, time.Time{} })
+}
+
+// amend changes a link that is there.
+func (s *Store) amend(scope oci.Scope, d digest.Digest, change func(*linkRecord)) error {
+	i, err := idOf(d)
+	if err == nil {
+		err = s.enter()
+	}
+	if err != nil {
+		return fmt.Errorf("amend link of %s to %s: %w", d, scope, err)
+	}
+	defer s.leave()
+	key, err := scopedKey(tableLink, scope, i)
+	if err == nil {
+		err = s.index.offer(linkBytes, func(b *batch) error {
+			raw, err := get(b.txn, key)
+			if err != nil {
+				return err
+			}
+			r, ok := decodeLink(raw)
+			if !ok {
+				return nil
+			}
+			change(&r)
+			return b.set(key, r.encode())
+		})
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("amend link of %s to %s: %w", d, scope, err)
+	}
+	return nil
+}
+
+func (s *Store) link(scope oci.Scope, ds []oci.Descriptor, as linkTo) error {
 	if err := s.enter(); err != nil {
 		return fmt.Errorf("link to %s: %w", scope, err)
 	}
 	defer s.leave()
-	links, err := s.linksTo(ds, true)
+	links, err := s.linksTo(ds, as)
 	if err == nil {
 		err = s.index.offer(len(ds)*linkBytes, func(b *batch) error { return b.linkAll(scope, links) })
 	}
@@ -79,20 +156,28 @@ func (s *Store) Link(scope oci.Scope, ds ...oci.Descriptor) error {
 
 // linkTo is a link that is to be made.
 type linkTo struct {
-	id id
+	id   id
+	open bool // other upstreams may prove to have it, too
 	linkRecord
 }
 
-func (s *Store) linkTo(i id, l Link) linkTo { return linkTo{i, linkRecord{l, hourOf(s.now())}} }
+func (s *Store) linkTo(i id, size int64, as linkTo) linkTo {
+	now := s.now()
+	as.id, as.Size, as.made = i, size, hourOf(now)
+	if as.Proven {
+		as.proved = now
+	}
+	return as
+}
 
-func (s *Store) linksTo(ds []oci.Descriptor, proven bool) ([]linkTo, error) {
+func (s *Store) linksTo(ds []oci.Descriptor, as linkTo) ([]linkTo, error) {
 	links := make([]linkTo, 0, len(ds))
 	for _, d := range ds {
 		i, err := idOf(d.Digest)
 		if err != nil {
 			return nil, err
 		}
-		links = append(links, s.linkTo(i, Link{Size: d.Size, Proven: proven}))
+		links = append(links, s.linkTo(i, d.Size, as))
 	}
 	return links, nil
 }

@@ -80,13 +80,22 @@ func (s *Store) readBlob(i id) ([]byte, error) {
 // and, unproven, its children to the scope, in one transaction. Bytes that do not
 // match the digest are refused.
 func (s *Store) PutManifest(scope oci.Scope, m oci.Manifest, children []oci.Descriptor) error {
-	if err := s.putManifest(scope, m, children); err != nil {
+	return s.putManifest(scope, m, children, false)
+}
+
+// PutOpenManifest is PutManifest for what other upstreams may prove to have, too.
+func (s *Store) PutOpenManifest(scope oci.Scope, m oci.Manifest, children []oci.Descriptor) error {
+	return s.putManifest(scope, m, children, true)
+}
+
+func (s *Store) putManifest(scope oci.Scope, m oci.Manifest, children []oci.Descriptor, open bool) error {
+	if err := s.recordManifest(scope, m, children, open); err != nil {
 		return fmt.Errorf("put manifest %s of %s: %w", m.Digest, scope, err)
 	}
 	return nil
 }
 
-func (s *Store) putManifest(scope oci.Scope, m oci.Manifest, children []oci.Descriptor) error {
+func (s *Store) recordManifest(scope oci.Scope, m oci.Manifest, children []oci.Descriptor, open bool) error {
 	if err := s.enter(); err != nil {
 		return err
 	}
@@ -101,11 +110,11 @@ func (s *Store) putManifest(scope oci.Scope, m oci.Manifest, children []oci.Desc
 	if !oci.Verify(m.Digest, m.Bytes) {
 		return errDigest
 	}
-	links, err := s.linksTo(children, false)
+	links, err := s.linksTo(children, linkTo{})
 	if err != nil {
 		return err
 	}
-	links = append(links, s.linkTo(i, Link{Size: int64(len(m.Bytes)), Proven: true}))
+	links = append(links, s.linkTo(i, int64(len(m.Bytes)), linkTo{open: open, linkRecord: linkRecord{Link: Link{Proven: true}}}))
 	r := manifestRecord{mediaType: m.MediaType, bytes: m.Bytes}
 	if len(m.Bytes) > maxValue {
 		if err := s.writeBlob(scope, i, m.Bytes); err != nil {

@@ -30,7 +30,8 @@ type Part struct {
 	store   *Store
 	id      id
 	origin  string // the upstream that it comes from, as in oci.Scope
-	size    int64  // -1 = unknown
+	name    partName
+	size    int64 // -1 = unknown
 	file    file
 	covered []Extent
 	written atomic.Int64 // where what was written ends; of a part of unknown size only
@@ -62,8 +63,9 @@ type Part struct {
 
 // Part begins the part file of a blob of the given size, -1 = unknown, or
 // reopens the one that was suspended. The blob will count to the upstream of the
-// scope, unless it is there already. Until the part is ended, another for the same
-// digest is fs.ErrExist. It is ErrNoSpace if the blob does not fit, whatever went, and
+// scope, unless it is there already. Only what that upstream has sent is gone on from.
+// Until the part is ended, another of the upstream for the same digest is fs.ErrExist;
+// those of other upstreams lie beside it. It is ErrNoSpace if the blob does not fit, whatever went, and
 // ErrGone if the directory was removed: it can be served, but not be kept. Nothing is
 // evicted for it before its first byte is written.
 func (s *Store) Part(scope oci.Scope, d digest.Digest, size int64) (*Part, error) {
@@ -103,18 +105,17 @@ func (s *Store) openPart(scope oci.Scope, i id, size int64) (_ *Part, err error)
 }
 
 func (s *Store) openPartFile(p *Part) (err error) {
-	i := p.id
-	p.covered, err = s.suspended(i, p.size)
+	err = s.choosePart(p)
 	p.saving.covered = slices.Clone(p.covered)
 	if err == nil {
-		p.file, err = s.root.OpenFile(i.partPath(), os.O_RDWR, 0)
+		p.file, err = s.root.OpenFile(p.name.partPath(), os.O_RDWR, 0)
 		return err
 	}
 	create := func() error {
-		p.file, err = s.root.OpenFile(i.partPath(), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		p.file, err = s.root.OpenFile(p.name.partPath(), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 		if err != nil && !errors.Is(err, fs.ErrExist) {
 			// Some file systems make it, and cannot say so. What stays is swept.
-			_ = s.root.Remove(i.partPath())
+			_ = s.root.Remove(p.name.partPath())
 		}
 		return err
 	}
@@ -124,7 +125,7 @@ func (s *Store) openPartFile(p *Part) (err error) {
 			return err
 		}
 	}
-	if err := s.removePart(i); err != nil {
+	if err := s.removePart(p.name); err != nil {
 		return err
 	}
 	return create()

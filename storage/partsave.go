@@ -90,11 +90,13 @@ func (v *saving) write(covered []Extent) error {
 	if sealed {
 		return nil
 	}
-	return writeFile(p.store.root, p.id.sidecarPath(), p.sidecar(covered, p.size, ""))
+	return writeFile(p.store.root, p.name.sidecarPath(), p.sidecar(covered, p.size, ""))
 }
 
 func (p *Part) sidecar(covered []Extent, size int64, boot string) sidecar {
-	return sidecar{Digest: p.id.digest(), Size: size, Covered: covered, Suspended: p.store.now().Unix(), Boot: boot}
+	return sidecar{
+		Digest: p.id.digest(), Origin: p.origin, Size: size, Covered: covered, Suspended: p.store.now().Unix(), Boot: boot,
+	}
 }
 
 // sound reports whether the disk took what it was given.
@@ -132,7 +134,7 @@ func (p *Part) keep() error {
 			return err
 		}
 	}
-	return writeFileSoon(root, p.id.sidecarPath(), p.sidecar(covered, p.size, boot))
+	return writeFileSoon(root, p.name.sidecarPath(), p.sidecar(covered, p.size, boot))
 }
 
 // addExtent adds bytes to a list that is sorted, disjoint and not touching.

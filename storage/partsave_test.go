@@ -16,7 +16,7 @@ import (
 func awaitSaved(t *testing.T, s *Store, i id, want []Extent) {
 	t.Helper()
 	for began := time.Now(); ; time.Sleep(time.Millisecond) {
-		c, err := s.readSidecar(i)
+		c, err := s.readSidecar(i.partName())
 		if err == nil && slices.Equal(c.Covered, want) {
 			if c.Boot != "" {
 				t.Error("it is not on the disk")

@@ -206,12 +206,12 @@ func (p *Part) move(size int64) error {
 	}
 	p.store.placing.Lock()
 	defer p.store.placing.Unlock()
-	err = root.Rename(p.id.partPath(), blob)
+	err = root.Rename(p.name.partPath(), blob)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := root.MkdirAll(path.Dir(blob), 0o700); err != nil {
 			return err
 		}
-		err = root.Rename(p.id.partPath(), blob)
+		err = root.Rename(p.name.partPath(), blob)
 	}
 	if err != nil {
 		// Some file systems do it, and cannot say so.
@@ -260,7 +260,7 @@ func (p *Part) withdraw() error {
 func (p *Part) complete(size int64) error {
 	p.saving.sidecar.Lock()
 	defer p.saving.sidecar.Unlock()
-	return writeFileSoon(p.store.root, p.id.sidecarPath(), p.sidecar([]Extent{{0, size}}, size, p.store.root.bootID()))
+	return writeFileSoon(p.store.root, p.name.sidecarPath(), p.sidecar([]Extent{{0, size}}, size, p.store.root.bootID()))
 }
 
-func (p *Part) remove() error { return p.store.removePart(p.id) }
+func (p *Part) remove() error { return p.store.removePart(p.name) }

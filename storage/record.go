@@ -59,6 +59,9 @@ type linkRecord struct {
 	Link
 
 	made useRecord
+	// proved is when it was last proven; zero = unknown, as of links from before that was
+	// recorded, and of those that are not proven, which end before it.
+	proved time.Time
 }
 
 func (r linkRecord) encode() []byte {
@@ -66,9 +69,12 @@ func (r linkRecord) encode() []byte {
 	if r.Proven {
 		proven = 1
 	}
-	b := append(appendInt(begin(13), max(r.Size, -1)), proven)
+	b := append(appendInt(begin(21), max(r.Size, -1)), proven)
 	if r.made != 0 {
 		b = binary.BigEndian.AppendUint32(b, uint32(r.made))
+	}
+	if r.made != 0 && !r.proved.IsZero() {
+		b = appendTime(b, r.proved)
 	}
 	return seal(b)
 }
@@ -85,6 +91,10 @@ func decodeLink(b []byte) (r linkRecord, ok bool) {
 			r.made = useRecord(binary.BigEndian.Uint32(raw))
 		}
 		ok = ok && r.made != 0
+	}
+	if len(f.rest) > 0 {
+		r.proved = f.time()
+		ok = ok && !r.proved.IsZero()
 	}
 	return r, f.end() && ok && r.Size >= -1
 }

@@ -41,6 +41,8 @@ func FuzzDecode(f *testing.F) {
 	f.Add(useRecord(5).encode())
 	f.Add(linkRecord{Link: Link{Size: -1}}.encode())
 	f.Add(linkRecord{Link: Link{Size: 5, Proven: true}, made: 7}.encode())
+	f.Add(linkRecord{Link: Link{Size: 5, Proven: true}, made: 7, proved: time.Unix(7, 0)}.encode())
+	f.Add(originRecord{made: 7, open: true}.encode())
 	f.Add(encodeTag(Tag{Digest: d, MediaType: "a/b", Size: 5, Checked: time.Unix(7, 0)}))
 	f.Add(manifestRecord{mediaType: "a/b", bytes: []byte("{}")}.encode())
 	f.Add(manifestRecord{external: true, mediaType: "a/b"}.encode())
@@ -61,6 +63,9 @@ func FuzzDecode(f *testing.F) {
 			}
 			if r, ok := decodeLink(b); ok && !bytes.Equal(r.encode(), b) {
 				t.Errorf("link %+v", r)
+			}
+			if r, ok := decodeOrigin(b); ok && !bytes.Equal(r.encode(), b) {
+				t.Errorf("origin %+v", r)
 			}
 			if r, ok := decodeTag(b); ok {
 				if again, ok := decodeTag(encodeTag(r)); !ok || again != r {

@@ -76,7 +76,13 @@ func (s *Store) Remove(ctx context.Context, o RemoveOptions) (RemoveReport, erro
 	defer func() { <-s.pinning }()
 	r := &removal{RemoveOptions: o, s: s, again: s.relinked.begin()}
 	defer s.relinked.end()
-	err := s.task(ctx, r.run)
+	err := s.task(ctx, func(ctx context.Context) error {
+		err := r.run(ctx)
+		if !o.DryRun && r.report != (RemoveReport{}) {
+			s.replaceSnapshots(ctx)
+		}
+		return err
+	})
 	if err != nil {
 		err = fmt.Errorf("remove %s: %w", o.Selection, err)
 	}

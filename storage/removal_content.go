@@ -136,7 +136,7 @@ func (r *removal) drop(content []id) (left map[id]struct{}, err error) {
 		if _, ok := left[i]; ok {
 			continue
 		}
-		if err := r.s.parts.unlessRunning(i, func() error { return r.s.removePart(i) }); err != nil {
+		if err := r.s.parts.unlessRunning(i, func() error { return r.s.removePart(i.partName()) }); err != nil {
 			return left, err
 		}
 	}
@@ -167,7 +167,7 @@ func (r *removal) unlink(p *removalPart, links, content []id, left map[id]struct
 				if _, err := b.txn.Get(i.key(tableManifest)); err == nil {
 					manifests++
 				}
-				keys = append(keys, i.key(tableManifest), i.key(tableManifestUse))
+				keys = append(keys, i.key(tableManifest), i.key(tableManifestUse), originKey(i, p.scope.Upstream))
 			}
 			for _, key := range keys {
 				if _, err := b.txn.Get(key); err == nil {

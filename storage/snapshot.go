@@ -41,7 +41,7 @@ const (
 
 // snapshotTables is what cannot be found out again from the blobs.
 const snapshotTables = string(rune(tableTag)) + string(rune(tableScope)) + string(rune(tableManifest)) +
-	string(rune(tableLink)) + string(rune(tableReferrers)) + string(rune(tablePin))
+	string(rune(tableLink)) + string(rune(tableReferrers)) + string(rune(tableOrigin)) + string(rune(tablePin))
 
 // saveSnapshot writes a snapshot if anything changed since the last one, and the
 // index is whole: thorough looks at all of it, not only where it lost much. Only
@@ -84,6 +84,12 @@ func (s *Store) writeSnapshot(ctx context.Context, db *badger.DB, thorough bool)
 	if err != nil {
 		return 0, err
 	}
+	outdated := s.outdated.Swap(false) // before it is read what there is
+	defer func() {
+		if err != nil && outdated {
+			s.outdated.Store(true)
+		}
+	}()
 	name := nextSnapshot(s.now(), old)
 	f, err := s.root.OpenFile(name+temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -104,7 +110,11 @@ func (s *Store) writeSnapshot(ctx context.Context, db *badger.DB, thorough bool)
 	if err != nil {
 		return 0, errors.Join(err, s.root.Remove(name+temporary))
 	}
-	for _, name := range old[min(len(old), snapshotsKept-1):] {
+	kept := snapshotsKept - 1
+	if outdated {
+		kept = 0
+	}
+	for _, name := range old[min(len(old), kept):] {
 		if err := s.root.Remove(name); err != nil {
 			s.log.Warn("remove old snapshot", "name", name, "error", err)
 		}

@@ -104,9 +104,13 @@ type Store struct {
 	closeErr error
 	cancel   context.CancelFunc
 	kick     chan struct{} // asks for a look at the limits
-	recheck  chan struct{} // asks the scrub to look again at what was condemned
-	restored chan struct{} // closed when the index was restored, if it had to be
-	done     chan struct{} // closed when the house keeper is done
+	// replacing asks for a snapshot that takes the place of all older ones, and is told of
+	// its end; outdated says that these hold what was removed.
+	replacing chan chan struct{}
+	outdated  atomic.Bool
+	recheck   chan struct{} // asks the scrub to look again at what was condemned
+	restored  chan struct{} // closed when the index was restored, if it had to be
+	done      chan struct{} // closed when the house keeper is done
 }
 
 // Open opens the store at o.Path, and makes it if there is none. ctx bounds only
@@ -125,7 +129,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 
 func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	s := &Store{
-		log: o.Logger, now: o.Now, kick: make(chan struct{}, 1), recheck: make(chan struct{}, 1),
+		log: o.Logger, now: o.Now, kick: make(chan struct{}, 1), replacing: make(chan chan struct{}), recheck: make(chan struct{}, 1),
 		restored: make(chan struct{}), done: make(chan struct{}), calls: newCalls(), pinning: make(chan struct{}, 1),
 		recent: newRecent(recentRecords), recentManifests: newRecent(recentManifests),
 	}

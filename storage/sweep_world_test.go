@@ -320,8 +320,7 @@ func (w *world) wantParts(idle bool) {
 		w.problem("list parts: %v", err)
 	}
 	for _, e := range entries {
-		i, _ := idOfIngest(e.Name())
-		if _, err := w.s.suspended(i, -1); idle || err != nil {
+		if _, _, err := w.s.suspended(partNameIn(e.Name()), -1); idle || err != nil {
 			w.problem("%s is left", e.Name())
 		}
 	}

@@ -61,8 +61,8 @@ func (s *Store) tag(scope oci.Scope, tag string) (Tag, error) {
 	return t, nil
 }
 
-// PutTag records what a tag points to, and links that to the scope, in one
-// transaction.
+// PutTag records what a tag points to, and links that to the scope, unproven, in one
+// transaction: to name a manifest shows nothing.
 func (s *Store) PutTag(scope oci.Scope, tag string, t Tag) error {
 	if err := s.putTag(scope, tag, t); err != nil {
 		return fmt.Errorf("put tag %s:%s: %w", scope, tag, err)
@@ -85,7 +85,7 @@ func (s *Store) putTag(scope oci.Scope, tag string, t Tag) error {
 	}
 	record := encodeTag(t)
 	return s.index.offer(len(record)+linkBytes, func(b *batch) error {
-		if err := b.linkAll(scope, []linkTo{s.linkTo(i, Link{Size: t.Size, Proven: true})}); err != nil {
+		if err := b.linkAll(scope, []linkTo{s.linkTo(i, t.Size, linkTo{})}); err != nil {
 			return err
 		}
 		return b.set(key, record)

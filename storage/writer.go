@@ -334,6 +334,7 @@ func (b *batch) link(scope oci.Scope, l linkTo) error {
 		return err
 	}
 	b.linked(l.id)
+	proves := l.Proven
 	raw, _ := get(b.txn, key)
 	if old, ok := decodeLink(raw); ok {
 		if l.Size < 0 || old.Proven && !l.Proven && old.Size >= 0 {
@@ -341,8 +342,14 @@ func (b *batch) link(scope oci.Scope, l linkTo) error {
 		}
 		l.Proven = l.Proven || old.Proven
 		l.made = max(l.made, old.made)
+		if l.proved.Before(old.proved) {
+			l.proved = old.proved
+		}
 	}
-	return b.replace(key, raw, l.encode())
+	if err := b.replace(key, raw, l.encode()); err != nil || !proves {
+		return err
+	}
+	return b.shown(scope.Upstream, l)
 }
 
 // putBlob records a blob. When it was first recorded, and for whom, is kept.

@@ -37,7 +37,7 @@ func (v view) agree(d digest.Digest, link *storage.Link, size int64) error {
 	switch {
 	case err == nil:
 		link.Size = size
-		v.link(v.scope, oci.Descriptor{Digest: d, Size: size})
+		v.resize(oci.Descriptor{Digest: d, Size: size})
 		return nil
 	case !errors.Is(err, fs.ErrNotExist):
 	default:

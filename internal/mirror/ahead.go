@@ -106,10 +106,16 @@ func (v view) pullAhead(layer digest.Digest) {
 
 // missing reports whether a blob is neither stored nor known not to be had.
 func (v view) missing(d digest.Digest) bool {
-	if _, err := v.store.HasBlob(d); err == nil {
+	if v.within(d) {
 		return false
 	}
 	return v.remembered(v.key(kindBlob, d.String()), false) == nil
+}
+
+// within reports whether a blob is stored, and need not be delivered once more.
+func (v view) within(d digest.Digest) bool {
+	_, err := v.store.HasBlob(d)
+	return err == nil && (v.linked(v.scope, d).Proven || v.proof(d) != proofWhole)
 }
 
 // fillAhead starts a fill that nobody waits for, of at most so many bytes; 0 = any.
@@ -120,15 +126,15 @@ func (v view) fillAhead(d digest.Digest, most int64, turn *turn, s *scouts) bool
 	c := v.Cache
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed || c.fills[d] != nil {
+	if c.closed || c.fills[v.fillKey(d)] != nil {
 		return false
 	}
-	if _, err := c.store.HasBlob(d); err == nil {
+	if v.within(d) {
 		return false
 	}
 	f := newFill(c.ctx, v, d, link, true)
 	f.most, f.turn = most, turn
-	c.fills[d] = f
+	c.fills[v.fillKey(d)] = f
 	c.running.Go(func() {
 		defer c.ahead.leave(v.Identity)
 		f.run()

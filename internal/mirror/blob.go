@@ -13,23 +13,23 @@ import (
 )
 
 // blob opens a blob: the finished file, or the running fill, or a new one. A
-// digest whose link is not proven is proven first, by the GET of the new fill or,
-// where other scopes have brought the bytes in, by one HEAD.
+// digest whose link is not proven is proven first: by the GET of the new fill or, where
+// others have brought the bytes in, as proof says.
 func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheStatus, error) {
-	link := v.linked(v.scope, d)
-	proven := oci.CacheStatus{Result: oci.ResultHit}
-	var kept *turn // to start a fill with
-	defer func() { kept.end() }()
-	verified := false
+	w := wanted{digest: d, link: v.linked(v.scope, d), status: oci.CacheStatus{Result: oci.ResultHit}}
+	defer func() { w.turn.end() }()
+	if err := v.renew(ctx, &w.link, d, v.askBlob); err != nil {
+		return oci.Blob{}, failed(true, err), err
+	}
 	for again := true; ; {
 		if err := ctx.Err(); err != nil {
 			return oci.Blob{}, failed(false, err), err
 		}
-		if link.Proven {
-			b, err := v.openBlob(ctx, d, &link)
+		if w.link.Proven {
+			b, err := v.openBlob(ctx, d, &w.link)
 			switch {
 			case err == nil:
-				return b, proven, nil
+				return b, w.status, nil
 			case oci.ClassOf(err) != oci.ClassNone:
 				return oci.Blob{}, failed(true, err), err
 			}
@@ -43,7 +43,7 @@ func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheSta
 		if e := v.remembered(k, false); e != nil {
 			return oci.Blob{}, negative(), e
 		}
-		j, err := v.join(ctx, k, link, verified, &kept)
+		j, err := v.join(ctx, k, &w)
 		switch {
 		case oci.ClassOf(err) == oci.ClassCanceled:
 			return oci.Blob{}, failed(true, err), err
@@ -59,29 +59,28 @@ func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheSta
 		case j.doubt:
 			// What it finds out shows in the next look.
 			v.readFailed("verify blob", v.scope, d.String(), v.store.VerifyBlob(d))
-			verified = true
+			w.verified = true
 			continue
 		case j.full:
-			if kept, err = v.awaitTurn(ctx, true, fillPatience); err != nil {
+			if w.turn, err = v.awaitTurn(ctx, true, fillPatience); err != nil {
 				return oci.Blob{}, failed(false, err), err
 			}
 			continue
 		case j.prove:
-			// It may have been this scope's own fill that has just ended.
-			if link = v.linked(v.scope, d); link.Proven {
-				continue
-			}
-			if proven, err = v.proveBlob(ctx, d, &link); err != nil {
-				return oci.Blob{}, proven, fmt.Errorf("head blob %s@%s: %w", v.scope, d, err)
+			if err := v.proveBlob(ctx, &w, j.proof); err != nil {
+				return oci.Blob{}, w.status, fmt.Errorf("prove blob %s@%s: %w", v.scope, d, err)
 			}
 			continue
 		case j.stored:
 			continue
 		}
-		b, err := v.follow(ctx, j, link)
+		if j.fill.source.scope != v.scope {
+			j.fill.share(sharer{v, w.link.Proven})
+		}
+		b, err := v.follow(ctx, j, w.link)
 		if err == nil {
 			v.lookAhead(j.fill)
-			return b, merge(proven, v.filling(j)), nil
+			return b, merge(w.status, v.filling(j)), nil
 		}
 		if again && ctx.Err() == nil && j.othersFault(err, v.scope) {
 			again = false
@@ -95,6 +94,20 @@ func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheSta
 	}
 }
 
+// wanted is what a request knows of the blob that it wants.
+type wanted struct {
+	digest digest.Digest
+	link   storage.Link
+	// status tells how the link was proven.
+	status oci.CacheStatus
+	// confirmed says that the upstream has it for the scope, by its own word: who asks it
+	// may follow what it sends.
+	confirmed bool
+	whole     bool  // only the whole can prove it
+	verified  bool  // what is stored was
+	turn      *turn // to start a fill with
+}
+
 // joined is what a request found: one of a fill, a finished file, a file that has
 // to be verified first, the need to prove the digest first, or a fill that has
 // failed and is about to leave.
@@ -105,21 +118,22 @@ type joined struct {
 	stored bool
 	doubt  bool
 	prove  bool
-	full   bool // the client has started all the fills that it may
+	proof  proof // to prove it
+	full   bool  // the client has started all the fills that it may
 }
 
 // join finds the running fill or the finished blob, or starts a fill, in one
 // step: a fill leaves the cache only after its blob came into the store. A file
-// that is in doubt even after it was verified is none. The fill takes the turn
-// that was kept, or one that is free.
-func (v view) join(ctx context.Context, k key, link storage.Link, verified bool, kept **turn) (joined, error) {
-	d := digest.Digest(k.ref)
+// that is in doubt even after it was verified is none, nor is one that the upstream has
+// to deliver once more. The fill takes the turn that was kept, or one that is free.
+func (v view) join(ctx context.Context, k key, w *wanted) (joined, error) {
+	d := w.digest
 	c := v.Cache
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if f := c.fills[d]; f != nil {
-		if !link.Proven && f.source.scope != v.scope {
-			return joined{prove: true}, nil
+	if f := c.fills[v.fillKey(d)]; f != nil {
+		if !w.link.Proven && !w.confirmed && !f.serves(v.scope) {
+			return joined{prove: true, proof: proofHead}, nil
 		}
 		if !f.retain() {
 			return joined{over: f.done}, nil
@@ -127,9 +141,8 @@ func (v view) join(ctx context.Context, k key, link storage.Link, verified bool,
 		f.span.AddLink(trace.LinkFromContext(ctx))
 		return joined{fill: f}, nil
 	}
-	// To read a whole file here would keep everybody waiting.
-	if trusted, err := c.store.HasBlob(d); err == nil && (trusted || !verified) {
-		return joined{stored: trusted && link.Proven, prove: trusted && !link.Proven, doubt: !trusted}, nil
+	if j, ok := v.find(w); ok {
+		return j, nil
 	}
 	if e := v.remembered(k, false); e != nil { // of a fill that has just failed
 		return joined{}, e
@@ -137,17 +150,33 @@ func (v view) join(ctx context.Context, k key, link storage.Link, verified bool,
 	if c.closed {
 		return joined{}, errClosed()
 	}
-	if *kept == nil {
+	if w.turn == nil {
 		var ok bool
-		if *kept, ok = v.tryTurn(true); !ok {
+		if w.turn, ok = v.tryTurn(true); !ok {
 			return joined{full: true}, nil
 		}
 	}
-	f := newFill(ctx, v, d, link, false)
-	f.turn, *kept = *kept, nil
-	c.fills[d] = f
+	f := newFill(ctx, v, d, w.link, false)
+	f.turn, w.turn = w.turn, nil
+	c.fills[v.fillKey(d)] = f
 	c.running.Go(f.run)
 	return joined{fill: f, led: true}, nil
+}
+
+// find looks for the finished blob. To read a whole file here would keep everybody
+// waiting.
+func (v view) find(w *wanted) (joined, bool) {
+	trusted, err := v.store.HasBlob(w.digest)
+	if err != nil || !trusted && w.verified {
+		return joined{}, false
+	}
+	how := proofWhole
+	if !w.link.Proven {
+		if how = v.proof(w.digest); how == proofWhole || how == proofSamples && w.whole {
+			return joined{}, false
+		}
+	}
+	return joined{stored: trusted && w.link.Proven, prove: trusted && !w.link.Proven, proof: how, doubt: !trusted}, true
 }
 
 // follow waits until a fill can be read, and returns a reader of it. The
@@ -161,9 +190,6 @@ func (v view) follow(ctx context.Context, j joined, link storage.Link) (oci.Blob
 			return oci.Blob{}, err
 		}
 		return oci.Blob{}, fmt.Errorf("get blob %s@%s: %w", v.scope, f.digest, err)
-	}
-	if f.source.scope != v.scope && link.Size != size {
-		v.link(v.scope, oci.Descriptor{Digest: f.digest, Size: size})
 	}
 	return oci.Blob{Digest: f.digest, Size: size, Content: &reader{ctx: ctx, fill: f, size: size, strict: v.VerifyRanges}}, nil
 }
@@ -201,18 +227,40 @@ func (v view) filling(j joined) oci.CacheStatus {
 	return status
 }
 
-// proveBlob has the upstream confirm that a blob, whose bytes are here for other
-// scopes, belongs to this one too.
-func (v view) proveBlob(ctx context.Context, d digest.Digest, link *storage.Link) (oci.CacheStatus, error) {
-	desc, led, err := v.headBlob(ctx, d)
+// proveBlob has the upstream show that a blob, whose bytes are here for other scopes,
+// belongs to this one too.
+func (v view) proveBlob(ctx context.Context, w *wanted, by proof) error {
+	// It may have been this scope's own fill that has just ended.
+	if w.link = v.linked(v.scope, w.digest); w.link.Proven {
+		return nil
+	}
+	if by == proofSamples {
+		proven, led, err := v.possess(ctx, w.digest)
+		switch {
+		case err != nil:
+			w.status = failed(led, err)
+			return err
+		case proven:
+			w.status, w.link.Proven = asked(led, false), true
+		}
+		w.whole = !proven
+		return nil
+	}
+	if w.confirmed { // and its fill has ended since
+		w.link.Proven = v.said(oci.Descriptor{Digest: w.digest, Size: w.link.Size})
+		return nil
+	}
+	desc, led, err := v.headBlob(ctx, w.digest)
 	if err != nil {
-		return failed(led, err), err
+		w.status = failed(led, err)
+		return err
 	}
-	link.Proven = true
+	w.status, w.confirmed = asked(led, false), true
+	w.link.Proven = v.origins(w.digest).Own
 	if desc.Size >= 0 {
-		link.Size = desc.Size
+		w.link.Size = desc.Size
 	}
-	return asked(led, false), nil
+	return nil
 }
 
 // headBlob asks for the size, which is -1 if the upstream does not tell it.
@@ -222,24 +270,24 @@ func (v view) headBlob(ctx context.Context, d digest.Digest) (oci.Descriptor, bo
 		if e := v.remembered(k, false); e != nil {
 			return oci.Descriptor{}, e
 		}
-		mark := v.images.mark()
-		size, err := v.Remote.HeadBlob(ctx, v.repository, d)
-		if oci.IsNotFound(err) && v.askForImage(ctx, d, mark) {
-			size, err = v.Remote.HeadBlob(ctx, v.repository, d)
-		}
+		size, err := v.askBlob(ctx, d)
 		if err != nil {
 			err = v.asked(ctx, err)
 			v.remember(k, err, false)
 			return oci.Descriptor{}, err
 		}
 		desc := oci.Descriptor{Digest: d, Size: max(size, -1)}
-		v.link(v.scope, desc)
+		v.said(desc)
 		return desc, nil
 	})
 }
 
 func (v view) statBlob(ctx context.Context, d digest.Digest) (oci.Descriptor, oci.CacheStatus, error) {
-	if link := v.linked(v.scope, d); link.Proven {
+	link := v.linked(v.scope, d)
+	if err := v.renew(ctx, &link, d, v.askBlob); err != nil {
+		return oci.Descriptor{}, failed(true, err), err
+	}
+	if link.Proven {
 		size, err := v.store.BlobSize(d)
 		if err == nil {
 			err = v.agree(d, &link, size)
@@ -250,9 +298,9 @@ func (v view) statBlob(ctx context.Context, d digest.Digest) (oci.Descriptor, oc
 		case oci.ClassOf(err) != oci.ClassNone:
 			return oci.Descriptor{}, failed(true, err), err
 		}
-		if size := v.fillSize(d); size >= 0 {
-			return oci.Descriptor{Digest: d, Size: size}, oci.CacheStatus{Result: oci.ResultJoined}, nil
-		}
+	}
+	if size := v.fillSize(d, link.Proven); size >= 0 {
+		return oci.Descriptor{Digest: d, Size: size}, oci.CacheStatus{Result: oci.ResultJoined}, nil
 	}
 	if v.Offline {
 		status, err := v.unknown(oci.CodeBlobUnknown)
@@ -275,17 +323,18 @@ func (v view) statBlob(ctx context.Context, d digest.Digest) (oci.Descriptor, oc
 	return oci.Descriptor{Digest: d, Size: b.Size}, status, err
 }
 
-// fillSize returns the size of the blob that is being filled; -1 = not certain.
-func (c *Cache) fillSize(d digest.Digest) int64 {
-	c.mu.Lock()
-	f := c.fills[d]
-	c.mu.Unlock()
-	if f == nil {
+// fillSize returns the size of the blob that is being filled; -1 = not certain, or not to
+// be told to the scope.
+func (v view) fillSize(d digest.Digest, proven bool) int64 {
+	v.mu.Lock()
+	f := v.fills[v.fillKey(d)]
+	v.mu.Unlock()
+	if f == nil || !proven && !f.serves(v.scope) {
 		return -1
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.err != nil || f.disputed && !f.verified {
+	if f.err != nil || !f.opened || f.disputed && !f.verified {
 		return -1
 	}
 	return f.size

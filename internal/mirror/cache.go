@@ -103,6 +103,7 @@ type Cache struct {
 	tagged    flights[tagAnswer] // that get the manifest, too
 	manifests flights[manifestAnswer]
 	heads     flights[oci.Descriptor]
+	possessed flights[bool]
 	referrers flights[referrersAnswer]
 	lists     listings
 
@@ -115,7 +116,7 @@ type Cache struct {
 	mu      sync.Mutex
 	closed  bool
 	running sync.WaitGroup
-	fills   map[digest.Digest]*fill
+	fills   map[fillKey]*fill
 }
 
 // NewCache returns a Cache on an open store. The caller closes the Cache before
@@ -123,7 +124,7 @@ type Cache struct {
 func NewCache(store *storage.Store, o CacheOptions) *Cache {
 	c := &Cache{
 		store: store, log: o.Logger, now: o.Now, observe: o.Observe, panics: o.Panicked,
-		after: time.After, fills: map[digest.Digest]*fill{}, processors: int64(runtime.GOMAXPROCS(0)),
+		after: time.After, fills: map[fillKey]*fill{}, processors: int64(runtime.GOMAXPROCS(0)),
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
@@ -163,7 +164,7 @@ func (c *Cache) Close() {
 // Stats returns a snapshot.
 func (c *Cache) Stats() Stats {
 	s := Stats{Failures: c.failures.len(), Queued: c.slots.waiting()}
-	s.LookUps = c.tags.len() + c.tagged.len() + c.manifests.len() + c.heads.len() + c.referrers.len() +
+	s.LookUps = c.tags.len() + c.tagged.len() + c.manifests.len() + c.heads.len() + c.possessed.len() + c.referrers.len() +
 		c.lists.begun.len() + c.lists.pages.len()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -213,13 +214,6 @@ func (c *Cache) linked(s oci.Scope, d digest.Digest) storage.Link {
 		return storage.Link{Size: -1}
 	}
 	return link
-}
-
-// link records what the upstream has confirmed.
-func (c *Cache) link(s oci.Scope, ds ...oci.Descriptor) {
-	if err := c.store.Link(s, ds...); err != nil {
-		c.storeFailed("link not stored", err, "scope", s.String())
-	}
 }
 
 func (c *Cache) readFailed(operation string, s oci.Scope, object string, err error) {

@@ -16,9 +16,13 @@
 // # Invariants
 //
 //   - Access comes before any look at the cache. A cached digest is served only
-//     within a scope whose upstream has answered for it: with the GET that
-//     brought it in, with the tag that names it, or, where another scope brought
-//     it in, with one HEAD. That a manifest of the scope names it proves nothing.
+//     within a scope whose upstream has shown to have it: with the GET that brought
+//     it in or, where the same upstream has delivered it to another scope, with one
+//     HEAD. Where another upstream has, it is shown by the bytes: by all of them, or of
+//     a large blob by random ranges. What an isolated upstream has delivered, another one
+//     delivers once more, as on an empty cache. That a manifest or a tag of the scope
+//     names a digest, or that the upstream says that it has it, proves nothing.
+//   - A link is proven once bytes were verified, and by no fill that fails.
 //   - A digest that is proven and stored costs no upstream contact.
 //   - What a manifest or a HEAD tells of a size is a hint. Where it and what the
 //     upstream announces contradict each other, the announced size counts, and
@@ -26,8 +30,9 @@
 //     stored file do, the file is read: its bytes decide. Where the upstream
 //     announces none, or takes long to, the hint has to do for those who were told
 //     it: if it is wrong, they get no clean end.
-//   - A digest is filled once at a time, whatever the number of readers, by one
-//     GET or by several of disjoint ranges.
+//   - A digest is filled once at a time from one upstream, whatever the number of
+//     readers, by one GET or by several of disjoint ranges. Who asks another upstream
+//     waits for none of that: the first whose bytes are verified comes into the store.
 //   - What no client waits for, such as blobs of an image ahead of the requests, makes
 //     room for what one waits for. A refusal that it provokes or gets is nobody's
 //     answer.

@@ -60,6 +60,9 @@ func TestVerificationKeepsNobodyElseWaiting(t *testing.T) {
 			d = zeros(t, size)
 		}
 		f.plant(d, size)
+		if err := f.store.Link(oci.Scope{Upstream: upstreamName, Repository: "team/other"}, oci.Descriptor{Digest: d, Size: size}); err != nil {
+			t.Fatal(err)
+		}
 		other := registrytest.Random(1, 2*mib)
 		r := blobRequest(f.upstream.PutBlob(repository, other))
 		done := make(chan error, 1)

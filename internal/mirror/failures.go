@@ -27,6 +27,7 @@ const (
 	kindManifest     kind = "manifest"
 	kindBlob         kind = "blob"
 	kindSize         kind = "size"
+	kindProof        kind = "proof" // that the upstream still has it
 	kindReferrers    kind = "referrers"
 	kindTags         kind = "tags"
 	kindUpstream     kind = "upstream" // transport failures of a whole upstream: not to be asked

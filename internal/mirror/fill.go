@@ -63,10 +63,12 @@ type fill struct {
 	refs     int
 	pulling  context.Context // of the segments
 	stop     context.CancelFunc
-	opened   bool  // the upstream has answered, or need not be asked
-	size     int64 // -1 = unknown
-	learned  bool  // the size, from the end of the body
-	disputed bool  // the upstream announced another size than was expected
+	opened   bool                 // the upstream has answered, or need not be asked
+	size     int64                // -1 = unknown
+	learned  bool                 // the size, from the end of the body
+	right    bool                 // the bytes match the digest
+	sharers  map[oci.Scope]sharer // who follows it besides
+	disputed bool                 // the upstream announced another size than was expected
 	part     part
 	covered  extents
 	hashed   int64     // only who is hashing moves it, and may look without f.mu
@@ -147,7 +149,7 @@ func (f *fill) run() {
 	f.settle()
 	f.report(stored)
 	f.c.mu.Lock()
-	delete(f.c.fills, f.digest)
+	delete(f.c.fills, f.source.fillKey(f.digest))
 	f.c.mu.Unlock()
 	f.turn.end()
 	close(f.done)
@@ -191,9 +193,7 @@ func (f *fill) download() (stored bool, err error) {
 		return false, oci.UpstreamError(oci.ClassDigest, "",
 			"the upstream's bytes do not match the digest", fmt.Errorf("want %s, got %s", f.digest, got))
 	}
-	if f.disputed || f.learned {
-		f.c.link(f.source.scope, oci.Descriptor{Digest: f.digest, Size: f.size})
-	}
+	f.prove()
 	if f.cause == nil {
 		// What a client has in full, the next process can serve, however this one ends.
 		f.part.Publish(f.size)

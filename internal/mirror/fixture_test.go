@@ -75,6 +75,7 @@ type fixture struct {
 	cache    *mirror.Cache
 	mirror   *mirror.Mirror
 	policy   mirror.Upstream // of docker.io; change it and call configure
+	more     []mirror.Upstream
 	// inSegments says where bytes are hashed, but in benchmarks.
 	inSegments bool
 	log        slog.Handler // nil = discard; it counts from the next open
@@ -143,9 +144,9 @@ func (f *fixture) observe(e mirror.FillEvent) {
 // policy, and ghcr.io, which is the same server.
 func (f *fixture) configure() {
 	f.t.Helper()
-	m, err := mirror.New(f.cache, mirror.Options{Upstreams: []mirror.Upstream{
+	m, err := mirror.New(f.cache, mirror.Options{Upstreams: append([]mirror.Upstream{
 		f.policy, {Name: "ghcr.io", Remote: f.remote, TagTTL: ttl, Access: mirror.Access{Public: true}},
-	}})
+	}, f.more...)})
 	if err != nil {
 		f.t.Fatal(err)
 	}

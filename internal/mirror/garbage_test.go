@@ -59,7 +59,7 @@ func TestRangesOfGarbage(t *testing.T) {
 			}
 			w.upstream.plan = l
 			server := w.servers[test.strict]
-			got := ask(t, server.Client(), http.MethodGet, server.URL+"/v2/proxy-"+upstreamName+"/"+repository+"/blobs/"+l.digest.String(), test.ranges)
+			got := fetch(t, server.Client(), http.MethodGet, server.URL+"/v2/proxy-"+upstreamName+"/"+repository+"/blobs/"+l.digest.String(), test.ranges)
 			if test.clean {
 				close(l.open)
 				if got.err != nil || got.status != http.StatusPartialContent || !strings.HasSuffix(got.header.Get("Cache-Status"), "; detail=unverified") {
@@ -91,7 +91,7 @@ func TestRangesOnAFullDisk(t *testing.T) {
 			w.upstream.plan = l
 			for _, strict := range []bool{false, true} {
 				server := w.servers[strict]
-				got := ask(t, server.Client(), http.MethodGet, server.URL+"/v2/proxy-"+upstreamName+"/"+repository+"/blobs/"+l.digest.String(), ranges)
+				got := fetch(t, server.Client(), http.MethodGet, server.URL+"/v2/proxy-"+upstreamName+"/"+repository+"/blobs/"+l.digest.String(), ranges)
 				if got.err != nil || got.status != status || status < 400 && !bytes.Equal(got.body, right) {
 					t.Errorf("%q with room for %d, strict %t: %d, %d bytes, %v", ranges, room, strict, got.status, len(got.body), got.err)
 				}

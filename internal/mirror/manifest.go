@@ -52,8 +52,8 @@ func (v view) manifest(ctx context.Context, ref oci.Reference) (oci.Manifest, oc
 }
 
 func (v view) manifestByDigest(ctx context.Context, d digest.Digest) (oci.Manifest, oci.CacheStatus, error) {
-	if mf, ok := v.local(d); ok {
-		return mf, oci.CacheStatus{Result: oci.ResultHit}, nil
+	if mf, ok, err := v.current(ctx, d); ok || err != nil {
+		return mf, settled(err), err
 	}
 	if v.Offline {
 		status, err := v.unknown(oci.CodeManifestUnknown)
@@ -72,6 +72,14 @@ func (v view) manifestByDigest(ctx context.Context, d digest.Digest) (oci.Manife
 	return a.manifest, asked(led && a.asked, a.stored), nil
 }
 
+// settled is the status of what is stored, or of why it is not the scope's any more.
+func settled(err error) oci.CacheStatus {
+	if err != nil {
+		return failed(true, err)
+	}
+	return oci.CacheStatus{Result: oci.ResultHit}
+}
+
 func asked(led, stored bool) oci.CacheStatus {
 	if led {
 		return oci.CacheStatus{Result: oci.ResultMiss, Stored: stored}
@@ -81,8 +89,8 @@ func asked(led, stored bool) oci.CacheStatus {
 
 // statManifestByDigest downloads nothing, unless HEAD tells too little.
 func (v view) statManifestByDigest(ctx context.Context, d digest.Digest) (oci.Descriptor, oci.CacheStatus, error) {
-	if mf, ok := v.local(d); ok {
-		return mf.Descriptor(), oci.CacheStatus{Result: oci.ResultHit}, nil
+	if mf, ok, err := v.current(ctx, d); ok || err != nil {
+		return mf.Descriptor(), settled(err), err
 	}
 	if v.Offline || v.hasManifest(d) {
 		mf, status, err := v.manifestByDigest(ctx, d)
@@ -121,14 +129,17 @@ func (v view) local(d digest.Digest) (oci.Manifest, bool) {
 	return mf, err == nil
 }
 
-// hasManifest reports whether the bytes are stored, for any scope.
+// hasManifest reports whether the bytes are stored, and the upstream has delivered them,
+// for whichever scope.
 func (v view) hasManifest(d digest.Digest) bool {
-	_, err := v.store.Manifest(d)
-	return err == nil
+	if _, err := v.store.Manifest(d); err != nil {
+		return false
+	}
+	return v.linked(v.scope, d).Proven || v.proof(d) == proofHead
 }
 
-// lookUpManifest gets a manifest from the upstream, or, where another scope has
-// it stored, only the upstream's word that it belongs to this one too.
+// lookUpManifest gets a manifest from the upstream, or, where the upstream has delivered
+// it to another scope, only its word that it belongs to this one too.
 func (v view) lookUpManifest(ctx context.Context, d digest.Digest) (manifestAnswer, error) {
 	if mf, ok := v.local(d); ok {
 		return manifestAnswer{manifest: mf}, nil
@@ -137,7 +148,7 @@ func (v view) lookUpManifest(ctx context.Context, d digest.Digest) (manifestAnsw
 	if e := v.remembered(k, false); e != nil {
 		return manifestAnswer{}, e
 	}
-	if stored, err := v.store.Manifest(d); err == nil {
+	if stored, err := v.store.Manifest(d); err == nil && v.proof(d) == proofHead {
 		_, mf, err := v.prove(ctx, k, d)
 		switch {
 		case err != nil:
@@ -182,7 +193,7 @@ func (v view) prove(ctx context.Context, k key, d digest.Digest) (oci.Descriptor
 		return oci.Descriptor{}, nil, err
 	}
 	if mf == nil {
-		v.link(v.scope, desc)
+		v.said(desc)
 	}
 	return desc, mf, nil
 }
@@ -209,7 +220,11 @@ func (v view) keep(mf *oci.Manifest) (stored bool) {
 	v.images.add(imageKey{v.scope, mf.Digest}, contents)
 	// More than are known of an image would be more than the store writes at a time.
 	children := slices.Concat(contents.Manifests[:min(len(contents.Manifests), maxImageBlobs)], contents.Blobs[:min(len(contents.Blobs), maxImageBlobs)])
-	if err := v.store.PutManifest(v.scope, *mf, children); err != nil {
+	put := v.store.PutOpenManifest
+	if v.Isolate {
+		put = v.store.PutManifest
+	}
+	if err := put(v.scope, *mf, children); err != nil {
 		v.storeFailed("manifest not stored", err, "scope", v.scope.String(), "digest", mf.Digest)
 		return false
 	}

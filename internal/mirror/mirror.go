@@ -69,6 +69,12 @@ type Upstream struct {
 	// have started at this upstream at a time; more of them wait. A client is a
 	// user at an address. 0 = DefaultMissesPerClient, negative = any number.
 	MissesPerClient int
+	// Isolate keeps the bytes of the upstream from other ones: these cannot prove to have
+	// them, but deliver them themselves, and nothing tells that they are here.
+	Isolate bool
+	// ProofTTL is how long it is believed that a repository has what it had once; 0 = for
+	// ever. Then the upstream is asked again. What it has refused is not served any more.
+	ProofTTL time.Duration
 	// Offline answers from the cache only, however old.
 	Offline bool
 }
@@ -116,6 +122,8 @@ func (u *upstream) provision() (err error) {
 		return errors.New("no remote")
 	case u.StaleIfDenied < 0:
 		return fmt.Errorf("stale-if-denied %s is negative", u.StaleIfDenied)
+	case u.ProofTTL < 0:
+		return fmt.Errorf("proof TTL %s is negative", u.ProofTTL)
 	case u.TagTTL < 0:
 		return fmt.Errorf("tag TTL %s is negative", u.TagTTL)
 	}

@@ -11,15 +11,19 @@ import (
 // open makes or reopens the part, and gets the upstream's answer to the first
 // GET, whichever can be done first: a part that was suspended says where the GET
 // begins, an upstream says how large a part of unknown size will be. Where the
-// link is not proven, the upstream is asked first in any case: a manifest that
-// merely names a digest opens no part, and takes no room.
+// link is not proven, the upstream is asked in any case, and first, unless it has sent
+// some of the blob already: a manifest that merely names a digest opens no part, and
+// takes no room.
 func (f *fill) open() error {
 	var cause error
-	if f.proven && f.expected >= 0 {
+	if begun := f.begun(); f.expected >= 0 && (f.proven || begun) {
 		cause = f.begin(f.expected)
 	}
 	first := f.newSegment(f.covered.end(0))
 	size, disputed := f.expected, false
+	if !f.proven && first.pos > 0 && first.pos == size {
+		first.pos-- // only to be told
+	}
 	if f.part == nil || first.pos < size || size == 0 {
 		if err := f.ask(first); err != nil {
 			return err
@@ -61,14 +65,6 @@ func (f *fill) open() error {
 		first.close()
 		return f.unstorable(cause)
 	}
-	// The GET is the proof that the blob belongs to the scope. Of its size, only
-	// the end is, if there is a doubt.
-	desc := oci.Descriptor{Digest: f.digest, Size: size}
-	if disputed {
-		desc.Size = -1
-	}
-	f.c.link(f.source.scope, desc)
-
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.opened, f.size, f.disputed, f.cause = true, size, disputed, cause
@@ -79,6 +75,21 @@ func (f *fill) open() error {
 	}
 	f.changed()
 	return nil
+}
+
+// begun reports whether the upstream has sent some of the blob already. What size it had
+// then is expected now, too, unless that was wrong.
+func (f *fill) begun() bool {
+	if f.proven && f.expected >= 0 {
+		return true // the part tells
+	}
+	size, ok := f.c.store.Suspended(f.source.scope, f.digest)
+	if ok && f.expected < 0 && f.source.remembered(f.source.key(kindSize, f.digest.String()), false) == nil {
+		f.mu.Lock()
+		f.expected = size
+		f.mu.Unlock()
+	}
+	return ok
 }
 
 // begin gets the part. Nobody else looks at it before the fill is opened.

@@ -106,7 +106,7 @@ func (w *rangesWorld) round(random *rand.Rand, name string, clients int) {
 	server := w.servers[strict]
 	url := server.URL + "/v2/proxy-" + upstreamName + "/" + repository + "/blobs/" + l.digest.String()
 	if random.IntN(2) == 0 && l.headed >= 0 { // so that a size is known
-		ask(w.t, server.Client(), http.MethodHead, url, "")
+		fetch(w.t, server.Client(), http.MethodHead, url, "")
 	}
 	answered := make(chan struct{}, clients)
 	var asking sync.WaitGroup
@@ -114,7 +114,7 @@ func (w *rangesWorld) round(random *rand.Rand, name string, clients int) {
 		header := l.header()
 		asking.Go(func() {
 			defer func() { answered <- struct{}{} }()
-			got := ask(w.t, server.Client(), http.MethodGet, url, header)
+			got := fetch(w.t, server.Client(), http.MethodGet, url, header)
 			problem := w.judge(l, got, strict)
 			if problem == "" && l.honest && !full && l.want(got) {
 				problem = "an honest upstream's blob did not come"
@@ -220,7 +220,7 @@ type gotten struct {
 	err    error // it did not end cleanly
 }
 
-func ask(t testing.TB, client *http.Client, method, url, header string) (g gotten) {
+func fetch(t testing.TB, client *http.Client, method, url, header string) (g gotten) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, url, nil)
 	if err != nil {

@@ -174,7 +174,7 @@ func (v view) keepTag(k key, name string, desc oci.Descriptor, mf *oci.Manifest)
 		desc = mf.Descriptor()
 		a.stored = v.keep(mf)
 	} else {
-		v.link(v.scope, oci.Descriptor{MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size})
+		v.said(desc)
 		v.promised.put(v.key(kindManifest, desc.Digest.String()), name)
 	}
 	now := v.now()
