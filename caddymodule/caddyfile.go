@@ -49,6 +49,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //			max_size   <size>
 //			min_free   <size>|<percent>
 //			max_unused <duration>
+//			max_index  <size>
 //			pin        <image...>
 //		}
 //	}

@@ -125,6 +125,7 @@ func (u *Upstream) policy(remote mirror.Remote) mirror.Upstream {
 		Parallel:        u.parallel(),
 		LookAhead:       u.lookAhead(u.maxFills()),
 		LookAheadSize:   u.LookAheadSize,
+		VerifyRanges:    u.VerifyRanges,
 		ImmutableTags:   u.resolved.immutableTags,
 		MissesPerClient: u.MissesPerClient,
 		Access:          mirror.Access{Public: !u.guarded(), Hint: guardedHint},

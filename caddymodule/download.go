@@ -24,6 +24,10 @@ type Download struct {
 	// How many bytes of one image are pulled before a client asks for them. -1 = any
 	// number. Default: 20 GiB.
 	LookAheadSize int64 `json:"look_ahead_size,omitempty"`
+
+	// Hold the end of every range of a blob back until the whole blob was verified.
+	// Otherwise the answer says detail=unverified in Cache-Status where it was not.
+	VerifyRanges bool `json:"verify_ranges,omitempty"`
 }
 
 const (
@@ -67,6 +71,10 @@ func (d *Download) lookAhead(maxFills int) int {
 }
 
 func init() {
+	upstreamOptions["verify_ranges"] = upstreamOption{set: func(u *Upstream, _ []string) error {
+		u.VerifyRanges = true
+		return nil
+	}}
 	upstreamOptions["parallel_download"] = upstreamOption{min: 1, max: 1, set: func(u *Upstream, args []string) error {
 		n, err := strconv.ParseInt(args[0], 10, 32)
 		if err != nil || n < 1 || n > maxParallelDownload {

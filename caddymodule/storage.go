@@ -37,6 +37,10 @@ type Storage struct {
 	// blobs that are gone is forgotten after 180 days, unless its upstream is offline.
 	MaxUnused caddy.Duration `json:"max_unused,omitempty"`
 
+	// About how many bytes the records of manifests, tags, links and referrers may
+	// take; those without use for the longest are forgotten. Default: 2 GiB.
+	MaxIndex int64 `json:"max_index,omitempty"`
+
 	// Images never to evict, whatever the limits: upstream/repository[:tag], or
 	// upstream/repository@digest. Repository and tag may be globs: * matches
 	// inside a path component, ** across components; no tag means all tags
@@ -53,6 +57,7 @@ func (s *Storage) limits() (storage.Limits, error) {
 		MinFree:        s.MinFree,
 		MinFreePercent: s.MinFreePercent,
 		MaxUnused:      time.Duration(s.MaxUnused),
+		MaxIndex:       s.MaxIndex,
 	}
 	for _, text := range s.Pin {
 		p, err := oci.ParsePin(text)
@@ -66,8 +71,8 @@ func (s *Storage) limits() (storage.Limits, error) {
 
 func (s *Storage) check() error {
 	switch {
-	case s.MaxSize < 0, s.MinFree < 0, s.MaxUnused < 0:
-		return errors.New("storage: max_size, min_free and max_unused cannot be negative; leave out a limit to have none")
+	case s.MaxSize < 0, s.MinFree < 0, s.MaxUnused < 0, s.MaxIndex < 0:
+		return errors.New("storage: max_size, min_free, max_unused and max_index cannot be negative; leave out a limit to have its default")
 	case s.MinFreePercent < 0 || s.MinFreePercent >= 100:
 		return fmt.Errorf("storage: min_free is %g%%, want 0%% to less than 100%%", s.MinFreePercent)
 	case s.MinFree > 0 && s.MinFreePercent > 0:
@@ -107,8 +112,8 @@ func (s *Storage) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if err := seen.once(d); err != nil {
 			return err
 		}
-		if !slices.Contains([]string{"max_size", "min_free", "max_unused"}, option) {
-			return d.Errf("unrecognized subdirective '%s': want max_size, min_free, max_unused or pin", option)
+		if !slices.Contains([]string{"max_size", "min_free", "max_unused", "max_index"}, option) {
+			return d.Errf("unrecognized subdirective '%s': want max_size, min_free, max_unused, max_index or pin", option)
 		}
 		if !d.AllArgs(&value) {
 			return d.ArgErr()
@@ -117,6 +122,8 @@ func (s *Storage) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		switch percent, isPercent := strings.CutSuffix(value, "%"); {
 		case option == "max_size":
 			s.MaxSize, err = parseSize(value)
+		case option == "max_index":
+			s.MaxIndex, err = parseSize(value)
 		case option == "max_unused":
 			s.MaxUnused, err = parseDuration(value)
 		case isPercent:

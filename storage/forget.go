@@ -38,7 +38,8 @@ type memory struct {
 func (s *Store) forgetSoon(ctx context.Context, background *sync.WaitGroup) {
 	// An index that is not complete yet may have manifests whose links are to come.
 	up := s.uptime()
-	if s.state.restore || s.memory.last > 0 && up-s.memory.last < forgetEvery || s.memory.busy.Swap(true) {
+	recent := s.memory.last > 0 && up-s.memory.last < forgetEvery
+	if s.state.restore || recent && !s.crowded() || s.memory.busy.Swap(true) {
 		return
 	}
 	s.memory.last = up
@@ -72,7 +73,8 @@ type forgetting struct {
 // confirmed, links as old to what is not stored, and manifests that no scope has a
 // link to. What is pinned stays. A manifest that is used keeps its tags. Without
 // MaxUnused, that is after forgetAfter only what leads to nothing any more, and nothing
-// of an upstream that is offline: it could not be learned again.
+// of an upstream that is offline: it could not be learned again. If the index exceeds its
+// limit, what was used the longest ago goes sooner.
 func (s *Store) forget(ctx context.Context) error {
 	txn, err := s.begin()
 	if err != nil {
@@ -99,6 +101,9 @@ func (s *Store) forget(ctx context.Context) error {
 			return err
 		}
 		s.memory.baseline = true
+	}
+	if err := f.shorten(ctx); err != nil {
+		return err
 	}
 	for _, step := range []func(context.Context) error{f.links, f.manifests, f.tags, f.referrers, f.names} {
 		if err := errors.Join(step(ctx), f.flush()); err != nil {

@@ -28,6 +28,10 @@ type Limits struct {
 	// days. While the clock is in doubt, and for more than a quarter of the bytes at
 	// once, that alone is no reason to remove anything.
 	MaxUnused time.Duration
+	// MaxIndex is about how many bytes manifests, tags, links and referrers may have in
+	// the index; those without use for the longest are forgotten then, in the background,
+	// and in steps. 0 = DefaultMaxIndex, negative = any number.
+	MaxIndex int64
 	// Offline are the names of upstreams that are not asked: nothing of theirs is
 	// forgotten unless MaxUnused says so.
 	Offline []string

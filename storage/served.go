@@ -9,6 +9,8 @@ import (
 	"os"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/internal/oci"
 )
 
 const (
@@ -103,10 +105,8 @@ type doubted struct {
 func (b *doubted) Read(p []byte) (int, error) {
 	end := b.size - servedTail
 	if b.aside || b.off >= end {
-		select {
-		case <-b.decided:
-		case <-b.ctx.Done():
-			return 0, b.ctx.Err()
+		if err := b.AwaitVerified(); err != nil {
+			return 0, fmt.Errorf("read blob %s at %d: %w", b.file.id.digest(), b.off, err)
 		}
 	}
 	select {
@@ -129,6 +129,27 @@ func (b *doubted) Read(p []byte) (int, error) {
 		err = io.ErrUnexpectedEOF
 	}
 	return 0, fmt.Errorf("read blob %s at %d: %w", b.file.id.digest(), b.off, err)
+}
+
+// Select implements oci.Filling. What ends before the end that waits has to wait as
+// a whole.
+func (b *doubted) Select(offset, end int64) error {
+	b.aside = b.aside || end <= b.size-servedTail
+	_, err := b.Seek(offset, io.SeekStart)
+	return err
+}
+
+// Trust implements oci.Filling.
+func (b *doubted) Trust() oci.Trust { return oci.TrustVerified }
+
+// AwaitVerified implements oci.Filling.
+func (b *doubted) AwaitVerified() error {
+	select {
+	case <-b.decided:
+		return b.err
+	case <-b.ctx.Done():
+		return b.ctx.Err()
+	}
 }
 
 // Close implements io.Closer. It goes on being verified.

@@ -313,7 +313,13 @@ func (b *batch) delete(key []byte) error {
 
 // set writes a record, unless it stands there already.
 func (b *batch) set(key, record []byte) error {
-	if old, err := get(b.txn, key); err == nil && string(old) == string(record) {
+	old, _ := get(b.txn, key)
+	return b.replace(key, old, record)
+}
+
+// replace is set where it is known what stands there; nil = nothing.
+func (b *batch) replace(key, old, record []byte) error {
+	if old != nil && string(old) == string(record) {
 		return nil
 	}
 	b.changed = b.changed || strings.IndexByte(snapshotTables, key[0]) >= 0
@@ -328,16 +334,15 @@ func (b *batch) link(scope oci.Scope, l linkTo) error {
 		return err
 	}
 	b.linked(l.id)
-	if raw, err := get(b.txn, key); err == nil {
-		if old, ok := decodeLink(raw); ok {
-			if l.Size < 0 || old.Proven && !l.Proven && old.Size >= 0 {
-				l.Size = old.Size
-			}
-			l.Proven = l.Proven || old.Proven
-			l.made = max(l.made, old.made)
+	raw, _ := get(b.txn, key)
+	if old, ok := decodeLink(raw); ok {
+		if l.Size < 0 || old.Proven && !l.Proven && old.Size >= 0 {
+			l.Size = old.Size
 		}
+		l.Proven = l.Proven || old.Proven
+		l.made = max(l.made, old.made)
 	}
-	return b.set(key, l.encode())
+	return b.replace(key, raw, l.encode())
 }
 
 // putBlob records a blob. When it was first recorded, and for whom, is kept.

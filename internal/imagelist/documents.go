@@ -11,10 +11,18 @@ import (
 
 // documents adds the images of YAML or JSON documents.
 func (l *list) documents(raw []byte) {
-	if nodes, err := parseJSON(raw); err == nil {
+	nodes, err := parseJSON(raw)
+	if err == nil {
 		for _, root := range nodes {
 			l.document(root)
 		}
+		return
+	}
+	if !errors.Is(err, errMany) {
+		err = countMarks(raw)
+	}
+	if err != nil {
+		l.errs = append(l.errs, fmt.Errorf("%s: %w", l.name, err))
 		return
 	}
 	for decoder := yaml.NewDecoder(bytes.NewReader(raw)); ; {
@@ -31,6 +39,32 @@ func (l *list) documents(raw []byte) {
 			l.document(root)
 		}
 	}
+}
+
+// countMarks refuses YAML of which a document may have too many nodes: each of them has
+// a line, or is parted from the next by a mark.
+func countMarks(raw []byte) error {
+	marks, blank := 0, true // blank: nothing but space so far in the line
+	for i, c := range raw {
+		switch {
+		case c == '\n':
+			if bytes.HasPrefix(raw[i+1:], []byte("---")) {
+				marks = 0
+			}
+			if !blank {
+				marks++
+			}
+			blank = true
+			continue
+		case c == ',', c == '[', c == '{', c == '-' && blank, c == '?' && blank, c == ':' && i+1 < len(raw) && raw[i+1] == ' ':
+			marks++
+		}
+		blank = blank && (c == ' ' || c == '-' || c == '?')
+		if marks > maxMarks {
+			return errMany
+		}
+	}
+	return nil
 }
 
 func (l *list) document(root *yaml.Node) {

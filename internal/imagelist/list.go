@@ -13,6 +13,13 @@ const (
 	MaxSize = 64 << 20
 	// told is how many errors of one list are told.
 	told = 10
+	// maxImages is how many images a list may have.
+	maxImages = 1 << 17
+	// maxNodes is how many fields of JSON may have to be kept until the images are known,
+	// and maxMarks how many entries a document of YAML may have, which keeps all of them.
+	// Each takes some 200 to 400 bytes of memory.
+	maxNodes = 1 << 19
+	maxMarks = 1 << 20
 )
 
 // Read reads a list, which is called name in errors ("images.txt"). Each image is
@@ -49,8 +56,8 @@ func read(name string, r io.Reader, limit int64) ([]Image, error) {
 			}
 		}
 	}
-	if len(l.errs) > told {
-		l.errs = append(l.errs[:told], fmt.Errorf("%s: and %d more", name, len(l.errs)-told))
+	if l.untold > 0 {
+		l.errs = append(l.errs, fmt.Errorf("%s: and %d more", name, l.untold))
 	}
 	return l.images, errors.Join(l.errs...)
 }
@@ -61,6 +68,7 @@ type list struct {
 	images []Image
 	known  map[Image]bool
 	errs   []error
+	untold int // errors beside these
 }
 
 // add adds the image of a line.
@@ -70,13 +78,21 @@ func (l *list) add(line int, text string) {
 		l.fail(line, err)
 		return
 	}
-	if !l.known[i] {
+	switch {
+	case l.known[i]:
+	case len(l.images) == maxImages:
+		l.fail(line, fmt.Errorf("there are more than %d images", maxImages))
+	default:
 		l.known[i] = true
 		l.images = append(l.images, i)
 	}
 }
 
 func (l *list) fail(line int, err error) {
+	if len(l.errs) == told {
+		l.untold++
+		return
+	}
 	l.errs = append(l.errs, fmt.Errorf("%s, line %d: %w", l.name, line, err))
 }
 

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/pullgate/pullgate/internal/registrytest"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -101,6 +104,49 @@ func TestErrorsNameTheLine(t *testing.T) {
 	}
 	if images, err := Read("list", strings.NewReader("# nothing\n")); err != nil || len(images) > 0 {
 		t.Errorf("of an empty list: %v, %v", images, err)
+	}
+}
+
+// However much of nothing a list holds, it takes less memory than nodes of
+// it would.
+func TestListsTakeBoundedMemory(t *testing.T) {
+	repeat := func(open, element, end string) string {
+		return open + strings.Repeat(element, (12<<20-len(open)-len(end))/len(element)) + end
+	}
+	for name, test := range map[string]struct {
+		list, refused string
+	}{
+		"objects":       {repeat("[", "{},", "{}]"), ""},
+		"documents":     {repeat("{}", "{} ", "{}"), ""},
+		"strings":       {repeat("[", `"",`, `""]`), "split it"},
+		"of kubectl":    {repeat(`{"items":[`, `{"apiVersion":"v1","kind":"Pod","metadata":{"a":"`+strings.Repeat("b", 1000)+`"},"spec":{"image":"a","b":[],"c":{"d":1}}},`, `{}]}`), ""},
+		"YAML in flow":  {repeat("a: [", "{},", "{}] # YAML"), "split it"},
+		"YAML in lines": {repeat("a:\n", "- b\n", ""), "split it"},
+		"YAML nested":   {repeat("a:\n", "- - - - - - - - - - - b\n", ""), "split it"},
+		"no references": {repeat("a b\n", "a b\n", ""), "more"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var err error
+			peak := registrytest.PeakMemory(t, func() { _, err = Read("list", strings.NewReader(test.list)) })
+			t.Logf("%d MiB, %.80v", peak>>20, err)
+			if (err != nil) != (test.refused != "") || err != nil && !strings.Contains(err.Error(), test.refused) {
+				t.Errorf("error is %v, want %q", err, test.refused)
+			}
+			if peak > 256<<20 {
+				t.Errorf("a list of %d MiB takes %d MiB", len(test.list)>>20, peak>>20)
+			}
+		})
+	}
+}
+
+// Of many images, so many are taken.
+func TestTooManyImages(t *testing.T) {
+	var b strings.Builder
+	for i := range maxImages + 1 {
+		fmt.Fprintf(&b, "a/%d\n", i)
+	}
+	if _, err := Read("list", strings.NewReader(b.String())); err == nil || !strings.Contains(err.Error(), "line 131073: there are more than 131072 images") {
+		t.Errorf("error is %v", err)
 	}
 }
 

@@ -58,8 +58,8 @@ func (f *fill) awaitOpened(ctx context.Context) error {
 
 // pullAhead starts the fills of all blobs of the image that a layer belongs to, a few
 // at a time, whether or not a client has asked for them: one asks for three at a time,
-// and for all of them in the end. It takes no turns of the client's, and what fails
-// is tried again when it is asked for.
+// and for all of them in the end. It takes turns of the client's, but leaves half of
+// them to what that asks for, and what fails is tried again when it is asked for.
 func (v view) pullAhead(layer digest.Digest) {
 	m, blobs := v.images.begin(v.scope, layer, v.now())
 	if m == nil {
@@ -89,12 +89,17 @@ func (v view) pullAhead(layer digest.Digest) {
 		if !limited {
 			most = 0
 		}
-		if !v.fillAhead(b.digest, most, &s) {
-			s.recall()
-			v.ahead.leave(v.Identity)
+		turn, ok := v.trySpareTurn()
+		if ok && v.fillAhead(b.digest, most, turn, &s) {
+			left -= max(b.size, 0)
 			continue
 		}
-		left -= max(b.size, 0)
+		turn.end()
+		s.recall()
+		v.ahead.leave(v.Identity)
+		if !ok {
+			break // the next layer that the client asks for goes on
+		}
 	}
 	s.settle(v.ctx)
 }
@@ -108,9 +113,9 @@ func (v view) missing(d digest.Digest) bool {
 }
 
 // fillAhead starts a fill that nobody waits for, of at most so many bytes; 0 = any.
-// Its slot is given back with its end. It reports false if there is one already, or
-// there can be none.
-func (v view) fillAhead(d digest.Digest, most int64, s *scouts) bool {
+// Its slot and its turn are given back with its end. It reports false if there is one
+// already, or there can be none.
+func (v view) fillAhead(d digest.Digest, most int64, turn *turn, s *scouts) bool {
 	link := v.linked(v.scope, d)
 	c := v.Cache
 	c.mu.Lock()
@@ -122,7 +127,7 @@ func (v view) fillAhead(d digest.Digest, most int64, s *scouts) bool {
 		return false
 	}
 	f := newFill(c.ctx, v, d, link, true)
-	f.most = most
+	f.most, f.turn = most, turn
 	c.fills[d] = f
 	c.running.Go(func() {
 		defer c.ahead.leave(v.Identity)

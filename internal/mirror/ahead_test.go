@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -189,4 +190,36 @@ func TestLookAheadSize(t *testing.T) {
 	if raw, _, err := f.pull(t.Context(), blobRequest(lied.Digest)); err != nil || len(raw) != 4*mib {
 		t.Errorf("%d bytes, %v", len(raw), err)
 	}
+}
+
+// What a client sets off is charged to it: looking ahead takes half of its turns at the
+// most, and none of what another client has.
+func TestLookAheadTakesTurns(t *testing.T) {
+	f := newFixture(t)
+	f.policy.LookAhead, f.policy.MissesPerClient = 6, 6
+	f.configure()
+	var layers []ocispec.Descriptor
+	for seed := range uint64(8) {
+		layers = append(layers, f.putBlob(seed+1, 3*mib))
+	}
+	f.putManifest(f.putBlob(9, 300), layers...)
+	open := make(chan struct{})
+	stall := gated(mib, func() {}, open)
+	f.upstream.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+		if strings.HasSuffix(r.URL.Path, layers[0].Digest.String()) { // the one that is asked for
+			next(w, r)
+			return
+		}
+		stall(w, r, next)
+	})
+	if raw, _, err := f.pull(t.Context(), from("anna", blobRequest(layers[0].Digest))); err != nil || len(raw) != 3*mib {
+		t.Fatalf("%d bytes, %v", len(raw), err)
+	}
+	begun := func() int { return f.upstream.Count(http.MethodGet, "blobs") - 1 }
+	eventually(t, "looking ahead", func() bool { return begun() > 0 })
+	time.Sleep(100 * time.Millisecond)
+	if n := begun(); n > 3 {
+		t.Errorf("%d fills of what was not asked for, of 6 turns", n)
+	}
+	close(open)
 }

@@ -165,7 +165,7 @@ func (v view) follow(ctx context.Context, j joined, link storage.Link) (oci.Blob
 	if f.source.scope != v.scope && link.Size != size {
 		v.link(v.scope, oci.Descriptor{Digest: f.digest, Size: size})
 	}
-	return oci.Blob{Digest: f.digest, Size: size, Content: &reader{ctx: ctx, fill: f, size: size}}, nil
+	return oci.Blob{Digest: f.digest, Size: size, Content: &reader{ctx: ctx, fill: f, size: size, strict: v.VerifyRanges}}, nil
 }
 
 // othersFault reports whether another try may get what this one did not: the

@@ -32,13 +32,19 @@
 //     room for what one waits for. A refusal that it provokes or gets is nobody's
 //     answer.
 //   - Nobody gets the last 64 KiB of a blob, nor any byte of one of up to 1 MiB,
-//     before size and digest were found right. A reader's io.EOF means that the
-//     blob was verified.
-//   - A failing store fails no request, but for a blob whose size is not certain
-//     and which there is no place to find out for. There is one exception to the
-//     line above: where the store takes no bytes, a reader that starts in the
-//     middle of a large blob gets what the upstream sends, since the bytes before
-//     its start are nowhere. Readers from the start are verified as ever.
+//     before size and digest were found right. So what ends cleanly is right if it is
+//     the whole, or reaches into that end. A reader's io.EOF means that the blob was
+//     verified.
+//   - Another range of a blob that is being filled comes as soon as its bytes are
+//     there, which may turn out to be wrong. Whoever answers with one asks the reader
+//     (oci.Filling): the answer says that it is unverified, or, with VerifyRanges, ends
+//     only once the blob is verified.
+//   - A failing store fails no request for a whole blob, but for one whose size is not
+//     certain and which there is no place to find out for. Where the store takes no
+//     bytes, readers go on from what is stored, each with the hash of that, and are
+//     verified as ever. A reader that begins after that, or ends before the blob does,
+//     has nothing to be verified with: it gets oci.ErrPasses, and the answer is the
+//     whole, or is cut off.
 //   - A tag list, and a list of referrers, is whole or an error. Clients page through a
 //     list that the Cache holds, as one walk through the upstream's pages brings it;
 //     nothing that a client sends as its place goes upstream.

@@ -3,6 +3,7 @@ package mirror_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -24,11 +25,9 @@ func (f *fixture) plant(d digest.Digest, size int64) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		f.t.Fatal(err)
 	}
-	name := filepath.Join(dir, hex)
-	if err := os.WriteFile(name, nil, 0o600); err != nil {
-		f.t.Fatal(err)
-	}
-	if err := os.Truncate(name, size); err != nil {
+	// Nobody may find it empty.
+	name := filepath.Join(f.t.TempDir(), hex)
+	if err := errors.Join(os.WriteFile(name, nil, 0o600), os.Truncate(name, size), os.Rename(name, filepath.Join(dir, hex))); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -129,4 +128,31 @@ func TestDoubtIsServedAsAFill(t *testing.T) {
 		t.Errorf("damaged: %d bytes, %v", len(got), err)
 	}
 	f.mustPull(blobRequest(damaged), want, oci.ResultMiss)
+}
+
+// No range of a damaged file ends cleanly, wherever it begins.
+func TestRangeOfDoubt(t *testing.T) {
+	const size = 3 * mib
+	for _, ends := range [][2]int64{{0, 10}, {0, size - 64<<10}, {5, 10}, {size - 10, size}} {
+		f := newFixture(t)
+		sound, damaged := zeros(t, size), oci.Sum([]byte("x"))
+		for _, d := range []digest.Digest{sound, damaged} {
+			if err := f.store.Link(own, oci.Descriptor{Digest: d, Size: size}); err != nil {
+				t.Fatal(err)
+			}
+			f.plant(d, size)
+			b, _, err := f.mirror.Blob(t.Context(), blobRequest(d))
+			if err != nil || b.File != nil {
+				t.Fatalf("%v, file %v", err, b.File)
+			}
+			if err := b.Content.(oci.Filling).Select(ends[0], ends[1]); err != nil {
+				t.Fatal(err)
+			}
+			n, err := io.CopyN(io.Discard, b.Content, ends[1]-ends[0])
+			if d == sound && err != nil || d == damaged && (err == nil || n > 0) {
+				t.Errorf("%v of %s: %d bytes, %v", ends, d, n, err)
+			}
+			b.Content.Close()
+		}
+	}
 }

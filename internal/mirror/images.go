@@ -71,12 +71,25 @@ func (s *images) slot(k imageKey) *atomic.Pointer[imageKey] {
 // served notes a manifest that a client has got.
 func (s *images) served(scope oci.Scope, mf oci.Manifest) {
 	k := imageKey{scope, mf.Digest}
-	if at := s.slot(k).Load(); at != nil && *at == k {
+	if at := s.slot(k).Load(); at != nil && *at == k || s.has(k) {
 		return
 	}
 	if contents, err := oci.ParseManifest(mf.Bytes); err == nil {
 		s.add(k, contents)
 	}
+}
+
+// has reports whether it is known what a manifest names: another one may have its slot.
+func (s *images) has(k imageKey) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.known[k]
+	if e == nil || len(e.Value.(*image).blobs) == 0 {
+		return false
+	}
+	s.order.MoveToBack(e)
+	s.slot(k).Store(&k)
+	return true
 }
 
 // add notes what a manifest names. What has no blobs is only remembered to be that.

@@ -93,6 +93,11 @@ func TestManifestIsReadOnce(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { s.served(scope, mf) }); n > 0 {
 		t.Errorf("%.0f allocations for one that is known", n)
 	}
+	s.slot(imageKey{scope, mf.Digest}).Store(&imageKey{scope, oci.Sum(nil)})
+	s.served(scope, oci.Manifest{Digest: mf.Digest, Bytes: []byte(`{"layers":[]}`)})
+	if m, _ := s.of(scope, blob); m == nil {
+		t.Error("it is read again since another one has its slot")
+	}
 	for i := range maxImages {
 		s.add(imageKey{scope, oci.Sum(fmt.Append(nil, "m", i))}, contentsOf(2, i))
 	}

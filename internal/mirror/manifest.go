@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"context"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -97,7 +98,7 @@ func (v view) statManifestByDigest(ctx context.Context, d digest.Digest) (oci.De
 	desc, led, err := v.heads.do(ctx, v, k, v.patience(false), func(ctx context.Context) (oci.Descriptor, error) {
 		desc, mf, err := v.prove(ctx, k, d)
 		if mf != nil {
-			v.keep(*mf)
+			v.keep(mf)
 		}
 		if err == nil {
 			v.told.put(k, desc, v.now())
@@ -144,11 +145,13 @@ func (v view) lookUpManifest(ctx context.Context, d digest.Digest) (manifestAnsw
 		case mf == nil:
 			mf = &stored
 		}
-		return manifestAnswer{manifest: *mf, asked: true, stored: v.keep(*mf)}, nil
+		stored := v.keep(mf)
+		return manifestAnswer{manifest: *mf, asked: true, stored: stored}, nil
 	}
 	mf, err := v.get(ctx, oci.Reference{Digest: d})
 	if err == nil {
-		return manifestAnswer{manifest: *mf, asked: true, stored: v.keep(*mf)}, nil
+		stored := v.keep(mf)
+		return manifestAnswer{manifest: *mf, asked: true, stored: stored}, nil
 	}
 	if tag, ok := v.promised.take(k); ok && decidedByTag(err) {
 		// The upstream has named it a moment ago: the tag has moved since, or leads
@@ -169,7 +172,7 @@ func (v view) prove(ctx context.Context, k key, d digest.Digest) (oci.Descriptor
 	desc, mf, err := v.Remote.Resolve(ctx, v.repository, ref)
 	switch {
 	case err == nil && mf != nil:
-		err = check(*mf, ref)
+		err = check(mf, ref)
 	case err == nil && desc.Digest != d:
 		err = oci.UpstreamError(oci.ClassDigest, "", "the upstream names another digest than was asked for", nil)
 	}
@@ -184,26 +187,29 @@ func (v view) prove(ctx context.Context, k key, d digest.Digest) (oci.Descriptor
 	return desc, mf, nil
 }
 
-func check(mf oci.Manifest, ref oci.Reference) error {
+func check(mf *oci.Manifest, ref oci.Reference) error {
 	if !oci.Verify(mf.Digest, mf.Bytes) || ref.IsDigest() && mf.Digest != ref.Digest {
 		return oci.UpstreamError(oci.ClassDigest, "", "the upstream sent a manifest that does not match its digest", nil)
 	}
-	if _, err := oci.ParseManifest(mf.Bytes); err != nil {
+	if err := mf.Read(); err != nil {
 		return oci.UpstreamError(oci.ClassNotRegistry, "", "the upstream sent a manifest that clients cannot trust", err)
 	}
 	return nil
 }
 
 // keep stores a checked manifest and links it. What it points to is linked too,
-// but unproven: it tells sizes, and opens nothing that others brought in.
-func (v view) keep(mf oci.Manifest) (stored bool) {
-	contents, err := oci.ParseManifest(mf.Bytes)
-	if err != nil {
+// but unproven: it tells sizes, and opens nothing that others brought in. The contents
+// have had their use then, and go.
+func (v view) keep(mf *oci.Manifest) (stored bool) {
+	if mf.Read() != nil {
 		return false // stored before this was checked: serve, but link nothing
 	}
+	contents := *mf.Contents
+	mf.Contents = nil
 	v.images.add(imageKey{v.scope, mf.Digest}, contents)
-	children := append(contents.Manifests, contents.Blobs...)
-	if err := v.store.PutManifest(v.scope, mf, children); err != nil {
+	// More than are known of an image would be more than the store writes at a time.
+	children := slices.Concat(contents.Manifests[:min(len(contents.Manifests), maxImageBlobs)], contents.Blobs[:min(len(contents.Blobs), maxImageBlobs)])
+	if err := v.store.PutManifest(v.scope, *mf, children); err != nil {
 		v.storeFailed("manifest not stored", err, "scope", v.scope.String(), "digest", mf.Digest)
 		return false
 	}

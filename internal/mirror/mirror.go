@@ -55,6 +55,8 @@ type Upstream struct {
 	// DefaultLookAheadSize, negative = any number.
 	LookAhead     int
 	LookAheadSize int64
+	// VerifyRanges has ranges of blobs end only once the whole blob was verified.
+	VerifyRanges bool
 	// ImmutableTags matches tags that never move: once known, the upstream is
 	// not asked again. nil = none.
 	ImmutableTags *regexp.Regexp

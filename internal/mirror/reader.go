@@ -22,6 +22,12 @@ type reader struct {
 	off    int64
 	size   int64   // that the client was told
 	direct *direct // once the fill is split and this reader is past it
+	strict bool    // ranges end only when the blob was verified
+	start  int64   // of the answer
+	// partial says that the answer ends before the end that is held back, or may.
+	partial bool
+	// passed says that there has been a direct.
+	passed bool
 	// file is from opened another time, for Next; nil = not, or it cannot be.
 	file   *os.File
 	from   part
@@ -78,16 +84,21 @@ func (r *reader) Read(p []byte) (int, error) {
 			r.off += int64(n)
 			return n, err
 		}
-		if r.direct, err = newDirect(r.ctx, r.fill, r.off); err != nil {
+		if r.partial || r.passed || r.off != r.fill.split.at {
+			return 0, fmt.Errorf("read blob %s at %d: %w", r.fill.digest, r.off, oci.ErrPasses)
+		}
+		if r.direct, err = newDirect(r.ctx, r.fill); err != nil {
 			return 0, err
 		}
+		r.passed = true
 	}
 	n, err := r.direct.Read(p)
 	r.off += int64(n)
 	return n, err
 }
 
-// Seek implements io.Seeker. It asks for nothing: only a Read does.
+// Seek implements io.Seeker. It asks for nothing: only a Read does. Who has come past
+// what is stored, and jumps, does not get there again.
 func (r *reader) Seek(offset int64, whence int) (int64, error) {
 	switch whence {
 	case io.SeekStart:

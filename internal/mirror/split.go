@@ -25,11 +25,11 @@ type split struct {
 	body *oci.BlobBody // the fill's own, at offset 0, for the first who takes it
 }
 
-// take returns the open body if it begins at off; the caller closes it.
-func (s *split) take(off int64) *oci.BlobBody {
+// take returns the body if it begins at the split; the caller closes it.
+func (s *split) take() *oci.BlobBody {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.body == nil || s.body.Offset != off {
+	if s.body == nil || s.body.Offset != s.at {
 		return nil
 	}
 	body := s.body
@@ -61,44 +61,37 @@ func (f *fill) detach(s *split) {
 	f.changed()
 }
 
-// direct reads the rest of a blob past the store. It belongs to one reader.
+// direct reads the rest of a blob past the store, from the split on. It belongs to
+// one reader.
 type direct struct {
-	ctx    context.Context
-	cancel context.CancelFunc
-	unhook func() bool
-	source view
-	caller caller
-	digest digest.Digest
-	size   int64
-	off    int64
-	body   *oci.BlobBody
-	// hash has got all bytes before off; nil for a reader that begins where
-	// they were never seen. Without it nothing can be verified.
-	hash     hash.Hash
-	tail     []byte // verified, not yet read
+	ctx      context.Context
+	cancel   context.CancelFunc
+	unhook   func() bool
+	source   view
+	caller   caller
+	digest   digest.Digest
+	size     int64
+	off      int64
+	body     *oci.BlobBody
+	hash     hash.Hash // of all bytes before off
+	tail     []byte    // verified, not yet read
 	stumbles stumbles
 	got      int64 // from the last GET
 	began    time.Time
 }
 
-// newDirect returns a direct at off, which is the split for whoever comes from
-// before it.
-func newDirect(ctx context.Context, f *fill, off int64) (*direct, error) {
+func newDirect(ctx context.Context, f *fill) (*direct, error) {
 	s := f.split
-	d := &direct{source: f.source, digest: f.digest, size: f.size, off: off, began: f.c.now()}
-	d.caller = caller{view: f.source, digest: f.digest, party: &party{clients: 1}, known: true}
-	if off == s.at {
-		cloner, ok := s.state.(hash.Cloner)
-		if !ok {
-			return nil, fmt.Errorf("read blob %s: its hash cannot be cloned", f.digest)
-		}
-		state, err := cloner.Clone()
-		if err != nil {
-			return nil, fmt.Errorf("read blob %s: clone its hash: %w", f.digest, err)
-		}
-		d.hash = state
-		d.body = s.take(off)
+	cloner, ok := s.state.(hash.Cloner)
+	if !ok {
+		return nil, fmt.Errorf("read blob %s: its hash cannot be cloned", f.digest)
 	}
+	state, err := cloner.Clone()
+	if err != nil {
+		return nil, fmt.Errorf("read blob %s: clone its hash: %w", f.digest, err)
+	}
+	d := &direct{source: f.source, digest: f.digest, size: f.size, off: s.at, hash: state, body: s.take(), began: f.c.now()}
+	d.caller = caller{view: f.source, digest: f.digest, party: &party{clients: 1}, known: true}
 	d.ctx, d.cancel = context.WithCancel(ctx)
 	d.unhook = context.AfterFunc(f.c.ctx, d.cancel)
 	return d, nil
@@ -123,9 +116,6 @@ func (d *direct) Read(p []byte) (int, error) {
 	left := d.size - d.off
 	if left == 0 {
 		return 0, io.EOF
-	}
-	if d.hash == nil {
-		return d.pull(p[:min(int64(len(p)), left)])
 	}
 	if left -= held(d.size); left > 0 {
 		n, err := d.pull(p[:min(int64(len(p)), left)])

@@ -172,7 +172,7 @@ func (v view) keepTag(k key, name string, desc oci.Descriptor, mf *oci.Manifest)
 	a := tagAnswer{manifest: mf, asked: true}
 	if mf != nil {
 		desc = mf.Descriptor()
-		a.stored = v.keep(*mf)
+		a.stored = v.keep(mf)
 	} else {
 		v.link(v.scope, oci.Descriptor{MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size})
 		v.promised.put(v.key(kindManifest, desc.Digest.String()), name)
@@ -236,7 +236,7 @@ func (v view) getByTag(ctx context.Context, name string) (tagAnswer, error) {
 func (v view) get(ctx context.Context, ref oci.Reference) (*oci.Manifest, error) {
 	mf, err := v.Remote.Manifest(ctx, v.repository, ref)
 	if err == nil {
-		err = check(mf, ref)
+		err = check(&mf, ref)
 	}
 	return &mf, err
 }

@@ -84,13 +84,23 @@ func (v view) turnKey(fill bool) (k turnKey, ok bool) {
 }
 
 // tryTurn returns a turn if there is one at once. nil, true = none is needed.
-func (v view) tryTurn(fill bool) (*turn, bool) {
+func (v view) tryTurn(fill bool) (*turn, bool) { return v.tryTurnBeside(fill, 0) }
+
+// trySpareTurn returns a turn for a fill that the client has not asked for: while it
+// has half of its turns left beside.
+func (v view) trySpareTurn() (*turn, bool) {
+	return v.tryTurnBeside(true, int64(v.MissesPerClient+1)/2)
+}
+
+// tryTurnBeside is tryTurn where so many others have to be free, too.
+func (v view) tryTurnBeside(fill bool, others int64) (*turn, bool) {
 	k, limited := v.turnKey(fill)
 	if !limited {
 		return nil, true
 	}
 	t := &v.Cache.turns
-	if t.enter(k, v.MissesPerClient).places.TryAcquire(1) {
+	if q := t.enter(k, v.MissesPerClient); q.places.TryAcquire(1 + others) {
+		q.places.Release(others)
 		return &turn{t, k}, true
 	}
 	t.mu.Lock()

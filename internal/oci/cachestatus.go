@@ -17,6 +17,10 @@ const (
 	ResultStale  Result = "stale"
 )
 
+// DetailUnverified says that the answer holds a part of a blob that was not verified
+// when it began: that it ends cleanly does not mean that its bytes are right.
+const DetailUnverified = "unverified"
+
 // CacheStatus is what the Cache-Status header (RFC 9211) tells of one answer.
 // The zero value means that the cache was not looked at: no header.
 type CacheStatus struct {
@@ -26,8 +30,8 @@ type CacheStatus struct {
 	// ForwardStatus is the upstream's HTTP status where it is worth telling (an
 	// error); 0 = not sent.
 	ForwardStatus int
-	// Detail is a token such as an oci.Class or "negative"; what is none, such
-	// as the empty string, is not sent.
+	// Detail is a token such as an oci.Class, "negative" or DetailUnverified; what is
+	// none, such as the empty string, is not sent.
 	// A stale result always sends detail=stale and puts Detail into a Warning.
 	Detail string
 	// Fresh is set for tags: how long the answer is still fresh, negative when

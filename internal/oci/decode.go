@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
+	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
 )
@@ -25,12 +27,33 @@ const (
 	// beyond its text.
 	valueCost = 128
 	// decodingBudget is what all documents that are being decoded may take together:
-	// one of the worst, some of the largest, thousands of the usual.
-	decodingBudget = 24 << 20
+	// one of the largest, or thousands of the usual.
+	decodingBudget = 16 << 20
+	// smallCost is what counts for nothing: garbage that the collector comes to in time.
+	smallCost = 1 << 20
 )
 
 // decoding is the budget of the process, whose memory all share.
-var decoding = semaphore.NewWeighted(decodingBudget)
+var decoding = budget{room: semaphore.NewWeighted(decodingBudget)}
+
+// budget bounds what documents take that are being decoded, and what those have left
+// behind that were: at its own pace, the collector lets the memory of the process grow
+// to twice what is in use.
+type budget struct {
+	room *semaphore.Weighted
+	left atomic.Int64
+}
+
+// take waits for room. The caller calls give.
+func (b *budget) take(cost int64) error { return b.room.Acquire(context.Background(), cost) }
+
+func (b *budget) give(cost int64) {
+	if cost >= smallCost && b.left.Add(cost) >= decodingBudget {
+		b.left.Store(0)
+		runtime.GC()
+	}
+	b.room.Release(cost)
+}
 
 // Decode is json.Unmarshal for what others have written. It refuses arrays of more
 // than 16,384 elements, objects of more than 4,096 members and documents of more than
@@ -43,10 +66,10 @@ func Decode(raw []byte, v any) error {
 		return err
 	}
 	cost := min(int64(len(raw))+int64(values)*valueCost, decodingBudget)
-	if err := decoding.Acquire(context.Background(), cost); err != nil {
+	if err := decoding.take(cost); err != nil {
 		return err
 	}
-	defer decoding.Release(cost)
+	defer decoding.give(cost)
 	return json.Unmarshal(raw, v)
 }
 

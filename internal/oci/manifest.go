@@ -23,6 +23,9 @@ type Manifest struct {
 	MediaType string
 	Digest    digest.Digest
 	Bytes     []byte
+	// Contents is what Bytes point to, from whoever has read them just now; nil = read
+	// them. They take more memory than Bytes, so nobody keeps them.
+	Contents *Contents
 }
 
 // Descriptor returns type, digest and size of the manifest.
@@ -66,6 +69,18 @@ type fsLayer struct {
 // and an image to others.
 var errAmbiguous = errors.New("manifest is an index and an image at once")
 
+// Read sets Contents, unless somebody has.
+func (m *Manifest) Read() error {
+	if m.Contents != nil {
+		return nil
+	}
+	c, err := ParseManifest(m.Bytes)
+	if err == nil {
+		m.Contents = &c
+	}
+	return err
+}
+
 // ParseManifest reads what a manifest points to. Descriptors with a digest that
 // ParseDigest refuses are left out: they cannot be asked for either. It fails on
 // what is no JSON object, on ambiguous documents, on more than 16,384 descriptors,
@@ -78,9 +93,11 @@ func ParseManifest(raw []byte) (Contents, error) {
 	return doc.contents()
 }
 
-// DecodeManifest is ManifestMediaType and ParseManifest in one pass: it validates
-// a manifest that came with the given Content-Type, and returns its media type and
-// what it points to.
+// DecodeManifest is ParseManifest, and returns also the media type of a manifest that
+// came with the given Content-Type: that type without parameters, or, where registries
+// leave it out or send a generic one, the document's own mediaType or what its fields
+// tell. It fails if the two contradict each other, if nothing tells the type, or if it
+// is none of application/….
 func DecodeManifest(contentType string, raw []byte) (mediaType string, c Contents, err error) {
 	doc, err := decode(raw)
 	if err != nil {

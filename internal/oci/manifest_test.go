@@ -115,7 +115,7 @@ func TestParseManifestBoundsMemory(t *testing.T) {
 	}
 }
 
-func TestManifestMediaType(t *testing.T) {
+func TestDecodeManifestTellsMediaType(t *testing.T) {
 	const index, image = ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest
 	for _, test := range []struct {
 		name, contentType, raw, want string // want "" = an error
@@ -145,9 +145,9 @@ func TestManifestMediaType(t *testing.T) {
 		{"long", "", `{"mediaType":"application/` + strings.Repeat("x", 128) + `"}`, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := ManifestMediaType(test.contentType, []byte(test.raw))
+			got, _, err := DecodeManifest(test.contentType, []byte(test.raw))
 			if got != test.want || (err != nil) != (test.want == "") {
-				t.Errorf("ManifestMediaType(%q, %s) = %q, %v, want %q", test.contentType, test.raw, got, err, test.want)
+				t.Errorf("DecodeManifest(%q, %s) = %q, %v, want %q", test.contentType, test.raw, got, err, test.want)
 			}
 		})
 	}
@@ -184,16 +184,16 @@ func FuzzParseManifest(f *testing.F) {
 	})
 }
 
-func FuzzManifestMediaType(f *testing.F) {
+func FuzzDecodeManifest(f *testing.F) {
 	f.Add("application/json", []byte(`{"mediaType":"application/x"}`))
 	f.Add("text/html; charset", []byte(`{}`))
 	f.Fuzz(func(t *testing.T, contentType string, raw []byte) {
-		mediaType, err := ManifestMediaType(contentType, raw)
+		mediaType, _, err := DecodeManifest(contentType, raw)
 		if err != nil {
 			return
 		}
 		if !strings.HasPrefix(mediaType, "application/") || strings.ContainsAny(mediaType, " ;,\"\r\n\x00") {
-			t.Errorf("ManifestMediaType(%q, %q) = %q", contentType, raw, mediaType)
+			t.Errorf("DecodeManifest(%q, %q) = %q", contentType, raw, mediaType)
 		}
 	})
 }

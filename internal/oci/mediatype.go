@@ -34,19 +34,6 @@ func IsManifestType(mediaType string) bool {
 	return (format == "json" || format == "prettyjws") && slices.Contains(strings.Split(name, "."), "manifest")
 }
 
-// ManifestMediaType returns the media type of a manifest that came with the
-// given Content-Type: that type without parameters, or, where registries leave
-// it out or send a generic one, the document's own mediaType or what its fields
-// tell. It fails if the two contradict each other, if nothing tells the type, or
-// if it is none of application/….
-func ManifestMediaType(contentType string, raw []byte) (string, error) {
-	doc, err := decode(raw)
-	if err != nil {
-		return "", err
-	}
-	return doc.mediaType(contentType)
-}
-
 func (doc *document) mediaType(contentType string) (string, error) {
 	switch mediaType, _, _ := mime.ParseMediaType(contentType); mediaType {
 	case "", mediaTypeJSON, mediaTypePlain, MediaTypeOctetStream:

@@ -61,10 +61,11 @@ type Spool interface {
 // Content reads and seeks like a file of Size bytes. If the blob lies finished in
 // the store, File is the bare file below it, for the kernel to send: the position
 // is the same, and closing is left to Content. Otherwise File is nil, a Read waits
-// for bytes that are still under way, and io.EOF comes only after the whole blob
-// was verified: any other error means that the body cannot be completed, and the
-// connection must be aborted; Content may be a Spool then. Not safe for concurrent
-// use. The receiver closes Content.
+// for bytes that are still under way, and the last byte and io.EOF come only after
+// the whole blob was verified: any other error means that the body cannot be
+// completed, and the connection must be aborted; Content may be a Spool then. Who
+// reads less than the whole of it asks the Filling, which Content is then unless all
+// bytes of it are verified. Not safe for concurrent use. The receiver closes Content.
 type Blob struct {
 	Digest  digest.Digest
 	Size    int64

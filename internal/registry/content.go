@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
@@ -36,7 +35,9 @@ func (x *exchange) serveManifest() error {
 		return err
 	}
 	if parts != nil {
-		return x.sendParts(bytes.NewReader(m.Bytes), parts, m.Descriptor(), true)
+		body := x.describeParts(bytes.NewReader(m.Bytes), parts, m.Descriptor())
+		x.commit(status)
+		return x.copy(body, body.length(), false)
 	}
 	x.commit(status)
 	return x.write(m.Bytes[part.offset : part.offset+part.length])
@@ -72,24 +73,23 @@ func (x *exchange) serveBlob() error {
 	if err != nil {
 		return err
 	}
-	if parts != nil {
-		defer x.lift()()
-		return x.sendBlobParts(blob, parts)
+	defer x.lift()()
+	switch {
+	case blob.File == nil:
+		return x.sendFilling(blob, part, parts, status)
+	case parts != nil:
+		return x.sendFileParts(blob, parts)
 	}
+	return x.sendFile(blob.File, blob.Size, part, status)
+}
+
+// sendFile sends a part of a finished blob.
+func (x *exchange) sendFile(file *os.File, size int64, part span, status int) error {
 	if part.offset > 0 {
-		if _, err := blob.Content.Seek(part.offset, io.SeekStart); err != nil {
+		if _, err := file.Seek(part.offset, io.SeekStart); err != nil {
 			return err
 		}
 	}
-	defer x.lift()()
-	if blob.File != nil {
-		return x.sendFile(blob.File, blob.Size, part, status)
-	}
-	return x.follow(blob.Content, part.length, status)
-}
-
-// sendFile sends a part of a finished blob, from the file's position.
-func (x *exchange) sendFile(file *os.File, size int64, part span, status int) error {
 	// The kernel sends what the file has, whatever Content-Length says.
 	if err := checkSize(file, size); err != nil {
 		return err
@@ -106,60 +106,6 @@ func (x *exchange) sendFile(file *os.File, size int64, part span, status int) er
 		}
 	}
 	return x.copy(file, part.length, false)
-}
-
-// follow sends the next length bytes of what may still be under way.
-func (x *exchange) follow(content io.Reader, length int64, status int) error {
-	if length == 0 {
-		x.commit(status)
-		return nil
-	}
-	sent, err := x.followFirst(content, length, status)
-	if err != nil || sent == length {
-		return err
-	}
-	x.flush()
-	if blob, ok := content.(spooled); ok {
-		relayed, err := x.relay(blob, length-sent)
-		if sent += relayed; err != nil {
-			return err
-		}
-	}
-	return x.copy(content, length-sent, true)
-}
-
-// followFirst sends the header, and the first bytes once they are there.
-func (x *exchange) followFirst(content io.Reader, length int64, status int) (sent int64, err error) {
-	buffer := takeBuffer()
-	defer giveBuffer(buffer)
-	begun := make(chan struct{})
-	var panicked any
-	patience := time.AfterFunc(headerPatience, func() {
-		defer close(begun)
-		defer func() { panicked = recover() }()
-		x.commit(status)
-		x.flush()
-	})
-	settle := sync.OnceFunc(func() {
-		if !patience.Stop() {
-			<-begun
-		}
-	})
-	defer settle()
-	n, err := readSome(content, buffer[:min(length, int64(len(buffer)))])
-	if settle(); panicked != nil {
-		panic(panicked) // where somebody deals with panics
-	}
-	if err != nil && (err != io.EOF || int64(n) < length) {
-		return 0, bodyError(err)
-	}
-	if !x.committed {
-		if status == http.StatusOK {
-			x.set("Content-Type", typeOf(buffer[:n], length))
-		}
-		x.commit(status)
-	}
-	return int64(n), x.write(buffer[:n])
 }
 
 // flush sends what is buffered. Writers that cannot do so have sent it already.

@@ -11,6 +11,9 @@
 //   - Response headers are built here, never copied from an upstream.
 //   - A clean end of a body means that all of it was sent. A body that cannot
 //     be completed ends in an aborted connection (http.ErrAbortHandler).
+//   - A clean end of a whole blob, or of a range up to its end, means that the bytes
+//     are right. So it does of every other range, unless Cache-Status says
+//     detail=unverified: then the blob was not verified when the answer began.
 //   - Access is the Mirror's business, and every answer but the ping comes from
 //     it: no path leads around it.
 //

@@ -170,27 +170,25 @@ func (m *multipart) begin() error {
 	return nil
 }
 
-// sendBlobParts answers with several parts of a blob.
-func (x *exchange) sendBlobParts(blob oci.Blob, parts []span) error {
-	if blob.File != nil {
-		if err := checkSize(blob.File, blob.Size); err != nil {
-			return err
-		}
+// sendFileParts answers with several parts of a finished blob.
+func (x *exchange) sendFileParts(blob oci.Blob, parts []span) error {
+	if err := checkSize(blob.File, blob.Size); err != nil {
+		return err
 	}
-	of := oci.Descriptor{MediaType: oci.MediaTypeOctetStream, Digest: blob.Digest, Size: blob.Size}
-	return x.sendParts(blob.Content, parts, of, blob.File != nil)
+	body := x.describeParts(blob.Content, parts, partsOf(blob))
+	x.commit(http.StatusPartialContent)
+	return x.copy(body, body.length(), false)
 }
 
-// sendParts answers with several parts of content that lies finished, or may still
-// be under way.
-func (x *exchange) sendParts(content io.ReadSeeker, parts []span, of oci.Descriptor, finished bool) error {
+// partsOf is what the parts of a blob are said to be of.
+func partsOf(blob oci.Blob) oci.Descriptor {
+	return oci.Descriptor{MediaType: oci.MediaTypeOctetStream, Digest: blob.Digest, Size: blob.Size}
+}
+
+// describeParts sets the headers of several parts, and returns the body.
+func (x *exchange) describeParts(content io.ReadSeeker, parts []span, of oci.Descriptor) *multipart {
 	body := newMultipart(content, parts, of)
-	length := body.length()
 	x.set("Content-Type", "multipart/byteranges; boundary="+body.boundary)
-	x.set("Content-Length", strconv.FormatInt(length, 10))
-	if !finished {
-		return x.follow(body, length, http.StatusPartialContent)
-	}
-	x.commit(http.StatusPartialContent)
-	return x.copy(body, length, false)
+	x.set("Content-Length", strconv.FormatInt(body.length(), 10))
+	return body
 }

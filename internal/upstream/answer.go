@@ -45,7 +45,7 @@ func (a *answer) read(ctx context.Context, limit int64) ([]byte, error) {
 			text: fmt.Sprintf("%s sends %d bytes, more than %d", a.url.Host, a.ContentLength, limit),
 		}
 	}
-	raw, err := io.ReadAll(io.LimitReader(a.Body, limit+1))
+	raw, err := a.readUpTo(limit + 1)
 	if err != nil {
 		f := asFailure(ctx, a.url.Host, err)
 		f.status = a.StatusCode
@@ -58,6 +58,16 @@ func (a *answer) read(ctx context.Context, limit int64) ([]byte, error) {
 		}
 	}
 	return raw, nil
+}
+
+// readUpTo reads the body, but no more than limit bytes.
+func (a *answer) readUpTo(limit int64) ([]byte, error) {
+	if a.ContentLength < 0 || a.ContentLength > limit {
+		return io.ReadAll(io.LimitReader(a.Body, limit))
+	}
+	raw := make([]byte, a.ContentLength) // no more comes than is announced
+	_, err := io.ReadFull(a.Body, raw)
+	return raw, err
 }
 
 // hasCode reports whether the body is an error document with the given code

@@ -73,9 +73,8 @@ func (v *visit) manifest(ctx context.Context, ref oci.Reference) (oci.Manifest, 
 	case !oci.Verify(m.Digest, raw):
 		return oci.Manifest{}, digestFailure(a, m.Digest, oci.Sum(raw))
 	}
-	if m.MediaType, err = oci.ManifestMediaType(contentType(a), raw); err == nil {
-		_, err = oci.ParseManifest(raw)
-	}
+	mediaType, contents, err := oci.DecodeManifest(contentType(a), raw)
+	m.MediaType, m.Contents = mediaType, &contents
 	switch {
 	case err != nil:
 		return oci.Manifest{}, notManifest(a, err)

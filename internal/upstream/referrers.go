@@ -59,7 +59,7 @@ func (v *visit) referrersTag(ctx context.Context, d digest.Digest) ([]oci.Descri
 	if oci.Verify(d, m.Bytes) || m.MediaType != ocispec.MediaTypeImageIndex {
 		return nil, nil
 	}
-	return referrersIn(m.Bytes, v.e)
+	return m.Contents.Manifests, nil
 }
 
 // refusesKind reports whether a status is that of a registry which does not know

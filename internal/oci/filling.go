@@ -1,0 +1,35 @@
+package oci
+
+import "errors"
+
+// ErrPasses means that a blob is stored nowhere: it can be verified only by whoever
+// reads all of it, from the start.
+var ErrPasses = errors.New("nothing is stored of the blob, so only the whole can be verified")
+
+// Trust says what the clean end of a range of a blob means.
+type Trust int
+
+const (
+	// TrustVerified: the bytes are right.
+	TrustVerified Trust = iota
+	// TrustHeld: the same, if the end of the range is sent only after AwaitVerified.
+	TrustHeld
+	// TrustNone: nothing, for the blob may turn out to be another one. The answer has
+	// to say so.
+	TrustNone
+	// TrustWhole: there is none. What is read fails with ErrPasses, or soon will.
+	TrustWhole
+)
+
+// Filling is the content of a blob that is still under way. Trust and AwaitVerified
+// may be called beside a Read.
+type Filling interface {
+	// Select seeks to offset and says that the answer ends at end. Until it is
+	// called, it is the whole. Of an answer of several ranges it gets the first.
+	Select(offset, end int64) error
+	// Trust says what the answer means that is selected, if it begins now.
+	Trust() Trust
+	// AwaitVerified waits until the whole blob was verified. It returns why that will
+	// not happen.
+	AwaitVerified() error
+}

@@ -1,0 +1,131 @@
+package storage
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// DefaultMaxIndex is Limits.MaxIndex where that is 0: millions of manifests and links.
+const DefaultMaxIndex = 2 << 30
+
+// sizedTables are those that grow with what clients ask for.
+var sizedTables = []byte{tableManifest, tableManifestUse, tableLink, tableTag, tableReferrers}
+
+// unwritten is about what Badger has in memory beside its tables.
+const unwritten = 40 << 20
+
+// crowded reports whether the index may exceed its limit: its tables also have, for a
+// while, what was deleted.
+func (s *Store) crowded() bool {
+	most, db := s.maxIndex(), s.db.Load()
+	if most < 0 || db == nil {
+		return false
+	}
+	tables, _ := db.Size()
+	return tables+unwritten > most
+}
+
+func (s *Store) maxIndex() int64 {
+	if most := s.limits.Load().MaxIndex; most != 0 {
+		return most
+	}
+	return DefaultMaxIndex
+}
+
+// shorten makes the memory of an index that is too large so short that what is forgotten
+// brings it below its limit: what has been without use for the longest goes, whether or
+// not it leads to something.
+func (f *forgetting) shorten(ctx context.Context) error {
+	if !f.s.crowded() {
+		return nil
+	}
+	size, err := f.size(ctx)
+	most := f.s.maxIndex()
+	if err != nil || size <= most {
+		return err
+	}
+	byHour := make(map[useRecord]int64)
+	for _, count := range []func(context.Context, map[useRecord]int64) error{f.countLinks, f.countManifests, f.countTags} {
+		if err := count(ctx, byHour); err != nil {
+			return err
+		}
+	}
+	excess := size - most + most/10
+	for _, hour := range slices.Sorted(maps.Keys(byHour)) {
+		if excess -= byHour[hour]; excess > 0 {
+			continue
+		}
+		// The end of the hour itself is not before that.
+		if end := hour.end().Add(1); f.unused.Before(end) {
+			f.unused, f.leading = end, false
+		}
+		break
+	}
+	f.s.log.Warn("the index exceeds its limit, forgetting what was not used since",
+		"bytes", size, "limit", most, "since", f.unused)
+	return nil
+}
+
+// size returns how many bytes the records of the sized tables have.
+func (f *forgetting) size(ctx context.Context) (size int64, err error) {
+	for _, table := range sizedTables {
+		it := f.txn.NewIterator(badger.IteratorOptions{Prefix: []byte{table}})
+		for it.Rewind(); it.Valid() && err == nil; it.Next() {
+			size += it.Item().EstimatedSize()
+			err = ctx.Err()
+		}
+		it.Close()
+	}
+	return size, err
+}
+
+func (f *forgetting) countManifests(ctx context.Context, byHour map[useRecord]int64) error {
+	return f.each(ctx, tableManifestUse, func(key, value []byte) error {
+		i := id(key[1:])
+		used, ok := decodeUse(value)
+		if !ok || !i.valid() || f.pins.has(i) || f.offline.keep.has(i) {
+			return nil
+		}
+		byHour[used] += int64(len(key) + len(value))
+		if item, err := f.txn.Get(i.key(tableManifest)); err == nil {
+			byHour[used] += item.EstimatedSize()
+		}
+		return nil
+	})
+}
+
+// countLinks counts the links that lead to nothing that is stored, and notes what
+// belongs to upstreams that are not asked.
+func (f *forgetting) countLinks(ctx context.Context, byHour map[useRecord]int64) error {
+	return f.each(ctx, tableLink, func(key, value []byte) error {
+		i, ok := scopedID(key)
+		r, intact := decodeLink(value)
+		switch {
+		case !ok || !intact || f.pins.has(i):
+		case f.offline.has(key):
+			f.offline.keep[pinOf(i)] = struct{}{}
+		case !f.stored(i, tableManifest) && !f.stored(i, tableBlob):
+			byHour[r.made] += int64(len(key) + len(value))
+		}
+		return nil
+	})
+}
+
+func (f *forgetting) countTags(ctx context.Context, byHour map[useRecord]int64) error {
+	err := f.each(ctx, tableTag, func(key, value []byte) error {
+		if t, ok := decodeTag(value); ok {
+			byHour[hourOf(t.Checked)] += int64(len(key) + len(value))
+		}
+		return nil
+	})
+	return cmp.Or(err, f.each(ctx, tableReferrers, func(key, value []byte) error {
+		if r, ok := decodeReferrers(value); ok && !f.offline.has(key) {
+			byHour[hourOf(r.Checked)] += int64(len(key) + len(value))
+		}
+		return nil
+	}))
+}

@@ -1,0 +1,102 @@
+package storage
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// indexSize returns how many bytes the records have that count against the limit.
+func indexSize(t testing.TB, s *Store) int64 {
+	t.Helper()
+	txn, err := s.begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer txn.Discard()
+	size, err := (&forgetting{s: s, txn: txn}).size(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return size
+}
+
+// putClutter stores a manifest that names blobs which nobody pulls.
+func putClutter(t testing.TB, s *Store, scope oci.Scope, n int) digest.Digest {
+	t.Helper()
+	raw := fmt.Appendf(nil, `{"n":%d}`, n)
+	var children []oci.Descriptor
+	for i := range 100 {
+		children = append(children, oci.Descriptor{Digest: oci.Sum(fmt.Append(nil, n, i)), Size: 1})
+	}
+	m := oci.Manifest{MediaType: "a/b", Digest: oci.Sum(raw), Bytes: raw}
+	if err := s.PutManifest(scope, m, children); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.PutTag(scope, fmt.Sprint("t", n), Tag{Digest: m.Digest, Checked: s.now()}); err != nil {
+		t.Fatal(err)
+	}
+	return m.Digest
+}
+
+// An index that exceeds its limit forgets what was used the longest ago, until it does
+// not any more; what is pinned, offline or used stays. One below its limit forgets
+// nothing.
+func TestIndexKeepsToItsLimit(t *testing.T) {
+	c := newClock()
+	s := openTest(t, Options{Now: c.now})
+	away := oci.Scope{Upstream: "quay.io", Repository: "c"}
+	limits := Limits{Pins: pins(t, "docker.io/library/alpine:t0"), Offline: []string{"quay.io"}}
+	pinned, offline, used := putClutter(t, s, scope, 0), putClutter(t, s, away, 1), putClutter(t, s, scope, 2)
+	var all []digest.Digest
+	for n := range 20 {
+		c.move(3 * time.Hour)
+		all = append(all, putClutter(t, s, scope, 3+n))
+	}
+	forget := func(most int64) {
+		t.Helper()
+		limits.MaxIndex = most
+		s.limits.Store(&limits)
+		for range 8 {
+			s.UseManifest(used)
+			s.writeUses()
+			if err := s.forget(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	left := func() (n int) {
+		for _, d := range all {
+			if _, err := s.Manifest(d); err == nil {
+				n++
+			}
+		}
+		return n
+	}
+	before := indexSize(t, s)
+	forget(before)
+	if n, size := left(), indexSize(t, s); n != len(all) || size < before {
+		t.Errorf("below the limit, %d manifests and %d of %d bytes are left", n, size, before)
+	}
+	forget(before / 2)
+	if size, n := indexSize(t, s), left(); size > before/2 || size < before/4 || n == 0 {
+		t.Errorf("%d of %d bytes are left, and %d manifests", size, before, n)
+	}
+	for what, d := range map[string]digest.Digest{"pinned": pinned, "offline": offline, "used": used, "the newest": all[19]} {
+		if _, err := s.Manifest(d); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	for what, tag := range map[string]string{"pinned": "t0", "used": "t2", "the newest": "t22"} {
+		if _, err := s.Tag(scope, tag); err != nil {
+			t.Errorf("tag of what is %s: %v", what, err)
+		}
+	}
+	if _, err := s.Manifest(all[0]); err == nil {
+		t.Error("the oldest is left")
+	}
+}
