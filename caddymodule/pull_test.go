@@ -173,7 +173,7 @@ func TestMetrics(t *testing.T) {
 
 	// The upstream sends half a blob and waits: the second client cannot but join.
 	before = s.scrape()
-	release := make(chan struct{})
+	release, open := registrytest.Hold(t)
 	upstream.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 		next(&halting{ResponseWriter: w, left: size / 2, release: release}, r)
 	})
@@ -184,7 +184,7 @@ func TestMetrics(t *testing.T) {
 	if status := joined.Header.Get("Cache-Status"); !strings.Contains(status, "collapsed") {
 		t.Errorf("joined: Cache-Status %q", status)
 	}
-	close(release)
+	open()
 	if sha256.Sum256(c.rest(first)) != sha256.Sum256(second.rest(joined)) {
 		t.Error("two clients got different bytes")
 	}

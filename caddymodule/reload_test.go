@@ -135,7 +135,7 @@ func TestReloadAway(t *testing.T) {
 	path := "/v2/proxy-docker.io/library/alpine/blobs/" + upstream.PutBlob("library/alpine", content).String()
 	s := newSite(t)
 	s.load("registry_mirror {\nupstream docker.io {\nurl " + upstream.URL() + "\n}\n}")
-	release := make(chan struct{})
+	release, open := registrytest.Hold(t)
 	upstream.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 		next(&halting{ResponseWriter: w, left: size / 2, release: release}, r)
 	})
@@ -144,7 +144,7 @@ func TestReloadAway(t *testing.T) {
 	old := canonical(t, s.storage)
 	s.storage = t.TempDir()
 	s.load("respond nothing")
-	close(release)
+	open()
 	if body := c.rest(response); !bytes.Equal(body, content) {
 		t.Errorf("%d bytes, not the blob of %d", len(body), size)
 	}

@@ -138,8 +138,8 @@ func (s *scenario) cmdUp([]string) { s.check(s.server().Accept()) }
 
 // release lets everything go on that hangs or stalls, and that will.
 func (s *scenario) cmdRelease([]string) {
-	close(s.hold)
-	s.hold = make(chan struct{})
+	s.open()
+	s.hold, s.open = registrytest.Hold(s.whole)
 	s.server().Off()
 }
 

@@ -21,7 +21,8 @@ import (
 
 // scenario is a script that is being played.
 type scenario struct {
-	t      *testing.T
+	t      *testing.T // of the row
+	whole  *testing.T
 	script *script
 	at     command
 	site   *site
@@ -35,8 +36,9 @@ type scenario struct {
 	user, password       string
 	clients              map[string]*actor
 	last                 []*reply
-	hold                 chan struct{} // what hang and stall wait for
-	asserted             bool          // the row has said how many requests the upstream saw
+	hold                 <-chan struct{} // what hang and stall wait for
+	open                 func()
+	asserted             bool // the row has said how many requests the upstream saw
 	since                checkpoint
 	logFile              string
 }
@@ -44,19 +46,19 @@ type scenario struct {
 func newScenario(t *testing.T, script *script) *scenario {
 	t.Helper()
 	s := &scenario{
-		t: t, script: script, site: newSite(t), vars: map[string]string{},
+		t: t, whole: t, script: script, site: newSite(t), vars: map[string]string{},
 		upstreams: map[string]*registrytest.Server{}, upstream: "docker.io", repository: "library/app",
 		contents: map[digest.Digest][]byte{}, images: map[string]registrytest.Image{},
-		clients: map[string]*actor{}, hold: make(chan struct{}), logFile: filepath.Join(t.TempDir(), "log"),
+		clients: map[string]*actor{}, logFile: filepath.Join(t.TempDir(), "log"),
 	}
 	s.site.anyHost = true
 	s.site.log = "output file " + s.logFile + " {\nroll_disabled\n}\nformat json\nlevel DEBUG\nexclude http.log.access tls http.auto_https admin"
 	s.vars["addr"] = s.site.addr
+	s.hold, s.open = registrytest.Hold(t)
 	t.Cleanup(func() {
 		for _, c := range s.clients {
 			c.cancel()
 		}
-		close(s.hold)
 	})
 	return s
 }

@@ -109,7 +109,7 @@ func TestScripts(t *testing.T) {
 }
 
 func get(url string) (int, http.Header, error) {
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: processTime}
 	response, err := client.Get(url)
 	if err != nil {
 		return 0, nil, err

@@ -102,7 +102,7 @@ type puller struct {
 func (s *site) client() *puller {
 	transport := &http.Transport{MaxConnsPerHost: 1}
 	s.t.Cleanup(transport.CloseIdleConnections)
-	return &puller{Client: &http.Client{Transport: transport}, s: s}
+	return &puller{Client: &http.Client{Transport: transport, Timeout: processTime}, s: s}
 }
 
 // do sends one request, without reading the body of its answer.

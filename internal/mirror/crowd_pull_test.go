@@ -184,7 +184,8 @@ func TestRefusedAheadOfAClient(t *testing.T) {
 	f.configure()
 	a, b := f.putBlob(1, 2*mib), f.putBlob(2, 2*mib)
 	f.putManifest(f.putBlob(3, 300), a, b)
-	asked, answer := make(chan struct{}), make(chan struct{})
+	asked := make(chan struct{})
+	answer, open := registrytest.Hold(t)
 	f.upstream.On(registrytest.Rule{Kind: "blobs", Reference: b.Digest.String(), Times: 1, Hook: func(w http.ResponseWriter, _ *http.Request, _ http.HandlerFunc) {
 		close(asked)
 		<-answer
@@ -207,7 +208,7 @@ func TestRefusedAheadOfAClient(t *testing.T) {
 	}()
 	go func() {
 		<-joined
-		close(answer)
+		open()
 	}()
 	f.mustPull(blobRequest(b.Digest), registrytest.Random(2, 2*mib), oci.ResultJoined)
 }

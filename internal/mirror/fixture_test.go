@@ -93,7 +93,7 @@ func newFixture(t testing.TB) *fixture {
 	}
 	transport := &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 10}
 	t.Cleanup(transport.CloseIdleConnections)
-	f.remote = &remote{base: f.upstream.URL(), client: &http.Client{Transport: transport}}
+	f.remote = &remote{base: f.upstream.URL(), client: &http.Client{Transport: transport, Timeout: time.Minute}}
 	f.policy = mirror.Upstream{
 		Name: upstreamName, Remote: f.remote, TagTTL: ttl, Access: mirror.Access{Public: true}, StaleIfDenied: time.Hour,
 		ImmutableTags: regexp.MustCompile(`^v\d+\.\d+\.\d+$`),

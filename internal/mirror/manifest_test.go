@@ -140,7 +140,8 @@ func TestImageIsLinkedThroughout(t *testing.T) {
 func TestConcurrentLookUpsAreOne(t *testing.T) {
 	f := newFixture(t)
 	image := f.upstream.PutImage(repository, "3", 1, 1000)
-	arrived, release := make(chan struct{}), make(chan struct{})
+	arrived := make(chan struct{})
+	release, open := registrytest.Hold(t)
 	var once sync.Once
 	f.upstream.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 		once.Do(func() { close(arrived) })
@@ -170,7 +171,7 @@ func TestConcurrentLookUpsAreOne(t *testing.T) {
 			}
 		})
 	}
-	close(release)
+	open()
 	wait.Wait()
 	f.saw(1, 0)
 	for range 100 {

@@ -120,7 +120,7 @@ func (u *uplinks) received(upstream string, r receipt, now time.Time) (a advice)
 	if active := w.active(); active > 0 {
 		a.each = w.rate / float64(active)
 	}
-	a.more, a.crowded = w.credits > 0, w.over != nil || resting(w.behind, now)
+	a.more, a.crowded = w.credits > 0, w.over != nil || now.Before(w.behind)
 	if !r.awaited {
 		a.over = w.over
 	}
@@ -140,11 +140,7 @@ func (w *uplink) look(now time.Time) {
 		return
 	}
 	elapsed := now.Sub(w.began)
-	if within(elapsed, paceLook) {
-		return
-	}
-	if elapsed < 0 {
-		w.measure(now)
+	if elapsed < paceLook {
 		return
 	}
 	slower, fewer := w.rate, w.before
@@ -159,7 +155,7 @@ func (w *uplink) look(now time.Time) {
 	if w.queued > mostQueued*float64(w.bytes-w.from) {
 		w.behind = now.Add(paceRest)
 	}
-	if idle >= idleShare && w.over == nil && !resting(w.rest, now) && !resting(w.behind, now) {
+	if idle >= idleShare && w.over == nil && !now.Before(w.rest) && !now.Before(w.behind) {
 		w.credits = max(0, min((w.used+1)/2, maxConnections-w.used))
 	}
 	w.measure(now)

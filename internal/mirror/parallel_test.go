@@ -178,9 +178,10 @@ func TestStandBack(t *testing.T) {
 			f.policy.LookAhead = 6
 			f.configure()
 			image := f.upstream.PutImage(repository, "latest", 5, size, size).Platforms[0]
-			begun, open := make(chan struct{}, 2), make(chan struct{})
+			begun := make(chan struct{}, 2)
+			gate, open := registrytest.Hold(t)
 			f.upstream.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
-				next(&twoPart{ResponseWriter: w, begun: begun, open: open}, r)
+				next(&twoPart{ResponseWriter: w, begun: begun, open: gate}, r)
 			})
 			m, _, err := f.mirror.Manifest(t.Context(), manifestRequest(image.Manifest.Digest.String()))
 			if err != nil {
@@ -198,7 +199,7 @@ func TestStandBack(t *testing.T) {
 			<-begun
 			<-begun
 			goOn := f.cache.StandBack(f.policy.Name)
-			close(open)
+			open()
 			raw, err := io.ReadAll(b.Content)
 			if err != nil || oci.Sum(raw) != layers[0].Digest {
 				t.Fatalf("%d bytes, %v", len(raw), err)

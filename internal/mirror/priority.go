@@ -59,7 +59,7 @@ func (w *uplink) prioritise(now time.Time, useless bool) {
 	}
 	switch {
 	case p.over == nil:
-		if !useless || s.ahead == 0 || resting(p.until, now) {
+		if !useless || s.ahead == 0 || now.Before(p.until) {
 			return
 		}
 		// Where nobody waits for anything, there is nothing left either.
@@ -79,17 +79,10 @@ func needed(more, fewer int) float64 {
 	return 1 + gain*(float64(more)/float64(fewer)-1)
 }
 
-// resting reports whether a rest is not over yet. One that seems to last longer than any
-// is one of a clock that was set back.
-func resting(until, now time.Time) bool {
-	left := until.Sub(now)
-	return left > 0 && left <= paceRest
-}
-
 // expire ends the standing back after a while: no upstream likes connections that
 // take nothing, and what the way carries changes.
 func (w *uplink) expire(now time.Time) {
-	if w.over != nil && !resting(w.until, now) {
+	if w.over != nil && !now.Before(w.until) {
 		fewer := w.active()
 		w.goOn(now)
 		w.looks, w.total, w.fewer = 0, w.rate, fewer

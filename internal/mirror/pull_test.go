@@ -58,7 +58,8 @@ func TestPullOfWhatTheStoreRefuses(t *testing.T) {
 func TestPullGoesOnAlone(t *testing.T) {
 	f := newFixture(t)
 	d := f.upstream.PutBlob(repository, registrytest.Random(1, 3<<20))
-	asked, let := make(chan struct{}), make(chan struct{})
+	asked := make(chan struct{})
+	let, open := registrytest.Hold(t)
 	f.upstream.On(registrytest.Rule{Method: http.MethodGet, Kind: "blobs", Times: 1, Hook: func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 		close(asked)
 		<-let
@@ -72,7 +73,7 @@ func TestPullGoesOnAlone(t *testing.T) {
 	if _, _, err := f.mirror.Pull(ctx, blobRequest(d), nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("error is %v", err)
 	}
-	close(let)
+	open()
 	if e := f.filled(); !e.Stored {
 		t.Errorf("fill ended in %+v", e)
 	}

@@ -76,7 +76,7 @@ func TestSpoolOfWrongBlob(t *testing.T) {
 	const size = 4 * mib
 	want := registrytest.Random(1, size)
 	r := blobRequest(f.upstream.PutBlob(repository, want))
-	begun := make(chan struct{})
+	begun, begin := registrytest.Hold(t)
 	f.upstream.Hook(func(w http.ResponseWriter, _ *http.Request, _ http.HandlerFunc) {
 		wrong := bytes.Clone(want)
 		wrong[size-1] ^= 1
@@ -89,7 +89,7 @@ func TestSpoolOfWrongBlob(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	close(begun)
+	begin()
 	defer b.Content.Close()
 	got, err := relayed(b.Content, size)
 	if oci.ClassOf(err) != oci.ClassDigest || len(got) > size-64<<10 {

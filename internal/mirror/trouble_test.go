@@ -239,7 +239,7 @@ func TestFillsAreBounded(t *testing.T) {
 	f := newFixture(t)
 	f.policy.MaxFills = 2
 	f.connect(upstream.Options{})
-	open := make(chan struct{})
+	gate, open := registrytest.Hold(t)
 	reached := make(chan struct{}, 100)
 	var running, most atomic.Int32
 	f.upstream.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
@@ -249,7 +249,7 @@ func TestFillsAreBounded(t *testing.T) {
 			}
 			defer running.Add(-1)
 			reached <- struct{}{}
-			<-open
+			<-gate
 		}
 		next(w, r)
 	})
@@ -270,7 +270,7 @@ func TestFillsAreBounded(t *testing.T) {
 	r := of("other/repository", blobRequest(d))
 	r.Upstream = "ghcr.io"
 	f.mustPull(r, other, oci.ResultMiss)
-	close(open)
+	open()
 	pulls.Wait()
 	if m := most.Load(); m > 2 {
 		t.Errorf("%d fills at a time, want 2", m)

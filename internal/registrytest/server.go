@@ -1,6 +1,7 @@
 package registrytest
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"net"
@@ -52,6 +53,7 @@ type Options struct {
 // Server is one fake upstream. All methods are safe for concurrent use.
 type Server struct {
 	o                    Options
+	end                  context.CancelFunc // of the contexts of requests
 	registry, cdn, token *httptest.Server
 
 	mu       sync.Mutex
@@ -94,8 +96,30 @@ func New(t testing.TB, o Options) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.Close)
+	t.Cleanup(func() {
+		if !s.closeWithin(closeTime) {
+			t.Errorf("registrytest: a handler has not returned %v after the end of the test: what it waits for has to end with that, see Hold", closeTime)
+		}
+	})
 	return s
+}
+
+// closeTime is how long handlers may take to return when a test has ended.
+const closeTime = 10 * time.Second
+
+// closeWithin closes the Server, and reports whether every handler has returned in time.
+func (s *Server) closeWithin(limit time.Duration) bool {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		s.Close()
+	}()
+	select {
+	case <-closed:
+		return true
+	case <-time.After(limit):
+		return false
+	}
 }
 
 // Listen starts a Server on addr without a test around it. The caller closes it.
@@ -103,19 +127,21 @@ func Listen(addr string, o Options) (*Server, error) {
 	if o.TokenLifetime == 0 {
 		o.TokenLifetime = 300 * time.Second
 	}
-	s := &Server{o: o, repos: map[string]*repository{}, tokens: map[string]grant{}, links: map[string]link{}}
+	ctx, end := context.WithCancel(context.Background())
+	s := &Server{end: end, o: o, repos: map[string]*repository{}, tokens: map[string]grant{}, links: map[string]link{}}
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	s.registry = s.serve(HostRegistry, s.serveRegistry, listener)
-	s.cdn = s.serve(HostCDN, s.serveBlobOfCDN, nil)
-	s.token = s.serve(HostToken, s.serveToken, nil)
+	s.registry = s.serve(ctx, HostRegistry, s.serveRegistry, listener)
+	s.cdn = s.serve(ctx, HostCDN, s.serveBlobOfCDN, nil)
+	s.token = s.serve(ctx, HostToken, s.serveToken, nil)
 	return s, nil
 }
 
-func (s *Server) serve(host Host, h http.HandlerFunc, l net.Listener) *httptest.Server {
+func (s *Server) serve(ctx context.Context, host Host, h http.HandlerFunc, l net.Listener) *httptest.Server {
 	server := httptest.NewUnstartedServer(s.counted(host, h))
+	server.Config.BaseContext = func(net.Listener) context.Context { return ctx }
 	if l != nil {
 		_ = server.Listener.Close()
 		server.Listener = l
@@ -135,8 +161,10 @@ func (s *Server) serve(host Host, h http.HandlerFunc, l net.Listener) *httptest.
 	return server
 }
 
-// Close cuts all connections and stops all hosts. Later calls do nothing.
+// Close cuts all connections, ends the contexts of all requests and stops all hosts. It
+// waits for the handlers. Later calls do nothing.
 func (s *Server) Close() {
+	s.end()
 	for _, server := range []*httptest.Server{s.registry, s.cdn, s.token} {
 		server.CloseClientConnections()
 		server.Close()

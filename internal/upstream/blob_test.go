@@ -195,11 +195,10 @@ func TestCutBodies(t *testing.T) {
 func TestIdleBody(t *testing.T) {
 	s := registrytest.New(t, registrytest.Options{})
 	d := s.PutBlob(repo, registrytest.Random(9, 300_000))
-	block := make(chan struct{})
+	block, _ := registrytest.Hold(t)
 	s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 		next(&interrupted{w, 1000, func() { <-block }}, r)
 	})
-	defer close(block)
 	c := newClient(t, s.URL(), func(o *Options) { o.Timeouts.Idle = 100 * time.Millisecond })
 	b, err := c.Blob(t.Context(), repo, d, 0, -1)
 	if err != nil {
@@ -240,11 +239,10 @@ func TestSlowReaderIsNotIdle(t *testing.T) {
 func TestBodyFollowsItsContext(t *testing.T) {
 	s := registrytest.New(t, registrytest.Options{})
 	d := s.PutBlob(repo, registrytest.Random(9, 300_000))
-	block := make(chan struct{})
+	block, _ := registrytest.Hold(t)
 	s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 		next(&interrupted{w, 1000, func() { <-block }}, r)
 	})
-	defer close(block)
 	ctx, cancel := context.WithCancel(t.Context())
 	b, err := newClient(t, s.URL()).Blob(ctx, repo, d, 0, -1)
 	if err != nil {

@@ -310,7 +310,7 @@ func TestRetries(t *testing.T) {
 
 func TestOperationEndsInTime(t *testing.T) {
 	s, image := newServer(t, registrytest.Options{})
-	block := make(chan struct{})
+	block, _ := registrytest.Hold(t)
 	s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 		if r.Method == http.MethodGet {
 			// The header comes, the rest never does.
@@ -321,7 +321,6 @@ func TestOperationEndsInTime(t *testing.T) {
 		}
 		next(w, r)
 	})
-	defer close(block)
 	c := newClient(t, s.URL(), func(o *Options) { o.Timeouts.Operation = 50 * time.Millisecond })
 	_, err := c.Manifest(t.Context(), repo, tag(image.Tag))
 	wantClass(t, err, oci.ClassTimeout)

@@ -53,7 +53,8 @@ func TestSharedFailure(t *testing.T) {
 
 func TestCallerThatLeavesDoesNotEndTheExchange(t *testing.T) {
 	s, image := newServer(t, registrytest.Options{Auth: registrytest.AuthBearer})
-	asked, answer := make(chan struct{}), make(chan struct{})
+	asked := make(chan struct{})
+	answer, open := registrytest.Hold(t)
 	s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 		if r.URL.Path == "/token" {
 			close(asked)
@@ -70,7 +71,7 @@ func TestCallerThatLeavesDoesNotEndTheExchange(t *testing.T) {
 	go func() { other <- second(c.Manifest(t.Context(), repo, tag(image.Tag))) }()
 	cancel()
 	wantClass(t, <-first, oci.ClassCanceled)
-	close(answer)
+	open()
 	if err := <-other; err != nil {
 		t.Fatal(err)
 	}
@@ -273,14 +274,13 @@ func TestTokenServerTrouble(t *testing.T) {
 
 func TestSilentTokenServer(t *testing.T) {
 	s, image := newServer(t, registrytest.Options{Auth: registrytest.AuthBearer})
-	done := make(chan struct{})
+	done, _ := registrytest.Hold(t)
 	s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 		if r.URL.Path == "/token" {
 			<-done
 		}
 		next(w, r)
 	})
-	defer close(done)
 	c := newClient(t, s.URL(), func(o *Options) { o.Timeouts.Token = 20 * time.Millisecond })
 	_, err := c.Manifest(t.Context(), repo, tag(image.Tag))
 	if e := wantClass(t, err, oci.ClassTimeout); e.Status != http.StatusGatewayTimeout || !strings.Contains(e.Message, "token server") {
