@@ -74,6 +74,9 @@ func (p *measured) warm() {
 }
 
 func TestCostOfUnknownDigest(t *testing.T) {
+	if raced() {
+		t.Skip("the race detector takes time of its own")
+	}
 	p := startMeasured(t, "misses_per_client 1000")
 	p.warm()
 	for i := range 24 {
@@ -94,6 +97,9 @@ func TestCostOfUnknownDigest(t *testing.T) {
 }
 
 func TestCostOfColdManifests(t *testing.T) {
+	if raced() {
+		t.Skip("the race detector takes memory of its own")
+	}
 	for kind := range largest("") {
 		t.Run(kind, func(t *testing.T) {
 			p := startMeasured(t, "")

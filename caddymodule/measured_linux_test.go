@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -122,6 +124,9 @@ func (p *measured) processor() time.Duration {
 // peak what it was before.
 func (p *measured) peak(f func()) int64 {
 	p.t.Helper()
+	if raced() {
+		p.t.Skip("the race detector takes memory of its own")
+	}
 	// 5 makes the peak what is resident now.
 	if err := os.WriteFile(p.proc("clear_refs"), []byte("5"), 0o600); err != nil {
 		p.t.Skipf("the peak of memory cannot be measured: %v", err)
@@ -129,6 +134,12 @@ func (p *measured) peak(f func()) int64 {
 	before := p.resident()
 	f()
 	return p.resident() - before
+}
+
+// raced reports whether the race detector is at work.
+func raced() bool {
+	info, _ := debug.ReadBuildInfo()
+	return info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 func (p *measured) resident() (peak int64) {

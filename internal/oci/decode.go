@@ -28,7 +28,7 @@ const (
 	valueCost = 128
 	// decodingBudget is what all documents that are being decoded may take together:
 	// one of the largest, or thousands of the usual.
-	decodingBudget = 16 << 20
+	decodingBudget = 12 << 20
 	// smallCost is what counts for nothing: garbage that the collector comes to in time.
 	smallCost = 1 << 20
 )
