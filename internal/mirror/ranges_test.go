@@ -29,7 +29,7 @@ type rangesWorld struct {
 
 	upstream *liar
 	servers  map[bool]*httptest.Server // by strictness
-	finished int
+	running  int                       // fills that have begun and not ended, as far as was looked
 	noise    []byte
 
 	mu    sync.Mutex
@@ -161,19 +161,19 @@ func (w *rangesWorld) fillDisk(random *rand.Rand, size int) (full bool) {
 // settle waits until no fill is running.
 func (w *rangesWorld) settle() {
 	for {
-		begun := 0
 		w.fixture.mu.Lock()
 		for _, e := range w.events {
 			if !e.Finished {
-				begun++
+				w.running++
 			}
 		}
+		w.events = nil
 		w.fixture.mu.Unlock()
-		if begun <= w.finished {
+		if w.running == 0 {
 			return
 		}
 		w.filled()
-		w.finished++
+		w.running--
 	}
 }
 
