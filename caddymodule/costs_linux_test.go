@@ -189,11 +189,11 @@ func TestCostOfReferrers(t *testing.T) {
 
 func TestCostOfInventedLayers(t *testing.T) {
 	p := startMeasured(t, "")
-	real := p.upstream.PutBlob("library/app", registrytest.Random(1, 4<<20))
-	p.putManifest("3", fmt.Sprintf(`{"schemaVersion":2,"layers":[{"digest":%q,"size":%d},%s]}`, real, 4<<20, layersOf(3_000, "i")))
+	actual := p.upstream.PutBlob("library/app", registrytest.Random(1, 4<<20))
+	p.putManifest("3", fmt.Sprintf(`{"schemaVersion":2,"layers":[{"digest":%q,"size":%d},%s]}`, actual, 4<<20, layersOf(3_000, "i")))
 	p.get("manifests/3", http.StatusOK)
 	before := len(p.upstream.Requests())
-	p.get("blobs/"+real.String(), http.StatusOK)
+	p.get("blobs/"+actual.String(), http.StatusOK)
 	// What comes later than this does not come at all: the blob is there.
 	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if n := len(p.upstream.Requests()) - before; n > 4 {

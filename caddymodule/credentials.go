@@ -124,7 +124,7 @@ func (u *Upstream) checkURLCredentials() error {
 	for _, s := range u.urls() {
 		parsed, err := parseURL(s)
 		if err != nil {
-			return nil // which others tell
+			return nil //nolint:nilerr // which others tell
 		}
 		o.URLs = append(o.URLs, parsed)
 		insecure[parsed.String()] = u.URLCredentials[s] != nil && u.URLCredentials[s].InsecureCredentials

@@ -23,13 +23,13 @@ func catalogOf(t testing.TB, s *Store, upstream, repository string) (scopes, tag
 		if err != nil {
 			t.Fatal(err)
 		}
-		scopes = append(scopes, scope.String())
+		scopes = append(scopes, scope.Upstream+"/"+scope.Repository)
 	}
 	for tag, err := range c.Tags(t.Context(), upstream, repository) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		tags = append(tags, tag.Scope.String()+":"+tag.Name)
+		tags = append(tags, tag.Scope.Upstream+"/"+tag.Scope.Repository+":"+tag.Name)
 	}
 	return scopes, tags
 }

@@ -67,9 +67,6 @@ func (f *fixture) putMixed() {
 	f.putIndex(repository, "attested", index, amd64, attestation)
 	foreign := ocispec.Descriptor{MediaType: "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", Size: 9, Digest: oci.Sum([]byte("windows")), URLs: []string{"https://example.com/x"}}
 	f.putManifest(repository, "foreign", `{"os":"windows","architecture":"amd64"}`, func(m *ocispec.Manifest) { m.Layers = append(m.Layers, foreign) })
-	f.put(repository, "schema1", oci.MediaTypeDockerSchema1, map[string]any{
-		"schemaVersion": 1, "fsLayers": []map[string]any{{"blobSum": layer.Digest}, {"blobSum": layer.Digest}},
-	})
 }
 
 // Whatever an index lists, preload brings in what verify looks for: manifests as
@@ -102,7 +99,6 @@ func TestIndexesOfEverything(t *testing.T) {
 		{"attested", "", 1, "index 0, manifest 2, manifest 2"},
 		{"attested", "linux/amd64", 1, "index 0, manifest 2"},
 		{"foreign", "windows/amd64", 1, "manifest 2"},
-		{"schema1", "", 1, "manifest 2"},
 	} {
 		choice := image.Choice{Platforms: platforms(t, strings.Fields(c.platforms)...)}
 		f.preload(c.complete, image.PreloadOptions{Choice: choice}, "mixed:"+c.tag)

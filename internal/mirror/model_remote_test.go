@@ -151,10 +151,10 @@ func (o *origin) Blob(ctx context.Context, repository string, d digest.Digest, o
 	}
 	raw = raw[min(offset, size):min(offset+length, size)]
 	body := &modelBody{ctx: ctx, raw: raw, stop: len(raw) + 1, end: io.EOF}
-	switch {
-	case now == cutting:
+	switch now {
+	case cutting:
 		body.raw, body.end = raw[:o.rand.IntN(len(raw)+1)], io.ErrUnexpectedEOF
-	case now == stalling:
+	case stalling:
 		body.stop, body.open = o.rand.IntN(len(raw)+1), o.open
 	}
 	return oci.BlobBody{ReadCloser: body, Offset: offset, Size: size}, nil

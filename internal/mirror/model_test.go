@@ -50,8 +50,11 @@ func newModel(t *testing.T, seed uint64) *model {
 	m := &model{
 		fixture: newFixture(t), rand: rand.New(rand.NewPCG(seed, 1)),
 		origins: []*origin{
-			{name: "public.example"}, {name: "mirror.example"}, {name: "other.example"},
-			{name: "corp.example", isolated: true, users: []string{"adam"}}, {name: "team.example", isolated: true},
+			{name: "public.example"},
+			{name: "mirror.example"},
+			{name: "other.example"},
+			{name: "corp.example", isolated: true, users: []string{"adam"}},
+			{name: "team.example", isolated: true},
 		},
 	}
 	for n, o := range m.origins {

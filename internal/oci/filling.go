@@ -10,14 +10,14 @@ var ErrPasses = errors.New("nothing is stored of the blob, so only the whole can
 type Trust int
 
 const (
-	// TrustVerified: the bytes are right.
+	// TrustVerified means that the bytes are right.
 	TrustVerified Trust = iota
-	// TrustHeld: the same, if the end of the range is sent only after AwaitVerified.
+	// TrustHeld means the same, if the end of the range is sent only after AwaitVerified.
 	TrustHeld
-	// TrustNone: nothing, for the blob may turn out to be another one. The answer has
+	// TrustNone means nothing, for the blob may turn out to be another one. The answer has
 	// to say so.
 	TrustNone
-	// TrustWhole: there is none. What is read fails with ErrPasses, or soon will.
+	// TrustWhole means that there is no range. What is read fails with ErrPasses, or soon will.
 	TrustWhole
 )
 

@@ -34,11 +34,11 @@ func (c placed) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.at) }
 // client returns a client of a URL in the land.
 func (l *land) client(t *testing.T, at string, change ...func(*Options)) *Client {
 	t.Helper()
-	real := map[string]string{}
+	actual := map[string]string{}
 	for address, handler := range l.servers {
 		s := httptest.NewServer(handler)
 		t.Cleanup(s.Close)
-		real[address] = s.Listener.Addr().String()
+		actual[address] = s.Listener.Addr().String()
 	}
 	c := newClient(t, at, change...)
 	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -60,11 +60,11 @@ func (l *land) client(t *testing.T, at string, change ...func(*Options)) *Client
 				continue
 			}
 			l.dials = append(l.dials, to)
-			if real[to] == "" {
+			if actual[to] == "" {
 				errs = append(errs, errors.New("nobody is there"))
 				continue
 			}
-			conn, err := new(net.Dialer).DialContext(ctx, "tcp", real[to])
+			conn, err := new(net.Dialer).DialContext(ctx, "tcp", actual[to])
 			return placed{conn, netip.MustParseAddrPort(to)}, err
 		}
 		return nil, errors.Join(errs...)
