@@ -24,11 +24,11 @@ func (v view) renew(ctx context.Context, link *storage.Link, d digest.Digest, as
 	at, err := v.store.ProvenAt(v.scope, d)
 	if err != nil || within(v.now().Sub(at), v.ProofTTL) {
 		v.readFailed("read proof", v.scope, d.String(), err)
-		return nil //nolint:nilerr // the proof is believed as long as it cannot be read
+		return nil
 	}
 	k := v.key(kindProof, d.String())
 	if v.remembered(k, true) != nil {
-		return nil
+		return nil //nolint:nilerr // it is believed while that is remembered
 	}
 	desc, _, err := v.heads.do(ctx, v, k, v.patience(true), func(ctx context.Context) (oci.Descriptor, error) {
 		size, err := ask(ctx, d)
