@@ -119,7 +119,7 @@ func TestHeldRanges(t *testing.T) {
 				f := &filling{trust: oci.TrustHeld, verified: verified}
 				go func() {
 					time.Sleep(2 * headerPatience)
-					// Whatever can be sent was read by now.
+					synctest.Wait() // whatever can be sent was read by now
 					at := f.Size() - int64(f.Len()) - f.ends[0]
 					if at > int64(most) || most > 300 && at < int64(most)-300 {
 						t.Errorf("%d bytes were read of a blob that is not verified, want %d", at, most)
