@@ -51,9 +51,6 @@ func nextPage(headers []string, asked url.Values) (url.Values, error) {
 func queryOf(target string) url.Values {
 	_, raw, _ := strings.Cut(target, "?")
 	raw, _, _ = strings.Cut(raw, "#")
-	if len(raw) > maxLinkQuery {
-		return nil
-	}
 	query := url.Values{}
 	for parameter := range strings.SplitSeq(raw, "&") {
 		if parameter == "" {
@@ -61,6 +58,9 @@ func queryOf(target string) url.Values {
 		}
 		name, value, _ := strings.Cut(parameter, "=")
 		query.Add(unescape(name), unescape(value))
+	}
+	if len(query.Encode()) > maxLinkQuery { // as it is sent: bytes that were not escaped become three
+		return nil
 	}
 	return query
 }
