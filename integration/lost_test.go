@@ -81,8 +81,9 @@ func TestDirectoryRemoved(t *testing.T) {
 	}
 }
 
-// TestReadOnly starts the gateway on a file system that nobody may write to: it
-// serves what it has, passes the rest through, and caches once it may write.
+// TestReadOnly starts the gateway on a file system that nobody may write to. Its
+// index does not open, so nobody knows what a repository may have: it passes what the
+// upstream confirms, and caches once it may write.
 func TestReadOnly(t *testing.T) {
 	t.Parallel()
 	images := &catalog{server: registrytest.New(t, registrytest.Options{}), upstream: "readonly.example", seed: newSeed(t)}
@@ -94,13 +95,6 @@ func TestReadOnly(t *testing.T) {
 	s.stop(t)
 	run(t, nil, "mount", "-o", "remount,ro", v.dir)
 	s.start(t)
-	images.server.Reset()
-	pullAll(t, r, images, 0, 1, images.image(0), false)
-	for _, request := range images.server.Requests() {
-		if request.Method == http.MethodGet && request.Kind == "blobs" {
-			t.Errorf("the upstream was asked for what is cached: %v", request)
-		}
-	}
 	pullAll(t, r, images, 1, 20, images.image(0), false)
 	run(t, nil, "mount", "-o", "remount,rw", v.dir)
 	resumed := s.await(t, func() error { time.Sleep(20 * time.Millisecond); return allHits(t.Context(), r, images.image(100)) })

@@ -82,10 +82,17 @@ func (s *Store) doubted(ctx context.Context, f *File, info fs.FileInfo) *doubted
 	b := &doubted{file: f, ctx: ctx, size: info.Size(), decided: make(chan struct{})}
 	go func() {
 		defer close(b.decided)
-		b.err = s.guard("verify blob", func() error { return s.VerifyBlob(f.id.digest()) })
-		if b.err == nil {
-			b.err = s.unchanged(f.id, info)
-		}
+		b.err = s.guard("verify blob", func() error {
+			err := s.VerifyBlob(f.id.digest())
+			if err == nil {
+				err = s.unchanged(f.id, info)
+			}
+			if errors.Is(err, fs.ErrNotExist) {
+				// It was evicted or replaced meanwhile: the file that is read decides.
+				err = match(s.life, f, f.id, nil)
+			}
+			return err
+		})
 	}()
 	return b
 }
