@@ -124,6 +124,29 @@ func TestBlobInDoubtIsServedAtOnce(t *testing.T) {
 	}
 }
 
+// TestBlobInDoubtIsEvicted removes a blob while it is served and verified: who reads
+// it gets all of it.
+func TestBlobInDoubtIsEvicted(t *testing.T) {
+	b, d := content(1, 3<<20)
+	s, release := inDoubt(t, b, func(*Store) {})
+	f, _, err := s.ServeBlob(t.Context(), d)
+	if err != nil || f.File != nil {
+		t.Fatalf("file %v, %v", f.File, err)
+	}
+	defer f.Close()
+	i, err := idOf(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.root.Remove(i.blobPath()); err != nil {
+		t.Fatal(err)
+	}
+	release()
+	if got, err := io.ReadAll(f); err != nil || !bytes.Equal(got, b) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+}
+
 // What is not read from the start waits, and so do small blobs; nobody waits for
 // longer than he likes.
 func TestRangeOfABlobInDoubt(t *testing.T) {
