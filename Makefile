@@ -9,6 +9,8 @@ LDFLAGS := -s -w -X github.com/caddyserver/caddy/v2.CustomVersion=$(VERSION)
 # (a count, since go test now and then takes the end of a time for a failure).
 PKG ?= ./...
 FUZZTIME ?= 200000x
+# These tests measure time or memory, of which the race detector takes its own.
+MEASURED := ^Test(CostOf(UnknownDigest|ColdManifests|Referrers)|ListsTake(Little|Bounded)Memory|ManifestsAtOnceTakeLittleMemory)$$
 # How long make soak takes, at least 10s.
 SOAK ?= 10m
 
@@ -17,7 +19,7 @@ SOAK ?= 10m
 
 build: ; @internal/tools/need go && CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/pullgate ./cmd/pullgate ## build bin/pullgate
 run: build ; bin/pullgate run --config Caddyfile.example ## build, and serve with Caddyfile.example
-test: ; @internal/tools/need go gcc && CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 15m -tags $(TAGS) $(TESTFLAGS) $(PKG) ## run all tests under the race detector
+test: ; @internal/tools/need go gcc && CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 15m -tags $(TAGS) -skip '$(MEASURED)' $(TESTFLAGS) $(PKG) && $(GO) test -count=1 -timeout 15m -tags $(TAGS) -run '$(MEASURED)' $(TESTFLAGS) $(PKG) ## run all tests under the race detector, and those that measure without it
 lint: ; @internal/tools/need go && $(GO) tool -modfile=internal/tools/go.mod golangci-lint run ## report what golangci-lint finds
 fmt: ; @internal/tools/need go && $(GO) tool -modfile=internal/tools/go.mod golangci-lint fmt ## format the code
 bench: build ; @$(GO) test -run '^$$' -bench . -benchmem -tags $(TAGS) $(TESTFLAGS) $(PKG) && $(GO) run -tags $(TAGS) ./integration/bench $(BENCHFLAGS) ## run the benchmarks, and measure bin/pullgate as a whole (BENCHFLAGS=-help)
