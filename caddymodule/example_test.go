@@ -87,7 +87,7 @@ func TestExampleIsClosed(t *testing.T) {
 	}
 }
 
-// TestExampleAdmin runs the example as it is, but for its ports, in a home folder in
+// TestExampleAdmin runs the example as it is, except for its ports, in a home folder in
 // which nothing is yet: others cannot reach its admin API, and reload and stop can.
 func TestExampleAdmin(t *testing.T) {
 	home := t.TempDir()

@@ -15,7 +15,7 @@ import (
 )
 
 // newAddresses returns where the server that a handler belongs to is going to listen,
-// but for where an earlier configuration does so already and hands over. It is to be
+// except where an earlier configuration does so already and hands over. It is to be
 // called before any server of this configuration has started.
 func newAddresses(ctx caddy.Context) []caddy.NetworkAddress {
 	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)

@@ -44,7 +44,7 @@
 //     there, which may turn out to be wrong. Whoever answers with one asks the reader
 //     (oci.Filling): the answer says that it is unverified, or, with VerifyRanges, ends
 //     only once the blob is verified.
-//   - A failing store fails no request for a whole blob, but for one whose size is not
+//   - A failing store fails no request for a whole blob, except for one whose size is not
 //     certain and which there is no place to find out for. Where the store takes no
 //     bytes, readers go on from what is stored, each with the hash of that, and are
 //     verified as ever. A reader that begins after that, or ends before the blob does,

@@ -98,7 +98,7 @@ func TestBlobsOnDemandAfterARestart(t *testing.T) {
 	if n := f.upstream.Count(http.MethodGet, "manifests"); n != 1 {
 		t.Errorf("%d GETs of manifests", n)
 	}
-	// What no manifest names is looked for nowhere.
+	// A blob that no manifest names is not looked for.
 	_, _, err := f.mirror.Blob(t.Context(), blobRequest(oci.Sum([]byte("x"))))
 	wantStatus(t, err, http.StatusNotFound)
 }

@@ -83,7 +83,7 @@ func (o Options) chief() *url.URL {
 }
 
 // Exposed returns the URLs and auth origins to which credentials would go without TLS,
-// but for those of this machine.
+// except for those of this machine.
 func (o Options) Exposed() (exposed []string) {
 	for _, u := range o.URLs {
 		if !o.CredentialsFor(u).IsZero() && isPlain(u) {
