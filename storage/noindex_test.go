@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -28,7 +29,7 @@ func TestFullDiskAtOpen(t *testing.T) {
 	for name, call := range noIndexCalls(s, d) {
 		wantErr(t, name, call(), ErrNoIndex)
 	}
-	_, err := s.Part(scope, d, 1)
+	_, err := s.Part(t.Context(), scope, d, 1)
 	wantErr(t, "part", err, ErrNoSpace)
 	if u := s.Usage(); u.IndexOpen || u.IndexError == "" || u.IndexRebuilds != 0 || u.FreeBytes != 1000 {
 		t.Errorf("usage is %+v", u)
@@ -44,15 +45,15 @@ func TestFullDiskAtOpen(t *testing.T) {
 
 func noIndexCalls(s *Store, d digest.Digest) map[string]func() error {
 	return map[string]func() error{
-		"Linked":       func() error { _, err := s.Linked(scope, d); return err },
-		"Tag":          func() error { _, err := s.Tag(scope, "t1"); return err },
-		"Tags":         func() error { _, err := s.Tags(scope, "", -1); return err },
-		"Manifest":     func() error { _, err := s.Manifest(d); return err },
-		"Referrers":    func() error { _, err := s.Referrers(scope, d); return err },
-		"Link":         func() error { return s.Link(scope, oci.Descriptor{Digest: d}) },
-		"PutTag":       func() error { return s.PutTag(scope, "t1", Tag{Digest: d}) },
-		"DeleteTag":    func() error { return s.DeleteTag(scope, "t1") },
-		"PutReferrers": func() error { return s.PutReferrers(scope, d, Referrers{}) },
+		"Linked":       func() error { _, err := s.Linked(context.Background(), scope, d); return err },
+		"Tag":          func() error { _, err := s.Tag(context.Background(), scope, "t1"); return err },
+		"Tags":         func() error { _, err := s.Tags(context.Background(), scope, "", -1); return err },
+		"Manifest":     func() error { _, err := s.Manifest(context.Background(), d); return err },
+		"Referrers":    func() error { _, err := s.Referrers(context.Background(), scope, d); return err },
+		"Link":         func() error { return s.Link(context.Background(), scope, oci.Descriptor{Digest: d}) },
+		"PutTag":       func() error { return s.PutTag(context.Background(), scope, "t1", Tag{Digest: d}) },
+		"DeleteTag":    func() error { return s.DeleteTag(context.Background(), scope, "t1") },
+		"PutReferrers": func() error { return s.PutReferrers(context.Background(), scope, d, Referrers{}) },
 	}
 }
 
@@ -119,12 +120,12 @@ func TestOpenMakesRoomWithoutIndex(t *testing.T) {
 	if !u.IndexOpen || u.EvictedBlobs != 38 {
 		t.Errorf("usage is %+v", u)
 	}
-	if _, err := s.StatBlob(young); err != nil {
+	if _, err := s.StatBlob(t.Context(), young); err != nil {
 		t.Errorf("young blob: %v", err)
 	}
 	var kept int
 	for _, d := range ds {
-		if _, err := s.StatBlob(d); err == nil {
+		if _, err := s.StatBlob(t.Context(), d); err == nil {
 			kept++
 		}
 	}
