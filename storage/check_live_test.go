@@ -65,15 +65,15 @@ func TestCheckBesideEverything(t *testing.T) {
 				b, _ := content(k, size)
 				d := putBlob(t, s, b)
 				m := oci.Manifest{Bytes: b[:100], Digest: oci.Sum(b[:100])}
-				err := s.PutManifest(ctx, scope, m, []oci.Descriptor{{Digest: d, Size: size}})
+				err := s.PutManifest(t.Context(), scope, m, []oci.Descriptor{{Digest: d, Size: size}})
 				if err == nil {
-					err = s.PutTag(ctx, scope, "latest", Tag{Digest: m.Digest, Checked: s.now()})
+					err = s.PutTag(t.Context(), scope, "latest", Tag{Digest: m.Digest, Checked: s.now()})
 				}
 				if err != nil {
 					t.Error(err)
 				}
 				_, d = content(k-rand.Uint64N(min(k, 2*most)), size)
-				if f, _, err := s.OpenBlob(ctx, d); err == nil {
+				if f, _, err := s.OpenBlob(t.Context(), d); err == nil {
 					f.Close()
 					served.Add(1)
 				} else if !errors.Is(err, fs.ErrNotExist) {

@@ -26,7 +26,7 @@ func TestFullDiskAtOpen(t *testing.T) {
 	if got := readBlob(t, s, oci.Sum([]byte("blob"))); string(got) != "blob" {
 		t.Errorf("blob reads %q", got)
 	}
-	for name, call := range noIndexCalls(s, d) {
+	for name, call := range noIndexCalls(t.Context(), s, d) {
 		wantErr(t, name, call(), ErrNoIndex)
 	}
 	_, err := s.Part(t.Context(), scope, d, 1)
@@ -43,17 +43,17 @@ func TestFullDiskAtOpen(t *testing.T) {
 	wantAside(t, dir, 0)
 }
 
-func noIndexCalls(s *Store, d digest.Digest) map[string]func() error {
+func noIndexCalls(ctx context.Context, s *Store, d digest.Digest) map[string]func() error {
 	return map[string]func() error{
-		"Linked":       func() error { _, err := s.Linked(context.Background(), scope, d); return err },
-		"Tag":          func() error { _, err := s.Tag(context.Background(), scope, "t1"); return err },
-		"Tags":         func() error { _, err := s.Tags(context.Background(), scope, "", -1); return err },
-		"Manifest":     func() error { _, err := s.Manifest(context.Background(), d); return err },
-		"Referrers":    func() error { _, err := s.Referrers(context.Background(), scope, d); return err },
-		"Link":         func() error { return s.Link(context.Background(), scope, oci.Descriptor{Digest: d}) },
-		"PutTag":       func() error { return s.PutTag(context.Background(), scope, "t1", Tag{Digest: d}) },
-		"DeleteTag":    func() error { return s.DeleteTag(context.Background(), scope, "t1") },
-		"PutReferrers": func() error { return s.PutReferrers(context.Background(), scope, d, Referrers{}) },
+		"Linked":       func() error { _, err := s.Linked(ctx, scope, d); return err },
+		"Tag":          func() error { _, err := s.Tag(ctx, scope, "t1"); return err },
+		"Tags":         func() error { _, err := s.Tags(ctx, scope, "", -1); return err },
+		"Manifest":     func() error { _, err := s.Manifest(ctx, d); return err },
+		"Referrers":    func() error { _, err := s.Referrers(ctx, scope, d); return err },
+		"Link":         func() error { return s.Link(ctx, scope, oci.Descriptor{Digest: d}) },
+		"PutTag":       func() error { return s.PutTag(ctx, scope, "t1", Tag{Digest: d}) },
+		"DeleteTag":    func() error { return s.DeleteTag(ctx, scope, "t1") },
+		"PutReferrers": func() error { return s.PutReferrers(ctx, scope, d, Referrers{}) },
 	}
 }
 

@@ -72,7 +72,7 @@ func (s *Store) BlobSize(ctx context.Context, d digest.Digest) (int64, error) {
 			return info.Size(), nil
 		}
 	}
-	return s.StatBlob(context.Background(), d)
+	return s.StatBlob(ctx, d)
 }
 
 // doubted begins to verify a blob that is in doubt, and returns a reader of it.

@@ -195,7 +195,7 @@ func TestOpenLocked(t *testing.T) {
 	cancel()
 	_, err = Open(ctx, Options{Path: s.path})
 	wantErr(t, "second open, cancelled", err, context.Canceled)
-	if _, err := s.Tags(ctx, scope, "", -1); err != nil {
+	if _, err := s.Tags(t.Context(), scope, "", -1); err != nil {
 		t.Errorf("the first store does not work any more: %v", err)
 	}
 }
