@@ -25,7 +25,12 @@ var imports = map[string][]string{
 	"":             {"caddymodule"},
 	"cmd/pullgate": {"caddymodule"},
 	"caddymodule": {
-		"internal/bundle", "internal/carry", "internal/clientconfig", "internal/image", "internal/imagelist", "internal/registry", "internal/mirror", "internal/upstream",
+		"caddymodule/admin", "caddymodule/command", "internal/flood", "internal/image", "internal/listener", "internal/metrics", "internal/mirror",
+		"internal/operate", "internal/registry", "internal/upstream", "storage", "internal/oci",
+	},
+	"caddymodule/admin": {"internal/bundle", "internal/operate"},
+	"caddymodule/command": {
+		"internal/bundle", "internal/carry", "internal/clientconfig", "internal/image", "internal/imagelist", "internal/mirror", "internal/operate",
 		"storage", "internal/oci",
 	},
 	"internal/registry":     {"internal/oci"},
@@ -34,11 +39,15 @@ var imports = map[string][]string{
 	"storage":               {"internal/mapfault", "internal/oci"},
 	"internal/oci":          {},
 	"internal/registrytest": {"internal/oci"},
+	"internal/flood":        {},
 	"internal/freeport":     {},
 	"internal/clientconfig": {"internal/oci"},
 	"internal/image":        {"internal/imagelist", "internal/mirror", "storage", "internal/oci"},
 	"internal/imagelist":    {"internal/oci"},
+	"internal/listener":     {},
 	"internal/mapfault":     {},
+	"internal/metrics":      {"internal/mirror", "internal/operate", "internal/registry", "internal/upstream", "internal/oci"},
+	"internal/operate":      {"internal/bundle", "internal/carry", "internal/image", "internal/imagelist", "internal/mirror", "storage", "internal/oci"},
 	"internal/bundle":       {"internal/oci"},
 	"internal/carry":        {"internal/bundle", "internal/image", "internal/imagelist", "storage", "internal/oci"},
 	"integration":           {"caddymodule", "internal/registrytest", "internal/freeport", "internal/oci"},
@@ -49,9 +58,9 @@ var imports = map[string][]string{
 // but for those in clientsOfTests.
 var owners = map[string][]string{
 	"github.com/dgraph-io/badger":                {"storage"},
-	"github.com/caddyserver/caddy":               {"", "cmd/pullgate", "caddymodule", "integration"},
-	"go.uber.org/zap":                            {"caddymodule", "integration"},
-	"github.com/prometheus/":                     {"caddymodule", "integration"},
+	"github.com/caddyserver/caddy":               {"", "cmd/pullgate", "caddymodule", "caddymodule/admin", "caddymodule/command", "integration"},
+	"go.uber.org/zap":                            {"caddymodule", "caddymodule/command", "integration"},
+	"github.com/prometheus/":                     {"internal/metrics", "integration"},
 	"go.opentelemetry.io/otel/sdk":               {"caddymodule", "integration"},
 	"github.com/google/go-containerregistry":     {"internal/upstream"},
 	"github.com/containerd/":                     {"integration"},
@@ -162,6 +171,7 @@ func ownerOf(folder string) (owner string, known bool) {
 // are put together with.
 func allowedInTests(from, folder string) bool {
 	return folder == "internal/registrytest" || folder == "internal/freeport" ||
+		from == "caddymodule" && folder == "internal/bundle" ||
 		from == "internal/image" && folder == "internal/upstream" ||
 		from == "internal/mirror" && slices.Contains([]string{"internal/upstream", "internal/registry"}, folder) ||
 		from == "internal/upstream" && slices.Contains([]string{"internal/mirror", "internal/registry", "storage"}, folder)

@@ -65,7 +65,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.run.path, err = s.folder(); err != nil {
 		return err
 	}
-	return registerMetrics(ctx.GetMetricsRegistry())
+	return counted.Register(ctx.GetMetricsRegistry())
 }
 
 // folder returns the absolute path of the store.

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/operate"
 )
 
 func init() {
@@ -311,7 +312,7 @@ var upstreamOptions = map[string]upstreamOption{
 		return checkProxy(args[0])
 	}},
 	"max_size": {min: 1, max: 1, set: func(u *Upstream, args []string) (err error) {
-		if u.MaxSize, err = parseSize(args[0]); err != nil {
+		if u.MaxSize, err = operate.ParseSize(args[0]); err != nil {
 			return fmt.Errorf("max_size: %w", err)
 		}
 		return nil

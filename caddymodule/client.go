@@ -91,8 +91,8 @@ func (u *Upstream) options() upstream.Options {
 		Timeouts:       u.timeouts(),
 		MaxFails:       u.MaxFails,
 		FailDuration:   time.Duration(u.FailDuration),
-		Observe:        metrics.observeRequest(u.Name),
-		Received:       metrics.observeBytes(u.Name),
+		Observe:        counted.Requests(u.Name),
+		Received:       counted.Received(u.Name),
 		Logger:         slog.New(newestLog{}),
 	}
 	if len(r.certificate.Certificate) > 0 {

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/pullgate/pullgate/internal/flood"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registry"
 )
@@ -97,8 +98,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		Client:    clientOf,
 		Guard:     guardOf,
 		OnHeader:  describe,
-		OnDone:    metrics.observeAnswer,
-		Logger:    slog.New(newFloodGuard(ctx.Slogger().Handler())),
+		OnDone:    counted.Answer,
+		Logger:    slog.New(flood.New(ctx.Slogger().Handler())),
 	}
 	h.run = &handlerRun{
 		service: &service{app: app, upstreams: h.Upstreams, wire: wire, log: ctx.Slogger(), empty: make(chan struct{}), exiting: make(chan struct{})},

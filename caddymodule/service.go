@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/pullgate/pullgate/internal/flood"
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/registry"
 )
@@ -215,7 +216,7 @@ func (s *service) openLocked() (err error) {
 	if open.cache, err = acquireCache(s.app.path, s.app.limits); err != nil {
 		return err
 	}
-	o := mirror.Options{Logger: slog.New(newFloodGuard(newestLog{}))}
+	o := mirror.Options{Logger: slog.New(flood.New(newestLog{}))}
 	for _, u := range s.upstreams {
 		c, err := acquireClient(u)
 		if err != nil {
@@ -224,14 +225,14 @@ func (s *service) openLocked() (err error) {
 		open.clients = append(open.clients, c)
 		o.Upstreams = append(o.Upstreams, u.policy(c))
 	}
-	m, err := mirror.New(open.cache.mirror, o)
+	m, err := mirror.New(open.cache.Mirror, o)
 	if err != nil {
 		return err
 	}
 	for i := range o.Upstreams {
 		o.Upstreams[i].Access = mirror.Access{Public: true}
 	}
-	if open.admin, err = mirror.New(open.cache.mirror, o); err != nil {
+	if open.admin, err = mirror.New(open.cache.Mirror, o); err != nil {
 		return err
 	}
 	wire := s.wire
@@ -251,7 +252,7 @@ func (s *service) release(open *openService) {
 	}
 	if open.cache != nil {
 		if err := releaseCache(open.cache); err != nil {
-			s.log.Error("closing storage", "path", open.cache.path, "error", err)
+			s.log.Error("closing storage", "path", open.cache.Path, "error", err)
 		}
 	}
 }

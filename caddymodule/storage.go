@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/operate"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -121,9 +122,9 @@ func (s *Storage) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		var err error
 		switch percent, isPercent := strings.CutSuffix(value, "%"); {
 		case option == "max_size":
-			s.MaxSize, err = parseSize(value)
+			s.MaxSize, err = operate.ParseSize(value)
 		case option == "max_index":
-			s.MaxIndex, err = parseSize(value)
+			s.MaxIndex, err = operate.ParseSize(value)
 		case option == "max_unused":
 			s.MaxUnused, err = parseDuration(value)
 		case isPercent:
@@ -131,7 +132,7 @@ func (s *Storage) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				err = fmt.Errorf("%q is no percentage: want such as 5%%", value)
 			}
 		default:
-			s.MinFree, err = parseSize(value)
+			s.MinFree, err = operate.ParseSize(value)
 		}
 		if err != nil {
 			return d.Errf("%s: %w", option, err)

@@ -2,12 +2,10 @@ package caddymodule
 
 import (
 	"fmt"
-	"math"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-	"github.com/dustin/go-humanize"
 )
 
 // each returns the first error of a check, if there is one.
@@ -24,14 +22,6 @@ func each(check func(string) error, values []string) error {
 }
 
 func where(d *caddyfile.Dispenser) string { return fmt.Sprintf("%s:%d", d.File(), d.Line()) }
-
-func parseSize(s string) (int64, error) {
-	n, err := humanize.ParseBytes(s)
-	if err != nil || n > math.MaxInt64 {
-		return 0, fmt.Errorf("%q is no size: want such as 200GiB", s)
-	}
-	return int64(n), nil
-}
 
 func parseDuration(s string) (caddy.Duration, error) {
 	t, err := caddy.ParseDuration(s)

@@ -1,186 +1,178 @@
-package caddymodule
+// Package admin is the admin API: the verbs of a gateway over HTTP.
+package admin
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
-	"slices"
-	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/pullgate/pullgate/storage"
+	"github.com/pullgate/pullgate/internal/bundle"
+	"github.com/pullgate/pullgate/internal/operate"
 )
 
-func init() {
-	caddy.RegisterModule(AdminAPI{})
-}
+// API serves the verbs at /registry_mirror/ of the admin API: a GET there answers with
+// an operate.Status, and a POST below runs one of the verbs. The parameters of the
+// request are in its query, and the answer is JSON lines, as package operate has both;
+// except that an export is answered with a bundle, as a tar. An answer without its last
+// line is not complete. A verb ends when its client leaves.
+type API struct{ gateway operate.Gateway }
 
-// AdminAPI serves statistics at /registry_mirror/ of the admin API, and checks
-// stores:
-//
-//	GET  /registry_mirror/        {"storage": [{"path": "...", "blobs": 12, ...}],
-//	                               "upstreams": [{"name": "docker.io", "state": "closed", ...}],
-//	                               "traffic": [{"name": "docker.io", "hits": 12, ...}]}
-//	POST /registry_mirror/check   see checkLine
-//	POST /registry_mirror/verify, /registry_mirror/preload   see imageLine
-//	POST /registry_mirror/export  see exportRequest
-//	POST /registry_mirror/import  see importLine
-//
-// and operations on stores, which are POST requests, too: see inventoryPath,
-// removePath and pinsPath.
-//
-// It has no state: the stores and clients of the process are looked up for each request.
-type AdminAPI struct{}
-
-// cacheStatus is one open store, as the admin API shows it. All sizes are in
-// bytes.
-type cacheStatus struct {
-	Path      string `json:"path"`
-	Blobs     int64  `json:"blobs"`
-	BlobBytes int64  `json:"blob_bytes"`
-	// Upstreams are the bytes of blobs by the upstream that brought them in first;
-	// of what is under "" that is not known.
-	Upstreams map[string]int64 `json:"upstreams,omitempty"`
-	// PinnedBytes are those of pinned images, when blobs last had to be evicted.
-	// Overpinned says that they exceed a limit by themselves.
-	PinnedBytes int64 `json:"pinned_bytes"`
-	Overpinned  bool  `json:"overpinned"`
-	// Counted is false while the blobs of earlier runs are still being counted.
-	Counted    bool  `json:"counted"`
-	IndexBytes int64 `json:"index_bytes"`
-	// IndexOpen is false while the index cannot be opened: then nothing is
-	// served without the upstream. IndexError says why it last was that, or
-	// damaged, and IndexRebuilds how often it was begun anew.
-	IndexOpen     bool   `json:"index_open"`
-	IndexRebuilds int64  `json:"index_rebuilds"`
-	IndexError    string `json:"index_error,omitempty"`
-	// QuarantinedBlobs were found damaged, since the store was opened.
-	QuarantinedBlobs int64 `json:"quarantined_blobs"`
-	FreeBytes        int64 `json:"free_bytes"`
-	FreeInodes       int64 `json:"free_inodes"`
-	TotalBytes       int64 `json:"total_bytes"`
-	EvictedBlobs     int64 `json:"evicted_blobs"`
-	EvictedBytes     int64 `json:"evicted_bytes"`
-	// Fills, and Readers of them, in progress; Queued are those fills that wait.
-	Fills     int   `json:"fills"`
-	Queued    int   `json:"queued"`
-	FillBytes int64 `json:"fill_bytes"`
-	Readers   int   `json:"readers"`
-	// LookUps at upstreams in progress, and failures that are remembered.
-	LookUps  int `json:"look_ups"`
-	Failures int `json:"failures"`
-}
+// New returns the API of a gateway.
+func New(g operate.Gateway) API { return API{g} }
 
 // CaddyModule returns the Caddy module information.
-func (AdminAPI) CaddyModule() caddy.ModuleInfo {
+func (a API) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  "admin.api.registry_mirror",
-		New: func() caddy.Module { return new(AdminAPI) },
+		New: func() caddy.Module { return &API{a.gateway} },
 	}
 }
 
 // Routes returns the routes of the admin API.
-func (a AdminAPI) Routes() []caddy.AdminRoute {
-	return []caddy.AdminRoute{{
-		Pattern: "/registry_mirror/",
-		Handler: caddy.AdminHandlerFunc(a.status),
-	}, {
-		Pattern: "/registry_mirror/check",
-		Handler: caddy.AdminHandlerFunc(a.check),
-	}, {
-		Pattern: verifyPath,
-		Handler: caddy.AdminHandlerFunc(a.verify),
-	}, {
-		Pattern: preloadPath,
-		Handler: caddy.AdminHandlerFunc(a.preload),
-	}, {
-		Pattern: inventoryPath,
-		Handler: caddy.AdminHandlerFunc(a.inventory),
-	}, {
-		Pattern: removePath,
-		Handler: caddy.AdminHandlerFunc(a.remove),
-	}, {
-		Pattern: pinsPath,
-		Handler: caddy.AdminHandlerFunc(a.pins),
-	}, {
-		Pattern: pinPath,
-		Handler: caddy.AdminHandlerFunc(a.pins),
-	}, {
-		Pattern: unpinPath,
-		Handler: caddy.AdminHandlerFunc(a.pins),
-	}, {
-		Pattern: exportPath,
-		Handler: caddy.AdminHandlerFunc(a.export),
-	}, {
-		Pattern: importPath,
-		Handler: caddy.AdminHandlerFunc(a.importBundle),
-	}}
+func (a API) Routes() (routes []caddy.AdminRoute) {
+	g := a.gateway
+	for path, handler := range map[string]func(http.ResponseWriter, *http.Request) error{
+		operate.StatusPath:    a.status,
+		operate.InventoryPath: verb[operate.InventoryRequest](g.Inventory),
+		operate.RemovePath:    verb[operate.RemoveRequest](g.Remove),
+		operate.PinsPath:      verb[operate.PinRequest](g.Pins),
+		operate.PinPath:       verb[operate.PinRequest](g.Pin),
+		operate.UnpinPath:     verb[operate.PinRequest](g.Unpin),
+		operate.CheckPath:     verb[operate.CheckRequest](g.Check),
+		operate.VerifyPath:    verb[operate.VerifyRequest](g.Verify),
+		operate.PreloadPath:   verb[operate.PreloadRequest](g.Preload),
+		operate.ExportPath:    a.export,
+		operate.ImportPath:    a.importBundle,
+	} {
+		routes = append(routes, caddy.AdminRoute{Pattern: path, Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+			err := handler(w, r)
+			if refusal, ok := errors.AsType[*operate.Refusal](err); ok {
+				return caddy.APIError{HTTPStatus: refusal.Status, Err: refusal.Err}
+			}
+			return err
+		})})
+	}
+	return routes
 }
 
-func (AdminAPI) status(w http.ResponseWriter, r *http.Request) error {
-	if r.URL.Path != "/registry_mirror/" {
+func (a API) status(w http.ResponseWriter, r *http.Request) error {
+	if r.URL.Path != operate.StatusPath {
 		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("nothing here, see /registry_mirror/")}
 	}
 	if r.Method != http.MethodGet {
-		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed")}
+		return errMethod
+	}
+	status, err := a.gateway.Status(r.Context(), "")
+	if err != nil {
+		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(gatewayStatus{
-		Storage: cacheStatuses(), Upstreams: breakerStatuses(), Traffic: trafficStatuses(),
-	})
+	return json.NewEncoder(w).Encode(status)
 }
 
-// cacheStatuses returns the open stores.
-func cacheStatuses() []cacheStatus {
-	open := openCaches()
-	statuses := make([]cacheStatus, 0, len(open))
-	for _, c := range open {
-		status, stats := newCacheStatus(c.path, c.store.Usage()), c.mirror.Stats()
-		status.Fills, status.Queued, status.FillBytes = stats.Fills, stats.Queued, stats.FillBytes
-		status.Readers, status.LookUps, status.Failures = stats.Readers, stats.LookUps, stats.Failures
-		statuses = append(statuses, status)
+var errMethod = caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed")}
+
+// request is a pointer to a request of package operate.
+type request[Q any] interface {
+	*Q
+	Parameters() operate.Parameters
+}
+
+// read reads a request: its query, and its body if it has one.
+func read[Q any, P request[Q]](w http.ResponseWriter, r *http.Request, q P) error {
+	if r.Method != http.MethodPost {
+		return errMethod
 	}
-	return statuses
-}
-
-// newCacheStatus returns the status of a store without mirrors.
-func newCacheStatus(path string, usage storage.Usage) cacheStatus {
-	return cacheStatus{
-		Path:             path,
-		Blobs:            usage.Blobs,
-		BlobBytes:        usage.BlobBytes,
-		Upstreams:        usage.Upstreams,
-		PinnedBytes:      usage.PinnedBytes,
-		Overpinned:       usage.Overpinned,
-		Counted:          usage.Counted,
-		IndexBytes:       usage.IndexBytes,
-		IndexOpen:        usage.IndexOpen,
-		IndexRebuilds:    usage.IndexRebuilds,
-		IndexError:       usage.IndexError,
-		QuarantinedBlobs: usage.QuarantinedBlobs,
-		FreeBytes:        usage.FreeBytes,
-		FreeInodes:       usage.FreeInodes,
-		TotalBytes:       usage.TotalBytes,
-		EvictedBlobs:     usage.EvictedBlobs,
-		EvictedBytes:     usage.EvictedBytes,
+	if err := q.Parameters().Decode(r.URL.RawQuery); err != nil {
+		return err
 	}
+	if body, ok := any(q).(interface {
+		ReadBody(w http.ResponseWriter, r *http.Request) error
+	}); ok {
+		return body.ReadBody(w, r)
+	}
+	return nil
 }
 
-// openCaches returns the open stores, sorted by path.
-func openCaches() []*cache {
-	var open []*cache
-	caches.Range(func(_, value any) bool {
-		if c, ok := value.(*cache); ok { // or one that is still being opened
-			open = append(open, c)
+// verb answers a request with the lines of a verb.
+func verb[Q any, P request[Q], L line](run func(context.Context, Q, func(L)) error) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		var q Q
+		if err := read(w, r, P(&q)); err != nil {
+			return err
 		}
-		return true
+		lines := newLines[L](w, r)
+		defer lines.end()
+		return run(lines.ctx, q, lines.tell)
+	}
+}
+
+func (a API) importBundle(w http.ResponseWriter, r *http.Request) error {
+	var q operate.ImportRequest
+	if err := read(w, r, &q); err != nil {
+		return err
+	}
+	lines := newLines[operate.ImportLine](w, r)
+	defer lines.end()
+	failed := false
+	// A stream need not be closed.
+	err := a.gateway.Import(lines.ctx, q, func() (bundle.Reader, error) {
+		if err := lines.control.EnableFullDuplex(); err != nil {
+			return nil, err
+		}
+		return operate.OpenBody(&steady{r.Body, lines.control})
+	}, func(l operate.ImportLine) {
+		failed = l.Result != nil && l.Result.Error != ""
+		lines.tell(l)
 	})
-	slices.SortFunc(open, func(a, b *cache) int { return strings.Compare(a.path, b.path) })
-	return open
+	if failed {
+		// Who still sends could not read why it is in vain.
+		_ = lines.control.SetReadDeadline(time.Now().Add(linesStall))
+		_, _ = io.Copy(io.Discard, r.Body)
+	}
+	return err
+}
+
+func (a API) export(w http.ResponseWriter, r *http.Request) error {
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(linesStall))
+	var q operate.ExportRequest
+	if err := read(w, r, &q); err != nil {
+		return err
+	}
+	b, err := a.gateway.Export(r.Context(), q)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	if len(b.Report.Images) == 0 && !q.Report {
+		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: operate.ErrNoImages}
+	}
+	defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
+	to := &patient{w, control}
+	w.Header().Set("Content-Type", "application/x-tar")
+	if q.Report {
+		w.Header().Set("Content-Type", "application/octet-stream")
+		err = json.NewEncoder(to).Encode(b.Report)
+	}
+	if err == nil && len(b.Report.Images) > 0 {
+		err = b.Write(bundle.NewWriter(to), nil)
+	}
+	if err != nil {
+		if r.Context().Err() == nil {
+			caddy.Log().Named("registry_mirror").Error("export ended: " + err.Error())
+		}
+		panic(http.ErrAbortHandler) // what was sent so far is no bundle
+	}
+	return nil
 }
 
 // Interface guards
 var (
-	_ caddy.AdminRouter = AdminAPI{}
+	_ caddy.AdminRouter = API{}
 )

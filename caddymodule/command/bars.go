@@ -1,12 +1,9 @@
-package caddymodule
+package command
 
 import (
 	"fmt"
-	"io"
 	"strings"
 	"time"
-
-	"github.com/dustin/go-humanize"
 
 	"github.com/pullgate/pullgate/internal/image"
 )
@@ -20,86 +17,44 @@ const (
 	preloadName = 36
 )
 
-// preloadOutput tells of the progress of a preload: in a terminal by bars that stand
-// below a line for each image that is done, elsewhere by these lines, and one from
-// time to time. It is not safe for concurrent use.
-type preloadOutput struct {
-	to       io.Writer
-	terminal bool
-	now      func() time.Time
-
-	began, told time.Time
-	stood       int // lines that are to be written again
-}
-
-func newPreloadOutput(to io.Writer) *preloadOutput {
-	return &preloadOutput{to: to, terminal: isTerminal(to), now: time.Now, began: time.Now(), told: time.Now()}
-}
-
-// say writes a line that stays.
-func (o *preloadOutput) say(format string, args ...any) {
-	o.end()
-	fmt.Fprintln(o.to, printable(fmt.Sprintf(format, args...)))
-}
-
-// pulled tells that an image is done.
-func (o *preloadOutput) pulled(p image.Pulled) {
+// sayPulled tells that an image is done.
+func sayPulled(out *progress, p image.Pulled) {
 	stale := ""
 	if p.Stale != "" {
 		stale = " (its tag as it was known: " + p.Stale + ")"
 	}
+	what := fmt.Sprintf("pulled%s, %s of %s in %v", stale, size(p.Bytes), size(p.Size), p.Duration.Round(100*time.Millisecond))
 	switch {
 	case p.Error != "":
-		o.say("%s: failed%s: %s", p.Image, stale, p.Error)
+		what = fmt.Sprintf("failed%s: %s", stale, p.Error)
 	case p.Bytes == 0:
-		o.say("%s: is cached%s, %s", p.Image, stale, size(p.Size))
-	default:
-		o.say("%s: pulled%s, %s of %s in %v", p.Image, stale, size(p.Bytes), size(p.Size), p.Duration.Round(100*time.Millisecond))
+		what = fmt.Sprintf("is cached%s, %s", stale, size(p.Size))
 	}
+	out.say("%s", printable(fmt.Sprintf("%s: %s", p.Image, what)))
 }
 
-// progress tells how far it got, if it is time to.
-func (o *preloadOutput) progress(p image.PreloadProgress) {
-	now := o.now()
-	if !o.terminal {
-		if now.Sub(o.told) >= progressPlain {
-			o.told = now
-			fmt.Fprintln(o.to, preloadLine(p, now.Sub(o.began)))
-		}
+// showPreload tells how far it got.
+func showPreload(out *progress, p image.PreloadProgress) {
+	line := preloadLine(p, out.since())
+	if !out.terminal {
+		out.show(line)
 		return
 	}
-	o.end()
-	// Lines that are longer than the terminal is wide are cut, not wrapped.
-	var b strings.Builder
-	b.WriteString("\x1b[?7l")
-	for n, r := range p.Running {
-		if n == preloadBars {
-			break
-		}
+	var bars []string
+	for _, r := range p.Running[:min(len(p.Running), preloadBars)] {
 		what := "reading manifests"
 		if r.Size > 0 {
 			what = fmt.Sprintf("%s of %s", size(r.Bytes), size(r.Size))
 		}
-		fmt.Fprintf(&b, "%s %s %s\n", bar(r.Bytes, r.Size), fixed(r.Image.String()), what)
-		o.stood++
+		bars = append(bars, fmt.Sprintf("%s %s %s", bar(r.Bytes, r.Size), fixed(r.Image.String()), what))
 	}
-	fmt.Fprintf(&b, "%s total: %s\n\x1b[?7h", bar(int64(p.Images), int64(p.Total)), preloadLine(p, now.Sub(o.began)))
-	o.stood++
-	_, _ = io.WriteString(o.to, b.String())
-}
-
-// end takes the bars away.
-func (o *preloadOutput) end() {
-	if o.stood > 0 {
-		fmt.Fprintf(o.to, "\x1b[%dA\r\x1b[J", o.stood)
-	}
-	o.stood = 0
+	out.show(bar(int64(p.Images), int64(p.Total))+" total: "+line, bars...)
 }
 
 func preloadLine(p image.PreloadProgress, since time.Duration) string {
-	line := fmt.Sprintf("%s of %s", humanize.Comma(int64(p.Images)), counted(p.Total, "image"))
+	line := fmt.Sprintf("%s of %s", number(p.Images), counted(p.Total, "image"))
 	if p.Failed > 0 {
-		line += fmt.Sprintf(", %s failed", humanize.Comma(int64(p.Failed)))
+		line += fmt.Sprintf(", %s failed", number(p.Failed))
 	}
 	line += ", " + size(p.Bytes)
 	if since >= time.Second {

@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
 	"github.com/pullgate/pullgate/internal/clientconfig"
@@ -55,19 +56,21 @@ The exit code is 0 if the files are there, and 2 if they could not be made.`,
   pullgate mirror client-config k3s --user talos --password-file - --ca root.crt --skip-fallback
   pullgate mirror client-config podman --endpoint http://gate:5000 docker.io harbor.corp:8443=harbor`,
 		ValidArgsFunction: completeClients,
-	}, nil)
-	cmd.Args = func(cmd *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return exit(cmd, exitFailure, fmt.Errorf("name the client that the files are for: %s", strings.Join(names, ", ")))
-		}
-		return nil
-	}
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return fmt.Errorf("name the client that the files are for: %s", strings.Join(names, ", "))
+			}
+			return nil
+		},
+	}, func(cmd *cobra.Command) (int, error) {
+		flags := caddycmd.Flags{FlagSet: cmd.Flags()}
+		c.address, c.config, c.adapter = flags.String("address"), flags.String("config"), flags.String("adapter")
+		args := flags.Args()
 		if err := c.run(cmd, args[0], args[1:]); err != nil {
-			return exit(cmd, exitFailure, err)
+			return exitFailure, err
 		}
-		return nil
-	}
+		return 0, nil
+	})
 	f := cmd.Flags()
 	f.StringVarP(&c.endpoint, "endpoint", "e", "", "Where clients reach the gateway, such as https://mirror.example.com")
 	f.StringVarP(&c.username, "user", "u", "", "The user that clients log in as")
@@ -78,9 +81,7 @@ The exit code is 0 if the files are there, and 2 if they could not be made.`,
 	f.BoolVar(&c.options.MachineConfig, "machine-config", false, "Talos before 1.12: a patch of the machine configuration")
 	f.StringVarP(&c.out, "out", "o", "", "Write the files below this folder")
 	f.BoolVar(&c.force, "force", false, "With --out, replace files that hold something else")
-	f.StringVar(&c.address, "address", "", "The address of the running server's admin API, if it is not in the configuration")
-	f.StringVarP(&c.config, "config", "c", "", "Configuration file, to find the admin API's address")
-	f.StringVarP(&c.adapter, "adapter", "a", "", "Name of config adapter to apply (when --config is used)")
+	addServerFlags(cmd)
 	_ = cmd.MarkFlagDirname("out") // fails for a flag that is not there
 	return cmd
 }

@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
@@ -188,11 +189,14 @@ func siteURL(u *url.URL) string {
 	return u.Scheme + "://" + strings.TrimSuffix(strings.ToLower(u.Host), usual)
 }
 
+// answerTime is how long a server may take to answer.
+const answerTime = 5 * time.Second
+
 // adminGet reads an answer of the admin API of a running server.
 func adminGet(ctx context.Context, address, path string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	response, err := askAdmin(ctx, address, http.MethodGet, path, nil)
+	response, err := asking(address)(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return nil, err
 	}

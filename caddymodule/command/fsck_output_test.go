@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"bytes"
@@ -30,15 +30,16 @@ func TestProgressOfFsck(t *testing.T) {
 	} {
 		var side bytes.Buffer
 		now := time.Unix(1_800_000_000, 0)
-		o := &fsckOutput{side: &side, terminal: c.terminal, now: func() time.Time { return now }}
+		o := &progress{to: &side, terminal: c.terminal, now: func() time.Time { return now }}
+		o.begin()
 		for k := range int64(3) {
 			p := storage.CheckProgress{Blobs: 33 * k, TotalBlobs: 100, Bytes: k * 100 << 20, TotalBytes: 300 << 20}
-			o.progress("/a", p)
+			o.show(checkLine(p, o.since()))
 			now = now.Add(50 * time.Millisecond)
-			o.progress("/a", p) // too soon
+			o.show(checkLine(p, o.since())) // too soon
 			now = now.Add(9950 * time.Millisecond)
 		}
-		o.endProgress()
+		o.end()
 		if got, want := side.String(), strings.Join(c.want, ""); got != want {
 			t.Errorf("terminal %v: %q, want %q", c.terminal, got, want)
 		}
@@ -48,15 +49,15 @@ func TestProgressOfFsck(t *testing.T) {
 func TestProgressOfVerify(t *testing.T) {
 	var side bytes.Buffer
 	now := time.Unix(1_800_000_000, 0)
-	o := &progressOutput{to: &side, terminal: true, now: func() time.Time { return now }, began: now}
+	o := &progress{to: &side, terminal: true, now: func() time.Time { return now }, began: now}
 	for k := range 3 {
 		now = now.Add(10 * time.Second)
-		o.tell(verifyingLine(image.VerifyProgress{Images: 2 * k, Total: 7, Bytes: int64(k) * 100 << 20, TotalBytes: 300 << 20}, o.since()))
+		o.show(verifyLine(image.VerifyProgress{Images: 2 * k, Total: 7, Bytes: int64(k) * 100 << 20, TotalBytes: 300 << 20}, o.since()))
 	}
-	o.tell("too soon")
+	o.show("too soon")
 	o.end()
 	now = now.Add(time.Second)
-	o.tell(verifyingLine(image.VerifyProgress{Images: 1, Total: 1, Bytes: 1 << 20}, o.since()))
+	o.show(verifyLine(image.VerifyProgress{Images: 1, Total: 1, Bytes: 1 << 20}, o.since()))
 	want := "\r\x1b[K0 of 7 images, 0 B of 300 MiB (0 %)" +
 		"\r\x1b[K2 of 7 images, 100 MiB of 300 MiB (33 %), 5.0 MiB/s, 40s left" +
 		"\r\x1b[K4 of 7 images, 200 MiB of 300 MiB (66 %), 6.7 MiB/s, 15s left" +
@@ -77,7 +78,7 @@ func TestReportOfFsck(t *testing.T) {
 		report.Findings = append(report.Findings, storage.Finding{Kind: storage.FindingDamaged, Name: "blobs/x", Reason: "y"})
 	}
 	var out bytes.Buffer
-	(&fsckOutput{out: &out}).report(fsckResult{Path: "/a", Report: &report})
+	printCheck(&out, storeResult[storage.CheckReport]{Path: "/a", Report: &report})
 	for _, want := range []string{
 		"/a: 31 findings, 2 remain\n", `  stray "blobs/\x1b[2J": x` + "\n", "  record link " + digest.FromString("x").String() + ": y\n",
 		"  and 21 more; --json lists up to a thousand\n", "  damaged  30     29      blobs that", "  snapshots   0  none yet",

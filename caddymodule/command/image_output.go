@@ -1,85 +1,58 @@
-package caddymodule
+package command
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
-
-	"github.com/dustin/go-humanize"
-	"github.com/spf13/cobra"
 
 	"github.com/pullgate/pullgate/internal/image"
 	"github.com/pullgate/pullgate/internal/imagelist"
 )
 
-// imagesListed is how many missing things are listed; JSON has all.
-const imagesListed = 20
-
-// printImages prints what came of an operation on images.
-func printImages(cmd *cobra.Command, o imageOperation, r imagesResult) error {
-	if o.json {
-		encoder := json.NewEncoder(cmd.OutOrStdout())
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(r)
-	}
-	out := cmd.OutOrStdout()
+// printImages prints what came of a verb on images. chosen says that only some
+// platforms count.
+func printImages(out io.Writer, r imageResult, chosen bool) {
 	names := imageNames(r.Images)
 	imagesTable(out, names, r.Images)
-	listed, more, otherPlatforms := 0, 0, false
+	var missing []string
+	otherPlatforms := false
 	for i := range r.Images {
 		report := &r.Images[i]
-		running := false
-		for _, p := range report.Parts {
-			running = running || p.Kind == image.KindManifest && p.Complete
-			otherPlatforms = otherPlatforms || running && !report.Complete
-		}
-		for _, line := range missingLines(names[i], report) {
-			if listed++; listed > imagesListed {
-				more++
-				continue
-			}
-			if listed == 1 {
-				fmt.Fprintln(out, "\nMissing:")
-			}
-			fmt.Fprintln(out, "  "+line)
-		}
+		running := slices.ContainsFunc(report.Parts, func(p image.PartReport) bool { return p.Kind == image.KindManifest && p.Complete })
+		otherPlatforms = otherPlatforms || running && !report.Complete
+		missing = append(missing, missingLines(names[i], report)...)
 	}
-	if more > 0 {
-		fmt.Fprintf(out, "  and %s more; --json lists all\n", humanize.Comma(int64(more)))
+	if len(missing) > 0 {
+		fmt.Fprintln(out, "\nMissing:")
 	}
+	for _, line := range missing[:min(len(missing), listed)] {
+		fmt.Fprintln(out, "  "+line)
+	}
+	more(out, len(missing))
 	t := r.Totals
 	how := ""
 	if t.Verified > 0 && t.Verified == t.Blobs {
 		how = ", every byte verified"
 	}
 	fmt.Fprintf(out, "\n%s of %s complete: %s blobs, %s%s\n",
-		humanize.Comma(int64(t.Complete)), counted(t.Images, "image"), humanize.Comma(t.Blobs), size(t.Bytes), how)
-	if otherPlatforms && len(o.choice.Platforms) == 0 {
+		number(t.Complete), counted(t.Images, "image"), number(t.Blobs), size(t.Bytes), how)
+	if otherPlatforms && !chosen {
 		fmt.Fprintln(out, "Some are complete for some platforms. If these are all that your machines run, name them: --platform linux/amd64")
 	}
-	return nil
-}
-
-func counted(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return humanize.Comma(int64(n)) + " " + noun + "s"
 }
 
 // imagesTable prints a row for each image and platform.
 func imagesTable(out io.Writer, names []string, reports []image.Report) {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "IMAGE\tPLATFORM\tBLOBS\tSIZE\tSTATE")
+	t := newTable(out, "IMAGE", "PLATFORM", "BLOBS", "SIZE", "STATE")
+	defer t.Flush()
 	for i := range reports {
 		r := &reports[i]
 		name := names[i]
 		if r.Error != "" {
-			fmt.Fprintf(w, "%s\t-\t-\t-\t%s\n", name, "failed")
+			t.row(name, "-", "-", "-", "failed")
 			name = ""
 		}
 		for _, p := range r.Parts {
@@ -90,11 +63,10 @@ func imagesTable(out io.Writer, names []string, reports []image.Report) {
 			if p.Blobs == 0 {
 				blobs, bytes = "-", "-"
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", name, partName(p), blobs, bytes, partState(p))
+			t.row(name, partName(p), blobs, bytes, partState(p))
 			name = ""
 		}
 	}
-	w.Flush()
 }
 
 // imageNames returns what the images are called. The upstream that they come from is
@@ -167,14 +139,4 @@ func missingLines(name string, r *image.Report) (lines []string) {
 		}
 	}
 	return lines
-}
-
-// printable quotes what could have a terminal in mind.
-func printable(s string) string {
-	for _, r := range s {
-		if !strconv.IsPrint(r) {
-			return strconv.Quote(s)
-		}
-	}
-	return s
 }

@@ -1,26 +1,22 @@
-package caddymodule
+package command
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
 	"github.com/pullgate/pullgate/internal/bundle"
 	"github.com/pullgate/pullgate/internal/carry"
+	"github.com/pullgate/pullgate/internal/operate"
 	"github.com/pullgate/pullgate/storage"
 )
 
-func importCommand() *cobra.Command {
+func (r reader) importCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import <file>|<folder>|- [--as <image>] [--dry-run] [--no-move] [--allow-public]",
 		Short: "Reads images from a bundle into the cache",
@@ -57,156 +53,114 @@ it, and 2 if none is for another reason.`,
   skopeo copy docker://alpine:3.20 oci:layout:3.20
   pullgate mirror import layout --as docker.io/library/alpine:3.20`,
 	}
-	addTargetFlags(cmd)
 	cmd.Flags().String("as", "", "The name of the image, such as docker.io/library/alpine:3.20")
-	cmd.Flags().Bool("dry-run", false, "Verify the bundle and tell what it would bring, and change nothing")
+	addDryRunFlag(cmd, "Verify the bundle and tell what it would bring, and change nothing")
 	cmd.Flags().Bool("no-move", false, "Import nothing if a tag would move")
 	cmd.Flags().Bool("allow-public", false, "Import images of upstreams that do not answer everybody also where everybody may pull")
-	cmd.Flags().Bool("json", false, "Print the report as JSON")
-	cmd = mirrorCommand(cmd, runImport)
-	cmd.Args = func(cmd *cobra.Command, args []string) error {
+	cmd.Args = func(_ *cobra.Command, args []string) error {
 		if len(args) != 1 {
-			return exit(cmd, exitFailure, errors.New("name one bundle: a file, a folder, or - for standard input"))
+			return errors.New("name one bundle: a file, a folder, or - for standard input")
 		}
 		return nil
 	}
-	return cmd
+	return r.gatewayCommand(cmd, runImport)
 }
 
-func runImport(cmd *cobra.Command) (int, error) {
-	flags := caddycmd.Flags{FlagSet: cmd.Flags()}
+func runImport(r *run) (int, error) {
 	var as bundle.Name
-	if text := flags.String("as"); text != "" {
+	if text := r.flags.String("as"); text != "" {
 		var err error
 		if as, err = bundle.ParseName(text); err != nil {
 			return exitFailure, fmt.Errorf("--as: %w", err)
 		}
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	t, err := newTarget(ctx, cmd)
-	if err != nil {
+	if err := r.find(); err != nil {
 		return exitFailure, err
 	}
-	name := flags.Arg(0)
-	var r bundle.Reader
-	if name == "-" {
-		r, err = bundle.OpenStream(cmd.InOrStdin())
-	} else {
-		r, err = bundle.Open(name)
-	}
+	name := r.args[0]
+	b, err := openBundle(r.cmd.InOrStdin(), name, as)
 	if err != nil {
 		return exitFailure, fmt.Errorf("%s: %w", name, err)
 	}
-	defer r.Close()
-	if err := r.Index().Rename(as); err != nil {
-		return exitFailure, fmt.Errorf("%s: %w", name, err)
-	}
-	meter := newMeter(cmd.ErrOrStderr())
-	request := importRequest{dryRun: flags.Bool("dry-run"), noMove: flags.Bool("no-move"), allowPublic: flags.Bool("allow-public")}
-	var result importResult
-	if t.address != "" {
-		meter.say("Importing into %s, by the server at %s.", t.name(), t.address)
-		result, err = importOnline(ctx, t, r, request, meter)
-	} else {
-		meter.say("Importing into %s, as no server has it open (%v).", t.path, t.silence)
-		result, err = importOffline(ctx, t, r, request, meter)
-	}
-	meter.end()
+	defer b.Close()
+	q := operate.ImportRequest{DryRun: r.flags.Bool("dry-run"), NoMove: r.flags.Bool("no-move"), AllowPublic: r.flags.Bool("allow-public")}
+	result, err := r.importBundle(q, b)
+	r.out.end()
 	switch {
-	case err != nil && ctx.Err() != nil:
+	case (err != nil || result.Error != "") && r.ctx.Err() != nil:
 		return exitFailure, errors.New("interrupted: the import is not complete; run it again")
 	case err != nil:
-		code := exitFailure
-		if _, ok := errors.AsType[*carry.MoveError](err); ok {
-			code = exitFindings
-		}
-		return code, fmt.Errorf("%s: %w", name, err)
+		return exitFailure, fmt.Errorf("%s: %w", name, err)
+	case len(result.Moves) > 0:
+		return exitFindings, fmt.Errorf("%s: %w", name, &carry.MoveError{Images: result.Moves})
+	case result.Error != "":
+		return exitFailure, fmt.Errorf("%s: %s", name, strings.TrimPrefix(result.Error, "import: "))
 	}
 	for _, upstream := range result.Unserved {
-		meter.say("Warning: no site mirrors %s: its images are not served until one does.", upstream)
+		r.out.say("Warning: no site mirrors %s: its images are not served until one does.", upstream)
 	}
-	if flags.Bool("json") {
-		encoder := json.NewEncoder(cmd.OutOrStdout())
-		encoder.SetIndent("", "  ")
-		if err := encoder.Encode(result); err != nil {
+	if r.json {
+		if err := r.printJSON(result); err != nil {
 			return exitFailure, err
 		}
 		return 0, nil
 	}
-	printImport(cmd.OutOrStdout(), result)
+	printImport(r.cmd.OutOrStdout(), result)
 	return 0, nil
 }
 
-// importOffline opens the storage, and imports into it.
-func importOffline(ctx context.Context, t target, r bundle.Reader, request importRequest, meter *meter) (result importResult, err error) {
-	var configured imageSites
-	if t.config != nil {
-		if configured, err = sitesOf(t.config); err != nil {
-			return result, err
-		}
+func openBundle(stdin io.Reader, name string, as bundle.Name) (b bundle.Reader, err error) {
+	if name == "-" {
+		b, err = bundle.OpenStream(stdin)
+	} else {
+		b, err = bundle.Open(name)
 	}
-	limits, err := t.storageLimits(configured)
 	if err != nil {
-		return result, err
+		return nil, err
 	}
-	result.Path = t.path
-	o := storage.Options{Limits: limits, Inspect: request.dryRun}
-	if _, err := os.Stat(t.path); request.dryRun && errors.Is(err, fs.ErrNotExist) {
-		// There is nothing yet, and so it stays.
-		if t.path, err = os.MkdirTemp("", "pullgate-import-"); err != nil {
-			return result, err
-		}
-		defer func() { err = errors.Join(err, os.RemoveAll(t.path)) }()
-		o.Inspect = false
+	if err := b.Index().Rename(as); err != nil {
+		return nil, errors.Join(err, b.Close())
 	}
-	store, err := t.open(ctx, o, storage.Open)
-	if err != nil {
-		return result, err
-	}
-	path := result.Path
-	result, err = importAll(ctx, store, configured.identities(), r, request, importEvents{
-		plan:     func(p []carry.ImportedImage) { printPlan(meter, p) },
-		progress: func(p carry.ImportProgress) { meter.count(p.Bytes, p.Total) },
-	})
-	result.Path = path
-	return result, errors.Join(err, store.Close())
+	return b, nil
 }
 
-// importOnline sends a bundle to the server.
-func importOnline(ctx context.Context, t target, r bundle.Reader, request importRequest, meter *meter) (result importResult, err error) {
-	read, write := io.Pipe()
-	sent := make(chan error, 1)
-	go func() {
-		err := bundle.Copy(bundle.NewWriter(write), r, meter.count)
-		// Before the server sees the end, so that it is known why it came.
-		sent <- err
-		_ = write.CloseWithError(err)
-	}()
-	err = askLines(ctx, t.address, importPath+"?"+request.query(t.path).Encode(), read, func(line importLine) (bool, error) {
-		if line.Plan != nil {
-			printPlan(meter, line.Plan)
+// importBundle imports a bundle, and tells how it goes.
+func (r *run) importBundle(q operate.ImportRequest, b bundle.Reader) (result operate.ImportResult, err error) {
+	q.Path = r.path
+	var o storage.Options
+	if r.address == "" {
+		if err := r.readSites(); err != nil {
+			return result, err
 		}
-		if line.Result == nil {
-			return false, nil
+		if o, err = r.limited(); err != nil {
+			return result, err
 		}
-		result = *line.Result
+		o.Inspect = q.DryRun
+		if _, err := os.Stat(r.path); q.DryRun && errors.Is(err, fs.ErrNotExist) {
+			// There is nothing yet, and so it stays.
+			folder, err := os.MkdirTemp("", "pullgate-import-")
+			if err != nil {
+				return result, err
+			}
+			defer os.RemoveAll(folder)
+			o.Path, o.Inspect = folder, false
+		}
+	}
+	g, done, err := r.gateway("Importing into %s", ", by the server at %s.", o)
+	if err != nil {
+		return result, err
+	}
+	err = g.Import(r.ctx, q, func() (bundle.Reader, error) { return b, nil }, func(line operate.ImportLine) {
 		switch {
-		case len(result.Moves) > 0:
-			return true, &carry.MoveError{Images: result.Moves}
-		case result.Error != "":
-			return true, errors.New(strings.TrimPrefix(result.Error, "import: "))
+		case line.Plan != nil:
+			r.out.begin()
+			printPlan(r.out, line.Plan)
+		case line.Progress != nil:
+			r.out.show(amount(line.Progress.Bytes, line.Progress.Total, r.out.since()))
+		case line.Result != nil:
+			result = *line.Result
 		}
-		return true, nil
 	})
-	_ = read.CloseWithError(errServerDone)
-	// What is wrong with the bundle is known here best. That nobody reads it, with what
-	// the transport says then, has its reason in the answer.
-	if local := <-sent; local != nil && !errors.Is(local, errServerDone) && !errors.Is(local, io.ErrClosedPipe) && err != nil {
-		err = local
-	}
-	result.Address = t.address
-	return result, err
+	result.Address = r.address
+	return result, errors.Join(err, done())
 }
-
-var errServerDone = errors.New("the server reads no more")

@@ -1,40 +1,19 @@
-package caddymodule
+package command
 
 import (
 	"cmp"
 	"context"
 	"fmt"
-	"net/http"
-	"net/url"
 	"slices"
-	"text/tabwriter"
-	"time"
 
-	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/operate"
 	"github.com/pullgate/pullgate/storage"
 )
 
-// inventoryPath is where stores tell what they hold: POST, with the query parameters
-// path = the store, by default all in turn, and selection = an upstream or a
-// repository of one, by default all upstreams. The answer is that of storeLine.
-const inventoryPath = "/registry_mirror/inventory"
-
-func (AdminAPI) inventory(w http.ResponseWriter, r *http.Request) error {
-	var path string
-	var sel oci.Selection
-	err := parameters(r, map[string]func(string) error{"path": readText(&path), "selection": readSelection(&sel)})
-	if err != nil {
-		return err
-	}
-	return onStores(w, r, path, func(ctx context.Context, c *cache, _ func(storage.Inventory)) (storage.Inventory, error) {
-		return c.store.Inventory(ctx, sel)
-	})
-}
-
-func listCommand() *cobra.Command {
+func (r reader) listCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls [--storage <dir>] [--address <admin>] [<upstream>[/<repository>]]",
 		Short: "Lists what is cached",
@@ -55,10 +34,10 @@ be found out.`,
   pullgate mirror ls docker.io
   pullgate mirror ls docker.io/library/alpine --json`,
 	}
-	return inventoryCommand(cmd, "Listing %s", printList)
+	return r.inventoryCommand(cmd, "Listing %s", printList)
 }
 
-func usageCommand() *cobra.Command {
+func (r reader) usageCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "du [--storage <dir>] [--address <admin>] [<upstream>[/<repository>]]",
 		Short: "Shows what takes how much space",
@@ -75,78 +54,73 @@ be found out.`,
 		Example: `  pullgate mirror du
   pullgate mirror du ghcr.io`,
 	}
-	return inventoryCommand(cmd, "Measuring %s", printUsage)
+	return r.inventoryCommand(cmd, "Measuring %s", printUsage)
 }
 
-func inventoryCommand(cmd *cobra.Command, doing string, show func(*cobra.Command, storage.Inventory)) *cobra.Command {
-	addTargetFlags(cmd)
-	cmd.Flags().Bool("json", false, "Print the report as JSON")
+func (r reader) inventoryCommand(cmd *cobra.Command, doing string, show func(*cobra.Command, storage.Inventory)) *cobra.Command {
 	cmd.Args = cobra.MaximumNArgs(1)
-	return mirrorCommand(cmd, func(cmd *cobra.Command) (int, error) {
-		sel, err := selectionArgs(cmd.Flags().Args())
-		if err != nil {
+	return r.gatewayCommand(cmd, func(r *run) (int, error) {
+		var q operate.InventoryRequest
+		if len(r.args) > 0 {
+			var err error
+			if q.Selection, err = oci.ParseSelection(r.args[0]); err != nil {
+				return exitFailure, err
+			}
+		}
+		if err := r.find(); err != nil {
 			return exitFailure, err
 		}
-		c := storeCommand[storage.Inventory]{
-			path: inventoryPath, query: url.Values{"selection": {sel.String()}}, doing: doing,
-			options: storage.Options{Inspect: true},
-			offline: func(ctx context.Context, s *storage.Store, _ func(storage.Inventory)) (storage.Inventory, error) {
-				return s.Inventory(ctx, sel)
+		return storeVerb[storage.Inventory, storage.Inventory]{
+			doing: doing, options: storage.Options{Inspect: true},
+			verb: func(ctx context.Context, g operate.Gateway, path string, tell func(operate.InventoryLine)) error {
+				q.Path = path
+				return g.Inventory(ctx, q, tell)
 			},
-		}
-		return runOnStores(cmd, c, func(r storeResult[storage.Inventory]) { show(cmd, *r.Report) })
+			show: func(result storeResult[storage.Inventory]) { show(cmd, *result.Report) },
+		}.run(r)
 	})
 }
 
 func printList(cmd *cobra.Command, v storage.Inventory) {
-	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-	defer w.Flush()
-	count := humanize.Comma
 	if len(v.Holdings) == 0 {
 		fmt.Fprintln(cmd.ErrOrStderr(), "Nothing is cached yet.")
+		return
 	}
-	for n, h := range v.Holdings {
+	t := newTable(cmd.OutOrStdout())
+	defer t.Flush()
+	switch {
+	case v.Holdings[0].Image != nil:
+		t.row("TAG", "DIGEST", "SIZE", "CHECKED", "USED", "")
+	case v.Selection == "":
+		t.row("UPSTREAM", "REPOSITORIES", "TAGS", "MANIFESTS", "BLOBS", "SIZE")
+	default:
+		t.row("REPOSITORY", "TAGS", "MANIFESTS", "BLOBS", "SIZE")
+	}
+	for _, h := range v.Holdings {
 		switch image := h.Image; {
 		case image != nil:
-			if n == 0 {
-				fmt.Fprintln(w, "TAG\tDIGEST\tSIZE\tCHECKED\tUSED\t")
-			}
 			note := ""
 			if image.Absent > 0 {
-				note = "lacks " + count(image.Absent) + " blobs"
+				note = "lacks " + number(image.Absent) + " blobs"
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", cmp.Or(image.Tag, "-"), image.Digest, size(h.Bytes), ago(image.Checked), ago(image.Used), note)
+			t.row(cmp.Or(image.Tag, "-"), image.Digest.String(), size(h.Bytes), ago(image.Checked), ago(image.Used), note)
 		case v.Selection == "":
-			if n == 0 {
-				fmt.Fprintln(w, "UPSTREAM\tREPOSITORIES\tTAGS\tMANIFESTS\tBLOBS\tSIZE")
-			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", h.Name, count(h.Repositories), count(h.Tags), count(h.Manifests), count(h.Blobs), size(h.Bytes))
+			t.row(h.Name, number(h.Repositories), number(h.Tags), number(h.Manifests), number(h.Blobs), size(h.Bytes))
 		default:
-			if n == 0 {
-				fmt.Fprintln(w, "REPOSITORY\tTAGS\tMANIFESTS\tBLOBS\tSIZE")
-			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", h.Name, count(h.Tags), count(h.Manifests), count(h.Blobs), size(h.Bytes))
+			t.row(h.Name, number(h.Tags), number(h.Manifests), number(h.Blobs), size(h.Bytes))
 		}
 	}
 }
 
 func printUsage(cmd *cobra.Command, v storage.Inventory) {
-	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', tabwriter.AlignRight)
-	defer w.Flush()
 	slices.SortStableFunc(v.Holdings, func(a, b storage.Holding) int { return cmp.Compare(b.Bytes, a.Bytes) })
-	fmt.Fprintln(w, "SIZE\tOWN\tBLOBS\t")
+	t := newRightTable(cmd.OutOrStdout(), "SIZE", "OWN", "BLOBS", "")
+	defer t.Flush()
 	for _, h := range v.Holdings {
-		fmt.Fprintf(w, "%s\t%s\t%s\t  %s\n", size(h.Bytes), size(h.OwnBytes), humanize.Comma(h.Blobs), h.Name)
+		t.row(size(h.Bytes), size(h.OwnBytes), number(h.Blobs), "  "+h.Name)
 	}
 	if v.UnlinkedBlobs > 0 {
-		fmt.Fprintf(w, "%s\t\t%s\t  of no repository any more\n", size(v.UnlinkedBytes), humanize.Comma(v.UnlinkedBlobs))
+		t.row(size(v.UnlinkedBytes), "", number(v.UnlinkedBlobs), "  of no repository any more")
 	}
-	fmt.Fprintf(w, "%s\t\t%s\t  all that is stored\n", size(v.Bytes), humanize.Comma(v.Blobs))
-}
-
-func ago(t *time.Time) string {
-	if t == nil {
-		return "-"
-	}
-	return humanize.Time(*t)
+	t.row(size(v.Bytes), "", number(v.Blobs), "  all that is stored")
 }

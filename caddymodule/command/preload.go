@@ -1,24 +1,22 @@
-package caddymodule
+package command
 
 import (
-	"cmp"
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
-	"log/slog"
-	"maps"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pullgate/pullgate/internal/image"
-	"github.com/pullgate/pullgate/internal/mirror"
-	"github.com/pullgate/pullgate/internal/upstream"
+	"github.com/pullgate/pullgate/internal/imagelist"
+	"github.com/pullgate/pullgate/internal/operate"
 	"github.com/pullgate/pullgate/storage"
 )
 
-func preloadCommand() *cobra.Command {
-	return imageCommand(&cobra.Command{
+func (r reader) preloadCommand() *cobra.Command {
+	cmd := &cobra.Command{
 		Use:   "preload [-f <list>] [--platform <platform>] [--referrers] [--parallel <n>] [<image...>]",
 		Short: "Pulls images into the cache",
 		Long: `
@@ -45,137 +43,70 @@ it could not be done.`,
   talosctl image default | pullgate mirror preload -f - --platform linux/amd64,linux/arm64
   pullgate mirror preload -f images.txt --referrers --address unix//run/pullgate/admin.sock
   pullgate mirror preload -f images.txt --storage /mnt/usb/cache`,
-	}, runPreload, func(cmd *cobra.Command) {
-		cmd.Flags().Int("parallel", image.DefaultImages, "How many images to pull at a time")
-	})
+	}
+	cmd.Flags().Int("parallel", image.DefaultImages, "How many images to pull at a time")
+	return r.imageCommand(cmd, preparePreload)
 }
 
-func runPreload(ctx context.Context, cmd *cobra.Command, t target, o imageOperation) (result imagesResult, err error) {
-	parallel, err := cmd.Flags().GetInt("parallel")
-	if err == nil {
-		err = o.readParallel(strconv.Itoa(parallel))
+func preparePreload(r *run, images operate.ImageRequest) (v imageVerb, err error) {
+	var q operate.PreloadRequest
+	if q.Parallel, err = operate.ParseParallel(strconv.Itoa(r.flags.Int("parallel"))); err != nil {
+		return v, fmt.Errorf("--parallel: %w", err)
 	}
-	if err != nil {
-		return result, fmt.Errorf("--parallel: %w", err)
-	}
-	out := newPreloadOutput(cmd.ErrOrStderr())
-	defer out.end()
-	if t.address != "" {
-		out.say("Pulling into %s, by the server at %s.", t.name(), t.address)
-		query := o.query(t.path)
-		query.Set("parallel", strconv.Itoa(o.parallel))
-		return o.online(ctx, t, preloadPath+"?"+query.Encode(), func(line imageLine) {
+	return imageVerb{
+		doing: "Pulling into %s", online: ", by the server at %s.",
+		options: func() (storage.Options, error) { return r.preloadOptions(images.Images) },
+		verb: func(ctx context.Context, g operate.Gateway, images operate.ImageRequest, tell func(operate.ImageLine)) error {
+			q.ImageRequest = images
+			return g.Preload(ctx, q, tell)
+		},
+		show: func(line operate.ImageLine) {
 			switch {
 			case line.Preloading != nil:
-				out.progress(*line.Preloading)
+				showPreload(r.out, *line.Preloading)
 			case line.Pulled != nil:
-				out.pulled(*line.Pulled)
+				sayPulled(r.out, *line.Pulled)
 			}
-		})
-	}
-	sites, err := o.sites(t)
-	if err != nil {
-		return result, err
-	}
-	limits, err := t.storageLimits(sites)
-	if err != nil {
-		return result, err
-	}
-	out.say("Pulling into %s, as no server has it open (%v).", t.path, t.silence)
-	store, err := t.open(ctx, storage.Options{Limits: limits}, storage.Open)
-	if err != nil {
-		return result, err
-	}
-	c := mirror.NewCache(store, mirror.CacheOptions{})
-	closeClients := func() {}
-	defer func() {
-		c.Close()
-		closeClients()
-		err = errors.Join(err, store.Close())
-	}()
-	if closeClients, err = sites.open(c); err != nil {
-		return result, err
-	}
-	result.Images, result.Totals, err = image.Preload(ctx, store, sites.preloadWants(o.images), image.PreloadOptions{
-		Choice: o.choice, Images: o.parallel, Progress: out.progress, Pulled: out.pulled,
-	})
-	return result, err
+		},
+	}, nil
 }
 
-// sites returns those that images are pulled through where no server runs, with
-// those upstreams provisioned that are needed.
-func (o *imageOperation) sites(t target) (l imageSites, err error) {
-	if t.config != nil {
-		l, err = sitesOf(t.config)
-	} else {
-		l, err = plainSites(o.images)
+// preloadOptions returns what a storage is opened with for images to be pulled into it.
+// Where nothing is configured, upstreams are as the images name them.
+func (r *run) preloadOptions(images []imagelist.Image) (o storage.Options, err error) {
+	sites := r.config
+	if !r.configured {
+		if sites, err = r.plain(images); err != nil {
+			return o, err
+		}
 	}
+	if r.sites, err = sites.Sites(); err != nil {
+		return o, err
+	}
+	if err = r.sites.LookUp(images); err != nil {
+		return o, err
+	}
+	return r.limited()
+}
+
+// limited returns the options to open a storage with the limits of the configuration.
+func (r *run) limited() (o storage.Options, err error) {
+	o.Limits, err = r.config.Limits()
+	r.sites.Limit(&o.Limits)
+	return o, err
+}
+
+// plain returns a configuration that has the upstreams of images.
+func (r *run) plain(images []imagelist.Image) (Configuration, error) {
+	site := handler{Handler: "registry_mirror"}
+	for _, i := range images {
+		if !slices.ContainsFunc(site.Upstreams, func(u upstream) bool { return u.Name == i.Upstream }) {
+			site.Upstreams = append(site.Upstreams, upstream{Name: i.Upstream})
+		}
+	}
+	raw, err := json.Marshal(site)
 	if err != nil {
 		return nil, err
 	}
-	for _, i := range o.images {
-		for _, p := range l.lookUp(i) {
-			if p.upstream.resolved == nil {
-				if err := p.upstream.provision(); err != nil {
-					return nil, err
-				}
-			}
-		}
-	}
-	return l, nil
-}
-
-// storageLimits returns those of the configuration.
-func (t target) storageLimits(l imageSites) (storage.Limits, error) {
-	limits, err := cmp.Or(t.limits, new(Storage)).limits()
-	if err != nil {
-		return limits, err
-	}
-	for _, s := range l {
-		for _, u := range s.upstreams {
-			if u.MaxSize > 0 {
-				if limits.Upstreams == nil {
-					limits.Upstreams = map[string]int64{}
-				}
-				limits.Upstreams[u.Name] = u.MaxSize
-			}
-		}
-	}
-	return limits, nil
-}
-
-// open makes what the provisioned upstreams of sites that do not run are asked by.
-// What it returns ends that, also after an error.
-func (l imageSites) open(c *mirror.Cache) (closeClients func(), err error) {
-	clients := map[string]*upstream.Client{} // by fingerprint
-	closeClients = func() {
-		for client := range maps.Values(clients) {
-			client.Close()
-		}
-	}
-	for _, s := range l {
-		var o mirror.Options
-		for _, u := range s.upstreams {
-			if u.resolved == nil {
-				continue
-			}
-			key := u.fingerprint()
-			if clients[key] == nil {
-				options := u.options()
-				options.Logger = slog.New(slog.DiscardHandler) // the report tells
-				client, err := upstream.New(options)
-				if err != nil {
-					return closeClients, fmt.Errorf("upstream %s: %w", u.Name, err)
-				}
-				clients[key] = client
-			}
-			policy := u.policy(clients[key])
-			policy.Access = mirror.Access{Public: true}
-			o.Upstreams = append(o.Upstreams, policy)
-		}
-		if s.mirror, err = mirror.New(c, o); err != nil {
-			return closeClients, err
-		}
-	}
-	return closeClients, nil
+	return r.read(raw)
 }

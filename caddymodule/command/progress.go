@@ -1,74 +1,114 @@
-package caddymodule
+package command
 
 import (
 	"fmt"
 	"io"
+	"os"
+	"strings"
+	"sync"
 	"time"
-
-	"github.com/dustin/go-humanize"
-
-	"github.com/pullgate/pullgate/internal/image"
 )
 
-// progressOutput tells of progress: in one line that is written again in a terminal,
-// and in one line from time to time elsewhere. It is not safe for concurrent use.
-type progressOutput struct {
+const (
+	// In a terminal, progress is written again and again in place, less often than
+	// package image tells it; elsewhere it is a line from time to time.
+	progressTerminal = 90 * time.Millisecond
+	progressPlain    = 10 * time.Second
+)
+
+// progress tells what is going on: in lines that stay, and in lines of progress. Its
+// methods are safe for concurrent use.
+type progress struct {
 	to       io.Writer
 	terminal bool
 	now      func() time.Time
 
+	mu    sync.Mutex
 	began time.Time
-	told  time.Time
-	stood bool // a line that is to be written again
+	shown time.Time // when progress last was
+	lines int       // that are to be written again
 }
 
-func newProgressOutput(to io.Writer) *progressOutput {
-	return &progressOutput{to: to, terminal: isTerminal(to), now: time.Now, began: time.Now(), told: time.Now()}
+func newProgress(to io.Writer) *progress {
+	p := &progress{to: to, terminal: isTerminal(to), now: time.Now}
+	p.begin()
+	return p
 }
 
-// say writes a line that stays.
-func (l *progressOutput) say(format string, args ...any) {
-	l.end()
-	fmt.Fprintf(l.to, format+"\n", args...)
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// tell writes a line of progress, if it is time to.
-func (l *progressOutput) tell(line string) {
-	every := progressPlain
-	if l.terminal {
-		every = progressTerminal
+// begin begins with something new: the time counts from now on.
+func (p *progress) begin() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.began, p.shown = p.now(), p.now()
+	if p.terminal {
+		p.shown = time.Time{}
 	}
-	now := l.now()
-	if now.Sub(l.told) < every {
-		return
-	}
-	l.told = now
-	if l.terminal {
-		l.stood = true
-		fmt.Fprintf(l.to, "\r\x1b[K%s", line)
-	} else {
-		fmt.Fprintln(l.to, line)
-	}
-}
-
-// end leaves the line.
-func (l *progressOutput) end() {
-	if l.stood {
-		fmt.Fprint(l.to, "\r\x1b[K")
-	}
-	l.stood = false
 }
 
 // since returns how long it has taken.
-func (l *progressOutput) since() time.Duration { return l.now().Sub(l.began) }
+func (p *progress) since() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.now().Sub(p.began)
+}
 
-func verifyingLine(p image.VerifyProgress, since time.Duration) string {
-	line := fmt.Sprintf("%s of %s", humanize.Comma(int64(p.Images)), counted(p.Total, "image"))
-	switch {
-	case p.TotalBytes > 0:
-		line += ", " + readLine(p.Bytes, p.TotalBytes, since)
-	case p.Bytes > 0:
-		line += ", " + size(p.Bytes) + " read"
+// say writes a line that stays.
+func (p *progress) say(format string, args ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.clear()
+	fmt.Fprintf(p.to, format+"\n", args...)
+}
+
+// show writes a line of progress, if it is time to. In a terminal, bars stand above it.
+func (p *progress) show(line string, bars ...string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	every := progressPlain
+	if p.terminal {
+		every = progressTerminal
 	}
-	return line
+	now := p.now()
+	if now.Sub(p.shown) < every {
+		return
+	}
+	p.shown = now
+	switch {
+	case !p.terminal:
+		fmt.Fprintln(p.to, line)
+	case len(bars) == 0 && p.lines <= 1:
+		p.lines = 1
+		fmt.Fprintf(p.to, "\r\x1b[K%s", line)
+	default:
+		p.clear()
+		// Lines that are longer than the terminal is wide are cut, not wrapped.
+		fmt.Fprintf(p.to, "\x1b[?7l%s\x1b[?7h", strings.Join(append(bars, line), "\n")+"\n")
+		p.lines = len(bars) + 2
+	}
+}
+
+// end takes the progress away.
+func (p *progress) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.clear()
+}
+
+func (p *progress) clear() {
+	switch {
+	case p.lines == 1: // the cursor stands in it
+		fmt.Fprint(p.to, "\r\x1b[K")
+	case p.lines > 1:
+		fmt.Fprintf(p.to, "\x1b[%dA\r\x1b[J", p.lines-1)
+	}
+	p.lines = 0
 }

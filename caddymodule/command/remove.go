@@ -1,58 +1,18 @@
-package caddymodule
+package command
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
-	"strconv"
 	"strings"
 
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
-	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/operate"
 	"github.com/pullgate/pullgate/storage"
 )
 
-// removePath is where images are removed: POST, with the query parameters
-// selection = an upstream, a repository, or an image of one; path = the store, by
-// default all in turn; and dry_run=1, which only tells what would go. The answer is
-// that of storeLine. The removal ends when the client leaves.
-const removePath = "/registry_mirror/remove"
-
-func (AdminAPI) remove(w http.ResponseWriter, r *http.Request) error {
-	var path string
-	var o storage.RemoveOptions
-	err := parameters(r, map[string]func(string) error{
-		"path": readText(&path), "selection": readSelection(&o.Selection), "dry_run": readFlag(&o.DryRun),
-	})
-	if err != nil {
-		return err
-	}
-	return onStores(w, r, path, func(ctx context.Context, c *cache, progress func(storage.RemoveReport)) (storage.RemoveReport, error) {
-		o := o
-		o.Progress = progress
-		return removeFrom(ctx, c.store, o)
-	})
-}
-
-// removeFrom removes, and says how to go about what is pinned.
-func removeFrom(ctx context.Context, s *storage.Store, o storage.RemoveOptions) (storage.RemoveReport, error) {
-	report, err := s.Remove(ctx, o)
-	var pinned *storage.PinnedError
-	switch {
-	case !errors.As(err, &pinned):
-		return report, err
-	case pinned.Stored:
-		return report, fmt.Errorf("%w: pullgate mirror unpin %s, then try again", err, pinned.Pin)
-	}
-	return report, fmt.Errorf("%w, in the configuration: take it out there, then try again", err)
-}
-
-func removeCommand() *cobra.Command {
+func (r reader) removeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rm [--dry-run] [--storage <dir>] [--address <admin>] <upstream>[/<repository>[:<tag>|@<digest>]]...",
 		Short: "Removes images, repositories or upstreams from the cache",
@@ -73,22 +33,23 @@ not be removed. It may be interrupted, and run again.`,
   pullgate mirror rm --dry-run docker.io/library/alpine
   pullgate mirror rm quay.io`,
 	}
-	addTargetFlags(cmd)
-	cmd.Flags().Bool("dry-run", false, "Only tell what would go")
-	cmd.Flags().Bool("json", false, "Print the reports as JSON")
+	addDryRunFlag(cmd, "Only tell what would go")
 	cmd.Args = cobra.MinimumNArgs(1)
-	return mirrorCommand(cmd, func(cmd *cobra.Command) (int, error) {
+	return r.gatewayCommand(cmd, func(r *run) (int, error) {
 		var todo []oci.Selection
-		for _, text := range cmd.Flags().Args() {
-			sel, err := oci.ParseSelection(text)
+		for _, text := range r.args {
+			selection, err := oci.ParseSelection(text)
 			if err != nil {
 				return exitFailure, err
 			}
-			todo = append(todo, sel)
+			todo = append(todo, selection)
+		}
+		if err := r.find(); err != nil {
+			return exitFailure, err
 		}
 		worst := 0
-		for _, sel := range todo {
-			code, err := runRemove(cmd, sel)
+		for _, selection := range todo {
+			code, err := r.remove(selection)
 			if code == exitFailure {
 				return code, err
 			}
@@ -101,35 +62,30 @@ not be removed. It may be interrupted, and run again.`,
 	})
 }
 
-func runRemove(cmd *cobra.Command, sel oci.Selection) (int, error) {
-	o := storage.RemoveOptions{Selection: sel, DryRun: caddycmd.Flags{FlagSet: cmd.Flags()}.Bool("dry-run")}
-	c := storeCommand[storage.RemoveReport]{
-		path:    removePath,
-		query:   url.Values{"selection": {sel.String()}, "dry_run": {strconv.FormatBool(o.DryRun)}},
-		doing:   "Removing " + strings.ReplaceAll(sel.String(), "%", "") + " from %s",
-		options: storage.Options{Quiet: true},
-		offline: func(ctx context.Context, s *storage.Store, progress func(storage.RemoveReport)) (storage.RemoveReport, error) {
-			o.Progress = progress
-			return removeFrom(ctx, s, o)
+func (r *run) remove(selection oci.Selection) (int, error) {
+	q := operate.RemoveRequest{Selection: selection, DryRun: r.flags.Bool("dry-run")}
+	v := storeVerb[storage.RemoveReport, storage.RemoveReport]{
+		doing: "Removing " + strings.ReplaceAll(selection.String(), "%", "") + " from %s", options: storage.Options{Quiet: true},
+		verb: func(ctx context.Context, g operate.Gateway, path string, tell func(operate.RemoveLine)) error {
+			q.Path = path
+			return g.Remove(ctx, q, tell)
 		},
 	}
-	if o.DryRun {
-		c.options, c.doing = storage.Options{Inspect: true}, "Looking at %s"
+	verb := "removed"
+	if q.DryRun {
+		v.options, v.doing, verb = storage.Options{Inspect: true}, "Looking at %s", "would be removed"
 	}
-	return runOnStores(cmd, c, func(r storeResult[storage.RemoveReport]) {
-		verb := "removed"
-		if o.DryRun {
-			verb = "would be removed"
+	v.show = func(result storeResult[storage.RemoveReport]) {
+		report := result.Report
+		line := fmt.Sprintf("%s: %s tags, %s manifests and %s blobs %s, %s freed",
+			selection, number(report.Tags), number(report.Manifests), number(report.Blobs), verb, size(report.Bytes))
+		if report.Shared > 0 {
+			line += fmt.Sprintf("; %s stay for others", number(report.Shared))
 		}
-		count := humanize.Comma
-		fmt.Fprintf(cmd.OutOrStdout(), "%s: %s tags, %s manifests and %s blobs %s, %s freed",
-			sel, count(r.Report.Tags), count(r.Report.Manifests), count(r.Report.Blobs), verb, size(r.Report.Bytes))
-		if n := r.Report.Shared; n > 0 {
-			fmt.Fprintf(cmd.OutOrStdout(), "; %s stay for others", count(n))
+		if report.InUse > 0 {
+			line += fmt.Sprintf("; %s stay as they are in use", number(report.InUse))
 		}
-		if n := r.Report.InUse; n > 0 {
-			fmt.Fprintf(cmd.OutOrStdout(), "; %s stay as they are in use", count(n))
-		}
-		fmt.Fprintln(cmd.OutOrStdout())
-	})
+		fmt.Fprintln(r.cmd.OutOrStdout(), line)
+	}
+	return v.run(r)
 }

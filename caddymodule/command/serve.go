@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"context"
@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/operate"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -48,21 +49,14 @@ user of the server may use; the other mirror commands find it there, given the s
 --storage. --admin names another address, or is off.
 
 For anything beyond this, write a Caddyfile with the directive registry_mirror.`
+	// serveGrace is how long answers go on when the server is stopped. Init systems kill
+	// what takes long, some after 10 s.
+	serveGrace = 5 * time.Second
 	// maxSocketPath is the longest path of a socket that every system takes.
 	maxSocketPath = 103
 )
 
-func init() {
-	caddycmd.RegisterCommand(caddycmd.Command{
-		Name:      "registry-mirror",
-		Usage:     serveUsage,
-		Short:     serveShort,
-		Long:      serveLong + "\n\nThis is \"mirror serve\" under its other name.",
-		CobraFunc: addServe,
-	})
-}
-
-func serveCommand() *cobra.Command {
+func (r reader) serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "serve " + serveUsage, Short: serveShort, Long: serveLong,
 		Example: `  pullgate mirror serve docker.io ghcr.io
@@ -70,11 +64,11 @@ func serveCommand() *cobra.Command {
   pullgate mirror serve --offline --storage /mnt/usb/pullgate docker.io
   pullgate mirror serve --offline --storage /mnt/usb/pullgate docker.io#1f0c5d2a9b7e`,
 	}
-	addServe(cmd)
+	r.addServe(cmd)
 	return cmd
 }
 
-func addServe(cmd *cobra.Command) {
+func (r reader) addServe(cmd *cobra.Command) {
 	cmd.Args = cobra.MinimumNArgs(1)
 	cmd.Flags().StringP("listen", "l", ":5000", "The address to which to bind the listener")
 	cmd.Flags().StringP("storage", "s", "", "The folder to keep what was pulled")
@@ -84,34 +78,35 @@ func addServe(cmd *cobra.Command) {
 	cmd.Flags().String("admin", "", "The address of the admin API, or off (default: admin.sock in the storage folder)")
 	cmd.Flags().BoolP("access-log", "a", false, "Enable the access log")
 	cmd.Flags().BoolP("debug", "v", false, "Enable verbose debug logs")
-	cmd.RunE = caddycmd.WrapCommandFuncForCobra(runServe)
+	cmd.RunE = caddycmd.WrapCommandFuncForCobra(r.serve)
 }
 
-func runServe(fs caddycmd.Flags) (int, error) {
+func (r reader) serve(fs caddycmd.Flags) (int, error) {
 	caddy.TrapSignals()
 	if fs.NArg() == 0 {
 		return caddy.ExitCodeFailedStartup, errors.New("no upstream: name at least one registry to mirror, such as docker.io")
 	}
-	handler := Handler{Default: fs.String("default")}
+	site := handler{Handler: "registry_mirror", Default: fs.String("default")}
 	for _, name := range fs.Args() {
-		u := &Upstream{Name: oci.UpstreamName(name), Offline: fs.Bool("offline")}
+		u := upstream{Name: oci.UpstreamName(name), Offline: fs.Bool("offline")}
 		if u.Name != name {
 			if !u.Offline {
 				return caddy.ExitCodeFailedStartup, fmt.Errorf("%s: what is stored under an identity is served with --offline only", name)
 			}
 			// Whoever names it has decided who gets it.
-			u.StoredAs, u.Access = name, &Access{Public: true}
+			u.StoredAs, u.Access = name, &access{Public: true}
 		}
-		handler.Upstreams = append(handler.Upstreams, u)
+		site.Upstreams = append(site.Upstreams, u)
 	}
-	app := App{Storage: &Storage{Path: fs.String("storage")}}
+	app := app{Storage: store{Path: fs.String("storage")}}
 	if text := fs.String("max-size"); text != "" {
 		var err error
-		if app.Storage.MaxSize, err = parseSize(text); err != nil {
+		if app.Storage.MaxSize, err = operate.ParseSize(text); err != nil {
 			return caddy.ExitCodeFailedStartup, fmt.Errorf("--max-size: %w", err)
 		}
 	}
-	admin, err := serveAdmin(fs.String("admin"), app.Storage)
+	apps := caddy.ModuleMap{"registry_mirror": caddyconfig.JSON(app, nil)}
+	admin, err := r.serveAdmin(fs.String("admin"), apps)
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, err
 	}
@@ -122,21 +117,16 @@ func runServe(fs caddycmd.Flags) (int, error) {
 		MaxHeaderBytes:    16 << 10,
 		AutoHTTPS:         &caddyhttp.AutoHTTPSConfig{Disabled: true},
 		Routes: caddyhttp.RouteList{{HandlersRaw: []json.RawMessage{
-			caddyconfig.JSONModuleObject(handler, "handler", "registry_mirror", nil),
+			caddyconfig.JSON(site, nil),
 		}}},
 	}
 	if fs.Bool("access-log") {
 		server.Logs = &caddyhttp.ServerLogConfig{}
 	}
-	config := &caddy.Config{
-		Admin: admin,
-		AppsRaw: caddy.ModuleMap{
-			"http": caddyconfig.JSON(caddyhttp.App{
-				GracePeriod: caddy.Duration(exitGrace), Servers: map[string]*caddyhttp.Server{"mirror": server},
-			}, nil),
-			"registry_mirror": caddyconfig.JSON(app, nil),
-		},
-	}
+	apps["http"] = caddyconfig.JSON(caddyhttp.App{
+		GracePeriod: caddy.Duration(serveGrace), Servers: map[string]*caddyhttp.Server{"mirror": server},
+	}, nil)
+	config := &caddy.Config{Admin: admin, AppsRaw: apps}
 	if fs.Bool("debug") {
 		config.Logging = &caddy.Logging{Logs: map[string]*caddy.CustomLog{
 			"default": {BaseLog: caddy.BaseLog{Level: zap.DebugLevel.CapitalString()}},
@@ -149,8 +139,8 @@ func runServe(fs caddycmd.Flags) (int, error) {
 }
 
 // serveAdmin returns the configuration of the admin API at an address; empty = on the
-// socket in the storage folder.
-func serveAdmin(address string, s *Storage) (*caddy.AdminConfig, error) {
+// socket in the storage folder, which the apps tell.
+func (r reader) serveAdmin(address string, apps caddy.ModuleMap) (*caddy.AdminConfig, error) {
 	persist := false
 	admin := &caddy.AdminConfig{Listen: address, Config: &caddy.ConfigSettings{Persist: &persist}}
 	switch address {
@@ -161,14 +151,18 @@ func serveAdmin(address string, s *Storage) (*caddy.AdminConfig, error) {
 	default:
 		return admin, nil
 	}
-	folder, err := s.folder()
+	config, err := r(caddyconfig.JSON(caddy.Config{AppsRaw: apps}, nil))
+	if err != nil {
+		return nil, err
+	}
+	folder, err := config.Folder()
 	if err == nil {
 		err = os.MkdirAll(folder, 0o700)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("storage: %w", err)
 	}
-	folder = realPath(folder)
+	folder = operate.RealPath(folder)
 	socket := filepath.Join(folder, storage.SocketFile)
 	if len(socket) > maxSocketPath {
 		caddy.Log().Warn("the admin API is off: the path of the storage folder is too long for a socket in it, name another address with --admin")
@@ -182,3 +176,28 @@ func serveAdmin(address string, s *Storage) (*caddy.AdminConfig, error) {
 	admin.Listen = "unix/" + socket + "|0600"
 	return admin, nil
 }
+
+// What commands write of a configuration; the Caddy modules document the fields.
+type (
+	handler struct {
+		Handler   string     `json:"handler"`
+		Upstreams []upstream `json:"upstreams"`
+		Default   string     `json:"default,omitempty"`
+	}
+	upstream struct {
+		Name     string  `json:"name"`
+		Access   *access `json:"access,omitempty"`
+		Offline  bool    `json:"offline,omitempty"`
+		StoredAs string  `json:"stored_as,omitempty"`
+	}
+	access struct {
+		Public bool `json:"public"`
+	}
+	app struct {
+		Storage store `json:"storage"`
+	}
+	store struct {
+		Path    string `json:"path,omitempty"`
+		MaxSize int64  `json:"max_size,omitempty"`
+	}
+)

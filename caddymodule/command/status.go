@@ -1,32 +1,17 @@
-package caddymodule
+package command
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"net/http"
-	"os"
-	"os/signal"
 	"slices"
-	"syscall"
 	"time"
 
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
-	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/operate"
 	"github.com/pullgate/pullgate/storage"
 )
 
-// gatewayStatus is what the admin API shows of a gateway.
-type gatewayStatus struct {
-	Storage   []cacheStatus   `json:"storage"`
-	Upstreams []breakerStatus `json:"upstreams"`
-	Traffic   []trafficStatus `json:"traffic"`
-}
-
-func statusCommand() *cobra.Command {
+func (r reader) statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status [--watch] [--storage <dir>] [--address <admin>]",
 		Short: "Shows how the gateway fares",
@@ -48,91 +33,64 @@ and 2 if it could not be found out.`,
 		Example: `  pullgate mirror status --watch
   pullgate mirror status --address unix//run/pullgate/admin.sock --json`,
 	}
-	addTargetFlags(cmd)
-	cmd.Flags().BoolP("watch", "w", false, "Show it again and again")
+	cmd.Flags().BoolP("watch", "w", false, "Show it again and again; with --json, one document after another")
 	cmd.Flags().Duration("interval", 2*time.Second, "How often --watch looks")
-	cmd.Flags().Bool("json", false, "Print it as JSON, with --watch one document after another")
-	return mirrorCommand(cmd, runStatus)
+	return r.gatewayCommand(cmd, runStatus)
 }
 
-func runStatus(cmd *cobra.Command) (int, error) {
-	flags := caddycmd.Flags{FlagSet: cmd.Flags()}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	interval := flags.Duration("interval")
+func runStatus(r *run) (int, error) {
+	interval := r.flags.Duration("interval")
 	if interval < 100*time.Millisecond {
 		return exitFailure, fmt.Errorf("--interval: %v is too often, want 100ms or more", interval)
 	}
-	t, err := newTarget(ctx, cmd)
+	if err := r.find(); err != nil {
+		return exitFailure, err
+	}
+	out := statusOutput{run: r, out: r.cmd.OutOrStdout(), watch: r.flags.Bool("watch"), now: time.Now}
+	if r.address == "" && out.watch {
+		return exitFailure, fmt.Errorf("there is no server to watch: %w", r.silence)
+	}
+	g, done, err := r.gateway("Looking at %s", "", storage.Options{Existing: true, Inspect: true})
 	if err != nil {
 		return exitFailure, err
 	}
-	out := statusOutput{out: cmd.OutOrStdout(), json: flags.Bool("json"), watch: flags.Bool("watch"), now: time.Now}
-	if t.address == "" && out.watch {
-		return exitFailure, fmt.Errorf("there is no server to watch: %w", t.silence)
+	code, err := watchStatus(r, g, out, interval)
+	if closing := done(); closing != nil && err == nil {
+		return exitFailure, closing
 	}
+	return code, err
+}
+
+// watchStatus prints the status, again and again if it is watched.
+func watchStatus(r *run, g operate.Gateway, out statusOutput, interval time.Duration) (int, error) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
-		s, err := t.status(ctx, cmd)
-		if ctx.Err() != nil && out.watch {
+		s, err := g.Status(r.ctx, r.path)
+		if r.ctx.Err() != nil && out.watch {
 			return 0, nil
 		}
-		if err != nil {
-			return exitFailure, err
+		if err == nil {
+			err = out.print(s)
 		}
-		if err := out.print(t, s); err != nil {
+		switch {
+		case err != nil:
 			return exitFailure, err
-		}
-		if !out.watch {
-			if s.well() {
-				return 0, nil
-			}
+		case !out.watch && well(s):
+			return 0, nil
+		case !out.watch:
 			return exitFindings, nil
 		}
 		select {
 		case <-tick.C:
-		case <-ctx.Done():
+		case <-r.ctx.Done():
 			return 0, nil
 		}
 	}
 }
 
 // well reports whether nothing is wrong.
-func (s gatewayStatus) well() bool {
-	return !slices.ContainsFunc(s.Storage, func(c cacheStatus) bool { return !c.IndexOpen }) &&
-		!slices.ContainsFunc(s.Upstreams, func(b breakerStatus) bool { return b.State == breakerStates[2] })
-}
-
-// status asks the server, or opens the store that no server has open.
-func (t target) status(ctx context.Context, cmd *cobra.Command) (s gatewayStatus, err error) {
-	if t.address == "" {
-		fmt.Fprintf(cmd.ErrOrStderr(), "Looking at %s, as no server has it open (%v).\n", t.path, t.silence)
-		store, err := t.open(ctx, storage.Options{Existing: true, Inspect: true}, storage.Open)
-		if err != nil {
-			return s, err
-		}
-		held, err := store.Inventory(ctx, oci.Selection{})
-		c := newCacheStatus(t.path, store.Usage())
-		c.Blobs, c.BlobBytes, c.Counted = held.Blobs, held.Bytes, err == nil
-		s.Storage = []cacheStatus{c}
-		if errors.Is(err, storage.ErrNoIndex) {
-			err = nil // which the status says
-		}
-		return s, errors.Join(err, store.Close())
-	}
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
-	response, err := askAdmin(ctx, t.address, http.MethodGet, "/registry_mirror/", nil)
-	if err != nil {
-		return s, fmt.Errorf("admin API at %s: %w", t.address, err)
-	}
-	defer response.Body.Close()
-	if err := json.NewDecoder(response.Body).Decode(&s); err != nil {
-		return s, fmt.Errorf("admin API at %s: read answer: %w", t.address, err)
-	}
-	if t.path != "" {
-		s.Storage = slices.DeleteFunc(s.Storage, func(c cacheStatus) bool { return c.Path != t.path })
-	}
-	return s, nil
+func well(s operate.Status) bool {
+	return !slices.ContainsFunc(s.Storage, func(s operate.StoreStatus) bool { return !s.IndexOpen }) &&
+		!slices.ContainsFunc(s.Upstreams, func(u operate.UpstreamStatus) bool { return u.State == operate.BreakerOpen })
 }

@@ -1,4 +1,4 @@
-package caddymodule
+package command
 
 import (
 	"bytes"
@@ -7,23 +7,24 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"text/tabwriter"
 	"time"
 
-	"github.com/dustin/go-humanize"
+	"github.com/pullgate/pullgate/internal/operate"
 )
 
 // statusOutput is what status prints.
 type statusOutput struct {
-	out         io.Writer
-	json, watch bool
-	now         func() time.Time
+	*run
+
+	out   io.Writer
+	watch bool
+	now   func() time.Time
 
 	printed bool
 }
 
 // print prints a status; in a terminal that watches, in place of the one before.
-func (o *statusOutput) print(t target, s gatewayStatus) error {
+func (o *statusOutput) print(s operate.Status) error {
 	var text bytes.Buffer
 	switch {
 	case o.json:
@@ -35,42 +36,40 @@ func (o *statusOutput) print(t target, s gatewayStatus) error {
 	case o.watch && isTerminal(o.out):
 		fmt.Fprint(&text, "\x1b[H") // what stood there is overwritten, which does not flicker
 		var screen bytes.Buffer
-		o.status(&screen, t, s)
+		o.status(&screen, s)
 		text.Write(bytes.ReplaceAll(screen.Bytes(), []byte("\n"), []byte("\x1b[K\n")))
 		fmt.Fprint(&text, "\x1b[J")
 	default:
 		if o.printed {
 			fmt.Fprintln(&text)
 		}
-		o.status(&text, t, s)
+		o.status(&text, s)
 	}
 	o.printed = true
 	_, err := o.out.Write(text.Bytes())
 	return err
 }
 
-func (o *statusOutput) status(w io.Writer, t target, s gatewayStatus) {
+func (o *statusOutput) status(w io.Writer, s operate.Status) {
 	if o.watch {
-		fmt.Fprintf(w, "%s, %s\n\n", t.address, o.now().Format(time.DateTime))
+		fmt.Fprintf(w, "%s, %s\n\n", o.address, o.now().Format(time.DateTime))
 	}
 	for _, c := range s.Storage {
-		o.storage(w, c, t.address != "")
+		o.storage(w, c, o.address != "")
 	}
-	if t.address != "" {
+	if o.address != "" {
 		fmt.Fprintln(w)
 		o.upstreams(w, s)
 	}
 }
 
 // storage prints the state of one store.
-func (o *statusOutput) storage(w io.Writer, c cacheStatus, served bool) {
+func (o *statusOutput) storage(w io.Writer, c operate.StoreStatus, served bool) {
 	fmt.Fprintln(w, c.Path)
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	table := newTable(w)
 	defer table.Flush()
-	row := func(name, format string, args ...any) {
-		fmt.Fprintf(table, "  %s\t%s\n", name, fmt.Sprintf(format, args...))
-	}
-	blobs := fmt.Sprintf("%s, %s", humanize.Comma(c.Blobs), size(c.BlobBytes))
+	row := func(name, format string, args ...any) { table.row("  "+name, fmt.Sprintf(format, args...)) }
+	blobs := fmt.Sprintf("%s, %s", number(c.Blobs), size(c.BlobBytes))
 	if !c.Counted {
 		blobs += ", still being counted"
 	}
@@ -91,20 +90,20 @@ func (o *statusOutput) storage(w io.Writer, c cacheStatus, served bool) {
 		row("limits", "pinned images exceed them by themselves: nothing more is stored")
 	}
 	if c.QuarantinedBlobs > 0 {
-		row("damaged", "%s blobs, in quarantine", humanize.Comma(c.QuarantinedBlobs))
+		row("damaged", "%s blobs, in quarantine", number(c.QuarantinedBlobs))
 	}
 	if !served {
 		return
 	}
-	row("downloads", "%d running with %s, %d waiting, %d readers", c.Fills, size(c.FillBytes), c.Queued, c.Readers)
-	row("evicted", "%s blobs, %s", humanize.Comma(c.EvictedBlobs), size(c.EvictedBytes))
+	row("downloads", "%d running with %s, %d waiting, %d readers", c.Stats.Fills, size(c.Stats.FillBytes), c.Queued, c.Readers)
+	row("evicted", "%s blobs, %s", number(c.EvictedBlobs), size(c.EvictedBytes))
 }
 
 // upstreams prints a line for each upstream, and one more for each of its URLs if it
 // has several.
-func (o *statusOutput) upstreams(w io.Writer, s gatewayStatus) {
+func (o *statusOutput) upstreams(w io.Writer, s operate.Status) {
 	names := make(map[string]struct{})
-	stored, urls, traffic := make(map[string]int64), make(map[string][]breakerStatus), make(map[string]trafficStatus)
+	stored, urls, traffic := make(map[string]int64), make(map[string][]operate.UpstreamStatus), make(map[string]operate.Traffic)
 	for _, c := range s.Storage {
 		for name, bytes := range c.Upstreams {
 			if name != "" {
@@ -121,42 +120,38 @@ func (o *statusOutput) upstreams(w io.Writer, s gatewayStatus) {
 		traffic[t.Name] = t
 		names[t.Name] = struct{}{}
 	}
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	table := newTable(w, "UPSTREAM", "STATE", "STORED", "REQUESTS", "HITS", "STALE", "ERRORS", "SENT", "RECEIVED")
 	defer table.Flush()
-	fmt.Fprintln(table, "UPSTREAM\tSTATE\tSTORED\tREQUESTS\tHITS\tSTALE\tERRORS\tSENT\tRECEIVED")
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		t, hits := traffic[name], "-"
-		if share, ok := t.hitRate(); ok {
+		if share, ok := t.HitRate(); ok {
 			hits = fmt.Sprintf("%.0f %%", 100*share)
 		}
 		state := "not asked"
 		if len(urls[name]) > 0 {
-			worst := slices.MinFunc(urls[name], func(a, b breakerStatus) int { return a.rank() - b.rank() })
-			state = worst.text()
+			worst := slices.MinFunc(urls[name], func(a, b operate.UpstreamStatus) int { return rank(a) - rank(b) })
+			state = stateText(worst)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name, state, size(stored[name]), humanize.Comma(t.Requests), hits,
-			humanize.Comma(t.Stale), humanize.Comma(t.Errors), size(t.Sent), size(t.Received))
+		table.row(name, state, size(stored[name]), number(t.Requests), hits, number(t.Stale), number(t.Errors), size(t.Sent), size(t.Received))
 		if len(urls[name]) > 1 {
 			for _, b := range urls[name] {
-				fmt.Fprintf(table, "  %s\t%s\t\t\t\t\t\t\t\n", b.URL, b.text())
+				table.row("  "+b.URL, stateText(b), "", "", "", "", "", "", "")
 			}
 		}
 	}
 }
 
 // rank orders the URLs of an upstream: it is as well as the best of them.
-func (b breakerStatus) rank() int {
-	return 1000*slices.Index(breakerStates, b.State) + min(b.Fails, 999)
-}
+func rank(u operate.UpstreamStatus) int { return 1000*u.Level() + min(u.Fails, 999) }
 
-func (b breakerStatus) text() string {
+func stateText(u operate.UpstreamStatus) string {
 	switch {
-	case b.State == breakerStates[2]:
-		return fmt.Sprintf("down (%s), probe in %v", b.Class, time.Duration(b.Wait*float64(time.Second)).Round(time.Second))
-	case b.State == breakerStates[1]:
-		return fmt.Sprintf("down (%s), probe is due", b.Class)
-	case b.Fails > 0:
-		return fmt.Sprintf("failing (%s), %d in a row", b.Class, b.Fails)
+	case u.State == operate.BreakerOpen:
+		return fmt.Sprintf("down (%s), probe in %v", u.Class, time.Duration(u.Wait*float64(time.Second)).Round(time.Second))
+	case u.State == operate.BreakerHalfOpen:
+		return fmt.Sprintf("down (%s), probe is due", u.Class)
+	case u.Fails > 0:
+		return fmt.Sprintf("failing (%s), %d in a row", u.Class, u.Fails)
 	}
 	return "ok"
 }

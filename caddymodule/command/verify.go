@@ -1,21 +1,19 @@
-package caddymodule
+package command
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pullgate/pullgate/internal/image"
-	"github.com/pullgate/pullgate/internal/imagelist"
-	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/operate"
 	"github.com/pullgate/pullgate/storage"
 )
 
-func verifyCommand() *cobra.Command {
-	return imageCommand(&cobra.Command{
+func (r reader) verifyCommand() *cobra.Command {
+	cmd := &cobra.Command{
 		Use:   "verify [-f <list>] [--platform <platform>] [--referrers] [--deep [--rate <size>]] [<image...>]",
 		Short: "Tells whether images are cached completely",
 		Long: `
@@ -39,90 +37,41 @@ it could not be found out.`,
   talosctl image default | pullgate mirror verify -f - --platform linux/amd64
   kubectl get pods -A -o yaml | pullgate mirror verify -f - --deep
   pullgate mirror verify -f images.txt --storage /var/lib/pullgate --json`,
-	}, runVerify, func(cmd *cobra.Command) {
-		cmd.Flags().Bool("deep", false, "Read every blob and compare it with its digest")
-		cmd.Flags().String("rate", "", "How much to read per second at most, such as 100MiB (default: no limit)")
-	})
+	}
+	cmd.Flags().Bool("deep", false, "Read every blob and compare it with its digest")
+	addRateFlag(cmd)
+	return r.imageCommand(cmd, prepareVerify)
 }
 
-func runVerify(ctx context.Context, cmd *cobra.Command, t target, o imageOperation) (result imagesResult, err error) {
-	if o.deep, err = cmd.Flags().GetBool("deep"); err != nil {
-		return result, err
+func prepareVerify(r *run, _ operate.ImageRequest) (v imageVerb, err error) {
+	q := operate.VerifyRequest{Deep: r.flags.Bool("deep")}
+	if q.Rate, err = r.rate(); err != nil {
+		return v, err
 	}
-	rate, err := cmd.Flags().GetString("rate")
-	if err == nil && rate != "" {
-		o.rate, err = parseSize(rate)
-	}
-	if err != nil {
-		return result, fmt.Errorf("--rate: %w", err)
-	}
-	out := newProgressOutput(cmd.ErrOrStderr())
-	defer out.end()
-	if t.address != "" {
-		out.say("Verifying %s, as the server at %s has it.", t.name(), t.address)
-		query := o.query(t.path)
-		if o.deep {
-			query.Set("deep", "1")
-		}
-		if o.rate > 0 {
-			query.Set("rate", strconv.FormatInt(o.rate, 10))
-		}
-		return o.online(ctx, t, verifyPath+"?"+query.Encode(), func(line imageLine) {
+	return imageVerb{
+		doing: "Verifying %s", online: ", as the server at %s has it.",
+		options: func() (storage.Options, error) {
+			return storage.Options{Existing: true, Quiet: true, Inspect: !q.Deep}, r.readSites()
+		},
+		verb: func(ctx context.Context, g operate.Gateway, images operate.ImageRequest, tell func(operate.ImageLine)) error {
+			q.ImageRequest = images
+			return g.Verify(ctx, q, tell)
+		},
+		show: func(line operate.ImageLine) {
 			if line.Verifying != nil {
-				out.tell(verifyingLine(*line.Verifying, out.since()))
+				r.out.show(verifyLine(*line.Verifying, r.out.since()))
 			}
-		})
-	}
-	out.say("Verifying %s, as no server has it open (%v).", t.path, t.silence)
-	store, err := t.open(ctx, storage.Options{Existing: true, Quiet: true, Inspect: !o.deep}, storage.Open)
-	if err != nil {
-		return result, err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	wants, err := storedWants(ctx, store, t.config, o.images)
-	if err != nil {
-		return result, err
-	}
-	result.Images, result.Totals, err = image.Verify(ctx, store, wants, image.VerifyOptions{
-		Choice: o.choice, Deep: o.deep, Rate: o.rate,
-		Progress: func(p image.VerifyProgress) { out.tell(verifyingLine(p, out.since())) },
-	})
-	return result, err
+		},
+	}, nil
 }
 
-// storedWants returns where a store may have images. Without a running server it is
-// not certain which identity of an upstream counts: one that is complete does.
-func storedWants(ctx context.Context, store *storage.Store, config []byte, images []imagelist.Image) ([]image.Want, error) {
-	var configured imageSites
-	if config != nil {
-		var err error
-		if configured, err = sitesOf(config); err != nil {
-			return nil, err
-		}
+func verifyLine(p image.VerifyProgress, since time.Duration) string {
+	line := fmt.Sprintf("%s of %s", number(p.Images), counted(p.Total, "image"))
+	switch {
+	case p.TotalBytes > 0:
+		line += ", " + amount(p.Bytes, p.TotalBytes, since)
+	case p.Bytes > 0:
+		line += ", " + size(p.Bytes) + " read"
 	}
-	catalog, err := store.Catalog()
-	if err != nil {
-		return nil, err
-	}
-	defer catalog.Close()
-	stored := map[oci.Scope][]oci.Scope{} // by the name of the upstream
-	for scope, err := range catalog.Scopes(ctx, "") {
-		if err != nil {
-			return nil, err
-		}
-		by := oci.Scope{Upstream: oci.UpstreamName(scope.Upstream), Repository: scope.Repository}
-		stored[by] = append(stored[by], scope)
-	}
-	wants := make([]image.Want, len(images))
-	for n, i := range images {
-		by := oci.Scope{Upstream: i.Upstream, Repository: i.Repository}
-		if at := configured.lookUp(i); len(at) > 0 {
-			by = at[0].scope
-		}
-		wants[n] = image.Want{Image: i, Scopes: stored[by]}
-		if len(stored[by]) == 0 {
-			wants[n].Scopes = []oci.Scope{by}
-		}
-	}
-	return wants, nil
+	return line
 }

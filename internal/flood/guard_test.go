@@ -1,4 +1,4 @@
-package caddymodule
+package flood
 
 import (
 	"bytes"
@@ -13,7 +13,7 @@ import (
 func TestFloodGuard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		log := slog.New(newFloodGuard(slog.NewTextHandler(&out, nil))).With("site", 1)
+		log := slog.New(New(slog.NewTextHandler(&out, nil))).With("site", 1)
 		lines := func() int {
 			defer out.Reset()
 			return strings.Count(out.String(), "\n")
@@ -21,8 +21,8 @@ func TestFloodGuard(t *testing.T) {
 		for range 1000 {
 			log.Warn("serving stale", "upstream", "docker.io", "class", "connect")
 		}
-		if n := lines(); n != floodBurst {
-			t.Errorf("%d lines of 1000 at once, want %d", n, floodBurst)
+		if n := lines(); n != burst {
+			t.Errorf("%d lines of 1000 at once, want %d", n, burst)
 		}
 		log.Warn("serving stale", "upstream", "ghcr.io", "class", "connect")
 		log.Warn("serving stale", "upstream", "docker.io", "class", "timeout")
@@ -37,7 +37,7 @@ func TestFloodGuard(t *testing.T) {
 			t.Errorf("%d lines of 100 that are no trouble", n)
 		}
 		for range 30 {
-			time.Sleep(floodEvery / 10)
+			time.Sleep(every / 10)
 			log.Warn("serving stale", "upstream", "docker.io", "class", "connect")
 		}
 		if text := out.String(); !strings.Contains(text, "suppressed=999") || !strings.Contains(text, "suppressed=9\n") {
@@ -50,8 +50,8 @@ func TestFloodGuard(t *testing.T) {
 		for range 1000 {
 			log.Warn("serving stale", "upstream", "docker.io", "class", "connect")
 		}
-		if n := lines(); n != floodBurst {
-			t.Errorf("%d lines after a quiet minute, want %d", n, floodBurst)
+		if n := lines(); n != burst {
+			t.Errorf("%d lines after a quiet minute, want %d", n, burst)
 		}
 	})
 }

@@ -1,4 +1,4 @@
-package caddymodule
+package listener
 
 import (
 	"bufio"
@@ -14,9 +14,9 @@ import (
 // stateListen is the state of sockets that listen, in the kernel's tables.
 const stateListen = "0A"
 
-// listenerAt returns which other process listens at an address, nil if none does.
+// At returns which other process listens at an address, nil if none does.
 // known is false where the kernel's tables cannot be read.
-func listenerAt(at netip.AddrPort) (other *owner, known bool) {
+func At(at netip.AddrPort) (other *Owner, known bool) {
 	mine := map[string]bool{}
 	for _, link := range socketsOf("self") {
 		mine[link] = true
@@ -35,7 +35,7 @@ func listenerAt(at netip.AddrPort) (other *owner, known bool) {
 			local, ok := parseAddress(fields[1])
 			link := "socket:[" + fields[9] + "]"
 			if ok && overlap(local, at) && !mine[link] {
-				other = &owner{uid: fields[7]}
+				other = &Owner{uid: fields[7]}
 				other.find(link)
 			}
 		}
@@ -79,7 +79,7 @@ func overlap(a, b netip.AddrPort) bool {
 }
 
 // find finds the process that has a socket, if this one may know.
-func (o *owner) find(link string) {
+func (o *Owner) find(link string) {
 	processes, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range processes {
 		process := filepath.Base(dir)

@@ -1,8 +1,8 @@
 //go:build !linux
 
-package caddymodule
+package listener
 
 import "net/netip"
 
-// listenerAt cannot tell here whose a listener is.
-func listenerAt(netip.AddrPort) (other *owner, known bool) { return nil, false }
+// At cannot tell here whose a listener is.
+func At(netip.AddrPort) (other *Owner, known bool) { return nil, false }

@@ -1,95 +1,60 @@
-package caddymodule
+package operate
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"net/http"
-
-	"github.com/caddyserver/caddy/v2"
 
 	"github.com/pullgate/pullgate/storage"
 )
 
-// checkPath is where stores are checked.
-const checkPath = "/registry_mirror/check"
-
-var errRebuildOpen = errors.New("the index of an open store cannot be rebuilt: stop the server, then run pullgate mirror fsck --rebuild")
-
-// checkLine is one line of the answer to POST /registry_mirror/check, which is
-// JSON lines. The first has Paths only; then there are, for each of these and in
-// this order, any number with Progress and one with Report or Error, or both. An
-// answer that ends before is not complete.
-//
-// Query parameters: path = the store to check, by default all in turn; verify=1
-// reads every blob; repair=1 mends what is found; rate=100MiB is how much to read
-// per second at most. While a store is being checked, others are refused: 409. The
-// check ends when the client leaves.
-type checkLine struct {
-	Paths    []string               `json:"paths,omitempty"`
-	Path     string                 `json:"path,omitempty"`
-	Progress *storage.CheckProgress `json:"progress,omitempty"`
-	Report   *storage.CheckReport   `json:"report,omitempty"`
-	Error    string                 `json:"error,omitempty"`
+// CheckRequest checks a store, or all in turn. A store is checked once at a time.
+type CheckRequest struct {
+	Path string
+	// Verify reads every blob, Repair mends what is found.
+	Verify, Repair bool
+	// Rate is how much to read per second at most; 0 = no limit.
+	Rate int64
+	// Rebuild is refused: only a command that has the store for itself can.
+	Rebuild bool
 }
 
-func (AdminAPI) check(w http.ResponseWriter, r *http.Request) error {
-	if r.Method != http.MethodPost {
-		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed")}
-	}
-	var path string
-	var options storage.CheckOptions
-	err := parameters(r, map[string]func(string) error{
-		"path":   readText(&path),
-		"verify": readFlag(&options.Verify),
-		"repair": readFlag(&options.Repair),
-		"rate": func(value string) (err error) {
-			options.Rate, err = parseSize(value)
-			return err
-		},
-		"rebuild": func(value string) error {
-			var rebuild bool
-			if err := readFlag(&rebuild)(value); err != nil || !rebuild {
+// Parameters returns the query.
+func (q *CheckRequest) Parameters() Parameters {
+	rebuild := flag(&q.Rebuild)
+	return Parameters{
+		"path": text(&q.Path), "verify": flag(&q.Verify), "repair": flag(&q.Repair), "rate": rate(&q.Rate),
+		"rebuild": {func(value string) error {
+			if err := rebuild.read(value); err != nil || !q.Rebuild {
 				return err
 			}
-			return errRebuildOpen
-		},
-	})
-	if err != nil {
-		return err
+			return ErrRebuildOpen
+		}, rebuild.write},
 	}
-	todo, err := cachesAt(path)
-	if err != nil {
-		return err
-	}
-	for n, c := range todo {
-		if !c.checking.TryLock() {
-			for _, c := range todo[:n] {
-				c.checking.Unlock()
-			}
-			return caddy.APIError{HTTPStatus: http.StatusConflict, Err: fmt.Errorf("the store at %s is being checked", c.path)}
-		}
-	}
-	streamChecks(w, r, todo, options)
-	return nil
 }
 
-// streamChecks checks the stores, which are locked for it, one after the other.
-func streamChecks(w http.ResponseWriter, r *http.Request, todo []*cache, o storage.CheckOptions) {
-	ctx, lines := beginLines(w, r)
-	defer lines.end()
-	first := checkLine{Paths: []string{}}
-	for _, c := range todo {
-		first.Paths = append(first.Paths, c.path)
+// Check implements Gateway.
+func (l *Local) Check(ctx context.Context, q CheckRequest, tell func(CheckLine)) error {
+	todo, err := l.at(q.Path)
+	if err != nil {
+		return err
 	}
-	lines.tell(first)
-	for _, c := range todo {
-		o.Progress = func(p storage.CheckProgress) { lines.progress(checkLine{Path: c.path, Progress: &p}) }
-		report, err := c.store.Check(ctx, o)
-		c.checking.Unlock()
-		last := checkLine{Path: c.path, Report: &report}
-		if err != nil {
-			last.Error = err.Error()
+	locked := make([]*Store, 0, len(todo))
+	defer func() {
+		for _, s := range locked {
+			s.checking.Unlock()
 		}
-		lines.tell(last)
+	}()
+	for _, s := range todo {
+		if !s.checking.TryLock() {
+			return refuse(http.StatusConflict, fmt.Errorf("the store at %s is being checked", s.Path))
+		}
+		locked = append(locked, s)
 	}
+	onStores(todo, tell, func(s *Store, progress func(storage.CheckProgress)) (storage.CheckReport, error) {
+		locked = locked[1:] // while the next ones are checked, this one is free
+		defer s.checking.Unlock()
+		return s.Check(ctx, storage.CheckOptions{Verify: q.Verify, Repair: q.Repair, Rate: q.Rate, Progress: progress})
+	})
+	return nil
 }

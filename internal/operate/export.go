@@ -1,4 +1,4 @@
-package caddymodule
+package operate
 
 import (
 	"context"
@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/bundle"
@@ -17,25 +15,15 @@ import (
 	"github.com/pullgate/pullgate/internal/image"
 	"github.com/pullgate/pullgate/internal/imagelist"
 	"github.com/pullgate/pullgate/internal/oci"
-	"github.com/pullgate/pullgate/storage"
 )
 
-const (
-	exportPath = "/registry_mirror/export"
-	// bundleStall is how long the other side of a bundle may do nothing: it may be a
-	// tape, or ask somebody for a password.
-	bundleStall = 10 * time.Minute
-	// maxExportRequest is the largest body of a request for a bundle.
-	maxExportRequest = 256 << 20
-)
+// maxExportRequest is the largest body of a request for a bundle.
+const maxExportRequest = 256 << 20
 
-// exportRequest is the body of POST /registry_mirror/export, which is answered with a
-// bundle as a tar. No body asks for everything that is cached. An answer that does not
-// end as it should is no bundle.
-//
-// Query parameters: path = the store, by default that of the newest configuration;
-// report=1 puts a line before the tar: the report, as JSON.
-type exportRequest struct {
+// ExportRequest asks for a bundle of what one store has: without a path, that of the
+// newest configuration. Over HTTP it is the body, and the answer is a tar; no body asks
+// for everything that is cached. An answer that does not end as it should is no bundle.
+type ExportRequest struct {
 	// Images are references as others complete them; none = all tags.
 	Images []string `json:"images,omitempty"`
 	// Platforms have to be cached of each ("linux/amd64"); none = those that are.
@@ -45,115 +33,99 @@ type exportRequest struct {
 	// out.
 	Since []digest.Digest            `json:"since,omitempty"`
 	Has   map[string][]digest.Digest `json:"has,omitempty"`
+
+	Path string `json:"-"`
+	// Report puts a line before the tar: the report, as JSON.
+	Report bool `json:"-"`
 }
 
-func (AdminAPI) export(w http.ResponseWriter, r *http.Request) error {
-	if r.Method != http.MethodPost {
-		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed")}
-	}
-	var path string
-	var report bool
-	if err := parameters(r, map[string]func(string) error{"path": readText(&path), "report": readFlag(&report)}); err != nil {
-		return err
-	}
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(linesStall))
-	var request exportRequest
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxExportRequest)).Decode(&request); err != nil && !errors.Is(err, io.EOF) {
-		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("read what to export: %w", err)}
-	}
-	c, live, err := liveSites(path)
-	if err != nil {
-		return err
-	}
-	e, err := newExport(r.Context(), c.store, live.identities(), request)
-	if err != nil {
-		status := http.StatusInternalServerError
-		if errors.Is(err, errRequest) {
-			status = http.StatusBadRequest
-		}
-		return caddy.APIError{HTTPStatus: status, Err: err}
-	}
-	if len(e.Report.Images) == 0 && !report {
-		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errNothing}
-	}
-	defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
-	to := &patient{w, control}
-	w.Header().Set("Content-Type", "application/x-tar")
-	if report {
-		w.Header().Set("Content-Type", "application/octet-stream")
-		err = json.NewEncoder(to).Encode(e.Report)
-	}
-	if err == nil && len(e.Report.Images) > 0 {
-		err = e.Write(r.Context(), bundle.NewWriter(to), nil)
-	}
-	if err != nil {
-		if r.Context().Err() == nil {
-			caddy.Log().Named("registry_mirror").Error("export ended: " + err.Error())
-		}
-		panic(http.ErrAbortHandler) // what was sent so far is no bundle
+// Parameters returns the query.
+func (q *ExportRequest) Parameters() Parameters {
+	return Parameters{"path": text(&q.Path), "report": flag(&q.Report)}
+}
+
+// ReadBody reads the rest of the request.
+func (q *ExportRequest) ReadBody(w http.ResponseWriter, r *http.Request) error {
+	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxExportRequest)).Decode(q)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return refuse(http.StatusBadRequest, fmt.Errorf("read what to export: %w", err))
 	}
 	return nil
 }
 
-var (
-	// errRequest marks mistakes of who asks.
-	errRequest = errors.New("cannot be exported")
-	errNothing = errors.New("there is no image to export that is cached as a whole")
-)
-
-// patient gives who reads its time.
-type patient struct {
-	w       io.Writer
-	control *http.ResponseController
+// Bundle is what is going to be exported.
+type Bundle struct {
+	// Report is complete before anything is written.
+	Report carry.ExportReport
+	// Write writes the bundle, if it has images.
+	Write func(w *bundle.Writer, progress func(written int64)) error
+	// Close gives up what is not written.
+	Close func() error
 }
 
-// Write implements io.Writer.
-func (p *patient) Write(b []byte) (int, error) {
-	_ = p.control.SetWriteDeadline(time.Now().Add(bundleStall))
-	return p.w.Write(b)
+// ErrNoImages is the error of an export of everything where there is nothing.
+var ErrNoImages = errors.New("there is no image to export that is cached as a whole")
+
+// Export implements Gateway.
+func (l *Local) Export(ctx context.Context, q ExportRequest) (*Bundle, error) {
+	s, sites, err := l.sites(q.Path)
+	if err != nil {
+		return nil, err
+	}
+	known := sites.identities()
+	wants, o, err := q.options(known)
+	if err != nil {
+		return nil, refuse(http.StatusBadRequest, fmt.Errorf("cannot be exported: %w", err))
+	}
+	if wants, err = locate(ctx, s, known, wants); err != nil {
+		return nil, err
+	}
+	e, err := carry.NewExport(ctx, s.Store, wants, o)
+	if err != nil {
+		return nil, err
+	}
+	return &Bundle{
+		Report: e.Report,
+		Write:  func(w *bundle.Writer, progress func(int64)) error { return e.Write(ctx, w, progress) },
+		Close:  func() error { return nil },
+	}, nil
 }
 
-// newExport makes up the export that a request is for.
-func newExport(ctx context.Context, store *storage.Store, known *identities, request exportRequest) (*carry.Export, error) {
-	o := carry.ExportOptions{
-		Since: request.Since, Has: make(map[string]map[digest.Digest]bool, len(request.Has)),
+// options parses what is asked for.
+func (q *ExportRequest) options(known *identities) (wants []image.Want, o carry.ExportOptions, err error) {
+	o = carry.ExportOptions{
+		Since: q.Since, Has: make(map[string]map[digest.Digest]bool, len(q.Has)),
 		Isolated: func(s oci.Scope) bool { return known.isolated(s.Upstream) },
 	}
-	for place, blobs := range request.Has {
+	for place, blobs := range q.Has {
 		o.Has[place] = make(map[digest.Digest]bool, len(blobs))
 		for _, d := range blobs {
 			o.Has[place][d] = true
 		}
 	}
-	for _, d := range request.Since {
+	for _, d := range q.Since {
 		if _, err := oci.ParseDigest(d.String()); err != nil {
-			return nil, fmt.Errorf("%w: %w", errRequest, err)
+			return nil, o, err
 		}
 	}
-	var err error
-	if o.Platforms, err = parsePlatforms(request.Platforms); err != nil {
-		return nil, fmt.Errorf("%w: %w", errRequest, err)
+	if o.Platforms, err = ParsePlatforms(q.Platforms); err != nil {
+		return nil, o, err
 	}
-	var wants []image.Want
-	for _, text := range request.Images {
+	for _, text := range q.Images {
 		i, err := imagelist.Parse(text)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", errRequest, err)
+			return nil, o, err
 		}
 		i.Upstream = known.name(i.Upstream)
 		wants = append(wants, image.Want{Image: i})
 	}
-	if wants, err = locate(ctx, store, known, wants); err != nil {
-		return nil, err
-	}
-	return carry.NewExport(ctx, store, wants, o)
+	return wants, o, nil
 }
 
 // locate finds out where images lie; without any, it returns all tags. What an
 // upstream has left under an identity that it has no more, is nothing that is served.
-func locate(ctx context.Context, store *storage.Store, known *identities, wants []image.Want) ([]image.Want, error) {
-	catalog, err := store.Catalog()
+func locate(ctx context.Context, s *Store, known *identities, wants []image.Want) ([]image.Want, error) {
+	catalog, err := s.Catalog()
 	if err != nil {
 		return nil, err
 	}

@@ -1,43 +1,29 @@
-package caddymodule
+package operate
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
+	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/pullgate/pullgate/internal/image"
 	"github.com/pullgate/pullgate/internal/imagelist"
+	"github.com/pullgate/pullgate/internal/oci"
 )
 
-const (
-	// verifyPath is where images are looked for, preloadPath where they are pulled.
-	verifyPath  = "/registry_mirror/verify"
-	preloadPath = "/registry_mirror/preload"
-)
+// maxParallel is how many images are pulled at a time at most.
+const maxParallel = 64
 
 var errExits = errors.New("the server exits: do it again when it runs, and it goes on where it ended")
 
-// imageLine is one line of the answers to POST /registry_mirror/verify and
-// /registry_mirror/preload, which are JSON lines: any number with Verifying, or
-// with Preloading or Pulled; then, in the order of the list, one with Report for
-// each image, or more where sites have it from different upstreams of one name;
-// and one with Totals or Error. An answer that ends before is not complete.
-//
-// The body of the request is a list of images, as imagelist.Read has it. Query
-// parameters: path = the store, by default that of the newest configuration;
-// platform=linux/amd64,linux/arm64 and referrers=1 say what of an image counts;
-// deep=1 has every blob read, rate=100MiB so much of them per second at most, and
-// parallel=8 so many images pulled at a time. It ends when the client leaves, but
-// for downloads of blobs that have begun.
-type imageLine struct {
+// ImageLine is one line about images: any number with Verifying, or with Preloading or
+// Pulled; then, in the order of the list, one with Report for each image, or more where
+// sites have it from different upstreams of one name; and one with Totals or Error.
+type ImageLine struct {
 	Verifying  *image.VerifyProgress  `json:"verifying,omitempty"`
 	Preloading *image.PreloadProgress `json:"preloading,omitempty"`
 	Pulled     *image.Pulled          `json:"pulled,omitempty"`
@@ -46,153 +32,97 @@ type imageLine struct {
 	Error      string                 `json:"error,omitempty"`
 }
 
-// imageOperation is what is asked for: by a command, or of the admin API.
-type imageOperation struct {
-	images   []imagelist.Image
-	choice   image.Choice
-	deep     bool
-	rate     int64
-	parallel int
-	json     bool // what is printed
+// IsProgress reports whether others say more than this line.
+func (l ImageLine) IsProgress() bool { return l.Verifying != nil || l.Preloading != nil }
+
+// ImageRequest is about images in one store: without a path, that of the newest
+// configuration. Over HTTP, the images are the body.
+type ImageRequest struct {
+	Path   string
+	Images []imagelist.Image
+	image.Choice
 }
 
-func (AdminAPI) verify(w http.ResponseWriter, r *http.Request) error {
-	var o imageOperation
-	c, live, err := o.read(w, r, map[string]func(string) error{"deep": readFlag(&o.deep), "rate": o.readRate})
-	if err != nil {
-		return err
-	}
-	// They are provisioned, and what they are named by does not change.
-	wants := live.wants(o.images)
-	ctx, lines := beginLines(w, r)
-	defer lines.end()
-	reports, totals, err := image.Verify(ctx, c.store, wants, image.VerifyOptions{
-		Choice: o.choice, Deep: o.deep, Rate: o.rate,
-		Progress: func(p image.VerifyProgress) { lines.progress(imageLine{Verifying: &p}) },
-	})
-	lines.conclude(reports, totals, err)
-	return nil
-}
-
-func (AdminAPI) preload(w http.ResponseWriter, r *http.Request) error {
-	var o imageOperation
-	c, live, err := o.read(w, r, map[string]func(string) error{"parallel": o.readParallel})
-	if err != nil {
-		return err
-	}
-	if err := live.enter(); err != nil {
-		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
-	}
-	// Who is in keeps store and clients, whatever becomes of the configuration.
-	defer live.leave()
-	ctx, lines := beginLines(w, r)
-	defer lines.end()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	for _, s := range live {
-		go func() {
-			select {
-			case <-s.service.exiting:
-				cancel(errExits)
-			case <-ctx.Done():
-			}
-		}()
-	}
-	reports, totals, err := image.Preload(ctx, c.store, live.preloadWants(o.images), image.PreloadOptions{
-		Choice: o.choice, Images: o.parallel,
-		Progress: func(p image.PreloadProgress) { lines.progress(imageLine{Preloading: &p}) },
-		Pulled:   func(p image.Pulled) { lines.tell(imageLine{Pulled: &p}) },
-	})
-	if cause := context.Cause(ctx); err != nil && cause != nil {
-		err = cause
-	}
-	lines.conclude(reports, totals, err)
-	return nil
-}
-
-// conclude tells what came of an operation on images.
-func (l *adminLines) conclude(reports []image.Report, totals image.Totals, err error) {
-	if err != nil {
-		l.tell(imageLine{Error: err.Error()})
-		return
-	}
-	for i := range reports {
-		l.write(imageLine{Report: &reports[i]})
-	}
-	l.tell(imageLine{Totals: &totals})
-}
-
-// read reads a request, and finds what it is about. more are parameters that not
-// every operation has.
-func (o *imageOperation) read(w http.ResponseWriter, r *http.Request, more map[string]func(string) error) (*cache, imageSites, error) {
-	if r.Method != http.MethodPost {
-		return nil, nil, caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed")}
-	}
-	var path string
-	known := map[string]func(string) error{
-		"path":      readText(&path),
-		"referrers": readFlag(&o.choice.Referrers),
-		"platform": func(value string) (err error) {
-			o.choice.Platforms, err = parsePlatforms(strings.Split(value, ","))
+// Parameters returns the query.
+func (q *ImageRequest) Parameters() Parameters {
+	return Parameters{
+		"path": text(&q.Path), "referrers": flag(&q.Referrers),
+		"platform": {func(value string) (err error) {
+			q.Platforms, err = ParsePlatforms(strings.Split(value, ","))
 			return err
-		},
+		}, func() string {
+			var names []string
+			for _, p := range q.Platforms {
+				names = append(names, p.String())
+			}
+			return strings.Join(names, ",")
+		}},
 	}
-	maps.Copy(known, more)
-	if err := parameters(r, known); err != nil {
-		return nil, nil, err
-	}
-	var err error
-	if o.images, err = imagelist.Read("body", http.MaxBytesReader(w, r.Body, imagelist.MaxSize)); err == nil && len(o.images) == 0 {
+}
+
+// ReadBody reads the list of images.
+func (q *ImageRequest) ReadBody(w http.ResponseWriter, r *http.Request) (err error) {
+	q.Images, err = imagelist.Read("body", http.MaxBytesReader(w, r.Body, imagelist.MaxSize))
+	if err == nil && len(q.Images) == 0 {
 		err = errors.New("the body names no image")
 	}
 	if err != nil {
-		return nil, nil, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: err}
-	}
-	return liveSites(path)
-}
-
-func (o *imageOperation) readParallel(value string) (err error) {
-	if o.parallel, err = strconv.Atoi(value); err != nil || o.parallel < 1 || o.parallel > maxParallel {
-		return fmt.Errorf("%q is no number from 1 to %d", value, maxParallel)
+		return refuse(http.StatusBadRequest, err)
 	}
 	return nil
 }
 
-func (o *imageOperation) readRate(value string) (err error) {
-	o.rate, err = parseSize(value)
-	return err
-}
-
-// query returns the parameters that read reads.
-func (o *imageOperation) query(path string) url.Values {
-	query := make(url.Values)
-	if path != "" {
-		query.Set("path", path)
-	}
-	if len(o.choice.Platforms) > 0 {
-		names := make([]string, 0, len(o.choice.Platforms))
-		for _, p := range o.choice.Platforms {
-			names = append(names, p.String())
-		}
-		query.Set("platform", strings.Join(names, ","))
-	}
-	if o.choice.Referrers {
-		query.Set("referrers", "1")
-	}
-	return query
-}
-
-// list returns the images as read reads them.
-func (o *imageOperation) list() string {
+func (q *ImageRequest) body() io.Reader {
 	var b strings.Builder
-	for _, i := range o.images {
+	for _, i := range q.Images {
 		b.WriteString(i.String() + "\n")
 	}
-	return b.String()
+	return strings.NewReader(b.String())
 }
 
-// parsePlatforms parses platforms, each of which is there once in the result.
-func parsePlatforms(names []string) (platforms []image.Platform, err error) {
+// VerifyRequest looks whether images are cached completely.
+type VerifyRequest struct {
+	ImageRequest
+	// Deep reads every blob, and Rate is how much of them per second at most.
+	Deep bool
+	Rate int64
+}
+
+// Parameters returns the query.
+func (q *VerifyRequest) Parameters() Parameters {
+	p := q.ImageRequest.Parameters()
+	p["deep"], p["rate"] = flag(&q.Deep), rate(&q.Rate)
+	return p
+}
+
+// PreloadRequest pulls images. Downloads of blobs that have begun go on if it ends.
+type PreloadRequest struct {
+	ImageRequest
+	// Parallel is how many images are pulled at a time; 0 = image.DefaultImages.
+	Parallel int
+}
+
+// Parameters returns the query.
+func (q *PreloadRequest) Parameters() Parameters {
+	p := q.ImageRequest.Parameters()
+	p["parallel"] = parameter{func(value string) (err error) {
+		q.Parallel, err = ParseParallel(value)
+		return err
+	}, func() string { return strconv.Itoa(q.Parallel) }}
+	return p
+}
+
+// ParseParallel parses how many images are pulled at a time.
+func ParseParallel(value string) (int, error) {
+	n, err := strconv.Atoi(value)
+	if err != nil || n < 1 || n > maxParallel {
+		return 0, fmt.Errorf("%q is no number from 1 to %d", value, maxParallel)
+	}
+	return n, nil
+}
+
+// ParsePlatforms parses platforms, each of which is there once in the result.
+func ParsePlatforms(names []string) (platforms []image.Platform, err error) {
 	for _, name := range names {
 		p, err := image.ParsePlatform(name)
 		if err != nil {
@@ -203,4 +133,101 @@ func parsePlatforms(names []string) (platforms []image.Platform, err error) {
 		}
 	}
 	return platforms, nil
+}
+
+// Verify implements Gateway.
+func (l *Local) Verify(ctx context.Context, q VerifyRequest, tell func(ImageLine)) error {
+	s, sites, err := l.sites(q.Path)
+	if err != nil {
+		return err
+	}
+	wants := sites.wants(q.Images)
+	if !l.serves() {
+		if wants, err = storedWants(ctx, s, sites, q.Images); err != nil {
+			return err
+		}
+	}
+	reports, totals, err := image.Verify(ctx, s.Store, wants, image.VerifyOptions{
+		Choice: q.Choice, Deep: q.Deep, Rate: q.Rate,
+		Progress: func(p image.VerifyProgress) { tell(ImageLine{Verifying: &p}) },
+	})
+	conclude(tell, reports, totals, err)
+	return nil
+}
+
+// storedWants returns where a store may have images. Without a running server it is
+// not certain which identity of an upstream counts: one that is complete does.
+func storedWants(ctx context.Context, s *Store, sites Sites, images []imagelist.Image) ([]image.Want, error) {
+	catalog, err := s.Catalog()
+	if err != nil {
+		return nil, err
+	}
+	defer catalog.Close()
+	stored := map[oci.Scope][]oci.Scope{} // by the name of the upstream
+	for scope, err := range catalog.Scopes(ctx, "") {
+		if err != nil {
+			return nil, err
+		}
+		by := oci.Scope{Upstream: oci.UpstreamName(scope.Upstream), Repository: scope.Repository}
+		stored[by] = append(stored[by], scope)
+	}
+	wants := make([]image.Want, len(images))
+	for n, i := range images {
+		by := oci.Scope{Upstream: i.Upstream, Repository: i.Repository}
+		if at := sites.find(i); len(at) > 0 {
+			by = oci.Scope{Upstream: at[0].upstream.Name, Repository: at[0].repository}
+		}
+		wants[n] = image.Want{Image: i, Scopes: stored[by]}
+		if len(stored[by]) == 0 {
+			wants[n].Scopes = []oci.Scope{by}
+		}
+	}
+	return wants, nil
+}
+
+// Preload implements Gateway. The identities of the upstreams are looked up.
+func (l *Local) Preload(ctx context.Context, q PreloadRequest, tell func(ImageLine)) error {
+	s, sites, err := l.sites(q.Path)
+	if err != nil {
+		return err
+	}
+	// Whoever is in keeps store and clients, whatever becomes of the configuration.
+	pullers, leave, err := sites.enter(s.Mirror)
+	if err != nil {
+		return refuse(http.StatusServiceUnavailable, err)
+	}
+	defer leave()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	for _, site := range sites {
+		go func() {
+			select {
+			case <-site.Exiting:
+				cancel(errExits)
+			case <-ctx.Done():
+			}
+		}()
+	}
+	reports, totals, err := image.Preload(ctx, s.Store, sites.preloadWants(q.Images, pullers), image.PreloadOptions{
+		Choice: q.Choice, Images: q.Parallel,
+		Progress: func(p image.PreloadProgress) { tell(ImageLine{Preloading: &p}) },
+		Pulled:   func(p image.Pulled) { tell(ImageLine{Pulled: &p}) },
+	})
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = cause
+	}
+	conclude(tell, reports, totals, err)
+	return nil
+}
+
+// conclude tells what came of a request about images.
+func conclude(tell func(ImageLine), reports []image.Report, totals image.Totals, err error) {
+	if err != nil {
+		tell(ImageLine{Error: err.Error()})
+		return
+	}
+	for i := range reports {
+		tell(ImageLine{Report: &reports[i]})
+	}
+	tell(ImageLine{Totals: &totals})
 }

@@ -1,15 +1,10 @@
-package caddymodule
+package operate
 
 import (
 	"context"
 	"errors"
 	"io"
-	"net/http"
-	"net/url"
 	"slices"
-	"time"
-
-	"github.com/caddyserver/caddy/v2"
 
 	"github.com/pullgate/pullgate/internal/bundle"
 	"github.com/pullgate/pullgate/internal/carry"
@@ -17,24 +12,36 @@ import (
 	"github.com/pullgate/pullgate/storage"
 )
 
-const importPath = "/registry_mirror/import"
-
-// importLine is one line of the answer to POST /registry_mirror/import, which is JSON
-// lines: one with Plan, before anything changes, any number with Progress, and one with
-// Result. The body of the request is a bundle as a tar that mirror export has written, or
-// mirror import makes of others. It is read while the answer is written.
-//
-// Query parameters: path = the store, by default that of the newest configuration;
-// dry_run=1 verifies, and changes nothing; no_move=1 refuses to move tags; allow_public=1
-// brings isolated images also where everybody may pull.
-type importLine struct {
-	Plan     []carry.ImportedImage `json:"plan,omitempty"`
-	Progress *carry.ImportProgress `json:"progress,omitempty"`
-	Result   *importResult         `json:"result,omitempty"`
+// ImportRequest imports a bundle into one store: without a path, that of the newest
+// configuration. Over HTTP, the body is a bundle as a tar that mirror export has
+// written, or mirror import makes of others. It is read while the answer is written.
+type ImportRequest struct {
+	Path string
+	// DryRun verifies, and changes nothing. NoMove refuses to move tags. AllowPublic
+	// brings isolated images also where everybody may pull.
+	DryRun, NoMove, AllowPublic bool
 }
 
-// importResult is what came of an import, and how it is printed as JSON.
-type importResult struct {
+// Parameters returns the query.
+func (q *ImportRequest) Parameters() Parameters {
+	return Parameters{
+		"path": text(&q.Path), "dry_run": flag(&q.DryRun), "no_move": flag(&q.NoMove), "allow_public": flag(&q.AllowPublic),
+	}
+}
+
+// ImportLine is one line about an import: one with Plan, before anything changes, any
+// number with Progress, and one with Result.
+type ImportLine struct {
+	Plan     []carry.ImportedImage `json:"plan,omitempty"`
+	Progress *carry.ImportProgress `json:"progress,omitempty"`
+	Result   *ImportResult         `json:"result,omitempty"`
+}
+
+// IsProgress reports whether others say more than this line.
+func (l ImportLine) IsProgress() bool { return l.Progress != nil }
+
+// ImportResult is what came of an import.
+type ImportResult struct {
 	Path string `json:"path,omitempty"`
 	// Address is that of the server that imported; empty = the command did.
 	Address string             `json:"address,omitempty"`
@@ -48,107 +55,50 @@ type importResult struct {
 	Moves []carry.ImportedImage `json:"moves,omitempty"`
 }
 
-// importRequest says how a bundle is imported.
-type importRequest struct{ dryRun, noMove, allowPublic bool }
-
-// query returns the parameters of the admin API.
-func (q importRequest) query(path string) url.Values {
-	query := url.Values{}
-	if path != "" {
-		query.Set("path", path)
-	}
-	for name, set := range map[string]bool{"dry_run": q.dryRun, "no_move": q.noMove, "allow_public": q.allowPublic} {
-		if set {
-			query.Set(name, "1")
-		}
-	}
-	return query
-}
-
-// importEvents are told while a bundle is imported.
-type importEvents struct {
-	plan     func([]carry.ImportedImage)
-	progress func(carry.ImportProgress)
-}
-
-func (AdminAPI) importBundle(w http.ResponseWriter, r *http.Request) error {
-	if r.Method != http.MethodPost {
-		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed")}
-	}
-	var path string
-	var request importRequest
-	if err := parameters(r, map[string]func(string) error{
-		"path": readText(&path), "dry_run": readFlag(&request.dryRun), "no_move": readFlag(&request.noMove),
-		"allow_public": readFlag(&request.allowPublic),
-	}); err != nil {
-		return err
-	}
-	c, live, err := liveSites(path)
+// Import implements Gateway.
+func (l *Local) Import(ctx context.Context, q ImportRequest, open func() (bundle.Reader, error), tell func(ImportLine)) error {
+	s, sites, err := l.sites(q.Path)
 	if err != nil {
 		return err
 	}
-	control := http.NewResponseController(w)
-	if err := control.EnableFullDuplex(); err != nil {
-		return caddy.APIError{HTTPStatus: http.StatusInternalServerError, Err: err}
+	var result ImportResult
+	b, err := open()
+	if err == nil {
+		result, err = importAll(ctx, s.Store, sites.identities(), b, q, tell)
 	}
-	ctx, lines := beginLines(w, r)
-	defer lines.end()
-	body := &steady{r.Body, control}
-	result, err := importFrom(ctx, c.store, live.identities(), body, request, importEvents{
-		plan:     func(p []carry.ImportedImage) { lines.tell(importLine{Plan: p}) },
-		progress: func(p carry.ImportProgress) { lines.progress(importLine{Progress: &p}) },
-	})
-	result.Path = c.path
+	result.Path = s.Path
 	if err != nil {
 		result.Error = err.Error()
-		if e, ok := errors.AsType[*carry.MoveError](err); ok {
-			result.Moves = e.Images
+		if move, ok := errors.AsType[*carry.MoveError](err); ok {
+			result.Moves = move.Images
 		}
 	}
-	lines.tell(importLine{Result: &result})
-	if err != nil {
-		// Who still sends could not read why it is in vain.
-		_ = control.SetReadDeadline(time.Now().Add(linesStall))
-		_, _ = io.Copy(io.Discard, r.Body)
-	}
+	tell(ImportLine{Result: &result})
 	return nil
 }
 
-// steady reads from who may pause, but not for ever.
-type steady struct {
-	r       io.Reader
-	control *http.ResponseController
-}
-
-// Read implements io.Reader.
-func (s *steady) Read(b []byte) (int, error) {
-	_ = s.control.SetReadDeadline(time.Now().Add(bundleStall))
-	return s.r.Read(b)
-}
-
-// importFrom imports a bundle that comes as a tar.
-func importFrom(ctx context.Context, store *storage.Store, known *identities, r io.Reader, request importRequest, events importEvents) (importResult, error) {
+// OpenBody opens the body of a request for an import.
+func OpenBody(r io.Reader) (bundle.Reader, error) {
 	b, err := bundle.NewStream(r)
 	if errors.Is(err, bundle.ErrOrder) {
 		err = errors.Join(err, errors.New("let pullgate mirror import send it"))
 	}
 	if err != nil {
-		return importResult{}, err
+		return nil, err
 	}
-	defer b.Close()
 	if err := b.Index().Rename(bundle.Name{}); err != nil {
-		return importResult{}, err
+		return nil, errors.Join(err, b.Close())
 	}
-	return importAll(ctx, store, known, b, request, events)
+	return b, nil
 }
 
 // importAll imports what a bundle holds, whose images have names.
-func importAll(ctx context.Context, store *storage.Store, known *identities, b bundle.Reader, request importRequest, events importEvents) (result importResult, err error) {
-	result.DryRun = request.dryRun
+func importAll(ctx context.Context, store *storage.Store, known *identities, b bundle.Reader, q ImportRequest, tell func(ImportLine)) (result ImportResult, err error) {
+	result.DryRun = q.DryRun
 	for n := range b.Index().Images {
 		name := &b.Index().Images[n].Name
 		name.Upstream = known.name(name.Upstream)
-		if err := known.provision(name.Upstream); err != nil {
+		if err := known.lookUp(name.Upstream); err != nil {
 			return result, err
 		}
 		if len(known.names) > 0 && !known.knows(name.Upstream) && !slices.Contains(result.Unserved, name.Upstream) {
@@ -158,8 +108,9 @@ func importAll(ctx context.Context, store *storage.Store, known *identities, b b
 	result.Report, err = carry.Import(ctx, store, b, carry.ImportOptions{
 		Scopes: func(n bundle.Name) []oci.Scope { return known.scopes(n.Upstream, n.Repository) },
 		Public: func(s oci.Scope) bool { return known.public(s.Upstream) },
-		NoMove: request.noMove, DryRun: request.dryRun, AllowPublic: request.allowPublic,
-		Plan: events.plan, Progress: events.progress,
+		NoMove: q.NoMove, DryRun: q.DryRun, AllowPublic: q.AllowPublic,
+		Plan:     func(p []carry.ImportedImage) { tell(ImportLine{Plan: p}) },
+		Progress: func(p carry.ImportProgress) { tell(ImportLine{Progress: &p}) },
 	})
 	return result, err
 }

@@ -1,206 +1,163 @@
-package caddymodule
+package operate
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"maps"
-	"net/http"
 	"slices"
-
-	"github.com/caddyserver/caddy/v2"
 
 	"github.com/pullgate/pullgate/internal/image"
 	"github.com/pullgate/pullgate/internal/imagelist"
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/oci"
-	"github.com/pullgate/pullgate/internal/registry"
+	"github.com/pullgate/pullgate/storage"
 )
 
-// imageSite is a handler, for operations on images: which upstreams it has, and by what
-// names.
-type imageSite struct {
-	names     map[string]registry.Upstream
-	upstreams []*Upstream
-	service   *service       // nil if it does not run
-	mirror    *mirror.Mirror // set while somebody is in
+// Upstream is an upstream of a site.
+type Upstream struct {
+	Name string
+	// Identity is what the store keeps its images under; empty = not looked up yet.
+	Identity string
+	// LookUp finds the identity out, for which secrets and files are read.
+	LookUp func() (string, error)
+	// MaxSize is how many bytes it may have brought in; 0 = no limit.
+	MaxSize int64
+	// Isolated says that what it answers need not be for everybody, and Public that
+	// everybody may pull it here.
+	Isolated, Public bool
 }
 
-// place is where an image lies: the scope, and what is asked for it.
-type place struct {
-	scope    oci.Scope
-	upstream *Upstream
-	site     *imageSite
+// identity returns the identity, also if it is not looked up yet.
+func (u *Upstream) identity() (string, error) {
+	if u.Identity != "" {
+		return u.Identity, nil
+	}
+	return u.LookUp()
 }
 
-// imageSites are those of one configuration.
-type imageSites []*imageSite
-
-// liveSites returns those of the newest configuration that runs on a store, which
-// is at path unless that is empty. The error is an answer of the admin API.
-func liveSites(path string) (*cache, imageSites, error) {
-	if path != "" {
-		path = realPath(path)
-	}
-	generations.RLock()
-	defer generations.RUnlock()
-	for _, g := range slices.Backward(generations.list) {
-		if path != "" && g.cache.path != path {
-			continue
-		}
-		g.run.mu.Lock()
-		services := slices.Clone(g.run.handlers)
-		g.run.mu.Unlock()
-		var live imageSites
-		for _, s := range services {
-			live = append(live, &imageSite{names: s.wire.Upstreams, upstreams: s.upstreams, service: s})
-		}
-		return g.cache, live, nil
-	}
-	err := errors.New("no store is open")
-	if path != "" {
-		err = fmt.Errorf("no store is open at %s", path)
-	}
-	return nil, nil, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: err}
+// Site is one handler of a configuration: which upstreams it has, by what names, and
+// how to pull from them.
+type Site struct {
+	// Names are those of upstreams, by name and alias.
+	Names     map[string]string
+	Upstreams []*Upstream
+	// Enter returns what pulls from the upstreams whose identities are looked up, for
+	// as long as the caller stays; with no error, it has to leave.
+	Enter func(*mirror.Cache) (p image.Puller, leave func(), err error)
+	// Exiting is closed when the process exits; nil = never.
+	Exiting <-chan struct{}
 }
 
-// sitesOf returns those of a configuration in JSON, wherever in it they stand.
-// Nothing is looked up yet.
-func sitesOf(config []byte) (imageSites, error) {
-	var root any
-	if err := json.Unmarshal(config, &root); err != nil {
-		return nil, err
-	}
-	var found imageSites
-	var visit func(v any) error
-	visit = func(v any) error {
-		switch v := v.(type) {
-		case []any:
-			for _, item := range v {
-				if err := visit(item); err != nil {
-					return err
-				}
-			}
-		case map[string]any:
-			if v["handler"] == "registry_mirror" {
-				s, err := siteOf(v)
-				found = append(found, s)
-				return err
-			}
-			for _, key := range slices.Sorted(maps.Keys(v)) {
-				if err := visit(v[key]); err != nil {
-					return err
-				}
-			}
-		}
+// upstream returns the upstream of a name or alias; nil = there is none.
+func (s *Site) upstream(alias string) *Upstream {
+	name, ok := s.Names[alias]
+	if !ok {
 		return nil
 	}
-	err := visit(root)
-	return found, err
+	return s.Upstreams[slices.IndexFunc(s.Upstreams, func(u *Upstream) bool { return u.Name == name })]
 }
 
-func siteOf(config map[string]any) (*imageSite, error) {
-	raw, err := json.Marshal(config)
-	if err != nil {
-		return nil, err
-	}
-	var h Handler
-	if err := json.Unmarshal(raw, &h); err != nil {
-		return nil, err
-	}
-	names, err := h.names()
-	return &imageSite{names: names, upstreams: h.Upstreams}, err
-}
+// Sites are those of one configuration.
+type Sites []*Site
 
-// plainSites returns one with the upstreams of images, as they are where nothing is
-// configured.
-func plainSites(images []imagelist.Image) (imageSites, error) {
-	var h Handler
-	known := map[string]bool{}
-	for _, i := range images {
-		if !known[i.Upstream] {
-			known[i.Upstream] = true
-			h.Upstreams = append(h.Upstreams, &Upstream{Name: i.Upstream})
-		}
-	}
-	names, err := h.names()
-	return imageSites{{names: names, upstreams: h.Upstreams}}, err
-}
-
-// find returns where an image lies, if some site has its upstream: once for each
-// identity of that. All of its upstreams are provisioned.
-func (l imageSites) find(i imagelist.Image) (places []place) {
-	for _, p := range l.lookUp(i) {
-		p.scope.Upstream = p.upstream.identity()
-		if !slices.ContainsFunc(places, func(other place) bool { return other.scope == p.scope }) {
-			places = append(places, p)
-		}
-	}
-	return places
-}
-
-// lookUp returns all sites that mirror an image. The scopes have the names of the
-// upstreams only.
-func (l imageSites) lookUp(i imagelist.Image) (places []place) {
+// Limit adds the limits of the upstreams to those of a store.
+func (l Sites) Limit(limits *storage.Limits) {
 	for _, s := range l {
-		name, ok := s.names[i.Upstream]
-		if !ok {
-			continue
+		for _, u := range s.Upstreams {
+			if u.MaxSize > 0 {
+				if limits.Upstreams == nil {
+					limits.Upstreams = map[string]int64{}
+				}
+				limits.Upstreams[u.Name] = u.MaxSize
+			}
 		}
-		repository := oci.CanonicalRepository(name.Name, i.Repository)
-		u := s.upstreams[slices.IndexFunc(s.upstreams, func(u *Upstream) bool { return u.Name == name.Name })]
-		places = append(places, place{scope: oci.Scope{Upstream: u.Name, Repository: repository}, upstream: u, site: s})
 	}
-	return places
 }
 
-// unknown says why nobody pulls an image.
-func unknown(i imagelist.Image) string {
-	return "no site mirrors " + i.Upstream + ": add it to the configuration"
-}
-
-// wants returns what is to be looked for.
-func (l imageSites) wants(images []imagelist.Image) (wants []image.Want) {
+// LookUp finds the identities of the upstreams of images out.
+func (l Sites) LookUp(images []imagelist.Image) (err error) {
 	for _, i := range images {
-		places := l.find(i)
-		if len(places) == 0 {
-			wants = append(wants, image.Want{Image: i, Error: unknown(i)})
-		}
-		for _, p := range places {
-			wants = append(wants, image.Want{Image: i, Scopes: []oci.Scope{p.scope}})
-		}
-	}
-	return wants
-}
-
-// preloadWants returns what is to be pulled, through sites that somebody is in.
-func (l imageSites) preloadWants(images []imagelist.Image) (wants []image.PreloadWant) {
-	for _, i := range images {
-		places := l.find(i)
-		if len(places) == 0 {
-			wants = append(wants, image.PreloadWant{Image: i, Error: unknown(i)})
-		}
-		for _, p := range places {
-			wants = append(wants, image.PreloadWant{Image: i, Scope: p.scope, Upstream: p.upstream.Name, Puller: p.site.mirror})
-		}
-	}
-	return wants
-}
-
-// enter enters those that run. Who gets no error has to leave.
-func (l imageSites) enter() error {
-	for n, s := range l {
-		var err error
-		if s.mirror, err = s.service.enterAdmin(); err != nil {
-			l[:n].leave()
-			return err
+		for _, p := range l.find(i) {
+			if p.upstream.Identity, err = p.upstream.identity(); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-func (l imageSites) leave() {
+// place is where an image lies.
+type place struct {
+	site       *Site
+	upstream   *Upstream
+	repository string
+}
+
+func (p place) scope() oci.Scope {
+	return oci.Scope{Upstream: p.upstream.Identity, Repository: p.repository}
+}
+
+// find returns the places of an image at all sites that mirror it.
+func (l Sites) find(i imagelist.Image) (places []place) {
 	for _, s := range l {
-		s.service.leave()
+		if u := s.upstream(i.Upstream); u != nil {
+			places = append(places, place{s, u, oci.CanonicalRepository(u.Name, i.Repository)})
+		}
 	}
+	return places
+}
+
+// each calls fn once for each identity that an image has; all are looked up. Without
+// any, it calls unknown with the reason why nobody pulls the image.
+func (l Sites) each(i imagelist.Image, fn func(place), unknown func(reason string)) {
+	seen := map[oci.Scope]bool{}
+	for _, p := range l.find(i) {
+		if scope := p.scope(); !seen[scope] {
+			seen[scope] = true
+			fn(p)
+		}
+	}
+	if len(seen) == 0 {
+		unknown(fmt.Sprintf("no site mirrors %s: add it to the configuration", i.Upstream))
+	}
+}
+
+// wants returns what is to be looked for.
+func (l Sites) wants(images []imagelist.Image) (wants []image.Want) {
+	for _, i := range images {
+		l.each(i,
+			func(p place) { wants = append(wants, image.Want{Image: i, Scopes: []oci.Scope{p.scope()}}) },
+			func(reason string) { wants = append(wants, image.Want{Image: i, Error: reason}) })
+	}
+	return wants
+}
+
+// preloadWants returns what is to be pulled.
+func (l Sites) preloadWants(images []imagelist.Image, pullers map[*Site]image.Puller) (wants []image.PreloadWant) {
+	for _, i := range images {
+		l.each(i,
+			func(p place) {
+				wants = append(wants, image.PreloadWant{Image: i, Scope: p.scope(), Upstream: p.upstream.Name, Puller: pullers[p.site]})
+			},
+			func(reason string) { wants = append(wants, image.PreloadWant{Image: i, Error: reason}) })
+	}
+	return wants
+}
+
+// enter enters all sites. Whoever gets no error has to leave.
+func (l Sites) enter(c *mirror.Cache) (pullers map[*Site]image.Puller, leave func(), err error) {
+	pullers = make(map[*Site]image.Puller, len(l))
+	var leaves []func()
+	leave = func() {
+		for _, leave := range leaves {
+			leave()
+		}
+	}
+	for _, s := range l {
+		puller, out, err := s.Enter(c)
+		if err != nil {
+			leave()
+			return nil, nil, err
+		}
+		pullers[s], leaves = puller, append(leaves, out)
+	}
+	return pullers, leave, nil
 }
