@@ -20,7 +20,7 @@ func TestBreakerIsShown(t *testing.T) {
 	gauge := fmt.Sprintf(`breaker_state{upstream="docker.io",url=%q}`, upstream.URL())
 	status := func() (b operate.UpstreamStatus) {
 		var answer operate.Status
-		if err := json.Unmarshal([]byte(fetch(t, base+operate.StatusPath)), &answer); err != nil {
+		if err := json.NewDecoder(post(t.Context(), t, http.MethodGet, base+operate.StatusPath).Body).Decode(&answer); err != nil {
 			t.Fatal(err)
 		}
 		for _, b := range answer.Upstreams {

@@ -3,10 +3,6 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
-	"math"
-	"strconv"
-
-	"github.com/dustin/go-humanize"
 )
 
 // Download says how blobs are pulled from an upstream.
@@ -68,39 +64,4 @@ func (d *Download) lookAhead(maxFills int) int {
 		n = min(n, maxFills/2)
 	}
 	return n
-}
-
-func init() {
-	upstreamOptions["verify_ranges"] = upstreamOption{set: func(u *Upstream, _ []string) error {
-		u.VerifyRanges = true
-		return nil
-	}}
-	upstreamOptions["parallel_download"] = upstreamOption{min: 1, max: 1, set: func(u *Upstream, args []string) error {
-		n, err := strconv.ParseInt(args[0], 10, 32)
-		if err != nil || n < 1 || n > maxParallelDownload {
-			return fmt.Errorf("parallel_download: %q is no number of connections: want 1 to %d", args[0], maxParallelDownload)
-		}
-		u.ParallelDownload = int(n)
-		return nil
-	}}
-	upstreamOptions["look_ahead"] = upstreamOption{min: 1, max: 2, set: func(u *Upstream, args []string) error {
-		if args[0] == "off" && len(args) == 1 {
-			u.LookAhead = -1
-			return nil
-		}
-		n, err := strconv.ParseInt(args[0], 10, 32)
-		if err != nil || n < 1 {
-			return fmt.Errorf("look_ahead: %q is no number of blobs: want such as 6, or off", args[0])
-		}
-		u.LookAhead = int(n)
-		if len(args) == 1 {
-			return nil
-		}
-		size, err := humanize.ParseBytes(args[1])
-		if err != nil || size == 0 || size > math.MaxInt64 {
-			return fmt.Errorf("look_ahead: %q is no size: want such as 20GiB", args[1])
-		}
-		u.LookAheadSize = int64(size)
-		return nil
-	}}
 }

@@ -2,8 +2,6 @@ package caddymodule
 
 import (
 	"errors"
-	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -72,58 +70,4 @@ func (r *Resilience) maxFills() int {
 		return defaultMaxFills
 	}
 	return max(r.MaxFills, 0)
-}
-
-func init() {
-	upstreamOptions["max_fails"] = count(func(u *Upstream) *int { return &u.MaxFails })
-	upstreamOptions["misses_per_client"] = count(func(u *Upstream) *int { return &u.MissesPerClient })
-	upstreamOptions["max_fills"] = count(func(u *Upstream) *int { return &u.MaxFills })
-	upstreamOptions["fail_duration"] = patience("fail_duration", func(u *Upstream) *caddy.Duration { return &u.FailDuration })
-	upstreamOptions["stale_if_denied"] = leniency("stale_if_denied", func(u *Upstream) *caddy.Duration { return &u.StaleIfDenied })
-	upstreamOptions["stale_if_gone"] = leniency("stale_if_gone", func(u *Upstream) *caddy.Duration { return &u.StaleIfGone })
-}
-
-// leniency is an option with a duration; 0 = not at all, which is -1 in JSON.
-func leniency(name string, field func(*Upstream) *caddy.Duration) upstreamOption {
-	return upstreamOption{min: 1, max: 1, set: func(u *Upstream, args []string) error {
-		d, err := parseDuration(args[0])
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		if d == 0 {
-			d = -1
-		}
-		*field(u) = d
-		return nil
-	}}
-}
-
-// count is an option with a number; 0 = no limit, which is -1 in JSON.
-func count(field func(*Upstream) *int) upstreamOption {
-	return upstreamOption{min: 1, max: 1, set: func(u *Upstream, args []string) error {
-		n, err := strconv.ParseInt(args[0], 10, 32)
-		if err != nil || n < 0 {
-			return fmt.Errorf("%q is no number: want such as 5, or 0 for no limit", args[0])
-		}
-		if n == 0 {
-			n = -1
-		}
-		*field(u) = int(n)
-		return nil
-	}}
-}
-
-// patience is an option with a duration that is not 0.
-func patience(name string, field func(*Upstream) *caddy.Duration) upstreamOption {
-	return upstreamOption{min: 1, max: 1, set: func(u *Upstream, args []string) error {
-		d, err := parseDuration(args[0])
-		if err == nil && d == 0 {
-			err = fmt.Errorf("%q is no time to wait", args[0])
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		*field(u) = d
-		return nil
-	}}
 }

@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -84,22 +83,4 @@ func (u *Upstream) proofTTL() time.Duration {
 		return defaultProofTTL
 	}
 	return 0
-}
-
-func init() {
-	upstreamOptions["isolate"] = upstreamOption{max: 1, set: func(u *Upstream, args []string) error {
-		on := true
-		if len(args) == 1 {
-			switch args[0] {
-			case "on":
-			case "off":
-				on = false
-			default:
-				return fmt.Errorf("isolate %s is neither on nor off", args[0])
-			}
-		}
-		u.Isolate = &on
-		return nil
-	}}
-	upstreamOptions["proof_ttl"] = leniency("proof_ttl", func(u *Upstream) *caddy.Duration { return &u.ProofTTL })
 }

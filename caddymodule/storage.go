@@ -3,16 +3,12 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/pullgate/pullgate/internal/oci"
-	"github.com/pullgate/pullgate/internal/operate"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -95,48 +91,5 @@ func (s *Storage) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	var seen options
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option, value := d.Val(), ""
-		if option == "pin" {
-			line := *d // the errors below are about it
-			pins := d.RemainingArgs()
-			if len(pins) == 0 {
-				return line.ArgErr()
-			}
-			if err := each(checkPin, pins); err != nil {
-				return line.Errf("pin: %w", err)
-			}
-			s.Pin = append(s.Pin, pins...)
-			continue
-		}
-		if err := seen.once(d); err != nil {
-			return err
-		}
-		if !slices.Contains([]string{"max_size", "min_free", "max_unused", "max_index"}, option) {
-			return d.Errf("unrecognized subdirective '%s': want max_size, min_free, max_unused, max_index or pin", option)
-		}
-		if !d.AllArgs(&value) {
-			return d.ArgErr()
-		}
-		var err error
-		switch percent, isPercent := strings.CutSuffix(value, "%"); {
-		case option == "max_size":
-			s.MaxSize, err = operate.ParseSize(value)
-		case option == "max_index":
-			s.MaxIndex, err = operate.ParseSize(value)
-		case option == "max_unused":
-			s.MaxUnused, err = parseDuration(value)
-		case isPercent:
-			if s.MinFreePercent, err = strconv.ParseFloat(percent, 64); err != nil || !(s.MinFreePercent > 0 && s.MinFreePercent < 100) {
-				err = fmt.Errorf("%q is no percentage: want such as 5%%", value)
-			}
-		default:
-			s.MinFree, err = operate.ParseSize(value)
-		}
-		if err != nil {
-			return d.Errf("%s: %w", option, err)
-		}
-	}
-	return nil
+	return parseBlock(d, "storage", storageOptions, s, func(*caddyfile.Dispenser, []string) error { return nil })
 }

@@ -59,12 +59,6 @@ func (t *Timeouts) check() error {
 	return nil
 }
 
-func init() {
-	for name := range new(Timeouts).fields() {
-		upstreamOptions[name] = patience(name, func(u *Upstream) *caddy.Duration { return u.fields()[name] })
-	}
-}
-
 // timeouts returns those of the client.
 func (u *Upstream) timeouts() upstream.Timeouts {
 	return upstream.Timeouts{

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
@@ -22,14 +21,6 @@ func each(check func(string) error, values []string) error {
 }
 
 func where(d *caddyfile.Dispenser) string { return fmt.Sprintf("%s:%d", d.File(), d.Line()) }
-
-func parseDuration(s string) (caddy.Duration, error) {
-	t, err := caddy.ParseDuration(s)
-	if err != nil || t < 0 {
-		return 0, fmt.Errorf("%q is no duration: want such as 5m, 12h or 90d", s)
-	}
-	return caddy.Duration(t), nil
-}
 
 func hasPlaceholder(args []string) bool { return strings.Contains(strings.Join(args, ""), "{") }
 
