@@ -88,7 +88,7 @@ func send(ctx context.Context, t *testing.T, uri string, body io.Reader) (int, o
 }
 
 func tagged(c *cache, name bundle.Name) bool {
-	_, err := c.Tag(oci.Scope{Upstream: name.Upstream, Repository: name.Repository}, name.Reference.Tag)
+	_, err := c.Tag(context.Background(), oci.Scope{Upstream: name.Upstream, Repository: name.Repository}, name.Reference.Tag)
 	return err == nil
 }
 

@@ -125,7 +125,7 @@ func (q *ExportRequest) options(known *identities) (wants []image.Want, o carry.
 // locate finds out where images lie; without any, it returns all tags. What an
 // upstream has left under an identity that it has no more, is nothing that is served.
 func locate(ctx context.Context, s *Store, known *identities, wants []image.Want) ([]image.Want, error) {
-	catalog, err := s.Catalog()
+	catalog, err := s.Catalog(ctx)
 	if err != nil {
 		return nil, err
 	}

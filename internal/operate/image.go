@@ -158,7 +158,7 @@ func (l *Local) Verify(ctx context.Context, q VerifyRequest, tell func(ImageLine
 // storedWants returns where a store may have images. Without a running server it is
 // not certain which identity of an upstream counts: one that is complete does.
 func storedWants(ctx context.Context, s *Store, sites Sites, images []imagelist.Image) ([]image.Want, error) {
-	catalog, err := s.Catalog()
+	catalog, err := s.Catalog(ctx)
 	if err != nil {
 		return nil, err
 	}

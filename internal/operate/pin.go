@@ -42,7 +42,7 @@ func (l *Local) Pins(ctx context.Context, q PinRequest, tell func(PinLine)) erro
 // Pin implements Gateway.
 func (l *Local) Pin(ctx context.Context, q PinRequest, tell func(PinLine)) error {
 	return all(l, q.Path, tell, func(s *Store, _ func(PinReport)) (report PinReport, err error) {
-		if report.Changed, err = s.Pin(q.Pin); err != nil {
+		if report.Changed, err = s.Pin(ctx, q.Pin); err != nil {
 			return report, err
 		}
 		uses, err := s.PinUses(ctx)
@@ -58,7 +58,7 @@ func (l *Local) Pin(ctx context.Context, q PinRequest, tell func(PinLine)) error
 // Unpin implements Gateway.
 func (l *Local) Unpin(ctx context.Context, q PinRequest, tell func(PinLine)) error {
 	return all(l, q.Path, tell, func(s *Store, _ func(PinReport)) (report PinReport, err error) {
-		if report.Changed, err = s.Unpin(q.Pin); err != nil {
+		if report.Changed, err = s.Unpin(ctx, q.Pin); err != nil {
 			return report, err
 		}
 		uses, err := s.PinUses(ctx)
