@@ -25,14 +25,15 @@ var imports = map[string][]string{
 	"":             {"caddymodule"},
 	"cmd/pullgate": {"caddymodule"},
 	"caddymodule": {
-		"caddymodule/admin", "caddymodule/command", "internal/flood", "internal/image", "internal/listener", "internal/metrics", "internal/mirror",
-		"internal/operate", "internal/registry", "internal/upstream", "storage", "internal/oci",
+		"caddymodule/admin", "caddymodule/command", "caddymodule/config", "internal/flood", "internal/image", "internal/listener", "internal/metrics",
+		"internal/mirror", "internal/operate", "internal/registry", "internal/upstream", "storage", "internal/oci",
 	},
 	"caddymodule/admin": {"internal/bundle", "internal/operate"},
 	"caddymodule/command": {
 		"internal/bundle", "internal/carry", "internal/clientconfig", "internal/image", "internal/imagelist", "internal/mirror", "internal/operate",
 		"storage", "internal/oci",
 	},
+	"caddymodule/config":    {"internal/mirror", "internal/operate", "internal/upstream", "storage", "internal/oci"},
 	"internal/registry":     {"internal/oci"},
 	"internal/mirror":       {"storage", "internal/oci"},
 	"internal/upstream":     {"internal/oci"},
@@ -58,7 +59,7 @@ var imports = map[string][]string{
 // but for those in clientsOfTests.
 var owners = map[string][]string{
 	"github.com/dgraph-io/badger":                {"storage"},
-	"github.com/caddyserver/caddy":               {"", "cmd/pullgate", "caddymodule", "caddymodule/admin", "caddymodule/command", "integration"},
+	"github.com/caddyserver/caddy":               {"", "cmd/pullgate", "caddymodule", "caddymodule/admin", "caddymodule/command", "caddymodule/config", "integration"},
 	"go.uber.org/zap":                            {"caddymodule", "caddymodule/command", "integration"},
 	"github.com/prometheus/":                     {"internal/metrics", "integration"},
 	"go.opentelemetry.io/otel/sdk":               {"caddymodule", "integration"},

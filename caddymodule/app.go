@@ -3,12 +3,12 @@ package caddymodule
 import (
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"slices"
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/pullgate/pullgate/caddymodule/config"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -25,7 +25,7 @@ func init() {
 // of the newer one hold. Validating a configuration does not open it.
 type App struct {
 	// Where the store lies and how large it may become.
-	Storage *Storage `json:"storage,omitempty"`
+	Storage *config.Storage `json:"storage,omitempty"`
 
 	run *appRun
 }
@@ -56,32 +56,16 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.run = &appRun{log: ctx.Slogger().Handler(), ctx: ctx}
 	s := a.Storage
 	if s == nil {
-		s = new(Storage)
+		s = new(config.Storage)
 	}
 	var err error
-	if a.run.limits, err = s.limits(); err != nil {
+	if a.run.limits, err = s.Limits(); err != nil {
 		return err
 	}
-	if a.run.path, err = s.folder(); err != nil {
+	if a.run.path, err = s.Folder(); err != nil {
 		return err
 	}
 	return counted.Register(ctx.GetMetricsRegistry())
-}
-
-// folder returns the absolute path of the store.
-func (s *Storage) folder() (string, error) {
-	path := filepath.Join(caddy.AppDataDir(), "registry_mirror")
-	if s != nil && s.Path != "" {
-		var err error
-		if path, err = caddy.NewReplacer().ReplaceOrErr(s.Path, true, true); err != nil {
-			return "", fmt.Errorf("storage path: %w", err)
-		}
-	}
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return "", fmt.Errorf("storage path: %w", err)
-	}
-	return path, nil
 }
 
 // Validate checks the limits.
@@ -89,7 +73,7 @@ func (a *App) Validate() error {
 	if a.Storage == nil {
 		return nil
 	}
-	return a.Storage.check()
+	return a.Storage.Check()
 }
 
 // Start opens the store, unless an earlier configuration has it open, and

@@ -5,6 +5,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/pullgate/pullgate/caddymodule/config"
 )
 
 func init() {
@@ -56,8 +58,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if a.Storage != nil {
 			return d.Err("storage is already set")
 		}
-		a.Storage = new(Storage)
-		if err := a.Storage.unmarshalCaddyfile(d); err != nil {
+		a.Storage = new(config.Storage)
+		if err := a.Storage.UnmarshalCaddyfile(d); err != nil {
 			return err
 		}
 	}
@@ -86,22 +88,22 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // directive name
 	start := *d
-	names := names{}
-	inline := map[string]*Upstream{}
+	names := config.Names{}
+	inline := map[string]*config.Upstream{}
 	for d.NextArg() {
-		u := &Upstream{Name: d.Val()}
-		if err := names.claim(d, u.Name); err != nil {
+		u := &config.Upstream{Name: d.Val()}
+		if err := names.Claim(d, u.Name); err != nil {
 			return err
 		}
 		inline[u.Name] = u
 		h.Upstreams = append(h.Upstreams, u)
 	}
-	var seen options
+	var seen config.Seen
 	var fallback caddyfile.Dispenser // where default stands
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		switch d.Val() {
 		case "default":
-			if err := seen.once(d); err != nil {
+			if err := seen.Once(d); err != nil {
 				return err
 			}
 			if !d.AllArgs(&h.Default) {
@@ -114,18 +116,18 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			}
 			u := inline[d.Val()]
 			if u == nil {
-				u = &Upstream{Name: d.Val()}
-				if err := names.claim(d, u.Name); err != nil {
+				u = &config.Upstream{Name: d.Val()}
+				if err := names.Claim(d, u.Name); err != nil {
 					return err
 				}
 				h.Upstreams = append(h.Upstreams, u)
 			}
 			delete(inline, u.Name) // a second block is one too many
-			names[u.Name] = where(d)
+			names[u.Name] = config.Where(d)
 			if d.NextArg() {
 				return d.ArgErr()
 			}
-			if err := u.unmarshalCaddyfile(d, names); err != nil {
+			if err := u.UnmarshalBlock(d, names); err != nil {
 				return err
 			}
 		default:
@@ -143,65 +145,6 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if _, ok := known[h.Default]; h.Default != "" && !ok {
 		return fallback.Errf("default %s is not among the upstreams: add it, or name one of them", h.Default)
 	}
-	return nil
-}
-
-func (u *Upstream) unmarshalCaddyfile(d *caddyfile.Dispenser, names names) error {
-	secrets := *d // where the last option stands that decides who gets them
-	err := parseBlock(d, "upstream "+u.Name, upstreamOptions, u, func(line *caddyfile.Dispenser, args []string) error {
-		name := line.Val()
-		if name == "alias" {
-			for _, alias := range args {
-				if err := names.claim(line, alias); err != nil {
-					return err
-				}
-			}
-		}
-		if upstreamOptions[name].files || hasPlaceholder(args) {
-			u.keepOrigin(name, line)
-		}
-		if name == "url" || name == "credentials" || name == "auth_origin" {
-			secrets = *line
-		}
-		if name == "url" {
-			return u.unmarshalURLCaddyfile(d, args)
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	if err := u.checkURLCredentials(); err != nil {
-		return secrets.WrapErr(err)
-	}
-	return nil
-}
-
-// options are those that a block has had so far.
-type options map[string]string
-
-func (o *options) once(d *caddyfile.Dispenser) error {
-	if at, ok := (*o)[d.Val()]; ok {
-		return d.Errf("%s is already set at %s", d.Val(), at)
-	}
-	if *o == nil {
-		*o = options{}
-	}
-	(*o)[d.Val()] = where(d)
-	return nil
-}
-
-// names has every name and alias of a directive, and where it stands.
-type names map[string]string
-
-func (n names) claim(d *caddyfile.Dispenser, name string) error {
-	if err := checkName(name); err != nil {
-		return d.WrapErr(err)
-	}
-	if at, ok := n[name]; ok {
-		return d.Errf("upstream %s is already declared at %s: two upstreams cannot have one name", name, at)
-	}
-	n[name] = where(d)
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/pullgate/pullgate/caddymodule/command"
+	"github.com/pullgate/pullgate/caddymodule/config"
 	"github.com/pullgate/pullgate/internal/image"
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/operate"
@@ -18,7 +19,7 @@ import (
 // configuration is one that commands read, and nobody runs.
 type configuration struct {
 	raw     []byte
-	storage *Storage
+	storage *config.Storage
 }
 
 // readConfiguration reads a configuration in JSON; nil = the defaults.
@@ -37,14 +38,14 @@ func readConfiguration(raw []byte) (command.Configuration, error) {
 }
 
 // Folder implements command.Configuration.
-func (c configuration) Folder() (string, error) { return c.storage.folder() }
+func (c configuration) Folder() (string, error) { return c.storage.Folder() }
 
 // Limits implements command.Configuration.
 func (c configuration) Limits() (storage.Limits, error) {
 	if c.storage == nil {
 		return storage.Limits{}, nil
 	}
-	return c.storage.limits()
+	return c.storage.Limits()
 }
 
 // Sites implements command.Configuration. It returns all handlers, wherever in the
@@ -86,8 +87,8 @@ func (c configuration) Sites() (sites operate.Sites, err error) {
 
 // configuredSite returns the site of a handler that does not run. Nothing is looked up
 // yet.
-func configuredSite(config map[string]any) (*operate.Site, error) {
-	raw, err := json.Marshal(config)
+func configuredSite(handler map[string]any) (*operate.Site, error) {
+	raw, err := json.Marshal(handler)
 	if err != nil {
 		return nil, err
 	}
@@ -121,17 +122,17 @@ func (h *Handler) enter(c *mirror.Cache) (_ image.Puller, leave func(), err erro
 	}()
 	var o mirror.Options
 	for _, u := range h.Upstreams {
-		if u.resolved == nil {
+		if !u.Provisioned() {
 			continue
 		}
-		options := u.options()
+		options := u.ClientOptions()
 		options.Logger = slog.New(slog.DiscardHandler) // the report tells
 		client, err := upstream.New(options)
 		if err != nil {
 			return nil, nil, fmt.Errorf("upstream %s: %w", u.Name, err)
 		}
 		clients = append(clients, client)
-		policy := u.policy(client)
+		policy := u.Policy(client)
 		policy.Access = mirror.Access{Public: true}
 		o.Upstreams = append(o.Upstreams, policy)
 	}

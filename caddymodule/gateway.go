@@ -10,6 +10,7 @@ import (
 
 	"github.com/pullgate/pullgate/caddymodule/admin"
 	"github.com/pullgate/pullgate/caddymodule/command"
+	"github.com/pullgate/pullgate/caddymodule/config"
 	"github.com/pullgate/pullgate/internal/image"
 	"github.com/pullgate/pullgate/internal/metrics"
 	"github.com/pullgate/pullgate/internal/mirror"
@@ -117,30 +118,17 @@ func liveSites(path string) (*operate.Store, operate.Sites) {
 }
 
 // siteOf returns the site that has upstreams by their names and aliases.
-func siteOf(names map[string]registry.Upstream, upstreams []*Upstream) *operate.Site {
+func siteOf(names map[string]registry.Upstream, upstreams []*config.Upstream) *operate.Site {
 	site := &operate.Site{Names: make(map[string]string, len(names))}
 	for alias, u := range names {
 		site.Names[alias] = u.Name
 	}
 	for _, u := range upstreams {
-		known := &operate.Upstream{Name: u.Name, MaxSize: u.MaxSize, Isolated: u.isolated(), Public: u.everybody(), LookUp: u.lookUpIdentity}
-		if u.resolved != nil {
-			known.Identity = u.identity()
+		known := &operate.Upstream{Name: u.Name, MaxSize: u.MaxSize, Isolated: u.Isolated(), Public: u.Everybody(), LookUp: u.LookUp}
+		if u.Provisioned() {
+			known.Identity = u.Identity()
 		}
 		site.Upstreams = append(site.Upstreams, known)
 	}
 	return site
-}
-
-// lookUpIdentity returns the identity, for which it provisions the upstream.
-func (u *Upstream) lookUpIdentity() (string, error) {
-	if u.resolved != nil {
-		return u.identity(), nil
-	}
-	provisioned := *u
-	if err := provisioned.provision(); err != nil {
-		return "", err
-	}
-	*u = provisioned
-	return u.identity(), nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/pullgate/pullgate/caddymodule/config"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -24,7 +25,7 @@ func (s *service) tellUnserved() {
 			}
 			continue
 		}
-		nothing := !slices.Contains(stored, u.identity())
+		nothing := !slices.Contains(stored, u.Identity())
 		stored = slices.DeleteFunc(stored, s.app.serves)
 		if len(stored) == 0 {
 			continue
@@ -39,16 +40,11 @@ func (s *service) tellUnserved() {
 	}
 }
 
-// guardedHint is why nobody who is not logged in may use an upstream, and what to do
-// about it.
-const guardedHint = "the upstream has credentials, and no option access, so that it answers only users whom Caddy has " +
-	"authenticated: log in, put basic_auth into the site, or give the upstream access public"
-
 // tellGuarded logs which upstreams not everybody may pull from, without any option
 // that says so.
 func (s *service) tellGuarded() {
 	for _, u := range s.upstreams {
-		if u.Access == nil && u.guarded() {
+		if u.Access == nil && u.Guarded() {
 			s.log.Warn("only users whom Caddy has authenticated may pull from this upstream", "upstream", u.Name, "why",
 				"it has credentials, a client certificate or stored_as, and no option access",
 				"do", "say access authenticated if that is meant, or access public if everybody may pull what the credentials open")
@@ -62,7 +58,7 @@ func (r *appRun) serves(identity string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.ContainsFunc(r.handlers, func(s *service) bool {
-		return slices.ContainsFunc(s.upstreams, func(u *Upstream) bool { return u.identity() == identity })
+		return slices.ContainsFunc(s.upstreams, func(u *config.Upstream) bool { return u.Identity() == identity })
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/pullgate/pullgate/caddymodule/config"
 	"github.com/pullgate/pullgate/internal/flood"
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/registry"
@@ -29,7 +30,7 @@ const exitPatience = 10 * time.Second
 // themselves.
 type service struct {
 	app       *appRun
-	upstreams []*Upstream
+	upstreams []*config.Upstream
 	wire      registry.Options // without the Mirror
 	log       *slog.Logger
 
@@ -223,7 +224,7 @@ func (s *service) openLocked() (err error) {
 			return err
 		}
 		open.clients = append(open.clients, c)
-		o.Upstreams = append(o.Upstreams, u.policy(c))
+		o.Upstreams = append(o.Upstreams, u.Policy(c))
 	}
 	m, err := mirror.New(open.cache.Mirror, o)
 	if err != nil {

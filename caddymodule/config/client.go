@@ -1,4 +1,4 @@
-package caddymodule
+package config
 
 import (
 	"crypto/sha256"
@@ -6,55 +6,17 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/caddyserver/caddy/v2"
 
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/upstream"
 )
 
-// clients has the upstream clients of the process, so that connections, tokens
-// and the memory of rate limits survive reloads and are shared between sites.
-// Clients of equal configuration are one, whatever the policy on top.
-var clients = caddy.NewUsagePool()
-
-type client struct {
-	*upstream.Client
-	name, key string
-}
-
-// Destruct implements caddy.Destructor.
-func (c *client) Destruct() error {
-	c.Close()
-	return nil
-}
-
-// acquireClient returns the client of a provisioned upstream. Each call is
-// paired with one of releaseClient.
-func acquireClient(u *Upstream) (*client, error) {
-	key := u.fingerprint()
-	value, _, err := clients.LoadOrNew(key, func() (caddy.Destructor, error) {
-		c, err := upstream.New(u.options())
-		return &client{Client: c, name: u.Name, key: key}, err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("upstream %s: %w", u.Name, err)
-	}
-	return value.(*client), nil
-}
-
-func releaseClient(c *client) error {
-	_, err := clients.Delete(c.key)
-	return err
-}
-
-// fingerprint is a hash of everything that a client is made of, secrets and the
+// Fingerprint is a hash of everything that a client is made of, secrets and the
 // contents of files included.
-func (u *Upstream) fingerprint() string {
+func (u *Upstream) Fingerprint() string {
 	r := u.resolved
 	h := sha256.New()
 	// Quoted, so that no two lists of values look the same.
@@ -79,8 +41,8 @@ func (u *Upstream) provider() string {
 	return u.Credentials.Provider
 }
 
-// options returns what the client of a provisioned upstream is made with.
-func (u *Upstream) options() upstream.Options {
+// ClientOptions returns what the client of a provisioned upstream is made with.
+func (u *Upstream) ClientOptions() upstream.Options {
 	r := u.resolved
 	o := upstream.Options{
 		Name:           u.Name,
@@ -91,9 +53,6 @@ func (u *Upstream) options() upstream.Options {
 		Timeouts:       u.timeouts(),
 		MaxFails:       u.MaxFails,
 		FailDuration:   time.Duration(u.FailDuration),
-		Observe:        counted.Requests(u.Name),
-		Received:       counted.Received(u.Name),
-		Logger:         slog.New(newestLog{}),
 	}
 	if len(r.certificate.Certificate) > 0 {
 		o.Certificates = []tls.Certificate{r.certificate}
@@ -110,11 +69,20 @@ func (u *Upstream) options() upstream.Options {
 	return o
 }
 
-// policy returns the upstream as the mirror sees it.
-func (u *Upstream) policy(remote mirror.Remote) mirror.Upstream {
+// guardedHint is why nobody who is not logged in may use an upstream, and what to do
+// about it.
+const guardedHint = "the upstream has credentials, and no option access, so that it answers only users whom Caddy has " +
+	"authenticated: log in, put basic_auth into the site, or give the upstream access public"
+
+// lookUpSlack is how much longer the mirror waits than the client tries, so that
+// it is the client's error that is told: it names what did not answer.
+const lookUpSlack = 250 * time.Millisecond
+
+// Policy returns the upstream as the mirror sees it.
+func (u *Upstream) Policy(remote mirror.Remote) mirror.Upstream {
 	policy := mirror.Upstream{
 		Name:            u.Name,
-		Identity:        u.identity(),
+		Identity:        u.Identity(),
 		Remote:          remote,
 		TagTTL:          time.Duration(u.TagTTL),
 		Timeout:         u.timeouts().Operation + lookUpSlack,
@@ -130,7 +98,7 @@ func (u *Upstream) policy(remote mirror.Remote) mirror.Upstream {
 		MissesPerClient: u.MissesPerClient,
 		Isolate:         u.apart(),
 		ProofTTL:        u.proofTTL(),
-		Access:          mirror.Access{Public: !u.guarded(), Hint: guardedHint},
+		Access:          mirror.Access{Public: !u.Guarded(), Hint: guardedHint},
 		Allow:           u.Allow,
 		Deny:            u.Deny,
 		Offline:         u.Offline,
@@ -147,14 +115,27 @@ func (u *Upstream) policy(remote mirror.Remote) mirror.Upstream {
 	return policy
 }
 
-// identity is the name under which the store keeps what this upstream has
+// LookUp returns the identity also of an upstream that is not provisioned, which it is
+// then.
+func (u *Upstream) LookUp() (string, error) {
+	if !u.Provisioned() {
+		provisioned := *u
+		if err := provisioned.Provision(); err != nil {
+			return "", err
+		}
+		*u = provisioned
+	}
+	return u.Identity(), nil
+}
+
+// Identity is the name under which the store keeps what this upstream has
 // confirmed: tags, and which digests a repository has. Where the same name can
 // mean other content, at another URL or to another user, it carries a hash of
 // what makes the difference, so that one site never serves what only the
 // upstream of another one has confirmed, and changed URLs leave no old tags
 // behind. Passwords are not part of it: a new one is no new content. What
 // everybody sees at the usual place is shared, and needs no hash.
-func (u *Upstream) identity() string {
+func (u *Upstream) Identity() string {
 	if u.StoredAs != "" {
 		return u.StoredAs
 	}

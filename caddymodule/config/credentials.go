@@ -1,4 +1,4 @@
-package caddymodule
+package config
 
 import (
 	"errors"
@@ -146,12 +146,12 @@ func (u *Upstream) checkURLCredentials() error {
 //		insecure_credentials
 //	}
 func (u *Upstream) unmarshalURLCaddyfile(d *caddyfile.Dispenser, urls []string) error {
-	var seen options
+	var seen Seen
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		if len(urls) > 1 {
 			return d.Err("a block of url is for one URL: give each its own line")
 		}
-		if err := seen.once(d); err != nil {
+		if err := seen.Once(d); err != nil {
 			return err
 		}
 		option := *d

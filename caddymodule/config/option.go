@@ -1,4 +1,4 @@
-package caddymodule
+package config
 
 import (
 	"errors"
@@ -46,7 +46,7 @@ func (o option[T]) arguments() (least, most int) {
 func parseBlock[T any](d *caddyfile.Dispenser, of string, table map[string]option[T], to *T,
 	after func(line *caddyfile.Dispenser, args []string) error,
 ) error {
-	var seen options
+	var seen Seen
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		line := *d // the errors below are about it
 		option, ok := table[line.Val()]
@@ -54,7 +54,7 @@ func parseBlock[T any](d *caddyfile.Dispenser, of string, table map[string]optio
 			return d.Errf("unrecognized subdirective '%s' of %s: want one of %s", d.Val(), of, strings.Join(slices.Sorted(maps.Keys(table)), ", "))
 		}
 		if !option.repeats {
-			if err := seen.once(d); err != nil {
+			if err := seen.Once(d); err != nil {
 				return err
 			}
 		}

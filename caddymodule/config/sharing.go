@@ -1,4 +1,4 @@
-package caddymodule
+package config
 
 import (
 	"errors"
@@ -36,19 +36,19 @@ func (s *Sharing) check() error {
 	return nil
 }
 
-// isolated reports whether what the upstream answers need not be for everybody,
+// Isolated reports whether what the upstream answers need not be for everybody,
 // wherever it is carried.
-func (u *Upstream) isolated() bool {
+func (u *Upstream) Isolated() bool {
 	if u.Isolate != nil {
 		return *u.Isolate
 	}
-	return u.authenticates() || !u.everybody()
+	return u.authenticates() || !u.Everybody()
 }
 
 // apart reports whether the bytes of the upstream are kept from other ones. Those of one
 // at a private address are, too: whoever may pull here has them, but the operators of
 // other upstreams need not know of them.
-func (u *Upstream) apart() bool { return u.isolated() || u.Isolate == nil && u.private() }
+func (u *Upstream) apart() bool { return u.Isolated() || u.Isolate == nil && u.private() }
 
 // private reports whether the upstream is at an address that not everybody can reach.
 func (u *Upstream) private() bool {

@@ -1,4 +1,4 @@
-package caddymodule
+package config
 
 import (
 	"testing"
@@ -27,7 +27,7 @@ func TestIsolation(t *testing.T) {
 		"off":                {Upstream{Name: "corp", URL: []string{"http://127.0.0.1"}, Sharing: Sharing{Isolate: &no}, Access: &Access{}}, false, false},
 		"on":                 {Upstream{Name: "docker.io", Sharing: Sharing{Isolate: &yes}}, true, true},
 	} {
-		if got := test.u.isolated(); got != test.isolated {
+		if got := test.u.Isolated(); got != test.isolated {
 			t.Errorf("%s: isolated %v", name, got)
 		}
 		want := time.Duration(0)

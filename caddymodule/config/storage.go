@@ -1,8 +1,9 @@
-package caddymodule
+package config
 
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -47,8 +48,8 @@ type Storage struct {
 	Pin []string `json:"pin,omitempty"`
 }
 
-// limits returns what the store is opened with.
-func (s *Storage) limits() (storage.Limits, error) {
+// Limits returns what the store is opened with.
+func (s *Storage) Limits() (storage.Limits, error) {
 	l := storage.Limits{
 		MaxSize:        s.MaxSize,
 		MinFree:        s.MinFree,
@@ -66,7 +67,24 @@ func (s *Storage) limits() (storage.Limits, error) {
 	return l, nil
 }
 
-func (s *Storage) check() error {
+// Folder returns the absolute path of the store.
+func (s *Storage) Folder() (string, error) {
+	path := filepath.Join(caddy.AppDataDir(), "registry_mirror")
+	if s != nil && s.Path != "" {
+		var err error
+		if path, err = caddy.NewReplacer().ReplaceOrErr(s.Path, true, true); err != nil {
+			return "", fmt.Errorf("storage path: %w", err)
+		}
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("storage path: %w", err)
+	}
+	return path, nil
+}
+
+// Check tells what is wrong with the limits.
+func (s *Storage) Check() error {
 	switch {
 	case s.MaxSize < 0, s.MinFree < 0, s.MaxUnused < 0, s.MaxIndex < 0:
 		return errors.New("storage: max_size, min_free, max_unused and max_index cannot be negative; leave out a limit to have its default")
@@ -84,7 +102,7 @@ func checkPin(s string) error {
 	return err
 }
 
-func (s *Storage) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (s *Storage) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		s.Path = d.Val()
 	}

@@ -1,4 +1,4 @@
-package caddymodule
+package config
 
 import (
 	"fmt"
@@ -36,10 +36,6 @@ type Timeouts struct {
 	// How long to try if there is an old answer to fall back to. Default: 3s.
 	StaleTimeout caddy.Duration `json:"stale_timeout,omitempty"`
 }
-
-// lookUpSlack is how much longer the mirror waits than the client tries, so that
-// it is the client's error that is told: it names what did not answer.
-const lookUpSlack = 250 * time.Millisecond
 
 // fields returns the timeouts by their names in a configuration.
 func (t *Timeouts) fields() map[string]*caddy.Duration {

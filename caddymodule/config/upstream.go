@@ -1,4 +1,4 @@
-package caddymodule
+package config
 
 import (
 	"crypto/tls"
@@ -162,9 +162,9 @@ type resolvedUpstream struct {
 	certificate    tls.Certificate
 }
 
-// provision parses what the configuration says and looks up secrets and files.
-func (u *Upstream) provision() error {
-	if err := u.check(); err != nil {
+// Provision parses what the configuration says and looks up secrets and files.
+func (u *Upstream) Provision() error {
+	if err := u.Check(); err != nil {
 		return fmt.Errorf("upstream %s: %w", u.Name, err)
 	}
 	r := &resolvedUpstream{urlLogins: map[string]login{}}
@@ -205,9 +205,12 @@ func (u *Upstream) provision() error {
 	return nil
 }
 
-// check tells what is wrong with the form of the values. The Caddyfile parser
+// Provisioned reports whether secrets and files were looked up.
+func (u *Upstream) Provisioned() bool { return u.resolved != nil }
+
+// Check tells what is wrong with the form of the values. The Caddyfile parser
 // makes the same checks one by one, to name the line.
-func (u *Upstream) check() error {
+func (u *Upstream) Check() error {
 	errs := []error{
 		checkName(u.Name), each(checkName, u.Alias), each(checkURL, u.URL), each(checkOrigin, u.AuthOrigin),
 		each(checkPrefix, u.AllowAddress), each(oci.CheckGlob, u.Allow), each(oci.CheckGlob, u.Deny),
@@ -256,17 +259,17 @@ func (u *Upstream) authenticates() bool {
 		slices.ContainsFunc(u.urls(), func(s string) bool { return u.at(s) != nil })
 }
 
-// everybody reports whether everybody may pull from the upstream here.
-func (u *Upstream) everybody() bool {
+// Everybody reports whether everybody may pull from the upstream here.
+func (u *Upstream) Everybody() bool {
 	if u.Access != nil {
 		return u.Access.Public
 	}
-	return !u.guarded()
+	return !u.Guarded()
 }
 
-// guarded reports whether what the store has of the upstream need not be for
+// Guarded reports whether what the store has of the upstream need not be for
 // everybody.
-func (u *Upstream) guarded() bool { return u.authenticates() || u.StoredAs != "" }
+func (u *Upstream) Guarded() bool { return u.authenticates() || u.StoredAs != "" }
 
 func (u *Upstream) loadAuthorities(repl *caddy.Replacer) error {
 	for _, name := range u.TLSCA {

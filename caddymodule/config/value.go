@@ -1,4 +1,4 @@
-package caddymodule
+package config
 
 import (
 	"fmt"
@@ -20,7 +20,8 @@ func each(check func(string) error, values []string) error {
 	return nil
 }
 
-func where(d *caddyfile.Dispenser) string { return fmt.Sprintf("%s:%d", d.File(), d.Line()) }
+// Where returns the place of what was just read.
+func Where(d *caddyfile.Dispenser) string { return fmt.Sprintf("%s:%d", d.File(), d.Line()) }
 
 func hasPlaceholder(args []string) bool { return strings.Contains(strings.Join(args, ""), "{") }
 
@@ -30,5 +31,5 @@ func (u *Upstream) keepOrigin(option string, d *caddyfile.Dispenser) {
 	if u.Origin == nil {
 		u.Origin = map[string]string{}
 	}
-	u.Origin[option] = where(d)
+	u.Origin[option] = Where(d)
 }
