@@ -172,7 +172,7 @@ func ownerOf(folder string) (owner string, known bool) {
 // are put together with.
 func allowedInTests(from, folder string) bool {
 	return folder == "internal/registrytest" || folder == "internal/freeport" ||
-		from == "caddymodule" && folder == "internal/bundle" ||
+		from == "caddymodule" && slices.Contains([]string{"internal/bundle", "internal/imagelist"}, folder) ||
 		from == "internal/image" && folder == "internal/upstream" ||
 		from == "internal/mirror" && slices.Contains([]string{"internal/upstream", "internal/registry"}, folder) ||
 		from == "internal/upstream" && slices.Contains([]string{"internal/mirror", "internal/registry", "storage"}, folder)

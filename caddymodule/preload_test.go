@@ -23,7 +23,7 @@ import (
 // refused has ended.
 func adminServer(t *testing.T) (base string, done chan struct{}) {
 	t.Helper()
-	done = make(chan struct{}, 10)
+	done = make(chan struct{}, 100)
 	mux := http.NewServeMux()
 	for _, route := range admin.New(gateway()).Routes() {
 		mux.HandleFunc(route.Pattern, func(w http.ResponseWriter, r *http.Request) {

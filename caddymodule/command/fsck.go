@@ -1,7 +1,6 @@
 package command
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -74,16 +73,14 @@ func runFsck(r *run) (int, error) {
 	if err := r.find(); err != nil {
 		return exitFailure, err
 	}
+	q.Path = r.path
 	if rebuild && r.address != "" {
 		return exitFailure, fmt.Errorf("the server at %s is running: %w", r.address, operate.ErrRebuildOpen)
 	}
 	return storeVerb[storage.CheckProgress, storage.CheckReport]{
 		doing: "Checking %s", what: "the check", rebuild: rebuild,
-		options: storage.Options{Quiet: q.Repair, Inspect: !q.Repair},
-		verb: func(ctx context.Context, g operate.Gateway, path string, tell func(operate.CheckLine)) error {
-			q.Path = path
-			return g.Check(ctx, q, tell)
-		},
+		options:  storage.Options{Quiet: q.Repair, Inspect: !q.Repair},
+		verb:     func(g operate.Gateway, tell func(operate.CheckLine)) error { return g.Check(r.ctx, q, tell) },
 		line:     checkLine,
 		show:     func(result storeResult[storage.CheckReport]) { printCheck(r.cmd.OutOrStdout(), result) },
 		findings: func(report storage.CheckReport) bool { _, remaining := report.Found(); return remaining > 0 },

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -38,7 +37,7 @@ type imageVerb struct {
 	doing, online string
 	// options are those to open a storage with that no server has open.
 	options func() (storage.Options, error)
-	verb    func(ctx context.Context, g operate.Gateway, q operate.ImageRequest, tell func(operate.ImageLine)) error
+	verb    func(g operate.Gateway, tell func(operate.ImageLine)) error
 	show    func(operate.ImageLine) // what is no result
 }
 
@@ -68,7 +67,7 @@ func (r reader) imageCommand(cmd *cobra.Command, prepare func(*run, operate.Imag
 		if err := r.find(); err != nil {
 			return exitFailure, err
 		}
-		result, err := v.run(r, q)
+		result, err := v.run(r)
 		r.out.end()
 		switch {
 		case r.ctx.Err() != nil:
@@ -88,8 +87,7 @@ func (r reader) imageCommand(cmd *cobra.Command, prepare func(*run, operate.Imag
 	})
 }
 
-func (v imageVerb) run(r *run, q operate.ImageRequest) (result imageResult, err error) {
-	q.Path = r.path
+func (v imageVerb) run(r *run) (result imageResult, err error) {
 	result.Path, result.Address = r.path, r.address
 	var o storage.Options
 	if r.address == "" {
@@ -102,7 +100,7 @@ func (v imageVerb) run(r *run, q operate.ImageRequest) (result imageResult, err 
 		return result, err
 	}
 	var failure error
-	err = v.verb(r.ctx, g, q, func(line operate.ImageLine) {
+	err = v.verb(g, func(line operate.ImageLine) {
 		switch {
 		case line.Error != "":
 			failure = errors.New(line.Error)

@@ -2,7 +2,6 @@ package command
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"slices"
 
@@ -70,12 +69,10 @@ func (r reader) inventoryCommand(cmd *cobra.Command, doing string, show func(*co
 		if err := r.find(); err != nil {
 			return exitFailure, err
 		}
+		q.Path = r.path
 		return storeVerb[storage.Inventory, storage.Inventory]{
 			doing: doing, options: storage.Options{Inspect: true},
-			verb: func(ctx context.Context, g operate.Gateway, path string, tell func(operate.InventoryLine)) error {
-				q.Path = path
-				return g.Inventory(ctx, q, tell)
-			},
+			verb: func(g operate.Gateway, tell func(operate.InventoryLine)) error { return g.Inventory(r.ctx, q, tell) },
 			show: func(result storeResult[storage.Inventory]) { show(cmd, *result.Report) },
 		}.run(r)
 	})

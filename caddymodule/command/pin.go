@@ -79,12 +79,10 @@ func (r reader) pinsCommand(cmd *cobra.Command, verb func(operate.Gateway, conte
 		if err := r.find(); err != nil {
 			return exitFailure, err
 		}
+		q.Path = r.path
 		return storeVerb[operate.PinReport, operate.PinReport]{
 			doing: doing, options: storage.Options{Quiet: true, Inspect: !changes},
-			verb: func(ctx context.Context, g operate.Gateway, path string, tell func(operate.PinLine)) error {
-				q.Path = path
-				return verb(g, ctx, q, tell)
-			},
+			verb: func(g operate.Gateway, tell func(operate.PinLine)) error { return verb(g, r.ctx, q, tell) },
 			show: func(result storeResult[operate.PinReport]) {
 				if result.Error == "" {
 					show(cmd, *result.Report)

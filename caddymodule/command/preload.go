@@ -1,7 +1,6 @@
 package command
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -49,16 +48,16 @@ it could not be done.`,
 }
 
 func preparePreload(r *run, images operate.ImageRequest) (v imageVerb, err error) {
-	var q operate.PreloadRequest
+	q := operate.PreloadRequest{ImageRequest: images}
 	if q.Parallel, err = operate.ParseParallel(strconv.Itoa(r.flags.Int("parallel"))); err != nil {
 		return v, fmt.Errorf("--parallel: %w", err)
 	}
 	return imageVerb{
 		doing: "Pulling into %s", online: ", by the server at %s.",
 		options: func() (storage.Options, error) { return r.preloadOptions(images.Images) },
-		verb: func(ctx context.Context, g operate.Gateway, images operate.ImageRequest, tell func(operate.ImageLine)) error {
-			q.ImageRequest = images
-			return g.Preload(ctx, q, tell)
+		verb: func(g operate.Gateway, tell func(operate.ImageLine)) error {
+			q.Path = r.path
+			return g.Preload(r.ctx, q, tell)
 		},
 		show: func(line operate.ImageLine) {
 			switch {

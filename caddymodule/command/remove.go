@@ -1,7 +1,6 @@
 package command
 
 import (
-	"context"
 	"fmt"
 	"strings"
 
@@ -63,13 +62,10 @@ not be removed. It may be interrupted, and run again.`,
 }
 
 func (r *run) remove(selection oci.Selection) (int, error) {
-	q := operate.RemoveRequest{Selection: selection, DryRun: r.flags.Bool("dry-run")}
+	q := operate.RemoveRequest{Path: r.path, Selection: selection, DryRun: r.flags.Bool("dry-run")}
 	v := storeVerb[storage.RemoveReport, storage.RemoveReport]{
 		doing: "Removing " + strings.ReplaceAll(selection.String(), "%", "") + " from %s", options: storage.Options{Quiet: true},
-		verb: func(ctx context.Context, g operate.Gateway, path string, tell func(operate.RemoveLine)) error {
-			q.Path = path
-			return g.Remove(ctx, q, tell)
-		},
+		verb: func(g operate.Gateway, tell func(operate.RemoveLine)) error { return g.Remove(r.ctx, q, tell) },
 	}
 	verb := "removed"
 	if q.DryRun {

@@ -2,7 +2,6 @@ package command
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -30,7 +29,7 @@ type storeVerb[P, R any] struct {
 	what    string
 	options storage.Options // to open a store that no server has open
 	rebuild bool            // its index
-	verb    func(ctx context.Context, g operate.Gateway, path string, tell func(operate.StoreLine[P, R])) error
+	verb    func(g operate.Gateway, tell func(operate.StoreLine[P, R])) error
 	// line is the line of progress; nil = there is none.
 	line func(p P, since time.Duration) string
 	show func(storeResult[R])
@@ -84,7 +83,7 @@ func (v storeVerb[P, R]) ask(r *run) (results []storeResult[R], err error) {
 		return nil, err
 	}
 	var todo []string
-	err = v.verb(r.ctx, g, r.path, func(line operate.StoreLine[P, R]) {
+	err = v.verb(g, func(line operate.StoreLine[P, R]) {
 		switch {
 		case line.Path == "":
 			todo = line.Paths

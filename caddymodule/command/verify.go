@@ -1,7 +1,6 @@
 package command
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -43,8 +42,8 @@ it could not be found out.`,
 	return r.imageCommand(cmd, prepareVerify)
 }
 
-func prepareVerify(r *run, _ operate.ImageRequest) (v imageVerb, err error) {
-	q := operate.VerifyRequest{Deep: r.flags.Bool("deep")}
+func prepareVerify(r *run, images operate.ImageRequest) (v imageVerb, err error) {
+	q := operate.VerifyRequest{ImageRequest: images, Deep: r.flags.Bool("deep")}
 	if q.Rate, err = r.rate(); err != nil {
 		return v, err
 	}
@@ -53,9 +52,9 @@ func prepareVerify(r *run, _ operate.ImageRequest) (v imageVerb, err error) {
 		options: func() (storage.Options, error) {
 			return storage.Options{Existing: true, Quiet: true, Inspect: !q.Deep}, r.readSites()
 		},
-		verb: func(ctx context.Context, g operate.Gateway, images operate.ImageRequest, tell func(operate.ImageLine)) error {
-			q.ImageRequest = images
-			return g.Verify(ctx, q, tell)
+		verb: func(g operate.Gateway, tell func(operate.ImageLine)) error {
+			q.Path = r.path
+			return g.Verify(r.ctx, q, tell)
 		},
 		show: func(line operate.ImageLine) {
 			if line.Verifying != nil {

@@ -76,7 +76,10 @@ func parseBlock[T any](d *caddyfile.Dispenser, of string, table map[string]optio
 var storageOptions = map[string]option[Storage]{
 	"max_size":   size("max_size", func(s *Storage) *int64 { return &s.MaxSize }),
 	"max_index":  size("max_index", func(s *Storage) *int64 { return &s.MaxIndex }),
-	"max_unused": {usage: "<duration>", set: func(s *Storage, args []string) error { return parseInto(&s.MaxUnused, "max_unused", args[0]) }},
+	"max_unused": {usage: "<duration>", set: func(s *Storage, args []string) (err error) {
+		s.MaxUnused, err = parseDuration("max_unused", args[0])
+		return err
+	}},
 	"min_free": {usage: "<size>|<n>%", set: func(s *Storage, args []string) (err error) {
 		if percent, ok := strings.CutSuffix(args[0], "%"); ok {
 			s.MinFreePercent, err = strconv.ParseFloat(percent, 64)
@@ -242,9 +245,8 @@ func count[T any](field func(*T) *int) option[T] {
 // lasting is an option with a duration; 0 = not at all, or for ever, which is -1 in
 // JSON.
 func lasting[T any](name string, field func(*T) *caddy.Duration) option[T] {
-	return option[T]{usage: "<duration>", set: func(to *T, args []string) error {
-		err := parseInto(field(to), name, args[0])
-		if *field(to) == 0 {
+	return option[T]{usage: "<duration>", set: func(to *T, args []string) (err error) {
+		if *field(to), err = parseDuration(name, args[0]); *field(to) == 0 {
 			*field(to) = -1
 		}
 		return err
@@ -253,21 +255,19 @@ func lasting[T any](name string, field func(*T) *caddy.Duration) option[T] {
 
 // waiting is an option with a duration that is not 0.
 func waiting[T any](name string, field func(*T) *caddy.Duration) option[T] {
-	return option[T]{usage: "<duration>", set: func(to *T, args []string) error {
-		err := parseInto(field(to), name, args[0])
-		if err == nil && *field(to) == 0 {
+	return option[T]{usage: "<duration>", set: func(to *T, args []string) (err error) {
+		if *field(to), err = parseDuration(name, args[0]); err == nil && *field(to) == 0 {
 			err = fmt.Errorf("%s: %q is no time to wait", name, args[0])
 		}
 		return err
 	}}
 }
 
-// parseInto parses the duration of an option.
-func parseInto(to *caddy.Duration, name, text string) error {
+// parseDuration parses the duration of an option.
+func parseDuration(name, text string) (caddy.Duration, error) {
 	d, err := caddy.ParseDuration(text)
 	if err != nil || d < 0 {
-		return fmt.Errorf("%s: %q is no duration: want such as 5m, 12h or 90d", name, text)
+		return 0, fmt.Errorf("%s: %q is no duration: want such as 5m, 12h or 90d", name, text)
 	}
-	*to = caddy.Duration(d)
-	return nil
+	return caddy.Duration(d), nil
 }

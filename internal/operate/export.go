@@ -72,12 +72,11 @@ func (l *Local) Export(ctx context.Context, q ExportRequest) (*Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	known := sites.identities()
-	wants, o, err := q.options(known)
+	wants, o, err := q.options(sites)
 	if err != nil {
 		return nil, refuse(http.StatusBadRequest, fmt.Errorf("cannot be exported: %w", err))
 	}
-	if wants, err = locate(ctx, s, known, wants); err != nil {
+	if wants, err = locate(ctx, s, sites, wants); err != nil {
 		return nil, err
 	}
 	e, err := carry.NewExport(ctx, s.Store, wants, o)
@@ -92,7 +91,7 @@ func (l *Local) Export(ctx context.Context, q ExportRequest) (*Bundle, error) {
 }
 
 // options parses what is asked for.
-func (q *ExportRequest) options(known *identities) (wants []image.Want, o carry.ExportOptions, err error) {
+func (q *ExportRequest) options(known Sites) (wants []image.Want, o carry.ExportOptions, err error) {
 	o = carry.ExportOptions{
 		Since: q.Since, Has: make(map[string]map[digest.Digest]bool, len(q.Has)),
 		Isolated: func(s oci.Scope) bool { return known.isolated(s.Upstream) },
@@ -124,7 +123,7 @@ func (q *ExportRequest) options(known *identities) (wants []image.Want, o carry.
 
 // locate finds out where images lie; without any, it returns all tags. What an
 // upstream has left under an identity that it has no more, is nothing that is served.
-func locate(ctx context.Context, s *Store, known *identities, wants []image.Want) ([]image.Want, error) {
+func locate(ctx context.Context, s *Store, known Sites, wants []image.Want) ([]image.Want, error) {
 	catalog, err := s.Catalog(ctx)
 	if err != nil {
 		return nil, err

@@ -141,10 +141,20 @@ func (l *Local) Verify(ctx context.Context, q VerifyRequest, tell func(ImageLine
 	if err != nil {
 		return err
 	}
-	wants := sites.wants(q.Images)
+	var wants []image.Want
 	if !l.serves() {
 		if wants, err = storedWants(ctx, s, sites, q.Images); err != nil {
 			return err
+		}
+	} else {
+		for _, i := range q.Images {
+			places, unknown := sites.places(i)
+			if unknown != "" {
+				wants = append(wants, image.Want{Image: i, Error: unknown})
+			}
+			for _, p := range places {
+				wants = append(wants, image.Want{Image: i, Scopes: []oci.Scope{p.scope()}})
+			}
 		}
 	}
 	reports, totals, err := image.Verify(ctx, s.Store, wants, image.VerifyOptions{
@@ -208,7 +218,17 @@ func (l *Local) Preload(ctx context.Context, q PreloadRequest, tell func(ImageLi
 			}
 		}()
 	}
-	reports, totals, err := image.Preload(ctx, s.Store, sites.preloadWants(q.Images, pullers), image.PreloadOptions{
+	var wants []image.PreloadWant
+	for _, i := range q.Images {
+		places, unknown := sites.places(i)
+		if unknown != "" {
+			wants = append(wants, image.PreloadWant{Image: i, Error: unknown})
+		}
+		for _, p := range places {
+			wants = append(wants, image.PreloadWant{Image: i, Scope: p.scope(), Upstream: p.upstream.Name, Puller: pullers[p.site]})
+		}
+	}
+	reports, totals, err := image.Preload(ctx, s.Store, wants, image.PreloadOptions{
 		Choice: q.Choice, Images: q.Parallel,
 		Progress: func(p image.PreloadProgress) { tell(ImageLine{Preloading: &p}) },
 		Pulled:   func(p image.Pulled) { tell(ImageLine{Pulled: &p}) },

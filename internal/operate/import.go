@@ -64,7 +64,7 @@ func (l *Local) Import(ctx context.Context, q ImportRequest, open func() (bundle
 	var result ImportResult
 	b, err := open()
 	if err == nil {
-		result, err = importAll(ctx, s.Store, sites.identities(), b, q, tell)
+		result, err = importAll(ctx, s.Store, sites, b, q, tell)
 	}
 	result.Path = s.Path
 	if err != nil {
@@ -93,7 +93,7 @@ func OpenBody(r io.Reader) (bundle.Reader, error) {
 }
 
 // importAll imports what a bundle holds, whose images have names.
-func importAll(ctx context.Context, store *storage.Store, known *identities, b bundle.Reader, q ImportRequest, tell func(ImportLine)) (result ImportResult, err error) {
+func importAll(ctx context.Context, store *storage.Store, known Sites, b bundle.Reader, q ImportRequest, tell func(ImportLine)) (result ImportResult, err error) {
 	result.DryRun = q.DryRun
 	for n := range b.Index().Images {
 		name := &b.Index().Images[n].Name
@@ -101,7 +101,7 @@ func importAll(ctx context.Context, store *storage.Store, known *identities, b b
 		if err := known.lookUp(name.Upstream); err != nil {
 			return result, err
 		}
-		if len(known.names) > 0 && !known.knows(name.Upstream) && !slices.Contains(result.Unserved, name.Upstream) {
+		if len(known) > 0 && len(known.named(name.Upstream)) == 0 && !slices.Contains(result.Unserved, name.Upstream) {
 			result.Unserved = append(result.Unserved, name.Upstream)
 		}
 	}

@@ -105,41 +105,20 @@ func (l Sites) find(i imagelist.Image) (places []place) {
 	return places
 }
 
-// each calls fn once for each identity that an image has; all are looked up. Without
-// any, it calls unknown with the reason why nobody pulls the image.
-func (l Sites) each(i imagelist.Image, fn func(place), unknown func(reason string)) {
+// places is find with each identity once; all are looked up. Without any, it returns
+// the reason why nobody pulls the image.
+func (l Sites) places(i imagelist.Image) (places []place, unknown string) {
 	seen := map[oci.Scope]bool{}
 	for _, p := range l.find(i) {
 		if scope := p.scope(); !seen[scope] {
 			seen[scope] = true
-			fn(p)
+			places = append(places, p)
 		}
 	}
-	if len(seen) == 0 {
-		unknown(fmt.Sprintf("no site mirrors %s: add it to the configuration", i.Upstream))
+	if len(places) == 0 {
+		unknown = fmt.Sprintf("no site mirrors %s: add it to the configuration", i.Upstream)
 	}
-}
-
-// wants returns what is to be looked for.
-func (l Sites) wants(images []imagelist.Image) (wants []image.Want) {
-	for _, i := range images {
-		l.each(i,
-			func(p place) { wants = append(wants, image.Want{Image: i, Scopes: []oci.Scope{p.scope()}}) },
-			func(reason string) { wants = append(wants, image.Want{Image: i, Error: reason}) })
-	}
-	return wants
-}
-
-// preloadWants returns what is to be pulled.
-func (l Sites) preloadWants(images []imagelist.Image, pullers map[*Site]image.Puller) (wants []image.PreloadWant) {
-	for _, i := range images {
-		l.each(i,
-			func(p place) {
-				wants = append(wants, image.PreloadWant{Image: i, Scope: p.scope(), Upstream: p.upstream.Name, Puller: pullers[p.site]})
-			},
-			func(reason string) { wants = append(wants, image.PreloadWant{Image: i, Error: reason}) })
-	}
-	return wants
+	return places, unknown
 }
 
 // enter enters all sites. Whoever gets no error has to leave.
