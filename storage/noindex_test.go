@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -23,7 +24,7 @@ func TestFullDiskAtOpen(t *testing.T) {
 	})
 	wantReadable(t, s, 5)
 	_, d := content(1, 2000)
-	_, err := s.Part(scope, d, 1)
+	_, err := s.Part(t.Context(), scope, d, 1)
 	wantErr(t, "part", err, ErrNoSpace)
 	if u := s.Usage(); u.IndexOpen || u.IndexError == "" || u.IndexRebuilds != 0 || u.FreeBytes != 1000 {
 		t.Errorf("usage is %+v", u)
@@ -47,10 +48,10 @@ func wantReadable(t *testing.T, s *Store, n int) {
 		t.Errorf("%d manifests and %d tags are known", manifests, tags)
 	}
 	_, d := content(1, 2000)
-	if link, err := s.Linked(scope, d); err != nil || !link.Proven {
+	if link, err := s.Linked(t.Context(), scope, d); err != nil || !link.Proven {
 		t.Errorf("link is %+v, %v", link, err)
 	}
-	for name, call := range noIndexWrites(s, d) {
+	for name, call := range noIndexWrites(t.Context(), s, d) {
 		wantErr(t, name, call(), ErrNoIndex)
 	}
 }
@@ -73,7 +74,7 @@ func TestFullDiskAfterCrash(t *testing.T) {
 	if got := readBlob(t, s, oci.Sum([]byte("blob"))); string(got) != "blob" {
 		t.Errorf("blob reads %q", got)
 	}
-	for name, call := range noIndexCalls(s, d) {
+	for name, call := range noIndexCalls(t.Context(), s, d) {
 		wantErr(t, name, call(), ErrNoIndex)
 	}
 	setVolume(s, 50<<30, 100<<30)
@@ -85,22 +86,22 @@ func TestFullDiskAfterCrash(t *testing.T) {
 	wantAside(t, dir, 0)
 }
 
-func noIndexCalls(s *Store, d digest.Digest) map[string]func() error {
-	calls := noIndexWrites(s, d)
-	calls["Linked"] = func() error { _, err := s.Linked(scope, d); return err }
-	calls["Tag"] = func() error { _, err := s.Tag(scope, "t1"); return err }
-	calls["Tags"] = func() error { _, err := s.Tags(scope, "", -1); return err }
-	calls["Manifest"] = func() error { _, err := s.Manifest(d); return err }
-	calls["Referrers"] = func() error { _, err := s.Referrers(scope, d); return err }
+func noIndexCalls(ctx context.Context, s *Store, d digest.Digest) map[string]func() error {
+	calls := noIndexWrites(ctx, s, d)
+	calls["Linked"] = func() error { _, err := s.Linked(ctx, scope, d); return err }
+	calls["Tag"] = func() error { _, err := s.Tag(ctx, scope, "t1"); return err }
+	calls["Tags"] = func() error { _, err := s.Tags(ctx, scope, "", -1); return err }
+	calls["Manifest"] = func() error { _, err := s.Manifest(ctx, d); return err }
+	calls["Referrers"] = func() error { _, err := s.Referrers(ctx, scope, d); return err }
 	return calls
 }
 
-func noIndexWrites(s *Store, d digest.Digest) map[string]func() error {
+func noIndexWrites(ctx context.Context, s *Store, d digest.Digest) map[string]func() error {
 	return map[string]func() error{
-		"Link":         func() error { return s.Link(scope, oci.Descriptor{Digest: d}) },
-		"PutTag":       func() error { return s.PutTag(scope, "t1", Tag{Digest: d}) },
-		"DeleteTag":    func() error { return s.DeleteTag(scope, "t1") },
-		"PutReferrers": func() error { return s.PutReferrers(scope, d, Referrers{}) },
+		"Link":         func() error { return s.Link(ctx, scope, oci.Descriptor{Digest: d}) },
+		"PutTag":       func() error { return s.PutTag(ctx, scope, "t1", Tag{Digest: d}) },
+		"DeleteTag":    func() error { return s.DeleteTag(ctx, scope, "t1") },
+		"PutReferrers": func() error { return s.PutReferrers(ctx, scope, d, Referrers{}) },
 	}
 }
 
@@ -167,12 +168,12 @@ func TestOpenMakesRoomWithoutIndex(t *testing.T) {
 	if !u.IndexOpen || u.EvictedBlobs != 38 {
 		t.Errorf("usage is %+v", u)
 	}
-	if _, err := s.StatBlob(young); err != nil {
+	if _, err := s.StatBlob(t.Context(), young); err != nil {
 		t.Errorf("young blob: %v", err)
 	}
 	var kept int
 	for _, d := range ds {
-		if _, err := s.StatBlob(d); err == nil {
+		if _, err := s.StatBlob(t.Context(), d); err == nil {
 			kept++
 		}
 	}

@@ -47,7 +47,7 @@ func TestReadOnlyFileSystem(t *testing.T) {
 	for range 2 { // the second finds what the first could not write
 		s = openTest(t, Options{Path: dir, retry: 10 * time.Millisecond, volume: roomy})
 		wantReadable(t, s, 5)
-		if trusted, err := s.HasBlob(oci.Sum([]byte("blob"))); err != nil || !trusted {
+		if trusted, err := s.HasBlob(t.Context(), oci.Sum([]byte("blob"))); err != nil || !trusted {
 			t.Errorf("blob is trusted: %v, %v", trusted, err)
 		}
 		if u := s.Usage(); u.IndexOpen || u.IndexError == "" || u.IndexRebuilds != 0 {

@@ -110,8 +110,8 @@ func (m *model) pull() {
 	s := image.in(scope)
 	for _, blobs := range s.blobs {
 		for d, b := range blobs {
-			if _, err := store.StatBlob(d); err == nil {
-				must(m.t, store.Link(scope, oci.Descriptor{Digest: d, Size: int64(len(b))}))
+			if _, err := store.StatBlob(m.t.Context(), d); err == nil {
+				must(m.t, store.Link(m.t.Context(), scope, oci.Descriptor{Digest: d, Size: int64(len(b))}))
 			} else {
 				s.cacheBlob(m.t, store.Store, d, b)
 			}
@@ -119,7 +119,7 @@ func (m *model) pull() {
 	}
 	s.cache(m.t, store.Store) // the index
 	for _, mf := range s.manifests {
-		must(m.t, store.PutManifest(scope, mf, nil))
+		must(m.t, store.PutManifest(m.t.Context(), scope, mf, nil))
 	}
 	blobs, manifests := s.contents()
 	store.give(scope, blobs, manifests)
@@ -132,7 +132,7 @@ func (m *model) export() {
 	e, err := NewExport(m.t.Context(), store.Store, []image.Want{s.want()}, ExportOptions{Isolated: isIsolated})
 	must(m.t, err)
 	blobs, manifests := s.contents()
-	tag, err := store.Tag(scope, "1")
+	tag, err := store.Tag(m.t.Context(), scope, "1")
 	whole := err == nil && tag.Digest == s.index.Digest && store.hasAll(scope, blobs) && store.hasAll(scope, manifests)
 	if found := len(e.Report.Images) == 1 && e.Report.Images[0].Digest == s.index.Digest; found != whole {
 		m.t.Errorf("export of %s from %s: %+v, want it %v", s.index.Digest, scope, e.Report, whole)
