@@ -84,17 +84,16 @@ func TestImmutableTagWithoutItsManifest(t *testing.T) {
 }
 
 // A registry that gives manifests by tag only, whatever it says of digests: 404, 403, 5xx,
-// a page, or other bytes.
+// or other bytes.
 func TestManifestsByTagOnly(t *testing.T) {
 	for name, hook := range map[string]registrytest.Hook{
-		"404":    registrytest.Answer(http.StatusNotFound, nil, ""),
-		"400":    registrytest.Answer(http.StatusBadRequest, nil, ""),
-		"401":    registrytest.Answer(http.StatusUnauthorized, nil, ""),
-		"403":    registrytest.Answer(http.StatusForbidden, nil, ""),
-		"500":    registrytest.Answer(http.StatusInternalServerError, nil, ""),
-		"502":    registrytest.Answer(http.StatusBadGateway, nil, ""),
-		"503":    registrytest.Answer(http.StatusServiceUnavailable, nil, ""),
-		"a page": registrytest.Answer(http.StatusOK, http.Header{"Content-Type": {"text/html"}}, "<html>"),
+		"404": registrytest.Answer(http.StatusNotFound, nil, ""),
+		"400": registrytest.Answer(http.StatusBadRequest, nil, ""),
+		"401": registrytest.Answer(http.StatusUnauthorized, nil, ""),
+		"403": registrytest.Answer(http.StatusForbidden, nil, ""),
+		"500": registrytest.Answer(http.StatusInternalServerError, nil, ""),
+		"502": registrytest.Answer(http.StatusBadGateway, nil, ""),
+		"503": registrytest.Answer(http.StatusServiceUnavailable, nil, ""),
 		"other bytes": registrytest.Answer(http.StatusOK, http.Header{"Content-Type": {"application/vnd.oci.image.index.v1+json"}},
 			`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`),
 	} {

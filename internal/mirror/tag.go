@@ -195,7 +195,7 @@ func (v view) keepTag(ctx context.Context, k key, name string, desc oci.Descript
 // registry gives nothing by digest, whatever it answers, or a wrong one in its headers.
 func decidedByTag(err error) bool {
 	switch e := oci.AsError(err); e.Class {
-	case oci.ClassNotFound, oci.ClassDenied, oci.ClassDigest, oci.ClassNotRegistry:
+	case oci.ClassNotFound, oci.ClassDenied, oci.ClassDigest:
 		return true
 	case oci.ClassStatus:
 		return e.UpstreamStatus >= http.StatusBadRequest
