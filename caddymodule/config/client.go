@@ -96,7 +96,7 @@ func (u *Upstream) Policy(remote mirror.Remote) mirror.Upstream {
 		VerifyRanges:    u.VerifyRanges,
 		ImmutableTags:   u.resolved.immutableTags,
 		MissesPerClient: u.MissesPerClient,
-		Isolate:         u.apart(),
+		Isolate:         u.Isolated(),
 		ProofTTL:        u.proofTTL(),
 		Access:          mirror.Access{Public: !u.Guarded(), Hint: guardedHint},
 		Allow:           u.Allow,
