@@ -228,9 +228,9 @@ func TestGeneratedRequests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	handler := registry.New(registry.Options{Mirror: m, Default: "docker.io", Upstreams: map[string]registry.Upstream{
+	handler := registry.New(registry.Options{Mirror: m, Router: registry.NewRouter(map[string]registry.Upstream{
 		"docker.io": {Name: "docker.io"}, "ghcr.io": {Name: "ghcr.io"},
-	}})
+	}, "docker.io")})
 	g := wild{rand.New(rand.NewPCG(seed, 0)), []string{
 		oci.Sum(p.blob).String(), oci.Sum(p.manifest).String(), "sha512:" + strings.Repeat("0f", 64), oci.Sum(nil).String(),
 	}}

@@ -50,7 +50,7 @@ func newRangesWorld(t *testing.T) *rangesWorld {
 		if err != nil {
 			t.Fatal(err)
 		}
-		server := httptest.NewServer(registry.New(registry.Options{Mirror: m, Upstreams: map[string]registry.Upstream{upstreamName: {Name: upstreamName}}}))
+		server := httptest.NewServer(registry.New(registry.Options{Mirror: m, Router: registry.NewRouter(map[string]registry.Upstream{upstreamName: {Name: upstreamName}}, "")}))
 		t.Cleanup(server.Close)
 		server.Client().Timeout = time.Minute
 		server.Client().Transport.(*http.Transport).MaxIdleConnsPerHost = 30

@@ -17,16 +17,10 @@ type Upstream struct {
 	Name string
 }
 
-// Options make a Handler. Only Mirror is required.
+// Options make a Handler. Only Mirror and Router are required.
 type Options struct {
 	Mirror Mirror
-	// Upstreams has every upstream by its name and by each of its aliases,
-	// case-sensitive. Aliases are also what ns may say: registry-1.docker.io
-	// and index.docker.io reach Docker Hub if they stand here.
-	Upstreams map[string]Upstream
-	// Default is a key of Upstreams for requests that name no upstream at all;
-	// empty, or a key that is not there, answers them with NAME_UNKNOWN.
-	Default string
+	Router *Router
 	// User returns whom the server has authenticated; nil = always nobody.
 	User func(*http.Request) string
 	// Client returns which client a request of a user comes from, for limits that
@@ -79,7 +73,7 @@ type Answer struct {
 // Handler serves the pull API. It is safe for concurrent use.
 type Handler struct {
 	mirror   Mirror
-	router   router
+	router   *Router
 	user     func(*http.Request) string
 	client   func(r *http.Request, user string) string
 	onHeader func(*http.Request, *Answer)
@@ -90,11 +84,11 @@ type Handler struct {
 	until    context.Context
 }
 
-// New returns a Handler. The maps in o must not be changed afterwards.
+// New returns a Handler.
 func New(o Options) *Handler {
 	h := &Handler{
 		mirror:   o.Mirror,
-		router:   newRouter(o.Upstreams, o.Default),
+		router:   o.Router,
 		user:     o.User,
 		client:   o.Client,
 		onHeader: o.OnHeader,
@@ -128,18 +122,21 @@ func New(o Options) *Handler {
 	return h
 }
 
-// Serves reports whether a request is for this handler: everything below /v2,
-// /proxy-<upstream>/v2 of a configured upstream, and what looks like a pull or a
-// ping of a registry but leads to none, which is refused. All else is for whoever
-// comes next in the server.
-func (h *Handler) Serves(r *http.Request) bool {
-	return h.router.serves(r.URL.EscapedPath()) || h.router.astray(r.URL)
+// ServeHTTP answers one request, also one that a Router leaves to others. It panics as
+// Serve does.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	route, ok := h.router.Route(r.URL)
+	if !ok {
+		route.Err = h.router.errAstray(r.URL.EscapedPath())
+	}
+	h.Serve(w, r, route)
 }
 
-// ServeHTTP answers one request. It panics with http.ErrAbortHandler if the
-// body cannot be completed, which makes a server cut the connection.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{h: h, w: w, r: r, ctx: r.Context()}
+// Serve answers one request, whose route is that of its URL. It panics with
+// http.ErrAbortHandler if the body cannot be completed, which makes a server cut the
+// connection.
+func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, route Route) {
+	x := &exchange{h: h, w: w, r: r, ctx: r.Context(), route: route}
 	x.stall, x.guard = h.watch(w, r)
 	defer x.endInTime()()
 	returned := false
@@ -170,8 +167,7 @@ type exchange struct {
 	r      *http.Request
 	ctx    context.Context
 	answer Answer
-	// namespace is the value of ns if that selected the upstream.
-	namespace string
+	route  Route
 	// stall watches over writes; nil = the server's writer does.
 	stall *stall
 	guard Guard
@@ -215,7 +211,7 @@ func (x *exchange) survive() (err error) {
 func (x *exchange) serve() error {
 	if x.r.Method != http.MethodGet && x.r.Method != http.MethodHead {
 		x.set("Allow", "GET, HEAD")
-		return x.h.router.errReadOnly(x.r.URL)
+		return x.route.errReadOnly()
 	}
 	if len(x.r.Header["Authorization"]) > 1 {
 		// One may be what a guard before us has checked, another what it has not.
@@ -224,15 +220,15 @@ func (x *exchange) serve() error {
 			Message: "the request has more than one Authorization header: send one",
 		}
 	}
-	to, err := x.h.router.parse(x.r.URL.EscapedPath(), x.r.URL.RawQuery)
-	if err != nil {
-		return err
+	if x.route.Err != nil {
+		return x.route.Err
 	}
-	to.request.User = x.h.user(x.r)
-	to.request.Client = x.h.client(x.r, to.request.User)
-	x.answer.Request, x.namespace = to.request, to.namespace
-	if x.namespace != "" {
-		x.set("Oci-Namespace", x.namespace)
+	request := x.route.Request
+	request.User = x.h.user(x.r)
+	request.Client = x.h.client(x.r, request.User)
+	x.answer.Request = request
+	if x.route.Namespace != "" {
+		x.set("Oci-Namespace", x.route.Namespace)
 	}
 	switch x.answer.Request.Kind {
 	case oci.KindPing:

@@ -66,8 +66,8 @@ func (x *exchange) link(n, last string) string {
 	if n != "" {
 		query.Set("n", n)
 	}
-	if x.namespace != "" {
-		query.Set("ns", x.namespace)
+	if x.route.Namespace != "" {
+		query.Set("ns", x.route.Namespace)
 	}
 	return "<" + x.r.URL.EscapedPath() + "?" + query.Encode() + `>; rel="next"`
 }

@@ -127,7 +127,7 @@ func newGateway(t *testing.T, f foul, w *world, dir string) *gateway {
 		t.Fatal(err)
 	}
 	g.handler = registry.New(registry.Options{
-		Mirror: m, Default: "hub.test", Upstreams: map[string]registry.Upstream{"hub.test": {Name: "hub.test"}},
+		Mirror: m, Router: registry.NewRouter(map[string]registry.Upstream{"hub.test": {Name: "hub.test"}}, "hub.test"),
 		Logger: slog.New(slog.DiscardHandler),
 		OnDone: func(_ *http.Request, a *registry.Answer) {
 			if a.Panicked {
