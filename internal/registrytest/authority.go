@@ -3,6 +3,7 @@ package registrytest
 import (
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -15,12 +16,25 @@ type Authority struct {
 	Basic bool
 	// Tokens is the token server; nil = no token is taken.
 	Tokens *Tokens
+	// AccountOnly shows nothing to anybody but the account.
+	AccountOnly bool
 	// HidesMissing treats a repository that does not exist like one that is refused.
 	HidesMissing bool
 	// Ping and Pull answer who says nothing, Stale who says something that is not,
 	// or no longer, right; default is Pull. Denied answers who is known and has no
 	// right.
 	Ping, Pull, Stale, Denied Reply
+}
+
+// bearer is an Authority with tokens for one repository each. It challenges whoever has
+// none, and tells why a token is not enough.
+func bearer(challenge string, tokens Tokens) Authority {
+	return Authority{
+		Ping: unauthorized(challenge), Pull: unauthorized(challenge + ofRepository),
+		Stale:  unauthorized(challenge + ofRepository + `,error="invalid_token"`),
+		Denied: unauthorized(challenge + ofRepository + `,error="insufficient_scope"`),
+		Tokens: &tokens,
+	}
 }
 
 func (a *Authority) used() bool { return a.Basic || a.Tokens != nil }
@@ -35,14 +49,12 @@ func (v *Visit) identify() {
 	case header == "" || !a.used() && v.kind != "token":
 	case isBasic && (a.Basic || v.kind == "token"):
 		v.holder = stranger
-		if name == Username && password == Password {
+		if o := v.server.o; o.Username == "" || name == o.Username && password == o.Password {
 			v.holder, v.grant = user, grant{user: true, all: true}
 		}
 	case isBearer && a.Tokens != nil:
 		v.holder = stranger
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		if g := v.tokens[token]; !v.expired(token) && (v.kind == "ping" || g.realm == v.realm()) {
+		if g, ok := v.server.grants.of(token); ok && (v.kind == "ping" || g.realm == v.realm()) {
 			v.holder, v.grant = guest, g
 			if g.user {
 				v.holder = user
@@ -68,10 +80,10 @@ func (a *Authority) entitled(r *repository, isUser bool) bool {
 	switch {
 	case r == nil:
 		return !a.HidesMissing
-	case r.visibility == Private:
+	case a.AccountOnly || r.seenBy() == Private:
 		return isUser
 	}
-	return r.visibility == Public
+	return r.seenBy() == Public
 }
 
 // admit lets a visit pass, or says why not.
@@ -91,6 +103,37 @@ func (a *Authority) admit(v *Visit, next func(*Visit)) {
 	default:
 		v.reply(a.Pull)
 	}
+}
+
+// grants are those of the tokens that were issued.
+type grants struct {
+	mu     sync.Mutex
+	issued int
+	tokens map[string]grant
+}
+
+// add issues a token, whose text has the number of it.
+func (gs *grants) add(g grant, token func(n int) string) string {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	gs.issued++
+	value := token(gs.issued)
+	gs.tokens[value] = g
+	return value
+}
+
+// of returns what a token is good for, unless it has expired.
+func (gs *grants) of(token string) (grant, bool) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	g, ok := gs.tokens[token]
+	return g, ok && !time.Now().After(g.end)
+}
+
+func (gs *grants) clear() {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	clear(gs.tokens)
 }
 
 // grant is what a token is good for.

@@ -2,9 +2,14 @@ package registrytest
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // Profile is the ways of one real registry, as far as they are established: mostly
@@ -50,16 +55,6 @@ const (
 	ReferrersNone
 )
 
-// Visibility is who may see a repository.
-type Visibility int
-
-// The visibilities. A repository that was never put is missing.
-const (
-	Public  Visibility = iota // everybody
-	Private                   // who has Username and Password
-	Refused                   // it exists, and is shown to nobody that a test can be
-)
-
 // Username and Password are those of the only account of every Profile.
 const (
 	Username = "user"
@@ -72,24 +67,6 @@ func (p *Profile) HasAccounts() bool { return p.Auth.used() && !p.AllPublic }
 // Repository returns the full name of a repository.
 func (p *Profile) Repository(group, name string) string {
 	return fmt.Sprintf(cmp.Or(p.Naming, "%s/%s"), group, name)
-}
-
-// SetVisibility says who may see a repository; Public is the default.
-func (s *Server) SetVisibility(repository string, v Visibility) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.repository(repository).visibility = v
-}
-
-// Forget forgets what was given out, so that a profile is as it was before anybody
-// asked.
-func (s *Server) Forget() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, r := range s.repos {
-		clear(r.given)
-		clear(r.named)
-	}
 }
 
 // Profiles returns those of all registries that are known here.
@@ -120,36 +97,50 @@ func chain(steps []Step, last func(*Visit)) func(*Visit) {
 
 // content answers a request that nothing is special about.
 func (v *Visit) content() {
+	h := v.w.Header()
 	switch {
 	case v.kind == "ping":
 		v.reply(v.profile.Welcome.or(Reply{Status: http.StatusOK, Body: "{}"}))
 	case v.repo == nil:
 		v.missing(true)
 	case v.kind == "manifests":
-		d, ok := v.resolve()
+		d, m, ok := v.repo.resolve(v.reference)
 		if !ok {
 			v.missing(false)
 			return
 		}
+		v.given(d)
+		h.Set("Content-Type", m.mediaType)
+		h.Set("Docker-Content-Digest", d.String())
+		h.Set("Content-Length", strconv.Itoa(len(m.raw)))
+		v.w.WriteHeader(http.StatusOK)
 		if v.r.Method != http.MethodHead {
-			v.sent(d)
+			_, _ = v.w.Write(m.raw)
 		}
-		v.serveManifest(v.w, v.r, v.repo, v.reference)
 	case v.kind == "blobs":
-		if !v.hasBlob() {
+		content := v.repo.blob(v.digest())
+		if content == nil {
 			v.missing(false)
 			return
 		}
-		if v.r.Method != http.MethodHead {
-			v.sent(v.digest())
-		}
-		v.serveBlob(v.w, v.r, v.repo, v.reference)
+		v.given(v.digest())
+		h.Set("Content-Type", "application/octet-stream")
+		h.Set("Docker-Content-Digest", v.reference)
+		v.send(content())
 	case v.kind == "tags":
 		v.profile.Tags.serve(v)
 	case v.kind == "referrers":
-		v.serveReferrers(v.w, v.repo, v.digest())
+		h.Set("Content-Type", ocispec.MediaTypeImageIndex)
+		_ = json.NewEncoder(v.w).Encode(v.repo.referrers(v.digest()))
 	default:
 		v.missing(false)
+	}
+}
+
+// given notes that a client gets something.
+func (v *Visit) given(d digest.Digest) {
+	if v.r.Method != http.MethodHead {
+		v.repo.give(d)
 	}
 }
 

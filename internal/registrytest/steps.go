@@ -30,6 +30,11 @@ func Say(m Match, r Reply) Step {
 	}
 }
 
+// noReferrers is a route that is not there.
+func noReferrers(v *Visit, next func(*Visit)) {
+	Say(Match{Kind: "referrers"}, Reply{Status: http.StatusNotFound, Type: plain, Body: "404 page not found\n"})(v, next)
+}
+
 // Dress adds headers to good answers; one that is empty is removed, one that is a
 // single space is sent empty.
 func Dress(m Match, header map[string]string) Step {
@@ -96,7 +101,7 @@ func Whole(m Match) Step {
 
 // HeadAfterGet answers HEADs of blobs as missing until somebody has got them.
 func HeadAfterGet(v *Visit, next func(*Visit)) {
-	if v.kind == "blobs" && v.r.Method == http.MethodHead && !v.is(func(r *repository) bool { return r.given[v.digest()] }) {
+	if v.kind == "blobs" && v.r.Method == http.MethodHead && !v.repo.wasGiven(v.digest()) {
 		v.missing(false)
 		return
 	}
@@ -106,7 +111,7 @@ func HeadAfterGet(v *Visit, next func(*Visit)) {
 // ManifestFirst answers for blobs as missing until a manifest that names them was
 // got from the same repository.
 func ManifestFirst(v *Visit, next func(*Visit)) {
-	if v.kind == "blobs" && !v.is(func(r *repository) bool { return r.named[v.digest()] }) {
+	if v.kind == "blobs" && !v.repo.wasNamed(v.digest()) {
 		v.missing(false)
 		return
 	}
@@ -116,28 +121,17 @@ func ManifestFirst(v *Visit, next func(*Visit)) {
 // HeadFetches has a HEAD of a manifest bring in what a GET does.
 func HeadFetches(v *Visit, next func(*Visit)) {
 	if d, ok := v.resolve(); ok && v.kind == "manifests" {
-		v.sent(d)
+		v.repo.give(d)
 	}
 	next(v)
-}
-
-func (v *Visit) is(known func(*repository) bool) bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.repo != nil && known(v.repo)
 }
 
 // WantsType answers for a manifest whose type stands not in Accept.
 func WantsType(m Match, r Reply) Step {
 	return func(v *Visit, next func(*Visit)) {
-		if d, ok := v.resolve(); ok && v.kind == "manifests" && m.of(v) {
-			v.mu.Lock()
-			mediaType := v.repo.manifests[d].mediaType
-			v.mu.Unlock()
-			if !v.accepts(mediaType) {
-				v.reply(r)
-				return
-			}
+		if _, found, ok := v.repo.resolve(v.reference); ok && v.kind == "manifests" && m.of(v) && !v.accepts(found.mediaType) {
+			v.reply(r)
+			return
 		}
 		next(v)
 	}

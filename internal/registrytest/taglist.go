@@ -44,9 +44,7 @@ const (
 )
 
 func (t *TagList) serve(v *Visit) {
-	v.mu.Lock()
-	tags := slices.Clone(v.repo.order)
-	v.mu.Unlock()
+	tags := v.repo.names()
 	switch t.Order {
 	case SortedTags:
 		slices.Sort(tags)

@@ -108,11 +108,9 @@ func (t *Tokens) judge(v *Visit, g *grant, scope string) Reply {
 
 func (t *Tokens) issue(v *Visit, g grant) {
 	now := time.Now()
-	v.mu.Lock()
-	v.issued++
-	value := t.Prefix + base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "v1:%s:%d:%d", v.r.URL.Query().Get("scope"), now.UnixNano(), v.issued))
-	v.tokens[value] = g
-	v.mu.Unlock()
+	value := v.server.grants.add(g, func(n int) string {
+		return t.Prefix + base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "v1:%s:%d:%d", v.r.URL.Query().Get("scope"), now.UnixNano(), n))
+	})
 	zone := time.FixedZone("", 5*60*60)
 	body := strings.NewReplacer(
 		"{value}", value, "{utc}", now.UTC().Format(time.RFC3339), "{local}", now.In(zone).Format("2006-01-02T15:04:05")+"Z",
