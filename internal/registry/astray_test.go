@@ -74,7 +74,7 @@ func TestAstray(t *testing.T) {
 	} {
 		for _, method := range []string{http.MethodGet, http.MethodHead} {
 			r := httptest.NewRequest(method, "http://x"+target, nil)
-			if _, ok := h.router.Route(r.URL); !ok {
+			if _, ok := h.o.Router.Route(r.URL); !ok {
 				t.Errorf("%s is left to others", target)
 				continue
 			}
@@ -104,7 +104,7 @@ func errorOf(h *Handler, target string) error {
 	if err != nil {
 		return err
 	}
-	route, _ := h.router.Route(u)
+	route, _ := h.o.Router.Route(u)
 	return route.Err
 }
 
@@ -130,7 +130,7 @@ func TestOthersAreLeftAlone(t *testing.T) {
 		default:
 			r.URL = u
 		}
-		if _, ok := h.router.Route(r.URL); ok {
+		if _, ok := h.o.Router.Route(r.URL); ok {
 			t.Errorf("%q is taken from others", target)
 		}
 	}
@@ -245,7 +245,7 @@ func BenchmarkServesOthers(b *testing.B) {
 	r := httptest.NewRequest(http.MethodGet, "/assets/app/index.html?v=12", nil)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, ok := h.router.Route(r.URL); ok {
+		if _, ok := h.o.Router.Route(r.URL); ok {
 			b.Fatal("taken")
 		}
 	}

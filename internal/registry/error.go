@@ -105,18 +105,17 @@ func (x *exchange) cut(level slog.Level, message string) {
 		x.flush()
 	} else {
 		x.answer.Status = StatusClientGone
-		x.h.onHeader(x.r, &x.answer)
+		x.onHeader(x.r, &x.answer)
 	}
 	x.log(level, message, slog.Int64("bytes", x.answer.Bytes))
 }
 
 func (x *exchange) log(level slog.Level, message string, attrs ...slog.Attr) {
-	ctx := x.context()
-	if !x.h.logger.Enabled(ctx, level) {
+	if !x.h.o.Logger.Enabled(x.ctx, level) {
 		return
 	}
 	r := x.answer.Request
-	x.h.logger.LogAttrs(ctx, level, message, append(attrs,
+	x.h.o.Logger.LogAttrs(x.ctx, level, message, append(attrs,
 		slog.String("method", x.r.Method),
 		slog.String("kind", string(r.Kind)),
 		slog.String("upstream", r.Upstream),

@@ -71,63 +71,40 @@ type Answer struct {
 }
 
 // Handler serves the pull API. It is safe for concurrent use.
-type Handler struct {
-	mirror   Mirror
-	router   *Router
-	user     func(*http.Request) string
-	client   func(r *http.Request, user string) string
-	onHeader func(*http.Request, *Answer)
-	onDone   func(*http.Request, *Answer)
-	logger   *slog.Logger
-	stall    time.Duration
-	guard    func(*http.Request) Guard
-	until    context.Context
-}
+type Handler struct{ o Options }
 
 // New returns a Handler.
 func New(o Options) *Handler {
-	h := &Handler{
-		mirror:   o.Mirror,
-		router:   o.Router,
-		user:     o.User,
-		client:   o.Client,
-		onHeader: o.OnHeader,
-		onDone:   o.OnDone,
-		logger:   o.Logger,
-		stall:    o.StallAfter,
-		guard:    o.Guard,
-		until:    o.Until,
+	if o.Guard == nil {
+		o.Guard = func(*http.Request) Guard { return nil }
 	}
-	if h.guard == nil {
-		h.guard = func(*http.Request) Guard { return nil }
+	if o.StallAfter == 0 {
+		o.StallAfter = stallAfter
 	}
-	if h.stall == 0 {
-		h.stall = stallAfter
+	if o.User == nil {
+		o.User = func(*http.Request) string { return "" }
 	}
-	if h.user == nil {
-		h.user = func(*http.Request) string { return "" }
+	if o.Client == nil {
+		o.Client = func(*http.Request, string) string { return "" }
 	}
-	if h.client == nil {
-		h.client = func(*http.Request, string) string { return "" }
+	if o.OnHeader == nil {
+		o.OnHeader = func(*http.Request, *Answer) {}
 	}
-	if h.onHeader == nil {
-		h.onHeader = func(*http.Request, *Answer) {}
+	if o.OnDone == nil {
+		o.OnDone = func(*http.Request, *Answer) {}
 	}
-	if h.onDone == nil {
-		h.onDone = func(*http.Request, *Answer) {}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if h.logger == nil {
-		h.logger = slog.New(slog.DiscardHandler)
-	}
-	return h
+	return &Handler{o: o}
 }
 
 // ServeHTTP answers one request, also one that a Router leaves to others. It panics as
 // Serve does.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	route, ok := h.router.Route(r.URL)
+	route, ok := h.o.Router.Route(r.URL)
 	if !ok {
-		route.Err = h.router.errAstray(r.URL.EscapedPath())
+		route.Err = h.o.Router.errAstray(r.URL.EscapedPath())
 	}
 	h.Serve(w, r, route)
 }
@@ -136,14 +113,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // http.ErrAbortHandler if the body cannot be completed, which makes a server cut the
 // connection.
 func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, route Route) {
-	x := &exchange{h: h, w: w, r: r, ctx: r.Context(), route: route}
+	x := &exchange{
+		response: response{w: w, r: r, onHeader: h.o.OnHeader, until: h.o.Until}, h: h, ctx: r.Context(), route: route,
+	}
 	x.stall, x.guard = h.watch(w, r)
 	defer x.endInTime()()
 	returned := false
 	defer func() {
 		// A writer may panic with http.ErrAbortHandler itself.
 		x.answer.Aborted = x.answer.Aborted || !returned
-		h.onDone(r, &x.answer)
+		h.o.OnDone(r, &x.answer)
 	}()
 	x.prepare()
 	if err := x.survive(); err != nil {
@@ -162,20 +141,11 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, route Route) {
 
 // exchange is one request and its answer.
 type exchange struct {
-	h      *Handler
-	w      http.ResponseWriter
-	r      *http.Request
-	ctx    context.Context
-	answer Answer
-	route  Route
-	// stall watches over writes; nil = the server's writer does.
-	stall *stall
-	guard Guard
-	// values are those of the headers.
-	values []string
-	space  [10]string
-	// committed says that the header was written: an error can only cut.
-	committed bool
+	response
+
+	h     *Handler
+	ctx   context.Context
+	route Route
 }
 
 // prepare sees to it that an unread body is not taken for the next request, nor
@@ -224,8 +194,8 @@ func (x *exchange) serve() error {
 		return x.route.Err
 	}
 	request := x.route.Request
-	request.User = x.h.user(x.r)
-	request.Client = x.h.client(x.r, request.User)
+	request.User = x.h.o.User(x.r)
+	request.Client = x.h.o.Client(x.r, request.User)
 	x.answer.Request = request
 	if x.route.Namespace != "" {
 		x.set("Oci-Namespace", x.route.Namespace)
@@ -249,7 +219,3 @@ func (x *exchange) servePing() error {
 	x.set("Cache-Control", cacheNothing)
 	return x.sendBytes(http.StatusOK, []byte("{}"))
 }
-
-func (x *exchange) context() context.Context { return x.ctx }
-
-func (x *exchange) head() bool { return x.r.Method == http.MethodHead }

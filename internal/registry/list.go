@@ -41,7 +41,7 @@ func (x *exchange) serveTags() error {
 	if nothing {
 		page.N = 1 // whether the repository exists and may be seen still counts
 	}
-	list, status, err := x.h.mirror.Tags(x.context(), x.answer.Request, page)
+	list, status, err := x.h.o.Mirror.Tags(x.ctx, x.answer.Request, page)
 	x.cached(status)
 	if err != nil {
 		return err
@@ -135,7 +135,7 @@ func (x *exchange) serveReferrers() error {
 	if err != nil {
 		return err
 	}
-	referrers, status, err := x.h.mirror.Referrers(x.context(), x.answer.Request)
+	referrers, status, err := x.h.o.Mirror.Referrers(x.ctx, x.answer.Request)
 	x.cached(status)
 	if err != nil {
 		return err

@@ -57,15 +57,15 @@ type stall struct {
 // watch returns what watches over the writes of a request: nil where the server
 // does.
 func (h *Handler) watch(w http.ResponseWriter, r *http.Request) (*stall, Guard) {
-	if guard := h.guard(r); guard != nil {
+	if guard := h.o.Guard(r); guard != nil {
 		return nil, guard
 	}
-	return &stall{cutAt: http.NewResponseController(w).SetWriteDeadline, after: h.stall}, nil
+	return &stall{cutAt: http.NewResponseController(w).SetWriteDeadline, after: h.o.StallAfter}, nil
 }
 
 // lift lifts the server's guard for the body that follows, until the function that
 // it returns is called.
-func (x *exchange) lift() (restore func()) {
+func (x *response) lift() (restore func()) {
 	guard := x.guard
 	if guard == nil {
 		return func() {}

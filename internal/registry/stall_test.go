@@ -200,7 +200,6 @@ func TestGuard(t *testing.T) {
 // TestStalledClientIsCutBelowGuard has a stalled client cut by the deadline below
 // the guard, which is the one that was lifted, and keeps it cut.
 func TestStalledClientIsCutBelowGuard(t *testing.T) {
-	h := New(Options{})
 	cuts := make(chan time.Time, 10)
 	guard := fakeGuard{
 		after: 40 * time.Millisecond, lift: func() func() { return func() { cuts <- time.Time{} } },
@@ -209,7 +208,7 @@ func TestStalledClientIsCutBelowGuard(t *testing.T) {
 			return nil
 		},
 	}
-	x := &exchange{h: h, guard: guard}
+	x := &response{guard: guard}
 	restore := x.lift()
 	x.stall.begin(func() int64 { return 7 })
 	if at := <-cuts; !at.Equal(past) {

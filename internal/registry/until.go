@@ -14,7 +14,7 @@ const cutAgain = 50 * time.Millisecond
 // function that it returns is called. Who waits for bytes hears of it through the
 // context, and a write to a client that takes none fails.
 func (x *exchange) endInTime() (stop func()) {
-	until := x.h.until
+	until := x.until
 	if until == nil {
 		return func() {}
 	}
