@@ -40,7 +40,7 @@ func bearer(challenge string, tokens Tokens) Authority {
 func (a *Authority) used() bool { return a.Basic || a.Tokens != nil }
 
 // identify finds out who a visit is from.
-func (v *Visit) identify() {
+func (v *visit) identify() {
 	a := &v.profile.Auth
 	header := v.r.Header.Get("Authorization")
 	name, password, isBasic := v.r.BasicAuth()
@@ -67,7 +67,7 @@ func (v *Visit) identify() {
 
 // realm is what the tokens of a visit are good for: everything, unless there is one
 // realm per first component of the repository's name.
-func (v *Visit) realm() string {
+func (v *visit) realm() string {
 	if v.profile.Auth.Tokens.Realm == "" {
 		return ""
 	}
@@ -87,7 +87,7 @@ func (a *Authority) entitled(r *repository, isUser bool) bool {
 }
 
 // admit lets a visit pass, or says why not.
-func (a *Authority) admit(v *Visit, next func(*Visit)) {
+func (a *Authority) admit(v *visit, next func(*visit)) {
 	known := v.holder == guest || v.holder == user
 	open := a.Open && v.holder != stranger && a.entitled(v.repo, false)
 	mine := known && v.grant.covers(v.name) && a.entitled(v.repo, v.holder == user)

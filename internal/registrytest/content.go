@@ -211,15 +211,11 @@ func (r *repository) blob(d digest.Digest) func() []byte {
 
 // names returns the tags, as they came.
 func (r *repository) names() []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.Clone(r.order)
+	return locked(r, func() []string { return slices.Clone(r.order) })
 }
 
 func (r *repository) seenBy() Visibility {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.visibility
+	return locked(r, func() Visibility { return r.visibility })
 }
 
 var anyDigest = regexp.MustCompile(`sha256:[0-9a-f]{64}`)
@@ -235,21 +231,17 @@ func (r *repository) give(d digest.Digest) {
 }
 
 func (r *repository) wasGiven(d digest.Digest) bool {
-	if r == nil {
-		return false
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.given[d]
+	return r != nil && locked(r, func() bool { return r.given[d] })
 }
 
 func (r *repository) wasNamed(d digest.Digest) bool {
-	if r == nil {
-		return false
-	}
+	return r != nil && locked(r, func() bool { return r.named[d] })
+}
+
+func locked[T any](r *repository, f func() T) T {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.named[d]
+	return f()
 }
 
 // referrers returns the index of the manifests that refer to a digest.

@@ -42,7 +42,7 @@ func (ls *links) get(r *http.Request) (link, bool) {
 
 // follow answers a request for a URL that was made for it. Such a URL holds all
 // that is needed, and a storage takes nothing besides it.
-func (v *Visit) follow() bool {
+func (v *visit) follow() bool {
 	l, ok := v.server.links.get(v.r)
 	switch {
 	case !ok:

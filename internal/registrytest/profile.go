@@ -15,7 +15,7 @@ import (
 // Profile is the ways of one real registry, as far as they are established: mostly
 // data, and a few steps where data does not do. What is left zero is as the
 // distribution specification says. Texts may hold places such as {name}; see
-// Visit.expand.
+// visit.expand.
 type Profile struct {
 	// Name is that of the registry, and good for a host name.
 	Name string
@@ -28,7 +28,7 @@ type Profile struct {
 	// Auth is whom it answers. The zero value is everybody.
 	Auth Authority
 	// First are the steps before Auth has its say, Then those after it.
-	First, Then []Step
+	First, Then []step
 	// Welcome answers a ping that may pass.
 	Welcome Reply
 	// Missing answers, by kind, for what is not there; "" is for a repository
@@ -77,26 +77,26 @@ func Profiles() []Profile {
 	)
 }
 
-// Step answers a request, or gives it to the next one, changed if need be.
-type Step func(v *Visit, next func(*Visit))
+// step answers a request, or gives it to the next one, changed if need be.
+type step func(v *visit, next func(*visit))
 
 // run is the whole way of a request.
-func (p *Profile) run(v *Visit) {
-	chain(p.First, func(v *Visit) {
-		p.Auth.admit(v, func(v *Visit) { chain(p.Then, (*Visit).content)(v) })
+func (p *Profile) run(v *visit) {
+	chain(p.First, func(v *visit) {
+		p.Auth.admit(v, func(v *visit) { chain(p.Then, (*visit).content)(v) })
 	})(v)
 }
 
-func chain(steps []Step, last func(*Visit)) func(*Visit) {
+func chain(steps []step, last func(*visit)) func(*visit) {
 	for _, step := range slices.Backward(steps) {
 		next := last
-		last = func(v *Visit) { step(v, next) }
+		last = func(v *visit) { step(v, next) }
 	}
 	return last
 }
 
 // content answers a request that nothing is special about.
-func (v *Visit) content() {
+func (v *visit) content() {
 	h := v.w.Header()
 	switch {
 	case v.kind == "ping":
@@ -138,14 +138,14 @@ func (v *Visit) content() {
 }
 
 // given notes that a client gets something.
-func (v *Visit) given(d digest.Digest) {
+func (v *visit) given(d digest.Digest) {
 	if v.r.Method != http.MethodHead {
 		v.repo.give(d)
 	}
 }
 
 // missing answers for what is not there.
-func (v *Visit) missing(repository bool) {
+func (v *visit) missing(repository bool) {
 	codes := map[string]string{
 		"manifests": "MANIFEST_UNKNOWN", "blobs": "BLOB_UNKNOWN", "tags": "NAME_UNKNOWN", "referrers": "NAME_UNKNOWN",
 	}

@@ -16,10 +16,10 @@ func distribution() Profile {
 			Host: HostToken, Path: "/auth/token", Life: 300 * time.Second,
 			Answer: `{"token":"{value}","access_token":"{value}","expires_in":{life},"issued_at":"{utc}"}`,
 		}),
-		Then: []Step{
-			Dress(Match{Kind: "manifests"}, map[string]string{"Etag": `"{digest}"`}),
-			WantsType(Match{}, problem(http.StatusNotFound, "MANIFEST_UNKNOWN", "OCI manifest found, but accept header does not support OCI manifests")),
-			Redirect{Kind: "blobs", To: "/docker/registry/v2/blobs/sha256/{hex}/data?X-Amz-Expires=1200&X-Amz-Signature={id}"}.Step,
+		Then: []step{
+			dress(match{Kind: "manifests"}, map[string]string{"Etag": `"{digest}"`}),
+			wantsType(match{}, problem(http.StatusNotFound, "MANIFEST_UNKNOWN", "OCI manifest found, but accept header does not support OCI manifests")),
+			redirect{Kind: "blobs", To: "/docker/registry/v2/blobs/sha256/{hex}/data?X-Amz-Expires=1200&X-Amz-Signature={id}"}.step,
 			noReferrers,
 		},
 		Missing:   map[string]Reply{"tags": problem(http.StatusNotFound, "NAME_UNKNOWN", "repository name not known to registry")},
@@ -40,12 +40,12 @@ func pulp() Profile {
 	return Profile{
 		Name: "pulp", Auth: auth,
 		Missing: map[string]Reply{"": problem(http.StatusNotFound, "NAME_UNKNOWN", "Repository not found.")},
-		Then: []Step{
-			WantsType(Match{ByTag: true}, problem(http.StatusNotFound, "MANIFEST_UNKNOWN", "Manifest not found.")),
-			Redirect{
+		Then: []step{
+			wantsType(match{ByTag: true}, problem(http.StatusNotFound, "MANIFEST_UNKNOWN", "Manifest not found.")),
+			redirect{
 				Kind: "blobs", Status: http.StatusFound, To: "/pulp/container/{name}/blobs/{digest}?expires=1800000000&validate_token={id}",
 				Type: html, Answer: map[string]string{"Docker-Content-Digest": "{digest}"},
-			}.Step,
+			}.step,
 			noReferrers,
 		},
 		Tags:      TagList{Page: 100, Max: 1000, Full: true, Link: `<{self}/v2/{name}/tags/list?n={n}&last={last}>; rel="next"`},
@@ -65,9 +65,9 @@ func gitLab() Profile {
 	return Profile{
 		Name: "registry.gitlab", Auth: auth,
 		Missing: map[string]Reply{"blobs": problem(http.StatusNotFound, "BLOB_UNKNOWN", "blob unknown to registry")},
-		Then: []Step{
-			Redirect{Kind: "blobs", To: "/registry/docker/registry/v2/blobs/sha256/{hex}/data?X-Amz-Expires=1200&X-Amz-Signature={id}"}.Step,
-			noReferrers, TagIsSubject,
+		Then: []step{
+			redirect{Kind: "blobs", To: "/registry/docker/registry/v2/blobs/sha256/{hex}/data?X-Amz-Expires=1200&X-Amz-Signature={id}"}.step,
+			noReferrers, tagIsSubject,
 		},
 		Tags:      TagList{Page: 100, Max: 1000, Null: true, Link: `</v2/{name}/tags/list?n={n}&last={last}>; rel="next"`},
 		Referrers: ReferrersNone,
@@ -94,31 +94,29 @@ func harborProxy() Profile {
 			},
 		},
 		Missing: map[string]Reply{"manifests": notFound, "blobs": notFound, "tags": notFound},
-		First:   []Step{NoProject},
-		Then: []Step{
-			HeadAfterGet, firstTime(
-				Dress(Match{Kind: "manifests", Method: http.MethodGet, ByTag: true}, map[string]string{"Docker-Content-Digest": " ", "Etag": " "}),
-				Dress(Match{Kind: "manifests"}, map[string]string{"Etag": "{digest}"})),
-			firstTime(Whole(Match{Kind: "blobs"}), nil),
+		First:   []step{noProject},
+		Then: []step{
+			headAfterGet, firstTime(
+				dress(match{Kind: "manifests", Method: http.MethodGet, ByTag: true}, map[string]string{"Docker-Content-Digest": " ", "Etag": " "}),
+				dress(match{Kind: "manifests"}, map[string]string{"Etag": "{digest}"})),
+			firstTime(whole(match{Kind: "blobs"}), nil),
 		},
 		Tags: TagList{Link: `</v2/{name}/tags/list?last={last}&n={n}>; rel="next"`},
 	}
 }
 
-// NoProject answers who has said something and asks below a first component that no
+// noProject answers who has said something and asks below a first component that no
 // repository has.
-func NoProject(v *Visit, next func(*Visit)) {
-	if v.holder == nobody || v.kind == "ping" || v.server.isGroup(v.name) {
-		next(v)
-		return
-	}
-	v.reply(unauthorized(""))
+func noProject(v *visit, next func(*visit)) {
+	when(func(v *visit) bool {
+		return v.holder != nobody && v.kind != "ping" && !v.server.isGroup(v.name)
+	}, always(unauthorized("")))(v, next)
 }
 
 // firstTime takes the one step for what was not given out yet, the other (nil = none)
 // for what was.
-func firstTime(cold, warm Step) Step {
-	return func(v *Visit, next func(*Visit)) {
+func firstTime(cold, warm step) step {
+	return func(v *visit, next func(*visit)) {
 		d, _ := v.resolve()
 		switch {
 		case !v.repo.wasGiven(d):
@@ -145,8 +143,8 @@ func nexus() []Profile {
 			Denied: refused.with(challenge + `,scope="repository:*:pull"`),
 			Tokens: &Tokens{Path: "/v2/token", Answer: `{"token":"{value}"}`, Prefix: "DockerToken.", Unbound: true},
 		},
-		Then: []Step{
-			Say(Match{Kind: "manifests", Method: http.MethodHead}, Reply{Status: http.StatusNotFound, Type: html}),
+		Then: []step{
+			say(match{Kind: "manifests", Method: http.MethodHead}, Reply{Status: http.StatusNotFound, Type: html}),
 			noReferrers,
 		},
 		Missing:   map[string]Reply{"tags": problem(http.StatusNotFound, "NAME_UNKNOWN", "repository name not known to registry")},
@@ -157,7 +155,7 @@ func nexus() []Profile {
 	basic.Name = "nexus-basic"
 	basicOnly := refused.with(`BASIC realm="Sonatype Nexus Repository Manager"`)
 	basic.Auth = Authority{Basic: true, Pull: basicOnly, Denied: basicOnly}
-	basic.Then = []Step{noReferrers}
+	basic.Then = []step{noReferrers}
 	return []Profile{tokens, basic}
 }
 
@@ -181,7 +179,7 @@ func artifactory() Profile {
 			Pull:  unauthorized(challenge + `,scope="repository:{rest}:pull"`),
 			Tokens: &Tokens{
 				Path: "/v2/token", Realm: "/artifactory/api/docker/", Answer: `{"token":"{value}","expires_in":{life}}`, Life: 9000 * time.Second,
-				Name: func(v *Visit, name string) string {
+				Name: func(v *visit, name string) string {
 					key := before(strings.TrimPrefix(v.r.URL.Path, "/artifactory/api/docker/"))
 					return key + "/" + strings.TrimPrefix(name, key+"/") // it is not known to mind
 				},
@@ -189,13 +187,13 @@ func artifactory() Profile {
 				Refused:  Reply{Status: http.StatusUnauthorized, Body: message},
 			},
 		},
-		First: []Step{scopelessHead(challenge)},
-		Then: []Step{
-			Dress(Match{Kind: "manifests", Method: http.MethodGet}, map[string]string{
+		First: []step{scopelessHead(challenge)},
+		Then: []step{
+			dress(match{Kind: "manifests", Method: http.MethodGet}, map[string]string{
 				"Etag": "0a4d55a8d778e5022fab701977c5d840bbc486d0", "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT",
 				"X-Artifactory-Filename": "manifest.json", "Content-Disposition": `attachment; filename="manifest.json"`,
 			}),
-			ManifestFirst, noReferrers,
+			manifestFirst, noReferrers,
 		},
 		Missing:   map[string]Reply{"manifests": unknown, "tags": unknown},
 		Tags:      TagList{},
@@ -203,14 +201,10 @@ func artifactory() Profile {
 	}
 }
 
-func scopelessHead(challenge string) Step {
-	return func(v *Visit, next func(*Visit)) {
-		if v.r.Method == http.MethodHead && v.holder == nobody && v.kind != "ping" {
-			v.reply(unauthorized(challenge))
-			return
-		}
-		next(v)
-	}
+func scopelessHead(challenge string) step {
+	return when(func(v *visit) bool {
+		return v.r.Method == http.MethodHead && v.holder == nobody && v.kind != "ping"
+	}, always(unauthorized(challenge)))
 }
 
 // gitea offers two schemes, names a star for a scope, and gives one token for
@@ -225,12 +219,12 @@ func gitea() Profile {
 			Tokens: &Tokens{Path: "/v2/token", Answer: `{"token":"{value}"}`, Unbound: true},
 		},
 		Missing: map[string]Reply{"tags": problem(http.StatusNotFound, "NAME_UNKNOWN", "repository name not known to registry")},
-		Then: []Step{
-			Dress(Match{Kind: "blobs", Method: http.MethodHead}, map[string]string{"Content-Type": ""}),
-			Redirect{
+		Then: []step{
+			dress(match{Kind: "blobs", Method: http.MethodHead}, map[string]string{"Content-Type": ""}),
+			redirect{
 				Method: http.MethodGet, To: "/packages/{hex}?X-Amz-Signature={id}",
 				Header: map[string]string{"Content-Length": "{size}"},
-			}.Step,
+			}.step,
 			noReferrers,
 		},
 		Tags:      TagList{Always: true, Link: `</v2/{name}/tags/list?last={last}>; rel="next"`},
@@ -252,13 +246,13 @@ func zot() []Profile {
 			Denied: problem(http.StatusForbidden, "DENIED", "requested access to the resource is denied").with(`Basic realm="Authorization Required"`),
 		},
 		Welcome: Reply{Status: http.StatusOK, Body: "{}"}.with(`basic realm=zot`),
-		Then:    []Step{Redirect{Kind: "blobs", Method: http.MethodGet, Unranged: true, To: "/zot/{hex}?X-Amz-Signature={id}"}.Step},
+		Then:    []step{redirect{Kind: "blobs", Method: http.MethodGet, Unranged: true, To: "/zot/{hex}?X-Amz-Signature={id}"}.step},
 		Tags: TagList{
 			Link: `</v2/{name}/tags/list?n={n}&last={lastraw}>; rel="next"`, LastGone: Reply{Status: http.StatusNotFound},
 		},
 	}
 	onDemand := usual
 	onDemand.Name = "zot-sync"
-	onDemand.Then = []Step{HeadFetches, ManifestFirst}
+	onDemand.Then = []step{headFetches, manifestFirst}
 	return []Profile{usual, onDemand}
 }

@@ -19,14 +19,14 @@ func dockerHub() Profile {
 		Missing: map[string]Reply{
 			"manifests": {Status: http.StatusNotFound, Body: `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown","detail":"unknown tag={reference}"}]}`},
 		},
-		Then: []Step{
-			Dress(Match{Kind: "manifests"}, map[string]string{
+		Then: []step{
+			dress(match{Kind: "manifests"}, map[string]string{
 				"Etag": `"{digest}"`, "Ratelimit-Limit": "100;w=3600", "Ratelimit-Remaining": "76;w=3600", "Docker-Ratelimit-Source": "192.0.2.1",
 			}),
-			Redirect{
+			redirect{
 				Kind: "blobs", To: "/registry-v2/docker/registry/v2/blobs/sha256/{hex}/data?verify={id}-sig",
 				Answer: map[string]string{"Cache-Control": "public, max-age=14400", "Etag": `"{id}"`},
-			}.Step,
+			}.step,
 		},
 		Tags: TagList{Link: `</v2/{name}/tags/list?last={last}&n={n}>; rel="next"`},
 	}
@@ -47,13 +47,13 @@ func ghcr() Profile {
 			Denied:       denied,
 			Tokens:       &Tokens{Path: "/token", Answer: `{"token":"{value}"}`, Refused: denied, Denied: denied},
 		},
-		First: []Step{
-			Say(Match{Kind: "ping", Method: http.MethodHead}, Reply{Status: http.StatusMethodNotAllowed}),
+		First: []step{
+			say(match{Kind: "ping", Method: http.MethodHead}, Reply{Status: http.StatusMethodNotAllowed}),
 		},
-		Then: []Step{
-			Dress(Match{Kind: "manifests"}, map[string]string{"Etag": `"{digest}"`, "X-Github-Request-Id": "1:2:3:4:5"}),
-			WantsType(Match{}, problem(http.StatusNotFound, "MANIFEST_UNKNOWN", "OCI index found, but Accept header does not support OCI indexes")),
-			Redirect{Kind: "blobs", To: "/ghcr1/blobs/sha256:{hex}?se=2026-01-01T00%3A00%3A00Z&sig={id}&sp=r&spr=https&sr=b&sv=2019-12-12"}.Step,
+		Then: []step{
+			dress(match{Kind: "manifests"}, map[string]string{"Etag": `"{digest}"`, "X-Github-Request-Id": "1:2:3:4:5"}),
+			wantsType(match{}, problem(http.StatusNotFound, "MANIFEST_UNKNOWN", "OCI index found, but Accept header does not support OCI indexes")),
+			redirect{Kind: "blobs", To: "/ghcr1/blobs/sha256:{hex}?se=2026-01-01T00%3A00%3A00Z&sig={id}&sp=r&spr=https&sr=b&sv=2019-12-12"}.step,
 			referrersElsewhere,
 		},
 		Tags:      TagList{Order: OldestFirst, Page: 100, Fixed: true, Link: `</v2/{name}/tags/list?last={last}&n=0>; rel="next"`},
@@ -61,7 +61,7 @@ func ghcr() Profile {
 	}
 }
 
-func referrersElsewhere(v *Visit, next func(*Visit)) {
+func referrersElsewhere(v *visit, next func(*visit)) {
 	if v.kind != "referrers" {
 		next(v)
 		return
@@ -89,15 +89,15 @@ func quay() []Profile {
 			},
 		},
 		Welcome: Reply{Status: http.StatusOK, Type: html, Body: "true"}.with(`Bearer realm="{self}/v2/auth",service="quay.io"`),
-		Then: []Step{
-			KnownSubjects(problem(http.StatusBadRequest, "MANIFEST_INVALID", "manifest invalid")),
-			Dress(Match{Kind: "blobs", Method: http.MethodHead}, map[string]string{"Cache-Control": "max-age=31436000"}),
-			Redirect{
+		Then: []step{
+			knownSubjects(problem(http.StatusBadRequest, "MANIFEST_INVALID", "manifest invalid")),
+			dress(match{Kind: "blobs", Method: http.MethodHead}, map[string]string{"Cache-Control": "max-age=31436000"}),
+			redirect{
 				Kind: "blobs", Method: http.MethodGet, Status: http.StatusFound, To: "/quayio-production-s3/sha256/{hex}?X-Amz-Expires=600&X-Amz-Signature={id}",
 				Type: html, Body: "<!doctype html>\n<title>Redirecting...</title>\n",
 				Header: map[string]string{"Docker-Content-Digest": "{digest}", "Accept-Ranges": "bytes", "Cache-Control": "max-age=31536000"},
 				Answer: map[string]string{"Content-Type": "binary/octet-stream", "Etag": `"{id}-1"`},
-			}.Step,
+			}.step,
 		},
 		Tags: TagList{Page: 100, Max: 100, Link: `</v2/{name}/tags/list?n={n}&last={last}>; rel="next"`},
 	}
@@ -138,12 +138,12 @@ func artifactRegistry(name, scope string, strict bool) Profile {
 		Missing: map[string]Reply{
 			"manifests": {Status: http.StatusNotFound, Body: `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"Failed to fetch \"{reference}\""}]}`},
 		},
-		Then: []Step{
-			Redirect{
+		Then: []step{
+			redirect{
 				Kind: "blobs", Status: http.StatusFound, Home: true, Type: "application/json", Body: `{"errors":[]}`,
 				To: "/artifacts-downloads/namespaces/project/repositories/r/downloads/{id}", Unsigned: true,
 				Header: map[string]string{"Cache-Control": "private"},
-			}.Step,
+			}.step,
 		},
 		Tags: TagList{Ignored: true, Member: `,"child":[],"manifest":{}`},
 	}
@@ -158,10 +158,10 @@ func kubernetes() Profile {
 	abroad.AllPublic, abroad.Auth.HidesMissing = true, false // all of it is one repository there
 	return Profile{
 		Name: "registry.k8s.io", AllPublic: true, Abroad: &abroad, Inner: inner,
-		First: []Step{
-			Say(Match{Kind: "ping"}, Reply{Status: http.StatusOK, Type: plain}),
-			Redirect{Kind: "blobs", To: "/containers/images/sha256:{hex}", Unsigned: true}.Step,
-			Elsewhere(Match{}, true),
+		First: []step{
+			say(match{Kind: "ping"}, Reply{Status: http.StatusOK, Type: plain}),
+			redirect{Kind: "blobs", To: "/containers/images/sha256:{hex}", Unsigned: true}.step,
+			elsewhere,
 		},
 		Tags: abroad.Tags,
 	}
@@ -181,9 +181,9 @@ func ecr() []Profile {
 				Path: "/token/", Answer: `{"token":"{value}"}`, Life: time.Hour, Unbound: true,
 			},
 		},
-		Then: []Step{
-			Say(Match{Kind: "blobs", Method: http.MethodHead}, Reply{Status: http.StatusUnauthorized}),
-			Redirect{Kind: "blobs", To: "/v2/0b1c2d/{id}?Expires=1800000000&Signature={id}"}.Step,
+		Then: []step{
+			say(match{Kind: "blobs", Method: http.MethodHead}, Reply{Status: http.StatusUnauthorized}),
+			redirect{Kind: "blobs", To: "/v2/0b1c2d/{id}?Expires=1800000000&Signature={id}"}.step,
 			noReferrers,
 		},
 		Missing: map[string]Reply{"": problem(http.StatusNotFound, "NAME_UNKNOWN", "The repository does not exist in the registry")},
@@ -194,11 +194,11 @@ func ecr() []Profile {
 	private := Profile{
 		Name: "dkr.ecr",
 		Auth: Authority{Basic: true, Pull: refused},
-		Then: []Step{
-			Dress(Match{Kind: "manifests", Method: http.MethodGet, ByTag: true}, map[string]string{"Docker-Content-Digest": ""}),
-			AtMost(1000, problem(http.StatusMethodNotAllowed, "UNSUPPORTED",
+		Then: []step{
+			dress(match{Kind: "manifests", Method: http.MethodGet, ByTag: true}, map[string]string{"Docker-Content-Digest": ""}),
+			atMost(1000, problem(http.StatusMethodNotAllowed, "UNSUPPORTED",
 				"Invalid parameter at 'maxResults' failed to satisfy constraint: 'Member must have value less than or equal to 1000'")),
-			Redirect{Kind: "blobs", Method: http.MethodGet, To: "/starport-layer-bucket/{hex}?X-Amz-SignedHeaders=host&X-Amz-Signature={id}"}.Step,
+			redirect{Kind: "blobs", Method: http.MethodGet, To: "/starport-layer-bucket/{hex}?X-Amz-SignedHeaders=host&X-Amz-Signature={id}"}.step,
 		},
 		Missing: map[string]Reply{"": problem(http.StatusNotFound, "NAME_UNKNOWN", "The repository with name '{name}' does not exist in the registry with id 'A'")},
 		Tags:    TagList{Page: 100, Max: 1000, Link: `</v2/{name}/tags/list?last={last}&n={n}>; rel="next"`},
@@ -226,12 +226,12 @@ func azure() Profile {
 				Refused: unauthorized(), Needs: []string{"service"},
 			},
 		},
-		Then: []Step{
-			WantsType(Match{}, problem(http.StatusNotFound, "MANIFEST_UNKNOWN", "OCI manifest found, but accept header does not support OCI manifests")),
-			Redirect{
+		Then: []step{
+			wantsType(match{}, problem(http.StatusNotFound, "MANIFEST_UNKNOWN", "OCI manifest found, but accept header does not support OCI manifests")),
+			redirect{
 				Kind: "blobs", To: "/0a1b2c//docker/registry/v2/blobs/sha256/{hex}/data?se=2026-01-01&sig={id}&sp=r&sr=b",
 				Answer: map[string]string{"Etag": `"0x8DAF{id}"`},
-			}.Step,
+			}.step,
 		},
 		Tags: TagList{Page: 100, Link: `</v2/{name}/tags/list?last={last}&n={n}&orderby=>; rel="next"`},
 	}
@@ -255,8 +255,8 @@ func nvidia() Profile {
 				Refused: problem(http.StatusForbidden, "DENIED", "Access Denied"),
 			},
 		},
-		Then: []Step{
-			Redirect{Kind: "blobs", Method: http.MethodGet, To: "/org/nvidia/layers/{hex}?Signature={id}"}.Step,
+		Then: []step{
+			redirect{Kind: "blobs", Method: http.MethodGet, To: "/org/nvidia/layers/{hex}?Signature={id}"}.step,
 		},
 		Tags: TagList{Ignored: true},
 	}
@@ -268,15 +268,15 @@ func ollama() Profile {
 	gone := Reply{Status: http.StatusNotFound, Type: plain, Body: "404 page not found\n"}
 	return Profile{
 		Name: "registry.ollama.ai", AllPublic: true,
-		First: []Step{
-			Say(Match{Kind: "ping"}, gone), Say(Match{Kind: "tags"}, gone), noReferrers,
+		First: []step{
+			say(match{Kind: "ping"}, gone), say(match{Kind: "tags"}, gone), noReferrers,
 		},
-		Then: []Step{
-			Dress(Match{Kind: "manifests"}, map[string]string{
+		Then: []step{
+			dress(match{Kind: "manifests"}, map[string]string{
 				"Docker-Content-Digest": "", "Ollama-Content-Digest": "{hex}", "Ollama-Push-Time": "1767225600", "Vary": "Accept",
 			}),
-			WantsType(Match{}, gone),
-			Redirect{Kind: "blobs", To: "/ollama/docker/registry/v2/blobs/sha256/{hex}/data?X-Amz-Signature={id}"}.Step,
+			wantsType(match{}, gone),
+			redirect{Kind: "blobs", To: "/ollama/docker/registry/v2/blobs/sha256/{hex}/data?X-Amz-Signature={id}"}.step,
 		},
 		Referrers: ReferrersTag,
 	}

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Redirect leads to a URL that is made for one request.
-type Redirect struct {
+// redirect leads to a URL that is made for one request.
+type redirect struct {
 	// Kind is "blobs", or "manifests", or "" for both; Method "" is GET and HEAD.
 	Kind, Method string
 	// Unranged is for requests without a Range only.
@@ -29,8 +29,8 @@ type Redirect struct {
 	Answer map[string]string
 }
 
-// Step answers what exists with the redirect.
-func (d Redirect) Step(v *Visit, next func(*Visit)) {
+// step answers what exists with the redirect.
+func (d redirect) step(v *visit, next func(*visit)) {
 	l, ok := v.aim()
 	if !ok || d.Kind != "" && d.Kind != v.kind || d.Method != "" && d.Method != v.r.Method ||
 		d.Unranged && v.r.Header.Get("Range") != "" {
@@ -53,7 +53,7 @@ func (d Redirect) Step(v *Visit, next func(*Visit)) {
 }
 
 // aim returns a link to what a visit asks for.
-func (v *Visit) aim() (link, bool) {
+func (v *visit) aim() (link, bool) {
 	d, m, ok := v.repo.resolve(v.reference)
 	content, mediaType := func() []byte { return m.raw }, m.mediaType
 	if v.kind == "blobs" {
@@ -67,7 +67,7 @@ func (v *Visit) aim() (link, bool) {
 }
 
 // redirect leads to a link.
-func (v *Visit) redirect(status int, home bool, to string, l link, r Reply) {
+func (v *visit) redirect(status int, home bool, to string, l link, r Reply) {
 	to = v.server.links.add(v.expand(to), l)
 	if !home {
 		to = v.server.cdn.URL + to
@@ -77,19 +77,13 @@ func (v *Visit) redirect(status int, home bool, to string, l link, r Reply) {
 	v.reply(r)
 }
 
-// Elsewhere redirects everything that matches to the registry abroad; the query is
-// lost on the way, if it says so.
-func Elsewhere(m Match, dropsQuery bool) Step {
-	return func(v *Visit, next func(*Visit)) {
-		if v.kind == "ping" || !m.of(v) {
-			next(v)
-			return
-		}
-		to := v.server.cdn.URL + strings.Replace(v.r.URL.Path, "/v2/", v.profile.Inner, 1)
-		if v.r.URL.RawQuery != "" && !dropsQuery {
-			to += "?" + v.r.URL.RawQuery
-		}
-		v.w.Header().Set("Location", to)
-		v.reply(Reply{Status: http.StatusTemporaryRedirect, Type: "text/html; charset=utf-8", Body: `<a href="` + to + `">Temporary Redirect</a>.` + "\n"})
+// elsewhere redirects everything to the registry abroad; the query is lost on the way.
+func elsewhere(v *visit, next func(*visit)) {
+	if v.kind == "ping" {
+		next(v)
+		return
 	}
+	to := v.server.cdn.URL + strings.Replace(v.r.URL.Path, "/v2/", v.profile.Inner, 1)
+	v.w.Header().Set("Location", to)
+	v.reply(Reply{Status: http.StatusTemporaryRedirect, Type: html, Body: `<a href="` + to + `">Temporary Redirect</a>.` + "\n"})
 }

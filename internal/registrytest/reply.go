@@ -51,7 +51,7 @@ func (r Reply) or(other Reply) Reply {
 	return r
 }
 
-func (v *Visit) reply(r Reply) {
+func (v *visit) reply(r Reply) {
 	h := v.w.Header()
 	h.Set("Content-Type", "application/json")
 	if r.Type != "" {
@@ -74,6 +74,6 @@ func (v *Visit) reply(r Reply) {
 }
 
 // send answers with content, or with a range of it.
-func (v *Visit) send(content []byte) {
+func (v *visit) send(content []byte) {
 	http.ServeContent(v.w, v.r, "", time.Time{}, bytes.NewReader(content))
 }

@@ -111,7 +111,7 @@ func simple(o Options) *Profile {
 		p.Auth.Stale, p.Auth.Denied = Reply{}, p.Auth.Pull
 	}
 	if o.CDN {
-		p.Abroad, p.Inner = &Profile{First: []Step{signed}}, "/v2/"
+		p.Abroad, p.Inner = &Profile{First: []step{signed}}, "/v2/"
 		p.Then = append(p.Then, toCDN)
 	}
 	if o.NoReferrers {
@@ -123,7 +123,7 @@ func simple(o Options) *Profile {
 const signature = "?signature=secret"
 
 // toCDN redirects to the blob of the same path there.
-func toCDN(v *Visit, next func(*Visit)) {
+func toCDN(v *visit, next func(*visit)) {
 	if v.kind != "blobs" || v.r.Method != http.MethodGet || v.repo.blob(v.digest()) == nil {
 		next(v)
 		return
@@ -132,7 +132,7 @@ func toCDN(v *Visit, next func(*Visit)) {
 }
 
 // signed refuses what toCDN has not made.
-func signed(v *Visit, next func(*Visit)) {
+func signed(v *visit, next func(*visit)) {
 	if !strings.HasSuffix(v.r.URL.RequestURI(), signature) || v.r.Header.Get("Authorization") != "" {
 		http.Error(v.w, "AccessDenied", http.StatusForbidden)
 		return
@@ -180,8 +180,8 @@ func (s *Server) answer(host Host, w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *Server) visit(host Host, w http.ResponseWriter, r *http.Request) *Visit {
-	v := &Visit{server: s, profile: s.profile, w: w, r: r, kind: s.kindOf(host, r)}
+func (s *Server) visit(host Host, w http.ResponseWriter, r *http.Request) *visit {
+	v := &visit{server: s, profile: s.profile, w: w, r: r, kind: s.kindOf(host, r)}
 	path := r.URL.Path
 	if host == HostCDN {
 		v.profile = s.profile.Abroad

@@ -43,7 +43,7 @@ const (
 	ShuffledTags       // in any, but always the same one
 )
 
-func (t *TagList) serve(v *Visit) {
+func (t *TagList) serve(v *visit) {
 	tags := v.repo.names()
 	switch t.Order {
 	case SortedTags:

@@ -38,7 +38,7 @@ type Tokens struct {
 	// last four give a token that is good for nothing if they are zero.
 	Stranger, NoScope, Refused, Denied, Unknown Reply
 	// Name makes the name of a repository from that in a scope; nil = it is the same.
-	Name func(v *Visit, name string) string
+	Name func(v *visit, name string) string
 }
 
 func (t *Tokens) at(host Host, path string) bool {
@@ -48,7 +48,7 @@ func (t *Tokens) at(host Host, path string) bool {
 	return path == t.Path || t.Realm != "" && strings.HasPrefix(path, t.Realm) && strings.HasSuffix(path, t.Path)
 }
 
-func (t *Tokens) serve(v *Visit) {
+func (t *Tokens) serve(v *visit) {
 	if v.r.Method != http.MethodGet {
 		v.reply(problem(http.StatusMethodNotAllowed, "UNSUPPORTED", "only GET"))
 		return
@@ -81,7 +81,7 @@ func (t *Tokens) serve(v *Visit) {
 }
 
 // judge adds a scope to a grant, or says what is said in place of a token.
-func (t *Tokens) judge(v *Visit, g *grant, scope string) Reply {
+func (t *Tokens) judge(v *visit, g *grant, scope string) Reply {
 	parts := strings.Split(scope, ":")
 	if len(parts) != 3 || parts[0] != "repository" {
 		return Reply{}
@@ -106,7 +106,7 @@ func (t *Tokens) judge(v *Visit, g *grant, scope string) Reply {
 	return t.Denied
 }
 
-func (t *Tokens) issue(v *Visit, g grant) {
+func (t *Tokens) issue(v *visit, g grant) {
 	now := time.Now()
 	value := v.server.grants.add(g, func(n int) string {
 		return t.Prefix + base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "v1:%s:%d:%d", v.r.URL.Query().Get("scope"), now.UnixNano(), n))

@@ -8,8 +8,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Visit is one request at a host of a profile.
-type Visit struct {
+// visit is one request at a host of a profile.
+type visit struct {
 	server  *Server
 	profile *Profile
 	w       http.ResponseWriter
@@ -32,7 +32,7 @@ const (
 )
 
 // find returns a repository, unless nobody at all could see it.
-func (v *Visit) find(name string) *repository {
+func (v *visit) find(name string) *repository {
 	r := v.server.find(name)
 	if r != nil && r.seenBy() != Public && !v.profile.HasAccounts() {
 		return nil
@@ -40,10 +40,10 @@ func (v *Visit) find(name string) *repository {
 	return r
 }
 
-func (v *Visit) digest() digest.Digest { return digest.Digest(v.reference) }
+func (v *visit) digest() digest.Digest { return digest.Digest(v.reference) }
 
 // resolve returns the digest of the manifest that is asked for.
-func (v *Visit) resolve() (digest.Digest, bool) {
+func (v *visit) resolve() (digest.Digest, bool) {
 	d, _, ok := v.repo.resolve(v.reference)
 	return d, ok
 }
@@ -52,7 +52,7 @@ func (v *Visit) resolve() (digest.Digest, bool) {
 // host that was asked, of the token server and of the CDN; {host} is the name of
 // the first; {name} is the repository, {key} and {rest} its first component and
 // the others; {reference}, {digest} and {hex} are what was asked for.
-func (v *Visit) expand(text string) string {
+func (v *visit) expand(text string) string {
 	key, rest, _ := strings.Cut(v.name, "/")
 	d, ok := v.resolve()
 	if !ok {
@@ -70,7 +70,7 @@ func (v *Visit) expand(text string) string {
 }
 
 // accepts reports whether a media type is, literally, among those that are asked for.
-func (v *Visit) accepts(mediaType string) bool {
+func (v *visit) accepts(mediaType string) bool {
 	for _, header := range v.r.Header.Values("Accept") {
 		for entry := range strings.SplitSeq(header, ",") {
 			name, _, _ := strings.Cut(entry, ";")
