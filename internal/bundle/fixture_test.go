@@ -71,19 +71,17 @@ func encode(t testing.TB, v any) []byte {
 }
 
 // reader hands out pieces as a Reader.
-func reader(x Index, all pieces) Reader { return newAnyOrder(&memory{all}, x) }
+func reader(x Index, all pieces) Reader { return &anyOrder{content: &memory{all}, index: x} }
 
 type memory struct{ pieces }
 
-func (m *memory) open(name string) (io.ReadCloser, int64, error) {
+func (m *memory) open(name string) (piece, error) {
 	b, ok := m.pieces[digestOf(name)]
 	if !ok {
-		return nil, 0, os.ErrNotExist
+		return piece{}, os.ErrNotExist
 	}
-	return io.NopCloser(bytes.NewReader(b)), int64(len(b)), nil
+	return piece{io.NopCloser(bytes.NewReader(b)), name, int64(len(b))}, nil
 }
-
-func (m *memory) locate(name string) string { return name }
 
 func (m *memory) Close() error { return nil }
 

@@ -2,7 +2,6 @@ package bundle
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -12,10 +11,16 @@ import (
 // content is where a layout lies that can be read in any order.
 type content interface {
 	// open opens an entry of the layout: fs.ErrNotExist if there is none.
-	open(name string) (io.ReadCloser, int64, error)
-	// locate returns the name under which it really lies there.
-	locate(name string) string
+	open(name string) (piece, error)
 	io.Closer
+}
+
+// piece is an entry that is open, under the name that it really has.
+type piece struct {
+	io.ReadCloser
+
+	name string
+	size int64
 }
 
 // anyOrder reads a layout whose parts can be had in any order.
@@ -43,21 +48,19 @@ func newLayout(c content) (*anyOrder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newAnyOrder(c, index), nil
+	return &anyOrder{content: c, index: index}, nil
 }
 
-func newAnyOrder(c content, x Index) *anyOrder { return &anyOrder{content: c, index: x} }
-
 func readEntry(c content, name string, most int64) ([]byte, error) {
-	r, size, err := c.open(name)
+	p, err := c.open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, damaged(name, "", "it is missing")
 	}
 	if err != nil {
 		return nil, broken(name, "", err)
 	}
-	defer r.Close()
-	return readSmall(name, r, size, most)
+	defer p.Close()
+	return readSmall(name, p, p.size, most)
 }
 
 // Index implements Reader.
@@ -110,21 +113,19 @@ func (a *anyOrder) Next() (*Entry, error) {
 }
 
 func (a *anyOrder) next(w *wanted) (*Entry, error) {
-	name := blobName(w.digest)
-	r, size, err := a.content.open(name)
-	name = a.content.locate(name)
+	p, err := a.content.open(blobName(w.digest))
 	if err != nil {
-		return nil, broken(name, w.digest, err)
+		return nil, broken(blobName(w.digest), w.digest, err)
 	}
-	if err := a.ledger.enter(w, name, size); err != nil {
-		return nil, errors.Join(err, r.Close())
+	if err := a.ledger.enter(w, p.name, p.size); err != nil {
+		return nil, errors.Join(err, p.Close())
 	}
 	if w.manifest {
-		defer r.Close()
-		return a.ledger.manifest(w, name, r)
+		defer p.Close()
+		return a.ledger.manifest(w, p.name, p)
 	}
-	a.entry = r
-	return a.ledger.blob(w, name, r), nil
+	a.entry = p
+	return a.ledger.blob(w, p.name, p), nil
 }
 
 func (a *anyOrder) closeEntry() error {
@@ -142,47 +143,28 @@ func (a *anyOrder) Close() error { return errors.Join(a.closeEntry(), a.content.
 // folder is a layout in a directory. Links are not followed.
 type folder struct{ root *os.Root }
 
-func openFolder(name string) (*folder, error) {
-	root, err := os.OpenRoot(name)
-	if err != nil {
-		return nil, err
-	}
-	return &folder{root}, nil
-}
-
-func (f *folder) open(name string) (io.ReadCloser, int64, error) {
+func (f folder) open(name string) (piece, error) {
 	for parent := path.Dir(name); parent != "."; parent = path.Dir(parent) {
 		info, err := f.root.Lstat(parent)
 		if err != nil {
-			return nil, 0, err
+			return piece{}, err
 		}
 		if !info.IsDir() {
-			return nil, 0, damaged(parent, "", "it is no folder, but %v", info.Mode().Type())
+			return piece{}, damaged(parent, "", "it is no folder, but %v", info.Mode().Type())
 		}
 	}
 	info, err := f.root.Lstat(name)
 	if err != nil {
-		return nil, 0, err
+		return piece{}, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, 0, damaged(name, digestOf(name), "it is no file, but %v", info.Mode().Type())
+		return piece{}, damaged(name, digestOf(name), "it is no file, but %v", info.Mode().Type())
 	}
 	file, err := f.root.Open(name)
 	if err != nil {
-		return nil, 0, err
+		return piece{}, err
 	}
-	return file, info.Size(), nil
+	return piece{file, name, info.Size()}, nil
 }
 
-func (f *folder) locate(name string) string { return name }
-
-func (f *folder) Close() error { return f.root.Close() }
-
-// isFolder reports whether a path is a directory.
-func isFolder(name string) (bool, error) {
-	info, err := os.Stat(name)
-	if err != nil {
-		return false, fmt.Errorf("open bundle: %w", err)
-	}
-	return info.IsDir(), nil
-}
+func (f folder) Close() error { return f.root.Close() }

@@ -154,7 +154,7 @@ func checkLayout(raw []byte) error {
 		return damaged(layoutName, "", "%w", err)
 	}
 	if !strings.HasPrefix(layout.Version, "1.") {
-		return damaged(layoutName, "", "version %q of the image layout: want 1.0.0", clip(layout.Version))
+		return damaged(layoutName, "", "version %q of the image layout: want 1.0.0", oci.Clip(layout.Version))
 	}
 	return nil
 }

@@ -20,18 +20,18 @@ const maxWindow = 128 << 20
 // read in another order than it comes in is unpacked to a file in the folder for
 // temporary files first.
 func Open(name string) (Reader, error) {
-	isDir, err := isFolder(name)
+	info, err := os.Stat(name)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open bundle: %w", err)
 	}
-	if isDir {
-		f, err := openFolder(name)
+	if info.IsDir() {
+		root, err := os.OpenRoot(name)
 		if err != nil {
 			return nil, fmt.Errorf("open bundle: %w", err)
 		}
-		r, err := newLayout(f)
+		r, err := newLayout(folder{root})
 		if err != nil {
-			return nil, errors.Join(err, f.Close())
+			return nil, errors.Join(err, root.Close())
 		}
 		return r, nil
 	}
@@ -39,7 +39,7 @@ func Open(name string) (Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open bundle: %w", err)
 	}
-	info, err := file.Stat()
+	info, err = file.Stat()
 	if err == nil && info.Mode().IsRegular() {
 		if plain, err := isPlain(file); err != nil {
 			return nil, errors.Join(err, file.Close())
@@ -63,7 +63,7 @@ func OpenStream(r io.Reader) (Reader, error) {
 	}
 	// What was read is kept until it is clear that it need not be read again.
 	head := &rewinder{r: plain}
-	s, err := newStream(head)
+	s, err := NewStream(head)
 	if err == nil {
 		head.kept, head.done = nil, true
 		return &closing{s, plain}, nil

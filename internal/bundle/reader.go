@@ -223,7 +223,7 @@ func broken(name string, d digest.Digest, err error) error {
 		return err
 	}
 	if d != "" {
-		return fmt.Errorf("read entry %q (%s): %w", clip(name), d, err)
+		return fmt.Errorf("read entry %q (%s): %w", oci.Clip(name), d, err)
 	}
-	return fmt.Errorf("read entry %q: %w", clip(name), err)
+	return fmt.Errorf("read entry %q: %w", oci.Clip(name), err)
 }

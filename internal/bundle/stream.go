@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/pullgate/pullgate/internal/oci"
 )
 
 // ErrOrder means that a tar is not in the order of bundles, and has to lie in a file
@@ -58,9 +60,7 @@ type stream struct {
 // NewStream reads a bundle that this package has written as a tar, without
 // compression, from whatever it comes from: Close does not close that. Another tar is
 // ErrOrder. Beyond the end of the tar, it reads up to the end of r.
-func NewStream(r io.Reader) (Reader, error) { return newStream(r) }
-
-func newStream(r io.Reader) (*stream, error) {
+func NewStream(r io.Reader) (Reader, error) {
 	s := &stream{raw: &tail{r: r}}
 	s.tar = tar.NewReader(s.raw)
 	for _, first := range []struct {
@@ -74,19 +74,15 @@ func newStream(r io.Reader) (*stream, error) {
 			return err
 		}},
 	} {
-		h, err := s.tar.Next()
-		if errors.Is(err, io.EOF) {
+		h, name, err := nextHeader(s.tar)
+		if err == io.EOF {
 			return nil, errors.Join(s.raw.complete(), damaged(first.name, "", "it is missing"))
 		}
-		if err != nil {
-			return nil, brokenTar(err)
-		}
-		name, err := checkHeader(h)
 		if err != nil {
 			return nil, err
 		}
 		if name != first.name || h.Typeflag != tar.TypeReg {
-			return nil, fmt.Errorf("%w: %q comes before %s", ErrOrder, clip(name), first.name)
+			return nil, fmt.Errorf("%w: %q comes before %s", ErrOrder, oci.Clip(name), first.name)
 		}
 		raw, err := readSmall(name, s.tar, h.Size, first.most)
 		if err == nil {
@@ -129,14 +125,10 @@ func (s *stream) next() (*Entry, error) {
 		}
 	}
 	for {
-		h, err := s.tar.Next()
-		if errors.Is(err, io.EOF) {
+		h, name, err := nextHeader(s.tar)
+		if err == io.EOF {
 			return nil, s.end()
 		}
-		if err != nil {
-			return nil, brokenTar(err)
-		}
-		name, err := checkHeader(h)
 		if err != nil {
 			return nil, err
 		}

@@ -220,12 +220,5 @@ func distance(a, b string) int {
 // imageName returns what a request asks for, as people write it, of an upstream
 // under the name that its client knows.
 func imageName(upstream string, r oci.Request) string {
-	name := upstream + "/" + r.Repository
-	switch {
-	case r.Reference.IsDigest():
-		name += "@" + r.Reference.String()
-	case r.Reference.Tag != "":
-		name += ":" + r.Reference.Tag
-	}
-	return name
+	return oci.Selection{Upstream: upstream, Repository: r.Repository, Reference: r.Reference}.String()
 }

@@ -104,7 +104,7 @@ func (x *exchange) cut(level slog.Level, message string) {
 	if x.committed {
 		x.flush()
 	} else {
-		x.answer.Status = StatusClientGone
+		x.answer.Status = statusClientGone
 		x.onHeader(x.r, &x.answer)
 	}
 	x.log(level, message, slog.Int64("bytes", x.answer.Bytes))

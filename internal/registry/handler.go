@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -35,19 +36,20 @@ type Options struct {
 	OnDone func(*http.Request, *Answer)
 	// Logger gets the causes of 5xx answers and of cut bodies; nil = discard.
 	Logger *slog.Logger
-	// StallAfter is how long a client may take no byte of an answer before it is
-	// cut off, where there is no Guard; 0 = 60 s.
-	StallAfter time.Duration
 	// Guard returns the server's own guard of a request; nil = there is none.
 	Guard func(*http.Request) Guard
 	// Until is done when answers that are under way have to end: they are cut off
 	// then, whatever their clients do. nil = never.
 	Until context.Context
+
+	// stallAfter is how long a client may take no byte of an answer before it is
+	// cut off, where there is no Guard; 0 = 60 s.
+	stallAfter time.Duration
 }
 
-// StatusClientGone is the Status of an Answer whose client left before there
+// statusClientGone is the Status of an Answer whose client left before there
 // was anything to tell; it never goes over the wire.
-const StatusClientGone = 499
+const statusClientGone = 499
 
 // Answer is what is known of one answer. It is the handler's: callbacks read it
 // and do not keep it.
@@ -57,7 +59,8 @@ type Answer struct {
 	Request oci.Request
 	// Cache is how the mirror answered; zero if it was not asked.
 	Cache oci.CacheStatus
-	// Status is the HTTP status, or StatusClientGone.
+	// Status is the HTTP status; 499 if the client left before there was anything to
+	// tell.
 	Status int
 	// Err is why the answer is an error, or why the body was cut; nil = neither.
 	Err error
@@ -78,9 +81,7 @@ func New(o Options) *Handler {
 	if o.Guard == nil {
 		o.Guard = func(*http.Request) Guard { return nil }
 	}
-	if o.StallAfter == 0 {
-		o.StallAfter = stallAfter
-	}
+	o.stallAfter = cmp.Or(o.stallAfter, stallAfter)
 	if o.User == nil {
 		o.User = func(*http.Request) string { return "" }
 	}
@@ -93,9 +94,7 @@ func New(o Options) *Handler {
 	if o.OnDone == nil {
 		o.OnDone = func(*http.Request, *Answer) {}
 	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	return &Handler{o: o}
 }
 

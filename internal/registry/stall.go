@@ -60,7 +60,7 @@ func (h *Handler) watch(w http.ResponseWriter, r *http.Request) (*stall, Guard) 
 	if guard := h.o.Guard(r); guard != nil {
 		return nil, guard
 	}
-	return &stall{cutAt: http.NewResponseController(w).SetWriteDeadline, after: h.o.StallAfter}, nil
+	return &stall{cutAt: http.NewResponseController(w).SetWriteDeadline, after: h.o.stallAfter}, nil
 }
 
 // lift lifts the server's guard for the body that follows, until the function that

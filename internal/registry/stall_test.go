@@ -41,7 +41,7 @@ func served(t *testing.T, m *fakeMirror, after time.Duration, secure bool) (*htt
 	t.Helper()
 	answers := make(chan Answer, 100)
 	o := options(m)
-	o.StallAfter = after
+	o.stallAfter = after
 	o.OnDone = func(_ *http.Request, a *Answer) { answers <- *a }
 	server := httptest.NewUnstartedServer(New(o))
 	server.EnableHTTP2 = true
@@ -186,7 +186,7 @@ func TestGuard(t *testing.T) {
 					return func() { restored++ }
 				}
 			}
-			o.StallAfter = time.Nanosecond
+			o.stallAfter = time.Nanosecond
 			o.Guard = func(*http.Request) Guard { return guard }
 			w := httptest.NewRecorder()
 			aborted := aborts(New(o), w, httptest.NewRequest(http.MethodGet, testPrefix+test.path, nil))
