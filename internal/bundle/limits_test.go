@@ -14,6 +14,7 @@ import (
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/testenv"
 )
 
 // A list that is small in the file takes little memory, and is refused.
@@ -51,7 +52,7 @@ func TestListsTakeLittleMemory(t *testing.T) {
 				},
 			} {
 				var err error
-				peak := registrytest.PeakMemory(t, func() {
+				peak := testenv.PeakMemory(t, func() {
 					var r Reader
 					if r, err = read(); err == nil {
 						_, err = readAll(r)

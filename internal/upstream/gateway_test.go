@@ -28,6 +28,7 @@ import (
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registry"
+	"github.com/pullgate/pullgate/internal/testenv"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -308,7 +309,7 @@ func (g *gateway) end() (stored int) {
 // but the upstream, and stores and serves nothing but what was asked for.
 func TestGeneratedAnswersThroughGateway(t *testing.T) {
 	const batch = 500
-	n, seed := rounds(200, 100_000), testSeed(t)
+	n, seed := testenv.Rounds(200, 100_000), testenv.Seed(t)
 	defer log.SetOutput(log.Writer())
 	log.SetOutput(io.Discard)
 	_, _ = net.DefaultResolver.LookupHost(t.Context(), "localhost")
