@@ -78,8 +78,8 @@ func (d *dockerArchive) add(image dockerImage) (oci.Descriptor, error) {
 	}
 	config := oci.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: oci.Sum(raw), Size: int64(len(raw))}
 	base := strings.TrimPrefix(strings.TrimSuffix(path.Base(name), ".json"), "sha256:")
-	if told, err := oci.ParseDigest("sha256:" + base); err == nil && told != config.Digest {
-		return oci.Descriptor{}, damaged(name, told, "its bytes do not match the digest")
+	if stated, err := oci.ParseDigest("sha256:" + base); err == nil && stated != config.Digest {
+		return oci.Descriptor{}, damaged(name, stated, "its bytes do not match the digest")
 	}
 	var document struct {
 		RootFS struct {

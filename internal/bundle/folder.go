@@ -23,7 +23,7 @@ type piece struct {
 	size int64
 }
 
-// anyOrder reads a layout whose parts can be had in any order.
+// anyOrder reads a layout whose entries can be read in any order.
 type anyOrder struct {
 	content content
 	index   Index

@@ -10,7 +10,7 @@ import (
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
-// Name is the whole name of an image. The zero value is none.
+// Name is the whole name of an image. The zero value names nothing.
 type Name struct {
 	// Upstream is the registry as image references name it.
 	Upstream string
@@ -21,8 +21,8 @@ type Name struct {
 }
 
 // ParseName reads upstream/repository:tag or upstream/repository@digest, or both,
-// where the digest counts. A name without upstream is none: bare tags are what many
-// tools write. "library/" need not be written on Docker Hub.
+// where the digest counts. A name without an upstream is refused: many tools write bare
+// tags. "library/" need not be written on Docker Hub.
 func ParseName(s string) (Name, error) {
 	n, err := parseName(s)
 	if err != nil {

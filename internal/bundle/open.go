@@ -95,7 +95,7 @@ func spool(r io.Reader) (Reader, error) {
 }
 
 // openFile opens a tar in a file, without compression, and closes the file if it
-// is none.
+// is not one.
 func openFile(file randomAccess) (Reader, error) {
 	a, err := openArchive(file)
 	if err != nil {

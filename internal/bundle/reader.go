@@ -12,12 +12,12 @@ import (
 )
 
 // Reader hands out what a bundle holds, once: manifests before what they point to,
-// then blobs. Only one goroutine at a time uses it; who got it closes it.
+// then blobs. Only one goroutine at a time uses it; the caller closes it.
 type Reader interface {
 	// Index returns what the bundle says of itself. The receiver may change it.
 	Index() *Index
 	// Next returns the next entry, or io.EOF after the last. It ends the one before.
-	// Whatever other error it returns, nothing more can be had.
+	// After any other error, nothing more follows.
 	Next() (*Entry, error)
 	// Size returns how many bytes there are to come, as far as that is known; -1 = not.
 	Size() int64
@@ -44,8 +44,8 @@ type wanted struct {
 	size           int64 // -1 = unknown
 	mediaType      string
 	manifest, seen bool
-	// required says that it must be in the bundle, and not for what is said of
-	// blobs: that is up to who has some already.
+	// required says that the bundle must have it. Blobs are not required: the store may
+	// have them already.
 	required bool
 	image    string // for messages
 }

@@ -204,7 +204,7 @@ func Copy(w *Writer, r Reader, progress func(written, total int64)) error {
 			tell(len(e.Manifest.Bytes))
 			err = w.Manifest(*e.Manifest)
 		} else {
-			content := &told{r: e.Content, tell: tell}
+			content := &counted{r: e.Content, tell: tell}
 			if err = w.Blob(e.Descriptor, content); content.err != nil {
 				err = content.err // it is no matter where that was to go
 			}
@@ -215,15 +215,15 @@ func Copy(w *Writer, r Reader, progress func(written, total int64)) error {
 	}
 }
 
-// told tells how much is read, and what ended it, if that was not the end.
-type told struct {
+// counted tells how much is read, and keeps the error that ended it, unless that was the end.
+type counted struct {
 	r    io.Reader
 	tell func(n int)
 	err  error
 }
 
 // Read implements io.Reader.
-func (t *told) Read(b []byte) (int, error) {
+func (t *counted) Read(b []byte) (int, error) {
 	n, err := t.r.Read(b)
 	t.tell(n)
 	if err != nil && !errors.Is(err, io.EOF) {

@@ -26,7 +26,7 @@ var (
 )
 
 // buildkit makes buildkitd.toml. The daemon puts /v2 in front of the path of a
-// mirror, which so becomes the canonical one. A mirror is no image reference here:
+// mirror, which so becomes the canonical one. A mirror is not an image reference here:
 // one word and a port in the path are fine. Unless told otherwise, the daemon
 // speaks HTTP to the machine that it runs on.
 func buildkit(o Options) ([]File, error) {

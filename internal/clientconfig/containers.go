@@ -70,7 +70,7 @@ func crio(o Options) ([]File, error) {
 // the place of the registry.
 //
 // The client rewrites a reference for all locations before it asks any of them,
-// and demands that each is whole and canonical. So one location that is none
+// and demands that each is whole and canonical. So one location that is not
 // breaks every pull of the registry, the fallback too (containers/image:
 // PullSourcesFromReference in pkg/sysregistriesv2/system_registries_v2.go).
 func containers(o Options, folder, credentials string) ([]File, error) {

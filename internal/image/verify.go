@@ -183,7 +183,7 @@ func unless(err error) error {
 	return err
 }
 
-// broken reports whether a store, or who asked, has given up.
+// broken reports whether the store or the caller has given up.
 func broken(err error) bool {
 	for _, one := range []error{storage.ErrClosed, storage.ErrNoIndex, storage.ErrGone, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, one) {

@@ -15,8 +15,8 @@ import (
 const maxNames = 10
 
 // astray reports whether a URL that no root leads to is meant for a registry all
-// the same: by a client whose mirror's URL is wrong. An empty 200 of whoever comes
-// next in the server would pass for a registry, or end the pull, where a 404 with
+// the same: by a client whose mirror's URL is wrong. An empty 200 of the
+// next handler in the server would pass for a registry, or end the pull, where a 404 with
 // a reason sends the client to the next host. It looks at the path as it is meant,
 // decoded and cleaned, since all that follows is a refusal. What other handlers of
 // a site may well serve is left to them.

@@ -55,7 +55,7 @@ func (x *exchange) serveBlob() error {
 	}
 	request := x.answer.Request
 	switch x.r.Header.Get("Range") {
-	case "", "bytes=0-": // so begins who fetches the whole in parts
+	case "", "bytes=0-": // clients that fetch the whole in parts begin so
 	default:
 		request.Ranged = true
 	}

@@ -58,7 +58,7 @@ func (x *exchange) fail(err error) {
 	}
 	var body bytes.Buffer
 	encoder := json.NewEncoder(&body)
-	encoder.SetEscapeHTML(false) // for whoever reads it as it is
+	encoder.SetEscapeHTML(false) // people read it as it is
 	err = encoder.Encode(document{Errors: []documentError{{Code: e.Code, Message: e.Message, Detail: e.Class}}})
 	if err == nil {
 		err = x.sendBytes(e.Status, bytes.TrimSpace(body.Bytes()))

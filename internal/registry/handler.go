@@ -54,8 +54,8 @@ const statusClientGone = 499
 // Answer is what is known of one answer. It is the handler's: callbacks read it
 // and do not keep it.
 type Answer struct {
-	// Request is the parsed request; its Kind is empty if the path is none of
-	// the pull API or was refused.
+	// Request is the parsed request; its Kind is empty if the path is not one
+	// of the pull API or was refused.
 	Request oci.Request
 	// Cache is how the mirror answered; zero if it was not asked.
 	Cache oci.CacheStatus

@@ -40,7 +40,7 @@ func (x *exchange) cached(status oci.CacheStatus) {
 	}
 }
 
-// warning is what containerd and others show to whoever pulls.
+// warning is what containerd and others show to people who pull.
 func warning(upstream string, status oci.CacheStatus) string {
 	text := "stale: " + upstream + " gives no fresh answer"
 	if status.Detail != "" {
@@ -53,9 +53,9 @@ func warning(upstream string, status oci.CacheStatus) string {
 }
 
 // describe sets the headers of a manifest or a blob, for GET and HEAD alike,
-// and returns the entity tag. Of a manifest they are no more than are of use, since
-// writing and logging headers is most of what a hit costs: nobody asks for a part of
-// one because it was told that it can.
+// and returns the entity tag. A manifest has only the useful ones, since writing and
+// logging headers is most of what a hit costs: no client asks for a part of a manifest
+// because of Accept-Ranges.
 func (x *exchange) describe(mediaType string, d digest.Digest) (etag string) {
 	etag = `"` + d.String() + `"`
 	x.set("Content-Type", mediaType)

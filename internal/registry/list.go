@@ -14,11 +14,11 @@ import (
 )
 
 const (
-	// maxPage is the greatest page of tags that a client gets who says how many it
+	// maxPage is the greatest page of tags for a client that says how many it
 	// wants. It waits for all of them, and registries send 100 at a time.
 	maxPage = 1000
-	// maxParameter and maxExtra bound what is read of a query: the longest that there
-	// is reason for are 128 bytes of a tag.
+	// maxParameter and maxExtra bound what is read of a query: the longest that makes
+	// sense is a tag of 128 bytes.
 	maxParameter = 2048
 	maxExtra     = 8
 	// maxArtifactType is the longest media type (RFC 6838, section 4.2), and

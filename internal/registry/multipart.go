@@ -15,8 +15,8 @@ const (
 	// maxParts is how many ranges a request may ask for: as many as
 	// containers/image does of a layer of which it has most of the files.
 	maxParts = 1024
-	// maxOverlapping is how many it may ask for of which some overlap. Who knows
-	// which bytes it wants asks for none of them twice.
+	// maxOverlapping is how many it may ask for of which some overlap. A client that
+	// knows which bytes it wants asks for none of them twice.
 	maxOverlapping = 32
 )
 

@@ -20,14 +20,14 @@ type Authority struct {
 	AccountOnly bool
 	// HidesMissing treats a repository that does not exist like one that is refused.
 	HidesMissing bool
-	// Ping and Pull answer who says nothing, Stale who says something that is not,
-	// or no longer, right; default is Pull. Denied answers who is known and has no
-	// right.
+	// Ping and Pull answer clients without an Authorization, Stale those whose
+	// Authorization is wrong or has expired; default is Pull. Denied answers clients
+	// that are known and have no right.
 	Ping, Pull, Stale, Denied Reply
 }
 
-// bearer is an Authority with tokens for one repository each. It challenges whoever has
-// none, and tells why a token is not enough.
+// bearer is an Authority with tokens for one repository each. It challenges clients
+// without one, and tells why a token is not enough.
 func bearer(challenge string, tokens Tokens) Authority {
 	return Authority{
 		Ping: unauthorized(challenge), Pull: unauthorized(challenge + ofRepository),

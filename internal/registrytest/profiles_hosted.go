@@ -53,7 +53,7 @@ func pulp() Profile {
 	}
 }
 
-// gitLab keeps its token server at another host. Who says nothing is refused there
+// gitLab keeps its token server at another host. A client without an account is refused there
 // with 403, an account without the right gets a token that is good for nothing. The
 // tag that stands in for the referrers of a digest answers with the subject itself.
 func gitLab() Profile {
@@ -105,8 +105,8 @@ func harborProxy() Profile {
 	}
 }
 
-// noProject answers who has said something and asks below a first component that no
-// repository has.
+// noProject answers clients with an Authorization that ask below a first component that
+// no repository has.
 func noProject(v *visit, next func(*visit)) {
 	when(func(v *visit) bool {
 		return v.holder != nobody && v.kind != "ping" && !v.server.isGroup(v.name)

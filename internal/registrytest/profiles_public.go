@@ -34,7 +34,7 @@ func dockerHub() Profile {
 
 // ghcr names a repository of nobody in the challenge of its ping, refuses tokens
 // instead of giving empty ones, lists the oldest tags first, a hundred at a time
-// with n=0 in the link, and sends who asks for referrers to a host that is busy.
+// with n=0 in the link, and redirects requests for referrers to a host that is busy.
 func ghcr() Profile {
 	const challenge = `Bearer realm="{self}/token",service="ghcr.io",scope="repository:`
 	denied := problem(http.StatusForbidden, "DENIED", "requested access to the resource is denied")

@@ -29,7 +29,7 @@ type draft struct {
 }
 
 // Breed makes a profile of a usual registry with the given quirks: it has tokens for
-// one repository each, which it gives with nothing in them to who has no right.
+// one repository each, which are good for nothing if the client has no right.
 func Breed(name string, quirks ...Quirk) Profile {
 	d := &draft{form: quoted, realm: "{self}/token", service: "{host}", pullScope: "repository:{name}:pull"}
 	d.Name = name

@@ -32,8 +32,8 @@ type Tokens struct {
 	Needs []string
 	// Actions are those that a scope may have; nil = any. Another one is a 400.
 	Actions []string
-	// Stranger answers a wrong password, NoScope who says nothing and asks for
-	// nothing, Refused and Denied who says nothing, or is the account, and has no
+	// Stranger answers a wrong password, NoScope a client without an account that asks
+	// for no scope, Refused and Denied one without, or with, the account that has no
 	// right to the scope, Unknown the account where there is no such repository. The
 	// last four give a token that is good for nothing if they are zero.
 	Stranger, NoScope, Refused, Denied, Unknown Reply
