@@ -180,5 +180,3 @@ func (a *archive) follow(name string) string {
 	}
 	return name
 }
-
-func (a *archive) Close() error { return a.file.Close() }

@@ -39,7 +39,7 @@ type dockerImage struct {
 	Layers   []string
 }
 
-func newDocker(a *archive) (Reader, error) {
+func newDocker(a *archive) (*Reader, error) {
 	raw, err := readEntry(a, dockerName, maxIndex)
 	if err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func newDocker(a *archive) (Reader, error) {
 			x.Images = append(x.Images, Image{Descriptor: root})
 		}
 	}
-	return &anyOrder{content: d, index: x}, nil
+	return &Reader{index: x, source: &anyOrder{content: d}}, nil
 }
 
 // add makes the manifest of an image.

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"io/fs"
@@ -12,28 +13,16 @@ import (
 type content interface {
 	// open opens an entry of the layout: fs.ErrNotExist if there is none.
 	open(name string) (piece, error)
-	io.Closer
 }
 
-// piece is an entry that is open, under the name that it really has.
-type piece struct {
-	io.ReadCloser
-
-	name string
-	size int64
-}
-
-// anyOrder reads a layout whose entries can be read in any order.
+// anyOrder is a source whose entries can be read in any order.
 type anyOrder struct {
 	content content
-	index   Index
-	ledger  *ledger
-	entry   io.Closer // the blob that was handed out last
-	m, b    int       // how many manifests and blobs were handed out
+	m, b    int // how many manifests and blobs were handed out
 }
 
 // newLayout reads a layout.
-func newLayout(c content) (*anyOrder, error) {
+func newLayout(c content) (*Reader, error) {
 	raw, err := readEntry(c, layoutName, maxLayoutFile)
 	if err != nil {
 		return nil, err
@@ -48,7 +37,7 @@ func newLayout(c content) (*anyOrder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &anyOrder{content: c, index: index}, nil
+	return &Reader{index: index, source: &anyOrder{content: c}}, nil
 }
 
 func readEntry(c content, name string, most int64) ([]byte, error) {
@@ -63,82 +52,42 @@ func readEntry(c content, name string, most int64) ([]byte, error) {
 	return readSmall(name, p, p.size, most)
 }
 
-// Index implements Reader.
-func (a *anyOrder) Index() *Index { return &a.index }
-
-// Size implements Reader. It is known once all manifests were handed out.
-func (a *anyOrder) Size() int64 {
-	if a.ledger == nil || a.m < len(a.ledger.manifests) {
+// left implements source. It is known once all manifests were handed out.
+func (a *anyOrder) left(l *ledger) int64 {
+	if a.m < len(l.manifests) {
 		return -1
 	}
 	var size int64
-	for _, w := range a.ledger.blobs[a.b:] {
+	for _, w := range l.blobs[a.b:] {
 		size += max(w.size, 0)
 	}
 	return size
 }
 
-// Next implements Reader.
-func (a *anyOrder) Next() (*Entry, error) {
-	if err := a.closeEntry(); err != nil {
-		return nil, err
-	}
-	if a.ledger == nil {
-		var err error
-		if a.ledger, err = newLedger(&a.index); err != nil {
-			return nil, err
-		}
-	}
+// next implements source.
+func (a *anyOrder) next(l *ledger) (*wanted, piece, error) {
 	for {
 		var w *wanted
 		switch {
-		case a.m < len(a.ledger.manifests):
-			w = a.ledger.manifests[a.m]
+		case a.m < len(l.manifests):
+			w = l.manifests[a.m]
 			a.m++
-		case a.b < len(a.ledger.blobs):
-			w = a.ledger.blobs[a.b]
+		case a.b < len(l.blobs):
+			w = l.blobs[a.b]
 			a.b++
 		default:
-			if err := a.ledger.end(); err != nil {
-				return nil, err
-			}
-			return nil, io.EOF
+			return nil, piece{}, cmp.Or(l.end(), io.EOF)
 		}
-		e, err := a.next(w)
+		p, err := a.content.open(blobName(w.digest))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		return e, err
+		if err != nil {
+			err = broken(blobName(w.digest), w.digest, err)
+		}
+		return w, p, err
 	}
 }
-
-func (a *anyOrder) next(w *wanted) (*Entry, error) {
-	p, err := a.content.open(blobName(w.digest))
-	if err != nil {
-		return nil, broken(blobName(w.digest), w.digest, err)
-	}
-	if err := a.ledger.enter(w, p.name, p.size); err != nil {
-		return nil, errors.Join(err, p.Close())
-	}
-	if w.manifest {
-		defer p.Close()
-		return a.ledger.manifest(w, p.name, p)
-	}
-	a.entry = p
-	return a.ledger.blob(w, p.name, p), nil
-}
-
-func (a *anyOrder) closeEntry() error {
-	if a.entry == nil {
-		return nil
-	}
-	err := a.entry.Close()
-	a.entry = nil
-	return err
-}
-
-// Close implements Reader.
-func (a *anyOrder) Close() error { return errors.Join(a.closeEntry(), a.content.Close()) }
 
 // folder is a layout in a directory. Links are not followed.
 type folder struct{ root *os.Root }
@@ -166,5 +115,3 @@ func (f folder) open(name string) (piece, error) {
 	}
 	return piece{file, name, info.Size()}, nil
 }
-
-func (f folder) Close() error { return f.root.Close() }

@@ -40,9 +40,9 @@ func TestListsTakeLittleMemory(t *testing.T) {
 			if err := os.WriteFile(path, tarOf(t, entries...), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			for how, read := range map[string]func() (Reader, error){
-				"file": func() (Reader, error) { return Open(path) },
-				"stream": func() (Reader, error) {
+			for how, read := range map[string]func() (*Reader, error){
+				"file": func() (*Reader, error) { return Open(path) },
+				"stream": func() (*Reader, error) {
 					f, err := os.Open(path)
 					if err != nil {
 						t.Fatal(err)
@@ -53,7 +53,7 @@ func TestListsTakeLittleMemory(t *testing.T) {
 			} {
 				var err error
 				peak := testenv.PeakMemory(t, func() {
-					var r Reader
+					var r *Reader
 					if r, err = read(); err == nil {
 						_, err = readAll(r)
 					}
