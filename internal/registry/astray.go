@@ -97,9 +97,9 @@ func hostLike(name string) bool {
 		return true
 	}
 	top := host[i+1:]
-	return i > 0 && len(top) > 1 && strings.IndexFunc(top, func(c rune) bool {
+	return i > 0 && len(top) > 1 && !strings.ContainsFunc(top, func(c rune) bool {
 		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z')
-	}) < 0
+	})
 }
 
 // errAstray is the answer to what leads to no registry.
