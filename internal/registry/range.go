@@ -1,11 +1,9 @@
 package registry
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"github.com/pullgate/pullgate/internal/oci"
@@ -81,11 +79,21 @@ func parseSpec(spec string, size int64) (s span, valid bool) {
 // parsePosition reads decimal digits. What no int64 holds becomes the greatest
 // one: it lies behind any content.
 func parsePosition(s string) (n int64, ok bool) {
-	if strings.Trim(s, "0123456789") != "" {
+	if s == "" {
 		return 0, false
 	}
-	n, err := strconv.ParseInt(s, 10, 64)
-	return n, err == nil || errors.Is(err, strconv.ErrRange)
+	for i := range len(s) {
+		c := s[i]
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		if digit := int64(c - '0'); n <= (math.MaxInt64-digit)/10 {
+			n = n*10 + digit
+		} else {
+			n = math.MaxInt64
+		}
+	}
+	return n, true
 }
 
 // contentRange is the header of a 206.
