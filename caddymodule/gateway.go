@@ -104,7 +104,7 @@ func liveSites(path string) (*operate.Store, operate.Sites) {
 		g.run.mu.Unlock()
 		var live operate.Sites
 		for _, s := range services {
-			site := siteOf(s.wire.Upstreams, s.upstreams)
+			site := siteOf(s.names, s.upstreams)
 			site.Exiting = s.exiting
 			site.Enter = func(*mirror.Cache) (image.Puller, func(), error) {
 				m, err := s.enterAdmin()

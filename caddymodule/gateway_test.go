@@ -98,7 +98,7 @@ func TestGatewaysAgree(t *testing.T) {
 		try("write", b.Write(bundle.NewWriter(&content), func(int64) {}))
 		try("close", b.Close())
 		fmt.Fprintln(&to.text, oci.Sum(content.Bytes()))
-		read := func() (bundle.Reader, error) { return operate.OpenBody(bytes.NewReader(content.Bytes())) }
+		read := func() (*bundle.Reader, error) { return operate.OpenBody(bytes.NewReader(content.Bytes())) }
 		try("import", g.Import(ctx, operate.ImportRequest{Path: path, DryRun: true}, read, tell[operate.ImportLine](to)))
 		if err := g.Check(ctx, operate.CheckRequest{Path: "/nowhere"}, tell[operate.CheckLine](to)); err == nil || !strings.Contains(err.Error(), "no store is open at /nowhere") {
 			t.Errorf("%T: a check of nothing: %v", g, err)

@@ -121,7 +121,7 @@ func (a API) importBundle(w http.ResponseWriter, r *http.Request) error {
 	defer lines.end()
 	failed := false
 	// A stream need not be closed.
-	err := a.gateway.Import(lines.ctx, q, func() (bundle.Reader, error) {
+	err := a.gateway.Import(lines.ctx, q, func() (*bundle.Reader, error) {
 		if err := lines.control.EnableFullDuplex(); err != nil {
 			return nil, err
 		}

@@ -109,7 +109,7 @@ func runImport(r *run) (int, error) {
 	return 0, nil
 }
 
-func openBundle(stdin io.Reader, name string, as bundle.Name) (b bundle.Reader, err error) {
+func openBundle(stdin io.Reader, name string, as bundle.Name) (b *bundle.Reader, err error) {
 	if name == "-" {
 		b, err = bundle.OpenStream(stdin)
 	} else {
@@ -125,7 +125,7 @@ func openBundle(stdin io.Reader, name string, as bundle.Name) (b bundle.Reader, 
 }
 
 // importBundle imports a bundle, and tells how it goes.
-func (r *run) importBundle(q operate.ImportRequest, b bundle.Reader) (result operate.ImportResult, err error) {
+func (r *run) importBundle(q operate.ImportRequest, b *bundle.Reader) (result operate.ImportResult, err error) {
 	q.Path = r.path
 	var o storage.Options
 	if r.address == "" {
@@ -150,7 +150,7 @@ func (r *run) importBundle(q operate.ImportRequest, b bundle.Reader) (result ope
 	if err != nil {
 		return result, err
 	}
-	err = g.Import(r.ctx, q, func() (bundle.Reader, error) { return b, nil }, func(line operate.ImportLine) {
+	err = g.Import(r.ctx, q, func() (*bundle.Reader, error) { return b, nil }, func(line operate.ImportLine) {
 		switch {
 		case line.Plan != nil:
 			r.out.begin()

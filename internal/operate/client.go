@@ -181,7 +181,7 @@ func (c *Client) gaveUp(err error) error {
 var errServerDone = errors.New("the server reads no more")
 
 // Import implements Gateway. Progress is that of sending.
-func (c *Client) Import(ctx context.Context, q ImportRequest, open func() (bundle.Reader, error), tell func(ImportLine)) error {
+func (c *Client) Import(ctx context.Context, q ImportRequest, open func() (*bundle.Reader, error), tell func(ImportLine)) error {
 	b, err := open()
 	if err != nil {
 		return err

@@ -29,7 +29,7 @@ type Gateway interface {
 	Export(ctx context.Context, q ExportRequest) (*Bundle, error)
 	// Import reads a bundle once it is known where to: open returns it, and whoever
 	// calls Import closes it.
-	Import(ctx context.Context, q ImportRequest, open func() (bundle.Reader, error), tell func(ImportLine)) error
+	Import(ctx context.Context, q ImportRequest, open func() (*bundle.Reader, error), tell func(ImportLine)) error
 }
 
 // Where the admin API has the verbs.

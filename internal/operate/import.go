@@ -56,7 +56,7 @@ type ImportResult struct {
 }
 
 // Import implements Gateway.
-func (l *Local) Import(ctx context.Context, q ImportRequest, open func() (bundle.Reader, error), tell func(ImportLine)) error {
+func (l *Local) Import(ctx context.Context, q ImportRequest, open func() (*bundle.Reader, error), tell func(ImportLine)) error {
 	s, sites, err := l.sites(q.Path)
 	if err != nil {
 		return err
@@ -78,7 +78,7 @@ func (l *Local) Import(ctx context.Context, q ImportRequest, open func() (bundle
 }
 
 // OpenBody opens the body of a request for an import.
-func OpenBody(r io.Reader) (bundle.Reader, error) {
+func OpenBody(r io.Reader) (*bundle.Reader, error) {
 	b, err := bundle.NewStream(r)
 	if errors.Is(err, bundle.ErrOrder) {
 		err = errors.Join(err, errors.New("let pullgate mirror import send it"))
@@ -93,7 +93,7 @@ func OpenBody(r io.Reader) (bundle.Reader, error) {
 }
 
 // importAll imports what a bundle holds, whose images have names.
-func importAll(ctx context.Context, store *storage.Store, known Sites, b bundle.Reader, q ImportRequest, tell func(ImportLine)) (result ImportResult, err error) {
+func importAll(ctx context.Context, store *storage.Store, known Sites, b *bundle.Reader, q ImportRequest, tell func(ImportLine)) (result ImportResult, err error) {
 	result.DryRun = q.DryRun
 	for n := range b.Index().Images {
 		name := &b.Index().Images[n].Name
