@@ -8,10 +8,10 @@ import (
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
-// authenticatedAbroad answers the challenge of another registry that a redirect
+// abroad answers the challenge of another registry that a redirect
 // has led to, with a token that anybody gets: no credentials leave the upstream's
 // own origins. A host that asks for anything else has refused.
-func (v *visit) authenticatedAbroad(ctx context.Context, q query, a *answer) (*answer, error) {
+func (s *session) abroad(ctx context.Context, o outgoing, a *answer) (*answer, error) {
 	for _, way := range challengesIn(a.Header.Values("WWW-Authenticate")) {
 		if way.scheme != schemeBearer {
 			continue
@@ -19,7 +19,7 @@ func (v *visit) authenticatedAbroad(ctx context.Context, q query, a *answer) (*a
 		if way.scope == "" {
 			way.scope = scopeOf(repositoryIn(a.url.Path))
 		}
-		token, err := v.anonymous(ctx, way, a)
+		token, err := s.anonymous(ctx, way, a)
 		a.drain()
 		if err != nil {
 			f := *asFailure(ctx, a.url.Host, err)
@@ -28,12 +28,9 @@ func (v *visit) authenticatedAbroad(ctx context.Context, q query, a *answer) (*a
 			}
 			return nil, &f
 		}
-		a, err = v.c.send(ctx, v.e, outgoing{
-			op: q.op, method: q.method, url: a.url, header: q.header, stay: q.stay,
-			authorization: "Bearer " + token, abroad: true, by: a.by,
-		})
+		a, err = s.r.sender.send(ctx, o.elsewhere(a, "Bearer "+token))
 		if err == nil && (a.StatusCode == http.StatusUnauthorized || a.StatusCode == http.StatusForbidden) {
-			f := v.statusFailure(a)
+			f := s.statusFailure(a)
 			f.class = oci.ClassDenied // that is a registry, and has decided
 			return nil, f
 		}

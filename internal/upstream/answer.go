@@ -113,23 +113,6 @@ func (a *answer) settles() bool {
 		a.hasCode(string(oci.CodeBlobUnknown))
 }
 
-// isStale reports whether an answer to a GET may be due to the redirect that led
-// to it. The URL that a registry redirects to is good for a while only and for
-// what it was signed for, and it may name a replica that does not have
-// everything yet; the registry can give a better one.
-func (a *answer) isStale(of kind) bool {
-	if !a.abroad {
-		return false
-	}
-	switch a.StatusCode {
-	case http.StatusNotFound, http.StatusGone:
-		return !a.settles() || a.hasCode(string(oci.CodeBlobUnknown))
-	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
-		return of == blobs
-	}
-	return false
-}
-
 // isPage reports whether an answer is made for people, by what it says of itself: a
 // captive portal answers everything with 200.
 func (a *answer) isPage() bool {

@@ -118,7 +118,7 @@ type nonsense struct {
 func (n *nonsense) client(change ...func(*Options)) *Client {
 	o := Options{
 		Name: "hub.test", URLs: []*url.URL{{Scheme: "http", Host: "hub.test"}},
-		Credentials: BasicCredentials("canary-user", "canary-password"), resolver: noNames(),
+		Credentials: BasicCredentials("canary-user", "canary-password"), seams: networkSeams{Resolver: noNames()},
 	}
 	for _, f := range change {
 		f(&o)
@@ -130,7 +130,7 @@ func (n *nonsense) client(change ...func(*Options)) *Client {
 	// What is random is drawn under a lock, so that a seed gives the same answers
 	// to the same requests.
 	seeds := n.f.Uint64()
-	for _, way := range []*http.Transport{c.transports.home, c.transports.abroad} {
+	for _, way := range []*http.Transport{c.network.transports.home, c.network.transports.abroad} {
 		way.Proxy = nil
 		way.DialContext = func(_ context.Context, _, address string) (net.Conn, error) {
 			ours, theirs := net.Pipe()

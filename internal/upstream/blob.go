@@ -59,7 +59,9 @@ const refusedHead = -2
 func (v *visit) headBlob(ctx context.Context, d digest.Digest) (size int64, chance bool, err error) {
 	ctx, done := v.briefly(ctx)
 	defer done()
-	a, err := v.ask(ctx, query{op: opHeadBlob, method: http.MethodHead, rest: "blobs/" + d.String(), stay: true})
+	o := v.outgoing(opHeadBlob, http.MethodHead, "blobs/"+d.String(), nil, nil)
+	o.stay = true
+	a, err := v.ask(ctx, o)
 	if err != nil {
 		if f := asFailure(ctx, v.e.base.Host, err); !f.unsettled() {
 			return -1, false, f
@@ -106,7 +108,7 @@ func (v *visit) probeRange(ctx context.Context, d digest.Digest, rng string) (in
 	case status == http.StatusRequestedRangeNotSatisfiable && strings.TrimSpace(a.Header.Get("Content-Range")) == "bytes */0":
 		return 0, nil
 	case status != http.StatusOK:
-		return -1, v.statusFailure(a)
+		return -1, v.session.statusFailure(a)
 	case a.isPage():
 		return -1, pageFailure(a)
 	}
@@ -143,7 +145,7 @@ func (c *Client) Blob(
 			}
 		}()
 		if offset == 0 { // what follows, the registry has had before
-			defer v.lease.appeal(func() bool { return c.alive(ctx, v.e) }, c.o.Timeouts.Patience)()
+			defer v.lease.appeal(func() bool { return v.e.alive(ctx) }, c.o.Timeouts.Patience)()
 		}
 		a, err := v.getBlob(ctx, opGetBlob, d, header)
 		if err != nil {
@@ -164,11 +166,11 @@ func (c *Client) Blob(
 }
 
 func (v *visit) getBlob(ctx context.Context, op string, d digest.Digest, rng string) (*answer, error) {
-	q := query{op: op, method: http.MethodGet, rest: "blobs/" + d.String()}
+	header := http.Header{}
 	if rng != "" {
-		q.header = http.Header{"Range": {rng}}
+		header.Set("Range", rng)
 	}
-	return v.ask(ctx, q)
+	return v.ask(ctx, v.outgoing(op, http.MethodGet, "blobs/"+d.String(), nil, header))
 }
 
 // openBody checks the header of an answer against what was asked for. What it says
@@ -176,7 +178,7 @@ func (v *visit) getBlob(ctx context.Context, op string, d digest.Digest, rng str
 func (v *visit) openBody(ctx context.Context, a *answer, offset, length int64, ranged bool) (oci.BlobBody, error) {
 	partial := a.StatusCode == http.StatusPartialContent
 	if a.StatusCode != http.StatusOK && (!partial || !ranged) {
-		return oci.BlobBody{}, v.statusFailure(a)
+		return oci.BlobBody{}, v.session.statusFailure(a)
 	}
 	if offset > 0 && !partial && a.isPage() {
 		return oci.BlobBody{}, pageFailure(a) // and what was got before was none

@@ -55,7 +55,7 @@ func (b *body) Read(p []byte) (int, error) {
 		// The connection itself goes with its context. Those beside it have been
 		// silent for as long, and the rest of the blob is asked for in a moment.
 		b.cancel(b.err)
-		b.c.transports.closeIdle()
+		b.c.network.transports.closeIdle()
 	}
 	if b.left >= 0 {
 		b.left -= int64(n)
@@ -94,7 +94,7 @@ func (b *body) check(n int, err error) error {
 
 func (b *body) fail(f *failure) error {
 	f.status = b.status
-	return b.c.errorOf(b.op, f)
+	return b.op.errorOf(f)
 }
 
 func (b *body) cut(cause error) error {

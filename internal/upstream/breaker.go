@@ -215,34 +215,6 @@ func (b *breaker) state() Breaker {
 	return worst
 }
 
-// isTrouble reports whether a failure speaks against the registry as a whole: no
-// answer, or a 5xx.
-func (f *failure) isTrouble() bool {
-	switch f.class {
-	case oci.ClassConnect, oci.ClassDNS, oci.ClassTLS, oci.ClassTimeout, oci.ClassToken:
-		return f.status == 0 || isServerError(f.status)
-	case oci.ClassStatus:
-		return isServerError(f.status)
-	}
-	return false
-}
-
-// isServerError reports whether a status is one of a server in trouble. 501 is
-// that of one in good health which does not know what it is asked for.
-func isServerError(status int) bool {
-	return status >= 500 && status < 600 && status != http.StatusNotImplemented
-}
-
-// isNeutral reports whether a failure says nothing of the registry: we gave up
-// ourselves, did not even ask, or it is the trouble of a host that it redirects to.
-func (f *failure) isNeutral() bool {
-	switch f.class {
-	case oci.ClassCanceled, oci.ClassForbidden, oci.ClassBreaker, oci.ClassExhausted:
-		return true
-	}
-	return f.unasked || f.crowded || f.abroad && f.isTrouble()
-}
-
 // pingTime is how long the registry has to answer the ping that tells its trouble
 // from that of a repository. Somebody is waiting for an answer meanwhile.
 const pingTime = 900 * time.Millisecond
@@ -255,16 +227,16 @@ func (v *visit) record(ctx context.Context, f *failure) {
 	case f == nil || !f.isTrouble():
 		b.succeeded(v.kind, v.repository)
 	case b.failed(v.kind, v.repository, f):
-		b.confirmed(v.kind, v.c.isWell(ctx, v.e))
+		b.confirmed(v.kind, v.e.isWell(ctx))
 	}
 }
 
 // isWell reports whether the registry answers a ping with anything but a 5xx.
-func (c *Client) isWell(ctx context.Context, e *endpoint) bool {
+func (e *endpoint) isWell(ctx context.Context) bool {
 	// The time of the operation may be over.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pingTime)
 	defer cancel()
-	a, err := c.send(ctx, e, outgoing{op: opPing, method: http.MethodGet, url: e.ping})
+	a, err := e.sender.send(ctx, outgoing{op: opPing, method: http.MethodGet, url: e.ping})
 	if err != nil {
 		return false
 	}

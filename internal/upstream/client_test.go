@@ -277,7 +277,7 @@ func TestNewRefuses(t *testing.T) {
 		"second URL":   {URLs: []*url.URL{mustURL(t, "https://a"), mustURL(t, "a")}},
 		"auth origin":  {URLs: []*url.URL{mustURL(t, "https://a")}, AuthOrigins: []string{"auth.a"}},
 		"auth path":    {URLs: []*url.URL{mustURL(t, "https://a")}, AuthOrigins: []string{"https://a/token"}},
-		"proxy scheme": {URLs: []*url.URL{mustURL(t, "https://a")}, Proxy: mustURL(t, "socks5://a")},
+		"proxy scheme": {URLs: []*url.URL{mustURL(t, "https://a")}, Network: Network{Proxy: mustURL(t, "socks5://a")}},
 	} {
 		if _, err := New(o); err == nil {
 			t.Errorf("%s: no error", name)

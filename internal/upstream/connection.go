@@ -23,12 +23,12 @@ import (
 // for as long are likely to be deaf too. What the second request gets is either
 // new or has carried an answer since, so it may take all of the time that is
 // left: an upstream that is slow is asked once more, but not made to fail.
-func (c *Client) roundTrip(ctx context.Context, e *endpoint, o outgoing, at *url.URL, by leader) (*http.Response, error) {
-	home := originOf(at) == e.origin
+func (s *sender) roundTrip(ctx context.Context, o outgoing, at *url.URL, by leader) (*http.Response, error) {
+	home := originOf(at) == s.origin
 	by.configured = by.configured || home
-	transport, proxied := c.transports.to(at, home)
+	transport, proxied := s.transports.to(at, home)
 	if proxied && by.configured { // what others lead to was checked where they did
-		if err := c.guard.lead(at, by, true); err != nil {
+		if err := s.transports.lead(at, by); err != nil {
 			return nil, err
 		}
 	}
@@ -37,17 +37,17 @@ func (c *Client) roundTrip(ctx context.Context, e *endpoint, o outgoing, at *url
 		var conn net.Conn
 		trace := &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) {
 			conn = got.Conn
-			if got.Reused && !proxied && c.guard.check(addrPortOf(conn), by) != nil {
+			if got.Reused && !proxied && s.transports.guard.check(addrPortOf(conn), by) != nil {
 				// It was made since somebody else led there. The transport finds it
 				// closed, and makes one that is checked for this leader.
 				_ = conn.Close()
 			}
 		}}
-		r, err := c.newRequest(httptrace.WithClientTrace(by.with(ctx), trace), o, at)
+		r, err := s.newRequest(httptrace.WithClientTrace(by.with(ctx), trace), o, at)
 		if err != nil {
 			return nil, err
 		}
-		limit := c.o.Timeouts.Header
+		limit := s.o.Header
 		if whole {
 			limit = 0 // the operation has a limit of its own
 		}
@@ -58,24 +58,24 @@ func (c *Client) roundTrip(ctx context.Context, e *endpoint, o outgoing, at *url
 			if proxied {
 				from = literalOf(at)
 			}
-			resp.Body = &arriving{resp.Body, conn, from, o.op, c.o.Received}
+			resp.Body = &arriving{resp.Body, conn, from, o.op, s.o.Received}
 		}
-		if c.closed.Load() {
+		if s.closed.Load() {
 			// A transport that gave out a connection keeps the ones that become
 			// idle again, until it is told once more that it shall not.
 			transport.CloseIdleConnections()
 		}
 		took := time.Since(began)
 		if whole && err == nil && resp.StatusCode == http.StatusOK {
-			e.slowness.Store(int64(took))
+			s.slowness.Store(int64(took))
 		}
-		c.observe(ctx, o, resp, err, took)
+		s.observe(ctx, o, resp, err, took)
 		return resp, err
 	}
-	reused := c.o.Timeouts.Reused
+	reused := s.o.Reused
 	if whole {
 		// Where each blob takes long, silence is no sign of a lost connection.
-		reused = max(reused, 2*time.Duration(e.slowness.Load()))
+		reused = max(reused, 2*time.Duration(s.slowness.Load()))
 	}
 	resp, err := once(reused)
 	if errors.Is(err, errDeaf) {
@@ -85,7 +85,7 @@ func (c *Client) roundTrip(ctx context.Context, e *endpoint, o outgoing, at *url
 	return resp, err
 }
 
-func (c *Client) newRequest(ctx context.Context, o outgoing, at *url.URL) (*http.Request, error) {
+func (s *sender) newRequest(ctx context.Context, o outgoing, at *url.URL) (*http.Request, error) {
 	r, err := http.NewRequestWithContext(ctx, o.method, at.String(), strings.NewReader(o.body))
 	if err != nil {
 		return nil, &failure{class: oci.ClassRedirect, text: "the upstream leads to a URL that cannot be asked"}
@@ -96,12 +96,12 @@ func (c *Client) newRequest(ctx context.Context, o outgoing, at *url.URL) (*http
 	if o.header != nil {
 		r.Header = o.header.Clone()
 	}
-	r.Header.Set("User-Agent", c.o.UserAgent)
+	r.Header.Set("User-Agent", s.o.UserAgent)
 	r.Header.Set("Accept-Encoding", "identity")
 	if o.authorization != "" {
 		r.Header.Set("Authorization", o.authorization)
 	}
-	r.Close = c.closed.Load()
+	r.Close = s.closed.Load()
 	return r, nil
 }
 

@@ -30,14 +30,14 @@ func TestAddressOutlivesDNS(t *testing.T) {
 	c := newClient(t, u.String(), func(o *Options) { o.Now = now.Now })
 	// The resolver of the hosts file always answers, so the failure is made here.
 	ask := func() error {
-		c.transports.closeIdle()
+		c.network.transports.closeIdle()
 		_, err := c.Manifest(t.Context(), repo, tag(image.Tag))
 		return err
 	}
 	d := &dialer{clock: now.Now}
 	d.Resolver = noDNS()
 	d.Timeout = 5 * time.Second
-	c.transports.home.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+	c.network.transports.home.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		if !down.Load() {
 			return d.dial(ctx, network, address)
 		}
@@ -77,7 +77,7 @@ func TestRecalledAddressIsGuarded(t *testing.T) {
 	c := newClient(t, "https://registry.example", func(o *Options) { o.Now = now.Now })
 	d := &dialer{clock: now.Now}
 	d.Resolver = noDNS()
-	d.ControlContext = c.guard.control
+	d.ControlContext = c.network.transports.guard.control
 	d.known = map[string]knownAddress{"gone.invalid": {l.Addr().(*net.TCPAddr).AddrPort().Addr(), now.Now()}}
 	conn, err := d.dial(t.Context(), "tcp", "gone.invalid:"+port)
 	if _, ok := errors.AsType[*addressError](err); !ok {

@@ -11,27 +11,27 @@ import (
 // maxRounds bounds the requests that an authentication takes.
 const maxRounds = 6
 
-// dialogue is one query and what the registry wants for it.
+// dialogue is one request and what the registry wants for it.
 type dialogue struct {
-	*visit
+	*session
 
-	// tried are the ways that the registry has refused for this query, and sent what
+	// tried are the ways that the registry has refused for this request, and sent what
 	// they have led to.
 	tried map[challenge]bool
 	sent  map[challenge]string
 }
 
-// authenticated sends a query with what the registry is known to want, and, where
+// do sends a request with what the registry is known to want, and, where
 // that is refused, with what it asks for instead. It ends where a client that
 // knows nothing would end: whatever was remembered, a refusal is final only once
 // the registry has refused this repository what it asked for itself.
-func (v *visit) authenticated(ctx context.Context, q query) (*answer, error) {
-	ways, done, err := v.ways(ctx)
+func (s *session) do(ctx context.Context, o outgoing) (*answer, error) {
+	ways, done, err := s.ways(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	d := dialogue{v, map[challenge]bool{}, map[challenge]string{}}
+	d := dialogue{s, map[challenge]bool{}, map[challenge]string{}}
 	var (
 		last   *answer  // that refused
 		failed *failure // to get a grant
@@ -45,8 +45,8 @@ func (v *visit) authenticated(ctx context.Context, q query) (*answer, error) {
 		g, err := d.grant(ctx, way)
 		switch {
 		case err != nil:
-			failed = asFailure(ctx, v.e.base.Host, err)
-			v.unfit[way] = failed
+			failed = asFailure(ctx, s.r.base.Host, err)
+			s.unfit[way] = failed
 			ways = d.after(ctx, way, ways, nil)
 			if !failed.isRefusal() {
 				ways = nil
@@ -57,16 +57,16 @@ func (v *visit) authenticated(ctx context.Context, q query) (*answer, error) {
 			continue
 		}
 		if last != nil && way.scheme == schemeNone {
-			denied = v.statusFailure(last) // which says more than what comes without a grant
+			denied = s.statusFailure(last) // which says more than what comes without a grant
 		} else if last != nil {
 			last.drain()
 		}
-		last, err = v.c.send(ctx, v.e, v.outgoing(q, g.header))
+		last, err = s.r.sender.send(ctx, o.as(g.header))
 		if err != nil {
 			return nil, err
 		}
 		if !refused(last, way) {
-			v.accepted(last, way)
+			s.accepted(last, way)
 			return last, nil
 		}
 		failed = nil
@@ -75,25 +75,25 @@ func (v *visit) authenticated(ctx context.Context, q query) (*answer, error) {
 	}
 	if last == nil && (failed == nil || failed.isRefusal()) {
 		// Nothing that the registry wants can be had, but it has the last word.
-		if last, err = v.c.send(ctx, v.e, v.outgoing(q, "")); err != nil {
+		if last, err = s.r.sender.send(ctx, o); err != nil {
 			return nil, err
 		}
 		if !refused(last, challenge{}) {
-			v.accepted(last, challenge{})
+			s.accepted(last, challenge{})
 			return last, nil
 		}
 	}
 	if failed == nil && denied != nil {
 		failed = denied
 	}
-	return v.refusedBy(last, failed)
+	return s.refusedBy(last, failed)
 }
 
 // refusedBy returns what tells the most about a refusal: why there was no token, or
 // the registry's answer.
-func (v *visit) refusedBy(last *answer, failed *failure) (*answer, error) {
+func (s *session) refusedBy(last *answer, failed *failure) (*answer, error) {
 	if failed == nil {
-		failed = v.why(last)
+		failed = s.why(last)
 	}
 	if failed == nil {
 		return last, nil
@@ -104,29 +104,22 @@ func (v *visit) refusedBy(last *answer, failed *failure) (*answer, error) {
 	return nil, failed
 }
 
-func (v *visit) outgoing(q query, authorization string) outgoing {
-	return outgoing{
-		op: q.op, method: q.method, url: v.e.locate(v.repository, q.rest, q.params), header: q.header, stay: q.stay,
-		authorization: authorization,
-	}
-}
-
 // ways returns what to begin with. done is to be called at the end: as long as
-// nothing is known of the registry, one visit at a time finds out.
-func (v *visit) ways(ctx context.Context) (ways []challenge, done func(), err error) {
-	if len(v.offered) > 0 {
-		return v.offered, func() {}, nil
+// nothing is known of the registry, one session at a time finds out.
+func (s *session) ways(ctx context.Context) (ways []challenge, done func(), err error) {
+	if len(s.offered) > 0 {
+		return s.offered, func() {}, nil
 	}
-	way, known, done, err := v.e.learn(ctx, v.repository)
+	way, known, done, err := s.r.learn(ctx, s.repository)
 	if err != nil {
 		return nil, nil, err
 	}
-	if known || v.e.source.IsZero() {
+	if known || s.r.source == nil {
 		return []challenge{way}, done, nil
 	}
 	// Registries that also serve anybody may not challenge requests for what
 	// they hide; the ping tells how to say who one is.
-	if ways, err = v.ping(ctx); err != nil {
+	if ways, err = s.ping(ctx); err != nil {
 		done()
 		return nil, nil, err
 	}
@@ -159,8 +152,8 @@ func (d dialogue) next(ways []challenge) (challenge, bool) {
 // asks of a ping.
 func (d dialogue) after(ctx context.Context, way challenge, ways []challenge, a *answer) []challenge {
 	if a != nil {
-		if offered := offeredFor(d.e.inner+d.repository, a); len(offered) > 0 {
-			d.e.carriers.note(offered, a.from)
+		if offered := offeredFor(d.r.inner+d.repository, a); len(offered) > 0 {
+			d.r.carriers.note(offered, a.from)
 			d.offered = offered // with that which was just refused, if its token was an old one
 			return offered
 		}
@@ -184,12 +177,12 @@ func (d dialogue) after(ctx context.Context, way challenge, ways []challenge, a 
 
 // why returns the failure that explains a refusal: of what the registry has asked
 // for, nothing could be had. nil = the answer tells it.
-func (v *visit) why(a *answer) *failure {
+func (s *session) why(a *answer) *failure {
 	if a == nil {
-		return &failure{class: oci.ClassDenied, text: v.e.base.Host + " wants credentials"}
+		return &failure{class: oci.ClassDenied, text: s.r.base.Host + " wants credentials"}
 	}
-	for _, offered := range offeredFor(v.e.inner+v.repository, a) {
-		if f := v.unfit[offered]; f != nil {
+	for _, offered := range offeredFor(s.r.inner+s.repository, a) {
+		if f := s.unfit[offered]; f != nil {
 			return f
 		}
 	}
@@ -212,28 +205,28 @@ func refused(a *answer, way challenge) bool {
 }
 
 // accepted learns from an answer. What failed for other reasons tells nothing.
-func (v *visit) accepted(a *answer, way challenge) {
+func (s *session) accepted(a *answer, way challenge) {
 	if a.StatusCode < http.StatusInternalServerError && a.StatusCode != http.StatusTooManyRequests {
-		v.e.challenges.learn(v.repository, way)
+		s.r.challenges.learn(s.repository, way)
 	}
 }
 
-// ping asks for the challenges of the registry as a whole, once a visit.
-func (v *visit) ping(ctx context.Context) ([]challenge, error) {
-	if v.hasPinged {
-		return v.pinged, nil
+// ping asks for the challenges of the registry as a whole, once a session.
+func (s *session) ping(ctx context.Context) ([]challenge, error) {
+	if s.hasPinged {
+		return s.pinged, nil
 	}
-	a, err := v.c.send(ctx, v.e, outgoing{op: opPing, method: http.MethodGet, url: v.e.ping})
+	a, err := s.r.sender.send(ctx, outgoing{op: opPing, method: http.MethodGet, url: s.r.ping})
 	if err != nil {
 		return nil, err
 	}
 	defer a.drain()
-	v.hasPinged = true
+	s.hasPinged = true
 	// A challenge beside another status, such as the 200 of zot and Quay, need not
 	// be answered, but can be.
 	if !a.abroad {
-		v.pinged = offeredForPing(a)
-		v.e.carriers.note(v.pinged, a.from)
+		s.pinged = offeredForPing(a)
+		s.r.carriers.note(s.pinged, a.from)
 	}
-	return v.pinged, nil
+	return s.pinged, nil
 }

@@ -12,10 +12,49 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/pullgate/pullgate/internal/oci"
 )
+
+// exchange asks a token server for a token, as the upstream's user if it may know
+// who that is.
+func (r *Registry) exchange(ctx context.Context, server tokenServer, way challenge) (string, time.Duration, error) {
+	identity, realm := authn.Anonymous, server.url
+	if server.trusted {
+		entry, _, err := r.login(ctx)
+		if err != nil {
+			return "", 0, err
+		}
+		login := entry.value
+		if login.RegistryToken != "" {
+			return login.RegistryToken, credentialsGood, nil
+		}
+		identity = authn.FromConfig(authn.AuthConfig{
+			Username: login.Username, Password: login.Password, IdentityToken: login.IdentityToken,
+		})
+	}
+	// Exchange refuses private realms that are not the registry's own host. The
+	// guard has a say in that here, so the realm passes as its own registry.
+	host, err := name.NewRegistry(realm.Host, name.WeakValidation)
+	if err != nil {
+		return "", 0, &failure{class: oci.ClassToken, text: "the token server's name is no host name"}
+	}
+	parameters := map[string]string{"realm": realm.String(), "service": way.service}
+	token, err := transport.Exchange(ctx, host, identity, tokenTransport{r, server.by}, strings.Fields(way.scope), &transport.Challenge{
+		Scheme: way.scheme, Parameters: parameters, Insecure: realm.Scheme == "http",
+	})
+	if err != nil {
+		return "", 0, tokenFailure(ctx, realm.Host, err)
+	}
+	value, good, err := readToken(token)
+	if err != nil {
+		return "", 0, &failure{class: oci.ClassToken, text: "the token server " + realm.Host + " sent " + err.Error()}
+	}
+	return value, good, nil
+}
 
 // readToken returns the token of an answer and for how long to use it.
 func readToken(t *transport.Token) (string, time.Duration, error) {
@@ -38,8 +77,7 @@ func readToken(t *transport.Token) (string, time.Duration, error) {
 // tokenTransport carries the exchange's requests. It turns what is no answer
 // into failures, so that no text of a token server gets into an error.
 type tokenTransport struct {
-	c  *Client
-	e  *endpoint
+	r  *Registry
 	by leader
 }
 
@@ -56,7 +94,7 @@ func (t tokenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		o.body = string(raw)
 	}
-	a, err := t.c.send(r.Context(), t.e, o)
+	a, err := t.r.sender.send(r.Context(), o)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +108,7 @@ func (t tokenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		a.drain()
 		return nil, &failure{class: oci.ClassToken, status: a.StatusCode, text: a.url.Host + " answered a status of no use"}
 	}
-	return nil, statusFailure(a, t.c.o.Now())
+	return nil, statusFailure(a, t.r.now())
 }
 
 // plain reads the answer of a token server, with the tolerance that real ones need,

@@ -22,7 +22,7 @@ func TestExhausted(t *testing.T) {
 		if f.class != oci.ClassExhausted || !f.isNeutral() || f.isTrouble() {
 			t.Errorf("%v: %+v", cause, f)
 		}
-		e := new(Client).errorOf(operation{}, f)
+		e := (operation{}).errorOf(f)
 		if e.Status != http.StatusServiceUnavailable || e.RetryAfter <= 0 {
 			t.Errorf("%v: status %d, retry after %v", cause, e.Status, e.RetryAfter)
 		}

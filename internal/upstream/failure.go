@@ -51,6 +51,34 @@ func (f *failure) isRefusal() bool {
 
 func (f *failure) Unwrap() error { return f.err }
 
+// isTrouble reports whether a failure speaks against the registry as a whole: no
+// answer, or a 5xx.
+func (f *failure) isTrouble() bool {
+	switch f.class {
+	case oci.ClassConnect, oci.ClassDNS, oci.ClassTLS, oci.ClassTimeout, oci.ClassToken:
+		return f.status == 0 || isServerError(f.status)
+	case oci.ClassStatus:
+		return isServerError(f.status)
+	}
+	return false
+}
+
+// isServerError reports whether a status is one of a server in trouble. 501 is
+// that of one in good health which does not know what it is asked for.
+func isServerError(status int) bool {
+	return status >= 500 && status < 600 && status != http.StatusNotImplemented
+}
+
+// isNeutral reports whether a failure says nothing of the registry: we gave up
+// ourselves, did not even ask, or it is the trouble of a host that it redirects to.
+func (f *failure) isNeutral() bool {
+	switch f.class {
+	case oci.ClassCanceled, oci.ClassForbidden, oci.ClassBreaker, oci.ClassExhausted:
+		return true
+	}
+	return f.unasked || f.crowded || f.abroad && f.isTrouble()
+}
+
 // The causes with which an operation's own clocks cancel its context.
 var (
 	errBudget = errors.New("the operation took too long")
@@ -212,4 +240,9 @@ func classOfStatus(status int) oci.Class {
 		return oci.ClassRedirect
 	}
 	return oci.ClassStatus
+}
+
+// limits tells until when a host asks for a pause.
+func limits(host string, until time.Time) string {
+	return host + " limits pulls until " + until.Format(time.TimeOnly)
 }

@@ -137,14 +137,14 @@ func FuzzRealm(f *testing.F) {
 	}
 	c, err := New(Options{
 		Name: "x", URLs: []*url.URL{{Scheme: "https", Host: "registry.test"}}, Credentials: BasicCredentials("u", "p"),
-		resolver: noNames(),
+		seams: networkSeams{Resolver: noNames()},
 	})
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		e := c.endpoints[0]
-		server, err := c.visit(e, operation{}, nil).realm(s, e.base, netip.AddrPort{})
+		server, err := e.registry.realm(s, e.base, netip.AddrPort{})
 		if err != nil {
 			return
 		}

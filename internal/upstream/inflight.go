@@ -74,9 +74,9 @@ func counted(cancel context.CancelCauseFunc, leave func(served bool)) context.Ca
 
 // alive reports whether a registry answers at all, with whatever status: then a blob
 // that does not come is one that takes long. Those who ask at a time share a ping.
-func (c *Client) alive(ctx context.Context, e *endpoint) bool {
+func (e *endpoint) alive(ctx context.Context) bool {
 	_, _, err := e.pulse.get(ctx, "", func(ctx context.Context) (struct{}, time.Duration, error) {
-		a, err := c.send(ctx, e, outgoing{op: opPing, method: http.MethodGet, url: e.ping})
+		a, err := e.sender.send(ctx, outgoing{op: opPing, method: http.MethodGet, url: e.ping})
 		if err == nil {
 			a.drain()
 		}

@@ -165,7 +165,7 @@ func TestNothingLeadsInside(t *testing.T) {
 			cases++
 			to.Store(target)
 			c := newClient(t, at, func(o *Options) {
-				o.resolver, o.dialing = resolver, j.dialing
+				o.seams.Resolver, o.seams.Dialing = resolver, j.dialing
 				o.Timeouts = Timeouts{Dial: time.Second, Operation: 2 * time.Second}
 			})
 			err := by.ask(t.Context(), c)
@@ -248,8 +248,8 @@ func TestRebinding(t *testing.T) {
 				by.lead(w, r, "http://rebinding.test:"+portOf(inside.url))
 			})
 			c := newClient(t, strings.Replace(s.URL, "127.0.0.1", "hub.test", 1), func(o *Options) {
-				o.dialing = j.dialing
-				o.resolver = resolver(t, func(name string) []string {
+				o.seams.Dialing = j.dialing
+				o.seams.Resolver = resolver(t, func(name string) []string {
 					if name != "rebinding.test" {
 						return []string{"127.0.0.1"}
 					}
@@ -307,7 +307,7 @@ func TestWhatMayBeLedTo(t *testing.T) {
 			})
 			c := newClient(t, strings.Replace(s.URL, "127.0.0.1", test.url, 1), func(o *Options) {
 				if test.url != "localhost" { // which the hosts file knows
-					o.resolver = resolver
+					o.seams.Resolver = resolver
 				}
 				if test.allow != "" {
 					o.AllowAddresses = []netip.Prefix{netip.MustParsePrefix(test.allow)}

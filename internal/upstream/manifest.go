@@ -33,9 +33,7 @@ func manifestOperation(op, repository string, ref oci.Reference) operation {
 }
 
 func (v *visit) askManifest(ctx context.Context, op, method string, ref oci.Reference) (*answer, error) {
-	return v.ask(ctx, query{
-		op: op, method: method, rest: "manifests/" + ref.String(), header: http.Header{"Accept": {acceptManifests}},
-	})
+	return v.ask(ctx, v.outgoing(op, method, "manifests/"+ref.String(), nil, http.Header{"Accept": {acceptManifests}}))
 }
 
 // Manifest gets a manifest of at most oci.MaxManifestSize and checks it: its
@@ -56,7 +54,7 @@ func (v *visit) manifest(ctx context.Context, ref oci.Reference) (oci.Manifest, 
 		return oci.Manifest{}, err
 	}
 	if a.StatusCode != http.StatusOK {
-		return oci.Manifest{}, v.statusFailure(a)
+		return oci.Manifest{}, v.session.statusFailure(a)
 	}
 	raw, err := a.read(ctx, oci.MaxManifestSize)
 	if err != nil {

@@ -9,18 +9,6 @@ import (
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
-// The operations, as Observation.Op names them.
-const (
-	opPing         = "ping"
-	opToken        = "token"
-	opHeadManifest = "head_manifest"
-	opGetManifest  = "get_manifest"
-	opHeadBlob     = "head_blob"
-	opGetBlob      = "get_blob"
-	opTags         = "tags"
-	opReferrers    = "referrers"
-)
-
 // kind is what an operation is about, for everything that a registry may refuse or
 // fail at by itself: its state is kept for each.
 type kind int
@@ -101,7 +89,7 @@ func each[T any](
 	default:
 		failed = missing
 	}
-	err := c.errorOf(op, failed)
+	err := op.errorOf(failed)
 	recordError(span, err)
 	if !failed.crowded { // then it is asked again, and who gives up tells
 		c.report(ctx, op, err, failed.attempts, time.Since(began))
@@ -164,12 +152,12 @@ func persist[T any](
 		if _, ok := b.admit(v.kind); !ok {
 			return value, f
 		}
-		v.again()
+		v.session.again()
 	}
 }
 
 // errorOf returns what callers get for a failure.
-func (c *Client) errorOf(op operation, f *failure) *oci.Error {
+func (op operation) errorOf(f *failure) *oci.Error {
 	unknown := op.unknown
 	if f.repositoryUnknown && op.op != opReferrers {
 		unknown = oci.CodeNameUnknown

@@ -103,7 +103,7 @@ func TestUnreachableURLs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s.Reset()
 			quick := func(o *Options) {
-				o.resolver = resolver
+				o.seams.Resolver = resolver
 				o.Timeouts = Timeouts{Header: 50 * time.Millisecond, TLS: 500 * time.Millisecond}
 			}
 			_, err := newClient(t, test.at, quick).Manifest(t.Context(), repo, tag(image.Tag))
@@ -146,7 +146,7 @@ func TestRequestsToAnOpenRegistryRunTogether(t *testing.T) {
 		}
 	}
 	get()
-	if _, known := c.endpoints[0].challenges.of(repo); !known {
+	if _, known := c.endpoints[0].registry.challenges.of(repo); !known {
 		t.Error("nothing was learned from the first answer")
 	}
 	const n = 10

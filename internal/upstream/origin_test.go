@@ -10,8 +10,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/authn"
-
+	"github.com/pullgate/pullgate/credentials"
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
@@ -237,7 +236,7 @@ func TestSecretsStayAtTheirOrigin(t *testing.T) {
 				c := newClient(t, self.URL, func(o *Options) {
 					o.Credentials = BasicCredentials("u", "canary")
 					if test.identity {
-						o.Credentials = fromKeychain(fixed{authn.FromConfig(authn.AuthConfig{IdentityToken: "canary"})})
+						o.Credentials = always(credentials.Login{IdentityToken: "canary"})
 					}
 					if test.allowed {
 						o.AuthOrigins = []string{other.URL}

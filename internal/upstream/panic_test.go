@@ -72,9 +72,9 @@ func TestPanicOfDialer(t *testing.T) {
 			lead = ""
 			armed := false
 			client := newClient(t, "http://"+net.JoinHostPort(c.at, port), func(o *Options) {
-				o.resolver = names(t, map[string][]string{"both.test": {"127.0.0.1", "::1"}})
+				o.seams.Resolver = names(t, map[string][]string{"both.test": {"127.0.0.1", "::1"}})
 				o.AllowAddresses = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
-				o.dialing = func(string) error {
+				o.seams.Dialing = func(string) error {
 					if armed {
 						panic("a fault of the program")
 					}

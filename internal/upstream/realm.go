@@ -20,7 +20,7 @@ type tokenServer struct {
 }
 
 // realm checks the realm of a challenge of an origin, which came from an address.
-func (v *visit) realm(s string, of *url.URL, carried netip.AddrPort) (tokenServer, error) {
+func (r *Registry) realm(s string, of *url.URL, carried netip.AddrPort) (tokenServer, error) {
 	from := originOf(of)
 	realm, err := parseRealm(s, of)
 	if err != nil {
@@ -32,16 +32,16 @@ func (v *visit) realm(s string, of *url.URL, carried netip.AddrPort) (tokenServe
 	if from.scheme == "https" && realm.Scheme != "https" {
 		return tokenServer{}, errors.New("its realm leaves TLS")
 	}
-	by := v.e.leader(carried)
+	by := r.sender.leader(carried)
 	at := originOf(realm)
-	if at == v.e.origin || at == wellKnownAuthOrigin(v.e.origin) || slices.Contains(v.c.authOrigins, at) {
-		if from != v.e.origin {
+	if slices.Contains(r.trusted, at) {
+		if from != r.sender.origin {
 			return tokenServer{}, errors.New("it is that of another registry") // who may know us by our certificate
 		}
 		by.configured = true
 		return tokenServer{realm, true, by}, nil
 	}
-	if err := v.c.guard.lead(realm, by, v.c.transports.isProxied(realm)); err != nil {
+	if err := r.sender.transports.lead(realm, by); err != nil {
 		return tokenServer{}, err
 	}
 	return tokenServer{realm, false, by}, nil

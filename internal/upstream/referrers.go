@@ -7,8 +7,6 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
-	"path"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -77,10 +75,8 @@ func (v *visit) referrersAPI(ctx context.Context, d digest.Digest) (all []oci.De
 	var params url.Values
 	l := referrersList{visited: map[string]bool{"": true}, known: map[digest.Digest]bool{}}
 	for {
-		a, err := v.ask(ctx, query{
-			op: opReferrers, method: http.MethodGet, rest: "referrers/" + d.String(), params: params,
-			header: http.Header{"Accept": {ocispec.MediaTypeImageIndex}},
-		})
+		a, err := v.ask(ctx, v.outgoing(opReferrers, http.MethodGet, "referrers/"+d.String(), params,
+			http.Header{"Accept": {ocispec.MediaTypeImageIndex}}))
 		if params == nil && lacksReferrers(a, err) {
 			if a != nil {
 				a.drain()
@@ -145,34 +141,22 @@ func lacksReferrers(a *answer, err error) bool {
 	case err != nil:
 		return errors.As(err, &f) && f.abroad && f.class == oci.ClassRateLimited
 	case a.StatusCode == http.StatusOK:
-		return !a.isIndex()
+		return !isIndex(a)
 	}
 	return a.StatusCode == http.StatusForbidden || refusesKind(a.StatusCode) || isRedirect(a.StatusCode) ||
 		a.abroad && a.StatusCode < http.StatusInternalServerError
 }
 
-// strays reports whether a redirect of the referrers API leads to something that is
-// none, such as a page for people. It is not followed.
-func (o outgoing) strays(a *answer) bool {
-	if o.op != opReferrers || !isRedirect(a.StatusCode) || a.Header.Get("Location") == "" ||
-		path.Base(path.Dir(o.url.Path)) != "referrers" { // else it is the tag that is asked for
-		return false
-	}
-	to, _, _ := strings.Cut(a.Header.Get("Location"), "?")
-	to = strings.ReplaceAll(strings.ToLower(to), "%3a", ":")
-	return path.Base(to) != path.Base(o.url.Path)
-}
-
 // referrersPage reads one page of at most limit bytes.
 func (v *visit) referrersPage(ctx context.Context, a *answer, limit int64) ([]oci.Descriptor, int64, error) {
 	if a.StatusCode != http.StatusOK {
-		f := v.statusFailure(a)
+		f := v.session.statusFailure(a)
 		if f.class == oci.ClassNotFound {
 			f.class = oci.ClassStatus // it is a page that is missing, the others are not
 		}
 		return nil, 0, f
 	}
-	if !a.isIndex() {
+	if !isIndex(a) {
 		a.drain()
 		return nil, 0, &failure{class: oci.ClassNotRegistry, status: a.StatusCode, text: a.url.Host + " sent no index of referrers"}
 	}
@@ -190,7 +174,7 @@ func (v *visit) referrersPage(ctx context.Context, a *answer, limit int64) ([]oc
 	return found, int64(len(raw)), err
 }
 
-func (a *answer) isIndex() bool {
+func isIndex(a *answer) bool {
 	mediaType, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type"))
 	return mediaType == ocispec.MediaTypeImageIndex
 }

@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"path"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
@@ -19,6 +21,49 @@ const (
 	maxErrorBody   = 64 << 10
 	maxTokenAnswer = 64 << 10
 )
+
+// senderOptions are what the senders of a client have in common.
+type senderOptions struct {
+	UserAgent string
+	// Header is how long the header of an answer may take, and Reused how long on a
+	// connection that has been used before; see sender.roundTrip.
+	Header, Reused time.Duration
+	Observe        func(Observation)        // nil = nobody asks
+	Received       func(op string, n int64) // nil = nobody asks
+}
+
+// network is what the senders of a client share.
+type network struct {
+	o          senderOptions
+	transports *transports
+	closed     atomic.Bool
+}
+
+// close closes the connections that nobody uses, and others once they are not.
+func (n *network) close() {
+	n.closed.Store(true)
+	n.transports.closeIdle()
+}
+
+// sender sends the requests for one configured URL.
+type sender struct {
+	*network
+
+	origin origin
+	// literal is the address that stands in the URL; zero = a name does.
+	literal netip.Addr
+	// slowness is how long the last GET of a blob took to begin, in nanoseconds.
+	slowness atomic.Int64
+}
+
+func newSender(n *network, to *url.URL) *sender {
+	return &sender{network: n, origin: originOf(to), literal: literalOf(to).Addr()}
+}
+
+// leader returns who leads somewhere by what came over a connection from an address.
+func (s *sender) leader(from netip.AddrPort) leader {
+	return leader{from: from, literal: s.literal}
+}
 
 // outgoing is one request before its redirects.
 type outgoing struct {
@@ -38,13 +83,25 @@ type outgoing struct {
 	stay bool
 }
 
+// as returns the request with an authorization.
+func (o outgoing) as(authorization string) outgoing {
+	o.authorization = authorization
+	return o
+}
+
+// elsewhere returns the request as it goes to where a redirect has led.
+func (o outgoing) elsewhere(a *answer, authorization string) outgoing {
+	o.url, o.abroad, o.by, o.authorization = a.url, true, a.by, authorization
+	return o
+}
+
 // send sends a request and follows its redirects. They are followed by hand: Go's
 // client would decide for itself which headers go along, and where to.
-func (c *Client) send(ctx context.Context, e *endpoint, o outgoing) (*answer, error) {
+func (s *sender) send(ctx context.Context, o outgoing) (*answer, error) {
 	asked := originOf(o.url)
 	at, abroad, by := o.url, o.abroad, o.by
 	for hop := 0; ; hop++ {
-		resp, err := c.roundTrip(ctx, e, o, at, by) //nolint:bodyclose // the answer closes it
+		resp, err := s.roundTrip(ctx, o, at, by) //nolint:bodyclose // the answer closes it
 		if err != nil {
 			f := asFailure(ctx, at.Host, err)
 			f.abroad = abroad
@@ -59,7 +116,7 @@ func (c *Client) send(ctx context.Context, e *endpoint, o outgoing) (*answer, er
 		if o.strays(a) {
 			return a, nil
 		}
-		next, err := c.redirect(e, o, a)
+		next, err := s.redirect(o, a)
 		if err != nil {
 			a.drain()
 			return nil, err
@@ -78,7 +135,7 @@ func (c *Client) send(ctx context.Context, e *endpoint, o outgoing) (*answer, er
 				text: fmt.Sprintf("%s redirects more than %d times", o.url.Host, maxRedirects),
 			}
 		}
-		at, abroad, by = next, abroad || leaves, e.leader(a.from)
+		at, abroad, by = next, abroad || leaves, s.leader(a.from)
 		if leaves {
 			o.authorization = ""
 		}
@@ -96,6 +153,18 @@ func (o outgoing) overdoes(a *answer) bool {
 	return false
 }
 
+// strays reports whether a redirect of the referrers API leads to something that is
+// none, such as a page for people. It is not followed.
+func (o outgoing) strays(a *answer) bool {
+	if o.op != opReferrers || !isRedirect(a.StatusCode) || a.Header.Get("Location") == "" ||
+		path.Base(path.Dir(o.url.Path)) != "referrers" { // else it is the tag that is asked for
+		return false
+	}
+	to, _, _ := strings.Cut(a.Header.Get("Location"), "?")
+	to = strings.ReplaceAll(strings.ToLower(to), "%3a", ":")
+	return path.Base(to) != path.Base(o.url.Path)
+}
+
 // isRedirect reports whether a status is one that redirects are followed for.
 func isRedirect(status int) bool {
 	switch status {
@@ -107,7 +176,7 @@ func isRedirect(status int) bool {
 }
 
 // redirect returns where an answer leads to; nil = it is the answer.
-func (c *Client) redirect(e *endpoint, o outgoing, a *answer) (*url.URL, error) {
+func (s *sender) redirect(o outgoing, a *answer) (*url.URL, error) {
 	if !isRedirect(a.StatusCode) {
 		return nil, nil
 	}
@@ -135,22 +204,22 @@ func (c *Client) redirect(e *endpoint, o outgoing, a *answer) (*url.URL, error) 
 	if a.url.Scheme == "https" && next.Scheme == "http" {
 		return nil, refuse(oci.ClassRedirect, "it leaves TLS")
 	}
-	if originOf(next) != e.origin {
-		if err := c.guard.lead(next, e.leader(a.from), c.transports.isProxied(next)); err != nil {
+	if originOf(next) != s.origin {
+		if err := s.transports.lead(next, s.leader(a.from)); err != nil {
 			return nil, refuse(oci.ClassForbidden, err.Error())
 		}
 	}
 	return next, nil
 }
 
-func (c *Client) observe(ctx context.Context, o outgoing, resp *http.Response, err error, took time.Duration) {
-	if c.o.Observe == nil {
+func (s *sender) observe(ctx context.Context, o outgoing, resp *http.Response, err error, took time.Duration) {
+	if s.o.Observe == nil {
 		return
 	}
 	observation := Observation{Op: o.op, Duration: took}
 	if err != nil {
 		observation.Class = classOf(ctx, err)
-		c.o.Observe(observation)
+		s.o.Observe(observation)
 		return
 	}
 	observation.Status, observation.Class = resp.StatusCode, classOfStatus(resp.StatusCode)
@@ -159,7 +228,7 @@ func (c *Client) observe(ctx context.Context, o outgoing, resp *http.Response, e
 	if isChallenge || isPart || isRedirect(resp.StatusCode) && resp.Header.Get("Location") != "" {
 		observation.Class = oci.ClassNone
 	}
-	c.o.Observe(observation)
+	s.o.Observe(observation)
 }
 
 // arriving is the body of an answer, the connection that it comes in over, and the

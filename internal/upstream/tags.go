@@ -21,16 +21,13 @@ func (c *Client) Tags(ctx context.Context, repository string, at oci.TagsCursor)
 		op: opTags, kind: lists, repository: repository, unknown: oci.CodeNameUnknown, at: at.Endpoint,
 	}
 	if len(op.among(c.endpoints)) == 0 {
-		return oci.TagsPart{}, c.errorOf(op, &failure{
+		return oci.TagsPart{}, op.errorOf(&failure{
 			class: oci.ClassStatus, status: http.StatusGone, text: "the list was begun at a URL that is not configured any more",
 		})
 	}
 	params := queryOf("?" + at.Query)
 	return each(ctx, c, op, func(ctx context.Context, v *visit) (oci.TagsPart, error) {
-		a, err := v.ask(ctx, query{
-			op: opTags, method: http.MethodGet, rest: "tags/list", params: params,
-			header: http.Header{"Accept": {"application/json"}},
-		})
+		a, err := v.ask(ctx, v.outgoing(opTags, http.MethodGet, "tags/list", params, http.Header{"Accept": {"application/json"}}))
 		if err != nil {
 			return oci.TagsPart{}, err
 		}
@@ -53,7 +50,7 @@ func (op operation) among(endpoints []*endpoint) []*endpoint {
 
 func (v *visit) tags(ctx context.Context, a *answer, asked url.Values) (oci.TagsPart, error) {
 	if a.StatusCode != http.StatusOK {
-		return oci.TagsPart{}, v.statusFailure(a)
+		return oci.TagsPart{}, v.session.statusFailure(a)
 	}
 	raw, err := a.read(ctx, maxTagsPage)
 	if err != nil {

@@ -4,12 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
-	"strings"
 	"time"
-
-	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/pullgate/pullgate/internal/oci"
 )
@@ -25,14 +20,14 @@ const (
 )
 
 // grant is what a request is authorized with. forget drops what it was made of,
-// if that was known before the visit; nil = it was not.
+// if that was known before the session; nil = it was not.
 type grant struct {
 	header string
 	forget func()
 }
 
 // drop forgets a grant that the registry has refused, and reports whether another
-// one may do: if it is older than the visit.
+// one may do: if it is older than the session.
 func (g grant) drop() bool {
 	if g.forget == nil {
 		return false
@@ -42,98 +37,96 @@ func (g grant) drop() bool {
 }
 
 // keep returns the grant of a memo's entry.
-func keep[T any](v *visit, m *memo[T], key string, entry *memoEntry[T], header string, old bool) grant {
+func keep[T any](s *session, m *memo[T], key string, entry *memoEntry[T], header string, old bool) grant {
 	g := grant{header: header}
-	if old && !v.fresh[header] {
+	if old && !s.fresh[header] {
 		g.forget = func() { m.forget(key, entry) }
 	} else {
-		v.fresh[header] = true
+		s.fresh[header] = true
 	}
 	return g
 }
 
 // authorize returns a grant for one way to authenticate. An empty one means that
 // there is nothing to authorize with.
-func (v *visit) authorize(ctx context.Context, way challenge) (grant, error) {
+func (s *session) authorize(ctx context.Context, way challenge) (grant, error) {
 	switch way.scheme {
 	case schemeBasic:
-		return v.basic(ctx)
+		return s.basic(ctx)
 	case schemeBearer:
-		return v.bearer(ctx, way)
+		return s.bearer(ctx, way)
 	}
 	return grant{}, nil
 }
 
-func (v *visit) basic(ctx context.Context) (grant, error) {
-	entry, old, err := v.c.credentials(ctx, v.e)
+func (s *session) basic(ctx context.Context) (grant, error) {
+	entry, old, err := s.r.login(ctx)
 	if err != nil {
 		return grant{}, err
 	}
 	var header string
-	config := entry.value
+	login := entry.value
 	switch {
-	case config.RegistryToken != "":
-		header = "Bearer " + config.RegistryToken
-	case config.Username != "" && config.Password != "":
-		pair := config.Username + ":" + config.Password
+	case login.RegistryToken != "":
+		header = "Bearer " + login.RegistryToken
+	case login.Username != "" && login.Password != "":
+		pair := login.Username + ":" + login.Password
 		header = "Basic " + base64.StdEncoding.EncodeToString([]byte(pair))
-	case config.Auth != "":
-		header = "Basic " + config.Auth
 	default:
 		return grant{}, nil
 	}
-	v.identified = true
-	return keep(v, v.e.credentials, "", entry, header, old), nil
+	s.identified = true
+	return keep(s, s.r.logins, "", entry, header, old), nil
 }
 
-func (v *visit) bearer(ctx context.Context, way challenge) (grant, error) {
-	e := v.e
-	server, err := v.realm(way.realm, e.base, e.carriers.of(way.realm))
+func (s *session) bearer(ctx context.Context, way challenge) (grant, error) {
+	r := s.r
+	server, err := r.realm(way.realm, r.base, r.carriers.of(way.realm))
 	if err != nil {
 		return grant{}, &failure{
-			class: oci.ClassForbidden, text: e.base.Host + " names a token server that is not asked: " + err.Error(),
+			class: oci.ClassForbidden, text: r.base.Host + " names a token server that is not asked: " + err.Error(),
 		}
 	}
-	switch known := !e.source.IsZero(); {
+	switch known := r.source != nil; {
 	case known && server.trusted:
-		v.identified = true
+		s.identified = true
 	case known:
-		v.withheld = originOf(server.url).String()
+		s.withheld = originOf(server.url).String()
 	}
 	if way.scope == "" {
-		way.scope = scopeOf(e.inner + v.repository)
+		way.scope = scopeOf(r.inner + s.repository)
 	}
 	key := tokenKey{way.realm, way.service, way.scope, server.trusted}.String()
-	entry, old, err := e.tokens.get(ctx, key, func(ctx context.Context) (string, time.Duration, error) {
-		return v.c.exchange(ctx, e, server, way)
+	entry, old, err := r.tokens.get(ctx, key, func(ctx context.Context) (string, time.Duration, error) {
+		return r.exchange(ctx, server, way)
 	})
 	if err != nil {
-		return grant{}, v.denied(asFailure(ctx, e.base.Host, err))
+		return grant{}, s.denied(asFailure(ctx, r.base.Host, err))
 	}
-	return keep(v, e.tokens, key, entry, "Bearer "+entry.value, old), nil
+	return keep(s, r.tokens, key, entry, "Bearer "+entry.value, old), nil
 }
 
 // denied adds to a failure to get a token what a person can do about it.
-func (v *visit) denied(f *failure) *failure {
+func (s *session) denied(f *failure) *failure {
 	told := *f
 	if f.class == oci.ClassDenied {
-		told.text += v.refusal()
+		told.text += s.refusal()
 	}
 	return &told
 }
 
 // anonymous returns a token that anybody gets, as another registry wants one that
 // a redirect has led to.
-func (v *visit) anonymous(ctx context.Context, way challenge, a *answer) (string, error) {
-	server, err := v.realm(way.realm, a.url, a.from)
+func (s *session) anonymous(ctx context.Context, way challenge, a *answer) (string, error) {
+	server, err := s.r.realm(way.realm, a.url, a.from)
 	if err != nil {
 		return "", &failure{
 			class: oci.ClassForbidden, text: a.url.Host + " names a token server that is not asked: " + err.Error(),
 		}
 	}
 	key := tokenKey{way.realm, way.service, way.scope, false}.String()
-	entry, _, err := v.e.tokens.get(ctx, key, func(ctx context.Context) (string, time.Duration, error) {
-		return v.c.exchange(ctx, v.e, server, way)
+	entry, _, err := s.r.tokens.get(ctx, key, func(ctx context.Context) (string, time.Duration, error) {
+		return s.r.exchange(ctx, server, way)
 	})
 	if err != nil {
 		return "", err
@@ -150,55 +143,4 @@ type tokenKey struct {
 
 func (k tokenKey) String() string {
 	return fmt.Sprintf("%s\x00%s\x00%s\x00%t", k.realm, k.service, k.scope, k.identified)
-}
-
-// credentials returns what the keychain says for an endpoint.
-func (c *Client) credentials(ctx context.Context, e *endpoint) (entry *memoEntry[authn.AuthConfig], old bool, err error) {
-	entry, old, err = e.credentials.get(ctx, "", func(ctx context.Context) (authn.AuthConfig, time.Duration, error) {
-		config, err := e.source.resolve(ctx, e)
-		if err != nil {
-			return config, 0, &failure{class: oci.ClassToken, text: "no credentials for " + e.base.Host, err: err}
-		}
-		return config, credentialsGood, nil
-	})
-	if err != nil {
-		return nil, false, asFailure(ctx, e.base.Host, err)
-	}
-	return entry, old, nil
-}
-
-// exchange asks a token server for a token, as the upstream's user if it may know
-// who that is.
-func (c *Client) exchange(
-	ctx context.Context, e *endpoint, server tokenServer, way challenge,
-) (string, time.Duration, error) {
-	identity, realm := authn.Anonymous, server.url
-	if server.trusted {
-		entry, _, err := c.credentials(ctx, e)
-		if err != nil {
-			return "", 0, err
-		}
-		if entry.value.RegistryToken != "" {
-			return entry.value.RegistryToken, credentialsGood, nil
-		}
-		identity = authn.FromConfig(entry.value)
-	}
-	// Exchange refuses private realms that are not the registry's own host. The
-	// guard has a say in that here, so the realm passes as its own registry.
-	registry, err := name.NewRegistry(realm.Host, name.WeakValidation)
-	if err != nil {
-		return "", 0, &failure{class: oci.ClassToken, text: "the token server's name is no host name"}
-	}
-	parameters := map[string]string{"realm": realm.String(), "service": way.service}
-	token, err := transport.Exchange(ctx, registry, identity, tokenTransport{c, e, server.by}, strings.Fields(way.scope), &transport.Challenge{
-		Scheme: way.scheme, Parameters: parameters, Insecure: realm.Scheme == "http",
-	})
-	if err != nil {
-		return "", 0, tokenFailure(ctx, realm.Host, err)
-	}
-	value, good, err := readToken(token)
-	if err != nil {
-		return "", 0, &failure{class: oci.ClassToken, text: "the token server " + realm.Host + " sent " + err.Error()}
-	}
-	return value, good, nil
 }

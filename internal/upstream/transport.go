@@ -15,12 +15,13 @@ import (
 // guard. The proxied ones do the same through an HTTP proxy, which resolves names
 // itself, and whose own address may well be private.
 type transports struct {
+	guard                                    guard
 	home, abroad, proxiedHome, proxiedAbroad *http.Transport
 	proxy                                    func(*http.Request) (*url.URL, error)
 }
 
-func newTransports(o Options, g *guard) transports {
-	t := transports{proxy: o.environment}
+func newTransports(o networkOptions) *transports {
+	t := &transports{proxy: o.Environment, guard: guard{allow: o.AllowAddresses}}
 	switch {
 	case o.Proxy != nil:
 		t.proxy = http.ProxyURL(o.Proxy)
@@ -28,7 +29,7 @@ func newTransports(o Options, g *guard) transports {
 		t.proxy = http.ProxyFromEnvironment
 	}
 	toProxy := func(context.Context, string, string, syscall.RawConn) error { return nil }
-	t.home, t.abroad = newTransport(o, newDialer(o, g.control)), newTransport(o, newDialer(o, g.control))
+	t.home, t.abroad = newTransport(o, newDialer(o, t.guard.control)), newTransport(o, newDialer(o, t.guard.control))
 	t.proxiedHome, t.proxiedAbroad = newTransport(o, newDialer(o, toProxy)), newTransport(o, newDialer(o, toProxy))
 	t.proxiedHome.Proxy, t.proxiedAbroad.Proxy = t.proxy, t.proxy
 	t.home.TLSClientConfig.Certificates = o.Certificates
@@ -37,26 +38,31 @@ func newTransports(o Options, g *guard) transports {
 }
 
 // newDialer returns a dialer that connects where control lets it.
-func newDialer(o Options, control func(context.Context, string, string, syscall.RawConn) error) *dialer {
-	d := &dialer{Dialer: net.Dialer{Timeout: o.Timeouts.Dial, KeepAlive: 30 * time.Second, Resolver: o.resolver}, clock: o.Now}
+func newDialer(o networkOptions, control func(context.Context, string, string, syscall.RawConn) error) *dialer {
+	d := &dialer{Dialer: net.Dialer{Timeout: o.Dial, KeepAlive: 30 * time.Second, Resolver: o.Resolver}, clock: o.Now}
 	d.ControlContext = func(ctx context.Context, network, address string, c syscall.RawConn) (err error) {
 		defer caught(&err) // addresses are tried in goroutines of package net
-		if err := control(ctx, network, address, c); err != nil || o.dialing == nil {
+		if err := control(ctx, network, address, c); err != nil || o.Dialing == nil {
 			return err
 		}
-		return o.dialing(address)
+		return o.Dialing(address)
 	}
 	return d
 }
 
+// lead checks what can be told of a URL that somebody leads to, before it is asked.
+func (t *transports) lead(to *url.URL, by leader) error {
+	return t.guard.lead(to, by, t.isProxied(to))
+}
+
 // isProxied reports whether a proxy leads to a URL.
-func (t transports) isProxied(at *url.URL) bool {
+func (t *transports) isProxied(at *url.URL) bool {
 	proxy, err := t.proxy(&http.Request{URL: at})
 	return err != nil || proxy != nil // a transport tells of the error
 }
 
 // to returns the way to a URL; home says that it is a configured one.
-func (t transports) to(at *url.URL, home bool) (way *http.Transport, proxied bool) {
+func (t *transports) to(at *url.URL, home bool) (way *http.Transport, proxied bool) {
 	switch proxied = t.isProxied(at); {
 	case home && proxied:
 		return t.proxiedHome, true
@@ -68,7 +74,7 @@ func (t transports) to(at *url.URL, home bool) (way *http.Transport, proxied boo
 	return t.abroad, false
 }
 
-func newTransport(o Options, d *dialer) *http.Transport {
+func newTransport(o networkOptions, d *dialer) *http.Transport {
 	// HTTP/1.1 alone: with HTTP/2 all downloads from one host would share one
 	// connection, where one lost packet stops all of them and ranged segments
 	// of one blob gain nothing. The few small requests do not need it either.
@@ -77,7 +83,7 @@ func newTransport(o Options, d *dialer) *http.Transport {
 	return &http.Transport{
 		DialContext:         d.dial,
 		TLSClientConfig:     &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout: o.Timeouts.TLS,
+		TLSHandshakeTimeout: o.TLS,
 		Protocols:           protocols,
 		// A length, a range and a digest are those of the bytes on the wire.
 		DisableCompression:     true,
@@ -89,7 +95,7 @@ func newTransport(o Options, d *dialer) *http.Transport {
 	}
 }
 
-func (t transports) closeIdle() {
+func (t *transports) closeIdle() {
 	for _, way := range []*http.Transport{t.home, t.abroad, t.proxiedHome, t.proxiedAbroad} {
 		way.CloseIdleConnections()
 	}
