@@ -186,7 +186,7 @@ func (v *visit) openBody(ctx context.Context, a *answer, offset, length int64, r
 	b := &body{c: v.c, inner: a.Body, ctx: ctx, op: v.operation, host: a.url.Host, status: a.StatusCode, left: a.ContentLength}
 	opened := oci.BlobBody{ReadCloser: b, Size: a.ContentLength}
 	if in, ok := a.Body.(*arriving); ok {
-		opened.Queued = func() int64 { return queued(in.conn) }
+		opened.Queued = in.queued
 	}
 	if !partial {
 		return opened, nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -187,7 +188,11 @@ func TestParseRealm(t *testing.T) {
 		{"https://r.test/v2/", "null://evil.test/token", "null://evil.test/token"},
 		{"https://r.test/v2/", "https://evil.test:1:2/token", ""},
 	} {
-		got, err := parseRealm(test.realm, mustURL(t, test.of))
+		of, err := url.Parse(test.of)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := parseRealm(test.realm, of)
 		if (err == nil) != (test.want != "") || err == nil && got.String() != test.want {
 			t.Errorf("%s of %s: %v, %v", test.realm, test.of, got, err)
 		}

@@ -46,14 +46,11 @@ func New(o Options) (*Client, error) {
 	c := &Client{
 		o:       o,
 		reports: reports{last: map[oci.Class]time.Time{}, suppressed: map[oci.Class]int{}},
-		network: &network{
-			o: senderOptions{
-				UserAgent: o.UserAgent, Header: o.Timeouts.Header, Reused: o.Timeouts.Reused, Observe: o.Observe, Received: o.Received,
-			},
-			transports: newTransports(networkOptions{
-				Network: o.Network, networkSeams: o.seams, Dial: o.Timeouts.Dial, TLS: o.Timeouts.TLS, Now: o.Now,
-			}),
-		},
+		network: newNetwork(senderOptions{
+			UserAgent: o.UserAgent, Header: o.Timeouts.Header, Reused: o.Timeouts.Reused, Observe: o.Observe, Received: o.Received,
+		}, newTransports(networkOptions{
+			Network: o.Network, networkSeams: o.seams, Dial: o.Timeouts.Dial, TLS: o.Timeouts.TLS, Now: o.Now,
+		})),
 	}
 	var authOrigins []origin
 	for _, s := range o.AuthOrigins {

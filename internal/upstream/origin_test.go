@@ -299,18 +299,3 @@ func TestTLSIsNeverLeft(t *testing.T) {
 		})
 	}
 }
-
-func TestWellKnownAuthOrigins(t *testing.T) {
-	for registry, want := range map[string]string{
-		"https://registry-1.docker.io":      "https://auth.docker.io:443",
-		"https://registry.gitlab.com:443":   "https://gitlab.com:443",
-		"http://registry-1.docker.io":       "://:",
-		"https://registry-1.docker.io:8443": "://:",
-		"https://registry-1.docker.io.evil": "://:",
-		"https://ghcr.io":                   "://:",
-	} {
-		if got := wellKnownAuthOrigin(originOf(mustURL(t, registry))).String(); got != want {
-			t.Errorf("%s: %s, want %s", registry, got, want)
-		}
-	}
-}

@@ -1,15 +1,12 @@
 package upstream
 
 import (
-	"context"
 	"errors"
 	"net"
 	"net/http"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/pullgate/pullgate/internal/registrytest"
 )
@@ -21,36 +18,8 @@ func panics(fn func()) (p any) {
 	return nil
 }
 
-// What panics in a goroutine of its own, where it would end the process, panics in
-// those of the operations that wait for it, and stands in nobody's way.
-func TestPanicOfMemo(t *testing.T) {
-	m := newMemo[int](time.Second, time.Now)
-	fire := make(chan struct{})
-	var all sync.WaitGroup
-	for range 5 {
-		all.Go(func() {
-			p := panics(func() {
-				_, _, _ = m.get(t.Context(), "k", func(context.Context) (int, time.Duration, error) {
-					<-fire
-					panic("a fault of the program")
-				})
-			})
-			var e *panicError
-			if err, ok := p.(error); !ok || !errors.As(err, &e) || !strings.Contains(e.Error(), "TestPanicOfMemo") {
-				t.Errorf("it panics with %v", p)
-			}
-		})
-	}
-	close(fire)
-	all.Wait()
-	entry, _, err := m.get(t.Context(), "k", func(context.Context) (int, time.Duration, error) { return 1, time.Hour, nil })
-	if err != nil || entry.value != 1 {
-		t.Errorf("afterwards: %v, %v", entry, err)
-	}
-}
-
-// So does what panics while a transport connects: to the upstream itself, or to
-// where it leads, at the first of its addresses and at those that are tried beside.
+// What panics while a transport connects: to the upstream itself, or to
+// where it leads, panics in those of the operations that wait for it: at the first of its addresses and at those that are tried beside.
 func TestPanicOfDialer(t *testing.T) {
 	s, image := newServer(t, registrytest.Options{})
 	_, port, _ := net.SplitHostPort(strings.TrimPrefix(s.URL(), "http://"))

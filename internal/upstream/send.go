@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"path"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
@@ -21,49 +20,6 @@ const (
 	maxErrorBody   = 64 << 10
 	maxTokenAnswer = 64 << 10
 )
-
-// senderOptions are what the senders of a client have in common.
-type senderOptions struct {
-	UserAgent string
-	// Header is how long the header of an answer may take, and Reused how long on a
-	// connection that has been used before; see sender.roundTrip.
-	Header, Reused time.Duration
-	Observe        func(Observation)        // nil = nobody asks
-	Received       func(op string, n int64) // nil = nobody asks
-}
-
-// network is what the senders of a client share.
-type network struct {
-	o          senderOptions
-	transports *transports
-	closed     atomic.Bool
-}
-
-// close closes the connections that nobody uses, and others once they are not.
-func (n *network) close() {
-	n.closed.Store(true)
-	n.transports.closeIdle()
-}
-
-// sender sends the requests for one configured URL.
-type sender struct {
-	*network
-
-	origin origin
-	// literal is the address that stands in the URL; zero = a name does.
-	literal netip.Addr
-	// slowness is how long the last GET of a blob took to begin, in nanoseconds.
-	slowness atomic.Int64
-}
-
-func newSender(n *network, to *url.URL) *sender {
-	return &sender{network: n, origin: originOf(to), literal: literalOf(to).Addr()}
-}
-
-// leader returns who leads somewhere by what came over a connection from an address.
-func (s *sender) leader(from netip.AddrPort) leader {
-	return leader{from: from, literal: s.literal}
-}
 
 // outgoing is one request before its redirects.
 type outgoing struct {
@@ -240,6 +196,9 @@ type arriving struct {
 	op       string
 	received func(op string, n int64) // nil = nobody asks
 }
+
+// queued returns how many bytes have come in that nobody has read yet.
+func (b *arriving) queued() int64 { return queued(b.conn) }
 
 func (b *arriving) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
