@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+
+	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
 // Breaker is the state of the circuit breakers of one URL.
@@ -138,11 +140,11 @@ func (c *circuit) close() (wasOpen bool) {
 
 // failed notes a failure of a try for a repository. It reports whether a ping has
 // to tell now if it is the registry that fails; see confirmed.
-func (b *breaker) failed(of kind, repository string, f *failure) (doubtful bool) {
+func (b *breaker) failed(of kind, repository string, f *wire.Failure) (doubtful bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if f.unreached {
-		b.failLocked(&b.line, f.class)
+	if f.Unreached {
+		b.failLocked(&b.line, f.Class)
 		if b.isDueLocked(&b.line) {
 			b.openLocked(&b.line)
 			b.changed(b.circuitState(&b.line))
@@ -151,7 +153,7 @@ func (b *breaker) failed(of kind, repository string, f *failure) (doubtful bool)
 	}
 	// The registry was reached, but nobody knows what it is worth yet.
 	c := &b.circuits[of]
-	b.failLocked(c, f.class)
+	b.failLocked(c, f.Class)
 	switch c.failing {
 	case "":
 		c.failing, c.began = repository, b.now()
@@ -220,11 +222,11 @@ func (b *breaker) state() Breaker {
 const pingTime = 900 * time.Millisecond
 
 // record tells the breaker how a try has ended; nil = with an answer.
-func (v *visit) record(ctx context.Context, f *failure) {
+func (v *visit) record(ctx context.Context, f *wire.Failure) {
 	b := v.e.breaker
 	switch {
-	case f != nil && f.isNeutral():
-	case f == nil || !f.isTrouble():
+	case f != nil && f.IsNeutral():
+	case f == nil || !f.IsTrouble():
 		b.succeeded(v.kind, v.repository)
 	case b.failed(v.kind, v.repository, f):
 		b.confirmed(v.kind, v.e.isWell(ctx))
@@ -236,12 +238,12 @@ func (e *endpoint) isWell(ctx context.Context) bool {
 	// The time of the operation may be over.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pingTime)
 	defer cancel()
-	a, err := e.sender.send(ctx, outgoing{op: opPing, method: http.MethodGet, url: e.ping})
+	a, err := e.sender.Send(ctx, wire.Request{Op: wire.OpPing, Method: http.MethodGet, Url: e.ping})
 	if err != nil {
 		return false
 	}
-	a.drain()
-	return !isServerError(a.StatusCode)
+	a.Drain()
+	return !wire.IsServerError(a.StatusCode)
 }
 
 // Breakers returns the state of the circuit breakers of each URL, in their order.

@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+
+	"github.com/pullgate/pullgate/internal/upstream/internal/egress"
+	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
 // Client is one upstream registry. All methods are safe for concurrent use, and
@@ -14,7 +17,7 @@ import (
 type Client struct {
 	o         Options
 	endpoints []*endpoint
-	network   *network
+	network   *wire.Client
 	reports   reports
 	retries   retries
 }
@@ -46,15 +49,15 @@ func New(o Options) (*Client, error) {
 	c := &Client{
 		o:       o,
 		reports: reports{last: map[oci.Class]time.Time{}, suppressed: map[oci.Class]int{}},
-		network: newNetwork(senderOptions{
+		network: wire.NewClient(wire.Options{
 			UserAgent: o.UserAgent, Header: o.Timeouts.Header, Reused: o.Timeouts.Reused, Observe: o.Observe, Received: o.Received,
-		}, newTransports(networkOptions{
-			Network: o.Network, networkSeams: o.seams, Dial: o.Timeouts.Dial, TLS: o.Timeouts.TLS, Now: o.Now,
+		}, egress.New(egress.Options{
+			Network: o.Network, Seams: o.seams, Dial: o.Timeouts.Dial, TLS: o.Timeouts.TLS, Now: o.Now,
 		})),
 	}
-	var authOrigins []origin
+	var authOrigins []egress.Origin
 	for _, s := range o.AuthOrigins {
-		at, err := parseOrigin(s)
+		at, err := egress.ParseOrigin(s)
 		if err != nil {
 			return nil, fmt.Errorf("upstream %s: %w", o.Name, err)
 		}
@@ -74,7 +77,7 @@ func New(o Options) (*Client, error) {
 // Close closes the connections that nobody uses. Operations and bodies that are
 // under way finish, and their connections are closed then.
 func (c *Client) Close() {
-	c.network.close()
+	c.network.Close()
 }
 
 // Format implements fmt.Formatter: a Client prints as its name alone.

@@ -6,6 +6,9 @@ import (
 	"slices"
 
 	"github.com/pullgate/pullgate/credentials"
+
+	"github.com/pullgate/pullgate/internal/upstream/internal/auth"
+	"github.com/pullgate/pullgate/internal/upstream/internal/egress"
 )
 
 // Credentials is where an upstream's user name and password come from. The
@@ -49,7 +52,7 @@ func (o Options) CredentialsFor(u *url.URL) Credentials {
 	if own, ok := o.URLCredentials[u.String()]; ok {
 		return own
 	}
-	if o.Credentials.own && originOf(u) != originOf(o.chief()) {
+	if o.Credentials.own && egress.OriginOf(u) != egress.OriginOf(o.chief()) {
 		return Credentials{}
 	}
 	return o.Credentials
@@ -59,7 +62,7 @@ func (o Options) CredentialsFor(u *url.URL) Credentials {
 func (o Options) chief() *url.URL {
 	named := url.URL{Host: o.Name}
 	for _, u := range o.URLs {
-		if keychainHost(u) == keychainHost(&named) || originOf(u).host == originOf(&named).host {
+		if auth.KeychainHost(u) == auth.KeychainHost(&named) || egress.OriginOf(u).Host == egress.OriginOf(&named).Host {
 			return u
 		}
 	}
@@ -88,5 +91,5 @@ func (o Options) Exposed() (exposed []string) {
 
 // isPlain reports whether everybody on the way to a URL can read what is sent there.
 func isPlain(u *url.URL) bool {
-	return u.Scheme == "http" && !isLocalhost(u.Hostname()) && !literalOf(u).Addr().IsLoopback()
+	return u.Scheme == "http" && !egress.IsLocalhost(u.Hostname()) && !egress.LiteralOf(u).Addr().IsLoopback()
 }

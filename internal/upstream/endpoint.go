@@ -6,12 +6,17 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/pullgate/pullgate/internal/upstream/internal/auth"
+	"github.com/pullgate/pullgate/internal/upstream/internal/egress"
+	"github.com/pullgate/pullgate/internal/upstream/internal/memo"
+	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
 // endpoint is one configured URL and what is known of the registry behind it.
 type endpoint struct {
-	sender   *sender
-	registry *Registry
+	sender   *wire.Sender
+	registry *auth.Registry
 	// base is the URL below which the repositories lie, with a slash at the end, and
 	// ping is that of the version check.
 	base, ping *url.URL
@@ -24,7 +29,7 @@ type endpoint struct {
 	breaker *breaker
 	// inflight counts GETs of blobs, and pulse says that the registry answers the ping.
 	inflight inflight
-	pulse    *memo[struct{}]
+	pulse    *memo.Memo[struct{}]
 	// down is while other URLs are tried first.
 	down pause
 	// headless is while HEAD is not asked for: the registry has refused it for what it
@@ -56,8 +61,8 @@ func (c *Client) inOrder() []*endpoint {
 	return ordered
 }
 
-func newEndpoint(u *url.URL, o Options, n *network, authOrigins []origin) (*endpoint, error) {
-	if err := checkURL(u); err != nil {
+func newEndpoint(u *url.URL, o Options, n *wire.Client, authOrigins []egress.Origin) (*endpoint, error) {
+	if err := egress.CheckURL(u); err != nil {
 		return nil, fmt.Errorf("URL of upstream %s: %w", o.Name, err)
 	}
 	if u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" {
@@ -69,20 +74,20 @@ func newEndpoint(u *url.URL, o Options, n *network, authOrigins []origin) (*endp
 		before, inner = strings.TrimSuffix(path, "/"), ""
 	}
 	at := func(path string) *url.URL { return &url.URL{Scheme: u.Scheme, Host: u.Host, Path: path} }
-	r := RegistryOptions{
+	r := auth.Options{
 		Base: at(before + "/v2/" + inner), Ping: at(before + "/v2/"), Inner: inner,
 		Origins: authOrigins, Timeout: o.Timeouts.Token, Now: o.Now,
 	}
 	if own := o.CredentialsFor(u); !own.IsZero() {
 		r.Source = own.login
 	} else if !o.Credentials.IsZero() {
-		r.Elsewhere = originOf(o.chief()).String()
+		r.Elsewhere = egress.OriginOf(o.chief()).String()
 	}
-	s := newSender(n, u)
+	s := wire.NewSender(n, u)
 	return &endpoint{
-		sender: s, registry: newRegistry(s, r), base: r.Base, ping: r.Ping,
-		pulse:   newMemo[struct{}](o.Timeouts.Operation, o.Now),
-		breaker: &breaker{max: max(o.MaxFails, 0), rest: o.FailDuration, now: o.Now, url: s.origin.String()},
+		sender: s, registry: auth.New(s, r), base: r.Base, ping: r.Ping,
+		pulse:   memo.New[struct{}](o.Timeouts.Operation, o.Now),
+		breaker: &breaker{max: max(o.MaxFails, 0), rest: o.FailDuration, now: o.Now, url: s.Origin.String()},
 	}, nil
 }
 
@@ -103,7 +108,7 @@ func (e *endpoint) hush(of kind, repository string, now time.Time, last time.Dur
 // hushed returns how long a request still has to keep quiet.
 func (e *endpoint) hushed(of kind, repository, op string, now time.Time) time.Duration {
 	left := e.quiet[of].left(repository, now)
-	if op == opGetManifest {
+	if op == wire.OpGetManifest {
 		left = max(left, e.usedUp.left(now))
 	}
 	return left
@@ -111,11 +116,11 @@ func (e *endpoint) hushed(of kind, repository, op string, now time.Time) time.Du
 
 // heed notes what an answer tells of the limit on manifests. Where nothing is
 // left of it, the next GET would be refused, and prolong that with some.
-func (e *endpoint) heed(a *answer, now time.Time) {
-	if a.abroad {
+func (e *endpoint) heed(a *wire.Answer, now time.Time) {
+	if a.Abroad {
 		return
 	}
-	if last, ok := usedUp(a.Header, now); ok {
+	if last, ok := wire.UsedUp(a.Header, now); ok {
 		e.usedUp.begin(now, last)
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+
+	"github.com/pullgate/pullgate/internal/upstream/internal/egress"
 )
 
 // forbidden are addresses that no upstream may lead to, in every range that is
@@ -262,7 +264,7 @@ func TestRebinding(t *testing.T) {
 				_ = by.ask(t.Context(), c)
 			}
 			for _, dialed := range j.take() {
-				if !strings.HasSuffix(s.URL, dialed) && !isPublic(netip.MustParseAddrPort(dialed).Addr()) {
+				if !strings.HasSuffix(s.URL, dialed) && !egress.IsPublic(netip.MustParseAddrPort(dialed).Addr()) {
 					t.Errorf("%s, %v: connected to %s", by.name, sequence, dialed)
 				}
 			}

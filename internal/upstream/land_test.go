@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/pullgate/pullgate/internal/oci"
+
+	"github.com/pullgate/pullgate/internal/upstream/internal/auth"
 )
 
 // land is a network with addresses that this machine cannot have: names that resolve to
@@ -55,7 +57,7 @@ func (l *land) client(t *testing.T, at string, change ...func(*Options)) *Client
 		var errs []error
 		for _, a := range addresses {
 			to := net.JoinHostPort(a, port)
-			if err := c.network.transports.guard.control(ctx, network, to, nil); err != nil {
+			if err := c.network.Transports.Guard.Control(ctx, network, to, nil); err != nil {
 				errs = append(errs, err)
 				continue
 			}
@@ -69,7 +71,7 @@ func (l *land) client(t *testing.T, at string, change ...func(*Options)) *Client
 		}
 		return nil, errors.Join(errs...)
 	}
-	c.network.transports.home.DialContext, c.network.transports.abroad.DialContext = dial, dial
+	c.network.Transports.Home.DialContext, c.network.Transports.Abroad.DialContext = dial, dial
 	return c
 }
 
@@ -173,8 +175,8 @@ func TestChallengeIsThatOfItsConnection(t *testing.T) {
 			}
 			// DNS leads inside now, and the token has expired.
 			l.move("auth.test", "10.1.1.1")
-			c.network.transports.closeIdle()
-			now.add(maxTokenLife)
+			c.network.Transports.CloseIdle()
+			now.add(auth.MaxTokenLife)
 		}
 	}
 }
@@ -206,7 +208,7 @@ func TestKeptConnectionIsCheckedAgain(t *testing.T) {
 		t.Errorf("%d requests, connections to %v", there, l.dials)
 	}
 	l.move("hub.test", "8.8.8.8")
-	c.network.transports.home.CloseIdleConnections()
+	c.network.Transports.Home.CloseIdleConnections()
 	_, err := c.Manifest(t.Context(), repo, tag("1"))
 	wantClass(t, err, oci.ClassForbidden)
 	if there != 2 {

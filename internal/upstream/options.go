@@ -5,6 +5,9 @@ import (
 	"log/slog"
 	"net/url"
 	"time"
+
+	"github.com/pullgate/pullgate/internal/upstream/internal/egress"
+	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
 // Options make a Client. Only Name and URLs are required. They print as the
@@ -47,8 +50,14 @@ type Options struct {
 	// Timeouts replace the defaults where they are set.
 	Timeouts Timeouts
 
-	seams networkSeams
+	seams egress.Seams
 }
+
+// Network says how the hosts of an upstream are connected to.
+type Network = egress.Network
+
+// Observation tells of one HTTP request.
+type Observation = wire.Observation
 
 // Timeouts bound the parts of an operation. Zero values are the defaults.
 type Timeouts struct {

@@ -9,10 +9,11 @@ import (
 	"testing"
 
 	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/upstream/internal/panics"
 )
 
-// panics returns what fn panics with, if it does.
-func panics(fn func()) (p any) {
+// panicOf returns what fn panics with, if it does.
+func panicOf(fn func()) (p any) {
 	defer func() { p = recover() }()
 	fn()
 	return nil
@@ -63,8 +64,8 @@ func TestPanicOfDialer(t *testing.T) {
 				}
 				lead, armed = c.lead, true
 			}
-			var e *panicError
-			if err, ok := panics(func() { _ = ask() }).(error); !ok || !errors.As(err, &e) {
+			var e *panics.Error
+			if err, ok := panicOf(func() { _ = ask() }).(error); !ok || !errors.As(err, &e) {
 				t.Errorf("it panics with %v", err)
 			}
 			lead, armed = "", false

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/pullgate/pullgate/internal/oci"
+
+	"github.com/pullgate/pullgate/internal/upstream/internal/auth"
 )
 
 // doorman is a registry whose repositories authenticate each in its own way.
@@ -96,7 +98,7 @@ func (r rule) scopeOf(name string) string {
 	if r.scope != "" {
 		return r.scope
 	}
-	return scopeOf(name)
+	return auth.ScopeOf(name)
 }
 
 func (d *doorman) serveManifest(w http.ResponseWriter, r *http.Request, name string, rule rule) {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registrytest"
+
+	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
 func TestClassOfStatus(t *testing.T) {
@@ -25,7 +27,7 @@ func TestClassOfStatus(t *testing.T) {
 				class = oci.ClassRedirect
 			}
 		}
-		if got := classOfStatus(status); got != class {
+		if got := wire.ClassOfStatus(status); got != class {
 			t.Errorf("%d: %q, want %q", status, got, class)
 		}
 	}
@@ -43,7 +45,7 @@ func TestUselessStatuses(t *testing.T) {
 			classes := map[string][]oci.Class{}
 			c := newClient(t, s.URL, func(o *Options) {
 				o.MaxFails = -1
-				o.Observe = func(ob Observation) {
+				o.Observe = func(ob wire.Observation) {
 					mu.Lock()
 					defer mu.Unlock()
 					classes[ob.Op] = append(classes[ob.Op], ob.Class)
@@ -75,7 +77,7 @@ func TestUselessStatuses(t *testing.T) {
 			defer mu.Unlock()
 			for op, seen := range classes {
 				for _, got := range seen {
-					if got != class && (op != opHeadBlob || status != http.StatusPartialContent) {
+					if got != class && (op != wire.OpHeadBlob || status != http.StatusPartialContent) {
 						t.Errorf("%s observed with class %q, want %q", op, got, class)
 					}
 				}
