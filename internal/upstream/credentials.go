@@ -41,7 +41,9 @@ func BasicCredentials(user, password string) Credentials {
 
 // SourceCredentials are looked up for the host of each URL. Changes are seen within five
 // minutes.
-func SourceCredentials(s credentials.Source) Credentials { return Credentials{login: s.Login} }
+func SourceCredentials(s credentials.Source) Credentials {
+	return Credentials{login: func(ctx context.Context, host string) (credentials.Login, error) { return s.Login(ctx, host) }}
+}
 
 // CredentialsFor returns who to be at one of the URLs: whoever URLCredentials names for
 // it, or else Credentials. A user name and a password are those of one origin, not of
