@@ -88,9 +88,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //				insecure_credentials
 //			}]
 //			credentials    <user> {env.<NAME>}|{file.<path>}
-//			credentials    <source> [{
-//				...
-//			}]
+//			credentials    <source> [{ … }]
 //			insecure_credentials
 //			auth_origin    <origin...>
 //			max_size       <size>
@@ -257,11 +255,10 @@ func (u *Upstream) unmarshalCaddyfile(d *caddyfile.Dispenser, names names) error
 			}
 		}
 		if option.Val() == "credentials" {
-			var err error
-			if u.Credentials, err = u.parseCredentials(d, "credentials"); err != nil {
+			secrets = option
+			if err := u.parseOwnCredentials(d); err != nil {
 				return err
 			}
-			secrets = option
 			continue
 		}
 		*d = ahead
@@ -369,20 +366,6 @@ func list(field func(*Upstream) *[]string, check func(string) error) upstreamOpt
 		*field(u) = append(*field(u), args...)
 		return each(check, args)
 	}}
-}
-
-// options are those that a block has had so far.
-type options map[string]string
-
-func (o *options) once(d *caddyfile.Dispenser) error {
-	if at, ok := (*o)[d.Val()]; ok {
-		return d.Errf("%s is already set at %s", d.Val(), at)
-	}
-	if *o == nil {
-		*o = options{}
-	}
-	(*o)[d.Val()] = where(d)
-	return nil
 }
 
 // names has every name and alias of a directive, and where it stands.

@@ -286,7 +286,7 @@ func (u *Upstream) checkURLCredentials() error {
 //
 //	url <url> {
 //		credentials <user> {env.<NAME>}|{file.<path>}
-//		credentials <source> [{ ... }]
+//		credentials <source> [{ … }]
 //		insecure_credentials
 //	}
 func (u *Upstream) unmarshalURLCaddyfile(d *caddyfile.Dispenser, urls []string) error {
@@ -327,6 +327,11 @@ func (u *Upstream) unmarshalURLCaddyfile(d *caddyfile.Dispenser, urls []string) 
 		}
 	}
 	return nil
+}
+
+func (u *Upstream) parseOwnCredentials(d *caddyfile.Dispenser) (err error) {
+	u.Credentials, err = u.parseCredentials(d, "credentials")
+	return err
 }
 
 // parseCredentials parses the option credentials, which d stands at, with the block of
