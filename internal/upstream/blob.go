@@ -12,7 +12,6 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
-
 	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
@@ -185,7 +184,7 @@ func (v *visit) openBody(ctx context.Context, a *wire.Answer, offset, length int
 	if offset > 0 && !partial && a.IsPage() {
 		return oci.BlobBody{}, wire.PageFailure(a) // and what was got before was none
 	}
-	b := &body{c: v.c, inner: a.Body, ctx: ctx, op: v.operation, host: a.Url.Host, status: a.StatusCode, left: a.ContentLength}
+	b := &body{c: v.c, inner: a.Body, ctx: ctx, op: v.operation, host: a.URL.Host, status: a.StatusCode, left: a.ContentLength}
 	opened := oci.BlobBody{ReadCloser: b, Size: a.ContentLength}
 	if in, ok := a.Body.(*wire.Body); ok {
 		opened.Queued = in.Queued
@@ -194,7 +193,7 @@ func (v *visit) openBody(ctx context.Context, a *wire.Answer, offset, length int
 		return opened, nil
 	}
 	wrong := func(why string) error {
-		return &wire.Failure{Class: oci.ClassLength, Status: a.StatusCode, Text: a.Url.Host + " sent " + why}
+		return &wire.Failure{Class: oci.ClassLength, Status: a.StatusCode, Text: a.URL.Host + " sent " + why}
 	}
 	r, err := parseContentRange(a.Header.Get("Content-Range"))
 	switch {

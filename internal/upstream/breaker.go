@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
-
 	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
@@ -238,7 +237,7 @@ func (e *endpoint) isWell(ctx context.Context) bool {
 	// The time of the operation may be over.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pingTime)
 	defer cancel()
-	a, err := e.sender.Send(ctx, wire.Request{Op: wire.OpPing, Method: http.MethodGet, Url: e.ping})
+	a, err := e.sender.Send(ctx, wire.Request{Op: wire.OpPing, Method: http.MethodGet, URL: e.ping})
 	if err != nil {
 		return false
 	}

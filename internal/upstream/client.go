@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
-
 	"github.com/pullgate/pullgate/internal/upstream/internal/egress"
 	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )

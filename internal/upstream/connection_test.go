@@ -14,7 +14,6 @@ import (
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registrytest"
-
 	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/pullgate/pullgate/credentials"
-
 	"github.com/pullgate/pullgate/internal/upstream/internal/auth"
 	"github.com/pullgate/pullgate/internal/upstream/internal/egress"
 )

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
-
 	"github.com/pullgate/pullgate/internal/upstream/internal/egress"
 )
 

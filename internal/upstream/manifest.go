@@ -12,7 +12,6 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/pullgate/pullgate/internal/oci"
-
 	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
@@ -107,7 +106,7 @@ func isSchema1(mediaType string) bool {
 func schema1Failure(a *wire.Answer) *wire.Failure {
 	return &wire.Failure{
 		Class: oci.ClassNotFound, Status: a.StatusCode, Err: errSchema1,
-		Text: a.Url.Host + " has this image in the obsolete schema 1 alone, which is not mirrored; push it anew with a current tool",
+		Text: a.URL.Host + " has this image in the obsolete schema 1 alone, which is not mirrored; push it anew with a current tool",
 	}
 }
 
@@ -117,14 +116,14 @@ func notManifest(a *wire.Answer, err error) *wire.Failure {
 	}
 	return &wire.Failure{
 		Class: oci.ClassNotRegistry, Status: a.StatusCode, Err: err,
-		Text: a.Url.Host + " sent something that is no valid manifest",
+		Text: a.URL.Host + " sent something that is no valid manifest",
 	}
 }
 
 func digestFailure(a *wire.Answer, want, got digest.Digest) *wire.Failure {
 	return &wire.Failure{
 		Class: oci.ClassDigest, Status: a.StatusCode,
-		Text: fmt.Sprintf("%s sent %s in place of %s", a.Url.Host, got, want),
+		Text: fmt.Sprintf("%s sent %s in place of %s", a.URL.Host, got, want),
 	}
 }
 

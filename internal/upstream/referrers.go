@@ -12,7 +12,6 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/pullgate/pullgate/internal/oci"
-
 	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
@@ -160,13 +159,13 @@ func (v *visit) referrersPage(ctx context.Context, a *wire.Answer, limit int64) 
 	}
 	if !isIndex(a) {
 		a.Drain()
-		return nil, 0, &wire.Failure{Class: oci.ClassNotRegistry, Status: a.StatusCode, Text: a.Url.Host + " sent no index of referrers"}
+		return nil, 0, &wire.Failure{Class: oci.ClassNotRegistry, Status: a.StatusCode, Text: a.URL.Host + " sent no index of referrers"}
 	}
 	raw, err := a.Read(ctx, limit)
 	if f := (*wire.Failure)(nil); errors.As(err, &f) && f.Class == oci.ClassLength {
 		return nil, 0, &wire.Failure{
 			Class: oci.ClassLength, Status: a.StatusCode,
-			Text: fmt.Sprintf("%s sends a list of referrers that has more than %d bytes", a.Url.Host, maxReferrers),
+			Text: fmt.Sprintf("%s sends a list of referrers that has more than %d bytes", a.URL.Host, maxReferrers),
 		}
 	}
 	if err != nil {

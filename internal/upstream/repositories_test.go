@@ -13,8 +13,6 @@ import (
 	"testing"
 
 	"github.com/pullgate/pullgate/internal/oci"
-
-	"github.com/pullgate/pullgate/internal/upstream/internal/auth"
 )
 
 // doorman is a registry whose repositories authenticate each in its own way.
@@ -98,7 +96,7 @@ func (r rule) scopeOf(name string) string {
 	if r.scope != "" {
 		return r.scope
 	}
-	return auth.ScopeOf(name)
+	return "repository:" + name + ":pull"
 }
 
 func (d *doorman) serveManifest(w http.ResponseWriter, r *http.Request, name string, rule rule) {

@@ -8,7 +8,6 @@ import (
 	"net/url"
 
 	"github.com/pullgate/pullgate/internal/oci"
-
 	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
@@ -62,7 +61,7 @@ func (v *visit) tags(ctx context.Context, a *wire.Answer, asked url.Values) (oci
 	if err != nil {
 		return oci.TagsPart{}, &wire.Failure{
 			Class: oci.ClassNotRegistry, Status: a.StatusCode,
-			Text: a.Url.Host + " sent something that is no tag list",
+			Text: a.URL.Host + " sent something that is no tag list",
 		}
 	}
 	part := oci.TagsPart{Tags: tags}
@@ -79,7 +78,7 @@ func (v *visit) tags(ctx context.Context, a *wire.Answer, asked url.Values) (oci
 func linkFailure(a *wire.Answer, err error) *wire.Failure {
 	return &wire.Failure{
 		Class: oci.ClassNotRegistry, Status: a.StatusCode, Err: err,
-		Text: a.Url.Host + " sent a part of a list, and does not say where it goes on",
+		Text: a.URL.Host + " sent a part of a list, and does not say where it goes on",
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/pullgate/pullgate/internal/oci"
-
 	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
@@ -19,12 +18,12 @@ func (s *Session) Abroad(ctx context.Context, o wire.Request, a *wire.Answer) (*
 			continue
 		}
 		if way.scope == "" {
-			way.scope = ScopeOf(repositoryIn(a.Url.Path))
+			way.scope = scopeOf(repositoryIn(a.URL.Path))
 		}
 		token, err := s.anonymous(ctx, way, a)
 		a.Drain()
 		if err != nil {
-			f := *wire.AsFailure(ctx, a.Url.Host, err)
+			f := *wire.AsFailure(ctx, a.URL.Host, err)
 			if f.Abroad = true; f.Class == oci.ClassDenied && f.Status != http.StatusForbidden {
 				f.Class = oci.ClassStatus // it is the upstream that decides who we are
 			}

@@ -4,7 +4,6 @@ import (
 	"strings"
 
 	"github.com/pullgate/pullgate/internal/oci"
-
 	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
@@ -30,9 +29,9 @@ type challenge struct {
 	scope string
 }
 
-// ScopeOf is the scope for pulls from a repository (Docker, "Token Scope
+// scopeOf is the scope for pulls from a repository (Docker, "Token Scope
 // Documentation").
-func ScopeOf(repository string) string { return "repository:" + repository + ":pull" }
+func scopeOf(repository string) string { return "repository:" + repository + ":pull" }
 
 // namesNone reports whether the scope names no repository, such as "aws" of
 // public.ecr.aws and "repository:*:pull" of Nexus, so that it is good for all.
@@ -68,7 +67,7 @@ func challengesIn(headers []string) (found []challenge) {
 func offeredFor(repository string, a *wire.Answer) []challenge {
 	found := challengesIn(a.Header.Values("WWW-Authenticate"))
 	for i := range found {
-		if found[i].scope == ScopeOf(repository) {
+		if found[i].scope == scopeOf(repository) {
 			found[i].scope = ""
 		}
 	}

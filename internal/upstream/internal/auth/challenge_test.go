@@ -119,7 +119,7 @@ func FuzzTokenAnswer(f *testing.F) {
 		if value == "" || strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' }) {
 			t.Errorf("token %q", value)
 		}
-		if good < minTokenLife*4/5 || good > MaxTokenLife*4/5 {
+		if good < minTokenLife*4/5 || good > maxTokenLife*4/5 {
 			t.Errorf("good for %v", good)
 		}
 	})

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/pullgate/pullgate/internal/oci"
-
 	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
@@ -218,7 +217,7 @@ func (s *Session) ping(ctx context.Context) ([]challenge, error) {
 	if s.hasPinged {
 		return s.pinged, nil
 	}
-	a, err := s.r.sender.Send(ctx, wire.Request{Op: wire.OpPing, Method: http.MethodGet, Url: s.r.ping})
+	a, err := s.r.sender.Send(ctx, wire.Request{Op: wire.OpPing, Method: http.MethodGet, URL: s.r.ping})
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/pullgate/pullgate/internal/oci"
-
 	"github.com/pullgate/pullgate/internal/upstream/internal/egress"
 	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
@@ -73,9 +72,12 @@ func readToken(t *transport.Token) (string, time.Duration, error) {
 	if value == "" {
 		return "", 0, errors.New("no token")
 	}
-	life := time.Duration(min(max(t.ExpiresIn, 0), int(MaxTokenLife/time.Second))) * time.Second
+	life := time.Duration(min(max(t.ExpiresIn, 0), int(maxTokenLife/time.Second))) * time.Second
 	return value, max(life, minTokenLife) * 4 / 5, nil
 }
+
+// maxTokenAnswer is how many bytes of an answer are read.
+const maxTokenAnswer = 64 << 10
 
 // tokenTransport carries the exchange's requests. It turns what is no answer
 // into failures, so that no text of a token server gets into an error.
@@ -86,7 +88,7 @@ type tokenTransport struct {
 
 // RoundTrip implements http.RoundTripper.
 func (t tokenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	o := wire.Request{Op: wire.OpToken, Method: r.Method, Url: r.URL, By: t.by, Header: r.Header.Clone()}
+	o := wire.Request{Op: wire.OpToken, Method: r.Method, URL: r.URL, By: t.by, Header: r.Header.Clone()}
 	o.Authorization = o.Header.Get("Authorization")
 	o.Header.Del("Authorization")
 	if r.Body != nil {
@@ -109,7 +111,7 @@ func (t tokenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return a.Response, nil
 	case a.StatusCode >= 300 && a.StatusCode < 400:
 		a.Drain()
-		return nil, &wire.Failure{Class: oci.ClassToken, Status: a.StatusCode, Text: a.Url.Host + " answered a status of no use"}
+		return nil, &wire.Failure{Class: oci.ClassToken, Status: a.StatusCode, Text: a.URL.Host + " answered a status of no use"}
 	}
 	return nil, wire.StatusFailure(a, t.r.now())
 }
@@ -118,7 +120,7 @@ func (t tokenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 // and writes what matters of it as Exchange reads it: expires_in may be a string or
 // missing, and a token has one of two names, while the other may be empty.
 func plain(ctx context.Context, a *wire.Answer) (*http.Response, error) {
-	raw, err := a.Read(ctx, wire.MaxTokenAnswer)
+	raw, err := a.Read(ctx, maxTokenAnswer)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +150,7 @@ func seconds(value any) int {
 	if !ok || n < 0 || n != n { // a text can say NaN
 		return 0
 	}
-	return int(min(n, MaxTokenLife.Seconds()))
+	return int(min(n, maxTokenLife.Seconds()))
 }
 
 // tokenFailure says what a failed exchange means for the operation.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/pullgate/pullgate/credentials"
 	"github.com/pullgate/pullgate/internal/oci"
-
 	"github.com/pullgate/pullgate/internal/upstream/internal/egress"
 	"github.com/pullgate/pullgate/internal/upstream/internal/memo"
 	"github.com/pullgate/pullgate/internal/upstream/internal/wire"

@@ -4,7 +4,6 @@ import (
 	"strings"
 
 	"github.com/pullgate/pullgate/internal/oci"
-
 	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
@@ -40,11 +39,11 @@ func (s *Session) Again() { clear(s.unfit) }
 func (s *Session) StatusFailure(a *wire.Answer) *wire.Failure {
 	f := wire.StatusFailure(a, s.r.now())
 	if a.Abroad {
-		f.Text = a.Url.Host + ", where " + s.r.base.Host + " leads to," + strings.TrimPrefix(f.Text, a.Url.Host)
+		f.Text = a.URL.Host + ", where " + s.r.base.Host + " leads to," + strings.TrimPrefix(f.Text, a.URL.Host)
 	}
 	switch f.Class {
 	case oci.ClassRateLimited:
-		f.Text = wire.Limits(a.Url.Host, s.r.now().Add(f.RetryAfter))
+		f.Text = wire.Limits(a.URL.Host, s.r.now().Add(f.RetryAfter))
 	case oci.ClassDenied:
 		f.Text += s.refusal()
 	}

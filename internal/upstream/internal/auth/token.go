@@ -7,19 +7,18 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
-
 	"github.com/pullgate/pullgate/internal/upstream/internal/egress"
 	"github.com/pullgate/pullgate/internal/upstream/internal/memo"
 	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
 // How long a token is used: four fifths of what its server says, all of it if
-// there is no new one then. The server is believed within these bounds. 60 s is also what it means to say nothing
-// (Docker, "Token Authentication Specification").
+// there is no new one then. The server is believed within these bounds. 60 s is also
+// what it means to say nothing (Docker, "Token Authentication Specification").
 const (
 	minTokenLife = time.Minute
-	MaxTokenLife = time.Hour
-	// credentialsGood is how long what a keychain said is believed.
+	maxTokenLife = time.Hour
+	// credentialsGood is how long what a source said is believed.
 	credentialsGood = 5 * time.Minute
 )
 
@@ -98,7 +97,7 @@ func (s *Session) bearer(ctx context.Context, way challenge) (grant, error) {
 		s.withheld = egress.OriginOf(server.url).String()
 	}
 	if way.scope == "" {
-		way.scope = ScopeOf(r.inner + s.repository)
+		way.scope = scopeOf(r.inner + s.repository)
 	}
 	key := tokenKey{way.realm, way.service, way.scope, server.trusted}.String()
 	entry, old, err := r.tokens.Get(ctx, key, func(ctx context.Context) (string, time.Duration, error) {
@@ -122,10 +121,10 @@ func (s *Session) denied(f *wire.Failure) *wire.Failure {
 // anonymous returns a token that anybody gets, as another registry wants one that
 // a redirect has led to.
 func (s *Session) anonymous(ctx context.Context, way challenge, a *wire.Answer) (string, error) {
-	server, err := s.r.realm(way.realm, a.Url, a.From)
+	server, err := s.r.realm(way.realm, a.URL, a.From)
 	if err != nil {
 		return "", &wire.Failure{
-			Class: oci.ClassForbidden, Text: a.Url.Host + " names a token server that is not asked: " + err.Error(),
+			Class: oci.ClassForbidden, Text: a.URL.Host + " names a token server that is not asked: " + err.Error(),
 		}
 	}
 	key := tokenKey{way.realm, way.service, way.scope, false}.String()

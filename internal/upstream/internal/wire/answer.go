@@ -14,16 +14,15 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
-
 	"github.com/pullgate/pullgate/internal/upstream/internal/egress"
 )
 
 // Answer is a response that somebody has to close.
 type Answer struct {
 	*http.Response
-	// Url is where it came from; abroad says that a redirect has led away from
+	// URL is where it came from; abroad says that a redirect has led away from
 	// the origin that was asked.
-	Url    *url.URL
+	URL    *url.URL
 	Abroad bool
 	// by is who has led to the url, and from the address that the answer came from.
 	by   egress.Leader
@@ -53,19 +52,19 @@ func (a *Answer) Read(ctx context.Context, limit int64) ([]byte, error) {
 	if a.ContentLength > limit {
 		return nil, &Failure{
 			Class: oci.ClassLength, Status: a.StatusCode,
-			Text: fmt.Sprintf("%s sends %d bytes, more than %d", a.Url.Host, a.ContentLength, limit),
+			Text: fmt.Sprintf("%s sends %d bytes, more than %d", a.URL.Host, a.ContentLength, limit),
 		}
 	}
 	raw, err := a.readUpTo(limit + 1)
 	if err != nil {
-		f := AsFailure(ctx, a.Url.Host, err)
+		f := AsFailure(ctx, a.URL.Host, err)
 		f.Status = a.StatusCode
 		return nil, f
 	}
 	if int64(len(raw)) > limit {
 		return nil, &Failure{
 			Class: oci.ClassLength, Status: a.StatusCode,
-			Text: fmt.Sprintf("%s sends more than %d bytes", a.Url.Host, limit),
+			Text: fmt.Sprintf("%s sends more than %d bytes", a.URL.Host, limit),
 		}
 	}
 	return raw, nil
@@ -124,5 +123,5 @@ func (a *Answer) IsPage() bool {
 
 // PageFailure is an answer that is made for people. It does not close it.
 func PageFailure(a *Answer) *Failure {
-	return &Failure{Class: oci.ClassNotRegistry, Status: a.StatusCode, Text: a.Url.Host + " answered with a web page"}
+	return &Failure{Class: oci.ClassNotRegistry, Status: a.StatusCode, Text: a.URL.Host + " answered with a web page"}
 }

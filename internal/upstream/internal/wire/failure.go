@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
-
 	"github.com/pullgate/pullgate/internal/upstream/internal/egress"
 )
 
@@ -204,8 +203,8 @@ func SafeCause(err error) error {
 // StatusFailure is what an unexpected status means. It closes the answer.
 func StatusFailure(a *Answer, now time.Time) *Failure {
 	f := &Failure{
-		Status: a.StatusCode, Class: ClassOfStatus(a.StatusCode), Abroad: a.Abroad,
-		Text: fmt.Sprintf("%s answered %d", a.Url.Host, a.StatusCode),
+		Status: a.StatusCode, Class: classOfStatus(a.StatusCode), Abroad: a.Abroad,
+		Text: fmt.Sprintf("%s answered %d", a.URL.Host, a.StatusCode),
 	}
 	switch {
 	case f.Class == oci.ClassNone:
@@ -219,7 +218,7 @@ func StatusFailure(a *Answer, now time.Time) *Failure {
 	case f.Class == oci.ClassNotFound:
 		f.RepositoryUnknown = a.HasCode("NAME_UNKNOWN")
 	case f.Class == oci.ClassRedirect:
-		f.Text = a.Url.Host + " redirects to nowhere"
+		f.Text = a.URL.Host + " redirects to nowhere"
 	case a.StatusCode >= 500:
 		f.Again = a.StatusCode <= http.StatusGatewayTimeout && a.StatusCode != http.StatusNotImplemented
 	}
@@ -227,9 +226,9 @@ func StatusFailure(a *Answer, now time.Time) *Failure {
 	return f
 }
 
-// ClassOfStatus returns the class of an answer to a request without a range:
+// classOfStatus returns the class of an answer to a request without a range:
 // none for 200, some for everything else.
-func ClassOfStatus(status int) oci.Class {
+func classOfStatus(status int) oci.Class {
 	switch {
 	case status == http.StatusOK:
 		return oci.ClassNone

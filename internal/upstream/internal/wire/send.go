@@ -13,20 +13,18 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
-
 	"github.com/pullgate/pullgate/internal/upstream/internal/egress"
 )
 
 const (
-	maxRedirects   = 5
-	maxErrorBody   = 64 << 10
-	MaxTokenAnswer = 64 << 10
+	maxRedirects = 5
+	maxErrorBody = 64 << 10
 )
 
 // Request is one request before its redirects.
 type Request struct {
 	Op, Method string
-	Url        *url.URL
+	URL        *url.URL
 	Header     http.Header
 	// Authorization is sent to the origin of url, until the first hop that
 	// leaves it.
@@ -49,15 +47,15 @@ func (o Request) As(authorization string) Request {
 
 // Elsewhere returns the request as it goes to where a redirect has led.
 func (o Request) Elsewhere(a *Answer, authorization string) Request {
-	o.Url, o.abroad, o.By, o.Authorization = a.Url, true, a.by, authorization
+	o.URL, o.abroad, o.By, o.Authorization = a.URL, true, a.by, authorization
 	return o
 }
 
 // Send sends a request and follows its redirects. They are followed by hand: Go's
 // client would decide for itself which headers go along, and where to.
 func (s *Sender) Send(ctx context.Context, o Request) (*Answer, error) {
-	asked := egress.OriginOf(o.Url)
-	at, abroad, by := o.Url, o.abroad, o.By
+	asked := egress.OriginOf(o.URL)
+	at, abroad, by := o.URL, o.abroad, o.By
 	for hop := 0; ; hop++ {
 		resp, err := s.roundTrip(ctx, o, at, by) //nolint:bodyclose // the answer closes it
 		if err != nil {
@@ -65,7 +63,7 @@ func (s *Sender) Send(ctx context.Context, o Request) (*Answer, error) {
 			f.Abroad = abroad
 			return nil, f
 		}
-		a := &Answer{Response: resp, Url: at, Abroad: abroad, by: by, From: resp.Body.(*Body).from}
+		a := &Answer{Response: resp, URL: at, Abroad: abroad, by: by, From: resp.Body.(*Body).from}
 		if hop > 0 && o.overdoes(a) {
 			a.Drain()
 			o.Authorization = ""
@@ -90,7 +88,7 @@ func (s *Sender) Send(ctx context.Context, o Request) (*Answer, error) {
 		if hop == maxRedirects {
 			return nil, &Failure{
 				Class: oci.ClassRedirect, Status: resp.StatusCode,
-				Text: fmt.Sprintf("%s redirects more than %d times", o.Url.Host, maxRedirects),
+				Text: fmt.Sprintf("%s redirects more than %d times", o.URL.Host, maxRedirects),
 			}
 		}
 		at, abroad, by = next, abroad || leaves, s.Leader(a.From)
@@ -106,7 +104,7 @@ func (s *Sender) Send(ctx context.Context, o Request) (*Answer, error) {
 func (o Request) overdoes(a *Answer) bool {
 	switch a.StatusCode {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
-		return o.Authorization != "" && o.Op != OpToken && !strings.Contains(a.Url.Path, "/v2/")
+		return o.Authorization != "" && o.Op != OpToken && !strings.Contains(a.URL.Path, "/v2/")
 	}
 	return false
 }
@@ -115,12 +113,12 @@ func (o Request) overdoes(a *Answer) bool {
 // none, such as a page for people. It is not followed.
 func (o Request) strays(a *Answer) bool {
 	if o.Op != OpReferrers || !IsRedirect(a.StatusCode) || a.Header.Get("Location") == "" ||
-		path.Base(path.Dir(o.Url.Path)) != "referrers" { // else it is the tag that is asked for
+		path.Base(path.Dir(o.URL.Path)) != "referrers" { // else it is the tag that is asked for
 		return false
 	}
 	to, _, _ := strings.Cut(a.Header.Get("Location"), "?")
 	to = strings.ReplaceAll(strings.ToLower(to), "%3a", ":")
-	return path.Base(to) != path.Base(o.Url.Path)
+	return path.Base(to) != path.Base(o.URL.Path)
 }
 
 // IsRedirect reports whether a status is one that redirects are followed for.
@@ -141,25 +139,25 @@ func (s *Sender) redirect(o Request, a *Answer) (*url.URL, error) {
 	refuse := func(class oci.Class, why string) error {
 		return &Failure{
 			Class: class, Status: a.StatusCode,
-			Text: a.Url.Host + " sends a redirect that is not followed: " + why,
+			Text: a.URL.Host + " sends a redirect that is not followed: " + why,
 		}
 	}
 	if o.Method == http.MethodPost {
 		return nil, refuse(oci.ClassRedirect, "it would take a secret along")
 	}
-	next, err := a.Url.Parse(a.Header.Get("Location"))
+	next, err := a.URL.Parse(a.Header.Get("Location"))
 	if err != nil || a.Header.Get("Location") == "" {
 		return nil, refuse(oci.ClassRedirect, "its location is no URL")
 	}
 	next.Fragment, next.RawFragment = "", ""
 	if next.RawQuery == "" && (o.Op == OpTags || o.Op == OpReferrers) {
 		// registry.k8s.io and lscr.io drop it: each page would be the first one.
-		next.RawQuery = a.Url.RawQuery
+		next.RawQuery = a.URL.RawQuery
 	}
 	if err := egress.CheckURL(next); err != nil {
 		return nil, refuse(oci.ClassRedirect, err.Error())
 	}
-	if a.Url.Scheme == "https" && next.Scheme == "http" {
+	if a.URL.Scheme == "https" && next.Scheme == "http" {
 		return nil, refuse(oci.ClassRedirect, "it leaves TLS")
 	}
 	if egress.OriginOf(next) != s.Origin {
@@ -180,7 +178,7 @@ func (s *Sender) observe(ctx context.Context, o Request, resp *http.Response, er
 		s.o.Observe(observation)
 		return
 	}
-	observation.Status, observation.Class = resp.StatusCode, ClassOfStatus(resp.StatusCode)
+	observation.Status, observation.Class = resp.StatusCode, classOfStatus(resp.StatusCode)
 	isChallenge := resp.StatusCode == http.StatusUnauthorized && o.Authorization == "" && o.Op != OpToken
 	isPart := resp.StatusCode == http.StatusPartialContent && o.Header.Get("Range") != ""
 	if isChallenge || isPart || IsRedirect(resp.StatusCode) && resp.Header.Get("Location") != "" {
