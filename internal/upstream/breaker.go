@@ -3,7 +3,6 @@ package upstream
 import (
 	"context"
 	"math/rand/v2"
-	"net/http"
 	"sync"
 	"time"
 
@@ -237,12 +236,8 @@ func (e *endpoint) isWell(ctx context.Context) bool {
 	// The time of the operation may be over.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pingTime)
 	defer cancel()
-	a, err := e.sender.Send(ctx, wire.Request{Op: wire.OpPing, Method: http.MethodGet, URL: e.ping})
-	if err != nil {
-		return false
-	}
-	a.Drain()
-	return !wire.IsServerError(a.StatusCode)
+	status, err := e.registry.Ping(ctx)
+	return err == nil && !wire.IsServerError(status)
 }
 
 // Breakers returns the state of the circuit breakers of each URL, in their order.

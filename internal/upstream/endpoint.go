@@ -15,11 +15,9 @@ import (
 
 // endpoint is one configured URL and what is known of the registry behind it.
 type endpoint struct {
-	sender   *wire.Sender
 	registry *auth.Registry
-	// base is the URL below which the repositories lie, with a slash at the end, and
-	// ping is that of the version check.
-	base, ping *url.URL
+	// base is the URL below which the repositories lie, with a slash at the end.
+	base *url.URL
 
 	// quiet are the pauses that rate limits ask for. Each kind has its own: registries count manifests, and a limit on those must not
 	// stop downloads that are under way.
@@ -85,7 +83,7 @@ func newEndpoint(u *url.URL, o Options, n *wire.Client, authOrigins []egress.Ori
 	}
 	s := wire.NewSender(n, u)
 	return &endpoint{
-		sender: s, registry: auth.New(s, r), base: r.Base, ping: r.Ping,
+		registry: auth.New(s, r), base: r.Base,
 		pulse:   memo.New[struct{}](o.Timeouts.Operation, o.Now),
 		breaker: &breaker{max: max(o.MaxFails, 0), rest: o.FailDuration, now: o.Now, url: s.Origin.String()},
 	}, nil

@@ -78,10 +78,7 @@ func counted(cancel context.CancelCauseFunc, leave func(served bool)) context.Ca
 // that does not come is one that takes long. Those who ask at a time share a ping.
 func (e *endpoint) alive(ctx context.Context) bool {
 	_, _, err := e.pulse.Get(ctx, "", func(ctx context.Context) (struct{}, time.Duration, error) {
-		a, err := e.sender.Send(ctx, wire.Request{Op: wire.OpPing, Method: http.MethodGet, URL: e.ping})
-		if err == nil {
-			a.Drain()
-		}
+		_, err := e.registry.Ping(ctx)
 		return struct{}{}, pulseAge, err
 	})
 	return err == nil

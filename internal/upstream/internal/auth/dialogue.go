@@ -217,7 +217,7 @@ func (s *Session) ping(ctx context.Context) ([]challenge, error) {
 	if s.hasPinged {
 		return s.pinged, nil
 	}
-	a, err := s.r.sender.Send(ctx, wire.Request{Op: wire.OpPing, Method: http.MethodGet, URL: s.r.ping})
+	a, err := s.r.askPing(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -230,4 +230,18 @@ func (s *Session) ping(ctx context.Context) ([]challenge, error) {
 		s.r.carriers.note(s.pinged, a.From)
 	}
 	return s.pinged, nil
+}
+
+func (r *Registry) askPing(ctx context.Context) (*wire.Answer, error) {
+	return r.sender.Send(ctx, wire.Request{Op: wire.OpPing, Method: http.MethodGet, URL: r.ping})
+}
+
+// Ping returns the status that the registry answers a version check with, without credentials.
+func (r *Registry) Ping(ctx context.Context) (status int, err error) {
+	a, err := r.askPing(ctx)
+	if err != nil {
+		return 0, err
+	}
+	a.Drain()
+	return a.StatusCode, nil
 }

@@ -35,7 +35,7 @@ func TestAddressOutlivesDNS(t *testing.T) {
 	// The resolver of the hosts file always answers, so the failure is made here.
 	ask := func() error {
 		transports.CloseIdle()
-		resp, err := transports.Home.RoundTrip(&http.Request{URL: at, Host: at.Host})
+		resp, err := transports.Home.RoundTrip(&http.Request{URL: at, Host: at.Host, Header: http.Header{}})
 		if err == nil {
 			_ = resp.Body.Close()
 		}

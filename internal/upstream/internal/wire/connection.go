@@ -22,7 +22,7 @@ import (
 // what is sent there vanishes. So on a connection that was used before, an
 // answer has Timeouts.Reused to begin. Then the request is canceled and sent
 // again, and the idle connections are closed first, since those that were idle
-// for as long are likely to be deaf too. What the second request gets is either
+// for as long are likely to be lost too. What the second request gets is either
 // new or has carried an answer since, so it may take all of the time that is
 // left: an upstream that is slow is asked once more, but not made to fail.
 func (s *Sender) roundTrip(ctx context.Context, o Request, at *url.URL, by egress.Leader) (*http.Response, error) {
@@ -114,71 +114,61 @@ func (noHeaderError) Error() string   { return "no answer began in time" }
 func (noHeaderError) Timeout() bool   { return true }
 func (noHeaderError) Temporary() bool { return true }
 
-// sendWithin sends a request, whose answer has to begin within limit of its end; 0 =
-// there is no limit.
-func sendWithin(t *http.Transport, r *http.Request, limit time.Duration) (*http.Response, error) {
+// within sends a request, and cancels it with cause unless its answer begins in time; 0 =
+// there is no limit. trace says when the timer runs. Who is first, the answer or the end
+// of time, decides.
+func within(
+	r *http.Request, limit time.Duration, cause error, trace func(*time.Timer) *httptrace.ClientTrace,
+	send func(*http.Request) (*http.Response, error),
+) (*http.Response, error) {
 	if limit == 0 {
-		return t.RoundTrip(r)
-	}
-	// The context outlives this because the body is read under it; it ends with
-	// the operation's. Who is first, the answer or the end of time, decides.
-	ctx, cancel := context.WithCancelCause(r.Context())
-	var decided atomic.Bool
-	timer := time.AfterFunc(limit, func() {
-		if decided.CompareAndSwap(false, true) {
-			cancel(noHeaderError{})
-		}
-	})
-	timer.Stop() // until it is sent
-	trace := &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { timer.Reset(limit) }}
-	resp, err := t.RoundTrip(r.WithContext(httptrace.WithClientTrace(ctx, trace)))
-	timer.Stop()
-	if decided.CompareAndSwap(false, true) {
-		return resp, err
-	}
-	if err == nil {
-		_ = resp.Body.Close()
-	}
-	return nil, noHeaderError{}
-}
-
-// sendOnce sends a request. It returns errDeaf if the connection was used before
-// and no answer began within patience; 0 = wait as long as on a new one, namely for
-// limit.
-func sendOnce(t *http.Transport, r *http.Request, patience, limit time.Duration) (*http.Response, error) {
-	if patience == 0 {
-		resp, err := sendWithin(t, r, limit)
-		panics.Raise(err)
-		return resp, err
+		return send(r)
 	}
 	// The context outlives this because the body is read under it; it ends with
 	// the operation's.
 	ctx, cancel := context.WithCancelCause(r.Context())
-	// Who is first, the answer or the end of patience, decides.
 	var decided atomic.Bool
-	timer := time.AfterFunc(patience, func() {
+	timer := time.AfterFunc(limit, func() {
 		if decided.CompareAndSwap(false, true) {
-			cancel(errSilent)
+			cancel(cause)
 		}
 	})
-	timer.Stop() // until there is a connection
-	// A transport that finds a kept connection closed goes on to another one, so
-	// this can be called more than once.
-	trace := &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) {
-		if got.Reused {
-			timer.Reset(patience)
-		} else {
-			timer.Stop()
-		}
-	}}
-	resp, err := sendWithin(t, r.WithContext(httptrace.WithClientTrace(ctx, trace)), limit)
 	timer.Stop()
-	panics.Raise(err)
+	resp, err := send(r.WithContext(httptrace.WithClientTrace(ctx, trace(timer))))
+	timer.Stop()
 	if decided.CompareAndSwap(false, true) {
 		return resp, err
 	}
 	if err == nil {
 		_ = resp.Body.Close()
 	}
-	return nil, errSilent
+	return nil, cause
+}
+
+// sendOnce sends a request, whose answer has to begin within limit of its end. It returns
+// errSilent if the connection was used before and no answer began within patience; 0 =
+// wait as long as on a new one.
+func sendOnce(t *http.Transport, r *http.Request, patience, limit time.Duration) (*http.Response, error) {
+	roundTrip := func(r *http.Request) (*http.Response, error) {
+		resp, err := t.RoundTrip(r)
+		panics.Raise(err)
+		return resp, err
+	}
+	sent := func(timer *time.Timer) *httptrace.ClientTrace {
+		return &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { timer.Reset(limit) }}
+	}
+	// A transport that finds a kept connection closed goes on to another one, so
+	// this can be called more than once.
+	connected := func(timer *time.Timer) *httptrace.ClientTrace {
+		return &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) {
+			if got.Reused {
+				timer.Reset(patience)
+			} else {
+				timer.Stop()
+			}
+		}}
+	}
+	return within(r, patience, errSilent, connected, func(r *http.Request) (*http.Response, error) {
+		return within(r, limit, noHeaderError{}, sent, roundTrip)
+	})
 }
