@@ -9,17 +9,11 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	// The source that needs no cloud's SDK.
-	_ "github.com/pullgate/pullgate/caddymodule/credentials/dockerconfig"
 	"github.com/pullgate/pullgate/credentials"
 	"github.com/pullgate/pullgate/internal/upstream"
 )
-
-// credentialsNamespace is that of the modules which are sources of credentials.
-const credentialsNamespace = "registry_mirror.credentials"
 
 // Credentials are a user name and a password, or a source that tells them.
 type Credentials struct {
@@ -130,86 +124,17 @@ func (c *Credentials) lookUp(repl *caddy.Replacer) (l login, err error) {
 	return l, err
 }
 
-// load makes the source, if there is one.
-func (c *Credentials) load(ctx caddy.Context, l *login) error {
-	if c == nil || c.Provider == "" {
-		return nil
-	}
-	raw, err := json.Marshal(c)
-	if err != nil {
-		return err
-	}
-	module := Credentials{SourceRaw: raw} // which is emptied then
-	value, err := ctx.LoadModule(&module, "SourceRaw")
-	if err != nil {
-		return err
-	}
-	source, ok := value.(credentials.Source)
-	if !ok {
-		return fmt.Errorf("%s.%s is no source of credentials", credentialsNamespace, c.Provider)
-	}
-	l.source = source
-	return nil
-}
-
 // engine returns the credentials as a client takes them.
 func (c *Credentials) engine(l login) upstream.Credentials {
 	switch {
 	case c == nil:
 		return upstream.Credentials{}
+	case c.Provider != "" && l.source == nil:
+		return upstream.SourceCredentials(c.lateSource())
 	case c.Provider != "":
 		return upstream.SourceCredentials(l.source)
 	}
 	return upstream.BasicCredentials(l.username, l.password)
-}
-
-// sourceIdentity returns the name of the source and its options, as configured; empty =
-// there is none.
-func (c *Credentials) sourceIdentity() string {
-	if c == nil {
-		return ""
-	}
-	var options map[string]json.RawMessage
-	_ = json.Unmarshal(c.SourceRaw, &options) // it was read before
-	delete(options, "provider")
-	if len(options) == 0 {
-		return c.Provider
-	}
-	sorted, _ := json.Marshal(options)
-	return c.Provider + string(sorted)
-}
-
-// sourceFingerprint is sourceIdentity with the secrets that the options lead to.
-func (c *Credentials) sourceFingerprint() string {
-	return caddy.NewReplacer().ReplaceKnown(c.sourceIdentity(), "")
-}
-
-// sources returns the names of those that are compiled in.
-func sources() (names []string) {
-	for _, module := range caddy.GetModules(credentialsNamespace) {
-		names = append(names, module.ID.Name())
-	}
-	return names
-}
-
-// loadSources makes the sources of a provisioned upstream, as modules of ctx.
-func (u *Upstream) loadSources(ctx caddy.Context) error {
-	load := func(option string, c *Credentials, l login) (login, error) {
-		if err := c.load(ctx, &l); err != nil {
-			return l, u.optionError(option, err)
-		}
-		return l, nil
-	}
-	var err error
-	if u.resolved.login, err = load("credentials", u.Credentials, u.resolved.login); err != nil {
-		return err
-	}
-	for _, s := range u.urls() {
-		if u.resolved.urlLogins[s], err = load(urlOption(s), u.at(s), u.resolved.urlLogins[s]); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // at returns the credentials of a URL's own; nil = none.
@@ -362,26 +287,4 @@ func (u *Upstream) parseCredentials(d *caddyfile.Dispenser, name string) (*Crede
 		u.keepOrigin(name, &option)
 	}
 	return c, nil
-}
-
-// parseSource parses the block of a source, whose name d stands at. One without
-// options need not be a caddyfile.Unmarshaler.
-func (c *Credentials) parseSource(d *caddyfile.Dispenser) error {
-	id := credentialsNamespace + "." + c.Provider
-	module, err := caddy.GetModule(id)
-	if err != nil {
-		return d.WrapErr(err)
-	}
-	if _, ok := module.New().(caddyfile.Unmarshaler); !ok {
-		if ahead := *d; ahead.NextBlock(ahead.Nesting()) {
-			return d.Errf("credentials %s has no options", c.Provider)
-		}
-		return nil
-	}
-	source, err := caddyfile.UnmarshalModule(d, id)
-	if err != nil {
-		return err
-	}
-	c.SourceRaw = caddyconfig.JSONModuleObject(source, "provider", c.Provider, nil)
-	return nil
 }

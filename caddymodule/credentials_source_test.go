@@ -15,7 +15,9 @@ import (
 	_ "github.com/pullgate/pullgate/caddymodule/credentials/ecr"
 	_ "github.com/pullgate/pullgate/caddymodule/credentials/google"
 	"github.com/pullgate/pullgate/credentials"
+	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/upstream"
 )
 
 func init() { caddy.RegisterModule(testSource{}) }
@@ -122,6 +124,33 @@ func loaded(u *Upstream) error {
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	defer cancel()
 	return u.loadSources(ctx)
+}
+
+// TestSourceOfCommand: an upstream that was provisioned and not loaded is that of a command.
+func TestSourceOfCommand(t *testing.T) {
+	r := registrytest.New(t, registrytest.Options{Auth: registrytest.AuthBasic, Username: "u", Password: "secret"})
+	image := r.PutImage("private/image", "1", 2, 10)
+	t.Setenv("SECRET", "secret")
+	for raw, want := range map[string]oci.Class{
+		`{"provider":"test","user":"u","secret":"{env.SECRET}"}`: oci.ClassNone,
+		`{"provider":"test","user":"u","secret":"{env.NO}"}`:     oci.ClassToken,
+	} {
+		u := Upstream{Name: "registry.corp", URL: []string{r.URL()}}
+		if err := json.Unmarshal([]byte(raw), &u.Credentials); err != nil {
+			t.Fatal(err)
+		}
+		if err := u.provision(); err != nil {
+			t.Fatal(err)
+		}
+		client, err := upstream.New(u.options())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		if _, err := client.Manifest(t.Context(), "private/image", oci.Reference{Tag: image.Tag}); oci.ClassOf(err) != want {
+			t.Errorf("%s: %v", raw, err)
+		}
+	}
 }
 
 // TestSourcesTell: other options are another identity, and another secret another

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"strconv"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/pullgate/pullgate/internal/image"
@@ -149,9 +148,7 @@ func (t target) storageLimits(l imageSites) (storage.Limits, error) {
 // What it returns ends that, also after an error.
 func (l imageSites) open(c *mirror.Cache) (closeClients func(), err error) {
 	clients := map[string]*upstream.Client{} // by fingerprint
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	closeClients = func() {
-		defer cancel()
 		for client := range maps.Values(clients) {
 			client.Close()
 		}
@@ -164,9 +161,6 @@ func (l imageSites) open(c *mirror.Cache) (closeClients func(), err error) {
 			}
 			key := u.fingerprint()
 			if clients[key] == nil {
-				if err := u.loadSources(ctx); err != nil {
-					return closeClients, err
-				}
 				options := u.options()
 				options.Logger = slog.New(slog.DiscardHandler) // the report tells
 				client, err := upstream.New(options)
