@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -34,22 +33,10 @@ func (c *Client) HeadBlob(ctx context.Context, repository string, d digest.Diges
 }
 
 func (v *visit) blobSize(ctx context.Context, d digest.Digest) (int64, error) {
-	refusal := time.Duration(0)
-	if !v.headed && !v.e.isHeadless(blobs, v.c.o.Now()) {
-		size, chance, err := v.headBlob(ctx, d)
-		if err != nil || size >= -1 {
-			return size, err
-		}
-		v.headed = true
-		if refusal = headless; chance {
-			refusal = headlessByChance
-		}
-	}
-	size, err := v.probe(ctx, d)
-	if err == nil && refusal > 0 {
-		v.e.skipHead(blobs, v.c.o.Now(), refusal)
-	}
-	return size, err
+	return headFirst(v, func() (size int64, ok, chance bool, err error) {
+		size, chance, err = v.headBlob(ctx, d)
+		return size, size != refusedHead, chance, err
+	}, func() (int64, error) { return v.probe(ctx, d) })
 }
 
 // refusedHead stands for the size of a blob whose HEAD was refused.

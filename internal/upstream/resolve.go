@@ -41,25 +41,38 @@ type resolved struct {
 }
 
 func (v *visit) resolve(ctx context.Context, ref oci.Reference) (resolved, error) {
-	refusal := time.Duration(0)
-	if !v.headed && !v.e.isHeadless(manifests, v.c.o.Now()) {
+	return headFirst(v, func() (resolved, bool, bool, error) {
 		d, chance, err := v.headManifest(ctx, ref)
-		if err != nil || d.Digest != "" {
-			return resolved{descriptor: d}, err
+		return resolved{descriptor: d}, d.Digest != "", chance, err
+	}, func() (resolved, error) {
+		m, err := v.manifest(ctx, ref)
+		if err != nil {
+			return resolved{}, err
+		}
+		return resolved{m.Descriptor(), &m}, nil
+	})
+}
+
+// headFirst asks with a HEAD, unless that is known to be refused, and with a GET if what
+// it tells is nothing to rely on (ok is false). chance says that the next HEAD may tell
+// more.
+func headFirst[T any](v *visit, head func() (value T, ok, chance bool, err error), get func() (T, error)) (T, error) {
+	refusal := time.Duration(0)
+	if !v.headed && !v.e.isHeadless(v.kind, v.c.o.Now()) {
+		value, ok, chance, err := head()
+		if err != nil || ok {
+			return value, err
 		}
 		v.headed = true // a further try need not begin with it
 		if refusal = headless; chance {
 			refusal = headlessByChance
 		}
 	}
-	m, err := v.manifest(ctx, ref)
-	if err != nil {
-		return resolved{}, err
+	value, err := get()
+	if err == nil && refusal > 0 {
+		v.e.skipHead(v.kind, v.c.o.Now(), refusal)
 	}
-	if refusal > 0 {
-		v.e.skipHead(manifests, v.c.o.Now(), refusal)
-	}
-	return resolved{m.Descriptor(), &m}, nil
+	return value, err
 }
 
 // headManifest returns what a HEAD tells, the zero descriptor if that is no answer

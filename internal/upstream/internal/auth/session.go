@@ -19,8 +19,8 @@ type Session struct {
 	// it asks of a ping, once that was sent.
 	offered, pinged []challenge
 	hasPinged       bool
-	// fresh are the headers with tokens that are no older than the session.
-	fresh map[string]bool
+	// obtained are the headers with tokens that are no older than the session.
+	obtained map[string]bool
 	// identified says that the upstream's credentials were sent; withheld names the
 	// token server that did not get them.
 	identified bool
@@ -29,7 +29,7 @@ type Session struct {
 
 // Session returns one for a repository.
 func (r *Registry) Session(repository string) *Session {
-	return &Session{r: r, repository: repository, unfit: map[challenge]*wire.Failure{}, fresh: map[string]bool{}}
+	return &Session{r: r, repository: repository, unfit: map[challenge]*wire.Failure{}, obtained: map[string]bool{}}
 }
 
 // Again prepares for another try.

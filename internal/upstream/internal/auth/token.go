@@ -42,10 +42,10 @@ func (g grant) drop() bool {
 // keep returns the grant of a memo's entry.
 func keep[T any](s *Session, m *memo.Memo[T], key string, entry *memo.Entry[T], header string, old bool) grant {
 	g := grant{header: header}
-	if old && !s.fresh[header] {
+	if old && !s.obtained[header] {
 		g.forget = func() { m.Forget(key, entry) }
 	} else {
-		s.fresh[header] = true
+		s.obtained[header] = true
 	}
 	return g
 }
@@ -111,11 +111,11 @@ func (s *Session) bearer(ctx context.Context, way challenge) (grant, error) {
 
 // denied adds to a failure to get a token what a person can do about it.
 func (s *Session) denied(f *wire.Failure) *wire.Failure {
-	told := *f
+	explained := *f
 	if f.Class == oci.ClassDenied {
-		told.Text += s.refusal()
+		explained.Text += s.refusal()
 	}
-	return &told
+	return &explained
 }
 
 // anonymous returns a token that anybody gets, as another registry wants one that
