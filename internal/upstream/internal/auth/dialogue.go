@@ -180,7 +180,7 @@ func (d dialogue) after(ctx context.Context, way challenge, ways []challenge, a 
 // for, nothing could be had. nil = the answer tells it.
 func (s *Session) why(a *wire.Answer) *wire.Failure {
 	if a == nil {
-		return &wire.Failure{Class: oci.ClassDenied, Text: s.r.base.Host + " wants credentials"}
+		return &wire.Failure{Class: oci.ClassDenied, Text: s.r.base.Host + " wants credentials: give the upstream `credentials`"}
 	}
 	for _, offered := range offeredFor(s.r.inner+s.repository, a) {
 		if f := s.unfit[offered]; f != nil {

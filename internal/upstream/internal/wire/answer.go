@@ -123,5 +123,5 @@ func (a *Answer) IsPage() bool {
 
 // PageFailure is an answer that is made for people. It does not close it.
 func PageFailure(a *Answer) *Failure {
-	return &Failure{Class: oci.ClassNotRegistry, Status: a.StatusCode, Text: a.URL.Host + " answered with a web page"}
+	return &Failure{Class: oci.ClassNotRegistry, Status: a.StatusCode, Text: a.URL.Host + " answered with a web page: check `url`"}
 }

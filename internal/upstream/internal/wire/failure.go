@@ -106,16 +106,18 @@ func AsFailure(ctx context.Context, host string, err error) *Failure {
 		f.Text = "this machine has no descriptor or port left to connect to " + host
 		f.RetryAfter = time.Second
 	case oci.ClassDNS:
-		f.Text = "the name " + host + " does not resolve"
+		f.Text = "the name " + host + " does not resolve: check `url` and the DNS of this machine"
 	case oci.ClassTLS:
-		f.Text = "no trusted TLS connection to " + host
+		f.Text = "no trusted TLS connection to " + host + ": check `url`, or trust its authority with `tls_ca`"
 	case oci.ClassForbidden:
-		f.Text = host + " is at an address that is not allowed"
+		f.Text = host + " is at an address that is not allowed: `allow_address` allows private ones"
 	case oci.ClassNotRegistry:
-		f.Text = host + " does not speak HTTP"
+		f.Text = host + " does not speak HTTP: check scheme and port of `url`"
 	default:
 		f.Text = "no connection to " + host
-		f.Again = isReset(err)
+		if f.Again = isReset(err); !f.Again {
+			f.Text += ": check `url`, `proxy` and the firewall"
+		}
 	}
 	return f
 }
