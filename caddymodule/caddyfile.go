@@ -81,9 +81,10 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //
 // The options are the fields of Upstream, in snake case. Lists may be repeated and add
 // up, and the others stand once; those that are true or false need no argument. A 0
-// stands for what is -1 in JSON. credentials has a user name and a password, or the name
-// of a provider. A url may have a block, with credentials of its own and
-// insecure_credentials. access is public, authenticated or users, look_ahead a number
+// stands for what is -1 in JSON. credentials has a user name and a password, or a source
+// (docker_config, google, ecr, acr or another module of the namespace
+// registry_mirror.credentials), which may have a block. A url may have a block, too, with
+// credentials of its own and insecure_credentials. access is public, authenticated or users, look_ahead a number
 // or off, and a size.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // directive name

@@ -81,6 +81,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		if err := u.Provision(); err != nil {
 			return err
 		}
+		if err := u.LoadSources(ctx); err != nil {
+			return err
+		}
 	}
 	names, err := h.names()
 	if err != nil {

@@ -26,6 +26,8 @@ type option[T any] struct {
 	repeats bool // it may stand more than once, and adds up
 	files   bool // the arguments name files
 	set     func(to *T, args []string) error
+	// parse is in place of set where there may be a block: d is at the option.
+	parse func(to *T, d *caddyfile.Dispenser) error
 }
 
 // arguments returns how many arguments there may be.
@@ -58,12 +60,20 @@ func parseBlock[T any](d *caddyfile.Dispenser, of string, table map[string]optio
 				return err
 			}
 		}
-		args := d.RemainingArgs()
+		ahead := *d
+		args := ahead.RemainingArgs()
 		if least, most := option.arguments(); len(args) < least || len(args) > most {
 			return line.ArgErr()
 		}
-		if err := option.set(to, args); err != nil {
-			return line.WrapErr(err)
+		if option.parse != nil {
+			if err := option.parse(to, d); err != nil {
+				return err
+			}
+		} else {
+			*d = ahead
+			if err := option.set(to, args); err != nil {
+				return line.WrapErr(err)
+			}
 		}
 		if err := after(&line, args); err != nil {
 			return err
@@ -74,8 +84,8 @@ func parseBlock[T any](d *caddyfile.Dispenser, of string, table map[string]optio
 
 // storageOptions are those of the block storage.
 var storageOptions = map[string]option[Storage]{
-	"max_size":   size("max_size", func(s *Storage) *int64 { return &s.MaxSize }),
-	"max_index":  size("max_index", func(s *Storage) *int64 { return &s.MaxIndex }),
+	"max_size":  size("max_size", func(s *Storage) *int64 { return &s.MaxSize }),
+	"max_index": size("max_index", func(s *Storage) *int64 { return &s.MaxIndex }),
 	"max_unused": {usage: "<duration>", set: func(s *Storage, args []string) (err error) {
 		s.MaxUnused, err = parseDuration("max_unused", args[0])
 		return err
@@ -115,10 +125,7 @@ var upstreamOptions = map[string]option[Upstream]{
 		u.TLSClient = &TLSClient{Certificate: args[0], Key: args[1]}
 		return nil
 	}},
-	"credentials": {usage: "<user>|docker_config|google|ecr|acr [{env.<NAME>}|{file.<path>}]", set: func(u *Upstream, args []string) (err error) {
-		u.Credentials, err = parseCredentials(args)
-		return err
-	}},
+	"credentials":          {usage: "<user>|<source> [{env.<NAME>}|{file.<path>}]", parse: (*Upstream).parseOwnCredentials},
 	"insecure_credentials": toggle(func(u *Upstream) *bool { return &u.InsecureCredentials }),
 	"proxy": {usage: "<url>", set: func(u *Upstream, args []string) error {
 		u.Proxy = args[0]

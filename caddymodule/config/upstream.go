@@ -195,11 +195,7 @@ func (u *Upstream) Provision() error {
 	}
 	for _, lookUp := range lookUps {
 		if err := lookUp.f(caddy.NewReplacer()); err != nil {
-			err = fmt.Errorf("upstream %s: %s: %w", u.Name, lookUp.option, err)
-			if origin := u.Origin[lookUp.option]; origin != "" {
-				err = fmt.Errorf("%w, at %s", err, origin)
-			}
-			return err
+			return u.optionError(lookUp.option, err)
 		}
 	}
 	return nil
@@ -207,6 +203,15 @@ func (u *Upstream) Provision() error {
 
 // Provisioned reports whether secrets and files were looked up.
 func (u *Upstream) Provisioned() bool { return u.resolved != nil }
+
+// optionError is why an option cannot be used, and where it stands.
+func (u *Upstream) optionError(option string, err error) error {
+	err = fmt.Errorf("upstream %s: %s: %w", u.Name, option, err)
+	if origin := u.Origin[option]; origin != "" {
+		err = fmt.Errorf("%w, at %s", err, origin)
+	}
+	return err
+}
 
 // Check tells what is wrong with the form of the values. The Caddyfile parser
 // makes the same checks one by one, to name the line.
