@@ -3,6 +3,10 @@ package config
 import (
 	"slices"
 	"testing"
+
+	_ "github.com/pullgate/pullgate/caddymodule/credentials/acr"
+	_ "github.com/pullgate/pullgate/caddymodule/credentials/ecr"
+	_ "github.com/pullgate/pullgate/caddymodule/credentials/google"
 )
 
 // TestIdentity: equal content shares a scope, and what may differ does not.
