@@ -136,7 +136,7 @@ func TestSourceOfCommand(t *testing.T) {
 		`{"provider":"test","user":"u","secret":"{env.SECRET}"}`: oci.ClassNone,
 		`{"provider":"test","user":"u","secret":"{env.NO}"}`:     oci.ClassToken,
 	} {
-		u := config.Upstream{Name: "registry.corp", URL: []string{r.URL()}}
+		u := config.Upstream{Name: "registry.corp", Endpoint: config.Endpoint{URL: []string{r.URL()}}}
 		if err := json.Unmarshal([]byte(raw), &u.Credentials); err != nil {
 			t.Fatal(err)
 		}
@@ -214,7 +214,7 @@ func TestCredentialsInJSON(t *testing.T) {
 			t.Errorf("%s is written as %s: %v", raw, written, err)
 		}
 	}
-	if err := loaded(&config.Upstream{Name: "registry.corp", Credentials: &config.Credentials{Provider: "ecr", SourceRaw: []byte(`{"provider":"ecr","username":"u"}`)}}); err == nil ||
+	if err := loaded(&config.Upstream{Name: "registry.corp", Endpoint: config.Endpoint{Credentials: &config.Credentials{Provider: "ecr", SourceRaw: []byte(`{"provider":"ecr","username":"u"}`)}}}); err == nil ||
 		!strings.Contains(err.Error(), `unknown field "username"`) {
 		t.Errorf("an option of no source: %v", err)
 	}

@@ -124,13 +124,3 @@ func (c *Credentials) check() error {
 	}
 	return nil
 }
-
-func (a *Access) check() error {
-	if a != nil && a.Public && len(a.Users) > 0 {
-		return errors.New("access is either public or a list of users")
-	}
-	if a != nil && slices.Contains(a.Users, "") {
-		return errors.New("access: a user name is empty")
-	}
-	return nil
-}

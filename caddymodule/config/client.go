@@ -131,7 +131,7 @@ func (u *Upstream) Identity() string {
 	if u.StoredAs != "" {
 		return u.StoredAs
 	}
-	if slices.Equal(u.urls(), u.defaultURLs()) && !u.authenticates() {
+	if slices.Equal(u.urls(), defaultURLs(u.Name)) && !u.authenticates() {
 		return u.Name
 	}
 	parts := append([]string{u.Credentials.sourceIdentity(), u.resolved.login.username}, u.urls()...)

@@ -35,6 +35,33 @@ type Credentials struct {
 	SourceRaw json.RawMessage `json:"-" caddy:"namespace=registry_mirror.credentials inline_key=provider"`
 }
 
+// Endpoint is where an upstream is reached, and as whom.
+type Endpoint struct {
+	// Where the upstream is reached, tried in order: http or https URLs, with
+	// the path that /v2/ lies below, if any. The path of a mirror that has
+	// /v2/ in it ("/v2/proxy-docker.io") is what repositories lie below.
+	// Default: https:// and the name, https://registry-1.docker.io for docker.io.
+	URL []string `json:"url,omitempty"`
+
+	// What the upstream is logged in to with. A user name and a password are sent to
+	// one origin: of the first URL at the host that the upstream is named after, or
+	// else of the first URL. Others are for url_credentials. Default: nothing,
+	// anonymous.
+	Credentials *Credentials `json:"credentials,omitempty"`
+
+	// The credentials of single URLs, by the URL as it stands in url.
+	URLCredentials map[string]*URLCredentials `json:"url_credentials,omitempty"`
+
+	// Send credentials over http too, to other hosts than the loopback. Everybody on
+	// the way can read them. Default: false, such a configuration is refused.
+	InsecureCredentials bool `json:"insecure_credentials,omitempty"`
+
+	// More origins that may see the credentials, besides the upstream's own and
+	// the token servers of well-known registries. Token servers there may be at
+	// private addresses.
+	AuthOrigin []string `json:"auth_origin,omitempty"`
+}
+
 // URLCredentials are the credentials of one URL.
 type URLCredentials struct {
 	Credentials
@@ -138,8 +165,8 @@ func (c *Credentials) engine(l login) upstream.Credentials {
 }
 
 // at returns the credentials of a URL's own; nil = none.
-func (u *Upstream) at(url string) *Credentials {
-	if own := u.URLCredentials[url]; own != nil && !own.Credentials.isZero() {
+func (e *Endpoint) at(url string) *Credentials {
+	if own := e.URLCredentials[url]; own != nil && !own.Credentials.isZero() {
 		return &own.Credentials
 	}
 	return nil
@@ -156,14 +183,14 @@ func (u *Upstream) credentials(o *upstream.Options, r *resolvedUpstream) {
 	}
 }
 
-func (u *Upstream) lookUpCredentials(repl *caddy.Replacer) (err error) {
-	u.resolved.login, err = u.Credentials.lookUp(repl)
+func (e *Endpoint) lookUpCredentials(repl *caddy.Replacer, r *resolvedUpstream) (err error) {
+	r.login, err = e.Credentials.lookUp(repl)
 	return err
 }
 
-func (u *Upstream) lookUpURLCredentials(url string) func(*caddy.Replacer) error {
-	return func(repl *caddy.Replacer) (err error) {
-		u.resolved.urlLogins[url], err = u.at(url).lookUp(repl)
+func (e *Endpoint) lookUpURLCredentials(url string) func(*caddy.Replacer, *resolvedUpstream) error {
+	return func(repl *caddy.Replacer, r *resolvedUpstream) (err error) {
+		r.urlLogins[url], err = e.at(url).lookUp(repl)
 		return err
 	}
 }
@@ -252,11 +279,6 @@ func (u *Upstream) unmarshalURLCaddyfile(d *caddyfile.Dispenser, urls []string) 
 		}
 	}
 	return nil
-}
-
-func (u *Upstream) parseOwnCredentials(d *caddyfile.Dispenser) (err error) {
-	u.Credentials, err = u.parseCredentials(d, "credentials")
-	return err
 }
 
 // parseCredentials parses the option credentials, which d stands at, with the block of

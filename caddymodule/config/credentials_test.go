@@ -54,7 +54,7 @@ func TestURLCredentialsTell(t *testing.T) {
 	t.Setenv("B", "secret-b")
 	provisioned := func(own map[string]*URLCredentials) *Upstream {
 		t.Helper()
-		u := &Upstream{Name: "hub.corp", URL: []string{"https://hub.corp", "https://copy.corp"}, URLCredentials: own}
+		u := &Upstream{Name: "hub.corp", Endpoint: Endpoint{URL: []string{"https://hub.corp", "https://copy.corp"}, URLCredentials: own}}
 		if err := u.Provision(); err != nil {
 			t.Fatal(err)
 		}

@@ -21,10 +21,10 @@ func TestIdentity(t *testing.T) {
 		return u.Identity()
 	}
 	with := func(user, password string) Upstream {
-		return Upstream{Name: "ghcr.io", Credentials: &Credentials{Username: user, Password: password}}
+		return Upstream{Name: "ghcr.io", Endpoint: Endpoint{Credentials: &Credentials{Username: user, Password: password}}}
 	}
 	plain := identity(Upstream{Name: "ghcr.io"})
-	if plain != "ghcr.io" || identity(Upstream{Name: "ghcr.io", URL: []string{"https://ghcr.io"}}) != plain {
+	if plain != "ghcr.io" || identity(Upstream{Name: "ghcr.io", Endpoint: Endpoint{URL: []string{"https://ghcr.io"}}}) != plain {
 		t.Errorf("the usual place is known as %q", plain)
 	}
 	if identity(with("a", "{env.A}")) != identity(with("a", "{env.B}")) {
@@ -34,8 +34,8 @@ func TestIdentity(t *testing.T) {
 		plain,
 		identity(with("a", "{env.A}")),
 		identity(with("b", "{env.A}")),
-		identity(Upstream{Name: "ghcr.io", URL: []string{"https://mirror.example"}}),
-		identity(Upstream{Name: "ghcr.io", Credentials: &Credentials{Provider: "google"}}),
+		identity(Upstream{Name: "ghcr.io", Endpoint: Endpoint{URL: []string{"https://mirror.example"}}}),
+		identity(Upstream{Name: "ghcr.io", Endpoint: Endpoint{Credentials: &Credentials{Provider: "google"}}}),
 	}
 	slices.Sort(others)
 	if len(slices.Compact(slices.Clone(others))) != len(others) {

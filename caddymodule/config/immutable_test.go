@@ -22,7 +22,7 @@ func TestImmutableTags(t *testing.T) {
 		{`(?m)v1`, []string{"v1"}, []string{"v12"}},
 		{`[0-9a-f]{40}`, []string{"0123456789012345678901234567890123456789"}, []string{"01234567890123456789012345678901234567890"}},
 	} {
-		u := &Upstream{Name: "docker.io", ImmutableTags: test.pattern}
+		u := &Upstream{Name: "docker.io", Tags: Tags{ImmutableTags: test.pattern}}
 		if err := u.Provision(); err != nil {
 			t.Fatalf("%s: %v", test.pattern, err)
 		}
@@ -37,7 +37,7 @@ func TestImmutableTags(t *testing.T) {
 			}
 		}
 	}
-	if err := (&Upstream{Name: "docker.io", ImmutableTags: "v1)|(v2"}).Provision(); err == nil {
+	if err := (&Upstream{Name: "docker.io", Tags: Tags{ImmutableTags: "v1)|(v2"}}).Provision(); err == nil {
 		t.Error("a pattern that is none by itself is taken")
 	}
 }

@@ -125,7 +125,10 @@ var upstreamOptions = map[string]option[Upstream]{
 		u.TLSClient = &TLSClient{Certificate: args[0], Key: args[1]}
 		return nil
 	}},
-	"credentials":          {usage: "<user>|<source> [{env.<NAME>}|{file.<path>}]", parse: (*Upstream).parseOwnCredentials},
+	"credentials": {usage: "<user>|<source> [{env.<NAME>}|{file.<path>}]", parse: func(u *Upstream, d *caddyfile.Dispenser) (err error) {
+		u.Credentials, err = u.parseCredentials(d, "credentials")
+		return err
+	}},
 	"insecure_credentials": toggle(func(u *Upstream) *bool { return &u.InsecureCredentials }),
 	"proxy": {usage: "<url>", set: func(u *Upstream, args []string) error {
 		u.Proxy = args[0]

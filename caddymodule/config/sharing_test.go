@@ -14,17 +14,17 @@ func TestIsolation(t *testing.T) {
 		isolated bool
 	}{
 		"public":             {u: Upstream{Name: "docker.io"}},
-		"other URL":          {u: Upstream{Name: "docker.io", URL: []string{"https://mirror.gcr.io"}}},
-		"credentials":        {Upstream{Name: "ghcr.io", Credentials: &Credentials{Provider: "ecr"}, Access: &Access{Public: true}}, true},
-		"client certificate": {Upstream{Name: "ghcr.io", TLSClient: &TLSClient{}, Access: &Access{Public: true}}, true},
-		"users":              {Upstream{Name: "ghcr.io", Access: &Access{Users: []string{"eve"}}}, true},
-		"authenticated":      {Upstream{Name: "ghcr.io", Access: &Access{}}, true},
-		"private address":    {Upstream{Name: "corp", URL: []string{"https://10.1.2.3:8443"}}, true},
-		"second URL":         {Upstream{Name: "corp", URL: []string{"https://corp", "http://[::1]:5000"}}, true},
-		"mapped address":     {Upstream{Name: "corp", URL: []string{"http://[::ffff:192.168.1.1]"}}, true},
-		"localhost":          {Upstream{Name: "corp", URL: []string{"http://localhost:5000"}}, true},
+		"other URL":          {u: Upstream{Name: "docker.io", Endpoint: Endpoint{URL: []string{"https://mirror.gcr.io"}}}},
+		"credentials":        {Upstream{Name: "ghcr.io", Endpoint: Endpoint{Credentials: &Credentials{Provider: "ecr"}}, Admission: Admission{Access: &Access{Public: true}}}, true},
+		"client certificate": {Upstream{Name: "ghcr.io", Connection: Connection{TLSClient: &TLSClient{}}, Admission: Admission{Access: &Access{Public: true}}}, true},
+		"users":              {Upstream{Name: "ghcr.io", Admission: Admission{Access: &Access{Users: []string{"eve"}}}}, true},
+		"authenticated":      {Upstream{Name: "ghcr.io", Admission: Admission{Access: &Access{}}}, true},
+		"private address":    {Upstream{Name: "corp", Endpoint: Endpoint{URL: []string{"https://10.1.2.3:8443"}}}, true},
+		"second URL":         {Upstream{Name: "corp", Endpoint: Endpoint{URL: []string{"https://corp", "http://[::1]:5000"}}}, true},
+		"mapped address":     {Upstream{Name: "corp", Endpoint: Endpoint{URL: []string{"http://[::ffff:192.168.1.1]"}}}, true},
+		"localhost":          {Upstream{Name: "corp", Endpoint: Endpoint{URL: []string{"http://localhost:5000"}}}, true},
 		"private name":       {Upstream{Name: "192.168.0.7:5000"}, true},
-		"off":                {Upstream{Name: "corp", URL: []string{"http://127.0.0.1"}, Sharing: Sharing{Isolate: &no}, Access: &Access{}}, false},
+		"off":                {Upstream{Name: "corp", Endpoint: Endpoint{URL: []string{"http://127.0.0.1"}}, Sharing: Sharing{Isolate: &no}, Admission: Admission{Access: &Access{}}}, false},
 		"on":                 {Upstream{Name: "docker.io", Sharing: Sharing{Isolate: &yes}}, true},
 	} {
 		want := time.Duration(0)

@@ -56,13 +56,13 @@ func (t *Timeouts) check() error {
 }
 
 // timeouts returns those of the client.
-func (u *Upstream) timeouts() upstream.Timeouts {
+func (t *Timeouts) timeouts() upstream.Timeouts {
 	return upstream.Timeouts{
-		Dial:      time.Duration(u.DialTimeout),
-		TLS:       time.Duration(u.TLSTimeout),
-		Token:     time.Duration(u.TokenTimeout),
-		Header:    time.Duration(u.ResponseHeaderTimeout),
-		Idle:      time.Duration(u.ReadTimeout),
-		Operation: time.Duration(u.TryDuration),
+		Dial:      time.Duration(t.DialTimeout),
+		TLS:       time.Duration(t.TLSTimeout),
+		Token:     time.Duration(t.TokenTimeout),
+		Header:    time.Duration(t.ResponseHeaderTimeout),
+		Idle:      time.Duration(t.ReadTimeout),
+		Operation: time.Duration(t.TryDuration),
 	}.WithDefaults()
 }

@@ -2,15 +2,12 @@ package config
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
-	"os"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -33,29 +30,7 @@ type Upstream struct {
 	// and registry-1.docker.io too.
 	Alias []string `json:"alias,omitempty"`
 
-	// Where the upstream is reached, tried in order: http or https URLs, with
-	// the path that /v2/ lies below, if any. The path of a mirror that has
-	// /v2/ in it ("/v2/proxy-docker.io") is what repositories lie below.
-	// Default: https:// and the name, https://registry-1.docker.io for docker.io.
-	URL []string `json:"url,omitempty"`
-
-	// What the upstream is logged in to with. A user name and a password are sent to
-	// one origin: of the first URL at the host that the upstream is named after, or
-	// else of the first URL. Others are for url_credentials. Default: nothing,
-	// anonymous.
-	Credentials *Credentials `json:"credentials,omitempty"`
-
-	// The credentials of single URLs, by the URL as it stands in url.
-	URLCredentials map[string]*URLCredentials `json:"url_credentials,omitempty"`
-
-	// Send credentials over http too, to other hosts than the loopback. Everybody on
-	// the way can read them. Default: false, such a configuration is refused.
-	InsecureCredentials bool `json:"insecure_credentials,omitempty"`
-
-	// More origins that may see the credentials, besides the upstream's own and
-	// the token servers of well-known registries. Token servers there may be at
-	// private addresses.
-	AuthOrigin []string `json:"auth_origin,omitempty"`
+	Endpoint
 
 	// The most bytes of blobs that this upstream may have brought into the store;
 	// the least recently used go first. A blob that several upstreams have counts
@@ -64,45 +39,9 @@ type Upstream struct {
 	// store.
 	MaxSize int64 `json:"max_size,omitempty"`
 
-	// How long a tag is believed before the upstream is asked again; -1 asks on
-	// every pull. Default: 5m.
-	TagTTL caddy.Duration `json:"tag_ttl,omitempty"`
-
-	// A regular expression (RE2) for whole tags: v1 matches the tag v1 only, v1.* all
-	// that begin so. Tags that match it are taken never to change, and not asked for
-	// again. Default: none.
-	ImmutableTags string `json:"immutable_tags,omitempty"`
-
-	// Who may pull from this upstream. Default: everybody, but only users that
-	// Caddy has authenticated if it has credentials or a client certificate.
-	Access *Access `json:"access,omitempty"`
-
-	// Repositories to mirror, as globs: * matches inside a path component, **
-	// across components. Default: all.
-	Allow []string `json:"allow,omitempty"`
-
-	// Repositories not to mirror, as globs. It wins over allow.
-	Deny []string `json:"deny,omitempty"`
-
-	// Private, loopback or link-local networks (CIDR) that the upstream's
-	// redirects and token servers may lead to, and link-local ones that its URLs may
-	// lie at. Default: none but the address and port of the connection that leads
-	// there, and any port of an address that stands in url; the loopback only if it
-	// stands there. Addresses of cloud metadata are never connected to.
-	AllowAddress []string `json:"allow_address,omitempty"`
-
-	// Files with certificate authorities (PEM) to trust besides the system's.
-	// They are read when the configuration is loaded.
-	TLSCA []string `json:"tls_ca,omitempty"`
-
-	// The certificate to authenticate with.
-	TLSClient *TLSClient `json:"tls_client,omitempty"`
-
-	// URL of the HTTP proxy to connect through, which resolves names and decides which
-	// addresses may be reached. One with a password has to be a placeholder ({env.*}, {file.*}). Default: the environment's, HTTPS_PROXY
-	// and so on.
-	Proxy string `json:"proxy,omitempty"`
-
+	Tags
+	Admission
+	Connection
 	Timeouts
 	Resilience
 	Download
@@ -113,6 +52,30 @@ type Upstream struct {
 	// client is a user at an address. -1 = any number. Default: 64.
 	MissesPerClient int `json:"misses_per_client,omitempty"`
 
+	CacheOnly
+
+	// Where in a Caddyfile an option stands ("Caddyfile:12") whose secrets or
+	// files are looked up only when the configuration is loaded, so that the
+	// error for a missing one can tell. The Caddyfile adapter writes it.
+	Origin map[string]string `json:"origin,omitempty"`
+
+	resolved *resolvedUpstream
+}
+
+// Tags says how long tags are believed.
+type Tags struct {
+	// How long a tag is believed before the upstream is asked again; -1 asks on
+	// every pull. Default: 5m.
+	TagTTL caddy.Duration `json:"tag_ttl,omitempty"`
+
+	// A regular expression (RE2) for whole tags: v1 matches the tag v1 only, v1.* all
+	// that begin so. Tags that match it are taken never to change, and not asked for
+	// again. Default: none.
+	ImmutableTags string `json:"immutable_tags,omitempty"`
+}
+
+// CacheOnly says that only the cache answers.
+type CacheOnly struct {
 	// Answer from the cache only, and never contact the upstream.
 	Offline bool `json:"offline,omitempty"`
 
@@ -123,30 +86,6 @@ type Upstream struct {
 	// has authenticated get it, unless access says otherwise. Default: what the
 	// present configuration brings in.
 	StoredAs string `json:"stored_as,omitempty"`
-
-	// Where in a Caddyfile an option stands ("Caddyfile:12") whose secrets or
-	// files are looked up only when the configuration is loaded, so that the
-	// error for a missing one can tell. The Caddyfile adapter writes it.
-	Origin map[string]string `json:"origin,omitempty"`
-
-	resolved *resolvedUpstream
-}
-
-// Access says who may pull from an upstream. Without any field set: every user
-// that Caddy has authenticated.
-type Access struct {
-	// Everybody, authenticated or not.
-	Public bool `json:"public,omitempty"`
-	// Only these users ({http.auth.user.id}).
-	Users []string `json:"users,omitempty"`
-}
-
-// TLSClient is a client certificate.
-type TLSClient struct {
-	// File with the certificate and its chain (PEM).
-	Certificate string `json:"certificate"`
-	// File with the private key (PEM).
-	Key string `json:"key"`
 }
 
 // resolvedUpstream is an Upstream with its values parsed, its secrets and files
@@ -182,7 +121,7 @@ func (u *Upstream) Provision() error {
 	}
 	type lookUp struct {
 		option string
-		f      func(*caddy.Replacer) error
+		f      func(*caddy.Replacer, *resolvedUpstream) error
 	}
 	lookUps := []lookUp{
 		{"credentials", u.lookUpCredentials},
@@ -194,7 +133,7 @@ func (u *Upstream) Provision() error {
 		lookUps = append(lookUps, lookUp{urlOption(s), u.lookUpURLCredentials(s)})
 	}
 	for _, lookUp := range lookUps {
-		if err := lookUp.f(caddy.NewReplacer()); err != nil {
+		if err := lookUp.f(caddy.NewReplacer(), r); err != nil {
 			return u.optionError(lookUp.option, err)
 		}
 	}
@@ -247,14 +186,14 @@ func (u *Upstream) urls() []string {
 	if len(u.URL) > 0 {
 		return u.URL
 	}
-	return u.defaultURLs()
+	return defaultURLs(u.Name)
 }
 
-func (u *Upstream) defaultURLs() []string {
-	if u.Name == oci.DockerHub {
+func defaultURLs(name string) []string {
+	if name == oci.DockerHub {
 		return []string{dockerHubURL}
 	}
-	return []string{"https://" + u.Name}
+	return []string{"https://" + name}
 }
 
 // authenticates reports whether the upstream sees who we are, so that what it
@@ -275,70 +214,3 @@ func (u *Upstream) Everybody() bool {
 // Guarded reports whether what the store has of the upstream need not be for
 // everybody.
 func (u *Upstream) Guarded() bool { return u.authenticates() || u.StoredAs != "" }
-
-func (u *Upstream) loadAuthorities(repl *caddy.Replacer) error {
-	for _, name := range u.TLSCA {
-		raw, err := readFile(repl, name)
-		if err != nil {
-			return err
-		}
-		if !x509.NewCertPool().AppendCertsFromPEM(raw) {
-			return fmt.Errorf("%s holds no certificate in PEM", name)
-		}
-		u.resolved.authorities = append(append(u.resolved.authorities, raw...), '\n')
-	}
-	return nil
-}
-
-func (u *Upstream) loadCertificate(repl *caddy.Replacer) error {
-	if u.TLSClient == nil {
-		return nil
-	}
-	certificate, err := readFile(repl, u.TLSClient.Certificate)
-	if err != nil {
-		return err
-	}
-	key, err := readFile(repl, u.TLSClient.Key)
-	if err != nil {
-		return err
-	}
-	u.resolved.certificate, err = tls.X509KeyPair(certificate, key)
-	return err
-}
-
-func (u *Upstream) lookUpProxy(repl *caddy.Replacer) error {
-	if u.Proxy == "" {
-		return nil
-	}
-	s, err := lookUp(repl, u.Proxy)
-	if err != nil {
-		return err
-	}
-	// The error of url.Parse would show the password.
-	parsed, err := url.Parse(s)
-	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
-		return errors.New("the value is no proxy URL: want http://host:port")
-	}
-	u.resolved.proxy = parsed
-	return nil
-}
-
-// lookUp replaces placeholders. A missing one is an error that names it.
-func lookUp(repl *caddy.Replacer, s string) (string, error) {
-	value, err := repl.ReplaceOrErr(s, true, true)
-	if err != nil {
-		return "", fmt.Errorf("%w: set the variable, or write the file, before the server starts", err)
-	}
-	if strings.ContainsAny(value, "\r\n\x00") {
-		return "", fmt.Errorf("the value of %s holds a line break or a NUL", s)
-	}
-	return value, nil
-}
-
-func readFile(repl *caddy.Replacer, name string) ([]byte, error) {
-	name, err := lookUp(repl, name)
-	if err != nil {
-		return nil, err
-	}
-	return os.ReadFile(name)
-}
