@@ -28,28 +28,30 @@ var imports = map[string][]string{
 		"internal/bundle", "internal/carry", "internal/clientconfig", "internal/image", "internal/imagelist", "internal/registry", "internal/mirror", "internal/upstream",
 		"storage", "internal/oci", "credentials", "caddymodule/credentials",
 	},
+	"internal/registry":     {"internal/oci"},
+	"internal/mirror":       {"storage", "internal/oci"},
+	"internal/upstream":     {"internal/oci", "credentials"},
+	"storage":               {"internal/mapfault", "internal/oci"},
+	"internal/oci":          {},
+	"internal/registrytest": {"internal/oci"},
+	"internal/freeport":     {},
+	"internal/testenv":      {},
+	"internal/clientconfig": {"internal/oci"},
+	"internal/image":        {"internal/imagelist", "internal/mirror", "storage", "internal/oci"},
+	"internal/imagelist":    {"internal/oci"},
+	"internal/mapfault":     {},
+	"internal/bundle":       {"internal/oci"},
+	"internal/carry":        {"internal/bundle", "internal/image", "internal/imagelist", "storage", "internal/oci"},
+	"integration":           {"caddymodule", "internal/registrytest", "internal/freeport", "internal/oci"},
+	"integration/bench":     {"internal/freeport", "storage", "internal/oci"},
+
 	"caddymodule/credentials":           {"credentials"},
 	"credentials":                       {},
-	"internal/registry":                 {"internal/oci"},
-	"internal/mirror":                   {"storage", "internal/oci"},
-	"internal/upstream":                 {"internal/oci", "credentials"},
 	"internal/upstream/internal/auth":   {"internal/upstream/internal/wire", "internal/upstream/internal/egress", "internal/upstream/internal/memo", "internal/oci", "credentials"},
 	"internal/upstream/internal/wire":   {"internal/upstream/internal/egress", "internal/upstream/internal/panics", "internal/oci"},
 	"internal/upstream/internal/egress": {"internal/upstream/internal/panics"},
 	"internal/upstream/internal/memo":   {"internal/upstream/internal/panics"},
 	"internal/upstream/internal/panics": {},
-	"storage":                           {"internal/mapfault", "internal/oci"},
-	"internal/oci":                      {},
-	"internal/registrytest":             {"internal/oci"},
-	"internal/freeport":                 {},
-	"internal/clientconfig":             {"internal/oci"},
-	"internal/image":                    {"internal/imagelist", "internal/mirror", "storage", "internal/oci"},
-	"internal/imagelist":                {"internal/oci"},
-	"internal/mapfault":                 {},
-	"internal/bundle":                   {"internal/oci"},
-	"internal/carry":                    {"internal/bundle", "internal/image", "internal/imagelist", "storage", "internal/oci"},
-	"integration":                       {"caddymodule", "internal/registrytest", "internal/freeport", "internal/oci"},
-	"integration/bench":                 {"internal/freeport", "storage", "internal/oci"},
 }
 
 // owners lists the folders that alone may import a foundation, tests included
@@ -169,7 +171,7 @@ func ownerOf(folder string) (owner string, known bool) {
 // the fake registry, and for tests of the policy and above the parts that they
 // are put together with.
 func allowedInTests(from, folder string) bool {
-	return folder == "internal/registrytest" || folder == "internal/freeport" ||
+	return slices.Contains([]string{"internal/registrytest", "internal/freeport", "internal/testenv"}, folder) ||
 		strings.HasPrefix(from, "caddymodule/credentials/") && slices.Contains([]string{"internal/upstream", "internal/oci"}, folder) ||
 		from == "internal/image" && folder == "internal/upstream" ||
 		from == "internal/mirror" && slices.Contains([]string{"internal/upstream", "internal/registry"}, folder) ||
