@@ -26,11 +26,11 @@ var imports = map[string][]string{
 	"cmd/pullgate": {""},
 	"caddymodule": {
 		"internal/bundle", "internal/carry", "internal/clientconfig", "internal/image", "internal/imagelist", "internal/registry", "internal/mirror", "internal/upstream",
-		"storage", "internal/oci", "credentials", "caddymodule/credentials",
+		"storage", "internal/oci", "caddymodule/credentials",
 	},
 	"internal/registry":     {"internal/oci"},
 	"internal/mirror":       {"storage", "internal/oci"},
-	"internal/upstream":     {"internal/oci", "credentials"},
+	"internal/upstream":     {"internal/oci", "caddymodule/credentials"},
 	"storage":               {"internal/mapfault", "internal/oci"},
 	"internal/oci":          {},
 	"internal/registrytest": {"internal/oci"},
@@ -45,9 +45,9 @@ var imports = map[string][]string{
 	"integration":           {"caddymodule", "internal/registrytest", "internal/freeport", "internal/oci"},
 	"integration/bench":     {"internal/freeport", "storage", "internal/oci"},
 
-	"caddymodule/credentials":           {"credentials"},
-	"credentials":                       {},
-	"internal/upstream/internal/auth":   {"internal/upstream/internal/wire", "internal/upstream/internal/egress", "internal/upstream/internal/memo", "internal/oci", "credentials"},
+	// What a source gives is the one thing that the engine knows of caddymodule.
+	"caddymodule/credentials":           {"caddymodule/credentials"},
+	"internal/upstream/internal/auth":   {"internal/upstream/internal/wire", "internal/upstream/internal/egress", "internal/upstream/internal/memo", "internal/oci", "caddymodule/credentials"},
 	"internal/upstream/internal/wire":   {"internal/upstream/internal/egress", "internal/upstream/internal/panics", "internal/oci"},
 	"internal/upstream/internal/egress": {"internal/upstream/internal/panics"},
 	"internal/upstream/internal/memo":   {"internal/upstream/internal/panics"},
@@ -58,7 +58,7 @@ var imports = map[string][]string{
 // but for those in clientsOfTests.
 var owners = map[string][]string{
 	"github.com/dgraph-io/badger":                {"storage"},
-	"github.com/caddyserver/caddy":               {"", "cmd/pullgate", "caddymodule", "caddymodule/credentials", "credentials", "integration"}, // credentials: its example
+	"github.com/caddyserver/caddy":               {"", "cmd/pullgate", "caddymodule", "caddymodule/credentials", "integration"},
 	"go.uber.org/zap":                            {"caddymodule", "integration"},
 	"github.com/prometheus/":                     {"caddymodule", "integration"},
 	"go.opentelemetry.io/otel/sdk":               {"caddymodule", "integration"},
