@@ -34,14 +34,13 @@ var imports = map[string][]string{
 		"storage", "internal/oci",
 	},
 	"caddymodule/config": {
-		"caddymodule/credentials", "credentials", "internal/mirror", "internal/operate", "internal/upstream", "storage", "internal/oci",
+		"caddymodule/credentials", "internal/mirror", "internal/operate", "internal/upstream", "storage", "internal/oci",
 	},
-	"caddymodule/credentials":           {"credentials"},
-	"credentials":                       {},
 	"internal/registry":                 {"internal/oci"},
 	"internal/mirror":                   {"storage", "internal/oci"},
-	"internal/upstream":                 {"internal/oci", "credentials"},
-	"internal/upstream/internal/auth":   {"internal/upstream/internal/wire", "internal/upstream/internal/egress", "internal/upstream/internal/memo", "internal/oci", "credentials"},
+	"internal/upstream":                 {"internal/oci", "caddymodule/credentials"},
+	"internal/upstream/internal/auth":   {"internal/upstream/internal/wire", "internal/upstream/internal/egress", "internal/upstream/internal/memo", "internal/oci", "caddymodule/credentials"},
+	"caddymodule/credentials":           {"caddymodule/credentials"}, // what a source gives is all that the engine knows of caddymodule
 	"internal/upstream/internal/wire":   {"internal/upstream/internal/egress", "internal/upstream/internal/panics", "internal/oci"},
 	"internal/upstream/internal/egress": {"internal/upstream/internal/panics"},
 	"internal/upstream/internal/memo":   {"internal/upstream/internal/panics"},
@@ -70,7 +69,7 @@ var imports = map[string][]string{
 var owners = map[string][]string{
 	"github.com/dgraph-io/badger": {"storage"},
 	"github.com/caddyserver/caddy": {
-		"", "cmd/pullgate", "caddymodule", "caddymodule/admin", "caddymodule/command", "caddymodule/config", "caddymodule/credentials", "credentials", // its example
+		"", "cmd/pullgate", "caddymodule", "caddymodule/admin", "caddymodule/command", "caddymodule/config", "caddymodule/credentials",
 		"integration",
 	},
 	"go.uber.org/zap":                            {"caddymodule", "caddymodule/command", "integration"},
@@ -186,8 +185,8 @@ func ownerOf(folder string) (owner string, known bool) {
 // are put together with.
 func allowedInTests(from, folder string) bool {
 	return slices.Contains([]string{"internal/registrytest", "internal/freeport", "internal/testenv"}, folder) ||
-		from == "caddymodule" && slices.Contains([]string{"credentials", "internal/bundle", "internal/imagelist"}, folder) ||
-		from == "caddymodule" && strings.HasPrefix(folder, "caddymodule/credentials/") ||
+		from == "caddymodule" && slices.Contains([]string{"internal/bundle", "internal/imagelist"}, folder) ||
+		from == "caddymodule" && strings.HasPrefix(folder, "caddymodule/credentials") ||
 		strings.HasPrefix(from, "caddymodule/credentials/") && slices.Contains([]string{"internal/upstream", "internal/oci"}, folder) ||
 		from == "internal/image" && folder == "internal/upstream" ||
 		from == "internal/mirror" && slices.Contains([]string{"internal/upstream", "internal/registry"}, folder) ||

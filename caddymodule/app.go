@@ -39,7 +39,7 @@ type appRun struct {
 	ctx      caddy.Context
 	mu       sync.Mutex
 	handlers []*service
-	fresh    []caddy.NetworkAddress // where no earlier configuration listens
+	listens  []caddy.NetworkAddress // where no earlier configuration does
 	cache    *cache                 // set while the App holds its reference
 }
 
@@ -87,9 +87,9 @@ func (a *App) Start() error {
 	c.adopt(a.run)
 	a.run.mu.Lock()
 	a.run.cache = c
-	handlers, fresh := a.run.handlers, a.run.fresh
+	handlers, listens := a.run.handlers, a.run.listens
 	a.run.mu.Unlock()
-	if err := checkAddresses(fresh); err != nil {
+	if err := checkAddresses(listens); err != nil {
 		return err
 	}
 	go a.run.awaitExit(handlers, a.run.grace())
@@ -128,12 +128,12 @@ func (r *appRun) release() error {
 // add makes Start start a handler too, and keep to the limits of its upstreams; the
 // addresses are those at which it will be the first to listen. Two handlers may name
 // one upstream, but not with two limits.
-func (r *appRun) add(s *service, fresh []caddy.NetworkAddress) error {
+func (r *appRun) add(s *service, listens []caddy.NetworkAddress) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, address := range fresh {
-		if !slices.Contains(r.fresh, address) {
-			r.fresh = append(r.fresh, address)
+	for _, address := range listens {
+		if !slices.Contains(r.listens, address) {
+			r.listens = append(r.listens, address)
 		}
 	}
 	for _, u := range s.upstreams {

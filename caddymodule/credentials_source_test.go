@@ -12,10 +12,10 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/pullgate/pullgate/caddymodule/config"
+	"github.com/pullgate/pullgate/caddymodule/credentials"
 	_ "github.com/pullgate/pullgate/caddymodule/credentials/acr"
 	_ "github.com/pullgate/pullgate/caddymodule/credentials/ecr"
 	_ "github.com/pullgate/pullgate/caddymodule/credentials/google"
-	"github.com/pullgate/pullgate/credentials"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registrytest"
 	"github.com/pullgate/pullgate/internal/upstream"

@@ -20,7 +20,7 @@ func newAddresses(ctx caddy.Context) []caddy.NetworkAddress {
 	if !ok {
 		return nil
 	}
-	var fresh []caddy.NetworkAddress
+	var unused []caddy.NetworkAddress
 	for _, text := range server.Listen {
 		address, err := caddy.ParseNetworkAddress(text)
 		if err != nil || !strings.HasPrefix(address.Network, "tcp") || address.StartPort == 0 {
@@ -28,11 +28,11 @@ func newAddresses(ctx caddy.Context) []caddy.NetworkAddress {
 		}
 		for _, one := range address.Expand() {
 			if caddy.ListenerUsage(one.Network, one.JoinHostPort(0)) == 0 {
-				fresh = append(fresh, one)
+				unused = append(unused, one)
 			}
 		}
 	}
-	return fresh
+	return unused
 }
 
 // checkAddresses refuses addresses at which another process listens. Caddy would

@@ -11,8 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	// The source that needs no cloud's SDK.
+	"github.com/pullgate/pullgate/caddymodule/credentials"
 	_ "github.com/pullgate/pullgate/caddymodule/credentials/dockerconfig"
-	"github.com/pullgate/pullgate/credentials"
 )
 
 // credentialsNamespace is that of the modules which are sources of credentials.

@@ -5,7 +5,7 @@ import (
 	"net/url"
 	"slices"
 
-	"github.com/pullgate/pullgate/credentials"
+	"github.com/pullgate/pullgate/caddymodule/credentials"
 	"github.com/pullgate/pullgate/internal/upstream/internal/auth"
 	"github.com/pullgate/pullgate/internal/upstream/internal/egress"
 )

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pullgate/pullgate/credentials"
+	"github.com/pullgate/pullgate/caddymodule/credentials"
 	"github.com/pullgate/pullgate/internal/oci"
 )
 

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/pullgate/pullgate/credentials"
+	"github.com/pullgate/pullgate/caddymodule/credentials"
 	"github.com/pullgate/pullgate/internal/oci"
 )
 

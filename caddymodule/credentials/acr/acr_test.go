@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pullgate/pullgate/credentials"
+	"github.com/pullgate/pullgate/caddymodule/credentials"
 )
 
 // azure stands for a registry's exchange, the login authority and the metadata

@@ -8,8 +8,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/google/go-containerregistry/pkg/authn"
 
+	"github.com/pullgate/pullgate/caddymodule/credentials"
 	"github.com/pullgate/pullgate/caddymodule/credentials/internal/keychain"
-	"github.com/pullgate/pullgate/credentials"
 )
 
 func init() { caddy.RegisterModule(Source{}) }

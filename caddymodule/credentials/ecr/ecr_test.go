@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pullgate/pullgate/credentials"
+	"github.com/pullgate/pullgate/caddymodule/credentials"
 )
 
 func TestHosts(t *testing.T) {

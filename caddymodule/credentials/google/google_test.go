@@ -3,7 +3,7 @@ package google
 import (
 	"testing"
 
-	"github.com/pullgate/pullgate/credentials"
+	"github.com/pullgate/pullgate/caddymodule/credentials"
 )
 
 func TestCredentialsAreForGoogle(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 
-	"github.com/pullgate/pullgate/credentials"
+	"github.com/pullgate/pullgate/caddymodule/credentials"
 )
 
 // Login returns what a keychain says of a registry.

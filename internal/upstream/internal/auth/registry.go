@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/pullgate/pullgate/credentials"
+	"github.com/pullgate/pullgate/caddymodule/credentials"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/upstream/internal/egress"
 	"github.com/pullgate/pullgate/internal/upstream/internal/memo"

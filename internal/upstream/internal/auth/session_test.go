@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pullgate/pullgate/credentials"
+	"github.com/pullgate/pullgate/caddymodule/credentials"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/upstream/internal/egress"
 	"github.com/pullgate/pullgate/internal/upstream/internal/wire"

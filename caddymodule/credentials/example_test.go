@@ -7,7 +7,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/pullgate/pullgate/credentials"
+	"github.com/pullgate/pullgate/caddymodule/credentials"
 )
 
 // A module that is compiled in beside Pullgate registers in its init function:
