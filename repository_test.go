@@ -25,42 +25,55 @@ var imports = map[string][]string{
 	"":             {"caddymodule", "caddymodule/credentials"},
 	"cmd/pullgate": {""},
 	"caddymodule": {
-		"internal/bundle", "internal/carry", "internal/clientconfig", "internal/image", "internal/imagelist", "internal/registry", "internal/mirror", "internal/upstream",
-		"storage", "internal/oci", "caddymodule/credentials",
+		"caddymodule/admin", "caddymodule/command", "caddymodule/config", "internal/flood", "internal/image", "internal/listener", "internal/metrics",
+		"internal/mirror", "internal/operate", "internal/registry", "internal/upstream", "storage", "internal/oci",
 	},
-	"internal/registry":     {"internal/oci"},
-	"internal/mirror":       {"storage", "internal/oci"},
-	"internal/upstream":     {"internal/oci", "caddymodule/credentials"},
-	"storage":               {"internal/mapfault", "internal/oci"},
-	"internal/oci":          {},
-	"internal/registrytest": {"internal/oci"},
-	"internal/freeport":     {},
-	"internal/testenv":      {},
-	"internal/clientconfig": {"internal/oci"},
-	"internal/image":        {"internal/imagelist", "internal/mirror", "storage", "internal/oci"},
-	"internal/imagelist":    {"internal/oci"},
-	"internal/mapfault":     {},
-	"internal/bundle":       {"internal/oci"},
-	"internal/carry":        {"internal/bundle", "internal/image", "internal/imagelist", "storage", "internal/oci"},
-	"integration":           {"caddymodule", "internal/registrytest", "internal/freeport", "internal/oci"},
-	"integration/bench":     {"internal/freeport", "storage", "internal/oci"},
-
-	// What a source gives is the one thing that the engine knows of caddymodule.
-	"caddymodule/credentials":           {"caddymodule/credentials"},
+	"caddymodule/admin": {"internal/bundle", "internal/operate"},
+	"caddymodule/command": {
+		"internal/bundle", "internal/carry", "internal/clientconfig", "internal/image", "internal/imagelist", "internal/mirror", "internal/operate",
+		"storage", "internal/oci",
+	},
+	"caddymodule/config": {
+		"caddymodule/credentials", "internal/mirror", "internal/operate", "internal/upstream", "storage", "internal/oci",
+	},
+	"internal/registry":                 {"internal/oci"},
+	"internal/mirror":                   {"storage", "internal/oci"},
+	"internal/upstream":                 {"internal/oci", "caddymodule/credentials"},
 	"internal/upstream/internal/auth":   {"internal/upstream/internal/wire", "internal/upstream/internal/egress", "internal/upstream/internal/memo", "internal/oci", "caddymodule/credentials"},
+	"caddymodule/credentials":           {"caddymodule/credentials"}, // what a source gives is all that the engine knows of caddymodule
 	"internal/upstream/internal/wire":   {"internal/upstream/internal/egress", "internal/upstream/internal/panics", "internal/oci"},
 	"internal/upstream/internal/egress": {"internal/upstream/internal/panics"},
 	"internal/upstream/internal/memo":   {"internal/upstream/internal/panics"},
 	"internal/upstream/internal/panics": {},
+	"storage":                           {"internal/mapfault", "internal/oci"},
+	"internal/oci":                      {},
+	"internal/registrytest":             {"internal/oci"},
+	"internal/flood":                    {},
+	"internal/freeport":                 {},
+	"internal/testenv":                  {},
+	"internal/clientconfig":             {"internal/oci"},
+	"internal/image":                    {"internal/imagelist", "internal/mirror", "storage", "internal/oci"},
+	"internal/imagelist":                {"internal/oci"},
+	"internal/listener":                 {},
+	"internal/mapfault":                 {},
+	"internal/metrics":                  {"internal/mirror", "internal/operate", "internal/registry", "internal/upstream", "internal/oci"},
+	"internal/operate":                  {"internal/bundle", "internal/carry", "internal/image", "internal/imagelist", "internal/mirror", "storage", "internal/oci"},
+	"internal/bundle":                   {"internal/oci"},
+	"internal/carry":                    {"internal/bundle", "internal/image", "internal/imagelist", "storage", "internal/oci"},
+	"integration":                       {"caddymodule", "internal/registrytest", "internal/freeport", "internal/oci"},
+	"integration/bench":                 {"internal/freeport", "storage", "internal/oci"},
 }
 
 // owners lists the folders that alone may import a foundation, tests included
 // but for those in clientsOfTests.
 var owners = map[string][]string{
-	"github.com/dgraph-io/badger":                {"storage"},
-	"github.com/caddyserver/caddy":               {"", "cmd/pullgate", "caddymodule", "caddymodule/credentials", "integration"},
-	"go.uber.org/zap":                            {"caddymodule", "integration"},
-	"github.com/prometheus/":                     {"caddymodule", "integration"},
+	"github.com/dgraph-io/badger": {"storage"},
+	"github.com/caddyserver/caddy": {
+		"", "cmd/pullgate", "caddymodule", "caddymodule/admin", "caddymodule/command", "caddymodule/config", "caddymodule/credentials",
+		"integration",
+	},
+	"go.uber.org/zap":                            {"caddymodule", "caddymodule/command", "integration"},
+	"github.com/prometheus/":                     {"internal/metrics", "integration"},
 	"go.opentelemetry.io/otel/sdk":               {"caddymodule", "integration"},
 	"github.com/google/go-containerregistry":     {"internal/upstream/internal/auth", "caddymodule/credentials"},
 	"github.com/aws/":                            {"caddymodule/credentials"},
@@ -172,6 +185,8 @@ func ownerOf(folder string) (owner string, known bool) {
 // are put together with.
 func allowedInTests(from, folder string) bool {
 	return slices.Contains([]string{"internal/registrytest", "internal/freeport", "internal/testenv"}, folder) ||
+		from == "caddymodule" && slices.Contains([]string{"internal/bundle", "internal/imagelist"}, folder) ||
+		from == "caddymodule" && strings.HasPrefix(folder, "caddymodule/credentials") ||
 		strings.HasPrefix(from, "caddymodule/credentials/") && slices.Contains([]string{"internal/upstream", "internal/oci"}, folder) ||
 		from == "internal/image" && folder == "internal/upstream" ||
 		from == "internal/mirror" && slices.Contains([]string{"internal/upstream", "internal/registry"}, folder) ||

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/pullgate/pullgate/caddymodule/config"
 	"github.com/pullgate/pullgate/caddymodule/credentials"
 	_ "github.com/pullgate/pullgate/caddymodule/credentials/acr"
 	_ "github.com/pullgate/pullgate/caddymodule/credentials/ecr"
@@ -105,7 +106,7 @@ func TestSourceInConfiguration(t *testing.T) {
 			t.Errorf("%s: adapts to\n%s\nwant\n%s", options, got, want)
 		}
 	}
-	u := Upstream{Name: "registry.corp", Origin: map[string]string{"credentials": "Caddyfile:4"}}
+	u := config.Upstream{Name: "registry.corp", Origin: map[string]string{"credentials": "Caddyfile:4"}}
 	if err := json.Unmarshal([]byte(`{"credentials":{"provider":"test","secret":"{env.NO}"}}`), &u); err != nil {
 		t.Fatal(err)
 	}
@@ -117,13 +118,13 @@ func TestSourceInConfiguration(t *testing.T) {
 func plainSpace(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 // loaded provisions an upstream and its sources.
-func loaded(u *Upstream) error {
-	if err := u.provision(); err != nil {
+func loaded(u *config.Upstream) error {
+	if err := u.Provision(); err != nil {
 		return err
 	}
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	defer cancel()
-	return u.loadSources(ctx)
+	return u.LoadSources(ctx)
 }
 
 // TestSourceOfCommand: an upstream that was provisioned and not loaded is that of a command.
@@ -135,14 +136,14 @@ func TestSourceOfCommand(t *testing.T) {
 		`{"provider":"test","user":"u","secret":"{env.SECRET}"}`: oci.ClassNone,
 		`{"provider":"test","user":"u","secret":"{env.NO}"}`:     oci.ClassToken,
 	} {
-		u := Upstream{Name: "registry.corp", URL: []string{r.URL()}}
+		u := config.Upstream{Name: "registry.corp", Endpoint: config.Endpoint{URL: []string{r.URL()}}}
 		if err := json.Unmarshal([]byte(raw), &u.Credentials); err != nil {
 			t.Fatal(err)
 		}
-		if err := u.provision(); err != nil {
+		if err := u.Provision(); err != nil {
 			t.Fatal(err)
 		}
-		client, err := upstream.New(u.options())
+		client, err := upstream.New(u.ClientOptions())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -158,14 +159,14 @@ func TestSourceOfCommand(t *testing.T) {
 func TestSourcesTell(t *testing.T) {
 	tell := func(raw string) (identity, fingerprint string) {
 		t.Helper()
-		u := Upstream{Name: "registry.corp"}
+		u := config.Upstream{Name: "registry.corp"}
 		if err := json.Unmarshal([]byte(raw), &u.Credentials); err != nil {
 			t.Fatal(err)
 		}
 		if err := loaded(&u); err != nil {
 			t.Fatal(err)
 		}
-		return u.identity(), u.fingerprint()
+		return u.Identity(), u.Fingerprint()
 	}
 	t.Setenv("SECRET", "one")
 	identity, fingerprint := tell(`{"provider": "test", "user": "u", "secret": "{env.SECRET}"}`)
@@ -197,9 +198,9 @@ func TestCredentialsInJSON(t *testing.T) {
 		`{"insecure_credentials":true}`:                              "",
 		`{"insecure_credentials":"yes"}`:                             "insecure_credentials: ",
 	} {
-		var c any = new(Credentials)
+		var c any = new(config.Credentials)
 		if strings.Contains(raw, "insecure") {
-			c = new(URLCredentials)
+			c = new(config.URLCredentials)
 		}
 		err := json.Unmarshal([]byte(raw), c)
 		if want != "" {
@@ -213,7 +214,7 @@ func TestCredentialsInJSON(t *testing.T) {
 			t.Errorf("%s is written as %s: %v", raw, written, err)
 		}
 	}
-	if err := loaded(&Upstream{Name: "registry.corp", Credentials: &Credentials{Provider: "ecr", SourceRaw: []byte(`{"provider":"ecr","username":"u"}`)}}); err == nil ||
+	if err := loaded(&config.Upstream{Name: "registry.corp", Endpoint: config.Endpoint{Credentials: &config.Credentials{Provider: "ecr", SourceRaw: []byte(`{"provider":"ecr","username":"u"}`)}}}); err == nil ||
 		!strings.Contains(err.Error(), `unknown field "username"`) {
 		t.Errorf("an option of no source: %v", err)
 	}

@@ -16,6 +16,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/pullgate/pullgate/caddymodule/config"
+	"github.com/pullgate/pullgate/internal/flood"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registry"
 )
@@ -48,7 +50,7 @@ func init() {
 // Access logs get the fields `upstream` and `cache`.
 type Handler struct {
 	// The registries to mirror. At least one.
-	Upstreams []*Upstream `json:"upstreams,omitempty"`
+	Upstreams []*config.Upstream `json:"upstreams,omitempty"`
 
 	// The upstream for requests that name none, as those of Docker daemons with
 	// registry-mirrors. Default: none, they are answered with 404.
@@ -76,10 +78,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		if u == nil {
 			return fmt.Errorf("upstream %d is null", i)
 		}
-		if err := u.provision(); err != nil {
+		if err := u.Provision(); err != nil {
 			return err
 		}
-		if err := u.loadSources(ctx); err != nil {
+		if err := u.LoadSources(ctx); err != nil {
 			return err
 		}
 	}
@@ -98,8 +100,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		Client:   clientOf,
 		Guard:    guardOf,
 		OnHeader: describe,
-		OnDone:   metrics.observeAnswer,
-		Logger:   slog.New(newFloodGuard(ctx.Slogger().Handler())),
+		OnDone:   counted.Answer,
+		Logger:   slog.New(flood.New(ctx.Slogger().Handler())),
 	}
 	h.run = &handlerRun{service: &service{
 		app: app, upstreams: h.Upstreams, names: names, wire: wire, log: ctx.Slogger(), empty: make(chan struct{}), exiting: make(chan struct{}),
@@ -125,7 +127,7 @@ func (h *Handler) Validate() error {
 // names returns the upstreams by their names and aliases.
 func (h *Handler) names() (map[string]registry.Upstream, error) {
 	names := map[string]registry.Upstream{}
-	add := func(u *Upstream, name string) error {
+	add := func(u *config.Upstream, name string) error {
 		if taken, ok := names[name]; ok {
 			return fmt.Errorf("upstream %s: the name %s is already one of upstream %s: two upstreams cannot have one name", u.Name, name, taken.Name)
 		}

@@ -53,39 +53,44 @@ type Usage struct {
 	// Blobs and BlobBytes are the finished blobs. Until Counted they are those
 	// of this store's life and as many older ones as were counted yet. What a crash
 	// left without a record counts once a pass in the background has verified it.
-	Blobs, BlobBytes int64
-	Counted          bool
+	Blobs     int64 `json:"blobs"`
+	BlobBytes int64 `json:"blob_bytes"`
+	Counted   bool  `json:"counted"`
 	// Upstreams are the bytes of the finished blobs by the name of the upstream
 	// that brought them in first; empty where that is not known.
-	Upstreams map[string]int64
+	Upstreams map[string]int64 `json:"upstreams,omitempty"`
 	// PinnedBytes are those of the blobs that are pinned, BusyBytes of those that
 	// were spared because they were open, both when blobs last had to be evicted.
-	PinnedBytes, BusyBytes int64
+	PinnedBytes int64 `json:"pinned_bytes"`
+	BusyBytes   int64 `json:"-"`
 	// Overpinned says that what is pinned exceeds a limit by itself: nothing more
 	// is stored there.
-	Overpinned bool
+	Overpinned bool `json:"overpinned"`
 	// Fills is how many parts are running, and FillBytes how many bytes they are
 	// going to have, as far as that is known.
-	Fills     int
-	FillBytes int64
+	Fills     int   `json:"-"`
+	FillBytes int64 `json:"-"`
 	// IndexBytes is the size of the index, up to a minute old.
-	IndexBytes int64
+	IndexBytes int64 `json:"index_bytes"`
 	// IndexOpen is false while the index cannot be opened, as ErrNoIndex says, and
 	// once it is ErrGone.
 	// IndexRebuilds counts, from the opening of the store, how often it was
 	// damaged and begun anew; IndexError says why it last was that, or not open.
-	IndexOpen     bool
-	IndexRebuilds int64
-	IndexError    string
+	IndexOpen     bool   `json:"index_open"`
+	IndexRebuilds int64  `json:"index_rebuilds"`
+	IndexError    string `json:"index_error,omitempty"`
 	// QuarantinedBlobs counts, from the opening of the store, the blobs that were
 	// found to be damaged and taken out of use.
-	QuarantinedBlobs int64
+	QuarantinedBlobs int64 `json:"quarantined_blobs"`
 	// FreeBytes and TotalBytes are those of the file system, FreeInodes and
 	// TotalInodes too; the latter are 0 where it makes them as it goes.
-	FreeBytes, TotalBytes   int64
-	FreeInodes, TotalInodes int64
+	FreeBytes   int64 `json:"free_bytes"`
+	TotalBytes  int64 `json:"total_bytes"`
+	FreeInodes  int64 `json:"free_inodes"`
+	TotalInodes int64 `json:"-"`
 	// EvictedBlobs and EvictedBytes count from the opening of the store.
-	EvictedBlobs, EvictedBytes int64
+	EvictedBlobs int64 `json:"evicted_blobs"`
+	EvictedBytes int64 `json:"evicted_bytes"`
 }
 
 // Usage returns how much is stored, without touching the disk more than four

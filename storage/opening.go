@@ -198,6 +198,10 @@ func (s *Store) setIndexAside(damage error) error {
 	s.noteState(func(st *state) { st.openings, st.damaged = 0, false })
 	s.usage.indexRebuilds.Add(1)
 	s.setIndexError(fmt.Errorf("index was set aside as %s and begun anew: %w", aside, damage))
+	if errors.Is(damage, errRebuild) {
+		s.log.Info("index is begun anew, as was asked for", "kept", aside)
+		return nil
+	}
 	s.log.Error("index cannot be opened and is begun anew", "kept", aside, "error", damage)
 	return nil
 }
