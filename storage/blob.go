@@ -170,7 +170,7 @@ func (s *Store) blobRecord(i id) (blobRecord, bool) {
 	if r, ok := known.(*blobRecord); ok {
 		return *r, true
 	}
-	raw, err := s.get(i.key(tableBlob))
+	raw, err := s.get(tableKey(tableBlob, i))
 	if err != nil {
 		return blobRecord{}, false
 	}

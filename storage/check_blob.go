@@ -177,7 +177,7 @@ func (c *checker) missing(i id) {
 		var lerr, gerr error
 		still := s.going.still(i, func() {
 			_, lerr = s.root.Lstat(i.blobPath())
-			_, gerr = s.get(i.key(tableBlob))
+			_, gerr = s.get(tableKey(tableBlob, i))
 		})
 		if !still || !errors.Is(lerr, fs.ErrNotExist) || errors.Is(gerr, fs.ErrNotExist) {
 			return
@@ -198,7 +198,7 @@ func (c *checker) dropMissing(i id) (dropped bool, err error) {
 	s := c.store
 	err = s.index.update(linkBytes, func(b *batch) error {
 		dropped = false
-		if _, err := get(b.txn, i.key(tableBlob)); err != nil {
+		if _, err := get(b.txn, tableKey(tableBlob, i)); err != nil {
 			return nil //nolint:nilerr // there is none
 		}
 		if i.valid() {

@@ -191,7 +191,7 @@ func (c *checker) tag(txn *badger.Txn, key, value []byte) {
 	}
 	i, err := idOf(t.Digest)
 	if err == nil {
-		_, err = txn.Get(i.key(tableManifest))
+		_, err = txn.Get(tableKey(tableManifest, i))
 	}
 	c.note(func(r *CheckReport) {
 		r.Tags++

@@ -141,11 +141,11 @@ func TestCheckFindsAndMends(t *testing.T) {
 		}, false, FindingDamaged, 2},
 		"wrong record": {func(t *testing.T, s *Store, _ oci.Manifest, blobs []digest.Digest) {
 			i, _ := idOf(blobs[0])
-			set(t, s, i.key(tableBlob), blobRecord{size: 7, created: time.Unix(100, 0)}.encode())
+			set(t, s, tableKey(tableBlob, i), blobRecord{size: 7, created: time.Unix(100, 0)}.encode())
 		}, false, FindingSize, 3},
 		"unreadable record of a blob": {func(t *testing.T, s *Store, _ oci.Manifest, blobs []digest.Digest) {
 			i, _ := idOf(blobs[0])
-			set(t, s, i.key(tableBlob), []byte("x"))
+			set(t, s, tableKey(tableBlob, i), []byte("x"))
 		}, false, FindingUnrecorded, 3},
 		"unrecorded": {func(t *testing.T, s *Store, _ oci.Manifest, blobs []digest.Digest) {
 			forget(t, s, blobs[2])
@@ -178,11 +178,11 @@ func TestCheckFindsAndMends(t *testing.T) {
 		}, false, FindingSnapshot, 3},
 		"manifest": {func(t *testing.T, s *Store, m oci.Manifest, _ []digest.Digest) {
 			i, _ := idOf(m.Digest)
-			set(t, s, i.key(tableManifest), manifestRecord{bytes: []byte("other")}.encode())
+			set(t, s, tableKey(tableManifest, i), manifestRecord{bytes: []byte("other")}.encode())
 		}, false, FindingManifest, 3},
 		"manifest elsewhere": {func(t *testing.T, s *Store, m oci.Manifest, _ []digest.Digest) {
 			i, _ := idOf(m.Digest)
-			set(t, s, i.key(tableManifest), manifestRecord{external: true}.encode())
+			set(t, s, tableKey(tableManifest, i), manifestRecord{external: true}.encode())
 		}, false, FindingManifest, 3},
 		"tag": {func(t *testing.T, s *Store, _ oci.Manifest, _ []digest.Digest) {
 			key, _ := tagKey(scope, "3")

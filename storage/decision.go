@@ -98,7 +98,7 @@ func (d *decision) decide(ctx context.Context, txn *badger.Txn) error {
 		total += r.size
 		switch {
 		case d.pins.has(i):
-			d.pinned.add(r, 1)
+			d.pinned.add(r.origin, r.size, 1)
 			return nil
 		case r.created.Before(d.from):
 			return nil

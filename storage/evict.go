@@ -43,8 +43,10 @@ func (s *Store) evict(ctx context.Context) {
 	if !s.isRestored() {
 		d.from = s.born.Truncate(time.Second) // of what was here before, it is not known yet what is pinned
 	}
-	if d.demand.none() && d.unused.IsZero() && !s.usage.anyPinned() {
-		return
+	if d.demand.none() && d.unused.IsZero() {
+		if spared, _ := s.usage.spared(); spared.blobs == 0 {
+			return
+		}
 	}
 	txn, err := s.begin()
 	if err != nil {

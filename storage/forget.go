@@ -154,7 +154,7 @@ func (f *forgetting) addUses(ctx context.Context) error {
 			return err
 		}
 		i := id(it.Item().Key()[1:])
-		if _, err := f.txn.Get(i.key(tableManifestUse)); err == nil || !i.valid() {
+		if _, err := f.txn.Get(tableKey(tableManifestUse, i)); err == nil || !i.valid() {
 			continue
 		}
 		if missing = append(missing, i); len(missing) == maxUsesWrite {
@@ -191,7 +191,7 @@ func (f *forgetting) flush() error {
 			}
 			err := b.delete(r.key)
 			if r.key[0] == tableManifestUse {
-				err = errors.Join(err, b.delete(id(r.key[1:]).key(tableManifest)))
+				err = errors.Join(err, b.delete(tableKey(tableManifest, id(r.key[1:]))))
 			}
 			if err != nil {
 				return err
@@ -220,14 +220,14 @@ func (f *forgetting) links(ctx context.Context) error {
 		if offline {
 			f.offline.keep[pinOf(i)] = struct{}{}
 		}
-		if _, err := f.txn.Get(i.key(tableManifest)); err == nil {
+		if _, err := f.txn.Get(tableKey(tableManifest, i)); err == nil {
 			f.linked[pinOf(i)] = struct{}{}
 			return nil
 		}
 		if offline || !r.made.end().Before(f.unused) || f.pins.has(i) {
 			return nil
 		}
-		if _, err := f.txn.Get(i.key(tableBlob)); err == nil {
+		if _, err := f.txn.Get(tableKey(tableBlob, i)); err == nil {
 			return nil
 		}
 		// It may be one that was not adopted yet.
@@ -287,7 +287,7 @@ func (f *forgetting) tags(ctx context.Context) error {
 		if scope, ok := scopeOf(key, "", 3); ok && f.offline.names[oci.UpstreamName(scope.Upstream)] {
 			return nil
 		}
-		if raw, err := get(f.txn, i.key(tableManifestUse)); err == nil {
+		if raw, err := get(f.txn, tableKey(tableManifestUse, i)); err == nil {
 			if used, ok := decodeUse(raw); ok && !used.end().Before(f.unused) {
 				return nil
 			}

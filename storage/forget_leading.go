@@ -64,6 +64,6 @@ func (f *forgetting) remembered(i id) bool { return f.leading && f.stored(i, tab
 
 // stored reports whether the index has something; in doubt, it has.
 func (f *forgetting) stored(i id, table byte) bool {
-	_, err := f.txn.Get(i.key(table))
+	_, err := f.txn.Get(tableKey(table, i))
 	return !errors.Is(err, badger.ErrKeyNotFound)
 }

@@ -91,7 +91,7 @@ func (f *forgetting) countManifests(ctx context.Context, byHour map[useRecord]in
 			return nil
 		}
 		byHour[used] += int64(len(key) + len(value))
-		if item, err := f.txn.Get(i.key(tableManifest)); err == nil {
+		if item, err := f.txn.Get(tableKey(tableManifest, i)); err == nil {
 			byHour[used] += item.EstimatedSize()
 		}
 		return nil

@@ -128,7 +128,7 @@ func TestForgetManifestWithoutLink(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.index.update(0, func(b *batch) error { return b.drop(i.key(tableManifestUse)) }); err != nil {
+	if err := s.index.update(0, func(b *batch) error { return b.drop(tableKey(tableManifestUse, i)) }); err != nil {
 		t.Fatal(err)
 	}
 	for _, there := range []bool{true, false} {
@@ -138,7 +138,7 @@ func TestForgetManifestWithoutLink(t *testing.T) {
 		if _, err := s.Manifest(index); (err == nil) != there {
 			t.Errorf("manifest is there: %v", err)
 		}
-		if _, err := s.get(i.key(tableManifestUse)); (err == nil) != there {
+		if _, err := s.get(tableKey(tableManifestUse, i)); (err == nil) != there {
 			t.Errorf("its use is there: %v", err)
 		}
 		if err := s.index.update(0, func(b *batch) error { return b.drop(key) }); err != nil {

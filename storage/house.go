@@ -135,7 +135,7 @@ func (s *Store) count(ctx context.Context) {
 			skip--
 			return nil
 		}
-		if t.add(r, 1); t.blobs == countStep {
+		if t.add(r.origin, r.size, 1); t.blobs == countStep {
 			s.usage.add(t)
 			s.told += t.blobs
 			t = tally{}

@@ -29,7 +29,7 @@ func readTree(ctx context.Context, s *Store, txn *badger.Txn, scope oci.Scope) (
 		if !ok {
 			return nil
 		}
-		if _, err := txn.Get(i.key(tableManifest)); errors.Is(err, badger.ErrKeyNotFound) {
+		if _, err := txn.Get(tableKey(tableManifest, i)); errors.Is(err, badger.ErrKeyNotFound) {
 			return nil
 		}
 		contents, err := s.contents(txn, i)

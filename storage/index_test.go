@@ -316,13 +316,13 @@ func TestManifestOfWrongDigestIsDropped(t *testing.T) {
 	_, d := content(1, 10)
 	i, _ := idOf(d)
 	record := manifestRecord{mediaType: "a/b", bytes: []byte("{}")}.encode()
-	if err := s.index.update(0, func(b *batch) error { return b.set(i.key(tableManifest), record) }); err != nil {
+	if err := s.index.update(0, func(b *batch) error { return b.set(tableKey(tableManifest, i), record) }); err != nil {
 		t.Fatal(err)
 	}
 	_, err := s.Manifest(d)
 	wantErr(t, "manifest", err, fs.ErrNotExist)
 	settle(t, s)
-	_, err = s.get(i.key(tableManifest))
+	_, err = s.get(tableKey(tableManifest, i))
 	wantErr(t, "record", err, fs.ErrNotExist)
 }
 

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-
-	"github.com/pullgate/pullgate/internal/oci"
 )
 
 // maxIdle is how long a suspended part is kept.
@@ -75,12 +73,9 @@ func (ps *parts) announced() (t tally) {
 	defer ps.mu.Unlock()
 	for _, of := range ps.running {
 		for _, p := range of {
-			if !p.begun.Load() || p.stored.Load() {
-				continue
+			if p.begun.Load() && !p.claim.stored.Load() {
+				t.addBytes(p.origin, p.space.known())
 			}
-			size := max(p.size, p.written.Load())
-			t.bytes += size
-			t.addTo(oci.UpstreamName(p.origin), size)
 		}
 	}
 	return t

@@ -176,7 +176,7 @@ func (v *inventory) take(ctx context.Context, scope oci.Scope, h *Holding) error
 		if h == nil {
 			return nil
 		}
-		if _, err := v.txn.Get(i.key(tableManifest)); err == nil {
+		if _, err := v.txn.Get(tableKey(tableManifest, i)); err == nil {
 			h.Manifests++
 		}
 		return nil

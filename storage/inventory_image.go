@@ -43,7 +43,7 @@ func (v *inventory) images(ctx context.Context, scopes []oci.Scope) error {
 				continue
 			}
 			image := &HeldImage{Digest: i.digest()}
-			if m, err := get(v.txn, i.key(tableManifest)); err == nil {
+			if m, err := get(v.txn, tableKey(tableManifest, i)); err == nil {
 				if r, ok := decodeManifest(m); ok {
 					image.MediaType = r.mediaType
 				}
@@ -90,7 +90,7 @@ func (v *inventory) image(t *tree, root id, name string, image *HeldImage) {
 		}
 		t.live[i] = struct{}{}
 		h.Manifests++
-		if raw, err := get(v.txn, i.key(tableManifestUse)); err == nil {
+		if raw, err := get(v.txn, tableKey(tableManifestUse, i)); err == nil {
 			if used, ok := decodeUse(raw); ok {
 				at := used.end().Add(-time.Hour)
 				if image.Used == nil || image.Used.Before(at) {

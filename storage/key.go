@@ -40,7 +40,8 @@ const (
 // scopeLength is how much of the hash of a scope stands in keys.
 const scopeLength = 16
 
-func (i id) key(table byte) []byte { return append([]byte{table}, i...) }
+// tableKey returns the key of content in a table.
+func tableKey(table byte, i id) []byte { return append([]byte{table}, i...) }
 
 // scopedKey returns the key of what is known of content within a scope.
 func scopedKey(table byte, scope oci.Scope, i id) ([]byte, error) {

@@ -3,6 +3,7 @@ package storage
 import (
 	"maps"
 	"sync"
+	"sync/atomic"
 
 	"github.com/pullgate/pullgate/internal/oci"
 )
@@ -12,13 +13,19 @@ import (
 type tally struct {
 	blobs, bytes int64
 	upstreams    map[string]int64 // bytes by the name of the upstream
-	parts        []*Part          // whose claims it fulfils
+	claims       []*claim         // that it fulfils
 }
 
-// add adds a blob, or takes it off: n is 1 or -1.
-func (t *tally) add(r blobRecord, n int64) {
-	t.blobs, t.bytes = t.blobs+n, t.bytes+n*r.size
-	t.addTo(oci.UpstreamName(r.origin), n*r.size)
+// add adds a blob of an upstream, or takes it off: n is 1 or -1.
+func (t *tally) add(origin string, size, n int64) {
+	t.blobs += n
+	t.addBytes(origin, n*size)
+}
+
+// addBytes adds bytes of an upstream.
+func (t *tally) addBytes(origin string, bytes int64) {
+	t.bytes += bytes
+	t.addTo(oci.UpstreamName(origin), bytes)
 }
 
 func (t *tally) addTo(name string, bytes int64) {
@@ -30,25 +37,27 @@ func (t *tally) addTo(name string, bytes int64) {
 	}
 }
 
+// claim is what a verified blob that is on its way into the store will take there.
+type claim struct {
+	name    string
+	size    int64
+	granted bool
+	stored  atomic.Bool
+}
+
 // ledger is what the store holds, as far as it was counted, and what is about to
 // come. The zero value holds nothing. Safe for concurrent use.
 type ledger struct {
 	mu    sync.Mutex
 	total tally
-	// claims are verified blobs that are on their way into the store. Those that
-	// are granted may not make it exceed a limit.
-	claims map[*Part]claim
+	// claims that are granted may not make the total exceed a limit.
+	claims map[*claim]struct{}
 	// pinned and busy are what the last decision had to spare.
 	pinned tally
 	busy   int64
 }
 
-type claim struct {
-	name    string
-	size    int64
-	granted bool
-}
-
+// add adds what was stored or removed, and ends the claims that this fulfils.
 func (l *ledger) add(t tally) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -56,9 +65,9 @@ func (l *ledger) add(t tally) {
 	for name, bytes := range t.upstreams {
 		l.total.addTo(name, bytes)
 	}
-	for _, p := range t.parts {
-		delete(l.claims, p)
-		p.stored.Store(true)
+	for _, c := range t.claims {
+		delete(l.claims, c)
+		c.stored.Store(true)
 	}
 }
 
@@ -69,35 +78,35 @@ func (l *ledger) used() int64 {
 	return l.total.bytes
 }
 
-// claim asks for room for a verified blob, and reports whether there is some. What
-// is claimed is to be dropped in the end.
-func (l *ledger) claim(limits *Limits, p *Part, size int64) (granted bool) {
+// claim asks for room for a verified blob of an upstream: most in all and mostOwn of the
+// upstream, 0 = no limit. It reports whether there is some. A claim is dropped in the
+// end.
+func (l *ledger) claim(c *claim, origin string, size, most, mostOwn int64) (granted bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	name := oci.UpstreamName(p.origin)
-	all, own := l.total.bytes+size, l.total.upstreams[name]+size
-	for other, c := range l.claims {
-		if !c.granted || other == p {
+	c.name, c.size, c.granted = oci.UpstreamName(origin), size, false
+	all, own := l.total.bytes+size, l.total.upstreams[c.name]+size
+	for other := range l.claims {
+		if !other.granted {
 			continue
 		}
-		if all += c.size; c.name == name {
-			own += c.size
+		if all += other.size; other.name == c.name {
+			own += other.size
 		}
 	}
-	granted = (limits.MaxSize <= 0 || all <= limits.MaxSize) &&
-		(limits.Upstreams[name] <= 0 || own <= limits.Upstreams[name])
+	c.granted = (most <= 0 || all <= most) && (mostOwn <= 0 || own <= mostOwn)
 	if l.claims == nil {
-		l.claims = make(map[*Part]claim)
+		l.claims = make(map[*claim]struct{})
 	}
-	l.claims[p] = claim{name, size, granted}
-	return granted
+	l.claims[c] = struct{}{}
+	return c.granted
 }
 
 // granting reports whether anything that was granted is not stored yet.
 func (l *ledger) granting() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, c := range l.claims {
+	for c := range l.claims {
 		if c.granted {
 			return true
 		}
@@ -105,10 +114,12 @@ func (l *ledger) granting() bool {
 	return false
 }
 
-func (l *ledger) drop(p *Part) {
+// drop ends a claim, and reports whether it was not fulfilled.
+func (l *ledger) drop(c *claim) (unfulfilled bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.claims, p)
+	delete(l.claims, c)
+	return !c.stored.Load()
 }
 
 // balance returns what is there, and what is claimed, granted or not.
@@ -116,34 +127,23 @@ func (l *ledger) balance() (total, claimed tally) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	total = tally{blobs: l.total.blobs, bytes: l.total.bytes, upstreams: maps.Clone(l.total.upstreams)}
-	for _, c := range l.claims {
+	for c := range l.claims {
 		claimed.bytes += c.size
 		claimed.addTo(c.name, c.size)
 	}
 	return total, claimed
 }
 
+// setPinned notes what had to be spared: what is pinned, and the bytes of what is open.
 func (l *ledger) setPinned(pinned tally, busy int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.pinned, l.busy = pinned, busy
 }
 
-// pinnedBytes returns how much is pinned, in all and of one upstream.
-func (l *ledger) pinnedBytes(name string) (all, own int64) {
+// spared returns how much is pinned, and how many bytes are open.
+func (l *ledger) spared() (pinned tally, busy int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.pinned.bytes, l.pinned.upstreams[name]
-}
-
-func (l *ledger) anyPinned() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.pinned.blobs > 0
-}
-
-func (l *ledger) spared() (pinned, busy int64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.pinned.bytes, l.busy
+	return tally{blobs: l.pinned.blobs, bytes: l.pinned.bytes, upstreams: maps.Clone(l.pinned.upstreams)}, l.busy
 }

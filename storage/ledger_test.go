@@ -63,7 +63,7 @@ func TestBlobRecordWithoutOrigin(t *testing.T) {
 		t.Fatal(err)
 	}
 	old := seal(appendTime(appendInt(begin(16), 1000), time.Unix(1_700_000_000, 0)))
-	if err := s.index.update(0, func(b *batch) error { return b.set(i.key(tableBlob), old) }); err != nil {
+	if err := s.index.update(0, func(b *batch) error { return b.set(tableKey(tableBlob, i), old) }); err != nil {
 		t.Fatal(err)
 	}
 	s = reopen(t, s)

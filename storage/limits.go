@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
@@ -105,7 +106,8 @@ func (s *Store) Usage() Usage {
 	total, _ := s.usage.balance()
 	u.Blobs, u.BlobBytes, u.Upstreams = total.blobs, total.bytes, total.upstreams
 	u.FillBytes = s.parts.announced().bytes
-	u.PinnedBytes, u.BusyBytes = s.usage.spared()
+	pinned, busy := s.usage.spared()
+	u.PinnedBytes, u.BusyBytes = pinned.bytes, busy
 	u.Overpinned = s.usage.overpinned.Load()
 	u.FreeBytes, u.TotalBytes = s.space.look()
 	u.FreeInodes, u.TotalInodes, _ = s.space.lookNodes()
@@ -136,11 +138,11 @@ type counters struct {
 // not even if everything went that may go for it. Nothing is asked to go.
 func (s *Store) admit(origin string, size int64) error {
 	limits, name := s.limits.Load(), oci.UpstreamName(origin)
-	pinned, own := s.usage.pinnedBytes(name)
-	if most := limits.MaxSize; most > 0 && max(size, 0)+pinned > most {
-		return fmt.Errorf("blob of %d bytes beside %d that are pinned exceeds the limit of %d: %w", size, pinned, most, ErrNoSpace)
+	pinned, _ := s.usage.spared()
+	if most := limits.MaxSize; most > 0 && max(size, 0)+pinned.bytes > most {
+		return fmt.Errorf("blob of %d bytes beside %d that are pinned exceeds the limit of %d: %w", size, pinned.bytes, most, ErrNoSpace)
 	}
-	if most := limits.Upstreams[name]; most > 0 && max(size, 0)+own > most {
+	if most, own := limits.Upstreams[name], pinned.upstreams[name]; most > 0 && max(size, 0)+own > most {
 		return fmt.Errorf("blob of %d bytes beside %d that are pinned exceeds the limit of %d for %s: %w", size, own, most, name, ErrNoSpace)
 	}
 	err := s.space.roomFor(size)
@@ -152,6 +154,35 @@ func (s *Store) admit(origin string, size int64) error {
 		return err
 	}
 	return nil
+}
+
+// makeRoomFor waits until there is room on the disk for what is left of a part whose
+// first byte has come, -1 = of unknown size, and reserves it. It returns ErrNoSpace if
+// what is there cannot go.
+func (s *Store) makeRoomFor(p *Part, left int64) error {
+	return s.await(func() error {
+		err := p.space.take(left)
+		if err != nil && s.yields(left) {
+			s.want(left)
+		}
+		return err
+	})
+}
+
+// yields reports whether what is stored may go for a blob that an upstream announces.
+func (s *Store) yields(size int64) bool {
+	used := s.usage.used()
+	return used > 0 && size <= used/announcedShare
+}
+
+// fullFor asks for room for a blob of size bytes if err says that the disk is
+// full, and returns err.
+func (s *Store) fullFor(size int64, err error) error {
+	if errors.Is(err, syscall.ENOSPC) {
+		s.space.forget()
+		s.want(size)
+	}
+	return err
 }
 
 // want asks for the eviction of enough for a blob of size bytes. One that is

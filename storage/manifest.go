@@ -37,7 +37,7 @@ func (s *Store) manifest(d digest.Digest) (oci.Manifest, error) {
 		return oci.Manifest{}, err
 	}
 	defer s.leave()
-	raw, err := s.get(i.key(tableManifest))
+	raw, err := s.get(tableKey(tableManifest, i))
 	if err != nil {
 		return oci.Manifest{}, err
 	}
@@ -55,7 +55,7 @@ func (s *Store) manifest(d digest.Digest) (oci.Manifest, error) {
 		if r.external {
 			s.quarantine(i, nil, errDigest)
 		}
-		s.index.post(func(b *batch) error { return b.delete(i.key(tableManifest)) })
+		s.index.post(func(b *batch) error { return b.delete(tableKey(tableManifest, i)) })
 		return oci.Manifest{}, fs.ErrNotExist
 	}
 	m := oci.Manifest{MediaType: r.mediaType, Digest: d, Bytes: r.bytes}
@@ -131,7 +131,7 @@ func (s *Store) recordManifest(scope oci.Scope, m oci.Manifest, children []oci.D
 		if err := b.firstUse(i, hourOf(s.now().Add(-time.Hour))); err != nil {
 			return err
 		}
-		return b.set(i.key(tableManifest), record)
+		return b.set(tableKey(tableManifest, i), record)
 	})
 }
 

@@ -49,7 +49,7 @@ func decodeOrigin(b []byte) (r originRecord, ok bool) {
 // originKey returns the key of the record of an upstream, as in oci.Scope.
 func originKey(i id, upstream string) []byte {
 	sum := sha256.Sum256([]byte(upstream))
-	return append(i.key(tableOrigin), sum[:scopeLength]...)
+	return append(tableKey(tableOrigin, i), sum[:scopeLength]...)
 }
 
 // originID returns the id in a key of originKey.
@@ -79,7 +79,7 @@ func (s *Store) Origins(scope oci.Scope, d digest.Digest) (o Origins, err error)
 	}
 	defer txn.Discard()
 	own := string(originKey(i, scope.Upstream))
-	it := txn.NewIterator(badger.IteratorOptions{Prefix: i.key(tableOrigin)})
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: tableKey(tableOrigin, i)})
 	defer it.Close()
 	for it.Rewind(); it.Valid(); it.Next() {
 		if err := it.Item().Value(func(v []byte) error {
@@ -121,7 +121,7 @@ func (f *forgetting) origins(ctx context.Context) error {
 			return nil
 		}
 		for _, table := range []byte{tableManifest, tableBlob} {
-			if _, err := f.txn.Get(i.key(table)); err == nil {
+			if _, err := f.txn.Get(tableKey(table, i)); err == nil {
 				return nil
 			}
 		}

@@ -34,17 +34,13 @@ type Part struct {
 	size    int64 // -1 = unknown
 	file    file
 	covered []Extent
-	written atomic.Int64 // where what was written ends; of a part of unknown size only
-	// reserved is what is promised to it and not written yet; held says that the file
-	// system holds it back instead.
-	reserved atomic.Int64
-	held     bool
+	space   reservation
+	claim   claim
 
 	// takeRoom takes the room for the whole, before the first byte. What was merely
 	// asked for takes none, and nothing has to go for it.
 	takeRoom func() error
 	begun    atomic.Bool // it takes room
-	stored   atomic.Bool // it is a blob by now, and counts as one
 
 	saving saving
 
@@ -85,7 +81,8 @@ func (s *Store) Part(scope oci.Scope, d digest.Digest, size int64) (*Part, error
 }
 
 func (s *Store) openPart(scope oci.Scope, i id, size int64) (_ *Part, err error) {
-	p := &Part{store: s, id: i, origin: scope.Upstream, size: max(size, -1)}
+	size = max(size, -1)
+	p := &Part{store: s, id: i, origin: scope.Upstream, size: size, space: reservation{space: s.space, size: size}}
 	p.saving.part, p.takeRoom = p, sync.OnceValue(p.begin)
 	if !s.parts.add(p) {
 		return nil, fs.ErrExist
@@ -147,8 +144,8 @@ func (p *Part) WriteAt(b []byte, off int64) (int, error) {
 	if p.sealed {
 		return 0, fmt.Errorf("write part of %s: %w", p.id.digest(), fs.ErrClosed)
 	}
-	if err := p.spend(off, len(b)); err != nil {
-		return 0, fmt.Errorf("write part of %s: %w", p.id.digest(), err)
+	if err := p.space.spend(off, len(b)); err != nil {
+		return 0, fmt.Errorf("write part of %s: %w", p.id.digest(), p.store.fullFor(-1, err))
 	}
 	n, err := p.file.WriteAt(b, off)
 	if err == nil {
@@ -179,4 +176,26 @@ func (p *Part) Reopen() (*os.File, error) {
 		return nil, fmt.Errorf("reopen part of %s: %w", p.id.digest(), err)
 	}
 	return f, nil
+}
+
+// begin takes the room for the part: of the file system, or where that holds nothing
+// back, of the account of its space.
+func (p *Part) begin() error {
+	s := p.store
+	p.begun.Store(true)
+	if !s.demand(*s.limits.Load()).none() {
+		// What has to go for it goes while it comes.
+		s.keepHouseNow()
+	}
+	left := p.size
+	for _, e := range p.covered {
+		left -= e.End - e.Start
+	}
+	if err := s.makeRoomFor(p, max(left, -1)); err != nil {
+		return err
+	}
+	if p.size <= 0 {
+		return nil
+	}
+	return s.fullFor(p.size, p.space.allocate(p.file))
 }

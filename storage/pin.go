@@ -134,7 +134,7 @@ func scanTags(ctx context.Context, txn *badger.Txn, name string, fn func(oci.Sco
 // contents returns what a manifest points to: nothing if it is not stored, or
 // cannot be parsed.
 func (s *Store) contents(txn *badger.Txn, i id) (oci.Contents, error) {
-	raw, err := get(txn, i.key(tableManifest))
+	raw, err := get(txn, tableKey(tableManifest, i))
 	if errors.Is(err, fs.ErrNotExist) {
 		return oci.Contents{}, nil
 	}

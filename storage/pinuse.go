@@ -57,7 +57,7 @@ func (s *Store) pinUses(ctx context.Context) ([]PinUse, error) {
 			return nil, err
 		}
 		if i, err := idOf(p.Digest); err == nil {
-			if _, err := txn.Get(i.key(tableManifest)); err == nil {
+			if _, err := txn.Get(tableKey(tableManifest, i)); err == nil {
 				uses[n].Images = 1
 			}
 		}

@@ -25,7 +25,7 @@ func (p *Part) Publish(size int64) {
 		return
 	}
 	var err error
-	if s.recordedAs(p.id, size) || s.usage.claim(s.limits.Load(), p, size) {
+	if s.recordedAs(p.id, size) || s.claim(p, size) {
 		err = p.place(size)
 	} else {
 		s.keepHouseNow()
@@ -97,9 +97,8 @@ func (p *Part) end(last func() error) error {
 	_, p.broken = p.saving.end()
 	defer p.store.parts.end(p)
 	defer func() {
-		p.release()
-		p.store.usage.drop(p)
-		if !p.stored.Load() {
+		p.space.release()
+		if p.store.usage.drop(&p.claim) {
 			p.store.usage.withdrawn.Add(1)
 		}
 	}()
@@ -166,7 +165,7 @@ func (p *Part) place(size int64) error {
 	s.unsynced.Add(1)
 	r := blobRecord{size: size, created: s.now(), origin: p.origin}
 	if err := s.index.offer(linkBytes, func(b *batch) error {
-		b.tally.parts = append(b.tally.parts, p)
+		b.tally.claims = append(b.tally.claims, &p.claim)
 		return b.putBlob(p.id, r)
 	}); err != nil {
 		s.log.Warn("blob is stored but not recorded; it will be adopted", "digest", p.id.digest(), "error", err)

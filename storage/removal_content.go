@@ -164,10 +164,10 @@ func (r *removal) unlink(p *removalPart, links, content []id, left map[id]struct
 				keys = append(keys, append(scopedPrefix(table, p.scope), i...))
 			}
 			if gone[i] {
-				if _, err := b.txn.Get(i.key(tableManifest)); err == nil {
+				if _, err := b.txn.Get(tableKey(tableManifest, i)); err == nil {
 					manifests++
 				}
-				keys = append(keys, i.key(tableManifest), i.key(tableManifestUse), originKey(i, p.scope.Upstream))
+				keys = append(keys, tableKey(tableManifest, i), tableKey(tableManifestUse, i), originKey(i, p.scope.Upstream))
 			}
 			for _, key := range keys {
 				if _, err := b.txn.Get(key); err == nil {

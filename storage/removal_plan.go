@@ -116,7 +116,7 @@ func (r *removal) image(ctx context.Context, p *removalPart) (found bool, err er
 // stored returns 1 if there is a manifest or a blob of the digest, else 0.
 func (r *removal) stored(i id) int64 {
 	for _, table := range []byte{tableManifest, tableBlob} {
-		if _, err := r.txn.Get(i.key(table)); err == nil {
+		if _, err := r.txn.Get(tableKey(table, i)); err == nil {
 			return 1
 		}
 	}
@@ -125,10 +125,10 @@ func (r *removal) stored(i id) int64 {
 
 // count counts what would go.
 func (r *removal) count(i id) {
-	if _, err := r.txn.Get(i.key(tableManifest)); err == nil {
+	if _, err := r.txn.Get(tableKey(tableManifest, i)); err == nil {
 		r.report.Manifests++
 	}
-	if raw, err := get(r.txn, i.key(tableBlob)); err == nil {
+	if raw, err := get(r.txn, tableKey(tableBlob, i)); err == nil {
 		if b, ok := decodeBlob(raw); ok {
 			r.report.Blobs++
 			r.report.Bytes += b.size
@@ -162,7 +162,7 @@ func (r *removal) refusePinned(ctx context.Context) error {
 			if !r.pins.has(i) {
 				return nil
 			}
-			if _, err := r.txn.Get(i.key(tableManifest)); err != nil && i.digest() != r.Selection.Reference.Digest {
+			if _, err := r.txn.Get(tableKey(tableManifest, i)); err != nil && i.digest() != r.Selection.Reference.Digest {
 				return nil // it is a blob, and stays if nobody else has it
 			}
 			for n, pin := range pins {

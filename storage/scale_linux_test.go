@@ -70,7 +70,7 @@ func makeSynthetic(t testing.TB, dir string, records, files int) {
 				i, age := syntheticID(k), time.Duration(k*7919%records)*time.Hour/100
 				err := b.putBlob(i, blobRecord{size: 1000, created: now.Add(-age - time.Hour), origin: []string{"docker.io", "ghcr.io"}[k%2]})
 				if err == nil && k%3 == 0 {
-					err = b.put(i.key(tableUse), hourOf(now.Add(-age)).encode())
+					err = b.put(tableKey(tableUse, i), hourOf(now.Add(-age)).encode())
 				}
 				if err != nil {
 					return err

@@ -102,7 +102,7 @@ func (s *Store) useContents(manifests map[id]useRecord) {
 	}
 	defer txn.Discard()
 	for i, hour := range manifests {
-		if raw, err := get(txn, i.key(tableManifestUse)); err == nil {
+		if raw, err := get(txn, tableKey(tableManifestUse, i)); err == nil {
 			if known, ok := decodeUse(raw); ok && known == hour {
 				continue
 			}
@@ -149,7 +149,7 @@ func (b *batch) putUses(used map[id]useRecord) error {
 		if _, known := b.blob(i); !known {
 			continue
 		}
-		if err := b.set(i.key(tableUse), hour.encode()); err != nil {
+		if err := b.set(tableKey(tableUse, i), hour.encode()); err != nil {
 			return err
 		}
 	}
@@ -158,10 +158,10 @@ func (b *batch) putUses(used map[id]useRecord) error {
 
 func (b *batch) putManifestUses(used map[id]useRecord) error {
 	for i, hour := range used {
-		if _, err := b.txn.Get(i.key(tableManifest)); err != nil {
+		if _, err := b.txn.Get(tableKey(tableManifest, i)); err != nil {
 			continue
 		}
-		if err := b.set(i.key(tableManifestUse), hour.encode()); err != nil {
+		if err := b.set(tableKey(tableManifestUse, i), hour.encode()); err != nil {
 			return err
 		}
 	}
@@ -170,7 +170,7 @@ func (b *batch) putManifestUses(used map[id]useRecord) error {
 
 // firstUse records a use of a manifest that none is recorded of.
 func (b *batch) firstUse(i id, hour useRecord) error {
-	key := i.key(tableManifestUse)
+	key := tableKey(tableManifestUse, i)
 	if raw, err := get(b.txn, key); err == nil {
 		if _, ok := decodeUse(raw); ok {
 			return nil

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/pullgate/pullgate/internal/oci"
 )
 
 const (
@@ -51,11 +53,17 @@ func (s *Store) makeWay(p *Part, size int64) error {
 		return nil
 	}
 	return s.await(func() error {
-		if s.usage.claim(s.limits.Load(), p, size) {
+		if s.claim(p, size) {
 			return nil
 		}
 		return ErrNoSpace
 	})
+}
+
+// claim asks for room within the limits for a verified part.
+func (s *Store) claim(p *Part, size int64) (granted bool) {
+	l := s.limits.Load()
+	return s.usage.claim(&p.claim, p.origin, size, l.MaxSize, l.Upstreams[oci.UpstreamName(p.origin)])
 }
 
 // await waits, while blobs are evicted, until there is room. It returns the last

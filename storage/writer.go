@@ -362,23 +362,23 @@ func (b *batch) putBlob(i id, r blobRecord) error {
 		if old.origin != "" {
 			r.origin = old.origin
 		}
-		b.tally.add(old, -1)
+		b.tally.add(old.origin, old.size, -1)
 	}
-	b.tally.add(r, 1)
-	return b.put(i.key(tableBlob), r.encode())
+	b.tally.add(r.origin, r.size, 1)
+	return b.put(tableKey(tableBlob, i), r.encode())
 }
 
 // dropBlob removes the records of a blob.
 func (b *batch) dropBlob(i id) error {
 	if old, known := b.blob(i); known {
-		b.tally.add(old, -1)
+		b.tally.add(old.origin, old.size, -1)
 	}
-	return errors.Join(b.drop(i.key(tableBlob)), b.drop(i.key(tableUse)))
+	return errors.Join(b.drop(tableKey(tableBlob, i)), b.drop(tableKey(tableUse, i)))
 }
 
 // blob returns the record of a blob; zero if it is not known.
 func (b *batch) blob(i id) (blobRecord, bool) {
-	raw, err := get(b.txn, i.key(tableBlob))
+	raw, err := get(b.txn, tableKey(tableBlob, i))
 	if err != nil {
 		return blobRecord{}, false
 	}
