@@ -198,7 +198,7 @@ func (c *checker) dropMissing(i id) (dropped bool, err error) {
 	s := c.store
 	err = s.index.update(linkBytes, func(b *batch) error {
 		dropped = false
-		if _, err := get(b.txn, tableKey(tableBlob, i)); err != nil {
+		if !b.Has(tableKey(tableBlob, i)) {
 			return nil //nolint:nilerr // there is none
 		}
 		if i.valid() {

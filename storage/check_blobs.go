@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/dgraph-io/badger/v4"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -32,26 +31,25 @@ func (h shard) id(name string) (id, bool) {
 
 // records returns what the index knows of the blobs of the directory; nil = a
 // record that cannot be read.
-func (h shard) records(txn *badger.Txn) (map[id]*blobRecord, error) {
+func (h shard) records(txn *Txn) (map[id]*blobRecord, error) {
 	first := []byte{tableBlob, h.algorithm, byte(h.n >> 4)}
-	it := txn.NewIterator(badger.IteratorOptions{Prefix: first})
+	it := txn.Iterate(first)
 	defer it.Close()
 	half := byte(h.n) & 15
 	records := make(map[id]*blobRecord)
-	for it.Seek(append(first, half<<4)); it.Valid(); it.Next() {
-		key := it.Item().KeyCopy(nil)
+	for it.Seek(append(first, half<<4)); it.Next(); {
+		key := it.Key()
 		if len(key) <= len(first) || key[len(first)]>>4 != half {
 			break
 		}
-		err := it.Item().Value(func(value []byte) error {
-			records[id(key[1:])] = nil
-			if r, ok := decodeBlob(value); ok {
-				records[id(key[1:])] = &r
-			}
-			return nil
-		})
+		value, err := it.Value()
 		if err != nil {
 			return nil, err
+		}
+		i := id(key[1:])
+		records[i] = nil
+		if r, ok := decodeBlob(value); ok {
+			records[i] = &r
 		}
 	}
 	return records, nil
@@ -77,7 +75,7 @@ func (c *checker) plan(ctx context.Context) ([]shard, error) {
 		return c.level(ctx, blobsDir, func(name string) bool { return known[name] != 0 })
 	})
 	if err == nil && c.indexed {
-		err = c.table(ctx, tableBlob, func(_ *badger.Txn, key, value []byte) {
+		err = c.table(ctx, tableBlob, func(_ *Txn, key, value []byte) {
 			if len(key) < 4 {
 				return
 			}

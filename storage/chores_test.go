@@ -211,7 +211,7 @@ func TestPanicOfCount(t *testing.T) {
 	}
 	want := s.Usage().BlobBytes
 	for _, at := range []int64{1, countStep - 1, countStep + 1, blobs - 1} {
-		s.usage.ledger, s.told, s.present = ledger{}, 0, s.db.Load().NewTransaction(false)
+		s.usage.ledger, s.counted, s.openSnapshot = ledger{}, 0, &Txn{s.db.Load().NewTransaction(false)}
 		b := &bomb{Context: context.Background()}
 		b.looks.Store(at)
 		if s.survives("count", func() { s.count(b) }) {

@@ -2,9 +2,6 @@ package storage
 
 import (
 	"context"
-	"errors"
-
-	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pullgate/pullgate/internal/oci"
 )
@@ -17,7 +14,7 @@ type offline struct {
 }
 
 // scopesOf returns the scopes of the upstreams of some names.
-func scopesOf(ctx context.Context, txn *badger.Txn, names []string) (offline, error) {
+func scopesOf(ctx context.Context, txn *Txn, names []string) (offline, error) {
 	o := offline{names: make(map[string]bool), scopes: make(map[string]bool), keep: pinned{}}
 	for _, name := range names {
 		o.names[name] = true
@@ -64,6 +61,5 @@ func (f *forgetting) remembered(i id) bool { return f.leading && f.stored(i, tab
 
 // stored reports whether the index has something; in doubt, it has.
 func (f *forgetting) stored(i id, table byte) bool {
-	_, err := f.txn.Get(tableKey(table, i))
-	return !errors.Is(err, badger.ErrKeyNotFound)
+	return !f.txn.Lacks(tableKey(table, i))
 }

@@ -37,7 +37,7 @@ func (s *Store) keepHouse(ctx context.Context) {
 	if !open {
 		return
 	}
-	defer s.present.Discard()
+	defer s.openSnapshot.Discard()
 	var background sync.WaitGroup
 	background.Go(func() { s.keepLimits(ctx) })
 	c := newChores(s)
@@ -129,20 +129,20 @@ func (s *Store) count(ctx context.Context) {
 	var t tally
 	// A panic leaves the transaction to the next try, which goes on where this one
 	// has told others of what it had.
-	skip := s.told
-	err := scanBlobs(ctx, s.present, func(_ id, r blobRecord, _ useRecord) error {
+	skip := s.counted
+	err := s.openSnapshot.Blobs(ctx, func(_ id, r blobRecord, _ useRecord) error {
 		if skip > 0 {
 			skip--
 			return nil
 		}
 		if t.add(r.origin, r.size, 1); t.blobs == countStep {
 			s.usage.add(t)
-			s.told += t.blobs
+			s.counted += t.blobs
 			t = tally{}
 		}
 		return nil
 	})
-	s.present.Discard()
+	s.openSnapshot.Discard()
 	s.usage.add(t)
 	if err == nil {
 		s.usage.counted.Store(true)

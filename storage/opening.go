@@ -143,7 +143,8 @@ var probeKey = []byte("\x00probe")
 // number it held and the one it holds now.
 func probe(db *badger.DB) (seen, written int64, err error) {
 	err = db.Update(func(txn *badger.Txn) error {
-		raw, err := get(txn, probeKey)
+		t := &Txn{txn}
+		raw, err := t.Get(probeKey)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -160,7 +161,7 @@ func probe(db *badger.DB) (seen, written int64, err error) {
 	}
 	if err == nil {
 		err = db.View(func(txn *badger.Txn) error {
-			raw, err := get(txn, probeKey)
+			raw, err := (&Txn{txn}).Get(probeKey)
 			if err == nil && !bytes.Equal(raw, seal(appendInt(begin(8), written))) {
 				err = errors.New("reads other than what was written")
 			}
@@ -215,7 +216,7 @@ func (s *Store) noteState(change func(*state)) {
 // setIndex makes the index known to all.
 func (s *Store) setIndex(db *badger.DB) {
 	// The count of what is there begins before anything can be added to it.
-	s.present = db.NewTransaction(false)
+	s.openSnapshot = &Txn{db.NewTransaction(false)}
 	s.db.Store(db)
 }
 
@@ -226,9 +227,9 @@ func (s *Store) setIndexError(err error) {
 }
 
 // begin starts a reading transaction, or returns ErrNoIndex.
-func (s *Store) begin() (*badger.Txn, error) {
+func (s *Store) begin() (*Txn, error) {
 	if db := s.db.Load(); db != nil {
-		return db.NewTransaction(false), nil
+		return &Txn{db.NewTransaction(false)}, nil
 	}
 	return nil, ErrNoIndex
 }
