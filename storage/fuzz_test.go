@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/record"
 )
 
 // What stands in the file state after a broken disk is an older state or none.
@@ -15,7 +16,7 @@ func FuzzState(f *testing.F) {
 	f.Add(state{sequence: 5, restore: true, clean: true, shard: "a0f", boot: "b", wall: time.Unix(7, 0)}.encode())
 	f.Add([]byte{0xff, 0xff})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, b := range [][]byte{b, seal(append([]byte{recordVersion}, b...))} {
+		for _, b := range [][]byte{b, record.Seal(append([]byte{record.Version}, b...))} {
 			st, ok := decodeState(b)
 			if !ok {
 				continue

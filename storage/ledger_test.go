@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/record"
 )
 
 // putBlobOf stores a blob that an upstream has brought in.
@@ -62,7 +63,7 @@ func TestBlobRecordWithoutOrigin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	old := seal(appendTime(appendInt(begin(16), 1000), time.Unix(1_700_000_000, 0)))
+	old := record.Seal(record.AppendTime(record.AppendInt(record.Begin(16), 1000), time.Unix(1_700_000_000, 0)))
 	if err := s.index.update(0, func(b *batch) error { return b.set(tableKey(tableBlob, i), old) }); err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pullgate/pullgate/internal/mapfault"
+	"github.com/pullgate/pullgate/storage/internal/record"
 )
 
 const (
@@ -147,13 +148,13 @@ func probe(db *badger.DB) (seen, written int64, err error) {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if f := open(raw); err == nil {
-			if seen = f.int(); !f.end() {
+		if f := record.Open(raw); err == nil {
+			if seen = f.Int(); !f.End() {
 				seen = 0
 			}
 		}
 		written = max(seen, 0) + 1
-		return txn.Set(probeKey, seal(appendInt(begin(8), written)))
+		return txn.Set(probeKey, record.Seal(record.AppendInt(record.Begin(8), written)))
 	})
 	if err == nil {
 		err = db.Sync()
@@ -161,7 +162,7 @@ func probe(db *badger.DB) (seen, written int64, err error) {
 	if err == nil {
 		err = db.View(func(txn *badger.Txn) error {
 			raw, err := get(txn, probeKey)
-			if err == nil && !bytes.Equal(raw, seal(appendInt(begin(8), written))) {
+			if err == nil && !bytes.Equal(raw, record.Seal(record.AppendInt(record.Begin(8), written))) {
 				err = errors.New("reads other than what was written")
 			}
 			return err

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/record"
 )
 
 // Origins say which upstreams have shown that they have some content: by delivering it,
@@ -34,13 +35,13 @@ func (r originRecord) encode() []byte {
 	if r.open {
 		flags = 1
 	}
-	return seal(append(binary.BigEndian.AppendUint32(begin(5), uint32(r.made)), flags))
+	return record.Seal(append(binary.BigEndian.AppendUint32(record.Begin(5), uint32(r.made)), flags))
 }
 
 func decodeOrigin(b []byte) (r originRecord, ok bool) {
-	f := open(b)
-	raw, flags := f.take(4), f.take(1)
-	if !f.end() || flags[0] > 1 {
+	f := record.Open(b)
+	raw, flags := f.Take(4), f.Take(1)
+	if !f.End() || flags[0] > 1 {
 		return originRecord{}, false
 	}
 	return originRecord{useRecord(binary.BigEndian.Uint32(raw)), flags[0] == 1}, true

@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/record"
 )
 
 var badgerAll = badger.IteratorOptions{}
@@ -54,7 +55,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		// Both as found and with a checksum that is right, which a fuzzer does
 		// not find by itself.
-		for _, b := range [][]byte{b, seal(append([]byte{recordVersion}, b...))} {
+		for _, b := range [][]byte{b, record.Seal(append([]byte{record.Version}, b...))} {
 			if r, ok := decodeBlob(b); ok && !bytes.Equal(r.encode(), b) {
 				t.Errorf("blob %+v", r)
 			}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/pullgate/pullgate/storage/internal/record"
 )
 
 const (
@@ -121,7 +122,7 @@ func (s *Store) restoreFrom(ctx context.Context, name string) (records int64, er
 func (b *batch) restore(records []keyed) error {
 	for _, r := range records {
 		old, err := get(b.txn, r.key)
-		if err == nil && !open(old).bad {
+		if err == nil && record.Intact(old) {
 			continue
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -168,7 +169,7 @@ func (s *Store) readSnapshot(ctx context.Context, name string, fn func(keyed) er
 			return records, err
 		}
 		records++
-		if !strings.ContainsRune(snapshotTables, rune(key[0])) || open(value).bad {
+		if !strings.ContainsRune(snapshotTables, rune(key[0])) || !record.Intact(value) {
 			continue
 		}
 		if err := fn(keyed{key, value}); err != nil {

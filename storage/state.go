@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"github.com/pullgate/pullgate/storage/internal/record"
 	"io"
 	"io/fs"
 	"os"
@@ -66,23 +67,23 @@ func (st state) encode() []byte {
 	if st.unaccounted {
 		flags |= 8
 	}
-	b := appendInt(appendInt(begin(104+len(st.shard)+len(st.boot)), st.sequence), st.openings)
-	b = appendInt(appendInt(b, st.probe), st.records)
-	b = appendTime(appendTime(appendTime(append(b, flags), st.checkpoint), st.suspect), st.trusted)
-	b = appendText(appendText(appendTime(b, st.scrubbed), st.shard), st.boot)
-	return seal(appendTime(b, st.wall))
+	b := record.AppendInt(record.AppendInt(record.Begin(104+len(st.shard)+len(st.boot)), st.sequence), st.openings)
+	b = record.AppendInt(record.AppendInt(b, st.probe), st.records)
+	b = record.AppendTime(record.AppendTime(record.AppendTime(append(b, flags), st.checkpoint), st.suspect), st.trusted)
+	b = record.AppendText(record.AppendText(record.AppendTime(b, st.scrubbed), st.shard), st.boot)
+	return record.Seal(record.AppendTime(b, st.wall))
 }
 
 func decodeState(b []byte) (st state, ok bool) {
-	f := open(b)
-	st.sequence, st.openings, st.probe, st.records = f.int(), f.int(), f.int(), f.int()
-	flags := f.take(1)
-	st.checkpoint, st.suspect, st.trusted, st.scrubbed = f.time(), f.time(), f.time(), f.time()
-	st.shard, st.boot = f.text(), f.text()
-	if len(f.rest) > 0 { // earlier programs did not write it
-		st.wall = f.time()
+	f := record.Open(b)
+	st.sequence, st.openings, st.probe, st.records = f.Int(), f.Int(), f.Int(), f.Int()
+	flags := f.Take(1)
+	st.checkpoint, st.suspect, st.trusted, st.scrubbed = f.Time(), f.Time(), f.Time(), f.Time()
+	st.shard, st.boot = f.Text(), f.Text()
+	if f.Left() > 0 { // earlier programs did not write it
+		st.wall = f.Time()
 	}
-	if !f.end() {
+	if !f.End() {
 		return state{}, false
 	}
 	st.restore, st.clean, st.damaged, st.unaccounted = flags[0]&1 != 0, flags[0]&2 != 0, flags[0]&4 != 0, flags[0]&8 != 0
