@@ -29,10 +29,10 @@ func TestUnrecordedFilesAreFound(t *testing.T) {
 	}{
 		"closed properly": {func(*testing.T, string) {}, false},
 		"crash": {func(t *testing.T, dir string) {
-			reboot(t, dir, func(st *state) { st.boot = bootID() })
+			reboot(t, dir, func(st *state) { st.boot = kernelRun() })
 		}, true},
 		"crash, and a quiet opening": {func(t *testing.T, dir string) {
-			reboot(t, dir, func(st *state) { st.boot = bootID() })
+			reboot(t, dir, func(st *state) { st.boot = kernelRun() })
 			if err := openTest(t, Options{Path: dir, Quiet: true}).Close(); err != nil {
 				t.Fatal(err)
 			}

@@ -79,3 +79,20 @@ func TestOpenBeneath(t *testing.T) {
 		f.Close()
 	}
 }
+
+// Space that was taken is told from space that was not.
+func TestAllocateTellsWhatItHolds(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	taken, err := allocate(f, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil || taken != (st.Blocks >= 2048) {
+		t.Errorf("taken %v, there are %d blocks, %v", taken, st.Blocks, err)
+	}
+}

@@ -119,7 +119,7 @@ func TestCloseIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	f, err := tryLock(root)
+	f, err := lockRoot(t.Context(), root, -1)
 	if err != nil {
 		t.Fatalf("the lock is still held: %v", err)
 	}
@@ -168,7 +168,7 @@ func TestNewDirectoryOnFullDisk(t *testing.T) {
 	log.wait(t, "index is open")
 	putBlob(t, s, []byte("x"))
 	fill(t, s, 1)
-	if s.state.file == nil {
+	if !s.state.writable() {
 		t.Error("there is no state")
 	}
 	reopen(t, s)

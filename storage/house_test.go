@@ -35,7 +35,7 @@ func TestLimitsAreKeptBesideARestore(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	reboot(t, s.path, func(st *state) { st.boot, st.probe = bootID(), st.probe+1 })
+	reboot(t, s.path, func(st *state) { st.boot, st.probe = kernelRun(), st.probe+1 })
 	c.move(time.Hour)
 	slow := heldFiles{asked: make(chan struct{}, 10), held: make(chan struct{})}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -55,7 +55,7 @@ func (s *Store) openIndex(ctx context.Context) error {
 	if err := s.makeLayout(); err != nil {
 		return err
 	}
-	if s.state.file == nil {
+	if !s.state.writable() {
 		s.beginRun(s.root.bootID())
 	}
 	var damage error

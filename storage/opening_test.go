@@ -274,48 +274,6 @@ func TestCrashLoopIsForgotten(t *testing.T) {
 	}
 }
 
-// A state that was torn while it was written is the one before.
-func TestStateSurvivesTearing(t *testing.T) {
-	dir := t.TempDir()
-	root, err := openRoot(dir, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer root.Close()
-	for n := range int64(5) {
-		st, err := openState(root)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if st.sequence != n || st.probe != n*10 {
-			t.Errorf("state %d is %+v", n, st.state)
-		}
-		err = st.write(func(st *state) { st.probe, st.restore, st.boot = (n+1)*10, true, "b" })
-		if err := errors.Join(err, st.close()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	name := filepath.Join(dir, stateFileName)
-	rewrite(t, name, func(b []byte) []byte { b[slotSize+20] ^= 1; return b })
-	st, err := openState(root)
-	if err != nil || st.sequence != 4 || st.probe != 40 {
-		t.Errorf("torn state is %+v, %v", st.state, err)
-	}
-	if info, err := os.Stat(name); err != nil || info.Size() != stateSize {
-		t.Errorf("file is %v, %v", info, err)
-	}
-	if err := st.close(); err != nil {
-		t.Error(err)
-	}
-	rewrite(t, name, func(b []byte) []byte { clear(b); return b })
-	if st, err = openState(root); err != nil || st.state != (state{}) {
-		t.Errorf("lost state is %+v, %v", st.state, err)
-	}
-	if err := st.close(); err != nil {
-		t.Error(err)
-	}
-}
-
 // What is not the fault of the index must not cost the index.
 func TestDamaged(t *testing.T) {
 	for _, err := range []error{

@@ -43,6 +43,19 @@ type space struct {
 	nodes, allNodes int64
 }
 
+// newSpace returns the account of a file system that the functions measure: the free
+// and all bytes, and the free and all inodes.
+func newSpace(bytes, inodes func() (free, total int64, err error)) *space {
+	return &space{volume: bytes, inodes: inodes}
+}
+
+// measure has another function measure the bytes.
+func (s *space) measure(bytes func() (free, total int64, err error)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.volume, s.looked = bytes, time.Time{}
+}
+
 // look returns the free and all bytes, as of the last 250 ms.
 func (s *space) look() (free, total int64) {
 	s.mu.Lock()

@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,10 +27,7 @@ func (f looseFile) allocate(int64) (bool, error) { return false, nil }
 // partsVolume makes the store believe in a file system of which so many bytes are free
 // except what parts have written.
 func partsVolume(s *Store, free, total int64) {
-	s.space.mu.Lock()
-	defer s.space.mu.Unlock()
-	s.space.looked = time.Time{}
-	s.space.volume = func() (int64, int64, error) {
+	s.space.measure(func() (int64, int64, error) {
 		left := free
 		names, _ := filepath.Glob(filepath.Join(s.path, ingestDir, "*.part"))
 		for _, name := range names {
@@ -41,7 +37,7 @@ func partsVolume(s *Store, free, total int64) {
 			}
 		}
 		return left, total, nil
-	}
+	})
 }
 
 // Where the file system holds nothing back, what was promised to one part is not
@@ -82,8 +78,9 @@ func TestPartsShareOneAccountOfSpace(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.space.forget()
-	if s.space.reserved != 0 {
-		t.Errorf("%d bytes are promised to nobody", s.space.reserved)
+	free, _ := s.space.look()
+	if rest, _ := s.space.unreserved(); rest != free {
+		t.Errorf("%d bytes are promised to nobody", free-rest)
 	}
 	if _, err := begin(9); err != nil {
 		t.Errorf("after it: %v", err)
@@ -104,21 +101,4 @@ func TestPromisedPartLeavesTheReserve(t *testing.T) {
 	setVolume(s, reserve(total)-1, total)
 	_, err := p.WriteAt(make([]byte, 10), 10)
 	wantErr(t, "write", err, ErrNoSpace)
-}
-
-// Space that was taken is told from space that was not.
-func TestAllocateTellsWhatItHolds(t *testing.T) {
-	f, err := os.Create(filepath.Join(t.TempDir(), "x"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	taken, err := allocate(f, 1<<20)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil || taken != (st.Blocks >= 2048) {
-		t.Errorf("taken %v, there are %d blocks, %v", taken, st.Blocks, err)
-	}
 }

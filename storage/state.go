@@ -155,6 +155,9 @@ func (st *stateFile) write(change func(*state)) error {
 	return nil
 }
 
+// writable reports whether there is a file to write to.
+func (st *stateFile) writable() bool { return st.file != nil }
+
 func (st *stateFile) close() error {
 	if st == nil || st.file == nil {
 		return nil

@@ -148,12 +148,13 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	if s.root, err = openRoot(s.path, o.over); err != nil {
 		return nil, err
 	}
-	if s.space = (&space{volume: o.volume}); o.volume == nil {
-		s.space.volume = s.root.volume
+	if o.volume == nil {
+		o.volume = s.root.volume
 	}
-	if s.space.inodes = o.inodes; o.inodes == nil {
-		s.space.inodes = s.root.inodes
+	if o.inodes == nil {
+		o.inodes = s.root.inodes
 	}
+	s.space = newSpace(o.volume, o.inodes)
 	defer func() {
 		if err != nil {
 			s.endLife()

@@ -6,12 +6,22 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 )
+
+// kernelRun tells this run of the kernel from others; empty = unknown.
+func kernelRun() string {
+	raw, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(raw))
+}
 
 // reboot makes the state of a closed store that of one whose machine went down.
 func reboot(t *testing.T, dir string, change func(*state)) {
@@ -41,7 +51,7 @@ func TestNewBlobsAreVerifiedAfterReboot(t *testing.T) {
 		"within margin":   {func(st *state) { st.checkpoint = time.Now().Add(-time.Hour) }, 90 * time.Minute, false},
 		"no checkpoint":   {func(st *state) { st.checkpoint = time.Time{} }, 9000 * time.Hour, false},
 		"old":             {func(st *state) { st.checkpoint = time.Now().Add(-time.Hour) }, 3 * time.Hour, true},
-		"only a crash":    {func(st *state) { st.boot = bootID() }, 0, true},
+		"only a crash":    {func(st *state) { st.boot = kernelRun() }, 0, true},
 		"closed properly": {func(st *state) { st.clean = true }, 0, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -128,7 +138,7 @@ func TestCheckpoint(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s.state.file = nil
+	s.state = &stateFile{}
 	for _, step := range []struct{ wait, age time.Duration }{
 		{checkpointEvery, 0},
 		{checkpointEvery - time.Second, checkpointEvery - time.Second},
@@ -136,16 +146,18 @@ func TestCheckpoint(t *testing.T) {
 		{-100 * checkpointEvery, 0},
 	} {
 		c.move(step.wait)
-		lock, err := os.Open(s.path)
+		root, err := openRoot(s.path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.lock = osFile{lock}
+		if s.lock, err = root.Open("."); err != nil {
+			t.Fatal(err)
+		}
 		s.checkpoint()
-		if err := lock.Close(); err != nil {
+		if err := errors.Join(s.lock.Close(), root.Close()); err != nil {
 			t.Error(err)
 		}
-		if age := c.now().Sub(s.state.checkpoint); bootID() != "" && age != step.age {
+		if age := c.now().Sub(s.state.checkpoint); kernelRun() != "" && age != step.age {
 			t.Errorf("after %v the checkpoint is %v old, want %v", step.wait, age, step.age)
 		}
 	}

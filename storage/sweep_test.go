@@ -331,11 +331,14 @@ var sweepDirs atomic.Int64
 func sweepDir(t *testing.T) string {
 	t.Helper()
 	const memory = "/dev/shm"
-	if free, _, err := volume(memory); err == nil && free > 1<<30 {
-		dir := filepath.Join(memory, fmt.Sprintf("pullgate-sweep-%d-%d", os.Getpid(), sweepDirs.Add(1)))
-		if err := os.Mkdir(dir, 0o700); err == nil {
-			t.Cleanup(func() { os.RemoveAll(dir) })
-			return dir
+	dir := filepath.Join(memory, fmt.Sprintf("pullgate-sweep-%d-%d", os.Getpid(), sweepDirs.Add(1)))
+	if err := os.Mkdir(dir, 0o700); err == nil {
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		if root, err := openRoot(dir, nil); err == nil {
+			defer root.Close()
+			if free, _, err := root.volume(); err == nil && free > 1<<30 {
+				return dir
+			}
 		}
 	}
 	return t.TempDir()

@@ -12,11 +12,8 @@ import (
 // heldVolume makes the store believe in a file system of which so many bytes are free
 // beside what it holds now.
 func heldVolume(s *Store, free, total int64) {
-	s.space.mu.Lock()
-	defer s.space.mu.Unlock()
 	free += s.usage.used()
-	s.space.volume = func() (int64, int64, error) { return free - s.usage.used(), total, nil }
-	s.space.looked = time.Time{}
+	s.space.measure(func() (int64, int64, error) { return free - s.usage.used(), total, nil })
 }
 
 // A part for which an upstream has no byte evicts nothing, neither under a limit nor
