@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // evictBatch is how many blobs go in one transaction.
@@ -20,16 +22,16 @@ func (s *Store) evict(ctx context.Context) {
 	defer s.looks.begin()()
 	s.recordTrusted()
 	s.writeUses()
-	s.space.forget()
+	s.space.Forget()
 	limits, now := *s.limits.Load(), s.now()
 	s.tellNodes()
 	if s.lacking(limits) > 0 {
 		if err := s.sweepParts(now); err != nil {
 			s.log.Warn("sweep suspended parts", "error", err)
 		}
-		s.space.forget()
+		s.space.Forget()
 	}
-	if s.space.room() != nil {
+	if s.space.CheckReserve() != nil {
 		// What is evicted has to be written down.
 		if err := s.dropBallast(); err != nil {
 			s.log.Warn("evict blobs", "error", err)
@@ -44,7 +46,7 @@ func (s *Store) evict(ctx context.Context) {
 		d.from = s.born.Truncate(time.Second) // of what was here before, it is not known yet what is pinned
 	}
 	if d.demand.none() && d.unused.IsZero() {
-		if spared, _ := s.usage.spared(); spared.blobs == 0 {
+		if spared, _ := s.usage.Spared(); spared.Blobs == 0 {
 			return
 		}
 	}
@@ -74,7 +76,7 @@ var errWithdrawn = errors.New("less is to go than was decided")
 
 // tellNodes says when inodes get scarce, and when they no longer are.
 func (s *Store) tellNodes() {
-	free, total, scarce := s.space.lookNodes()
+	free, total, scarce := s.space.Inodes()
 	if scarce == s.scarce {
 		return
 	}
@@ -87,7 +89,7 @@ func (s *Store) tellNodes() {
 
 // scanBlobs calls fn for each blob that is recorded. Both tables are sorted by
 // id, so one walk through both brings uses and blobs together.
-func scanBlobs(ctx context.Context, txn *badger.Txn, fn func(id, blobRecord, useRecord) error) error {
+func scanBlobs(ctx context.Context, txn *badger.Txn, fn func(volume.ID, blobRecord, useRecord) error) error {
 	blobs := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{tableBlob}})
 	defer blobs.Close()
 	uses := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{tableUse}})
@@ -97,8 +99,8 @@ func scanBlobs(ctx context.Context, txn *badger.Txn, fn func(id, blobRecord, use
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		i := id(blobs.Item().Key()[1:])
-		for uses.Valid() && id(uses.Item().Key()[1:]) < i {
+		i := volume.ID(blobs.Item().Key()[1:])
+		for uses.Valid() && volume.ID(uses.Item().Key()[1:]) < i {
 			uses.Next()
 		}
 		var blob blobRecord
@@ -107,10 +109,10 @@ func scanBlobs(ctx context.Context, txn *badger.Txn, fn func(id, blobRecord, use
 		if err := blobs.Item().Value(func(v []byte) error { blob, ok = decodeBlob(v); return nil }); err != nil {
 			return err
 		}
-		if !ok || !i.valid() {
+		if !ok || !i.Valid() {
 			continue
 		}
-		if uses.Valid() && id(uses.Item().Key()[1:]) == i {
+		if uses.Valid() && volume.ID(uses.Item().Key()[1:]) == i {
 			if err := uses.Item().Value(func(v []byte) error { used, _ = decodeUse(v); return nil }); err != nil {
 				return err
 			}
@@ -124,14 +126,14 @@ func scanBlobs(ctx context.Context, txn *badger.Txn, fn func(id, blobRecord, use
 
 // carryOut makes the second scan.
 func (s *Store) carryOut(ctx context.Context, txn *badger.Txn, d *decision) error {
-	ids := make([]id, 0, evictBatch)
+	ids := make([]volume.ID, 0, evictBatch)
 	var blobs, bytes int64
 	flush := func() error {
 		n, freed, err := s.remove(ids)
 		blobs, bytes, ids = blobs+n, bytes+freed, ids[:0]
 		return err
 	}
-	err := scanBlobs(ctx, txn, func(i id, r blobRecord, used useRecord) error {
+	err := scanBlobs(ctx, txn, func(i volume.ID, r blobRecord, used useRecord) error {
 		// A hit since the uses were written down saves the blob.
 		if !d.goes(i, r, used) || s.uses.seen(i) {
 			return nil
@@ -155,8 +157,8 @@ func (s *Store) carryOut(ctx context.Context, txn *badger.Txn, d *decision) erro
 }
 
 // remove evicts blobs, and returns how many and how large they were.
-func (s *Store) remove(ids []id) (blobs, bytes int64, err error) {
-	r, err := s.removeBlobs(ids, func(id) bool { return false })
+func (s *Store) remove(ids []volume.ID) (blobs, bytes int64, err error) {
+	r, err := s.removeBlobs(ids, func(volume.ID) bool { return false })
 	s.usage.evictedBlobs.Add(r.blobs)
 	s.usage.evictedBytes.Add(r.bytes)
 	return r.blobs, r.bytes, err
@@ -165,18 +167,18 @@ func (s *Store) remove(ids []id) (blobs, bytes int64, err error) {
 // removed is what became of blobs that were to be removed.
 type removed struct {
 	blobs, bytes int64 // that went
-	spared       []id
+	spared       []volume.ID
 	stuck        error // why others are still there
 }
 
 // removeBlobs removes blobs, but for those that are to be spared at the last moment:
 // first the records, then the files. Where the disk is too full to write even that
 // down, the files go first.
-func (s *Store) removeBlobs(ids []id, spare func(id) bool) (r removed, err error) {
+func (s *Store) removeBlobs(ids []volume.ID, spare func(volume.ID) bool) (r removed, err error) {
 	if len(ids) == 0 {
 		return r, nil
 	}
-	ids = slices.DeleteFunc(ids, func(i id) bool {
+	ids = slices.DeleteFunc(ids, func(i volume.ID) bool {
 		if !spare(i) {
 			return false
 		}
@@ -184,11 +186,11 @@ func (s *Store) removeBlobs(ids []id, spare func(id) bool) (r removed, err error
 		return true
 	})
 	defer s.going.begin(slices.Clone(ids))()
-	var dropped map[id]blobRecord
+	var dropped map[volume.ID]blobRecord
 	drop := func() error {
-		dropped = make(map[id]blobRecord)
+		dropped = make(map[volume.ID]blobRecord)
 		return s.index.update(len(ids)*linkBytes, func(b *batch) error {
-			r.blobs, r.bytes = b.tally.blobs, b.tally.bytes
+			r.blobs, r.bytes = b.tally.Blobs, b.tally.Bytes
 			for _, i := range ids {
 				if old, known := b.blob(i); known {
 					dropped[i] = old
@@ -197,7 +199,7 @@ func (s *Store) removeBlobs(ids []id, spare func(id) bool) (r removed, err error
 					return err
 				}
 			}
-			r.blobs, r.bytes = r.blobs-b.tally.blobs, r.bytes-b.tally.bytes
+			r.blobs, r.bytes = r.blobs-b.tally.Blobs, r.bytes-b.tally.Bytes
 			return nil
 		})
 	}
@@ -206,18 +208,18 @@ func (s *Store) removeBlobs(ids []id, spare func(id) bool) (r removed, err error
 	if err != nil && !full {
 		return removed{}, err
 	}
-	var stuck []id
-	ids = slices.DeleteFunc(ids, func(i id) bool {
+	var stuck []volume.ID
+	ids = slices.DeleteFunc(ids, func(i volume.ID) bool {
 		err := s.guard("evict blob", func() error { return s.unlinkBlob(i) })
 		if err != nil {
-			s.log.Error("remove blob", "digest", i.digest(), "error", err)
+			s.log.Error("remove blob", "digest", i.Digest(), "error", err)
 			stuck, r.stuck = append(stuck, i), err
 		} else {
 			s.usage.progress.Add(1)
 		}
 		return err != nil
 	})
-	s.space.forget()
+	s.space.Forget()
 	switch {
 	case full:
 		err = drop()

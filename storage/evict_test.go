@@ -22,7 +22,7 @@ const leastInodes = 16
 
 // setVolume makes the store believe that its file system has so many bytes.
 func setVolume(s *Store, free, total int64) {
-	s.space.measure(func() (int64, int64, error) { return free, total, nil })
+	s.space.Measure(func() (int64, int64, error) { return free, total, nil })
 }
 
 // evictable is a store with blobs of 1000 bytes, one an hour, oldest first.
@@ -283,7 +283,7 @@ func TestEvictForInodes(t *testing.T) {
 		ds = append(ds, d)
 	}
 	free.Store(leastInodes - 1)
-	s.space.forget()
+	s.space.Forget()
 	b, d := content(9, 1000)
 	p, err := s.Part(scope, d, int64(len(b)))
 	if p != nil || !errors.Is(err, ErrNoSpace) || !strings.Contains(err.Error(), "inodes") {
@@ -299,7 +299,7 @@ func TestEvictForInodes(t *testing.T) {
 		t.Errorf("the index is not written: %v", err)
 	}
 	free.Store(leastInodes)
-	s.space.forget()
+	s.space.Forget()
 	s.keepHouseNow()
 	log.wait(t, "file system has inodes again")
 	putBlob(t, s, b)

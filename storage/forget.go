@@ -13,6 +13,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 const (
@@ -39,7 +40,7 @@ func (s *Store) forgetSoon(ctx context.Context, background *sync.WaitGroup) {
 	// An index that is not complete yet may have manifests whose links are to come.
 	up := s.uptime()
 	recent := s.memory.last > 0 && up-s.memory.last < forgetEvery
-	if s.state.restore || recent && !s.crowded() || s.memory.busy.Swap(true) {
+	if s.state.Restore || recent && !s.crowded() || s.memory.busy.Swap(true) {
 		return
 	}
 	s.memory.last = up
@@ -135,7 +136,7 @@ func (f *forgetting) each(ctx context.Context, table byte, fn func(key, value []
 func (f *forgetting) addUses(ctx context.Context) error {
 	it := f.txn.NewIterator(badger.IteratorOptions{Prefix: []byte{tableManifest}})
 	defer it.Close()
-	var missing []id
+	var missing []volume.ID
 	hour := hourOf(f.s.now())
 	flush := func() error {
 		some := missing
@@ -153,8 +154,8 @@ func (f *forgetting) addUses(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		i := id(it.Item().Key()[1:])
-		if _, err := f.txn.Get(tableKey(tableManifestUse, i)); err == nil || !i.valid() {
+		i := volume.ID(it.Item().Key()[1:])
+		if _, err := f.txn.Get(tableKey(tableManifestUse, i)); err == nil || !i.Valid() {
 			continue
 		}
 		if missing = append(missing, i); len(missing) == maxUsesWrite {
@@ -191,7 +192,7 @@ func (f *forgetting) flush() error {
 			}
 			err := b.delete(r.key)
 			if r.key[0] == tableManifestUse {
-				err = errors.Join(err, b.delete(tableKey(tableManifest, id(r.key[1:]))))
+				err = errors.Join(err, b.delete(tableKey(tableManifest, volume.ID(r.key[1:]))))
 			}
 			if err != nil {
 				return err
@@ -231,7 +232,7 @@ func (f *forgetting) links(ctx context.Context) error {
 			return nil
 		}
 		// It may be one that was not adopted yet.
-		if _, err := f.s.root.Lstat(i.blobPath()); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := f.s.root.Lstat(i.BlobPath()); !errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 		return f.drop(key, value)
@@ -245,10 +246,10 @@ func (f *forgetting) manifests(ctx context.Context) error {
 	var dying []keyed
 	err := f.each(ctx, tableManifestUse, func(key, value []byte) error {
 		all++
-		i := id(key[1:])
+		i := volume.ID(key[1:])
 		used, ok := decodeUse(value)
 		switch {
-		case !ok || !i.valid() || f.pins.has(i) || f.s.manifestUses.seen(i):
+		case !ok || !i.Valid() || f.pins.has(i) || f.s.manifestUses.seen(i):
 		case !f.linked.has(i):
 			return f.drop(key, value)
 		case used.end().Before(f.unused) && old < forgetMost && !f.offline.keep.has(i):
@@ -280,7 +281,7 @@ func (f *forgetting) tags(ctx context.Context) error {
 		if !ok || !t.Checked.Before(f.unused) {
 			return nil
 		}
-		i, err := idOf(t.Digest)
+		i, err := volume.IDOf(t.Digest)
 		if err != nil || f.pins.has(i) || f.s.manifestUses.seen(i) || f.remembered(i) {
 			return nil //nolint:nilerr // decoding has checked the digest
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // offline is what belongs to upstreams that are not asked. The zero value is nothing.
@@ -37,7 +38,7 @@ func (o offline) has(key []byte) bool { return o.scopes[string(key[1:1+scopeLeng
 
 // leads reports whether a manifest leads to all of its blobs, or to one of its
 // manifests, where that is a reason to keep it.
-func (f *forgetting) leads(i id) (bool, error) {
+func (f *forgetting) leads(i volume.ID) (bool, error) {
 	if !f.leading {
 		return false, nil
 	}
@@ -46,12 +47,12 @@ func (f *forgetting) leads(i id) (bool, error) {
 		return false, err
 	}
 	for _, m := range contents.Manifests {
-		if child, err := idOf(m.Digest); err == nil && f.stored(child, tableManifest) {
+		if child, err := volume.IDOf(m.Digest); err == nil && f.stored(child, tableManifest) {
 			return true, nil
 		}
 	}
 	for _, b := range contents.Blobs {
-		if blob, err := idOf(b.Digest); err == nil && !f.stored(blob, tableBlob) {
+		if blob, err := volume.IDOf(b.Digest); err == nil && !f.stored(blob, tableBlob) {
 			return false, nil
 		}
 	}
@@ -60,10 +61,10 @@ func (f *forgetting) leads(i id) (bool, error) {
 
 // remembered reports whether a manifest is stored, where that is a reason to keep what
 // points to it.
-func (f *forgetting) remembered(i id) bool { return f.leading && f.stored(i, tableManifest) }
+func (f *forgetting) remembered(i volume.ID) bool { return f.leading && f.stored(i, tableManifest) }
 
 // stored reports whether the index has something; in doubt, it has.
-func (f *forgetting) stored(i id, table byte) bool {
+func (f *forgetting) stored(i volume.ID, table byte) bool {
 	_, err := f.txn.Get(tableKey(table, i))
 	return !errors.Is(err, badger.ErrKeyNotFound)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/record"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 func TestTagRoundTrip(t *testing.T) {
@@ -315,7 +316,7 @@ func TestCorruptRecordIsMiss(t *testing.T) {
 func TestManifestOfWrongDigestIsDropped(t *testing.T) {
 	s := openTest(t, Options{})
 	_, d := content(1, 10)
-	i, _ := idOf(d)
+	i, _ := volume.IDOf(d)
 	record := manifestRecord{mediaType: "a/b", bytes: []byte("{}")}.encode()
 	if err := s.index.update(0, func(b *batch) error { return b.set(tableKey(tableManifest, i), record) }); err != nil {
 		t.Fatal(err)

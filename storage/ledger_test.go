@@ -8,6 +8,7 @@ import (
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/record"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // putBlobOf stores a blob that an upstream has brought in.
@@ -43,7 +44,7 @@ func TestBytesByUpstream(t *testing.T) {
 	if err := s.VerifyBlob(d); err != nil {
 		t.Fatal(err)
 	}
-	i, err := idOf(d)
+	i, err := volume.IDOf(d)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +60,7 @@ func TestBlobRecordWithoutOrigin(t *testing.T) {
 	s := openTest(t, Options{Logger: slog.New(log)})
 	b, d := content(1, 1000)
 	putBlob(t, s, b)
-	i, err := idOf(d)
+	i, err := volume.IDOf(d)
 	if err != nil {
 		t.Fatal(err)
 	}

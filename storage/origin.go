@@ -13,6 +13,7 @@ import (
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/record"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // Origins say which upstreams have shown that they have some content: by delivering it,
@@ -48,25 +49,25 @@ func decodeOrigin(b []byte) (r originRecord, ok bool) {
 }
 
 // originKey returns the key of the record of an upstream, as in oci.Scope.
-func originKey(i id, upstream string) []byte {
+func originKey(i volume.ID, upstream string) []byte {
 	sum := sha256.Sum256([]byte(upstream))
 	return append(tableKey(tableOrigin, i), sum[:scopeLength]...)
 }
 
 // originID returns the id in a key of originKey.
-func originID(key []byte) (id, bool) {
+func originID(key []byte) (volume.ID, bool) {
 	if len(key) < 1+scopeLength {
 		return "", false
 	}
-	i := id(key[1 : len(key)-scopeLength])
-	return i, i.valid()
+	i := volume.ID(key[1 : len(key)-scopeLength])
+	return i, i.Valid()
 }
 
 // Origins returns who has shown to have some content, as seen from the upstream of a
 // scope. Of a blob that was brought in before that was recorded, it is the upstream that
 // did so.
 func (s *Store) Origins(scope oci.Scope, d digest.Digest) (o Origins, err error) {
-	i, err := idOf(d)
+	i, err := volume.IDOf(d)
 	if err == nil {
 		err = s.enter()
 	}
@@ -126,7 +127,7 @@ func (f *forgetting) origins(ctx context.Context) error {
 				return nil
 			}
 		}
-		if _, err := f.s.root.Lstat(i.blobPath()); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := f.s.root.Lstat(i.BlobPath()); !errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 		return f.drop(key, value)

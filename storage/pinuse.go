@@ -8,6 +8,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // PinUse is a pin and what it keeps at present.
@@ -56,7 +57,7 @@ func (s *Store) pinUses(ctx context.Context) ([]PinUse, error) {
 		if means[n], err = s.resolve(ctx, txn, []oci.Pin{p}); err != nil {
 			return nil, err
 		}
-		if i, err := idOf(p.Digest); err == nil {
+		if i, err := volume.IDOf(p.Digest); err == nil {
 			if _, err := txn.Get(tableKey(tableManifest, i)); err == nil {
 				uses[n].Images = 1
 			}
@@ -76,7 +77,7 @@ func (s *Store) pinUses(ctx context.Context) ([]PinUse, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = scanBlobs(ctx, txn, func(i id, r blobRecord, _ useRecord) error {
+	err = scanBlobs(ctx, txn, func(i volume.ID, r blobRecord, _ useRecord) error {
 		for n := range pins {
 			if means[n].has(i) {
 				uses[n].Blobs, uses[n].Bytes = uses[n].Blobs+1, uses[n].Bytes+r.size

@@ -11,7 +11,9 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
+
 	"github.com/pullgate/pullgate/storage/internal/record"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 const (
@@ -34,7 +36,7 @@ type keyed struct{ key, value []byte }
 // whole. What the index knows already is newer and stays. Only the house keeper
 // calls it.
 func (s *Store) restore(ctx context.Context) {
-	if !s.state.restore {
+	if !s.state.Restore {
 		return
 	}
 	names, err := s.snapshots()
@@ -47,7 +49,7 @@ func (s *Store) restore(ctx context.Context) {
 		switch {
 		case err == nil:
 			s.log.Warn("index restored", "snapshot", name, "records", records)
-			s.noteState(func(st *state) { st.restore = false })
+			s.noteState(func(st *volume.State) { st.Restore = false })
 			return
 		case ctx.Err() != nil:
 			return
@@ -62,7 +64,7 @@ func (s *Store) restore(ctx context.Context) {
 		s.log.Error("snapshot of the index cannot be read", "snapshot", name, "error", err)
 	}
 	s.log.Warn("no snapshot to restore the index from: upstreams are asked again")
-	s.noteState(func(st *state) { st.restore = false })
+	s.noteState(func(st *volume.State) { st.Restore = false })
 }
 
 // unreadable reports whether it is the disk that gave no answer, and not the

@@ -11,6 +11,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // StoredPin is a pin that lies in the store itself, beside those of its Limits.
@@ -67,7 +68,7 @@ func (s *Store) setPin(p oci.Pin, there bool) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	s.usage.setPinned(tally{}, 0)
+	s.usage.SetPinned(volume.Tally{}, 0)
 	s.keepHouseNow()
 	return true, nil
 }

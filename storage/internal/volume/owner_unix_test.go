@@ -1,6 +1,6 @@
 //go:build unix
 
-package storage
+package volume
 
 import (
 	"os"
@@ -29,7 +29,7 @@ func TestDirectoryOfAnotherUserIsRefused(t *testing.T) {
 	if err := os.Chown(dir, 4711, 4712); err != nil {
 		t.Fatal(err)
 	}
-	_, err = openRoot(dir, nil)
+	_, err = Open(dir, nil)
 	if err == nil || !strings.Contains(err.Error(), "chown -R 0:"+strconv.Itoa(os.Getegid())+" "+dir) || !strings.Contains(err.Error(), "user 4711") {
 		t.Errorf("open: %v", err)
 	}
@@ -39,7 +39,7 @@ func TestDirectoryOfAnotherUserIsRefused(t *testing.T) {
 	if err := os.Chown(dir, 0, 0); err != nil {
 		t.Fatal(err)
 	}
-	opened, err := openRoot(dir, nil)
+	opened, err := Open(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package storage
+package volume
 
 import (
 	"errors"
@@ -9,7 +9,7 @@ import (
 // kept out all the same.
 func TestLockDirectory(t *testing.T) {
 	dir := t.TempDir()
-	root, err := openRoot(dir, nil)
+	root, err := Open(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,13 +22,13 @@ func TestLockDirectory(t *testing.T) {
 	if !errors.Is(err, errHeld) {
 		t.Errorf("lock directory twice: %v", err)
 	}
-	if _, err = lockRoot(t.Context(), root, -1); !errors.Is(err, ErrLocked) {
+	if _, err = Lock(t.Context(), root, -1); !errors.Is(err, ErrLocked) {
 		t.Errorf("lock: %v", err)
 	}
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if f, err = lockRoot(t.Context(), root, -1); err != nil {
+	if f, err = Lock(t.Context(), root, -1); err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
