@@ -7,6 +7,8 @@ import (
 	"os"
 	"path"
 	"time"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // awaitIndex tries to open the index until it is open, and reports false if ctx
@@ -50,12 +52,12 @@ func (s *Store) awaitIndex(ctx context.Context) bool {
 // writable returns why an index could not be written: too little space, or no new
 // file can be made.
 func (s *Store) writable() error {
-	s.space.forget()
-	if err := s.space.room(); err != nil {
+	s.space.Forget()
+	if err := s.space.CheckReserve(); err != nil {
 		return err
 	}
 	// What else lies in this directory is swept away.
-	name := path.Join(ingestDir, "probe"+temporary)
+	name := path.Join(volume.IngestDir, "probe"+volume.Temporary)
 	return s.inLayout(func() error {
 		f, err := s.root.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o600)
 		if err != nil {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // ballastFile is a file that only takes space, to be given back when a disk is
@@ -12,13 +14,13 @@ import (
 const ballastFile = "ballast"
 
 // ballast is how large it is: half the reserve, 256 MiB at most.
-func ballast(total int64) int64 { return reserve(total) / 2 }
+func ballast(total int64) int64 { return volume.Reserve(total) / 2 }
 
 // makeBallast makes the ballast while there is plenty of space.
 func (s *Store) makeBallast() error {
-	free, total := s.space.look()
+	free, total := s.space.Look()
 	size := ballast(total)
-	if free < 2*floor(total)+size {
+	if free < 2*volume.Floor(total)+size {
 		return nil
 	}
 	if info, err := s.root.Lstat(ballastFile); !errors.Is(err, fs.ErrNotExist) {
@@ -33,7 +35,7 @@ func (s *Store) makeBallast() error {
 	if err != nil {
 		return fmt.Errorf("make ballast: %w", err)
 	}
-	taken, err := f.allocate(size)
+	taken, err := f.Allocate(size)
 	if err == nil && taken {
 		err = f.Truncate(size)
 	}
@@ -41,7 +43,7 @@ func (s *Store) makeBallast() error {
 		// A file that takes no space is no ballast.
 		err = errors.Join(err, s.dropBallast())
 	}
-	s.space.forget()
+	s.space.Forget()
 	return err
 }
 
@@ -50,6 +52,6 @@ func (s *Store) dropBallast() error {
 	if err := s.root.Remove(ballastFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("drop ballast: %w", err)
 	}
-	s.space.forget()
+	s.space.Forget()
 	return nil
 }

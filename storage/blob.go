@@ -6,6 +6,8 @@ import (
 	"io/fs"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // OpenBlob opens a finished blob at its beginning, and returns its size. The
@@ -18,7 +20,7 @@ func (s *Store) OpenBlob(d digest.Digest) (*File, int64, error) {
 		return nil, 0, fmt.Errorf("open blob %s: %w", d, err)
 	}
 	defer s.leave()
-	i, err := idOf(d)
+	i, err := volume.IDOf(d)
 	if err != nil {
 		return nil, 0, fmt.Errorf("open blob: %w", err)
 	}
@@ -28,10 +30,10 @@ func (s *Store) OpenBlob(d digest.Digest) (*File, int64, error) {
 		s.opened.done(i)
 		return nil, 0, fmt.Errorf("open blob %s: %w", d, err)
 	}
-	return &File{File: f.bare(), opened: &s.opened, id: i}, size, nil
+	return &File{File: f.Bare(), opened: &s.opened, id: i}, size, nil
 }
 
-func (s *Store) openBlob(i id) (file, int64, error) {
+func (s *Store) openBlob(i volume.ID) (volume.File, int64, error) {
 	f, info, err := s.soundBlob(i)
 	if err != nil {
 		return nil, 0, err
@@ -41,14 +43,14 @@ func (s *Store) openBlob(i id) (file, int64, error) {
 }
 
 // touch counts a use.
-func (s *Store) touch(i id) {
+func (s *Store) touch(i volume.ID) {
 	if s.uses.touch(i, hourOf(s.now())) >= maxUses {
 		s.keepHouseNow()
 	}
 }
 
 // soundBlob opens a blob that is not in doubt, or not any more.
-func (s *Store) soundBlob(i id) (file, fs.FileInfo, error) {
+func (s *Store) soundBlob(i volume.ID) (volume.File, fs.FileInfo, error) {
 	f, info, doubt, err := s.sizedBlob(i)
 	if err != nil || !doubt {
 		return f, info, err
@@ -62,7 +64,7 @@ func (s *Store) soundBlob(i id) (file, fs.FileInfo, error) {
 
 // sizedBlob opens a blob that has the size which the index knows, and tells whether it
 // is in doubt.
-func (s *Store) sizedBlob(i id) (_ file, _ fs.FileInfo, doubt bool, err error) {
+func (s *Store) sizedBlob(i volume.ID) (_ volume.File, _ fs.FileInfo, doubt bool, err error) {
 	f, info, err := s.blobFile(i)
 	if err != nil {
 		return nil, nil, false, err
@@ -78,8 +80,8 @@ func (s *Store) sizedBlob(i id) (_ file, _ fs.FileInfo, doubt bool, err error) {
 
 // blobFile opens the file of a blob. Where there is none, its record goes. One that
 // cannot be opened is absent, too: it is filled anew, and replaced.
-func (s *Store) blobFile(i id) (file, fs.FileInfo, error) {
-	f, err := s.root.Open(i.blobPath())
+func (s *Store) blobFile(i volume.ID) (volume.File, fs.FileInfo, error) {
+	f, err := s.root.Open(i.BlobPath())
 	if err != nil {
 		return nil, nil, s.missing(i, err)
 	}
@@ -94,8 +96,8 @@ func (s *Store) blobFile(i id) (file, fs.FileInfo, error) {
 	return f, info, nil
 }
 
-func irregular(i id) error {
-	return fmt.Errorf("%s is no regular file: %w", i.blobPath(), fs.ErrNotExist)
+func irregular(i volume.ID) error {
+	return fmt.Errorf("%s is no regular file: %w", i.BlobPath(), fs.ErrNotExist)
 }
 
 // StatBlob returns the size of a finished blob, or fs.ErrNotExist. It vouches for
@@ -106,7 +108,7 @@ func (s *Store) StatBlob(d digest.Digest) (int64, error) {
 		return 0, fmt.Errorf("stat blob %s: %w", d, err)
 	}
 	defer s.leave()
-	i, err := idOf(d)
+	i, err := volume.IDOf(d)
 	if err != nil {
 		return 0, fmt.Errorf("stat blob: %w", err)
 	}
@@ -126,7 +128,7 @@ func (s *Store) HasBlob(d digest.Digest) (trusted bool, err error) {
 		return false, fmt.Errorf("look up blob %s: %w", d, err)
 	}
 	defer s.leave()
-	i, err := idOf(d)
+	i, err := volume.IDOf(d)
 	if err != nil {
 		return false, fmt.Errorf("look up blob: %w", err)
 	}
@@ -141,7 +143,7 @@ func (s *Store) HasBlob(d digest.Digest) (trusted bool, err error) {
 
 // missing drops the record of a blob that has no file, and returns why there is none
 // to be opened.
-func (s *Store) missing(i id, err error) error {
+func (s *Store) missing(i volume.ID, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if _, known := s.blobRecord(i); known {
@@ -149,7 +151,7 @@ func (s *Store) missing(i id, err error) error {
 		}
 	case !exhausted(err) && !errors.Is(err, fs.ErrClosed):
 		// The record stays: the file takes its space.
-		s.log.Warn("blob cannot be opened, and counts as absent", "digest", i.digest(), "error", err)
+		s.log.Warn("blob cannot be opened, and counts as absent", "digest", i.Digest(), "error", err)
 		err = absent{err}
 	}
 	return err
@@ -163,7 +165,7 @@ func (a absent) Unwrap() error      { return a.error }
 
 // blobRecord returns the record of a blob. What cannot be read is not known:
 // the file decides.
-func (s *Store) blobRecord(i id) (blobRecord, bool) {
+func (s *Store) blobRecord(i volume.ID) (blobRecord, bool) {
 	var buffer [keyBytes]byte
 	recent := append(append(buffer[:0], tableBlob), i...)
 	known, place := s.recent.look(recent)
@@ -182,14 +184,14 @@ func (s *Store) blobRecord(i id) (blobRecord, bool) {
 }
 
 // unlinkBlob removes the file of a blob. One that is gone is no error.
-func (s *Store) unlinkBlob(i id) error {
-	if err := s.root.Remove(i.blobPath()); !errors.Is(err, fs.ErrNotExist) {
+func (s *Store) unlinkBlob(i volume.ID) error {
+	if err := s.root.Remove(i.BlobPath()); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
 }
 
-func (s *Store) dropRecord(i id) {
+func (s *Store) dropRecord(i volume.ID) {
 	s.suspects.forget(i)
 	s.index.post(func(b *batch) error { return b.dropBlob(i) })
 }

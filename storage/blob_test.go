@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 func readBlob(t testing.TB, s *Store, d digest.Digest) []byte {
@@ -71,7 +73,7 @@ func TestFileWithoutRecordIsAdopted(t *testing.T) {
 	s := openTest(t, Options{})
 	b, d := content(1, 1000)
 	putBlob(t, s, b)
-	i, _ := idOf(d)
+	i, _ := volume.IDOf(d)
 	if err := s.index.update(0, func(b *batch) error { return b.dropBlob(i) }); err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +97,7 @@ func TestBlobsSurviveLossOfIndex(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.RemoveAll(filepath.Join(s.path, metaDir)); err != nil {
+	if err := os.RemoveAll(filepath.Join(s.path, volume.MetaDir)); err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(readBlob(t, reopen(t, s), d), b) {

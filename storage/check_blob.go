@@ -5,17 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 var errEmpty = errors.New("file is empty")
 
 // blob checks a file that is named as a blob, with the record it had when the
 // directory was read.
-func (c *checker) blob(ctx context.Context, i id, r *blobRecord) error {
+func (c *checker) blob(ctx context.Context, i volume.ID, r *blobRecord) error {
 	var info fs.FileInfo
 	var odd Finding
 	err := c.within(func() (err error) {
-		if info, err = c.store.root.Lstat(i.blobPath()); err == nil && c.indexed && (r == nil || r.size != info.Size()) {
+		if info, err = c.store.root.Lstat(i.BlobPath()); err == nil && c.indexed && (r == nil || r.size != info.Size()) {
 			odd = c.odd(i, info)
 		}
 		return err
@@ -47,20 +49,20 @@ func (c *checker) blob(ctx context.Context, i id, r *blobRecord) error {
 
 // odd reports whether a file and its record do not go together, now that nothing
 // is done to either. The store is entered.
-func (c *checker) odd(i id, info fs.FileInfo) (f Finding) {
+func (c *checker) odd(i volume.ID, info fs.FileInfo) (f Finding) {
 	if !c.store.going.still(i, func() { f = c.compare(i, info) }) {
 		return Finding{}
 	}
 	return f
 }
 
-func (c *checker) compare(i id, info fs.FileInfo) (f Finding) {
+func (c *checker) compare(i volume.ID, info fs.FileInfo) (f Finding) {
 	s := c.store
 	if s.parts.has(i) {
 		return f // a fill that puts its blob in place records it next
 	}
 	r, known := s.blobRecord(i)
-	f = Finding{Digest: i.digest(), Name: i.blobPath()}
+	f = Finding{Digest: i.Digest(), Name: i.BlobPath()}
 	switch {
 	case s.unchanged(i, info) != nil:
 	case !known:
@@ -73,13 +75,13 @@ func (c *checker) compare(i id, info fs.FileInfo) (f Finding) {
 
 // read hashes the file of a blob, and returns how much it read and what is wrong
 // with it. An error means that this could not be found out.
-func (c *checker) read(ctx context.Context, i id) (bytes int64, damage, err error) {
-	var f file
-	err = c.within(func() (err error) { f, err = c.store.root.Open(i.blobPath()); return err })
+func (c *checker) read(ctx context.Context, i volume.ID) (bytes int64, damage, err error) {
+	var f volume.File
+	err = c.within(func() (err error) { f, err = c.store.root.Open(i.BlobPath()); return err })
 	if err == nil {
-		counted := &countedReads{file: f, each: func(n int64) { bytes += n; c.advance(0, n) }}
+		counted := &countedReads{File: f, each: func(n int64) { bytes += n; c.advance(0, n) }}
 		damage = match(ctx, counted, i, c.pace)
-		f.dropPages()
+		f.DropPages()
 		f.Close()
 	} else {
 		damage = err
@@ -95,18 +97,18 @@ func (c *checker) read(ctx context.Context, i id) (bytes int64, damage, err erro
 
 // countedReads tells how much is read.
 type countedReads struct {
-	file
+	volume.File
 	each func(n int64)
 }
 
 func (r *countedReads) ReadAt(b []byte, off int64) (int, error) {
-	n, err := r.file.ReadAt(b, off)
+	n, err := r.File.ReadAt(b, off)
 	r.each(int64(n))
 	return n, err
 }
 
 // judge decides on a blob. The store is entered.
-func (c *checker) judge(i id, info fs.FileInfo, odd Finding, read bool, damage error) {
+func (c *checker) judge(i volume.ID, info fs.FileInfo, odd Finding, read bool, damage error) {
 	s := c.store
 	if damage != nil {
 		if errors.Is(s.unchanged(i, info), fs.ErrNotExist) {
@@ -116,7 +118,7 @@ func (c *checker) judge(i id, info fs.FileInfo, odd Finding, read bool, damage e
 		if info.Size() == 0 {
 			done = "removed"
 		}
-		c.found(Finding{Kind: FindingDamaged, Digest: i.digest(), Name: i.blobPath(), Reason: damage.Error()}, done, func() error {
+		c.found(Finding{Kind: FindingDamaged, Digest: i.Digest(), Name: i.BlobPath(), Reason: damage.Error()}, done, func() error {
 			return c.takeOut(i, info, damage)
 		})
 		return
@@ -151,7 +153,7 @@ func (c *checker) judge(i id, info fs.FileInfo, odd Finding, read bool, damage e
 }
 
 // takeOut takes a damaged blob out of use.
-func (c *checker) takeOut(i id, info fs.FileInfo, damage error) error {
+func (c *checker) takeOut(i volume.ID, info fs.FileInfo, damage error) error {
 	s := c.store
 	if errors.Is(s.unchanged(i, info), fs.ErrNotExist) {
 		return errNotOdd
@@ -169,14 +171,14 @@ func (c *checker) takeOut(i id, info fs.FileInfo, damage error) error {
 }
 
 // missing reports a record whose blob has no file. The store is entered.
-func (c *checker) missing(i id) {
+func (c *checker) missing(i volume.ID) {
 	s := c.store
 	f := Finding{Kind: FindingMissing, Reason: "there is no file"}
-	if i.valid() {
-		f.Digest, f.Name = i.digest(), i.blobPath()
+	if i.Valid() {
+		f.Digest, f.Name = i.Digest(), i.BlobPath()
 		var lerr, gerr error
 		still := s.going.still(i, func() {
-			_, lerr = s.root.Lstat(i.blobPath())
+			_, lerr = s.root.Lstat(i.BlobPath())
 			_, gerr = s.get(tableKey(tableBlob, i))
 		})
 		if !still || !errors.Is(lerr, fs.ErrNotExist) || errors.Is(gerr, fs.ErrNotExist) {
@@ -194,15 +196,15 @@ func (c *checker) missing(i id) {
 
 // dropMissing drops the records of a blob that has no file, and reports whether
 // it did.
-func (c *checker) dropMissing(i id) (dropped bool, err error) {
+func (c *checker) dropMissing(i volume.ID) (dropped bool, err error) {
 	s := c.store
 	err = s.index.update(linkBytes, func(b *batch) error {
 		dropped = false
 		if !b.Has(tableKey(tableBlob, i)) {
 			return nil //nolint:nilerr // there is none
 		}
-		if i.valid() {
-			if _, err := s.root.Lstat(i.blobPath()); !errors.Is(err, fs.ErrNotExist) {
+		if i.Valid() {
+			if _, err := s.root.Lstat(i.BlobPath()); !errors.Is(err, fs.ErrNotExist) {
 				return nil // there is a file again, as far as anybody can tell
 			}
 		}
@@ -213,7 +215,7 @@ func (c *checker) dropMissing(i id) (dropped bool, err error) {
 }
 
 // has reports whether a part of the digest is running.
-func (ps *parts) has(i id) bool {
+func (ps *parts) has(i volume.ID) bool {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	_, ok := ps.running[i]

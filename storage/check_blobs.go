@@ -11,6 +11,8 @@ import (
 	"strconv"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // shard is a directory of blobs: those whose sum begins with the same 12 bits.
@@ -20,23 +22,23 @@ type shard struct {
 }
 
 func (h shard) dir() string {
-	return path.Join(blobsDir, id([]byte{h.algorithm}).algorithm().String(), fmt.Sprintf("%03x", h.n))
+	return path.Join(volume.BlobsDir, volume.ID([]byte{h.algorithm}).Algorithm().String(), fmt.Sprintf("%03x", h.n))
 }
 
 // id returns the id of the blob whose file has the name.
-func (h shard) id(name string) (id, bool) {
-	i, err := idOf(digest.NewDigestFromEncoded(id([]byte{h.algorithm}).algorithm(), name))
-	return i, err == nil && path.Dir(i.blobPath()) == h.dir()
+func (h shard) id(name string) (volume.ID, bool) {
+	i, err := volume.IDOf(digest.NewDigestFromEncoded(volume.ID([]byte{h.algorithm}).Algorithm(), name))
+	return i, err == nil && path.Dir(i.BlobPath()) == h.dir()
 }
 
 // records returns what the index knows of the blobs of the directory; nil = a
 // record that cannot be read.
-func (h shard) records(txn *Txn) (map[id]*blobRecord, error) {
+func (h shard) records(txn *Txn) (map[volume.ID]*blobRecord, error) {
 	first := []byte{tableBlob, h.algorithm, byte(h.n >> 4)}
 	it := txn.Iterate(first)
 	defer it.Close()
 	half := byte(h.n) & 15
-	records := make(map[id]*blobRecord)
+	records := make(map[volume.ID]*blobRecord)
 	for it.Seek(append(first, half<<4)); it.Next(); {
 		key := it.Key()
 		if len(key) <= len(first) || key[len(first)]>>4 != half {
@@ -46,7 +48,7 @@ func (h shard) records(txn *Txn) (map[id]*blobRecord, error) {
 		if err != nil {
 			return nil, err
 		}
-		i := id(key[1:])
+		i := volume.ID(key[1:])
 		records[i] = nil
 		if r, ok := decodeBlob(value); ok {
 			records[i] = &r
@@ -58,11 +60,11 @@ func (h shard) records(txn *Txn) (map[id]*blobRecord, error) {
 // plan returns the directories that there are, or should be by what the index
 // knows, and looks at what else lies between blobs/ and them.
 func (c *checker) plan(ctx context.Context) ([]shard, error) {
-	known := map[string]byte{digest.SHA256.String(): algorithmSHA256, digest.SHA512.String(): algorithmSHA512}
+	known := map[string]byte{digest.SHA256.String(): volume.SHA256, digest.SHA512.String(): volume.SHA512}
 	wanted := make(map[shard]bool)
 	err := c.within(func() error {
 		for dir, algorithm := range known {
-			err := c.level(ctx, path.Join(blobsDir, dir), func(name string) bool {
+			err := c.level(ctx, path.Join(volume.BlobsDir, dir), func(name string) bool {
 				n, err := strconv.ParseUint(name, 16, 12)
 				h := shard{algorithm, int(n)}
 				wanted[h] = err == nil && path.Base(h.dir()) == name
@@ -72,7 +74,7 @@ func (c *checker) plan(ctx context.Context) ([]shard, error) {
 				return err
 			}
 		}
-		return c.level(ctx, blobsDir, func(name string) bool { return known[name] != 0 })
+		return c.level(ctx, volume.BlobsDir, func(name string) bool { return known[name] != 0 })
 	})
 	if err == nil && c.indexed {
 		err = c.table(ctx, tableBlob, func(_ *Txn, key, value []byte) {
@@ -88,7 +90,7 @@ func (c *checker) plan(ctx context.Context) ([]shard, error) {
 	}
 	var plan []shard
 	for h, wanted := range wanted {
-		if wanted && (h.algorithm == algorithmSHA256 || h.algorithm == algorithmSHA512) {
+		if wanted && (h.algorithm == volume.SHA256 || h.algorithm == volume.SHA512) {
 			plan = append(plan, h)
 		}
 	}
@@ -159,7 +161,7 @@ func (c *checker) count(_ context.Context, h shard) error {
 
 // shard checks a directory of blobs.
 func (c *checker) shard(ctx context.Context, h shard) error {
-	var records map[id]*blobRecord
+	var records map[volume.ID]*blobRecord
 	err := c.within(func() error {
 		if !c.indexed {
 			return nil

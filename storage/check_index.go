@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // tableStep is how many records are looked at in one transaction: a store that
@@ -28,7 +29,7 @@ func (c *checker) index(ctx context.Context) error {
 		}
 	}
 	return c.within(func() error {
-		f := Finding{Kind: FindingIndex, Name: metaDir}
+		f := Finding{Kind: FindingIndex, Name: volume.MetaDir}
 		db := s.db.Load()
 		if db == nil {
 			f.Reason = ErrNoIndex.Error()
@@ -98,10 +99,10 @@ func (c *checker) table(ctx context.Context, table byte, fn func(txn *Txn, key, 
 }
 
 // unreadable reports a record that is not intact.
-func (c *checker) unreadable(name string, i id, key, value []byte) {
+func (c *checker) unreadable(name string, i volume.ID, key, value []byte) {
 	f := Finding{Kind: FindingRecord, Name: name, Reason: "the record is damaged or of an unknown version"}
-	if i.valid() {
-		f.Digest = i.digest()
+	if i.Valid() {
+		f.Digest = i.Digest()
 	}
 	c.found(f, "dropped", func() error { return c.drop(key, value) })
 }
@@ -123,9 +124,9 @@ func (c *checker) drop(key, value []byte) error {
 }
 
 func (c *checker) manifest(_ *Txn, key, value []byte) {
-	i := id(key[1:])
+	i := volume.ID(key[1:])
 	r, ok := decodeManifest(value)
-	if !ok || !i.valid() {
+	if !ok || !i.Valid() {
 		c.unreadable("manifest", i, key, value)
 		return
 	}
@@ -134,7 +135,7 @@ func (c *checker) manifest(_ *Txn, key, value []byte) {
 		c.note(func(r *CheckReport) { r.Manifests++ })
 		return
 	}
-	c.found(Finding{Kind: FindingManifest, Digest: i.digest(), Name: "manifest", Reason: err.Error()}, "dropped", func() error {
+	c.found(Finding{Kind: FindingManifest, Digest: i.Digest(), Name: "manifest", Reason: err.Error()}, "dropped", func() error {
 		if r.external && errors.Is(err, errDigest) {
 			c.store.quarantine(i, nil, err)
 		}
@@ -143,9 +144,9 @@ func (c *checker) manifest(_ *Txn, key, value []byte) {
 }
 
 // proveManifest returns what is wrong with a manifest.
-func (c *checker) proveManifest(i id, r manifestRecord) error {
+func (c *checker) proveManifest(i volume.ID, r manifestRecord) error {
 	if r.external {
-		f, err := c.store.root.Open(i.blobPath())
+		f, err := c.store.root.Open(i.BlobPath())
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			return errors.New("its bytes are not among the blobs")
@@ -159,7 +160,7 @@ func (c *checker) proveManifest(i id, r manifestRecord) error {
 			return err
 		}
 	}
-	if !oci.Verify(i.digest(), r.bytes) {
+	if !oci.Verify(i.Digest(), r.bytes) {
 		return errDigest
 	}
 	return nil
@@ -172,7 +173,7 @@ func (c *checker) tag(txn *Txn, key, value []byte) {
 		c.unreadable(fmt.Sprintf("tag %s", tagName(names)), "", key, value)
 		return
 	}
-	i, err := idOf(t.Digest)
+	i, err := volume.IDOf(t.Digest)
 	stored := err == nil && txn.Has(tableKey(tableManifest, i))
 	c.note(func(r *CheckReport) {
 		r.Tags++
@@ -229,10 +230,10 @@ func (c *checker) origin(_ *Txn, key, value []byte) {
 }
 
 // scopedID returns the id in a key of scopedKey.
-func scopedID(key []byte) (id, bool) {
+func scopedID(key []byte) (volume.ID, bool) {
 	if len(key) < 1+scopeLength {
 		return "", false
 	}
-	i := id(key[1+scopeLength:])
-	return i, i.valid()
+	i := volume.ID(key[1+scopeLength:])
+	return i, i.Valid()
 }

@@ -7,6 +7,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // leftoverAge is how old a file that is still being written can be at most.
@@ -33,28 +35,28 @@ func (c *checker) entries(dir string) ([]fs.DirEntry, error) {
 
 // ingest checks the parts.
 func (c *checker) ingest(ctx context.Context) error {
-	entries, err := c.entries(ingestDir)
+	entries, err := c.entries(volume.IngestDir)
 	if err != nil {
 		return err
 	}
-	seen := make(map[partName]bool)
+	seen := make(map[volume.PartName]bool)
 	for _, e := range entries {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		i, err := idOfIngest(e.Name())
+		i, err := volume.IDOfIngest(e.Name())
 		switch {
 		case err != nil:
-			c.stray(path.Join(ingestDir, e.Name()), "it is no file of a part")
-		case !seen[partNameIn(e.Name())]:
-			seen[partNameIn(e.Name())] = true
-			c.part(i, partNameIn(e.Name()))
+			c.stray(path.Join(volume.IngestDir, e.Name()), "it is no file of a part")
+		case !seen[volume.PartNameIn(e.Name())]:
+			seen[volume.PartNameIn(e.Name())] = true
+			c.part(i, volume.PartNameIn(e.Name()))
 		}
 	}
 	return nil
 }
 
-func (c *checker) part(i id, name partName) {
+func (c *checker) part(i volume.ID, name volume.PartName) {
 	s := c.store
 	running := true
 	// What is wrong is mended while no part of the digest can begin.
@@ -69,17 +71,17 @@ func (c *checker) part(i id, name partName) {
 			})
 			return nil
 		}
-		_, part := s.root.Lstat(name.partPath())
-		_, sidecar := s.root.Lstat(name.sidecarPath())
+		_, part := s.root.Lstat(name.PartPath())
+		_, sidecar := s.root.Lstat(name.SidecarPath())
 		if errors.Is(part, fs.ErrNotExist) && errors.Is(sidecar, fs.ErrNotExist) {
-			if _, err := s.root.Lstat(name.sidecarPath() + temporary); errors.Is(err, fs.ErrNotExist) {
+			if _, err := s.root.Lstat(name.SidecarPath() + volume.Temporary); errors.Is(err, fs.ErrNotExist) {
 				return nil // it ended since the directory was read
 			}
 		}
-		f := Finding{Kind: FindingPart, Digest: i.digest(), Name: name.partPath(), Reason: "it does not hold what was written down about it"}
+		f := Finding{Kind: FindingPart, Digest: i.Digest(), Name: name.PartPath(), Reason: "it does not hold what was written down about it"}
 		switch {
 		case errors.Is(part, fs.ErrNotExist):
-			f.Name, f.Reason = name.sidecarPath(), "there is no part"
+			f.Name, f.Reason = name.SidecarPath(), "there is no part"
 		case errors.Is(sidecar, fs.ErrNotExist):
 			f.Reason = "nobody knows what it holds"
 		}

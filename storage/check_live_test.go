@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 func TestCheckEnds(t *testing.T) {
@@ -128,7 +129,7 @@ func TestChecksAtOnce(t *testing.T) {
 func TestRebuild(t *testing.T) {
 	s := openTest(t, Options{})
 	m, blobs := putImage(t, s, "3", 5)
-	i, _ := idOf(blobs[4])
+	i, _ := volume.IDOf(blobs[4])
 	flipBit(t, s, blobs[3], 5)
 	// A crash: no snapshot holds any of it.
 	if err := errors.Join(s.Close(), os.RemoveAll(filepath.Join(s.path, snapshotDir))); err != nil {
@@ -176,12 +177,12 @@ func TestRebuild(t *testing.T) {
 func TestInspectChangesNothing(t *testing.T) {
 	s := openTest(t, Options{})
 	_, blobs := putImage(t, s, "3", 2)
-	i, _ := idOf(blobs[0])
-	stale := filepath.Join(s.path, i.partPath())
+	i, _ := volume.IDOf(blobs[0])
+	stale := filepath.Join(s.path, i.PartPath())
 	if err := errors.Join(s.Close(), os.WriteFile(stale, nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	tables, err := filepath.Glob(filepath.Join(s.path, metaDir, "*.sst"))
+	tables, err := filepath.Glob(filepath.Join(s.path, volume.MetaDir, "*.sst"))
 	if err != nil || len(tables) == 0 {
 		t.Fatalf("tables %v, %v", tables, err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // check checks a store, and returns how many findings there are of each kind.
@@ -116,7 +117,7 @@ func TestCheckFindsAndMends(t *testing.T) {
 	}
 	forget := func(t *testing.T, s *Store, d digest.Digest) {
 		t.Helper()
-		i, _ := idOf(d)
+		i, _ := volume.IDOf(d)
 		if err := s.index.update(0, func(b *batch) error { return b.dropBlob(i) }); err != nil {
 			t.Fatal(err)
 		}
@@ -140,11 +141,11 @@ func TestCheckFindsAndMends(t *testing.T) {
 			}
 		}, false, FindingDamaged, 2},
 		"wrong record": {func(t *testing.T, s *Store, _ oci.Manifest, blobs []digest.Digest) {
-			i, _ := idOf(blobs[0])
+			i, _ := volume.IDOf(blobs[0])
 			set(t, s, tableKey(tableBlob, i), blobRecord{size: 7, created: time.Unix(100, 0)}.encode())
 		}, false, FindingSize, 3},
 		"unreadable record of a blob": {func(t *testing.T, s *Store, _ oci.Manifest, blobs []digest.Digest) {
-			i, _ := idOf(blobs[0])
+			i, _ := volume.IDOf(blobs[0])
 			set(t, s, tableKey(tableBlob, i), []byte("x"))
 		}, false, FindingUnrecorded, 3},
 		"unrecorded": {func(t *testing.T, s *Store, _ oci.Manifest, blobs []digest.Digest) {
@@ -165,23 +166,23 @@ func TestCheckFindsAndMends(t *testing.T) {
 		}, false, FindingStray, 3},
 		"no part": {func(t *testing.T, s *Store, _ oci.Manifest, _ []digest.Digest) { write(t, s, "ingest/x", "x") }, false, FindingStray, 3},
 		"part of nothing": {func(t *testing.T, s *Store, m oci.Manifest, _ []digest.Digest) {
-			i, _ := idOf(m.Digest)
-			write(t, s, i.partPath(), "")
+			i, _ := volume.IDOf(m.Digest)
+			write(t, s, i.PartPath(), "")
 		}, false, FindingPart, 3},
 		"part without bytes": {func(t *testing.T, s *Store, m oci.Manifest, _ []digest.Digest) {
-			i, _ := idOf(m.Digest)
-			write(t, s, i.partPath(), "")
-			write(t, s, i.sidecarPath(), `{"digest":"`+m.Digest.String()+`","size":9,"covered":[{"start":0,"end":9}]}`)
+			i, _ := volume.IDOf(m.Digest)
+			write(t, s, i.PartPath(), "")
+			write(t, s, i.SidecarPath(), `{"digest":"`+m.Digest.String()+`","size":9,"covered":[{"start":0,"end":9}]}`)
 		}, false, FindingPart, 3},
 		"snapshot": {func(t *testing.T, s *Store, _ oci.Manifest, _ []digest.Digest) {
 			write(t, s, "snapshot/meta-20200101T000000Z.zst", "x")
 		}, false, FindingSnapshot, 3},
 		"manifest": {func(t *testing.T, s *Store, m oci.Manifest, _ []digest.Digest) {
-			i, _ := idOf(m.Digest)
+			i, _ := volume.IDOf(m.Digest)
 			set(t, s, tableKey(tableManifest, i), manifestRecord{bytes: []byte("other")}.encode())
 		}, false, FindingManifest, 3},
 		"manifest elsewhere": {func(t *testing.T, s *Store, m oci.Manifest, _ []digest.Digest) {
-			i, _ := idOf(m.Digest)
+			i, _ := volume.IDOf(m.Digest)
 			set(t, s, tableKey(tableManifest, i), manifestRecord{external: true}.encode())
 		}, false, FindingManifest, 3},
 		"tag": {func(t *testing.T, s *Store, _ oci.Manifest, _ []digest.Digest) {
@@ -189,12 +190,12 @@ func TestCheckFindsAndMends(t *testing.T) {
 			set(t, s, key, []byte("x"))
 		}, false, FindingRecord, 3},
 		"link": {func(t *testing.T, s *Store, _ oci.Manifest, blobs []digest.Digest) {
-			i, _ := idOf(blobs[0])
+			i, _ := volume.IDOf(blobs[0])
 			key, _ := scopedKey(tableLink, scope, i)
 			set(t, s, key, []byte("x"))
 		}, false, FindingRecord, 3},
 		"referrers": {func(t *testing.T, s *Store, _ oci.Manifest, blobs []digest.Digest) {
-			i, _ := idOf(blobs[0])
+			i, _ := volume.IDOf(blobs[0])
 			key, _ := scopedKey(tableReferrers, scope, i)
 			set(t, s, key, nil)
 		}, false, FindingRecord, 3},
@@ -232,7 +233,7 @@ func TestCheckAdoptsWithAge(t *testing.T) {
 	s := openTest(t, Options{})
 	b, _ := content(1, 100)
 	d := putBlob(t, s, b)
-	i, _ := idOf(d)
+	i, _ := volume.IDOf(d)
 	old := time.Now().Add(-100 * time.Hour).Truncate(time.Second)
 	err := s.index.update(0, func(b *batch) error { return b.dropBlob(i) })
 	if err := errors.Join(err, os.Chtimes(blobFile(t, s, d), old, old)); err != nil {

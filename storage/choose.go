@@ -8,13 +8,14 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // choosePart finds what is suspended of a part that is about to begin, or where it can
 // begin: then it returns why there is nothing. What another upstream has sent stays for
 // that one.
 func (s *Store) choosePart(p *Part) error {
-	plain, own := p.id.partName(), p.id.partNameOf(p.origin)
+	plain, own := p.id.PartName(), p.id.PartNameOf(p.origin)
 	var err error
 	if p.name == plain {
 		var of string
@@ -42,12 +43,12 @@ func (s *Store) choosePart(p *Part) error {
 // Suspended reports whether a part of the digest is suspended that the upstream of the
 // scope has begun to send, and of what size, -1 = unknown.
 func (s *Store) Suspended(scope oci.Scope, d digest.Digest) (size int64, ok bool) {
-	i, err := idOf(d)
+	i, err := volume.IDOf(d)
 	if err != nil || s.enter() != nil {
 		return -1, false
 	}
 	defer s.leave()
-	for _, name := range []partName{i.partName(), i.partNameOf(scope.Upstream)} {
+	for _, name := range []volume.PartName{i.PartName(), i.PartNameOf(scope.Upstream)} {
 		c, err := s.readSidecar(name)
 		if err != nil || c.Origin != scope.Upstream {
 			continue
@@ -64,7 +65,7 @@ var errNoPart = errors.New("no part that can be used")
 
 // suspended returns what a suspended part of the size holds, and whose it is, where that
 // is known. It is fs.ErrNotExist if there is not even a sidecar.
-func (s *Store) suspended(name partName, size int64) (covered []Extent, of string, err error) {
+func (s *Store) suspended(name volume.PartName, size int64) (covered []Extent, of string, err error) {
 	c, err := s.readSidecar(name)
 	if err != nil {
 		return nil, "", err
@@ -72,33 +73,33 @@ func (s *Store) suspended(name partName, size int64) (covered []Extent, of strin
 	if size >= 0 && c.Size >= 0 && size != c.Size {
 		return nil, c.Origin, errNoPart
 	}
-	info, err := s.root.Lstat(name.partPath())
+	info, err := s.root.Lstat(name.PartPath())
 	if err != nil || !info.Mode().IsRegular() || len(c.Covered) == 0 || !valid(c.Covered, max(size, c.Size), info.Size()) {
 		return nil, "", errNoPart
 	}
 	return c.Covered, c.Origin, nil
 }
 
-func (s *Store) readSidecar(name partName) (c sidecar, err error) {
-	raw, err := s.root.ReadFile(name.sidecarPath())
+func (s *Store) readSidecar(name volume.PartName) (c sidecar, err error) {
+	raw, err := s.root.ReadFile(name.SidecarPath())
 	if err != nil {
 		return sidecar{}, err
 	}
-	i, err := idOfIngest(string(name))
+	i, err := volume.IDOfIngest(string(name))
 	if err != nil {
 		return sidecar{}, err
 	}
-	if json.Unmarshal(raw, &c) != nil || c.Digest != i.digest() || c.Boot != "" && c.Boot != s.root.bootID() {
+	if json.Unmarshal(raw, &c) != nil || c.Digest != i.Digest() || c.Boot != "" && c.Boot != s.root.BootID() {
 		return sidecar{}, errNoPart
 	}
 	return c, nil
 }
 
 // removePart removes the files of a part. What is gone is no error.
-func (s *Store) removePart(n partName) error {
+func (s *Store) removePart(n volume.PartName) error {
 	var errs []error
 	// The sidecar goes first: it must not speak of the next part.
-	for _, name := range []string{n.sidecarPath(), n.sidecarPath() + temporary, n.partPath()} {
+	for _, name := range []string{n.SidecarPath(), n.SidecarPath() + volume.Temporary, n.PartPath()} {
 		if err := s.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}

@@ -12,17 +12,19 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // mine are files of which some calls panic while it is armed.
 type mine struct {
-	files
+	volume.Files
 
 	armed atomic.Bool
 	trips func(verb, name string) bool
 }
 
-func (m *mine) over(lower files) files { m.files = lower; return m }
+func (m *mine) over(lower volume.Files) volume.Files { m.Files = lower; return m }
 
 func (m *mine) step(verb, name string) {
 	if m.armed.Load() && m.trips(verb, name) {
@@ -30,24 +32,24 @@ func (m *mine) step(verb, name string) {
 	}
 }
 
-func (m *mine) Open(name string) (file, error) {
+func (m *mine) Open(name string) (volume.File, error) {
 	m.step("open", name)
-	return m.files.Open(name)
+	return m.Files.Open(name)
 }
 
-func (m *mine) OpenFile(name string, flag int, perm fs.FileMode) (file, error) {
+func (m *mine) OpenFile(name string, flag int, perm fs.FileMode) (volume.File, error) {
 	m.step("make", name)
-	return m.files.OpenFile(name, flag, perm)
+	return m.Files.OpenFile(name, flag, perm)
 }
 
 func (m *mine) ReadDir(name string) ([]fs.DirEntry, error) {
 	m.step("list", name)
-	return m.files.ReadDir(name)
+	return m.Files.ReadDir(name)
 }
 
 func (m *mine) Remove(name string) error {
 	m.step("remove", name)
-	return m.files.Remove(name)
+	return m.Files.Remove(name)
 }
 
 // bomb is a context that panics when it is looked at.
@@ -67,7 +69,7 @@ func (b *bomb) Err() error {
 // An eviction that panics is logged and counted, rests for longer and longer, and
 // is done when it can be. Everything else goes on meanwhile.
 func TestPanicOfEviction(t *testing.T) {
-	m := &mine{trips: func(verb, name string) bool { return verb == "list" && name == ingestDir }}
+	m := &mine{trips: func(verb, name string) bool { return verb == "list" && name == volume.IngestDir }}
 	log, panics := newMessages(), atomic.Int64{}
 	s := openTest(t, Options{over: m.over, Logger: slog.New(log), rest: 20 * time.Millisecond, Panicked: func() { panics.Add(1) }})
 	first, d := content(1, 1000)
@@ -117,7 +119,7 @@ func TestPanicOverBlob(t *testing.T) {
 
 // A scrub that panics begins again.
 func TestPanicOfScrub(t *testing.T) {
-	m := &mine{trips: func(verb, name string) bool { return verb == "open" && strings.HasPrefix(name, blobsDir) }}
+	m := &mine{trips: func(verb, name string) bool { return verb == "open" && strings.HasPrefix(name, volume.BlobsDir) }}
 	s := openTest(t, Options{})
 	b, _ := content(1, 1000)
 	putBlob(t, s, b)
@@ -199,7 +201,7 @@ func TestPanicOfCount(t *testing.T) {
 		err := s.index.update(0, func(b *batch) error {
 			for n := range 100 {
 				sum := sha256.Sum256([]byte{byte(k + n), byte((k + n) >> 8)})
-				if err := b.putBlob(id(append([]byte{algorithmSHA256}, sum[:]...)), blobRecord{size: int64(k + n)}); err != nil {
+				if err := b.putBlob(volume.ID(append([]byte{volume.SHA256}, sum[:]...)), blobRecord{size: int64(k + n)}); err != nil {
 					return err
 				}
 			}
@@ -211,7 +213,7 @@ func TestPanicOfCount(t *testing.T) {
 	}
 	want := s.Usage().BlobBytes
 	for _, at := range []int64{1, countStep - 1, countStep + 1, blobs - 1} {
-		s.usage.ledger, s.counted, s.openSnapshot = ledger{}, 0, &Txn{s.db.Load().NewTransaction(false)}
+		s.usage.Ledger, s.counted, s.openSnapshot = volume.Ledger{}, 0, &Txn{s.db.Load().NewTransaction(false)}
 		b := &bomb{Context: context.Background()}
 		b.looks.Store(at)
 		if s.survives("count", func() { s.count(b) }) {

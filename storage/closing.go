@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 const (
@@ -35,7 +37,7 @@ func (s *Store) closeIndex(db *badger.DB) error {
 			return fmt.Errorf("close index: %w", err)
 		}
 		if s.synced() {
-			s.noteState(func(st *state) { st.clean, st.checkpoint = true, s.now() })
+			s.noteState(func(st *volume.State) { st.Clean, st.Checkpoint = true, s.now() })
 		}
 		return nil
 	}
@@ -85,9 +87,9 @@ func closed(db *badger.DB) (err error) {
 // roomToClose makes room to close the index, if need be, as if it were not open.
 func (s *Store) roomToClose() bool {
 	enough := func() bool {
-		s.space.forget()
-		free, total := s.space.look()
-		return free >= min(closeRoom, reserve(total))
+		s.space.Forget()
+		free, total := s.space.Look()
+		return free >= min(closeRoom, volume.Reserve(total))
 	}
 	return enough() || s.makeRoom(context.Background()) == nil || enough()
 }
@@ -96,8 +98,8 @@ func (s *Store) roomToClose() bool {
 func (s *Store) closeLater(db *badger.DB) {
 	for {
 		time.Sleep(closeRetry)
-		s.space.forget()
-		if free, total := s.space.look(); free < min(closeRoom, reserve(total)) {
+		s.space.Forget()
+		if free, total := s.space.Look(); free < min(closeRoom, volume.Reserve(total)) {
 			continue
 		}
 		if err := closed(db); err != nil {

@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"github.com/dgraph-io/badger/v4"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // smallIndex is the size in bytes up to which all of an index is verified
@@ -69,8 +71,8 @@ func (s *Store) noteDamage(err error) {
 
 // recordDamage writes down that the index is damaged.
 func (s *Store) recordDamage() {
-	if s.damage.Load() != nil && !s.state.damaged {
-		s.noteState(func(st *state) { st.damaged = true })
+	if s.damage.Load() != nil && !s.state.Damaged {
+		s.noteState(func(st *volume.State) { st.Damaged = true })
 	}
 }
 

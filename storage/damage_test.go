@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // Whatever happens to whichever file of the index, the third start works within
@@ -68,7 +70,7 @@ func startChild(t *testing.T, dir string) error {
 // damageIndex damages a random file of the index in a random way, and says how.
 func damageIndex(t *testing.T, random *rand.Rand, dir string) string {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dir, metaDir, "*"))
+	files, err := filepath.Glob(filepath.Join(dir, volume.MetaDir, "*"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("files of the index are %v, %v", files, err)
 	}

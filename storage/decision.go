@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // ranks are bytes by rank; see decision.rank.
@@ -77,7 +78,7 @@ type decision struct {
 	all       cut
 
 	// What was found to be pinned, and the bytes of what is open.
-	pinned tally
+	pinned volume.Tally
 	busy   int64
 }
 
@@ -92,11 +93,11 @@ func (d *decision) decide(ctx context.Context, txn *Txn) error {
 	for name := range d.demand.upstreams {
 		upstreams[name] = ranks{}
 	}
-	err := txn.Blobs(ctx, func(i id, r blobRecord, used useRecord) error {
+	err := txn.Blobs(ctx, func(i volume.ID, r blobRecord, used useRecord) error {
 		total += r.size
 		switch {
 		case d.pins.has(i):
-			d.pinned.add(r.origin, r.size, 1)
+			d.pinned.Add(r.origin, r.size, 1)
 			return nil
 		case r.created.Before(d.from):
 			return nil
@@ -133,7 +134,7 @@ func (d *decision) decide(ctx context.Context, txn *Txn) error {
 }
 
 // goes decides on one blob. It is asked once for each.
-func (d *decision) goes(i id, r blobRecord, used useRecord) bool {
+func (d *decision) goes(i volume.ID, r blobRecord, used useRecord) bool {
 	if d.pins.has(i) || d.opened.has(i) || r.created.Before(d.from) {
 		return false
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io/fs"
 	"time"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // keepScrubbed verifies what is in doubt, or may not be recorded, and then, slowly
@@ -39,14 +41,14 @@ func (s *Store) keepScrubbed(ctx context.Context) {
 
 // untilScrub returns how long it is until the next pass, whatever became of the clock.
 func (s *Store) untilScrub() time.Duration {
-	return min(max(s.state.scrubbed.Add(scrubEvery).Sub(s.now()), scrubDelay), scrubEvery)
+	return min(max(s.state.Scrubbed.Add(scrubEvery).Sub(s.now()), scrubDelay), scrubEvery)
 }
 
 // endDoubt verifies what is in doubt, what is not recorded, if there may be such
 // files, and what was condemned. It reports whether nothing of it is left.
 func (s *Store) endDoubt(ctx context.Context) bool {
-	if unaccounted := s.state.unaccounted; unaccounted || !s.state.trusted.IsZero() {
-		p := pass{store: s, pace: newPace(0), wanted: func(i id, info fs.FileInfo) bool {
+	if unaccounted := s.state.Unaccounted; unaccounted || !s.state.Trusted.IsZero() {
+		p := pass{store: s, pace: newPace(0), wanted: func(i volume.ID, info fs.FileInfo) bool {
 			s.suspects.mu.Lock()
 			doubt := s.suspects.within(info)
 			s.suspects.mu.Unlock()
@@ -57,14 +59,14 @@ func (s *Store) endDoubt(ctx context.Context) bool {
 		}
 		s.suspects.clear()
 		// What could not be recorded, or moved away, is known by now.
-		s.noteState(func(st *state) { st.suspect, st.trusted, st.unaccounted = time.Time{}, time.Time{}, false })
+		s.noteState(func(st *volume.State) { st.Suspect, st.Trusted, st.Unaccounted = time.Time{}, time.Time{}, false })
 		if p.done.Blobs > 0 {
 			s.log.Info("blobs in doubt are verified", "blobs", p.done.Blobs, "damaged", p.done.Damaged)
 		}
 	}
 	p := pass{store: s, pace: newPace(0)}
 	for _, i := range s.suspects.listCondemned() {
-		if !s.passed(ctx, p.blob(ctx, i.algorithm().String(), i.digest().Encoded())) {
+		if !s.passed(ctx, p.blob(ctx, i.Algorithm().String(), i.Digest().Encoded())) {
 			return false
 		}
 	}
@@ -89,7 +91,7 @@ func (s *Store) recheckSoon() {
 
 // recorded reports whether the index knows a blob. Only who keeps house and the
 // scrub call it, which end before the index does.
-func (s *Store) recorded(i id) bool {
+func (s *Store) recorded(i volume.ID) bool {
 	_, known := s.blobRecord(i)
 	return known
 }
@@ -100,13 +102,13 @@ func (s *Store) scrubOnce(ctx context.Context) {
 	p := pass{store: s, pace: newPace(0), at: func(shard string) {
 		if now := s.now(); now.Sub(noted) >= scrubNote {
 			noted = now
-			s.noteState(func(st *state) { st.shard = shard })
+			s.noteState(func(st *volume.State) { st.Shard = shard })
 		}
 	}}
-	err := p.run(ctx, s.state.shard)
+	err := p.run(ctx, s.state.Shard)
 	switch {
 	case err == nil:
-		s.noteState(func(st *state) { st.shard, st.scrubbed = "", s.now() })
+		s.noteState(func(st *volume.State) { st.Shard, st.Scrubbed = "", s.now() })
 		s.log.Info("blobs are scrubbed", "blobs", p.done.Blobs, "bytes", p.done.Bytes, "damaged", p.done.Damaged)
 	case ctx.Err() == nil && !errors.Is(err, ErrClosed):
 		s.log.Error("scrub blobs", "error", err)

@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // wantFound waits until so many blobs are accounted for, though nobody asked for them.
@@ -29,23 +31,23 @@ func TestUnrecordedFilesAreFound(t *testing.T) {
 	}{
 		"closed properly": {func(*testing.T, string) {}, false},
 		"crash": {func(t *testing.T, dir string) {
-			reboot(t, dir, func(st *state) { st.boot = bootID() })
+			reboot(t, dir, func(st *volume.State) { st.Boot = kernelRun() })
 		}, true},
 		"crash, and a quiet opening": {func(t *testing.T, dir string) {
-			reboot(t, dir, func(st *state) { st.boot = bootID() })
+			reboot(t, dir, func(st *volume.State) { st.Boot = kernelRun() })
 			if err := openTest(t, Options{Path: dir, Quiet: true}).Close(); err != nil {
 				t.Fatal(err)
 			}
 		}, true},
 		"walk cut short": {func(t *testing.T, dir string) {
-			reboot(t, dir, func(st *state) { st.clean, st.unaccounted = true, true })
+			reboot(t, dir, func(st *volume.State) { st.Clean, st.Unaccounted = true, true })
 		}, true},
-		"state lost": {func(t *testing.T, dir string) { erase(t, filepath.Join(dir, stateFileName)) }, true},
+		"state lost": {func(t *testing.T, dir string) { erase(t, filepath.Join(dir, "state")) }, true},
 		"index lost what was written last": {func(t *testing.T, dir string) {
-			reboot(t, dir, func(st *state) { st.clean, st.probe = true, st.probe+1 })
+			reboot(t, dir, func(st *volume.State) { st.Clean, st.Probe = true, st.Probe+1 })
 		}, true},
 		"index damaged": {func(t *testing.T, dir string) {
-			rewrite(t, filepath.Join(dir, metaDir, "MANIFEST"), func([]byte) []byte { return nil })
+			rewrite(t, filepath.Join(dir, volume.MetaDir, "MANIFEST"), func([]byte) []byte { return nil })
 		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -103,7 +105,7 @@ func TestCondemnedIsLookedAtAgain(t *testing.T) {
 			putBlob(t, s, whole)
 			b, d := content(2, 1000)
 			putBlob(t, s, b)
-			i, _ := idOf(d)
+			i, _ := volume.IDOf(d)
 			info, err := os.Lstat(blobFile(t, s, d))
 			if err != nil {
 				t.Fatal(err)
@@ -111,7 +113,7 @@ func TestCondemnedIsLookedAtAgain(t *testing.T) {
 			if c.damaged {
 				flipBit(t, s, d, 5)
 			}
-			broken.arm("lstat "+sums.ReplaceAllString(i.blobPath(), "$1")+" 1", fault{errno: syscall.EIO, on: true}, nil)
+			broken.arm("lstat "+sums.ReplaceAllString(i.BlobPath(), "$1")+" 1", fault{errno: syscall.EIO, on: true}, nil)
 			if !s.quarantine(i, info, errors.New("it could not be read")) {
 				t.Error("it is taken for another one")
 			}
@@ -124,7 +126,7 @@ func TestCondemnedIsLookedAtAgain(t *testing.T) {
 				want = 1
 			}
 			for began := time.Now(); ; time.Sleep(time.Millisecond) {
-				files, _ := filepath.Glob(filepath.Join(dir, blobsDir, "*", "*", "*"))
+				files, _ := filepath.Glob(filepath.Join(dir, volume.BlobsDir, "*", "*", "*"))
 				if len(files) == int(want) && len(s.suspects.listCondemned()) == 0 {
 					break
 				}
@@ -147,12 +149,12 @@ func TestPartThatWasMadeAllTheSame(t *testing.T) {
 	broken := &faulty{disk: disk, boot: "boot"}
 	s := openTest(t, Options{Path: dir, over: broken.over})
 	_, d := content(1, 1000)
-	i, _ := idOf(d)
-	broken.arm("open "+sums.ReplaceAllString(i.partPath(), "$1")+" 1", fault{errno: syscall.EIO, late: true}, nil)
+	i, _ := volume.IDOf(d)
+	broken.arm("open "+sums.ReplaceAllString(i.PartPath(), "$1")+" 1", fault{errno: syscall.EIO, late: true}, nil)
 	_, err = s.Part(scope, d, 1000)
 	wantErr(t, "begin a part", err, syscall.EIO)
 	broken.disarm()
-	if left, _ := os.ReadDir(filepath.Join(dir, ingestDir)); len(left) != 0 {
+	if left, _ := os.ReadDir(filepath.Join(dir, volume.IngestDir)); len(left) != 0 {
 		t.Errorf("%v is left", left)
 	}
 }

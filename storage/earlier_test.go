@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // earlierStore is the directory of a store as the first program with this layout wrote
@@ -184,7 +185,7 @@ func TestEarlierStore(t *testing.T) {
 	})
 	t.Run("snapshot", func(t *testing.T) {
 		dir := unpack(t, earlierStore)
-		if err := os.RemoveAll(filepath.Join(dir, metaDir)); err != nil {
+		if err := os.RemoveAll(filepath.Join(dir, volume.MetaDir)); err != nil {
 			t.Fatal(err)
 		}
 		c.wantRecords(t, openTest(t, Options{Path: dir, Now: c.clock.now}))

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // evictBatch is how many blobs go in one transaction.
@@ -18,16 +20,16 @@ func (s *Store) evict(ctx context.Context) {
 	defer s.looks.begin()()
 	s.recordTrusted()
 	s.writeUses()
-	s.space.forget()
+	s.space.Forget()
 	limits, now := *s.limits.Load(), s.now()
 	s.tellNodes()
 	if s.lacking(limits) > 0 {
 		if err := s.sweepParts(now); err != nil {
 			s.log.Warn("sweep suspended parts", "error", err)
 		}
-		s.space.forget()
+		s.space.Forget()
 	}
-	if s.space.room() != nil {
+	if s.space.CheckReserve() != nil {
 		// What is evicted has to be written down.
 		if err := s.dropBallast(); err != nil {
 			s.log.Warn("evict blobs", "error", err)
@@ -42,7 +44,7 @@ func (s *Store) evict(ctx context.Context) {
 		d.from = s.born.Truncate(time.Second) // of what was here before, it is not known yet what is pinned
 	}
 	if d.demand.none() && d.unused.IsZero() {
-		if spared, _ := s.usage.spared(); spared.blobs == 0 {
+		if spared, _ := s.usage.Spared(); spared.Blobs == 0 {
 			return
 		}
 	}
@@ -72,7 +74,7 @@ var errWithdrawn = errors.New("less is to go than was decided")
 
 // tellNodes says when inodes get scarce, and when they no longer are.
 func (s *Store) tellNodes() {
-	free, total, scarce := s.space.lookNodes()
+	free, total, scarce := s.space.Inodes()
 	if scarce == s.scarce {
 		return
 	}
@@ -85,14 +87,14 @@ func (s *Store) tellNodes() {
 
 // carryOut makes the second scan.
 func (s *Store) carryOut(ctx context.Context, txn *Txn, d *decision) error {
-	ids := make([]id, 0, evictBatch)
+	ids := make([]volume.ID, 0, evictBatch)
 	var blobs, bytes int64
 	flush := func() error {
 		n, freed, err := s.remove(ids)
 		blobs, bytes, ids = blobs+n, bytes+freed, ids[:0]
 		return err
 	}
-	err := txn.Blobs(ctx, func(i id, r blobRecord, used useRecord) error {
+	err := txn.Blobs(ctx, func(i volume.ID, r blobRecord, used useRecord) error {
 		// A hit since the uses were written down saves the blob.
 		if !d.goes(i, r, used) || s.uses.seen(i) {
 			return nil
@@ -116,8 +118,8 @@ func (s *Store) carryOut(ctx context.Context, txn *Txn, d *decision) error {
 }
 
 // remove evicts blobs, and returns how many and how large they were.
-func (s *Store) remove(ids []id) (blobs, bytes int64, err error) {
-	r, err := s.removeBlobs(ids, func(id) bool { return false })
+func (s *Store) remove(ids []volume.ID) (blobs, bytes int64, err error) {
+	r, err := s.removeBlobs(ids, func(volume.ID) bool { return false })
 	s.usage.evictedBlobs.Add(r.blobs)
 	s.usage.evictedBytes.Add(r.bytes)
 	return r.blobs, r.bytes, err
@@ -126,18 +128,18 @@ func (s *Store) remove(ids []id) (blobs, bytes int64, err error) {
 // removed is what became of blobs that were to be removed.
 type removed struct {
 	blobs, bytes int64 // that went
-	spared       []id
+	spared       []volume.ID
 	stuck        error // why others are still there
 }
 
 // removeBlobs removes blobs, but for those that are to be spared at the last moment:
 // first the records, then the files. Where the disk is too full to write even that
 // down, the files go first.
-func (s *Store) removeBlobs(ids []id, spare func(id) bool) (r removed, err error) {
+func (s *Store) removeBlobs(ids []volume.ID, spare func(volume.ID) bool) (r removed, err error) {
 	if len(ids) == 0 {
 		return r, nil
 	}
-	ids = slices.DeleteFunc(ids, func(i id) bool {
+	ids = slices.DeleteFunc(ids, func(i volume.ID) bool {
 		if !spare(i) {
 			return false
 		}
@@ -145,11 +147,11 @@ func (s *Store) removeBlobs(ids []id, spare func(id) bool) (r removed, err error
 		return true
 	})
 	defer s.going.begin(slices.Clone(ids))()
-	var dropped map[id]blobRecord
+	var dropped map[volume.ID]blobRecord
 	drop := func() error {
-		dropped = make(map[id]blobRecord)
+		dropped = make(map[volume.ID]blobRecord)
 		return s.index.update(len(ids)*linkBytes, func(b *batch) error {
-			r.blobs, r.bytes = b.tally.blobs, b.tally.bytes
+			r.blobs, r.bytes = b.tally.Blobs, b.tally.Bytes
 			for _, i := range ids {
 				if old, known := b.blob(i); known {
 					dropped[i] = old
@@ -158,7 +160,7 @@ func (s *Store) removeBlobs(ids []id, spare func(id) bool) (r removed, err error
 					return err
 				}
 			}
-			r.blobs, r.bytes = r.blobs-b.tally.blobs, r.bytes-b.tally.bytes
+			r.blobs, r.bytes = r.blobs-b.tally.Blobs, r.bytes-b.tally.Bytes
 			return nil
 		})
 	}
@@ -167,18 +169,18 @@ func (s *Store) removeBlobs(ids []id, spare func(id) bool) (r removed, err error
 	if err != nil && !full {
 		return removed{}, err
 	}
-	var stuck []id
-	ids = slices.DeleteFunc(ids, func(i id) bool {
+	var stuck []volume.ID
+	ids = slices.DeleteFunc(ids, func(i volume.ID) bool {
 		err := s.guard("evict blob", func() error { return s.unlinkBlob(i) })
 		if err != nil {
-			s.log.Error("remove blob", "digest", i.digest(), "error", err)
+			s.log.Error("remove blob", "digest", i.Digest(), "error", err)
 			stuck, r.stuck = append(stuck, i), err
 		} else {
 			s.usage.progress.Add(1)
 		}
 		return err != nil
 	})
-	s.space.forget()
+	s.space.Forget()
 	switch {
 	case full:
 		err = drop()

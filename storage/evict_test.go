@@ -17,12 +17,12 @@ import (
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
+// leastInodes are left free where there are few.
+const leastInodes = 16
+
 // setVolume makes the store believe that its file system has so many bytes.
 func setVolume(s *Store, free, total int64) {
-	s.space.mu.Lock()
-	defer s.space.mu.Unlock()
-	s.space.volume = func() (int64, int64, error) { return free, total, nil }
-	s.space.looked = time.Time{}
+	s.space.Measure(func() (int64, int64, error) { return free, total, nil })
 }
 
 // evictable is a store with blobs of 1000 bytes, one an hour, oldest first.
@@ -282,8 +282,8 @@ func TestEvictForInodes(t *testing.T) {
 		putBlob(t, s, b)
 		ds = append(ds, d)
 	}
-	free.Store(leastNodes - 1)
-	s.space.forget()
+	free.Store(leastInodes - 1)
+	s.space.Forget()
 	b, d := content(9, 1000)
 	p, err := s.Part(scope, d, int64(len(b)))
 	if p != nil || !errors.Is(err, ErrNoSpace) || !strings.Contains(err.Error(), "inodes") {
@@ -292,14 +292,14 @@ func TestEvictForInodes(t *testing.T) {
 	log.wait(t, "file system is out of inodes: blobs are evicted, and no more are stored meanwhile")
 	log.wait(t, "evicted blobs")
 	u := s.Usage()
-	if u.Blobs == 0 || u.Blobs == 6 || u.FreeInodes != leastNodes-1 || u.TotalInodes != 1500 {
+	if u.Blobs == 0 || u.Blobs == 6 || u.FreeInodes != leastInodes-1 || u.TotalInodes != 1500 {
 		t.Errorf("usage %+v", u)
 	}
 	if err := s.PutTag(scope, "3", Tag{Digest: ds[0], Checked: s.now()}); err != nil {
 		t.Errorf("the index is not written: %v", err)
 	}
-	free.Store(leastNodes)
-	s.space.forget()
+	free.Store(leastInodes)
+	s.space.Forget()
 	s.keepHouseNow()
 	log.wait(t, "file system has inodes again")
 	putBlob(t, s, b)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 const (
@@ -36,7 +37,7 @@ func (s *Store) forgetSoon(ctx context.Context, background *sync.WaitGroup) {
 	// An index that is not complete yet may have manifests whose links are to come.
 	up := s.uptime()
 	recent := s.memory.last > 0 && up-s.memory.last < forgetEvery
-	if s.state.restore || recent && !s.crowded() || s.memory.busy.Swap(true) {
+	if s.state.Restore || recent && !s.crowded() || s.memory.busy.Swap(true) {
 		return
 	}
 	s.memory.last = up
@@ -120,7 +121,7 @@ func (f *forgetting) each(ctx context.Context, table byte, fn func(key, value []
 
 // addUses gives manifests from before uses were recorded one that is now.
 func (f *forgetting) addUses(ctx context.Context) error {
-	var missing []id
+	var missing []volume.ID
 	hour := hourOf(f.s.now())
 	flush := func() error {
 		some := missing
@@ -135,8 +136,8 @@ func (f *forgetting) addUses(ctx context.Context) error {
 		})
 	}
 	err := f.txn.Keys(ctx, []byte{tableManifest}, func(it *Iterator) error {
-		i := id(it.Key()[1:])
-		if f.txn.Has(tableKey(tableManifestUse, i)) || !i.valid() {
+		i := volume.ID(it.Key()[1:])
+		if f.txn.Has(tableKey(tableManifestUse, i)) || !i.Valid() {
 			return nil
 		}
 		if missing = append(missing, i); len(missing) < maxUsesWrite {
@@ -175,7 +176,7 @@ func (f *forgetting) flush() error {
 			}
 			err := b.delete(r.Key)
 			if r.Key[0] == tableManifestUse {
-				err = errors.Join(err, b.delete(tableKey(tableManifest, id(r.Key[1:]))))
+				err = errors.Join(err, b.delete(tableKey(tableManifest, volume.ID(r.Key[1:]))))
 			}
 			if err != nil {
 				return err
@@ -215,7 +216,7 @@ func (f *forgetting) links(ctx context.Context) error {
 			return nil
 		}
 		// It may be one that was not adopted yet.
-		if _, err := f.s.root.Lstat(i.blobPath()); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := f.s.root.Lstat(i.BlobPath()); !errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 		return f.drop(key, value)
@@ -229,10 +230,10 @@ func (f *forgetting) manifests(ctx context.Context) error {
 	var dying []Record
 	err := f.each(ctx, tableManifestUse, func(key, value []byte) error {
 		all++
-		i := id(key[1:])
+		i := volume.ID(key[1:])
 		used, ok := decodeUse(value)
 		switch {
-		case !ok || !i.valid() || f.pins.has(i) || f.s.manifestUses.seen(i):
+		case !ok || !i.Valid() || f.pins.has(i) || f.s.manifestUses.seen(i):
 		case !f.linked.has(i):
 			return f.drop(key, value)
 		case used.end().Before(f.unused) && old < forgetMost && !f.offline.keep.has(i):
@@ -264,7 +265,7 @@ func (f *forgetting) tags(ctx context.Context) error {
 		if !ok || !t.Checked.Before(f.unused) {
 			return nil
 		}
-		i, err := idOf(t.Digest)
+		i, err := volume.IDOf(t.Digest)
 		if err != nil || f.pins.has(i) || f.s.manifestUses.seen(i) || f.remembered(i) {
 			return nil //nolint:nilerr // decoding has checked the digest
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // offline is what belongs to upstreams that are not asked. The zero value is nothing.
@@ -34,7 +35,7 @@ func (o offline) has(key []byte) bool { return o.scopes[string(key[1:1+scopeLeng
 
 // leads reports whether a manifest leads to all of its blobs, or to one of its
 // manifests, where that is a reason to keep it.
-func (f *forgetting) leads(i id) (bool, error) {
+func (f *forgetting) leads(i volume.ID) (bool, error) {
 	if !f.leading {
 		return false, nil
 	}
@@ -43,12 +44,12 @@ func (f *forgetting) leads(i id) (bool, error) {
 		return false, err
 	}
 	for _, m := range contents.Manifests {
-		if child, err := idOf(m.Digest); err == nil && f.stored(child, tableManifest) {
+		if child, err := volume.IDOf(m.Digest); err == nil && f.stored(child, tableManifest) {
 			return true, nil
 		}
 	}
 	for _, b := range contents.Blobs {
-		if blob, err := idOf(b.Digest); err == nil && !f.stored(blob, tableBlob) {
+		if blob, err := volume.IDOf(b.Digest); err == nil && !f.stored(blob, tableBlob) {
 			return false, nil
 		}
 	}
@@ -57,9 +58,9 @@ func (f *forgetting) leads(i id) (bool, error) {
 
 // remembered reports whether a manifest is stored, where that is a reason to keep what
 // points to it.
-func (f *forgetting) remembered(i id) bool { return f.leading && f.stored(i, tableManifest) }
+func (f *forgetting) remembered(i volume.ID) bool { return f.leading && f.stored(i, tableManifest) }
 
 // stored reports whether the index has something; in doubt, it has.
-func (f *forgetting) stored(i id, table byte) bool {
+func (f *forgetting) stored(i volume.ID, table byte) bool {
 	return !f.txn.Lacks(tableKey(table, i))
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"maps"
 	"slices"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // DefaultMaxIndex is Limits.MaxIndex where that is 0: millions of manifests and links.
@@ -80,9 +82,9 @@ func (f *forgetting) size(ctx context.Context) (size int64, err error) {
 
 func (f *forgetting) countManifests(ctx context.Context, byHour map[useRecord]int64) error {
 	return f.each(ctx, tableManifestUse, func(key, value []byte) error {
-		i := id(key[1:])
+		i := volume.ID(key[1:])
 		used, ok := decodeUse(value)
-		if !ok || !i.valid() || f.pins.has(i) || f.offline.keep.has(i) {
+		if !ok || !i.Valid() || f.pins.has(i) || f.offline.keep.has(i) {
 			return nil
 		}
 		byHour[used] += int64(len(key)+len(value)) + f.txn.Size(tableKey(tableManifest, i))

@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // imageOf returns the one manifest below an index of storeImage.
@@ -120,7 +121,7 @@ func TestForget(t *testing.T) {
 func TestForgetManifestWithoutLink(t *testing.T) {
 	s := openTest(t, Options{})
 	index, _ := storeImage(t, s, scope, "3", 1, false)
-	i, err := idOf(index)
+	i, err := volume.IDOf(index)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,8 +177,8 @@ func TestForgetByDefault(t *testing.T) {
 		if err := s.PutReferrers(m.scope, m.image, Referrers{Checked: c.now()}); err != nil {
 			t.Fatal(err)
 		}
-		if i, _ := idOf(m.blobs[1]); m.gone {
-			if _, _, err := s.remove([]id{i}); err != nil {
+		if i, _ := volume.IDOf(m.blobs[1]); m.gone {
+			if _, _, err := s.remove([]volume.ID{i}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -1,6 +1,10 @@
 package storage
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
+)
 
 // going are the blobs that are being removed. Their records go first: nobody may
 // write another before the file has gone, too. The zero value has none. Safe for
@@ -8,15 +12,15 @@ import "sync"
 type going struct {
 	mu    sync.Mutex
 	begun int // how many removals have begun
-	times map[id]int
+	times map[volume.ID]int
 }
 
 // begin notes that blobs begin to go, and returns what notes that they have gone.
-func (g *going) begin(ids []id) (end func()) {
+func (g *going) begin(ids []volume.ID) (end func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.times == nil {
-		g.times = make(map[id]int)
+		g.times = make(map[volume.ID]int)
 	}
 	g.begun++
 	for _, i := range ids {
@@ -33,7 +37,7 @@ func (g *going) begin(ids []id) (end func()) {
 	}
 }
 
-func (g *going) has(i id) bool {
+func (g *going) has(i volume.ID) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.times[i] > 0
@@ -41,7 +45,7 @@ func (g *going) has(i id) bool {
 
 // still calls look until no removal has begun meanwhile, and reports false if the
 // blob is being removed, or removals are so many that it cannot be told.
-func (g *going) still(i id, look func()) bool {
+func (g *going) still(i volume.ID, look func()) bool {
 	const tries = 3
 	for range tries {
 		begun := g.count()

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // ErrGone means that the directory of the store, or that of its index, was
@@ -20,7 +22,7 @@ func (s *Store) indexGone() error {
 	if s.lost.Load() {
 		return ErrGone
 	}
-	if _, err := s.root.Lstat(metaDir); !errors.Is(err, fs.ErrNotExist) || s.db.Load() == nil {
+	if _, err := s.root.Lstat(volume.MetaDir); !errors.Is(err, fs.ErrNotExist) || s.db.Load() == nil {
 		return nil
 	}
 	if !s.lost.Swap(true) {
@@ -50,5 +52,5 @@ func (s *Store) inLayout(fn func() error) error {
 func (s *Store) makeLayout() error {
 	s.layingOut.Lock()
 	defer s.layingOut.Unlock()
-	return makeLayout(s.root)
+	return volume.MakeLayout(s.root)
 }

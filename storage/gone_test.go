@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // openLeft opens a store whose Close leaves the index open. What it leaves ends
@@ -23,7 +24,7 @@ func openLeft(t *testing.T, o Options) *Store {
 	}
 	t.Cleanup(func() {
 		_ = s.Close()
-		meta := filepath.Join(s.path, metaDir)
+		meta := filepath.Join(s.path, volume.MetaDir)
 		if info, err := os.Lstat(meta); err == nil && !info.IsDir() {
 			if err := os.Remove(meta); err != nil {
 				t.Error(err)
@@ -104,7 +105,7 @@ func TestCloseIsBounded(t *testing.T) {
 	t.Parallel()
 	s := openLeft(t, Options{patience: 50 * time.Millisecond})
 	fill(t, s, 5)
-	meta := filepath.Join(s.path, metaDir)
+	meta := filepath.Join(s.path, volume.MetaDir)
 	if err := os.RemoveAll(meta); err != nil {
 		t.Fatal(err)
 	}
@@ -114,12 +115,12 @@ func TestCloseIsBounded(t *testing.T) {
 	if err := s.Close(); err == nil {
 		t.Error("closed")
 	}
-	root, err := openRoot(s.path, nil)
+	root, err := volume.Open(s.path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	f, err := tryLock(root)
+	f, err := volume.Lock(t.Context(), root, -1)
 	if err != nil {
 		t.Fatalf("the lock is still held: %v", err)
 	}
@@ -129,7 +130,7 @@ func TestCloseIsBounded(t *testing.T) {
 // Directories that were removed are made again, and stay those of a store.
 func TestPartMakesDirectories(t *testing.T) {
 	s := openTest(t, Options{})
-	for _, name := range []string{blobsDir, ingestDir, versionFile} {
+	for _, name := range []string{volume.BlobsDir, volume.IngestDir, volume.VersionFile} {
 		if err := os.RemoveAll(filepath.Join(s.path, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -145,7 +146,7 @@ func TestPartMakesDirectories(t *testing.T) {
 // there is room.
 func TestNewDirectoryOnFullDisk(t *testing.T) {
 	dir := t.TempDir()
-	obstacle := filepath.Join(dir, versionFile+temporary)
+	obstacle := filepath.Join(dir, volume.VersionFile+volume.Temporary)
 	if err := os.Mkdir(obstacle, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +169,7 @@ func TestNewDirectoryOnFullDisk(t *testing.T) {
 	log.wait(t, "index is open")
 	putBlob(t, s, []byte("x"))
 	fill(t, s, 1)
-	if s.state.file == nil {
+	if !s.state.Writable() {
 		t.Error("there is no state")
 	}
 	reopen(t, s)

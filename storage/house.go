@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 const (
@@ -126,24 +128,24 @@ func (s *Store) keepBallast() {
 
 // count counts the blobs that were there when the index was opened.
 func (s *Store) count(ctx context.Context) {
-	var t tally
+	var t volume.Tally
 	// A panic leaves the transaction to the next try, which goes on where this one
 	// has told others of what it had.
 	skip := s.counted
-	err := s.openSnapshot.Blobs(ctx, func(_ id, r blobRecord, _ useRecord) error {
+	err := s.openSnapshot.Blobs(ctx, func(_ volume.ID, r blobRecord, _ useRecord) error {
 		if skip > 0 {
 			skip--
 			return nil
 		}
-		if t.add(r.origin, r.size, 1); t.blobs == countStep {
-			s.usage.add(t)
-			s.counted += t.blobs
-			t = tally{}
+		if t.Add(r.origin, r.size, 1); t.Blobs == countStep {
+			s.usage.Add(t)
+			s.counted += t.Blobs
+			t = volume.Tally{}
 		}
 		return nil
 	})
 	s.openSnapshot.Discard()
-	s.usage.add(t)
+	s.usage.Add(t)
 	if err == nil {
 		s.usage.counted.Store(true)
 	} else if ctx.Err() == nil {

@@ -7,22 +7,24 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // heldFiles makes who opens a snapshot wait.
 type heldFiles struct {
-	files
+	volume.Files
 
 	asked chan struct{} // gets one for each who waits
 	held  chan struct{}
 }
 
-func (f heldFiles) Open(name string) (file, error) {
+func (f heldFiles) Open(name string) (volume.File, error) {
 	if strings.HasPrefix(name, snapshotDir) {
 		f.asked <- struct{}{}
 		<-f.held
 	}
-	return f.files.Open(name)
+	return f.Files.Open(name)
 }
 
 // While an index is restored, limits are kept all the same. What was here before
@@ -35,7 +37,7 @@ func TestLimitsAreKeptBesideARestore(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	reboot(t, s.path, func(st *state) { st.boot, st.probe = bootID(), st.probe+1 })
+	reboot(t, s.path, func(st *volume.State) { st.Boot, st.Probe = kernelRun(), st.Probe+1 })
 	c.move(time.Hour)
 	slow := heldFiles{asked: make(chan struct{}, 10), held: make(chan struct{})}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -43,8 +45,8 @@ func TestLimitsAreKeptBesideARestore(t *testing.T) {
 		<-slow.asked
 		cancel() // Open does not wait for the restore
 	}()
-	s, err := Open(ctx, Options{Path: s.path, Now: c.now, way: 5 * time.Second, Limits: Limits{MaxSize: size + 3500}, over: func(f files) files {
-		slow.files = f
+	s, err := Open(ctx, Options{Path: s.path, Now: c.now, way: 5 * time.Second, Limits: Limits{MaxSize: size + 3500}, over: func(f volume.Files) volume.Files {
+		slow.Files = f
 		return slow
 	}})
 	if err != nil {

@@ -5,21 +5,22 @@ import (
 	"fmt"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // tree is what the manifests of a scope point to.
 type tree struct {
-	contents  map[id]oci.Contents
-	referrers map[id][]id // by subject, of the scope's own manifests
-	dying     map[id]struct{}
-	live      map[id]struct{}
+	contents  map[volume.ID]oci.Contents
+	referrers map[volume.ID][]volume.ID // by subject, of the scope's own manifests
+	dying     map[volume.ID]struct{}
+	live      map[volume.ID]struct{}
 }
 
 // readTree reads the manifests that are linked to a scope.
 func readTree(ctx context.Context, s *Store, txn *Txn, scope oci.Scope) (*tree, error) {
 	t := &tree{
-		contents: make(map[id]oci.Contents), referrers: make(map[id][]id),
-		dying: make(map[id]struct{}), live: make(map[id]struct{}),
+		contents: make(map[volume.ID]oci.Contents), referrers: make(map[volume.ID][]volume.ID),
+		dying: make(map[volume.ID]struct{}), live: make(map[volume.ID]struct{}),
 	}
 	err := txn.Keys(ctx, scopedPrefix(tableLink, scope), func(it *Iterator) error {
 		key := it.Key()
@@ -32,11 +33,11 @@ func readTree(ctx context.Context, s *Store, txn *Txn, scope oci.Scope) (*tree, 
 		}
 		contents, err := s.contents(txn, i)
 		if err != nil {
-			return fmt.Errorf("manifest %s: %w", i.digest(), err)
+			return fmt.Errorf("manifest %s: %w", i.Digest(), err)
 		}
 		t.contents[i] = contents
 		if contents.Subject != nil {
-			if subject, err := idOf(contents.Subject.Digest); err == nil {
+			if subject, err := volume.IDOf(contents.Subject.Digest); err == nil {
 				t.referrers[subject] = append(t.referrers[subject], i)
 			}
 		}
@@ -46,11 +47,11 @@ func readTree(ctx context.Context, s *Store, txn *Txn, scope oci.Scope) (*tree, 
 }
 
 // below returns what a manifest points to.
-func (t *tree) below(i id) (ids []id) {
+func (t *tree) below(i volume.ID) (ids []volume.ID) {
 	contents := t.contents[i]
 	for _, list := range [][]oci.Descriptor{contents.Manifests, contents.Blobs} {
 		for _, d := range list {
-			if child, err := idOf(d.Digest); err == nil {
+			if child, err := volume.IDOf(d.Digest); err == nil {
 				ids = append(ids, child)
 			}
 		}
@@ -59,8 +60,8 @@ func (t *tree) below(i id) (ids []id) {
 }
 
 // condemn marks what is below a manifest or refers to it, and that itself.
-func (t *tree) condemn(root id) {
-	for todo := []id{root}; len(todo) > 0; {
+func (t *tree) condemn(root volume.ID) {
+	for todo := []volume.ID{root}; len(todo) > 0; {
 		i := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
 		if _, seen := t.dying[i]; seen {
@@ -72,8 +73,8 @@ func (t *tree) condemn(root id) {
 }
 
 // keep takes back what is below a manifest, and that itself.
-func (t *tree) keep(root id) {
-	for todo := []id{root}; len(todo) > 0; {
+func (t *tree) keep(root volume.ID) {
+	for todo := []volume.ID{root}; len(todo) > 0; {
 		i := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
 		if _, seen := t.live[i]; seen {

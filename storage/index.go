@@ -11,6 +11,8 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // maxValue is the largest value in bytes that goes into the index. It stays
@@ -57,8 +59,8 @@ func openBadger(dir string, log *slog.Logger, lost *atomic.Bool) (*badger.DB, er
 
 // removeEmpty removes memtables and value logs that a crash left without a
 // byte: Badger v4.9 refuses to open beside them.
-func removeEmpty(root files) error {
-	names, err := named(root, metaDir, logSuffix, ".vlog")
+func removeEmpty(root volume.Files) error {
+	names, err := named(root, volume.MetaDir, logSuffix, ".vlog")
 	if err != nil {
 		return err
 	}
@@ -78,7 +80,7 @@ func removeEmpty(root files) error {
 }
 
 // named returns the files of a directory whose names end in one of the suffixes.
-func named(root files, dir string, suffixes ...string) ([]string, error) {
+func named(root volume.Files, dir string, suffixes ...string) ([]string, error) {
 	entries, err := root.ReadDir(dir)
 	if err != nil {
 		return nil, err

@@ -14,6 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/record"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 func TestTagRoundTrip(t *testing.T) {
@@ -251,9 +253,9 @@ func TestWriterIsolatesFailures(t *testing.T) {
 func TestCorruptRecordIsMiss(t *testing.T) {
 	for name, corrupt := range map[string]func([]byte) []byte{
 		"bit":     func(b []byte) []byte { b[len(b)/2] ^= 1; return b },
-		"version": func(b []byte) []byte { return seal(append([]byte{99}, b[1:len(b)-4]...)) },
+		"version": func(b []byte) []byte { return record.Seal(append([]byte{99}, b[1:len(b)-4]...)) },
 		"short":   func(b []byte) []byte { return b[:len(b)-1] },
-		"fields":  func(b []byte) []byte { return seal(b[:1]) },
+		"fields":  func(b []byte) []byte { return record.Seal(b[:1]) },
 		"empty":   func([]byte) []byte { return nil },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -305,7 +307,7 @@ func TestCorruptRecordIsMiss(t *testing.T) {
 func TestManifestOfWrongDigestIsDropped(t *testing.T) {
 	s := openTest(t, Options{})
 	_, d := content(1, 10)
-	i, _ := idOf(d)
+	i, _ := volume.IDOf(d)
 	record := manifestRecord{mediaType: "a/b", bytes: []byte("{}")}.encode()
 	if err := s.index.update(0, func(b *batch) error { return b.set(tableKey(tableManifest, i), record) }); err != nil {
 		t.Fatal(err)

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // maxIdle is how long a suspended part is kept.
@@ -17,31 +19,31 @@ const maxIdle = 24 * time.Hour
 // parts are the parts that are not ended. The zero value has none.
 type parts struct {
 	mu      sync.Mutex
-	running map[id][]*Part
+	running map[volume.ID][]*Part
 }
 
 // add gives p a name. It reports whether p is the only one of its digest and upstream.
 func (ps *parts) add(p *Part) bool {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	p.name = p.id.partName()
+	p.name = p.id.PartName()
 	for _, other := range ps.running[p.id] {
 		if other.origin == p.origin {
 			return false
 		}
 		if other.name == p.name {
-			p.name = p.id.partNameOf(p.origin)
+			p.name = p.id.PartNameOf(p.origin)
 		}
 	}
 	if ps.running == nil {
-		ps.running = make(map[id][]*Part)
+		ps.running = make(map[volume.ID][]*Part)
 	}
 	ps.running[p.id] = append(ps.running[p.id], p)
 	return true
 }
 
 // rename gives p another name, before it has files.
-func (ps *parts) rename(p *Part, name partName) {
+func (ps *parts) rename(p *Part, name volume.PartName) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	p.name = name
@@ -68,13 +70,13 @@ func (ps *parts) count() int {
 
 // announced returns how large the running parts are going to be that have their first
 // byte, as far as that is known, or how large they are.
-func (ps *parts) announced() (t tally) {
+func (ps *parts) announced() (t volume.Tally) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	for _, of := range ps.running {
 		for _, p := range of {
-			if p.begun.Load() && !p.claim.stored.Load() {
-				t.addBytes(p.origin, p.space.known())
+			if p.begun.Load() && !p.claim.Fulfilled() {
+				t.AddBytes(p.origin, p.space.Known())
 			}
 		}
 	}
@@ -83,7 +85,7 @@ func (ps *parts) announced() (t tally) {
 
 // unlessRunning calls fn unless a part of the digest is running, and lets none
 // begin meanwhile.
-func (ps *parts) unlessRunning(i id, fn func() error) error {
+func (ps *parts) unlessRunning(i volume.ID, fn func() error) error {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	if _, ok := ps.running[i]; ok {
@@ -139,10 +141,10 @@ func (p *Part) suspend(covered []Extent) error {
 		if err := p.file.Truncate(covered[len(covered)-1].End); err != nil {
 			return err
 		}
-		if err := errors.Join(p.broken, p.file.datasync()); err != nil {
+		if err := errors.Join(p.broken, p.file.Datasync()); err != nil {
 			return err
 		}
-		return writeFile(p.store.root, p.name.sidecarPath(), p.sidecar(covered, p.size, ""))
+		return volume.WriteFile(p.store.root, p.name.SidecarPath(), p.sidecar(covered, p.size, ""))
 	}()
 	if err != nil {
 		return errors.Join(err, p.remove())
@@ -166,22 +168,22 @@ func valid(covered []Extent, size, length int64) bool {
 // sweepParts removes parts that are neither running nor were suspended after
 // the given time, and whatever else lies in the directory.
 func (s *Store) sweepParts(before time.Time) error {
-	entries, err := s.root.ReadDir(ingestDir)
+	entries, err := s.root.ReadDir(volume.IngestDir)
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, e := range entries {
-		i, err := idOfIngest(e.Name())
+		i, err := volume.IDOfIngest(e.Name())
 		if err != nil {
-			errs = append(errs, s.root.RemoveAll(path.Join(ingestDir, e.Name())))
+			errs = append(errs, s.root.RemoveAll(path.Join(volume.IngestDir, e.Name())))
 			continue
 		}
 		errs = append(errs, s.parts.unlessRunning(i, func() error {
-			if strings.HasSuffix(e.Name(), temporary) {
-				return s.root.Remove(path.Join(ingestDir, e.Name()))
+			if strings.HasSuffix(e.Name(), volume.Temporary) {
+				return s.root.Remove(path.Join(volume.IngestDir, e.Name()))
 			}
-			name := partNameIn(e.Name())
+			name := volume.PartNameIn(e.Name())
 			// One of a time to come is as good as of now.
 			if c, err := s.readSidecar(name); err == nil && min(c.Suspended, s.now().Unix()) > before.Unix() {
 				if _, _, err := s.suspended(name, -1); err == nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // Inventory is what a store holds, part by part.
@@ -95,7 +96,7 @@ func (v *inventory) run(ctx context.Context, sel oci.Selection) (err error) {
 		return err
 	}
 	defer v.txn.Discard()
-	err = v.txn.Blobs(ctx, func(i id, r blobRecord, _ useRecord) error {
+	err = v.txn.Blobs(ctx, func(i volume.ID, r blobRecord, _ useRecord) error {
 		v.blobs[pinOf(i)] = &heldBlob{size: r.size}
 		v.Blobs, v.Bytes = v.Blobs+1, v.Bytes+r.size
 		return nil
@@ -184,7 +185,7 @@ func (v *inventory) take(ctx context.Context, scope oci.Scope, h *Holding) error
 }
 
 // hold counts a blob for the last holding, if it is one and was not counted yet.
-func (v *inventory) hold(i id, h *Holding) {
+func (v *inventory) hold(i volume.ID, h *Holding) {
 	b, n := v.blobs[pinOf(i)], len(v.Holdings)
 	switch {
 	case b == nil:

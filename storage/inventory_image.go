@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // images takes the scopes of one repository image by image: first those with tags,
@@ -22,7 +23,7 @@ func (v *inventory) images(ctx context.Context, scopes []oci.Scope) error {
 		name := oci.UpstreamName(scope.Upstream) + "/" + scope.Repository
 		err = scopeTags(ctx, v.txn, scope, func(tag string, _, value []byte) error {
 			known, ok := decodeTag(value)
-			i, err := idOf(known.Digest)
+			i, err := volume.IDOf(known.Digest)
 			if !ok || err != nil {
 				return nil //nolint:nilerr // it is no tag to anybody
 			}
@@ -42,11 +43,11 @@ func (v *inventory) images(ctx context.Context, scopes []oci.Scope) error {
 			if _, led := t.live[i]; led {
 				continue
 			}
-			image := &HeldImage{Digest: i.digest()}
+			image := &HeldImage{Digest: i.Digest()}
 			if r, ok := Load(v.txn, tableKey(tableManifest, i), decodeManifest); ok {
 				image.MediaType = r.mediaType
 			}
-			v.image(t, i, name+"@"+i.digest().String(), image)
+			v.image(t, i, name+"@"+i.Digest().String(), image)
 		}
 	}
 	slices.SortFunc(v.Holdings, func(a, b Holding) int { return cmp.Compare(a.Name, b.Name) })
@@ -61,20 +62,20 @@ func (v *inventory) images(ctx context.Context, scopes []oci.Scope) error {
 }
 
 // lead notes what an index leads to.
-func (v *inventory) lead(t *tree, i id) {
+func (v *inventory) lead(t *tree, i volume.ID) {
 	for _, d := range t.contents[i].Manifests {
-		if child, err := idOf(d.Digest); err == nil && child != i {
+		if child, err := volume.IDOf(d.Digest); err == nil && child != i {
 			t.live[child] = struct{}{}
 		}
 	}
 }
 
 // image takes an image.
-func (v *inventory) image(t *tree, root id, name string, image *HeldImage) {
+func (v *inventory) image(t *tree, root volume.ID, name string, image *HeldImage) {
 	v.Holdings = append(v.Holdings, Holding{Name: name, Image: image})
 	h := &v.Holdings[len(v.Holdings)-1]
-	seen := make(map[id]struct{})
-	for todo := []id{root}; len(todo) > 0; {
+	seen := make(map[volume.ID]struct{})
+	for todo := []volume.ID{root}; len(todo) > 0; {
 		i := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
 		if _, ok := seen[i]; ok {
@@ -105,7 +106,7 @@ func (v *inventory) image(t *tree, root id, name string, image *HeldImage) {
 
 // lacks reports that a blob is not here.
 func (v *inventory) lacks(d digest.Digest) bool {
-	i, err := idOf(d)
+	i, err := volume.IDOf(d)
 	return err == nil && v.blobs[pinOf(i)] == nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // The tables: the first byte of each key.
@@ -41,10 +42,10 @@ const (
 const scopeLength = 16
 
 // tableKey returns the key of content in a table.
-func tableKey(table byte, i id) []byte { return append([]byte{table}, i...) }
+func tableKey(table byte, i volume.ID) []byte { return append([]byte{table}, i...) }
 
 // scopedKey returns the key of what is known of content within a scope.
-func scopedKey(table byte, scope oci.Scope, i id) ([]byte, error) {
+func scopedKey(table byte, scope oci.Scope, i volume.ID) ([]byte, error) {
 	if err := checkScope(scope); err != nil {
 		return nil, err
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/record"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // putBlobOf stores a blob that an upstream has brought in.
@@ -42,7 +44,7 @@ func TestBytesByUpstream(t *testing.T) {
 	if err := s.VerifyBlob(d); err != nil {
 		t.Fatal(err)
 	}
-	i, err := idOf(d)
+	i, err := volume.IDOf(d)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,11 +60,11 @@ func TestBlobRecordWithoutOrigin(t *testing.T) {
 	s := openTest(t, Options{Logger: slog.New(log)})
 	b, d := content(1, 1000)
 	putBlob(t, s, b)
-	i, err := idOf(d)
+	i, err := volume.IDOf(d)
 	if err != nil {
 		t.Fatal(err)
 	}
-	old := seal(appendTime(appendInt(begin(16), 1000), time.Unix(1_700_000_000, 0)))
+	old := record.Seal(record.AppendTime(record.AppendInt(record.Begin(16), 1000), time.Unix(1_700_000_000, 0)))
 	if err := s.index.update(0, func(b *batch) error { return b.set(tableKey(tableBlob, i), old) }); err != nil {
 		t.Fatal(err)
 	}

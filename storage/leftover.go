@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // sweepLeftovers removes what a crash left of files that were being written, and
@@ -24,7 +26,7 @@ func (s *Store) sweepLeftovers() error {
 		}
 		for _, e := range entries {
 			stem, reason := strings.CutSuffix(e.Name(), ".json")
-			if strings.HasSuffix(e.Name(), temporary) && !e.IsDir() || dir == quarantineDir && reason && !bad[stem] {
+			if strings.HasSuffix(e.Name(), volume.Temporary) && !e.IsDir() || dir == quarantineDir && reason && !bad[stem] {
 				errs = append(errs, s.root.Remove(path.Join(dir, e.Name())))
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // Limits say how much is kept. The zero value keeps everything for which the
@@ -44,7 +45,7 @@ type Limits struct {
 // SetLimits changes the limits. What exceeds them is evicted soon.
 func (s *Store) SetLimits(l Limits) {
 	s.limits.Store(&l)
-	s.usage.setPinned(tally{}, 0)
+	s.usage.SetPinned(volume.Tally{}, 0)
 	s.keepHouseNow()
 }
 
@@ -103,14 +104,14 @@ func (s *Store) Usage() Usage {
 		EvictedBlobs:     s.usage.evictedBlobs.Load(),
 		EvictedBytes:     s.usage.evictedBytes.Load(),
 	}
-	total, _ := s.usage.balance()
-	u.Blobs, u.BlobBytes, u.Upstreams = total.blobs, total.bytes, total.upstreams
-	u.FillBytes = s.parts.announced().bytes
-	pinned, busy := s.usage.spared()
-	u.PinnedBytes, u.BusyBytes = pinned.bytes, busy
+	total, _ := s.usage.Balance()
+	u.Blobs, u.BlobBytes, u.Upstreams = total.Blobs, total.Bytes, total.Upstreams
+	u.FillBytes = s.parts.announced().Bytes
+	pinned, busy := s.usage.Spared()
+	u.PinnedBytes, u.BusyBytes = pinned.Bytes, busy
 	u.Overpinned = s.usage.overpinned.Load()
-	u.FreeBytes, u.TotalBytes = s.space.look()
-	u.FreeInodes, u.TotalInodes, _ = s.space.lookNodes()
+	u.FreeBytes, u.TotalBytes = s.space.Look()
+	u.FreeInodes, u.TotalInodes, _ = s.space.Inodes()
 	if db := s.db.Load(); db != nil {
 		tables, logs := db.Size()
 		u.IndexOpen, u.IndexBytes = !s.lost.Load(), tables+logs
@@ -123,7 +124,7 @@ func (s *Store) Usage() Usage {
 
 // counters are the parts of Usage that are counted.
 type counters struct {
-	ledger
+	volume.Ledger
 
 	counted, overpinned        atomic.Bool
 	evictedBlobs, evictedBytes atomic.Int64
@@ -138,16 +139,16 @@ type counters struct {
 // not even if everything went that may go for it. Nothing is asked to go.
 func (s *Store) admit(origin string, size int64) error {
 	limits, name := s.limits.Load(), oci.UpstreamName(origin)
-	pinned, _ := s.usage.spared()
-	if most := limits.MaxSize; most > 0 && max(size, 0)+pinned.bytes > most {
-		return fmt.Errorf("blob of %d bytes beside %d that are pinned exceeds the limit of %d: %w", size, pinned.bytes, most, ErrNoSpace)
+	pinned, _ := s.usage.Spared()
+	if most := limits.MaxSize; most > 0 && max(size, 0)+pinned.Bytes > most {
+		return fmt.Errorf("blob of %d bytes beside %d that are pinned exceeds the limit of %d: %w", size, pinned.Bytes, most, ErrNoSpace)
 	}
-	if most, own := limits.Upstreams[name], pinned.upstreams[name]; most > 0 && max(size, 0)+own > most {
+	if most, own := limits.Upstreams[name], pinned.Upstreams[name]; most > 0 && max(size, 0)+own > most {
 		return fmt.Errorf("blob of %d bytes beside %d that are pinned exceeds the limit of %d for %s: %w", size, own, most, name, ErrNoSpace)
 	}
-	err := s.space.roomFor(size)
+	err := s.space.CheckFloor(size)
 	switch {
-	case errors.Is(err, errNoInodes):
+	case errors.Is(err, volume.ErrNoInodes):
 		s.keepHouseNow() // the index needs them, too
 		return err
 	case err != nil && !s.yields(size):
@@ -161,7 +162,7 @@ func (s *Store) admit(origin string, size int64) error {
 // what is there cannot go.
 func (s *Store) makeRoomFor(p *Part, left int64) error {
 	return s.await(func() error {
-		err := p.space.take(left)
+		err := p.space.Take(left)
 		if err != nil && s.yields(left) {
 			s.want(left)
 		}
@@ -171,7 +172,7 @@ func (s *Store) makeRoomFor(p *Part, left int64) error {
 
 // yields reports whether what is stored may go for a blob that an upstream announces.
 func (s *Store) yields(size int64) bool {
-	used := s.usage.used()
+	used := s.usage.Used()
 	return used > 0 && size <= used/announcedShare
 }
 
@@ -179,7 +180,7 @@ func (s *Store) yields(size int64) bool {
 // full, and returns err.
 func (s *Store) fullFor(size int64, err error) error {
 	if errors.Is(err, syscall.ENOSPC) {
-		s.space.forget()
+		s.space.Forget()
 		s.want(size)
 	}
 	return err
@@ -213,11 +214,11 @@ func (d demand) none() bool { return d.all <= 0 && len(d.upstreams) == 0 }
 // demand returns what is to be evicted: nothing, or enough to stay clear of the
 // limits for a while.
 func (s *Store) demand(l Limits) demand {
-	used, verified := s.usage.balance()
+	used, verified := s.usage.Balance()
 	running := s.parts.announced()
-	d := demand{all: max(s.lacking(l), over(l.MaxSize, used.bytes, verified.bytes, running.bytes))}
+	d := demand{all: max(s.lacking(l), over(l.MaxSize, used.Bytes, verified.Bytes, running.Bytes))}
 	for name, most := range l.Upstreams {
-		if n := over(most, used.upstreams[name], verified.upstreams[name], running.upstreams[name]); n > 0 {
+		if n := over(most, used.Upstreams[name], verified.Upstreams[name], running.Upstreams[name]); n > 0 {
 			if d.upstreams == nil {
 				d.upstreams = make(map[string]int64)
 			}
@@ -241,12 +242,12 @@ func over(most, used, verified, running int64) int64 {
 // looks ahead of the floor: below that, blobs would be passed by while others are
 // evicted for them.
 func (s *Store) lacking(l Limits) int64 {
-	free, total := s.space.unreserved()
-	least := max(l.MinFree, int64(l.MinFreePercent/100*float64(total)), floor(total)+floor(total)/8) + s.wanted.Load()
+	free, total := s.space.Unreserved()
+	least := max(l.MinFree, int64(l.MinFreePercent/100*float64(total)), volume.Floor(total)+volume.Floor(total)/8) + s.wanted.Load()
 	if free >= least {
-		if _, _, scarce := s.space.lookNodes(); scarce {
+		if _, _, scarce := s.space.Inodes(); scarce {
 			// How many that frees, the next look tells.
-			return 1 + s.usage.used()/50
+			return 1 + s.usage.Used()/50
 		}
 		return 0
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // linkBytes is about what a link adds to a transaction.
@@ -54,7 +55,7 @@ func (s *Store) ProvenAt(scope oci.Scope, d digest.Digest) (time.Time, error) {
 func (s *Store) linked(scope oci.Scope, d digest.Digest) (linkRecord, error) {
 	var buffer [keyBytes]byte
 	prefix := appendScope(buffer[:0], tableLink, scope)
-	recent, err := appendID(prefix, d)
+	recent, err := volume.AppendID(prefix, d)
 	if err != nil {
 		return linkRecord{}, err
 	}
@@ -62,7 +63,7 @@ func (s *Store) linked(scope oci.Scope, d digest.Digest) (linkRecord, error) {
 	if r, ok := known.(*linkRecord); ok {
 		return *r, nil
 	}
-	i := id(recent[len(prefix):])
+	i := volume.ID(recent[len(prefix):])
 	if err := s.enter(); err != nil {
 		return linkRecord{}, err
 	}
@@ -110,7 +111,7 @@ func (s *Store) Refute(scope oci.Scope, d digest.Digest) error {
 
 // amend changes a link that is there.
 func (s *Store) amend(scope oci.Scope, d digest.Digest, change func(*linkRecord)) error {
-	i, err := idOf(d)
+	i, err := volume.IDOf(d)
 	if err == nil {
 		err = s.enter()
 	}
@@ -156,12 +157,12 @@ func (s *Store) link(scope oci.Scope, ds []oci.Descriptor, as linkTo) error {
 
 // linkTo is a link that is to be made.
 type linkTo struct {
-	id   id
+	id   volume.ID
 	open bool // other upstreams may prove to have it, too
 	linkRecord
 }
 
-func (s *Store) linkTo(i id, size int64, as linkTo) linkTo {
+func (s *Store) linkTo(i volume.ID, size int64, as linkTo) linkTo {
 	now := s.now()
 	as.id, as.Size, as.made = i, size, hourOf(now)
 	if as.Proven {
@@ -173,7 +174,7 @@ func (s *Store) linkTo(i id, size int64, as linkTo) linkTo {
 func (s *Store) linksTo(ds []oci.Descriptor, as linkTo) ([]linkTo, error) {
 	links := make([]linkTo, 0, len(ds))
 	for _, d := range ds {
-		i, err := idOf(d.Digest)
+		i, err := volume.IDOf(d.Digest)
 		if err != nil {
 			return nil, err
 		}

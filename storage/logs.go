@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 const (
@@ -26,14 +28,14 @@ const (
 // for a file that it has made itself, and it has an inode and the space to begin
 // with. Only the writer uses it.
 type logs struct {
-	root          files
+	root          volume.Files
 	current, next *memLog
 	last          int64 // bytes that were secured last
 }
 
 // memLog is the log of a memtable.
 type memLog struct {
-	file
+	volume.File
 	number  int64
 	written int64 // no less than its bytes
 	taken   int64 // bytes that have their space
@@ -67,7 +69,7 @@ func (l *memLog) take(n int64) error {
 	}
 	n += logStep - n%logStep
 	// Where a file system cannot do it, the reserve has to be enough.
-	if _, err := l.allocate(n); err != nil {
+	if _, err := l.Allocate(n); err != nil {
 		return err
 	}
 	l.taken = n
@@ -97,7 +99,7 @@ func (l *logs) follow() (err error) {
 
 // newest opens the log with the greatest number.
 func (l *logs) newest() (*memLog, error) {
-	names, err := named(l.root, metaDir, logSuffix)
+	names, err := named(l.root, volume.MetaDir, logSuffix)
 	if err != nil {
 		return nil, err
 	}
@@ -111,11 +113,11 @@ func (l *logs) newest() (*memLog, error) {
 }
 
 func (l *logs) open(number int64, flag int) (*memLog, error) {
-	f, err := l.root.OpenFile(fmt.Sprintf("%s/%05d%s", metaDir, number, logSuffix), os.O_RDWR|flag, 0o600)
+	f, err := l.root.OpenFile(fmt.Sprintf("%s/%05d%s", volume.MetaDir, number, logSuffix), os.O_RDWR|flag, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	return &memLog{file: f, number: number, written: logHead}, nil
+	return &memLog{File: f, number: number, written: logHead}, nil
 }
 
 // close lets go of the files. The next log, of no byte yet, is removed when the

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // What Badger writes to its log through a mapping has its space before, also
@@ -50,7 +51,7 @@ func TestLogsHaveTheirSpace(t *testing.T) {
 
 // checkLog compares what is thought to be written with what is.
 func checkLog(t *testing.T, s *Store, l *memLog) error {
-	name := filepath.Join(s.path, metaDir, fmt.Sprintf("%05d.mem", l.number))
+	name := filepath.Join(s.path, volume.MetaDir, fmt.Sprintf("%05d.mem", l.number))
 	raw, err := os.ReadFile(name)
 	if err != nil {
 		return err
@@ -67,21 +68,21 @@ func checkLog(t *testing.T, s *Store, l *memLog) error {
 
 // noAllocation are files that no space can be taken for.
 type noAllocation struct {
-	files
+	volume.Files
 	err error
 }
 
 type noSpaceFile struct {
-	file
+	volume.File
 	err error
 }
 
-func (f noAllocation) OpenFile(name string, flag int, perm fs.FileMode) (file, error) {
-	opened, err := f.files.OpenFile(name, flag, perm)
+func (f noAllocation) OpenFile(name string, flag int, perm fs.FileMode) (volume.File, error) {
+	opened, err := f.Files.OpenFile(name, flag, perm)
 	return noSpaceFile{opened, f.err}, err
 }
 
-func (f noSpaceFile) allocate(int64) (bool, error) { return false, f.err }
+func (f noSpaceFile) Allocate(int64) (bool, error) { return false, f.err }
 
 // What has no space in the log of Badger is not written.
 func TestNoSpaceForLog(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // Manifest returns a manifest, its digest verified, or fs.ErrNotExist. Its Bytes
@@ -24,7 +25,7 @@ func (s *Store) Manifest(d digest.Digest) (oci.Manifest, error) {
 
 func (s *Store) manifest(d digest.Digest) (oci.Manifest, error) {
 	var buffer [keyBytes]byte
-	recent, err := appendID(append(buffer[:0], tableManifest), d)
+	recent, err := volume.AppendID(append(buffer[:0], tableManifest), d)
 	if err != nil {
 		return oci.Manifest{}, err
 	}
@@ -32,7 +33,7 @@ func (s *Store) manifest(d digest.Digest) (oci.Manifest, error) {
 	if m, ok := known.(*oci.Manifest); ok {
 		return *m, nil
 	}
-	i := id(recent[1:])
+	i := volume.ID(recent[1:])
 	if err := s.enter(); err != nil {
 		return oci.Manifest{}, err
 	}
@@ -65,7 +66,7 @@ func (s *Store) manifest(d digest.Digest) (oci.Manifest, error) {
 	return m, nil
 }
 
-func (s *Store) readBlob(i id) ([]byte, error) {
+func (s *Store) readBlob(i volume.ID) ([]byte, error) {
 	f, size, err := s.openBlob(i)
 	if err != nil {
 		return nil, err
@@ -103,7 +104,7 @@ func (s *Store) recordManifest(scope oci.Scope, m oci.Manifest, children []oci.D
 	if err := checkScope(scope); err != nil {
 		return err
 	}
-	i, err := idOf(m.Digest)
+	i, err := volume.IDOf(m.Digest)
 	if err != nil {
 		return err
 	}
@@ -143,13 +144,13 @@ func (s *Store) UseManifest(d digest.Digest) {
 		return
 	}
 	defer s.leave()
-	if i, err := idOf(d); err == nil && s.manifestUses.touch(i, hourOf(s.now())) >= maxUses {
+	if i, err := volume.IDOf(d); err == nil && s.manifestUses.touch(i, hourOf(s.now())) >= maxUses {
 		s.keepHouseNow()
 	}
 }
 
 // writeBlob stores bytes that were verified as a blob.
-func (s *Store) writeBlob(scope oci.Scope, i id, content []byte) error {
+func (s *Store) writeBlob(scope oci.Scope, i volume.ID, content []byte) error {
 	size := int64(len(content))
 	p, err := s.openPart(scope, i, size)
 	if err != nil {

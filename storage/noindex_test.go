@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // A disk too full for the index does not keep the store from opening: it serves
@@ -75,7 +76,7 @@ func TestFillWithoutIndex(t *testing.T) {
 	s = reopen(t, s)
 	readBlob(t, s, d)
 	settle(t, s)
-	i, _ := idOf(d)
+	i, _ := volume.IDOf(d)
 	if r, known := s.blobRecord(i); !known || r.size != 1000 {
 		t.Errorf("record is %+v, %v", r, known)
 	}
@@ -104,7 +105,7 @@ func TestOpenMakesRoomWithoutIndex(t *testing.T) {
 	dir := s.path
 	free := func() (int64, int64, error) {
 		var used int64
-		err := fs.WalkDir(os.DirFS(dir), blobsDir, func(_ string, e fs.DirEntry, err error) error {
+		err := fs.WalkDir(os.DirFS(dir), volume.BlobsDir, func(_ string, e fs.DirEntry, err error) error {
 			if err != nil || e.IsDir() {
 				return err
 			}

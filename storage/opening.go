@@ -13,6 +13,8 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pullgate/pullgate/internal/mapfault"
+	"github.com/pullgate/pullgate/storage/internal/record"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 const (
@@ -28,7 +30,7 @@ const (
 	indexRetry = 30 * time.Second
 	indexLook  = 2 * time.Second
 	// badMeta begins the name of an index that was set aside.
-	badMeta = metaDir + ".bad-"
+	badMeta = volume.MetaDir + ".bad-"
 )
 
 // ErrNoIndex means that the index cannot be opened at present, so that tags,
@@ -45,7 +47,7 @@ var errCrashLoop = fmt.Errorf("the last %d starts died while opening it", maxOpe
 func (s *Store) openIndex(ctx context.Context) error {
 	if s.quiet {
 		// Nothing is removed to make any.
-		if err := s.space.room(); err != nil {
+		if err := s.space.CheckReserve(); err != nil {
 			return err
 		}
 	} else if err := s.makeRoom(ctx); err != nil {
@@ -54,16 +56,16 @@ func (s *Store) openIndex(ctx context.Context) error {
 	if err := s.makeLayout(); err != nil {
 		return err
 	}
-	if s.state.file == nil {
-		s.beginRun(s.root.bootID())
+	if !s.state.Writable() {
+		s.beginRun(s.root.BootID())
 	}
 	var damage error
 	switch {
 	case s.rebuild:
 		damage = errRebuild
-	case s.state.openings >= maxOpenings:
+	case s.state.Openings >= maxOpenings:
 		damage = errCrashLoop
-	case s.state.damaged:
+	case s.state.Damaged:
 		damage = errDamaged
 	default:
 		if damage = s.tryIndex(); damage == nil || !damaged(damage) {
@@ -83,7 +85,7 @@ func (s *Store) openIndex(ctx context.Context) error {
 // tryIndex opens what lies in meta/. The state says so meanwhile, in case the
 // process does not live to see the end.
 func (s *Store) tryIndex() error {
-	s.noteState(func(st *state) { st.openings++ })
+	s.noteState(func(st *volume.State) { st.Openings++ })
 	if err := mapfault.Survive(); err != nil {
 		s.log.Warn("a full disk may end the process", "error", err)
 	}
@@ -98,14 +100,14 @@ func (s *Store) tryIndex() error {
 			err = errors.Join(err, closeWithin(db, openPatience))
 		}
 	}
-	s.noteState(func(st *state) {
-		st.openings = 0
+	s.noteState(func(st *volume.State) {
+		st.Openings = 0
 		if err == nil {
-			if seen < st.probe {
-				st.restore, st.unaccounted = true, true
+			if seen < st.Probe {
+				st.Restore, st.Unaccounted = true, true
 				s.log.Error("index has lost what was written last")
 			}
-			st.probe = written
+			st.Probe = written
 		}
 	})
 	if err != nil {
@@ -122,14 +124,14 @@ func (s *Store) openBadger() (db *badger.DB, err error) {
 			err = fmt.Errorf("panic: %v", r)
 		}
 	}()
-	if err := s.root.MkdirAll(metaDir, 0o700); err != nil {
+	if err := s.root.MkdirAll(volume.MetaDir, 0o700); err != nil {
 		return nil, err
 	}
 	for try := 1; ; try++ {
 		if err := removeEmpty(s.root); err != nil {
 			return nil, err
 		}
-		db, err = openBadger(filepath.Join(s.path, metaDir), s.log, &s.lost)
+		db, err = openBadger(filepath.Join(s.path, volume.MetaDir), s.log, &s.lost)
 		if err == nil || try == openTries || !strings.Contains(err.Error(), "Create a new file") {
 			return db, err
 		}
@@ -148,13 +150,13 @@ func probe(db *badger.DB) (seen, written int64, err error) {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if f := open(raw); err == nil {
-			if seen = f.int(); !f.end() {
+		if f := record.Open(raw); err == nil {
+			if seen = f.Int(); !f.End() {
 				seen = 0
 			}
 		}
 		written = max(seen, 0) + 1
-		return txn.Set(probeKey, seal(appendInt(begin(8), written)))
+		return txn.Set(probeKey, record.Seal(record.AppendInt(record.Begin(8), written)))
 	})
 	if err == nil {
 		err = db.Sync()
@@ -162,7 +164,7 @@ func probe(db *badger.DB) (seen, written int64, err error) {
 	if err == nil {
 		err = db.View(func(txn *badger.Txn) error {
 			raw, err := (&Txn{txn}).Get(probeKey)
-			if err == nil && !bytes.Equal(raw, seal(appendInt(begin(8), written))) {
+			if err == nil && !bytes.Equal(raw, record.Seal(record.AppendInt(record.Begin(8), written))) {
 				err = errors.New("reads other than what was written")
 			}
 			return err
@@ -176,7 +178,7 @@ func probe(db *badger.DB) (seen, written int64, err error) {
 
 // setIndexAside renames meta/ for whoever wants to find out what happened. Of those that were set aside before, none is kept.
 func (s *Store) setIndexAside(damage error) error {
-	s.noteState(func(st *state) { st.restore, st.probe, st.unaccounted = true, 0, true })
+	s.noteState(func(st *volume.State) { st.Restore, st.Probe, st.Unaccounted = true, 0, true })
 	entries, err := s.root.ReadDir(".")
 	if err != nil {
 		return err
@@ -189,13 +191,13 @@ func (s *Store) setIndexAside(damage error) error {
 		}
 	}
 	aside := badMeta + s.now().UTC().Format("20060102T150405Z")
-	if err := s.root.Rename(metaDir, aside); err != nil {
+	if err := s.root.Rename(volume.MetaDir, aside); err != nil {
 		// Some file systems do it, and cannot say so.
-		if _, lerr := s.root.Lstat(metaDir); !errors.Is(lerr, fs.ErrNotExist) {
+		if _, lerr := s.root.Lstat(volume.MetaDir); !errors.Is(lerr, fs.ErrNotExist) {
 			return err
 		}
 	}
-	s.noteState(func(st *state) { st.openings, st.damaged = 0, false })
+	s.noteState(func(st *volume.State) { st.Openings, st.Damaged = 0, false })
 	s.usage.indexRebuilds.Add(1)
 	s.setIndexError(fmt.Errorf("index was set aside as %s and begun anew: %w", aside, damage))
 	s.log.Error("index cannot be opened and is begun anew", "kept", aside, "error", damage)
@@ -204,10 +206,10 @@ func (s *Store) setIndexAside(damage error) error {
 
 // noteState changes the state. That it cannot be written down is no reason to
 // stop: only a crash would miss it.
-func (s *Store) noteState(change func(*state)) {
-	if err := s.state.write(func(st *state) {
+func (s *Store) noteState(change func(*volume.State)) {
+	if err := s.state.Write(func(st *volume.State) {
 		change(st)
-		st.wall = s.now()
+		st.Wall = s.now()
 	}); err != nil {
 		s.log.Warn("state not recorded", "error", err)
 	}

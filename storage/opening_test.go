@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // childEnv makes the test binary a process that opens a store: the directory.
@@ -106,7 +107,7 @@ func wantWorking(t *testing.T, s *Store) {
 // metaFile returns the file of the index that matches the pattern.
 func metaFile(t *testing.T, dir, pattern string) string {
 	t.Helper()
-	names, err := filepath.Glob(filepath.Join(dir, metaDir, pattern))
+	names, err := filepath.Glob(filepath.Join(dir, volume.MetaDir, pattern))
 	if err != nil || len(names) == 0 {
 		t.Fatalf("no file of the index matches %s: %v", pattern, err)
 	}
@@ -164,15 +165,15 @@ func TestOpenSurvivesIndexDamage(t *testing.T) {
 			})
 		}, 1},
 		"everything gone": {func(t *testing.T, dir string) {
-			if err := os.RemoveAll(filepath.Join(dir, metaDir)); err != nil {
+			if err := os.RemoveAll(filepath.Join(dir, volume.MetaDir)); err != nil {
 				t.Fatal(err)
 			}
 		}, 0},
 		"a file in its place": {func(t *testing.T, dir string) {
-			if err := os.RemoveAll(filepath.Join(dir, metaDir)); err != nil {
+			if err := os.RemoveAll(filepath.Join(dir, volume.MetaDir)); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(filepath.Join(dir, metaDir), nil, 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, volume.MetaDir), nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}, 1},
@@ -205,7 +206,7 @@ func TestOpenSurvivesIndexDamage(t *testing.T) {
 
 func plant(t *testing.T, dir, name string) {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(dir, metaDir, name), nil, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, volume.MetaDir, name), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -253,15 +254,15 @@ func TestCrashLoopIsBroken(t *testing.T) {
 // A count of deaths that came from a crash loop condemns the index once.
 func TestCrashLoopIsForgotten(t *testing.T) {
 	dir := filled(t, 5)
-	root, err := openRoot(dir, nil)
+	root, err := volume.Open(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := openState(root)
+	st, err := volume.OpenState(root)
 	if err == nil {
-		err = st.write(func(st *state) { st.openings = maxOpenings })
+		err = st.Write(func(st *volume.State) { st.Openings = maxOpenings })
 	}
-	if err := errors.Join(err, st.close(), root.Close()); err != nil {
+	if err := errors.Join(err, st.Close(), root.Close()); err != nil {
 		t.Fatal(err)
 	}
 	s := openTest(t, Options{Path: dir})
@@ -271,48 +272,6 @@ func TestCrashLoopIsForgotten(t *testing.T) {
 	s = reopen(t, s)
 	if u := s.Usage(); u.IndexRebuilds != 0 || u.IndexError != "" {
 		t.Errorf("usage after reopening is %+v", u)
-	}
-}
-
-// A state that was torn while it was written is the one before.
-func TestStateSurvivesTearing(t *testing.T) {
-	dir := t.TempDir()
-	root, err := openRoot(dir, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer root.Close()
-	for n := range int64(5) {
-		st, err := openState(root)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if st.sequence != n || st.probe != n*10 {
-			t.Errorf("state %d is %+v", n, st.state)
-		}
-		err = st.write(func(st *state) { st.probe, st.restore, st.boot = (n+1)*10, true, "b" })
-		if err := errors.Join(err, st.close()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	name := filepath.Join(dir, stateFileName)
-	rewrite(t, name, func(b []byte) []byte { b[slotSize+20] ^= 1; return b })
-	st, err := openState(root)
-	if err != nil || st.sequence != 4 || st.probe != 40 {
-		t.Errorf("torn state is %+v, %v", st.state, err)
-	}
-	if info, err := os.Stat(name); err != nil || info.Size() != stateSize {
-		t.Errorf("file is %v, %v", info, err)
-	}
-	if err := st.close(); err != nil {
-		t.Error(err)
-	}
-	rewrite(t, name, func(b []byte) []byte { clear(b); return b })
-	if st, err = openState(root); err != nil || st.state != (state{}) {
-		t.Errorf("lost state is %+v, %v", st.state, err)
-	}
-	if err := st.close(); err != nil {
-		t.Error(err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/mapfault"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // Options say where a store lies and how it behaves. Only Path is required.
@@ -41,7 +42,7 @@ type Options struct {
 
 	volume func() (free, total int64, err error) // for tests; nil = that of the files
 	inodes func() (free, total int64, err error) // for tests; nil = those of the files
-	over   func(files) files                     // for tests; what lies over the file system, nil = nothing
+	over   func(volume.Files) volume.Files       // for tests; what lies over the file system, nil = nothing
 	// The clock that nobody sets, from the opening on. For tests; nil = that of Now.
 	uptime func() time.Duration
 

@@ -11,6 +11,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/record"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // Origins say which upstreams have shown that they have some content: by delivering it,
@@ -33,38 +35,38 @@ func (r originRecord) encode() []byte {
 	if r.open {
 		flags = 1
 	}
-	return seal(append(binary.BigEndian.AppendUint32(begin(5), uint32(r.made)), flags))
+	return record.Seal(append(binary.BigEndian.AppendUint32(record.Begin(5), uint32(r.made)), flags))
 }
 
 func decodeOrigin(b []byte) (r originRecord, ok bool) {
-	f := open(b)
-	raw, flags := f.take(4), f.take(1)
-	if !f.end() || flags[0] > 1 {
+	f := record.Open(b)
+	raw, flags := f.Take(4), f.Take(1)
+	if !f.End() || flags[0] > 1 {
 		return originRecord{}, false
 	}
 	return originRecord{useRecord(binary.BigEndian.Uint32(raw)), flags[0] == 1}, true
 }
 
 // originKey returns the key of the record of an upstream, as in oci.Scope.
-func originKey(i id, upstream string) []byte {
+func originKey(i volume.ID, upstream string) []byte {
 	sum := sha256.Sum256([]byte(upstream))
 	return append(tableKey(tableOrigin, i), sum[:scopeLength]...)
 }
 
 // originID returns the id in a key of originKey.
-func originID(key []byte) (id, bool) {
+func originID(key []byte) (volume.ID, bool) {
 	if len(key) < 1+scopeLength {
 		return "", false
 	}
-	i := id(key[1 : len(key)-scopeLength])
-	return i, i.valid()
+	i := volume.ID(key[1 : len(key)-scopeLength])
+	return i, i.Valid()
 }
 
 // Origins returns who has shown to have some content, as seen from the upstream of a
 // scope. Of a blob that was brought in before that was recorded, it is the upstream that
 // did so.
 func (s *Store) Origins(scope oci.Scope, d digest.Digest) (o Origins, err error) {
-	i, err := idOf(d)
+	i, err := volume.IDOf(d)
 	if err == nil {
 		err = s.enter()
 	}
@@ -121,7 +123,7 @@ func (f *forgetting) origins(ctx context.Context) error {
 				return nil
 			}
 		}
-		if _, err := f.s.root.Lstat(i.blobPath()); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := f.s.root.Lstat(i.BlobPath()); !errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 		return f.drop(key, value)

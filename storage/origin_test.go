@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // What one upstream has shown is its own, unless it is open; a word shows nothing.
@@ -76,8 +77,8 @@ func TestPartsByUpstream(t *testing.T) {
 		}
 		s = openTest(t, Options{Path: s.path})
 	}
-	i, _ := idOf(d)
-	name := filepath.Join(s.path, i.sidecarPath())
+	i, _ := volume.IDOf(d)
+	name := filepath.Join(s.path, i.SidecarPath())
 	raw, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // Extent is the bytes [Start, End) of a blob.
@@ -28,14 +29,14 @@ type Extent struct {
 // Close.
 type Part struct {
 	store   *Store
-	id      id
+	id      volume.ID
 	origin  string // the upstream that it comes from, as in oci.Scope
-	name    partName
+	name    volume.PartName
 	size    int64 // -1 = unknown
-	file    file
+	file    volume.File
 	covered []Extent
-	space   reservation
-	claim   claim
+	space   *volume.Reservation
+	claim   volume.Claim
 
 	// takeRoom takes the room for the whole, before the first byte. What was merely
 	// asked for takes none, and nothing has to go for it.
@@ -69,7 +70,7 @@ func (s *Store) Part(scope oci.Scope, d digest.Digest, size int64) (*Part, error
 		return nil, fmt.Errorf("begin part of %s: %w", d, err)
 	}
 	defer s.leave()
-	i, err := idOf(d)
+	i, err := volume.IDOf(d)
 	if err != nil {
 		return nil, fmt.Errorf("begin part: %w", err)
 	}
@@ -80,9 +81,9 @@ func (s *Store) Part(scope oci.Scope, d digest.Digest, size int64) (*Part, error
 	return p, nil
 }
 
-func (s *Store) openPart(scope oci.Scope, i id, size int64) (_ *Part, err error) {
+func (s *Store) openPart(scope oci.Scope, i volume.ID, size int64) (_ *Part, err error) {
 	size = max(size, -1)
-	p := &Part{store: s, id: i, origin: scope.Upstream, size: size, space: reservation{space: s.space, size: size}}
+	p := &Part{store: s, id: i, origin: scope.Upstream, size: size, space: s.space.Part(size)}
 	p.saving.part, p.takeRoom = p, sync.OnceValue(p.begin)
 	if !s.parts.add(p) {
 		return nil, fs.ErrExist
@@ -105,14 +106,14 @@ func (s *Store) openPartFile(p *Part) (err error) {
 	err = s.choosePart(p)
 	p.saving.covered = slices.Clone(p.covered)
 	if err == nil {
-		p.file, err = s.root.OpenFile(p.name.partPath(), os.O_RDWR, 0)
+		p.file, err = s.root.OpenFile(p.name.PartPath(), os.O_RDWR, 0)
 		return err
 	}
 	create := func() error {
-		p.file, err = s.root.OpenFile(p.name.partPath(), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		p.file, err = s.root.OpenFile(p.name.PartPath(), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 		if err != nil && !errors.Is(err, fs.ErrExist) {
 			// Some file systems make it, and cannot say so. What stays is swept.
-			_ = s.root.Remove(p.name.partPath())
+			_ = s.root.Remove(p.name.PartPath())
 		}
 		return err
 	}
@@ -137,22 +138,22 @@ func (p *Part) Covered() []Extent { return slices.Clone(p.covered) }
 // first one waits until there is room for the whole, if others can go for it.
 func (p *Part) WriteAt(b []byte, off int64) (int, error) {
 	if err := p.takeRoom(); err != nil {
-		return 0, fmt.Errorf("write part of %s: %w", p.id.digest(), err)
+		return 0, fmt.Errorf("write part of %s: %w", p.id.Digest(), err)
 	}
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	if p.sealed {
-		return 0, fmt.Errorf("write part of %s: %w", p.id.digest(), fs.ErrClosed)
+		return 0, fmt.Errorf("write part of %s: %w", p.id.Digest(), fs.ErrClosed)
 	}
-	if err := p.space.spend(off, len(b)); err != nil {
-		return 0, fmt.Errorf("write part of %s: %w", p.id.digest(), p.store.fullFor(-1, err))
+	if err := p.space.Spend(off, len(b)); err != nil {
+		return 0, fmt.Errorf("write part of %s: %w", p.id.Digest(), p.store.fullFor(-1, err))
 	}
 	n, err := p.file.WriteAt(b, off)
 	if err == nil {
 		err = p.saving.wrote(Extent{off, off + int64(n)})
 	}
 	if err != nil {
-		return n, fmt.Errorf("write part of %s: %w", p.id.digest(), p.store.fullFor(p.size, err))
+		return n, fmt.Errorf("write part of %s: %w", p.id.Digest(), p.store.fullFor(p.size, err))
 	}
 	return n, nil
 }
@@ -162,7 +163,7 @@ func (p *Part) WriteAt(b []byte, off int64) (int, error) {
 func (p *Part) ReadAt(b []byte, off int64) (int, error) {
 	n, err := p.file.ReadAt(b, off)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return n, fmt.Errorf("read part of %s: %w", p.id.digest(), err)
+		return n, fmt.Errorf("read part of %s: %w", p.id.Digest(), err)
 	}
 	return n, err
 }
@@ -171,9 +172,9 @@ func (p *Part) ReadAt(b []byte, off int64) (int, error) {
 // the caller's to close, and stays readable whatever becomes of the part. Where the
 // system cannot open a file again that may have no name any more, it is an error.
 func (p *Part) Reopen() (*os.File, error) {
-	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", p.file.bare().Fd()))
+	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", p.file.Bare().Fd()))
 	if err != nil {
-		return nil, fmt.Errorf("reopen part of %s: %w", p.id.digest(), err)
+		return nil, fmt.Errorf("reopen part of %s: %w", p.id.Digest(), err)
 	}
 	return f, nil
 }
@@ -197,5 +198,5 @@ func (p *Part) begin() error {
 	if p.size <= 0 {
 		return nil
 	}
-	return s.fullFor(p.size, p.space.allocate(p.file))
+	return s.fullFor(p.size, p.space.Allocate(p.file))
 }

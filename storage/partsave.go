@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 const (
@@ -65,7 +67,7 @@ func (v *saving) save() {
 	if over {
 		return
 	}
-	err := p.file.datasync()
+	err := p.file.Datasync()
 	v.mu.Lock()
 	// It may not be told again what could not be written: who writes or ends the part
 	// hears of it.
@@ -75,7 +77,7 @@ func (v *saving) save() {
 		err = v.write(covered)
 	}
 	if err != nil {
-		s.log.Debug("part is not saved", "digest", p.id.digest(), "error", err)
+		s.log.Debug("part is not saved", "digest", p.id.Digest(), "error", err)
 	}
 }
 
@@ -90,12 +92,12 @@ func (v *saving) write(covered []Extent) error {
 	if sealed {
 		return nil
 	}
-	return writeFile(p.store.root, p.name.sidecarPath(), p.sidecar(covered, p.size, ""))
+	return volume.WriteFile(p.store.root, p.name.SidecarPath(), p.sidecar(covered, p.size, ""))
 }
 
 func (p *Part) sidecar(covered []Extent, size int64, boot string) sidecar {
 	return sidecar{
-		Digest: p.id.digest(), Origin: p.origin, Size: size, Covered: covered, Suspended: p.store.now().Unix(), Boot: boot,
+		Digest: p.id.Digest(), Origin: p.origin, Size: size, Covered: covered, Suspended: p.store.now().Unix(), Boot: boot,
 	}
 }
 
@@ -128,13 +130,13 @@ func (p *Part) keep() error {
 		return err
 	}
 	root := p.store.root
-	boot := root.bootID()
+	boot := root.BootID()
 	if boot == "" {
-		if err := p.file.datasync(); err != nil {
+		if err := p.file.Datasync(); err != nil {
 			return err
 		}
 	}
-	return writeFileSoon(root, p.name.sidecarPath(), p.sidecar(covered, p.size, boot))
+	return volume.WriteFileSoon(root, p.name.SidecarPath(), p.sidecar(covered, p.size, boot))
 }
 
 // addExtent adds bytes to a list that is sorted, disjoint and not touching.

@@ -10,13 +10,15 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // awaitSaved waits until what is written down of a part is what is wanted.
-func awaitSaved(t *testing.T, s *Store, i id, want []Extent) {
+func awaitSaved(t *testing.T, s *Store, i volume.ID, want []Extent) {
 	t.Helper()
 	for began := time.Now(); ; time.Sleep(time.Millisecond) {
-		c, err := s.readSidecar(i.partName())
+		c, err := s.readSidecar(i.PartName())
 		if err == nil && slices.Equal(c.Covered, want) {
 			if c.Boot != "" {
 				t.Error("it is not on the disk")
@@ -47,7 +49,7 @@ func TestRunningPartIsSaved(t *testing.T) {
 			}
 			s := openTest(t, Options{Path: dir, save: c.every, over: (&faulty{disk: disk, boot: "boot"}).over})
 			_, d := content(1, 1)
-			i, _ := idOf(d)
+			i, _ := volume.IDOf(d)
 			p := beginPart(t, s, d, 4*c.step)
 			b := bytes.Repeat([]byte("x"), int(c.step))
 			for _, step := range []struct {
@@ -148,8 +150,8 @@ func TestPartThatCannotBeSaved(t *testing.T) {
 	s := openTest(t, Options{Path: dir, save: time.Hour, over: broken.over})
 	b, d := content(1, 1000)
 	p := writePart(t, s, b, d)
-	i, _ := idOf(d)
-	broken.arm("sync "+sums.ReplaceAllString(i.partPath(), "$1")+" 1", fault{errno: syscall.EIO}, nil)
+	i, _ := volume.IDOf(d)
+	broken.arm("sync "+sums.ReplaceAllString(i.PartPath(), "$1")+" 1", fault{errno: syscall.EIO}, nil)
 	p.saving.save()
 	broken.disarm()
 	_, err = p.WriteAt(b[:1], 0)
@@ -159,7 +161,7 @@ func TestPartThatCannotBeSaved(t *testing.T) {
 		t.Error("it is published")
 	}
 	wantErr(t, "commit", p.Commit(1000), syscall.EIO)
-	if left, _ := os.ReadDir(filepath.Join(dir, ingestDir)); len(left) != 0 {
+	if left, _ := os.ReadDir(filepath.Join(dir, volume.IngestDir)); len(left) != 0 {
 		t.Errorf("%v is left", left)
 	}
 }

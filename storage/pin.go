@@ -10,6 +10,7 @@ import (
 	"io/fs"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // pinned is what must not be evicted: manifests, and the blobs that they need. It
@@ -17,9 +18,9 @@ import (
 // kept. nil holds nothing.
 type pinned map[uint64]struct{}
 
-func pinOf(i id) uint64 { return binary.BigEndian.Uint64([]byte(i[1:9])) }
+func pinOf(i volume.ID) uint64 { return binary.BigEndian.Uint64([]byte(i[1:9])) }
 
-func (p pinned) has(i id) bool {
+func (p pinned) has(i volume.ID) bool {
 	if len(p) == 0 {
 		return false
 	}
@@ -56,15 +57,15 @@ func (s *Store) resolve(ctx context.Context, txn *Txn, pins []oci.Pin) (pinned, 
 		found[pinOf(i)] = struct{}{}
 		contents, err := s.contents(txn, i)
 		if err != nil {
-			return nil, fmt.Errorf("resolve pins: manifest %s: %w", i.digest(), err)
+			return nil, fmt.Errorf("resolve pins: manifest %s: %w", i.Digest(), err)
 		}
 		for _, d := range contents.Manifests {
-			if child, err := idOf(d.Digest); err == nil {
+			if child, err := volume.IDOf(d.Digest); err == nil {
 				roots = append(roots, child)
 			}
 		}
 		for _, d := range contents.Blobs {
-			if blob, err := idOf(d.Digest); err == nil {
+			if blob, err := volume.IDOf(d.Digest); err == nil {
 				found[pinOf(blob)] = struct{}{}
 			}
 		}
@@ -76,13 +77,13 @@ func (s *Store) resolve(ctx context.Context, txn *Txn, pins []oci.Pin) (pinned, 
 }
 
 // pinnedRoots returns the manifests that the pins name.
-func pinnedRoots(ctx context.Context, txn *Txn, pins []oci.Pin) ([]id, error) {
-	var roots []id
+func pinnedRoots(ctx context.Context, txn *Txn, pins []oci.Pin) ([]volume.ID, error) {
+	var roots []volume.ID
 	upstreams := make(map[string][]oci.Pin)
 	for _, p := range pins {
 		if p.Digest == "" {
 			upstreams[p.Upstream] = append(upstreams[p.Upstream], p)
-		} else if i, err := idOf(p.Digest); err == nil {
+		} else if i, err := volume.IDOf(p.Digest); err == nil {
 			roots = append(roots, i)
 		}
 	}
@@ -93,7 +94,7 @@ func pinnedRoots(ctx context.Context, txn *Txn, pins []oci.Pin) ([]id, error) {
 					continue
 				}
 				if t, ok := decodeTag(value); ok {
-					if i, err := idOf(t.Digest); err == nil {
+					if i, err := volume.IDOf(t.Digest); err == nil {
 						roots = append(roots, i)
 					}
 				}
@@ -121,7 +122,7 @@ func scanTags(ctx context.Context, txn *Txn, name string, fn func(scope oci.Scop
 
 // contents returns what a manifest points to: nothing if it is not stored, or
 // cannot be parsed.
-func (s *Store) contents(txn *Txn, i id) (oci.Contents, error) {
+func (s *Store) contents(txn *Txn, i volume.ID) (oci.Contents, error) {
 	raw, err := txn.Get(tableKey(tableManifest, i))
 	if errors.Is(err, fs.ErrNotExist) {
 		return oci.Contents{}, nil
@@ -144,8 +145,8 @@ func (s *Store) contents(txn *Txn, i id) (oci.Contents, error) {
 
 // unused reads a manifest from its file, without that being a use. What is not
 // there is empty.
-func (s *Store) unused(i id) ([]byte, error) {
-	f, err := s.root.Open(i.blobPath())
+func (s *Store) unused(i volume.ID) ([]byte, error) {
+	f, err := s.root.Open(i.BlobPath())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -159,13 +160,13 @@ func (s *Store) unused(i id) ([]byte, error) {
 // notePinned remembers what a decision had to spare, and complains when pins alone
 // exceed a limit.
 func (s *Store) notePinned(limits Limits, d *decision) {
-	s.usage.setPinned(d.pinned, d.busy)
-	over := limits.MaxSize > 0 && d.pinned.bytes > limits.MaxSize
+	s.usage.SetPinned(d.pinned, d.busy)
+	over := limits.MaxSize > 0 && d.pinned.Bytes > limits.MaxSize
 	for name, most := range limits.Upstreams {
-		over = over || most > 0 && d.pinned.upstreams[name] > most
+		over = over || most > 0 && d.pinned.Upstreams[name] > most
 	}
 	if s.usage.overpinned.Swap(over) != over && over {
 		s.log.Error("pinned images exceed the limit by themselves: nothing more is stored until there are fewer, or the limit is raised",
-			"bytes", d.pinned.bytes, "limit", limits.MaxSize)
+			"bytes", d.pinned.Bytes, "limit", limits.MaxSize)
 	}
 }

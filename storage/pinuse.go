@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // PinUse is a pin and what it keeps at present.
@@ -54,7 +55,7 @@ func (s *Store) pinUses(ctx context.Context) ([]PinUse, error) {
 		if means[n], err = s.resolve(ctx, txn, []oci.Pin{p}); err != nil {
 			return nil, err
 		}
-		if i, err := idOf(p.Digest); err == nil {
+		if i, err := volume.IDOf(p.Digest); err == nil {
 			if txn.Has(tableKey(tableManifest, i)) {
 				uses[n].Images = 1
 			}
@@ -74,7 +75,7 @@ func (s *Store) pinUses(ctx context.Context) ([]PinUse, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = txn.Blobs(ctx, func(i id, r blobRecord, _ useRecord) error {
+	err = txn.Blobs(ctx, func(i volume.ID, r blobRecord, _ useRecord) error {
 		for n := range pins {
 			if means[n].has(i) {
 				uses[n].Blobs, uses[n].Bytes = uses[n].Blobs+1, uses[n].Bytes+r.size

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // Publish makes the bytes outlive the process, before anybody is given the last of
@@ -32,7 +34,7 @@ func (p *Part) Publish(size int64) {
 		err = p.complete(size)
 	}
 	if err != nil {
-		s.log.Debug("part is not published yet", "digest", p.id.digest(), "error", err)
+		s.log.Debug("part is not published yet", "digest", p.id.Digest(), "error", err)
 	}
 }
 
@@ -72,7 +74,7 @@ func (p *Part) endCall(verb string, last func() error) error {
 		p.store.leave()
 	}
 	if err != nil {
-		return fmt.Errorf("%s part of %s: %w", verb, p.id.digest(), err)
+		return fmt.Errorf("%s part of %s: %w", verb, p.id.Digest(), err)
 	}
 	return nil
 }
@@ -97,8 +99,8 @@ func (p *Part) end(last func() error) error {
 	_, p.broken = p.saving.end()
 	defer p.store.parts.end(p)
 	defer func() {
-		p.space.release()
-		if p.store.usage.drop(&p.claim) {
+		p.space.Release()
+		if p.store.usage.Drop(&p.claim) {
 			p.store.usage.withdrawn.Add(1)
 		}
 	}()
@@ -128,14 +130,14 @@ func (p *Part) commit(size int64) error {
 	}
 	// After a sync error the kernel may have dropped what it could not write: the
 	// file is not to be trusted again.
-	if err := errors.Join(p.broken, p.file.datasync()); err != nil {
+	if err := errors.Join(p.broken, p.file.Datasync()); err != nil {
 		return errors.Join(err, p.withdraw(), p.remove())
 	}
 	if p.moved {
 		s.unsynced.Add(-1)
 	}
 	if err := p.remove(); err != nil {
-		s.log.Warn("remove what is left of a part", "digest", p.id.digest(), "error", err)
+		s.log.Warn("remove what is left of a part", "digest", p.id.Digest(), "error", err)
 	}
 	if !s.demand(*s.limits.Load()).none() {
 		s.keepHouseNow()
@@ -145,7 +147,7 @@ func (p *Part) commit(size int64) error {
 
 // recordedAs reports whether a blob of the size is there already, as far as the index
 // knows.
-func (s *Store) recordedAs(i id, size int64) bool {
+func (s *Store) recordedAs(i volume.ID, size int64) bool {
 	r, known := s.blobRecord(i)
 	return known && r.size == size
 }
@@ -165,10 +167,10 @@ func (p *Part) place(size int64) error {
 	s.unsynced.Add(1)
 	r := blobRecord{size: size, created: s.now(), origin: p.origin}
 	if err := s.index.offer(linkBytes, func(b *batch) error {
-		b.tally.claims = append(b.tally.claims, &p.claim)
+		b.tally.Claims = append(b.tally.Claims, &p.claim)
 		return b.putBlob(p.id, r)
 	}); err != nil {
-		s.log.Warn("blob is stored but not recorded; it will be adopted", "digest", p.id.digest(), "error", err)
+		s.log.Warn("blob is stored but not recorded; it will be adopted", "digest", p.id.Digest(), "error", err)
 		s.suspects.trust(p.id)
 	}
 	return nil
@@ -176,7 +178,7 @@ func (p *Part) place(size int64) error {
 
 // trusts reports whether there is a file of the size that can be opened, and need not be verified. One
 // without a record, or in doubt, may be anything.
-func (s *Store) trusts(i id, size int64) bool {
+func (s *Store) trusts(i volume.ID, size int64) bool {
 	f, info, err := s.blobFile(i)
 	if err != nil {
 		return false
@@ -187,7 +189,7 @@ func (s *Store) trusts(i id, size int64) bool {
 
 // move moves the part to its place.
 func (p *Part) move(size int64) error {
-	root, blob := p.store.root, p.id.blobPath()
+	root, blob := p.store.root, p.id.BlobPath()
 	info, err := p.file.Stat()
 	if err != nil {
 		return err
@@ -205,12 +207,12 @@ func (p *Part) move(size int64) error {
 	}
 	p.store.placing.Lock()
 	defer p.store.placing.Unlock()
-	err = root.Rename(p.name.partPath(), blob)
+	err = root.Rename(p.name.PartPath(), blob)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := root.MkdirAll(path.Dir(blob), 0o700); err != nil {
 			return err
 		}
-		err = root.Rename(p.name.partPath(), blob)
+		err = root.Rename(p.name.PartPath(), blob)
 	}
 	if err != nil {
 		// Some file systems do it, and cannot say so.
@@ -259,7 +261,7 @@ func (p *Part) withdraw() error {
 func (p *Part) complete(size int64) error {
 	p.saving.sidecar.Lock()
 	defer p.saving.sidecar.Unlock()
-	return writeFileSoon(p.store.root, p.name.sidecarPath(), p.sidecar([]Extent{{0, size}}, size, p.store.root.bootID()))
+	return volume.WriteFileSoon(p.store.root, p.name.SidecarPath(), p.sidecar([]Extent{{0, size}}, size, p.store.root.BootID()))
 }
 
 func (p *Part) remove() error { return p.store.removePart(p.name) }

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // killed returns the directory of a store as a process leaves it that is killed now.
@@ -32,17 +34,17 @@ func writePart(t *testing.T, s *Store, b []byte, d digest.Digest) *Part {
 }
 
 // lastState returns what the state file of a closed store says.
-func lastState(t *testing.T, dir string) state {
+func lastState(t *testing.T, dir string) volume.State {
 	t.Helper()
-	root, err := openRoot(dir, nil)
+	root, err := volume.Open(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := openState(root)
-	if err := errors.Join(err, st.close(), root.Close()); err != nil {
+	st, err := volume.OpenState(root)
+	if err := errors.Join(err, st.Close(), root.Close()); err != nil {
 		t.Fatal(err)
 	}
-	return st.state
+	return st.State
 }
 
 // What is published is there when the process is killed, before it was committed:
@@ -126,10 +128,10 @@ func TestDoubtOutlivesACleanRun(t *testing.T) {
 	if err := next.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if st := lastState(t, dir); st.clean {
+	if st := lastState(t, dir); st.Clean {
 		t.Error("closed as if all was on the disk")
 	}
-	reboot(t, dir, func(*state) {})
+	reboot(t, dir, func(*volume.State) {})
 	next = openTest(t, Options{Path: dir, Quiet: true})
 	if trusted, err := next.HasBlob(d); err != nil || trusted {
 		t.Errorf("trusted after a power failure: %v, %v", trusted, err)
@@ -140,7 +142,7 @@ func TestDoubtOutlivesACleanRun(t *testing.T) {
 	if err := next.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if st := lastState(t, next.path); !st.clean {
+	if st := lastState(t, next.path); !st.Clean {
 		t.Error("in doubt for ever")
 	}
 }
@@ -157,8 +159,8 @@ func TestPublishedIsWithdrawn(t *testing.T) {
 	b, d := content(1, 3000)
 	p := writePart(t, s, b, d)
 	p.Publish(3000)
-	i, _ := idOf(d)
-	broken.arm("sync "+sums.ReplaceAllString(i.partPath(), "$1")+" 1", fault{errno: 5}, nil)
+	i, _ := volume.IDOf(d)
+	broken.arm("sync "+sums.ReplaceAllString(i.PartPath(), "$1")+" 1", fault{errno: 5}, nil)
 	if err := p.Commit(3000); err == nil {
 		t.Error("committed")
 	}
@@ -167,7 +169,7 @@ func TestPublishedIsWithdrawn(t *testing.T) {
 		t.Error("it is still there")
 	}
 	settle(t, s)
-	if left, _ := filepath.Glob(filepath.Join(dir, "*", "*", "*", i.digest().Encoded())); len(left) != 0 || s.Usage().Blobs != 0 {
+	if left, _ := filepath.Glob(filepath.Join(dir, "*", "*", "*", i.Digest().Encoded())); len(left) != 0 || s.Usage().Blobs != 0 {
 		t.Errorf("left %v, usage %+v", left, s.Usage())
 	}
 }

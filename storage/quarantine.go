@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 const (
@@ -33,7 +35,7 @@ type quarantined struct {
 // or on a disk without space to spare, is removed. One that cannot be removed
 // either is condemned, and looked at again later. It reports false if the file is
 // not the one that was found to be damaged any more; nil = whichever is there.
-func (s *Store) quarantine(i id, found fs.FileInfo, reason error) bool {
+func (s *Store) quarantine(i volume.ID, found fs.FileInfo, reason error) bool {
 	s.placing.Lock()
 	defer s.placing.Unlock()
 	var left error // nil = the file is not there any more
@@ -43,31 +45,31 @@ func (s *Store) quarantine(i id, found fs.FileInfo, reason error) bool {
 		}
 	}
 	if s.suspects.condemn(i) {
-		s.log.Error("blob is damaged and taken out of use", "digest", i.digest(), "error", reason)
+		s.log.Error("blob is damaged and taken out of use", "digest", i.Digest(), "error", reason)
 		s.usage.quarantined.Add(1)
 	}
 	if left == nil {
 		if err := s.moveAside(i, reason); err != nil {
 			left = s.unlinkBlob(i)
-			s.log.Warn("damaged blob not kept", "digest", i.digest(), "error", err)
+			s.log.Warn("damaged blob not kept", "digest", i.Digest(), "error", err)
 		}
 	}
 	s.dropRecord(i)
 	if left == nil {
 		s.suspects.absolve(i)
 	} else {
-		s.log.Warn("damaged blob is left in its place", "digest", i.digest(), "error", left)
+		s.log.Warn("damaged blob is left in its place", "digest", i.Digest(), "error", left)
 		s.recheckSoon()
 	}
 	return true
 }
 
-func (s *Store) moveAside(i id, reason error) error {
-	info, err := s.root.Lstat(i.blobPath())
+func (s *Store) moveAside(i volume.ID, reason error) error {
+	info, err := s.root.Lstat(i.BlobPath())
 	if err != nil {
 		return err
 	}
-	if info.Size() > quarantineBytes || s.space.roomFor(0) != nil {
+	if info.Size() > quarantineBytes || s.space.CheckFloor(0) != nil {
 		return errors.New("no room in quarantine")
 	}
 	if err := s.root.MkdirAll(quarantineDir, 0o700); err != nil {
@@ -77,13 +79,13 @@ func (s *Store) moveAside(i id, reason error) error {
 		return err
 	}
 	name := path.Join(quarantineDir, s.now().UTC().Format(snapshotTime)+"-"+hex.EncodeToString([]byte(i[1:])))
-	if err := s.root.Rename(i.blobPath(), name+quarantineSuffix); err != nil {
+	if err := s.root.Rename(i.BlobPath(), name+quarantineSuffix); err != nil {
 		return err
 	}
-	if err := writeFile(s.root, name+".json", quarantined{
-		Digest: i.digest(), Size: info.Size(), Reason: reason.Error(), Time: s.now().Unix(),
+	if err := volume.WriteFile(s.root, name+".json", quarantined{
+		Digest: i.Digest(), Size: info.Size(), Reason: reason.Error(), Time: s.now().Unix(),
 	}); err != nil {
-		s.log.Warn("reason of quarantine not recorded", "digest", i.digest(), "error", err)
+		s.log.Warn("reason of quarantine not recorded", "digest", i.Digest(), "error", err)
 	}
 	return nil
 }

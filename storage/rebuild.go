@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 var errRebuild = errors.New("that was asked for")
@@ -42,7 +44,7 @@ func (s *Store) snapshotAll(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if s.state.restore {
+	if s.state.Restore {
 		return nil // the snapshot knows more than the index
 	}
 	records, err := s.writeSnapshot(ctx, db, true)
@@ -50,7 +52,7 @@ func (s *Store) snapshotAll(ctx context.Context) error {
 		s.log.Warn("no snapshot of the index before it is rebuilt", "error", err)
 		return ctx.Err()
 	}
-	s.noteState(func(st *state) { st.records = records })
+	s.noteState(func(st *volume.State) { st.Records = records })
 	return nil
 }
 

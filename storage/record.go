@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/record"
 )
 
 // blobRecord is what the index knows of a blob's file.
@@ -21,25 +22,27 @@ type blobRecord struct {
 }
 
 func (r blobRecord) encode() []byte {
-	return seal(append(appendTime(appendInt(begin(16+len(r.origin)), r.size), r.created), r.origin...))
+	return record.Seal(append(record.AppendTime(record.AppendInt(record.Begin(16+len(r.origin)), r.size), r.created), r.origin...))
 }
 
 func decodeBlob(b []byte) (r blobRecord, ok bool) {
-	f := open(b)
-	r.size, r.created = f.int(), f.time()
-	r.origin = string(f.take(len(f.rest)))
-	return r, f.end() && r.size >= 0
+	f := record.Open(b)
+	r.size, r.created = f.Int(), f.Time()
+	r.origin = string(f.Take(f.Left()))
+	return r, f.End() && r.size >= 0
 }
 
 // useRecord is the hour of the last use, counted from 2020-01-01.
 type useRecord uint32
 
-func (r useRecord) encode() []byte { return seal(binary.BigEndian.AppendUint32(begin(4), uint32(r))) }
+func (r useRecord) encode() []byte {
+	return record.Seal(binary.BigEndian.AppendUint32(record.Begin(4), uint32(r)))
+}
 
 func decodeUse(b []byte) (useRecord, bool) {
-	f := open(b)
-	raw := f.take(4)
-	if !f.end() {
+	f := record.Open(b)
+	raw := f.Take(4)
+	if !f.End() {
 		return 0, false
 	}
 	return useRecord(binary.BigEndian.Uint32(raw)), true
@@ -61,48 +64,48 @@ func (r linkRecord) encode() []byte {
 	if r.Proven {
 		proven = 1
 	}
-	b := append(appendInt(begin(21), max(r.Size, -1)), proven)
+	b := append(record.AppendInt(record.Begin(21), max(r.Size, -1)), proven)
 	if r.made != 0 {
 		b = binary.BigEndian.AppendUint32(b, uint32(r.made))
 	}
 	if r.made != 0 && !r.proved.IsZero() {
-		b = appendTime(b, r.proved)
+		b = record.AppendTime(b, r.proved)
 	}
-	return seal(b)
+	return record.Seal(b)
 }
 
 func decodeLink(b []byte) (r linkRecord, ok bool) {
-	f := open(b)
-	r.Size = f.int()
-	if raw := f.take(1); len(raw) == 1 {
+	f := record.Open(b)
+	r.Size = f.Int()
+	if raw := f.Take(1); len(raw) == 1 {
 		r.Proven = raw[0] == 1
 		ok = raw[0] <= 1
 	}
-	if len(f.rest) > 0 {
-		if raw := f.take(4); len(raw) == 4 {
+	if f.Left() > 0 {
+		if raw := f.Take(4); len(raw) == 4 {
 			r.made = useRecord(binary.BigEndian.Uint32(raw))
 		}
 		ok = ok && r.made != 0
 	}
-	if len(f.rest) > 0 {
-		r.proved = f.time()
+	if f.Left() > 0 {
+		r.proved = f.Time()
 		ok = ok && !r.proved.IsZero()
 	}
-	return r, f.end() && ok && r.Size >= -1
+	return r, f.End() && ok && r.Size >= -1
 }
 
 func encodeTag(t Tag) []byte {
-	b := begin(24 + len(t.Digest) + len(t.MediaType) + 2*binary.MaxVarintLen16)
-	b = appendTime(appendTime(appendInt(b, t.Size), t.Checked), t.Changed)
-	return seal(appendText(appendText(b, t.Digest.String()), t.MediaType))
+	b := record.Begin(24 + len(t.Digest) + len(t.MediaType) + 2*binary.MaxVarintLen16)
+	b = record.AppendTime(record.AppendTime(record.AppendInt(b, t.Size), t.Checked), t.Changed)
+	return record.Seal(record.AppendText(record.AppendText(b, t.Digest.String()), t.MediaType))
 }
 
 func decodeTag(b []byte) (t Tag, ok bool) {
-	f := open(b)
-	t.Size, t.Checked, t.Changed = f.int(), f.time(), f.time()
-	t.Digest, t.MediaType = digest.Digest(f.text()), f.text()
+	f := record.Open(b)
+	t.Size, t.Checked, t.Changed = f.Int(), f.Time(), f.Time()
+	t.Digest, t.MediaType = digest.Digest(f.Text()), f.Text()
 	_, err := oci.ParseDigest(t.Digest.String())
-	return t, f.end() && err == nil
+	return t, f.End() && err == nil
 }
 
 // manifestRecord holds a manifest, or says that its bytes lie among the blobs.
@@ -113,20 +116,20 @@ type manifestRecord struct {
 }
 
 func (r manifestRecord) encode() []byte {
-	b := begin(1 + binary.MaxVarintLen16 + len(r.mediaType) + len(r.bytes))
+	b := record.Begin(1 + binary.MaxVarintLen16 + len(r.mediaType) + len(r.bytes))
 	var flags byte
 	if r.external {
 		flags = 1
 	}
-	return seal(append(appendText(append(b, flags), r.mediaType), r.bytes...))
+	return record.Seal(append(record.AppendText(append(b, flags), r.mediaType), r.bytes...))
 }
 
 // decodeManifest returns a record whose bytes are part of b.
 func decodeManifest(b []byte) (r manifestRecord, ok bool) {
-	f := open(b)
-	flags := f.take(1)
-	r.mediaType, r.bytes = f.text(), f.take(len(f.rest))
-	if !f.end() {
+	f := record.Open(b)
+	flags := f.Take(1)
+	r.mediaType, r.bytes = f.Text(), f.Take(f.Left())
+	if !f.End() {
 		return r, false
 	}
 	r.external = flags[0]&1 != 0
@@ -134,12 +137,12 @@ func decodeManifest(b []byte) (r manifestRecord, ok bool) {
 }
 
 // encodePin returns the record of a pin: when it was made.
-func encodePin(made time.Time) []byte { return seal(appendTime(begin(8), made)) }
+func encodePin(made time.Time) []byte { return record.Seal(record.AppendTime(record.Begin(8), made)) }
 
 func decodePin(b []byte) (made time.Time, ok bool) {
-	f := open(b)
-	made = f.time()
-	return made, f.end()
+	f := record.Open(b)
+	made = f.Time()
+	return made, f.End()
 }
 
 func encodeReferrers(r Referrers) ([]byte, error) {
@@ -147,12 +150,12 @@ func encodeReferrers(r Referrers) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return seal(append(appendTime(begin(8+len(list)), r.Checked), list...)), nil
+	return record.Seal(append(record.AppendTime(record.Begin(8+len(list)), r.Checked), list...)), nil
 }
 
 func decodeReferrers(b []byte) (r Referrers, ok bool) {
-	f := open(b)
-	r.Checked = f.time()
-	list := f.take(len(f.rest))
-	return r, f.end() && json.Unmarshal(list, &r.Descriptors) == nil
+	f := record.Open(b)
+	r.Checked = f.Time()
+	list := f.Take(f.Left())
+	return r, f.End() && json.Unmarshal(list, &r.Descriptors) == nil
 }

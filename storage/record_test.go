@@ -5,29 +5,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/opencontainers/go-digest"
+	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/record"
 )
 
-func TestID(t *testing.T) {
-	for _, d := range []digest.Digest{digest.SHA256.FromString("x"), digest.SHA512.FromString("x")} {
-		i, err := idOf(d)
-		if err != nil || !i.valid() || i.digest() != d {
-			t.Errorf("%s became %s, %v", d, i.digest(), err)
-		}
-		for _, name := range []string{i.partPath(), i.sidecarPath(), i.sidecarPath() + temporary} {
-			if got, err := idOfIngest(name[len(ingestDir)+1:]); err != nil || got != i {
-				t.Errorf("%s is of %q, %v", name, got, err)
-			}
-		}
-	}
-	for _, d := range []digest.Digest{"", "sha256:", "sha256:..", "md5:d41d8cd98f00b204e9800998ecf8427e"} {
-		if i, err := idOf(d); err == nil {
-			t.Errorf("%q became %q", d, i)
-		}
-	}
-}
+var badgerAll = badger.IteratorOptions{}
 
 // Decoders take whatever a broken disk may give them. What they accept is what
 // encoders make, up to the length of a number.
@@ -51,7 +35,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		// Both as found and with a checksum that is right, which a fuzzer does
 		// not find by itself.
-		for _, b := range [][]byte{b, seal(append([]byte{recordVersion}, b...))} {
+		for _, b := range [][]byte{b, record.Seal(append([]byte{record.Version}, b...))} {
 			if r, ok := decodeBlob(b); ok && !bytes.Equal(r.encode(), b) {
 				t.Errorf("blob %+v", r)
 			}

@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // Referrers is the list of what refers to a digest within a scope, as the
@@ -33,7 +34,7 @@ func (s *Store) referrers(scope oci.Scope, d digest.Digest) (Referrers, error) {
 		return Referrers{}, err
 	}
 	defer s.leave()
-	i, err := idOf(d)
+	i, err := volume.IDOf(d)
 	if err != nil {
 		return Referrers{}, err
 	}
@@ -62,7 +63,7 @@ func (s *Store) putReferrers(scope oci.Scope, d digest.Digest, r Referrers) erro
 		return err
 	}
 	defer s.leave()
-	i, err := idOf(d)
+	i, err := volume.IDOf(d)
 	if err != nil {
 		return err
 	}

@@ -1,19 +1,23 @@
 package storage
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
+)
 
 // relinked are the ids that were linked since a removal began, to whichever scope:
 // somebody wants them. The zero value notices nothing. Safe for concurrent use.
 type relinked struct {
 	mu  sync.Mutex
-	ids map[id]struct{} // nil = no removal runs
+	ids map[volume.ID]struct{} // nil = no removal runs
 }
 
 // begin begins to notice, and returns r.
 func (r *relinked) begin() *relinked {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.ids = make(map[id]struct{})
+	r.ids = make(map[volume.ID]struct{})
 	return r
 }
 
@@ -24,7 +28,7 @@ func (r *relinked) end() {
 }
 
 // note is called before a link is made.
-func (r *relinked) note(i id) {
+func (r *relinked) note(i volume.ID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ids != nil {
@@ -32,7 +36,7 @@ func (r *relinked) note(i id) {
 	}
 }
 
-func (r *relinked) has(i id) bool {
+func (r *relinked) has(i volume.ID) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	_, ok := r.ids[i]

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // RemoveOptions say what to remove.
@@ -85,7 +86,7 @@ func (s *Store) Remove(ctx context.Context, o RemoveOptions) (RemoveReport, erro
 		err = fmt.Errorf("remove %s: %w", o.Selection, err)
 	}
 	if r.report != (RemoveReport{}) && !o.DryRun {
-		s.space.forget()
+		s.space.Forget()
 		s.log.Info("removed what was asked for", "selection", o.Selection.String(), "tags", r.report.Tags,
 			"manifests", r.report.Manifests, "blobs", r.report.Blobs, "bytes", r.report.Bytes)
 	}
@@ -114,11 +115,11 @@ type removal struct {
 // removalPart is what goes of one scope.
 type removalPart struct {
 	scope oci.Scope
-	ids   map[id]int // and in which pass each goes; nil = all, in any order
+	ids   map[volume.ID]int // and in which pass each goes; nil = all, in any order
 	tags  map[string]struct{}
 }
 
-func (p *removalPart) has(i id) bool {
+func (p *removalPart) has(i volume.ID) bool {
 	if p.ids == nil {
 		return true
 	}
@@ -130,7 +131,7 @@ func (r *removal) run(ctx context.Context) error {
 	if r.Selection.Upstream == "" {
 		return errors.New("nothing is named")
 	}
-	if r.s.space.room() != nil && !r.DryRun {
+	if r.s.space.CheckReserve() != nil && !r.DryRun {
 		// What is removed has to be written down.
 		if err := r.s.dropBallast(); err != nil {
 			r.s.log.Warn("remove", "error", err)
@@ -157,14 +158,14 @@ func (r *removal) run(ctx context.Context) error {
 // lookElsewhere finds out what of the content others have.
 func (r *removal) lookElsewhere(ctx context.Context) error {
 	r.elsewhere = pinned{}
-	var some map[id]struct{} // what matters; nil = everything
+	var some map[volume.ID]struct{} // what matters; nil = everything
 	for n, p := range r.order {
 		if p.ids == nil {
 			some = nil
 			break
 		}
 		if n == 0 {
-			some = make(map[id]struct{})
+			some = make(map[volume.ID]struct{})
 		}
 		for i := range p.ids {
 			some[i] = struct{}{}

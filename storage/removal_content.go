@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // The passes in which an image goes.
@@ -20,7 +21,7 @@ const (
 // content removes the content of all parts, and the links to it.
 func (r *removal) content(ctx context.Context) error {
 	for _, p := range r.order {
-		some := make([]id, 0, evictBatch)
+		some := make([]volume.ID, 0, evictBatch)
 		flush := func() error {
 			if len(some) == 0 {
 				return nil
@@ -32,14 +33,14 @@ func (r *removal) content(ctx context.Context) error {
 			}
 			return err
 		}
-		add := func(i id) error {
+		add := func(i volume.ID) error {
 			if some = append(some, i); len(some) < cap(some) {
 				return nil
 			}
 			return flush()
 		}
 		for pass := range passes {
-			err := r.each(ctx, p, func(i id) error {
+			err := r.each(ctx, p, func(i volume.ID) error {
 				if p.ids[i] != pass {
 					return nil
 				}
@@ -77,7 +78,7 @@ func (r *removal) referrers(ctx context.Context, p *removalPart) error {
 }
 
 // each calls fn for each id of a part that is linked.
-func (r *removal) each(ctx context.Context, p *removalPart, fn func(id) error) error {
+func (r *removal) each(ctx context.Context, p *removalPart, fn func(volume.ID) error) error {
 	return r.txn.Keys(ctx, scopedPrefix(tableLink, p.scope), func(it *Iterator) error {
 		key := it.Key()
 		if i, ok := scopedID(key); ok && p.has(i) {
@@ -88,8 +89,8 @@ func (r *removal) each(ctx context.Context, p *removalPart, fn func(id) error) e
 }
 
 // step removes some of the content of a part.
-func (r *removal) step(p *removalPart, some []id) error {
-	links, content := make([]id, 0, len(some)), make([]id, 0, len(some))
+func (r *removal) step(p *removalPart, some []volume.ID) error {
+	links, content := make([]volume.ID, 0, len(some)), make([]volume.ID, 0, len(some))
 	for _, i := range some {
 		switch _, done := r.done[pinOf(i)]; {
 		case r.elsewhere.has(i):
@@ -117,13 +118,13 @@ func (r *removal) step(p *removalPart, some []id) error {
 }
 
 // spare reports whether something is not to be taken from who uses it.
-func (r *removal) spare(i id) bool {
+func (r *removal) spare(i volume.ID) bool {
 	return r.again.has(i) || r.s.opened.has(i) || r.s.parts.has(i)
 }
 
 // drop removes content from the disk, and returns what stays there.
-func (r *removal) drop(content []id) (left map[id]struct{}, err error) {
-	left = make(map[id]struct{})
+func (r *removal) drop(content []volume.ID) (left map[volume.ID]struct{}, err error) {
+	left = make(map[volume.ID]struct{})
 	gone, err := r.s.removeBlobs(slices.Clone(content), r.spare)
 	r.report.Blobs, r.report.Bytes = r.report.Blobs+gone.blobs, r.report.Bytes+gone.bytes
 	// What leads to a blob that could not be removed stays, too.
@@ -138,7 +139,7 @@ func (r *removal) drop(content []id) (left map[id]struct{}, err error) {
 		if _, ok := left[i]; ok {
 			continue
 		}
-		if err := r.s.parts.unlessRunning(i, func() error { return r.s.removePart(i.partName()) }); err != nil {
+		if err := r.s.parts.unlessRunning(i, func() error { return r.s.removePart(i.PartName()) }); err != nil {
 			return left, err
 		}
 	}
@@ -146,11 +147,11 @@ func (r *removal) drop(content []id) (left map[id]struct{}, err error) {
 }
 
 // unlink drops links, referrers and manifests.
-func (r *removal) unlink(p *removalPart, links, content []id, left map[id]struct{}) error {
+func (r *removal) unlink(p *removalPart, links, content []volume.ID, left map[volume.ID]struct{}) error {
 	if len(links) == 0 {
 		return nil
 	}
-	gone := make(map[id]bool, len(content))
+	gone := make(map[volume.ID]bool, len(content))
 	for _, i := range content {
 		gone[i] = true
 	}
@@ -190,7 +191,7 @@ func (r *removal) orphans(ctx context.Context) error {
 	if r.Selection.Repository != "" {
 		return nil
 	}
-	var some []id
+	var some []volume.ID
 	flush := func() error {
 		content := some
 		some = nil
@@ -203,7 +204,7 @@ func (r *removal) orphans(ctx context.Context) error {
 		_, err := r.drop(content)
 		return err
 	}
-	err := r.txn.Blobs(ctx, func(i id, b blobRecord, _ useRecord) error {
+	err := r.txn.Blobs(ctx, func(i volume.ID, b blobRecord, _ useRecord) error {
 		if _, done := r.done[pinOf(i)]; done || r.elsewhere.has(i) || r.pins.has(i) || r.spare(i) ||
 			oci.UpstreamName(b.origin) != r.Selection.Upstream {
 			return nil

@@ -5,6 +5,7 @@ import (
 	"context"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // plan finds out what goes.
@@ -51,11 +52,11 @@ func (r *removal) tagsOf(ctx context.Context, p *removalPart) error {
 // image finds out what goes of one scope with a tag or a digest. Nothing is found
 // where the scope has neither.
 func (r *removal) image(ctx context.Context, p *removalPart) (found bool, err error) {
-	var root id
-	kept := make(map[id]struct{}) // what other tags point to
+	var root volume.ID
+	kept := make(map[volume.ID]struct{}) // what other tags point to
 	ref := r.Selection.Reference
 	if ref.IsDigest() {
-		if root, err = idOf(ref.Digest); err != nil {
+		if root, err = volume.IDOf(ref.Digest); err != nil {
 			return false, err
 		}
 		if r.txn.Has(append(scopedPrefix(tableLink, p.scope), root...)) {
@@ -64,7 +65,7 @@ func (r *removal) image(ctx context.Context, p *removalPart) (found bool, err er
 	}
 	err = scopeTags(ctx, r.txn, p.scope, func(name string, _, value []byte) error {
 		t, ok := decodeTag(value)
-		i, err := idOf(t.Digest)
+		i, err := volume.IDOf(t.Digest)
 		known := ok && err == nil
 		switch {
 		case name == ref.Tag || ref.IsDigest() && known && i == root:
@@ -80,7 +81,7 @@ func (r *removal) image(ctx context.Context, p *removalPart) (found bool, err er
 	if err != nil || !found {
 		return false, err
 	}
-	p.ids = make(map[id]int)
+	p.ids = make(map[volume.ID]int)
 	if _, shared := kept[root]; root == "" || shared {
 		return true, nil // only the tag goes
 	}
@@ -114,7 +115,7 @@ func (r *removal) image(ctx context.Context, p *removalPart) (found bool, err er
 }
 
 // stored returns 1 if there is a manifest or a blob of the digest, else 0.
-func (r *removal) stored(i id) int64 {
+func (r *removal) stored(i volume.ID) int64 {
 	for _, table := range []byte{tableManifest, tableBlob} {
 		if r.txn.Has(tableKey(table, i)) {
 			return 1
@@ -124,7 +125,7 @@ func (r *removal) stored(i id) int64 {
 }
 
 // count counts what would go.
-func (r *removal) count(i id) {
+func (r *removal) count(i volume.ID) {
 	if r.txn.Has(tableKey(tableManifest, i)) {
 		r.report.Manifests++
 	}
@@ -156,11 +157,11 @@ func (r *removal) refusePinned(ctx context.Context) error {
 		return err
 	}
 	for _, p := range r.order {
-		err := r.each(ctx, p, func(i id) error {
+		err := r.each(ctx, p, func(i volume.ID) error {
 			if !r.pins.has(i) {
 				return nil
 			}
-			if !r.txn.Has(tableKey(tableManifest, i)) && i.digest() != r.Selection.Reference.Digest {
+			if !r.txn.Has(tableKey(tableManifest, i)) && i.Digest() != r.Selection.Reference.Digest {
 				return nil // it is a blob, and stays if nobody else has it
 			}
 			for n, pin := range pins {
@@ -172,7 +173,7 @@ func (r *removal) refusePinned(ctx context.Context) error {
 					return err
 				}
 				if means.has(i) {
-					return by(p.scope.String()+"@"+i.digest().String(), n)
+					return by(p.scope.String()+"@"+i.Digest().String(), n)
 				}
 			}
 			return nil

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 func selection(t testing.TB, text string) oci.Selection {
@@ -193,7 +194,7 @@ func TestRemoveRepositoryAndUpstream(t *testing.T) {
 	if len(told) != 2 || told[1].Blobs != 3 {
 		t.Errorf("told %+v", told)
 	}
-	if entries, err := s.root.ReadDir(ingestDir); err != nil || len(entries) != 0 {
+	if entries, err := s.root.ReadDir(volume.IngestDir); err != nil || len(entries) != 0 {
 		t.Errorf("ingest/ has %v, %v", entries, err)
 	}
 	wantSeeds(t, s, "of others, or of nobody", true, 2, 5, 6, 7)
@@ -249,7 +250,7 @@ func TestRemoveRefusesPinned(t *testing.T) {
 	// A repository that lost its link needs a blob all the same.
 	shared := oci.Scope{Upstream: "quay.io", Repository: "c/d"}
 	putTagged(t, s, shared, "y", nil, 1, 4)
-	i, _ := idOf(blobOf(1))
+	i, _ := volume.IDOf(blobOf(1))
 	key, _ := scopedKey(tableLink, scope, i)
 	if err := s.index.update(0, func(b *batch) error { return b.delete(key) }); err != nil {
 		t.Fatal(err)

@@ -11,6 +11,9 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/pullgate/pullgate/storage/internal/record"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 const (
@@ -30,7 +33,7 @@ var errSnapshot = errors.New("snapshot is damaged")
 // whole. What the index knows already is newer and stays. Only the house keeper
 // calls it.
 func (s *Store) restore(ctx context.Context) {
-	if !s.state.restore {
+	if !s.state.Restore {
 		return
 	}
 	names, err := s.snapshots()
@@ -43,7 +46,7 @@ func (s *Store) restore(ctx context.Context) {
 		switch {
 		case err == nil:
 			s.log.Warn("index restored", "snapshot", name, "records", records)
-			s.noteState(func(st *state) { st.restore = false })
+			s.noteState(func(st *volume.State) { st.Restore = false })
 			return
 		case ctx.Err() != nil:
 			return
@@ -58,7 +61,7 @@ func (s *Store) restore(ctx context.Context) {
 		s.log.Error("snapshot of the index cannot be read", "snapshot", name, "error", err)
 	}
 	s.log.Warn("no snapshot to restore the index from: upstreams are asked again")
-	s.noteState(func(st *state) { st.restore = false })
+	s.noteState(func(st *volume.State) { st.Restore = false })
 }
 
 // unreadable reports whether it is the disk that gave no answer, and not the
@@ -118,7 +121,7 @@ func (s *Store) restoreFrom(ctx context.Context, name string) (records int64, er
 func (b *batch) restore(records []Record) error {
 	for _, r := range records {
 		old, err := b.Get(r.Key)
-		if err == nil && !open(old).bad {
+		if err == nil && record.Intact(old) {
 			continue
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -165,7 +168,7 @@ func (s *Store) readSnapshot(ctx context.Context, name string, fn func(Record) e
 			return records, err
 		}
 		records++
-		if !strings.ContainsRune(snapshotTables, rune(key[0])) || open(value).bad {
+		if !strings.ContainsRune(snapshotTables, rune(key[0])) || !record.Intact(value) {
 			continue
 		}
 		if err := fn(Record{key, value}); err != nil {

@@ -8,6 +8,8 @@ import (
 	"path"
 	"slices"
 	"time"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 const (
@@ -25,14 +27,14 @@ const (
 // files. It returns
 // ErrNoSpace if that is not enough.
 func (s *Store) makeRoom(ctx context.Context) error {
-	s.space.forget()
-	if s.space.room() == nil {
+	s.space.Forget()
+	if s.space.CheckReserve() == nil {
 		return nil
 	}
 	if err := s.dropBallast(); err != nil {
 		s.log.Warn("no room for the index", "error", err)
 	}
-	if s.space.room() == nil {
+	if s.space.CheckReserve() == nil {
 		s.log.Warn("ballast dropped to make room for the index")
 		return nil
 	}
@@ -41,7 +43,7 @@ func (s *Store) makeRoom(ctx context.Context) error {
 	if err := s.sweepParts(s.now()); err != nil {
 		s.log.Warn("sweep suspended parts", "error", err)
 	}
-	s.space.forget()
+	s.space.Forget()
 	if excess := s.lacking(*s.limits.Load()); excess > 0 {
 		blobs, bytes, err := s.removeOldest(ctx, excess)
 		if err != nil && ctx.Err() == nil {
@@ -53,8 +55,8 @@ func (s *Store) makeRoom(ctx context.Context) error {
 			s.log.Info("evicted blobs without index", "blobs", blobs, "bytes", bytes)
 		}
 	}
-	s.space.forget()
-	return s.space.room()
+	s.space.Forget()
+	return s.space.CheckReserve()
 }
 
 // oldFile is a blob as the file system knows it.
@@ -129,19 +131,19 @@ func (s *Store) oldFiles(ctx context.Context, dirs []string) ([]oldFile, error) 
 
 // shards returns the directories that blobs lie in.
 func (s *Store) shards() ([]string, error) {
-	algorithms, err := s.root.ReadDir(blobsDir)
+	algorithms, err := s.root.ReadDir(volume.BlobsDir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	var shards []string
 	for _, a := range algorithms {
-		dirs, err := s.root.ReadDir(path.Join(blobsDir, a.Name()))
+		dirs, err := s.root.ReadDir(path.Join(volume.BlobsDir, a.Name()))
 		if err != nil {
 			return nil, err
 		}
 		for _, d := range dirs {
 			if d.IsDir() {
-				shards = append(shards, path.Join(blobsDir, a.Name(), d.Name()))
+				shards = append(shards, path.Join(volume.BlobsDir, a.Name(), d.Name()))
 			}
 		}
 	}

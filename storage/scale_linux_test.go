@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // processBytes returns a number of /proc/self/status in bytes.
@@ -51,12 +52,12 @@ func raced() bool {
 }
 
 // syntheticID returns the id of a blob that nobody has the bytes of.
-func syntheticID(n int) id {
+func syntheticID(n int) volume.ID {
 	var key [32]byte
 	binary.LittleEndian.PutUint64(key[:], uint64(n)+1)
 	sum := make([]byte, 32)
 	_, _ = rand.NewChaCha8(key).Read(sum)
-	return id(append([]byte{algorithmSHA256}, sum...))
+	return volume.ID(append([]byte{volume.SHA256}, sum...))
 }
 
 // makeSynthetic records blobs of 1000 bytes, of which the first have files.
@@ -84,7 +85,7 @@ func makeSynthetic(t testing.TB, dir string, records, files int) {
 	}
 	bytes := make([]byte, 1000)
 	for n := range files {
-		name := filepath.Join(dir, syntheticID(n).blobPath())
+		name := filepath.Join(dir, syntheticID(n).BlobPath())
 		err := os.WriteFile(name, bytes, 0o400)
 		if os.IsNotExist(err) {
 			if err = os.MkdirAll(filepath.Dir(name), 0o700); err == nil {
@@ -121,7 +122,7 @@ func TestScale(t *testing.T) {
 	}
 	began = time.Now()
 	s := openTest(t, Options{Path: dir, Logger: slog.New(log)})
-	f, _, err := s.OpenBlob(syntheticID(1).digest())
+	f, _, err := s.OpenBlob(syntheticID(1).Digest())
 	if err != nil {
 		t.Fatal(err)
 	}

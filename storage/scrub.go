@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 const (
@@ -56,9 +58,9 @@ func (s *Store) Scrub(ctx context.Context, rate int64, progress func(Scrubbed)) 
 type pass struct {
 	store    *Store
 	pace     *Pace
-	wanted   func(id, fs.FileInfo) bool // nil = all
-	progress func(Scrubbed)             // may be nil
-	at       func(shard string)         // called before each directory; may be nil
+	wanted   func(volume.ID, fs.FileInfo) bool // nil = all
+	progress func(Scrubbed)                    // may be nil
+	at       func(shard string)                // called before each directory; may be nil
 	done     Scrubbed
 }
 
@@ -112,12 +114,12 @@ func (s *Store) names(dir string) ([]string, error) {
 // blob scrubs one blob. The store may close while it is read.
 func (p *pass) blob(ctx context.Context, algorithm, sum string) error {
 	s := p.store
-	i, err := idOf(digest.NewDigestFromEncoded(digest.Algorithm(algorithm), sum))
+	i, err := volume.IDOf(digest.NewDigestFromEncoded(digest.Algorithm(algorithm), sum))
 	if err != nil {
 		return nil // not a file of ours
 	}
-	var f file
-	_, err = s.listed(func() (_ []string, err error) { f, err = s.root.Open(i.blobPath()); return nil, err })
+	var f volume.File
+	_, err = s.listed(func() (_ []string, err error) { f, err = s.root.Open(i.BlobPath()); return nil, err })
 	if errors.Is(err, ErrClosed) {
 		return err
 	}
@@ -134,7 +136,7 @@ func (p *pass) blob(ctx context.Context, algorithm, sum string) error {
 	}
 	if err == nil {
 		err = match(ctx, f, i, p.pace)
-		f.dropPages()
+		f.DropPages()
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -154,7 +156,7 @@ func (p *pass) blob(ctx context.Context, algorithm, sum string) error {
 		// A record that is wrong, or not there, becomes right.
 		if old, known := s.blobRecord(i); !known || old.size != info.Size() {
 			if err := s.record(i, info, s.now()); err != nil {
-				s.log.Debug("blob is verified but not recorded", "digest", i.digest(), "error", err)
+				s.log.Debug("blob is verified but not recorded", "digest", i.Digest(), "error", err)
 				if !errors.Is(err, fs.ErrNotExist) {
 					s.suspects.trust(i)
 				}
@@ -171,8 +173,8 @@ func (p *pass) blob(ctx context.Context, algorithm, sum string) error {
 
 // unchanged returns nil if the file of a blob is still the one that was read,
 // fs.ErrNotExist if it is not, and another error if that cannot be found out.
-func (s *Store) unchanged(i id, info fs.FileInfo) error {
-	now, err := s.root.Lstat(i.blobPath())
+func (s *Store) unchanged(i volume.ID, info fs.FileInfo) error {
+	now, err := s.root.Lstat(i.BlobPath())
 	if err == nil && !os.SameFile(now, info) {
 		return fs.ErrNotExist
 	}
@@ -181,8 +183,8 @@ func (s *Store) unchanged(i id, info fs.FileInfo) error {
 
 // match returns errDigest if a file has not the digest of the id, or why it
 // cannot be read.
-func match(ctx context.Context, f io.ReaderAt, i id, p *Pace) error {
-	hash := i.algorithm().Hash()
+func match(ctx context.Context, f io.ReaderAt, i volume.ID, p *Pace) error {
+	hash := i.Algorithm().Hash()
 	buffer := make([]byte, hashStep)
 	for off := int64(0); ; {
 		if err := p.wait(ctx, hashStep); err != nil {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // flipBit changes one bit of a blob's file, as a failing disk does: in place,
@@ -97,7 +99,7 @@ func TestScrubMendsRecords(t *testing.T) {
 	s := openTest(t, Options{})
 	b, d := content(1, 1000)
 	putBlob(t, s, b)
-	i, _ := idOf(d)
+	i, _ := volume.IDOf(d)
 	if err := s.index.update(0, func(b *batch) error { return b.putBlob(i, blobRecord{size: 7}) }); err != nil {
 		t.Fatal(err)
 	}

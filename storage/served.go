@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 const (
@@ -38,7 +39,7 @@ func (s *Store) ServeBlob(ctx context.Context, d digest.Digest) (Served, int64, 
 		return Served{}, 0, fmt.Errorf("open blob %s: %w", d, err)
 	}
 	defer s.leave()
-	i, err := idOf(d)
+	i, err := volume.IDOf(d)
 	if err != nil {
 		return Served{}, 0, fmt.Errorf("open blob: %w", err)
 	}
@@ -55,7 +56,7 @@ func (s *Store) ServeBlob(ctx context.Context, d digest.Digest) (Served, int64, 
 		return Served{}, 0, fmt.Errorf("open blob %s: %w", d, err)
 	}
 	s.touch(i)
-	file := &File{File: f.bare(), opened: &s.opened, id: i}
+	file := &File{File: f.Bare(), opened: &s.opened, id: i}
 	if doubt && large {
 		return Served{ReadSeekCloser: s.doubted(ctx, file, info)}, info.Size(), nil
 	}
@@ -65,7 +66,7 @@ func (s *Store) ServeBlob(ctx context.Context, d digest.Digest) (Served, int64, 
 // BlobSize returns the size of a finished blob, or fs.ErrNotExist. Unlike StatBlob, it
 // does not wait until a large blob that is in doubt was verified.
 func (s *Store) BlobSize(d digest.Digest) (int64, error) {
-	if i, err := idOf(d); err == nil && s.enter() == nil {
+	if i, err := volume.IDOf(d); err == nil && s.enter() == nil {
 		f, info, doubt, err := s.sizedBlob(i)
 		if s.leave(); err == nil {
 			f.Close()
@@ -83,7 +84,7 @@ func (s *Store) doubted(ctx context.Context, f *File, info fs.FileInfo) *doubted
 	go func() {
 		defer close(b.decided)
 		b.err = s.guard("verify blob", func() error {
-			err := s.VerifyBlob(f.id.digest())
+			err := s.VerifyBlob(f.id.Digest())
 			if err == nil {
 				err = s.unchanged(f.id, info)
 			}
@@ -113,14 +114,14 @@ func (b *doubted) Read(p []byte) (int, error) {
 	end := b.size - servedTail
 	if b.aside || b.off >= end {
 		if err := b.AwaitVerified(); err != nil {
-			return 0, fmt.Errorf("read blob %s at %d: %w", b.file.id.digest(), b.off, err)
+			return 0, fmt.Errorf("read blob %s at %d: %w", b.file.id.Digest(), b.off, err)
 		}
 	}
 	select {
 	case <-b.decided:
 		if b.err != nil {
 			// An io.EOF would say that the blob is complete.
-			return 0, fmt.Errorf("read blob %s at %d: %w", b.file.id.digest(), b.off, b.err)
+			return 0, fmt.Errorf("read blob %s at %d: %w", b.file.id.Digest(), b.off, b.err)
 		}
 		end = b.size
 	default:
@@ -135,7 +136,7 @@ func (b *doubted) Read(p []byte) (int, error) {
 	if err == nil || errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
-	return 0, fmt.Errorf("read blob %s at %d: %w", b.file.id.digest(), b.off, err)
+	return 0, fmt.Errorf("read blob %s at %d: %w", b.file.id.Digest(), b.off, err)
 }
 
 // Select implements oci.Filling. What ends before the end that waits has to wait as
@@ -171,10 +172,10 @@ func (b *doubted) Seek(offset int64, whence int) (int64, error) {
 	case io.SeekEnd:
 		offset += b.size
 	default:
-		return b.off, fmt.Errorf("seek blob %s: whence %d: %w", b.file.id.digest(), whence, fs.ErrInvalid)
+		return b.off, fmt.Errorf("seek blob %s: whence %d: %w", b.file.id.Digest(), whence, fs.ErrInvalid)
 	}
 	if offset < 0 {
-		return b.off, fmt.Errorf("seek blob %s to %d: %w", b.file.id.digest(), offset, fs.ErrInvalid)
+		return b.off, fmt.Errorf("seek blob %s to %d: %w", b.file.id.Digest(), offset, fs.ErrInvalid)
 	}
 	b.aside = b.aside || offset != b.off
 	b.off = offset

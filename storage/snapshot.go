@@ -16,6 +16,8 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 const (
@@ -48,7 +50,7 @@ const snapshotTables = string(rune(tableTag)) + string(rune(tableScope)) + strin
 // the house keeper and Close call it.
 func (s *Store) saveSnapshot(ctx context.Context, thorough bool) {
 	db, changes := s.db.Load(), s.index.changes.Load()
-	if db == nil || changes == s.saved || s.state.restore {
+	if db == nil || changes == s.saved || s.state.Restore {
 		return
 	}
 	if damage := s.damage.Load(); damage != nil {
@@ -59,7 +61,7 @@ func (s *Store) saveSnapshot(ctx context.Context, thorough bool) {
 		thorough = true
 	}
 	tables, logs := db.Size()
-	err := s.space.roomFor(tables + logs)
+	err := s.space.CheckFloor(tables + logs)
 	var records int64
 	if err == nil {
 		records, err = s.writeSnapshot(ctx, db, thorough)
@@ -71,7 +73,7 @@ func (s *Store) saveSnapshot(ctx context.Context, thorough bool) {
 		return
 	}
 	s.saved = changes
-	s.noteState(func(st *state) { st.records = records })
+	s.noteState(func(st *volume.State) { st.Records = records })
 	s.log.Debug("snapshot of the index written", "records", records)
 }
 
@@ -91,24 +93,24 @@ func (s *Store) writeSnapshot(ctx context.Context, db *badger.DB, thorough bool)
 		}
 	}()
 	name := nextSnapshot(s.now(), old)
-	f, err := s.root.OpenFile(name+temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := s.root.OpenFile(name+volume.Temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return 0, err
 	}
 	records, err = dump(ctx, db, f)
 	if err == nil {
-		err = f.datasync()
+		err = f.Datasync()
 	}
 	err = errors.Join(err, f.Close())
 	// An iterator does not tell the end of a table from damage in it.
-	if err == nil && (thorough || float64(records) < snapshotShare*float64(s.state.records)) {
+	if err == nil && (thorough || float64(records) < snapshotShare*float64(s.state.Records)) {
 		err = s.verifyIndex(db)
 	}
 	if err == nil {
-		err = s.root.Rename(name+temporary, name)
+		err = s.root.Rename(name+volume.Temporary, name)
 	}
 	if err != nil {
-		return 0, errors.Join(err, s.root.Remove(name+temporary))
+		return 0, errors.Join(err, s.root.Remove(name+volume.Temporary))
 	}
 	kept := snapshotsKept - 1
 	if outdated {

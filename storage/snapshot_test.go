@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // breakIndex makes the index of a closed store unreadable.
@@ -67,7 +68,7 @@ func TestSilentLossIsRestored(t *testing.T) {
 			rewrite(t, metaFile(t, dir, "MANIFEST"), func(b []byte) []byte { return b[:len(b)-7] })
 		}},
 		"everything gone": {func(t *testing.T, dir string) {
-			if err := os.RemoveAll(filepath.Join(dir, metaDir)); err != nil {
+			if err := os.RemoveAll(filepath.Join(dir, volume.MetaDir)); err != nil {
 				t.Fatal(err)
 			}
 		}},
@@ -167,7 +168,7 @@ func TestDamagedSnapshot(t *testing.T) {
 			if tags, err := s.Tags(scope, "", -1); err != nil || len(tags) != c.want {
 				t.Errorf("tags are %v, %v, want %d", tags, err, c.want)
 			}
-			if s.state.restore {
+			if s.state.Restore {
 				t.Error("the index is still to be restored")
 			}
 		})
@@ -213,7 +214,7 @@ func TestSnapshotOfDamagedIndexIsRefused(t *testing.T) {
 	if err := s.PutTag(scope, "one-more", Tag{Digest: d}); err != nil {
 		t.Fatal(err)
 	}
-	s.noteState(func(st *state) { st.records *= 100 })
+	s.noteState(func(st *volume.State) { st.Records *= 100 })
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

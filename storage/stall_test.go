@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // stall keeps the writer busy until release is closed.
@@ -112,10 +113,10 @@ func TestStalledIndexHoldsNoLocks(t *testing.T) {
 	layBlob(t, s.path, d, other)
 	db, release := s.db.Load(), stall(t, s)
 	evicting, removing := make(chan struct{}), make(chan error, 1)
-	i, _ := idOf(oci.Sum(b))
+	i, _ := volume.IDOf(oci.Sum(b))
 	go func() {
 		defer close(evicting)
-		_, _, _ = s.remove([]id{i})
+		_, _, _ = s.remove([]volume.ID{i})
 	}()
 	go func() {
 		_, err := s.Remove(t.Context(), RemoveOptions{Selection: oci.Selection{Upstream: scope.Upstream, Repository: scope.Repository}})

@@ -15,6 +15,23 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
+)
+
+// SocketFile is the name of a socket that the server of a store may have in its
+// directory, to be found there. The store leaves it alone.
+const SocketFile = volume.SocketFile
+
+// LockedError is an ErrLocked that knows which process has the lock.
+type LockedError = volume.LockedError
+
+var (
+	// ErrLocked means that another store, of this process or another, has the
+	// directory open.
+	ErrLocked = volume.ErrLocked
+	// ErrNoSpace means that nothing is written because too little space would be
+	// left on the file system. It wraps syscall.ENOSPC.
+	ErrNoSpace = volume.ErrNoSpace
 )
 
 // ErrClosed is what every method of a closed Store returns.
@@ -42,9 +59,9 @@ type Store struct {
 	// uptime is the time since then, whatever becomes of the clock.
 	uptime func() time.Duration
 
-	lock  file
-	root  files
-	state *stateFile
+	lock  volume.File
+	root  volume.Files
+	state *volume.StateFile
 	// db is nil until the index is open, and never again after that.
 	db           atomic.Pointer[badger.DB]
 	openSnapshot *Txn  // the index as it was opened, for the house keeper to count
@@ -62,7 +79,7 @@ type Store struct {
 	// What the options of these names say; rebuild holds until it is done.
 	quiet, inspect, rebuild bool
 
-	space        *space
+	space        *volume.Space
 	uses         uses
 	parts        parts
 	manifestUses uses
@@ -141,33 +158,34 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	}
 	s.quiet, s.inspect, s.rebuild = o.Quiet || o.Inspect, o.Inspect, o.rebuild
 	if o.Existing {
-		if _, err := os.Lstat(filepath.Join(s.path, versionFile)); err != nil {
+		if _, err := os.Lstat(filepath.Join(s.path, volume.VersionFile)); err != nil {
 			return nil, err
 		}
 	}
-	if s.root, err = openRoot(s.path, o.over); err != nil {
+	if s.root, err = volume.Open(s.path, o.over); err != nil {
 		return nil, err
 	}
-	if s.space = (&space{volume: o.volume}); o.volume == nil {
-		s.space.volume = s.root.volume
+	if o.volume == nil {
+		o.volume = s.root.Bytes
 	}
-	if s.space.inodes = o.inodes; o.inodes == nil {
-		s.space.inodes = s.root.inodes
+	if o.inodes == nil {
+		o.inodes = s.root.Inodes
 	}
+	s.space = volume.NewSpace(o.volume, o.inodes)
 	defer func() {
 		if err != nil {
 			s.endLife()
 			err = errors.Join(err, s.closeFiles())
 		}
 	}()
-	if s.lock, err = lockRoot(ctx, s.root, o.LockWait); err != nil {
+	if s.lock, err = volume.Lock(ctx, s.root, o.LockWait); err != nil {
 		return nil, err
 	}
-	s.state = &stateFile{}
+	s.state = &volume.StateFile{}
 	if err := s.makeLayout(); err != nil {
 		s.log.Warn("directory is not complete", "error", err)
 	}
-	s.beginRun(s.root.bootID())
+	s.beginRun(s.root.BootID())
 	if !s.quiet {
 		if err := s.sweepParts(s.now().Add(-maxIdle)); err != nil {
 			s.log.Warn("sweep suspended parts", "error", err)
@@ -176,18 +194,18 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 			s.log.Warn("sweep what a crash left", "error", err)
 		}
 	}
-	if err := s.openIndex(ctx); errors.Is(err, ErrLocked) && !ownLock {
+	if err := s.openIndex(ctx); errors.Is(err, ErrLocked) && !volume.OwnLock {
 		return nil, err
 	} else if err != nil {
 		s.setIndexError(err)
 		s.log.Error("index is not open: only what an upstream confirms is served", "error", err)
 	}
 	s.index = startWriter(&s.db, s.root, s.log, s.space, hooks{
-		gone: s.indexGone, counted: s.usage.add, linked: s.relinked.note, changed: s.changed, guard: s.guard,
+		gone: s.indexGone, counted: s.usage.Add, linked: s.relinked.note, changed: s.changed, guard: s.guard,
 	})
 	keep, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
-	restore := s.state.restore && s.db.Load() != nil && !s.inspect
+	restore := s.state.Restore && s.db.Load() != nil && !s.inspect
 	go s.keepHouse(keep)
 	if !restore {
 		return s, nil
@@ -272,7 +290,7 @@ func (s *Store) awaitEnd() error {
 
 // closeFiles lets go of the directory, the lock last.
 func (s *Store) closeFiles() error {
-	err := errors.Join(s.state.close(), s.root.Close())
+	err := errors.Join(s.state.Close(), s.root.Close())
 	if s.lock != nil {
 		err = errors.Join(err, s.lock.Close())
 	}
@@ -313,7 +331,7 @@ func (s *Store) get(key []byte) ([]byte, error) {
 }
 
 // getScoped returns a copy of what is known of content within a scope.
-func (s *Store) getScoped(table byte, scope oci.Scope, i id) ([]byte, error) {
+func (s *Store) getScoped(table byte, scope oci.Scope, i volume.ID) ([]byte, error) {
 	key, err := scopedKey(table, scope, i)
 	if err != nil {
 		return nil, err

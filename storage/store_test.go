@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 func TestMain(m *testing.M) {
@@ -124,11 +125,11 @@ func wantErr(t testing.TB, what string, err, target error) {
 
 func blobFile(t testing.TB, s *Store, d digest.Digest) string {
 	t.Helper()
-	i, err := idOf(d)
+	i, err := volume.IDOf(d)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return filepath.Join(s.path, i.blobPath())
+	return filepath.Join(s.path, i.BlobPath())
 }
 
 // settle waits until what was posted to the index is made.
@@ -171,8 +172,8 @@ func TestOpenMakesPrivateDirectory(t *testing.T) {
 	s := openTest(t, Options{Path: filepath.Join(t.TempDir(), "a", "b")})
 	d := putBlob(t, s, []byte("x"))
 	for name, want := range map[string]fs.FileMode{
-		s.path: 0o700, filepath.Join(s.path, blobsDir): 0o700, filepath.Join(s.path, ingestDir): 0o700,
-		filepath.Join(s.path, metaDir): 0o700, filepath.Dir(blobFile(t, s, d)): 0o700, blobFile(t, s, d): 0o444,
+		s.path: 0o700, filepath.Join(s.path, volume.BlobsDir): 0o700, filepath.Join(s.path, volume.IngestDir): 0o700,
+		filepath.Join(s.path, volume.MetaDir): 0o700, filepath.Dir(blobFile(t, s, d)): 0o700, blobFile(t, s, d): 0o444,
 	} {
 		info, err := os.Stat(name)
 		if err != nil {
@@ -222,8 +223,8 @@ func TestOpenWaitsForClose(t *testing.T) {
 func TestOpenRefusesForeignDirectory(t *testing.T) {
 	for name, files := range map[string]map[string]string{
 		"not empty":      {"photo.jpg": "x"},
-		"another layout": {versionFile: `{"layout":2}`},
-		"broken version": {versionFile: "?"},
+		"another layout": {volume.VersionFile: `{"layout":2}`},
+		"broken version": {volume.VersionFile: "?"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -261,7 +262,7 @@ func TestOpenRemovesEmptyLogs(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"00009.mem", "000009.vlog"} {
-		if err := os.WriteFile(filepath.Join(s.path, metaDir, name), nil, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(s.path, volume.MetaDir, name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

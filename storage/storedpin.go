@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // StoredPin is a pin that lies in the store itself, beside those of its Limits.
@@ -65,7 +66,7 @@ func (s *Store) setPin(p oci.Pin, there bool) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	s.usage.setPinned(tally{}, 0)
+	s.usage.SetPinned(volume.Tally{}, 0)
 	s.keepHouseNow()
 	return true, nil
 }

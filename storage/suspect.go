@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 const (
@@ -32,15 +34,15 @@ type suspects struct {
 	mu       sync.Mutex
 	from, to time.Time
 	// verified are those that need it no more, but for what the index knows.
-	verified map[id]struct{}
+	verified map[volume.ID]struct{}
 	// condemned are those that are damaged and could not be moved away: whatever the
 	// index says of them.
-	condemned map[id]struct{}
+	condemned map[volume.ID]struct{}
 }
 
 // doubt reports whether a blob has to be verified; recorded says whether the
 // index knows it.
-func (u *suspects) doubt(i id, info fs.FileInfo, recorded bool) bool {
+func (u *suspects) doubt(i volume.ID, info fs.FileInfo, recorded bool) bool {
 	if recorded && u.none.Load() {
 		return false
 	}
@@ -70,37 +72,37 @@ func (u *suspects) within(info fs.FileInfo) bool {
 	return !u.to.IsZero() && !at.Before(u.from) && !at.After(u.to)
 }
 
-func (u *suspects) trust(i id) {
+func (u *suspects) trust(i volume.ID) {
 	u.mu.Lock()
 	defer u.changed()
 	if u.verified == nil {
-		u.verified = make(map[id]struct{})
+		u.verified = make(map[volume.ID]struct{})
 	}
 	u.verified[i] = struct{}{}
 }
 
 // condemn makes a blob one that is verified whenever it is used, and reports
 // whether it was none.
-func (u *suspects) condemn(i id) bool {
+func (u *suspects) condemn(i volume.ID) bool {
 	u.mu.Lock()
 	defer u.changed()
 	_, condemned := u.condemned[i]
 	if u.condemned == nil {
-		u.condemned = make(map[id]struct{})
+		u.condemned = make(map[volume.ID]struct{})
 	}
 	u.condemned[i] = struct{}{}
 	return !condemned
 }
 
 // absolve ends that: there is another file, or none, or it turned out to be sound.
-func (u *suspects) absolve(i id) {
+func (u *suspects) absolve(i volume.ID) {
 	u.mu.Lock()
 	defer u.changed()
 	delete(u.condemned, i)
 }
 
 // listCondemned returns the blobs that are condemned.
-func (u *suspects) listCondemned() []id {
+func (u *suspects) listCondemned() []volume.ID {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return slices.Collect(maps.Keys(u.condemned))
@@ -121,18 +123,18 @@ func (s *Store) recordTrusted() bool {
 			}
 			continue
 		}
-		info, err := s.root.Lstat(i.blobPath())
+		info, err := s.root.Lstat(i.BlobPath())
 		if errors.Is(err, fs.ErrNotExist) {
 			s.suspects.forget(i)
 			continue
 		}
 		if err != nil {
-			s.log.Debug("blob is still not recorded", "digest", i.digest(), "error", err)
+			s.log.Debug("blob is still not recorded", "digest", i.Digest(), "error", err)
 			all = false
 			continue
 		}
 		if err := s.record(i, info, s.now()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			s.log.Debug("blob is still not recorded", "digest", i.digest(), "error", err)
+			s.log.Debug("blob is still not recorded", "digest", i.Digest(), "error", err)
 			return false
 		}
 	}
@@ -157,16 +159,16 @@ func (s *Store) noteUnaccounted() {
 		}
 		return nil
 	})
-	s.noteState(func(st *state) {
-		st.unaccounted = true
+	s.noteState(func(st *volume.State) {
+		st.Unaccounted = true
 		if err != nil && len(condemned) > 0 {
-			st.suspect, st.trusted = time.Unix(1, 0), s.now().Add(trustMargin)
+			st.Suspect, st.Trusted = time.Unix(1, 0), s.now().Add(trustMargin)
 		}
 	})
 }
 
 // forget makes a blob one that was never verified.
-func (u *suspects) forget(i id) {
+func (u *suspects) forget(i volume.ID) {
 	u.mu.Lock()
 	defer u.changed()
 	delete(u.verified, i)
@@ -183,31 +185,31 @@ func (u *suspects) clear() {
 // open last, what was written then is in doubt.
 func (s *Store) beginRun(boot string) {
 	// Without VERSION, it would make the directory one that is not ours.
-	if _, err := s.root.Lstat(versionFile); err == nil {
-		if s.state, err = openState(s.root); err != nil {
+	if _, err := s.root.Lstat(volume.VersionFile); err == nil {
+		if s.state, err = volume.OpenState(s.root); err != nil {
 			s.log.Warn("state of the store is not recorded", "error", err)
 		}
 	}
-	s.clock.begin(s.state.wall, s.now())
-	s.noteState(func(st *state) {
-		down := st.sequence > 0 && !st.clean && (boot == "" || boot != st.boot)
+	s.clock.begin(s.state.Wall, s.now())
+	s.noteState(func(st *volume.State) {
+		down := st.Sequence > 0 && !st.Clean && (boot == "" || boot != st.Boot)
 		if down {
-			if from := st.checkpoint.Add(-suspectMargin); st.checkpoint.IsZero() {
-				st.suspect = time.Unix(1, 0)
-			} else if st.trusted.IsZero() || from.Before(st.suspect) {
-				st.suspect = from
+			if from := st.Checkpoint.Add(-suspectMargin); st.Checkpoint.IsZero() {
+				st.Suspect = time.Unix(1, 0)
+			} else if st.Trusted.IsZero() || from.Before(st.Suspect) {
+				st.Suspect = from
 			}
-			st.trusted = s.now().Add(trustMargin)
+			st.Trusted = s.now().Add(trustMargin)
 		}
 		// An eviction that was cut short leaves a file without a record. Where the
 		// state was lost, nobody knows.
-		st.unaccounted = st.unaccounted || !st.clean
-		s.inherited.Store(st.sequence > 0 && !st.clean && !down)
-		st.clean, st.boot = false, boot
+		st.Unaccounted = st.Unaccounted || !st.Clean
+		s.inherited.Store(st.Sequence > 0 && !st.Clean && !down)
+		st.Clean, st.Boot = false, boot
 	})
 	s.suspects.mu.Lock()
 	defer s.suspects.changed()
-	s.suspects.from, s.suspects.to = s.state.suspect, s.state.trusted
+	s.suspects.from, s.suspects.to = s.state.Suspect, s.state.Trusted
 	if !s.suspects.to.IsZero() {
 		s.log.Warn("machine went down while the store was open: its newest blobs are verified before they are used",
 			"from", s.suspects.from)
@@ -218,17 +220,17 @@ func (s *Store) beginRun(boot string) {
 // that was killed at once.
 func (s *Store) checkpoint() {
 	now := s.now()
-	if since := now.Sub(s.state.checkpoint); since >= 0 && since < checkpointEvery && !s.inherited.Load() {
+	if since := now.Sub(s.state.Checkpoint); since >= 0 && since < checkpointEvery && !s.inherited.Load() {
 		return
 	}
-	done, err := s.lock.syncVolume()
+	done, err := s.lock.SyncVolume()
 	if err != nil {
 		s.log.Warn("checkpoint", "error", err)
 		return
 	}
 	s.inherited.Store(false)
 	if done {
-		s.noteState(func(st *state) { st.checkpoint = now })
+		s.noteState(func(st *volume.State) { st.Checkpoint = now })
 	}
 }
 

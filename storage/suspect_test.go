@@ -6,25 +6,37 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
+// kernelRun tells this run of the kernel from others; empty = unknown.
+func kernelRun() string {
+	raw, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(raw))
+}
+
 // reboot makes the state of a closed store that of one whose machine went down.
-func reboot(t *testing.T, dir string, change func(*state)) {
+func reboot(t *testing.T, dir string, change func(*volume.State)) {
 	t.Helper()
-	root, err := openRoot(dir, nil)
+	root, err := volume.Open(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := openState(root)
+	st, err := volume.OpenState(root)
 	if err == nil {
-		err = st.write(func(st *state) { st.clean, st.boot = false, "earlier"; change(st) })
+		err = st.Write(func(st *volume.State) { st.Clean, st.Boot = false, "earlier"; change(st) })
 	}
-	if err := errors.Join(err, st.close(), root.Close()); err != nil {
+	if err := errors.Join(err, st.Close(), root.Close()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -33,16 +45,16 @@ func reboot(t *testing.T, dir string, change func(*state)) {
 // it was verified.
 func TestNewBlobsAreVerifiedAfterReboot(t *testing.T) {
 	for name, c := range map[string]struct {
-		change func(*state)
+		change func(*volume.State)
 		age    time.Duration // of the blob
 		served bool
 	}{
-		"new":             {func(st *state) { st.checkpoint = time.Now().Add(-24 * time.Hour) }, 0, false},
-		"within margin":   {func(st *state) { st.checkpoint = time.Now().Add(-time.Hour) }, 90 * time.Minute, false},
-		"no checkpoint":   {func(st *state) { st.checkpoint = time.Time{} }, 9000 * time.Hour, false},
-		"old":             {func(st *state) { st.checkpoint = time.Now().Add(-time.Hour) }, 3 * time.Hour, true},
-		"only a crash":    {func(st *state) { st.boot = bootID() }, 0, true},
-		"closed properly": {func(st *state) { st.clean = true }, 0, true},
+		"new":             {func(st *volume.State) { st.Checkpoint = time.Now().Add(-24 * time.Hour) }, 0, false},
+		"within margin":   {func(st *volume.State) { st.Checkpoint = time.Now().Add(-time.Hour) }, 90 * time.Minute, false},
+		"no checkpoint":   {func(st *volume.State) { st.Checkpoint = time.Time{} }, 9000 * time.Hour, false},
+		"old":             {func(st *volume.State) { st.Checkpoint = time.Now().Add(-time.Hour) }, 3 * time.Hour, true},
+		"only a crash":    {func(st *volume.State) { st.Boot = kernelRun() }, 0, true},
+		"closed properly": {func(st *volume.State) { st.Clean = true }, 0, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := openTest(t, Options{})
@@ -87,7 +99,7 @@ func TestDoubtIsCleared(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	reboot(t, s.path, func(*state) {})
+	reboot(t, s.path, func(*volume.State) {})
 	log := newMessages()
 	s = openTest(t, Options{Path: s.path, Logger: slog.New(log)})
 	log.wait(t, "blobs in doubt are verified")
@@ -128,7 +140,7 @@ func TestCheckpoint(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s.state.file = nil
+	s.state = &volume.StateFile{}
 	for _, step := range []struct{ wait, age time.Duration }{
 		{checkpointEvery, 0},
 		{checkpointEvery - time.Second, checkpointEvery - time.Second},
@@ -136,16 +148,18 @@ func TestCheckpoint(t *testing.T) {
 		{-100 * checkpointEvery, 0},
 	} {
 		c.move(step.wait)
-		lock, err := os.Open(s.path)
+		root, err := volume.Open(s.path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.lock = osFile{lock}
+		if s.lock, err = root.Open("."); err != nil {
+			t.Fatal(err)
+		}
 		s.checkpoint()
-		if err := lock.Close(); err != nil {
+		if err := errors.Join(s.lock.Close(), root.Close()); err != nil {
 			t.Error(err)
 		}
-		if age := c.now().Sub(s.state.checkpoint); bootID() != "" && age != step.age {
+		if age := c.now().Sub(s.state.Checkpoint); kernelRun() != "" && age != step.age {
 			t.Errorf("after %v the checkpoint is %v old, want %v", step.wait, age, step.age)
 		}
 	}
@@ -163,7 +177,7 @@ func TestEachDoubtCounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, d := content(1, 10)
-	i, err := idOf(d)
+	i, err := volume.IDOf(d)
 	if err != nil {
 		t.Fatal(err)
 	}

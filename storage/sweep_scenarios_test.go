@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // scenario is something that a store does, to be cut short at each of its
@@ -74,10 +75,10 @@ func scenarios() []scenario {
 		{name: "open-empty", empty: true, opening: true, run: (*world).settle},
 		{name: "open", opening: true, run: (*world).settle},
 		{name: "open-in-doubt", opening: true, verifies: true, run: (*world).readInDoubt, prepare: func(t *testing.T, w *world) {
-			reboot(t, w.dir, func(*state) {})
+			reboot(t, w.dir, func(*volume.State) {})
 		}},
 		{name: "open-damaged", opening: true, rebuilds: true, verifies: true, run: (*world).settle, prepare: func(t *testing.T, w *world) {
-			rewrite(t, filepath.Join(w.dir, metaDir, "MANIFEST"), func([]byte) []byte { return nil })
+			rewrite(t, filepath.Join(w.dir, volume.MetaDir, "MANIFEST"), func([]byte) []byte { return nil })
 		}},
 		{name: "close", run: func(w *world) {
 			b, d := content(60, 100)
@@ -137,10 +138,10 @@ func scenarios() []scenario {
 		}, prepare: func(t *testing.T, w *world) {
 			for k := range seedBlobs {
 				_, d := content(uint64(k)+100, sweepBytes)
-				i, _ := idOf(d)
+				i, _ := volume.IDOf(d)
 				// Each of another age: the same ones go in each run.
 				old := time.Now().Add(-time.Duration(k+1) * 24 * time.Hour)
-				if err := os.Chtimes(filepath.Join(w.dir, i.blobPath()), old, old); err != nil {
+				if err := os.Chtimes(filepath.Join(w.dir, i.BlobPath()), old, old); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -173,11 +174,11 @@ func scenarios() []scenario {
 // layBlob lays a file where a blob belongs.
 func layBlob(t *testing.T, dir string, d digest.Digest, b []byte) {
 	t.Helper()
-	i, err := idOf(d)
+	i, err := volume.IDOf(d)
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := filepath.Join(dir, i.blobPath())
+	name := filepath.Join(dir, i.BlobPath())
 	if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o700), os.WriteFile(name, b, 0o444)); err != nil {
 		t.Fatal(err)
 	}
@@ -205,8 +206,8 @@ func (w *world) evict() {
 func (w *world) scrub() {
 	_, err := w.s.Scrub(context.Background(), -1, nil)
 	for d := range w.rotten {
-		i, _ := idOf(d)
-		_, lerr := os.Lstat(filepath.Join(w.dir, i.blobPath()))
+		i, _ := volume.IDOf(d)
+		_, lerr := os.Lstat(filepath.Join(w.dir, i.BlobPath()))
 		if err == nil || lerr != nil || slices.Contains(w.s.suspects.listCondemned(), i) {
 			delete(w.rotten, d)
 		}
@@ -330,8 +331,6 @@ func (w *world) settled() bool {
 	if w.s.db.Load() == nil {
 		return false
 	}
-	st := w.s.state
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	return st.trusted.IsZero() && !st.unaccounted && len(w.s.suspects.listCondemned()) == 0
+	st := w.s.state.Read()
+	return st.Trusted.IsZero() && !st.Unaccounted && len(w.s.suspects.listCondemned()) == 0
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // world is one store, and what is known of what it has to hold.
@@ -76,11 +77,11 @@ func newWorld(t *testing.T, sc scenario, seeded string) *world {
 // tear finds out which blobs have their name on the disk, but not their bytes.
 func (w *world) tear(names map[string]*inode) {
 	for d, b := range w.content {
-		i, _ := idOf(d)
-		if names[i.blobPath()] == nil {
+		i, _ := volume.IDOf(d)
+		if names[i.BlobPath()] == nil {
 			continue
 		}
-		if got, err := os.ReadFile(filepath.Join(w.dir, i.blobPath())); err != nil || !bytes.Equal(got, b) {
+		if got, err := os.ReadFile(filepath.Join(w.dir, i.BlobPath())); err != nil || !bytes.Equal(got, b) {
 			w.planted[d] = true
 		}
 	}
@@ -189,10 +190,10 @@ func (w *world) audit(fresh, tags bool, names map[string]*inode) {
 		w.again = nil
 	}
 	for d := range w.content {
-		i, _ := idOf(d)
+		i, _ := volume.IDOf(d)
 		must := w.must[d]
 		if names != nil {
-			must = names[i.blobPath()] != nil && !w.doubted[d] && !w.planted[d]
+			must = names[i.BlobPath()] != nil && !w.doubted[d] && !w.planted[d]
 		}
 		if w.wantSound(d, must) {
 			continue
@@ -256,7 +257,7 @@ func (w *world) wantAccounted(unasked bool) {
 
 // onDisk counts the files of blobs.
 func (w *world) onDisk() (blobs, size int64) {
-	err := filepath.WalkDir(filepath.Join(w.dir, blobsDir), func(_ string, e fs.DirEntry, err error) error {
+	err := filepath.WalkDir(filepath.Join(w.dir, volume.BlobsDir), func(_ string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return err
 		}
@@ -315,12 +316,12 @@ func (w *world) wantLayout(idle bool) {
 
 // wantParts looks for what is left of parts that were ended.
 func (w *world) wantParts(idle bool) {
-	entries, err := os.ReadDir(filepath.Join(w.dir, ingestDir))
+	entries, err := os.ReadDir(filepath.Join(w.dir, volume.IngestDir))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		w.problem("list parts: %v", err)
 	}
 	for _, e := range entries {
-		if _, _, err := w.s.suspended(partNameIn(e.Name()), -1); idle || err != nil {
+		if _, _, err := w.s.suspended(volume.PartNameIn(e.Name()), -1); idle || err != nil {
 			w.problem("%s is left", e.Name())
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // Tag is what a tag pointed to when the upstream was last asked. Times are kept
@@ -74,7 +75,7 @@ func (s *Store) putTag(scope oci.Scope, tag string, t Tag) error {
 		return err
 	}
 	defer s.leave()
-	i, err := idOf(t.Digest)
+	i, err := volume.IDOf(t.Digest)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // maxUses is how many uses are remembered before they are written down out of
@@ -33,13 +35,13 @@ const usesShards = 16
 
 type usesShard struct {
 	mu    sync.RWMutex
-	hours map[id]useRecord
+	hours map[volume.ID]useRecord
 }
 
-func (u *uses) shard(i id) *usesShard { return &u.shards[i[len(i)-1]%usesShards] }
+func (u *uses) shard(i volume.ID) *usesShard { return &u.shards[i[len(i)-1]%usesShards] }
 
 // touch remembers a use, and returns how many blobs are remembered.
-func (u *uses) touch(i id, hour useRecord) int {
+func (u *uses) touch(i volume.ID, hour useRecord) int {
 	s := u.shard(i)
 	s.mu.RLock()
 	known, ok := s.hours[i]
@@ -50,7 +52,7 @@ func (u *uses) touch(i id, hour useRecord) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.hours == nil {
-		s.hours = make(map[id]useRecord)
+		s.hours = make(map[volume.ID]useRecord)
 	}
 	before := len(s.hours)
 	s.hours[i] = hour
@@ -58,7 +60,7 @@ func (u *uses) touch(i id, hour useRecord) int {
 }
 
 // seen reports whether a blob was used since take.
-func (u *uses) seen(i id) bool {
+func (u *uses) seen(i volume.ID) bool {
 	s := u.shard(i)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -67,8 +69,8 @@ func (u *uses) seen(i id) bool {
 }
 
 // take returns what is remembered, and forgets it.
-func (u *uses) take() map[id]useRecord {
-	taken := make(map[id]useRecord)
+func (u *uses) take() map[volume.ID]useRecord {
+	taken := make(map[volume.ID]useRecord)
 	for k := range u.shards {
 		s := &u.shards[k]
 		s.mu.Lock()
@@ -92,7 +94,7 @@ func (s *Store) writeUses() {
 
 // useContents makes the use of an image one of its blobs, once an hour. An index
 // is not an image: nobody pulls all of its platforms.
-func (s *Store) useContents(manifests map[id]useRecord) {
+func (s *Store) useContents(manifests map[volume.ID]useRecord) {
 	if len(manifests) == 0 {
 		return
 	}
@@ -114,7 +116,7 @@ func (s *Store) useContents(manifests map[id]useRecord) {
 			continue
 		}
 		for _, d := range contents.Blobs {
-			if blob, err := idOf(d.Digest); err == nil {
+			if blob, err := volume.IDOf(d.Digest); err == nil {
 				s.uses.touch(blob, hour)
 			}
 		}
@@ -122,9 +124,9 @@ func (s *Store) useContents(manifests map[id]useRecord) {
 }
 
 // putUses writes down uses.
-func (s *Store) putUses(taken map[id]useRecord, put func(*batch, map[id]useRecord) error) {
+func (s *Store) putUses(taken map[volume.ID]useRecord, put func(*batch, map[volume.ID]useRecord) error) {
 	for len(taken) > 0 {
-		some := make(map[id]useRecord, min(len(taken), maxUsesWrite))
+		some := make(map[volume.ID]useRecord, min(len(taken), maxUsesWrite))
 		for i, hour := range taken {
 			if len(some) == maxUsesWrite {
 				break
@@ -142,7 +144,7 @@ func (s *Store) putUses(taken map[id]useRecord, put func(*batch, map[id]useRecor
 // maxUsesWrite keeps others from waiting long behind one write.
 const maxUsesWrite = 1000
 
-func (b *batch) putUses(used map[id]useRecord) error {
+func (b *batch) putUses(used map[volume.ID]useRecord) error {
 	for i, hour := range used {
 		if _, known := b.blob(i); !known {
 			continue
@@ -154,7 +156,7 @@ func (b *batch) putUses(used map[id]useRecord) error {
 	return nil
 }
 
-func (b *batch) putManifestUses(used map[id]useRecord) error {
+func (b *batch) putManifestUses(used map[volume.ID]useRecord) error {
 	for i, hour := range used {
 		if !b.Has(tableKey(tableManifest, i)) {
 			continue
@@ -167,7 +169,7 @@ func (b *batch) putManifestUses(used map[id]useRecord) error {
 }
 
 // firstUse records a use of a manifest that none is recorded of.
-func (b *batch) firstUse(i id, hour useRecord) error {
+func (b *batch) firstUse(i volume.ID, hour useRecord) error {
 	key := tableKey(tableManifestUse, i)
 	if _, ok := Load(b.Txn, key, decodeUse); ok {
 		return nil

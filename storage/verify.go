@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // VerifyBlob hashes the file of a blob as it is now. It returns nil if it has the
@@ -23,7 +25,7 @@ func (s *Store) VerifyBlob(d digest.Digest) error {
 		return fmt.Errorf("verify blob %s: %w", d, err)
 	}
 	defer s.leave()
-	i, err := idOf(d)
+	i, err := volume.IDOf(d)
 	if err != nil {
 		return fmt.Errorf("verify blob: %w", err)
 	}
@@ -45,7 +47,7 @@ func (s *Store) VerifyBlobAt(ctx context.Context, d digest.Digest, p *Pace, read
 	if read == nil {
 		read = func(int64) {}
 	}
-	i, err := idOf(d)
+	i, err := volume.IDOf(d)
 	if err != nil {
 		return fmt.Errorf("verify blob: %w", err)
 	}
@@ -64,16 +66,16 @@ func (s *Store) VerifyBlobAt(ctx context.Context, d digest.Digest, p *Pace, read
 }
 
 // matchAt reads the file of a blob, and records the blob if it matches its digest.
-func (s *Store) matchAt(ctx context.Context, i id, p *Pace, read func(int64)) (matches bool, err error) {
+func (s *Store) matchAt(ctx context.Context, i volume.ID, p *Pace, read func(int64)) (matches bool, err error) {
 	f, info, err := s.blobFile(i)
 	if err != nil {
 		return false, err
 	}
 	defer f.Close()
-	if match(ctx, &countedReads{file: f, each: read}, i, p) != nil {
+	if match(ctx, &countedReads{File: f, each: read}, i, p) != nil {
 		return false, ctx.Err()
 	}
-	f.dropPages()
+	f.DropPages()
 	if err := s.enter(); err != nil {
 		return false, err
 	}
@@ -84,7 +86,7 @@ func (s *Store) matchAt(ctx context.Context, i id, p *Pace, read func(int64)) (m
 
 // verify reads the file of a blob, and records the blob if it matches its digest.
 // One that does not is quarantined, and fs.ErrNotExist.
-func (s *Store) verify(i id, f file, info fs.FileInfo) error {
+func (s *Store) verify(i volume.ID, f volume.File, info fs.FileInfo) error {
 	_, err, _ := s.verifying.Do(string(i), func() (any, error) {
 		err := match(s.life, f, i, nil)
 		switch {
@@ -102,12 +104,12 @@ func (s *Store) verify(i id, f file, info fs.FileInfo) error {
 }
 
 // vouch ends the doubt about a blob that was verified.
-func (s *Store) vouch(i id, info fs.FileInfo) {
+func (s *Store) vouch(i volume.ID, info fs.FileInfo) {
 	old, known := s.blobRecord(i)
 	if !known || old.size != info.Size() {
 		err := s.record(i, info, s.now())
 		if known = err == nil; !known {
-			s.log.Debug("blob is verified but not recorded", "digest", i.digest(), "error", err)
+			s.log.Debug("blob is verified but not recorded", "digest", i.Digest(), "error", err)
 		}
 	}
 	s.suspects.absolve(i)
@@ -118,7 +120,7 @@ func (s *Store) vouch(i id, info fs.FileInfo) {
 
 // record records a blob whose file was verified. It is fs.ErrNotExist if that was
 // evicted or replaced meanwhile.
-func (s *Store) record(i id, info fs.FileInfo, created time.Time) error {
+func (s *Store) record(i volume.ID, info fs.FileInfo, created time.Time) error {
 	r := blobRecord{size: info.Size(), created: created}
 	return s.index.offer(linkBytes, func(b *batch) error {
 		// Who removes it drops the record before the file.

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // spoil cuts the end off the file of a blob.
@@ -47,7 +48,7 @@ func TestVerifyBlob(t *testing.T) {
 	wantErr(t, "damaged", s.VerifyBlob(damaged), fs.ErrNotExist)
 	wantErr(t, "again", s.VerifyBlob(damaged), fs.ErrNotExist)
 	wantQuarantined(t, s, 1)
-	i, _ := idOf(damaged)
+	i, _ := volume.IDOf(damaged)
 	if r, known := s.blobRecord(i); known {
 		t.Errorf("record is %+v", r)
 	}
@@ -66,7 +67,7 @@ func TestVerifyBlobCorrectsRecord(t *testing.T) {
 	s := openTest(t, Options{})
 	b, d := content(1, 5000)
 	putBlob(t, s, b)
-	i, _ := idOf(d)
+	i, _ := volume.IDOf(d)
 	wrong := blobRecord{size: 4000, created: s.now()}
 	if err := s.index.update(0, func(b *batch) error { return b.putBlob(i, wrong) }); err != nil {
 		t.Fatal(err)
@@ -150,7 +151,7 @@ func TestFileWithoutRecordIsVerified(t *testing.T) {
 					t.Fatal(err)
 				}
 				c.spoil(s, d)
-				if err := os.RemoveAll(filepath.Join(s.path, metaDir)); err != nil {
+				if err := os.RemoveAll(filepath.Join(s.path, volume.MetaDir)); err != nil {
 					t.Fatal(err)
 				}
 				s = reopen(t, s)
@@ -205,7 +206,7 @@ func TestCommitReplacesFileWithoutRecord(t *testing.T) {
 	b, d := content(1, 5000)
 	putBlob(t, s, b)
 	flipBit(t, s, d, 20_000)
-	i, _ := idOf(d)
+	i, _ := volume.IDOf(d)
 	if err := s.index.update(0, func(b *batch) error { return b.dropBlob(i) }); err != nil {
 		t.Fatal(err)
 	}

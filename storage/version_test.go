@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // A store that a newer program has written is left as it is, to the last byte.
@@ -20,7 +22,7 @@ func TestOpenRefusesNewerStore(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	name := filepath.Join(dir, versionFile)
+	name := filepath.Join(dir, volume.VersionFile)
 	ours, err := os.ReadFile(name)
 	if err == nil {
 		err = os.WriteFile(name, []byte(`{"layout":2,"more":"than we know"}`), 0o600)

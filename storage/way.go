@@ -63,7 +63,7 @@ func (s *Store) makeWay(p *Part, size int64) error {
 // claim asks for room within the limits for a verified part.
 func (s *Store) claim(p *Part, size int64) (granted bool) {
 	l := s.limits.Load()
-	return s.usage.claim(&p.claim, p.origin, size, l.MaxSize, l.Upstreams[oci.UpstreamName(p.origin)])
+	return s.usage.Claim(&p.claim, p.origin, size, l.MaxSize, l.Upstreams[oci.UpstreamName(p.origin)])
 }
 
 // await waits, while blobs are evicted, until there is room. It returns the last
@@ -81,7 +81,7 @@ func (s *Store) await(room func() error) error {
 			return fmt.Errorf("%w: %w", given, err)
 		}
 		// What others have been granted can be evicted once it is stored.
-		if futile++; s.usage.evictedBlobs.Load() != evicted || s.usage.granting() {
+		if futile++; s.usage.evictedBlobs.Load() != evicted || s.usage.Granting() {
 			futile = 0
 		}
 	}

@@ -4,26 +4,28 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // slowFiles removes blobs slowly.
 type slowFiles struct {
-	files
+	volume.Files
 
 	remove func()
 }
 
 func (f slowFiles) Remove(name string) error {
-	if strings.HasPrefix(name, blobsDir) {
+	if strings.HasPrefix(name, volume.BlobsDir) {
 		f.remove()
 	}
-	return f.files.Remove(name)
+	return f.Files.Remove(name)
 }
 
 // crowded is a store of so many blobs of ten bytes that removes them slowly.
 func crowded(t *testing.T, blobs int, patience time.Duration, remove func()) *Store {
 	t.Helper()
-	s := openTest(t, Options{way: patience, over: func(f files) files { return slowFiles{f, remove} }})
+	s := openTest(t, Options{way: patience, over: func(f volume.Files) volume.Files { return slowFiles{f, remove} }})
 	for k := range blobs {
 		b, _ := content(uint64(k), 10)
 		putBlob(t, s, b)

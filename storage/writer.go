@@ -10,6 +10,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 const (
@@ -38,7 +39,7 @@ var ErrStalled = errors.New("index takes no writes at present")
 type writer struct {
 	db    *atomic.Pointer[badger.DB] // nil until the index is open
 	log   *slog.Logger
-	space *space
+	space *volume.Space
 	logs  logs
 	hooks
 
@@ -59,9 +60,9 @@ type hooks struct {
 	// gone returns an error if the index must not be written any more.
 	gone func() error
 	// counted gets the change of the blobs that each transaction made.
-	counted func(tally)
+	counted func(volume.Tally)
 	// linked hears of each link before it is made.
-	linked func(id)
+	linked func(volume.ID)
 	// changed gets each key that a transaction changed.
 	changed func(key []byte)
 	// guard calls a function and makes an error of a panic.
@@ -75,7 +76,7 @@ type write struct {
 	done  chan<- error // nil = nobody waits
 }
 
-func startWriter(db *atomic.Pointer[badger.DB], root files, log *slog.Logger, s *space, h hooks) *writer {
+func startWriter(db *atomic.Pointer[badger.DB], root volume.Files, log *slog.Logger, s *volume.Space, h hooks) *writer {
 	w := &writer{
 		db: db, log: log, space: s, born: time.Now(), logs: logs{root: root}, hooks: h,
 		queue: make(chan write, maxGroupWrites), ending: make(chan struct{}), done: make(chan struct{}), abandoned: make(chan struct{}),
@@ -219,8 +220,8 @@ func (w *writer) commit(group []write) {
 	for _, one := range group {
 		bytes += one.bytes
 	}
-	w.space.spend(bytes)
-	db, err := w.db.Load(), w.space.room()
+	w.space.Spend(bytes)
+	db, err := w.db.Load(), w.space.CheckReserve()
 	if err == nil {
 		err = w.gone()
 	}
@@ -261,7 +262,7 @@ func (w *writer) transact(db *badger.DB, group []write) error {
 		return nil
 	}
 	if err := w.logs.secure(b.size + commitBytes); err != nil {
-		w.space.forget()
+		w.space.Forget()
 		return err
 	}
 	// Whatever comes of it: one that fails may still have been made.
@@ -285,11 +286,11 @@ func (w *writer) transact(db *badger.DB, group []write) error {
 type batch struct {
 	*Txn
 
-	tally   tally
+	tally   volume.Tally
 	changed bool // something that a snapshot holds
 	keys    [][]byte
 	size    int64 // no less than the bytes that it adds to the log of Badger
-	linked  func(id)
+	linked  func(volume.ID)
 }
 
 // put writes an entry.
@@ -354,7 +355,7 @@ func (b *batch) link(scope oci.Scope, l linkTo) error {
 }
 
 // putBlob records a blob. When it was first recorded, and for whom, is kept.
-func (b *batch) putBlob(i id, r blobRecord) error {
+func (b *batch) putBlob(i volume.ID, r blobRecord) error {
 	old, known := b.blob(i)
 	if known {
 		if old.size == r.size {
@@ -363,21 +364,21 @@ func (b *batch) putBlob(i id, r blobRecord) error {
 		if old.origin != "" {
 			r.origin = old.origin
 		}
-		b.tally.add(old.origin, old.size, -1)
+		b.tally.Add(old.origin, old.size, -1)
 	}
-	b.tally.add(r.origin, r.size, 1)
+	b.tally.Add(r.origin, r.size, 1)
 	return b.put(tableKey(tableBlob, i), r.encode())
 }
 
 // dropBlob removes the records of a blob.
-func (b *batch) dropBlob(i id) error {
+func (b *batch) dropBlob(i volume.ID) error {
 	if old, known := b.blob(i); known {
-		b.tally.add(old.origin, old.size, -1)
+		b.tally.Add(old.origin, old.size, -1)
 	}
 	return errors.Join(b.drop(tableKey(tableBlob, i)), b.drop(tableKey(tableUse, i)))
 }
 
 // blob returns the record of a blob; zero if it is not known.
-func (b *batch) blob(i id) (blobRecord, bool) {
+func (b *batch) blob(i volume.ID) (blobRecord, bool) {
 	return Load(b.Txn, tableKey(tableBlob, i), decodeBlob)
 }

@@ -1,4 +1,4 @@
-package storage
+package volume
 
 import (
 	"errors"
@@ -34,7 +34,7 @@ func checkOwner(root osFiles, uid int) error {
 // systems give all to one user, whoever asks: NFS to nobody what is root's, others to
 // whom they were mounted for.
 func ownedAlike(root osFiles, owner int) bool {
-	const name = versionFile + temporary
+	const name = VersionFile + Temporary
 	if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false
 	}

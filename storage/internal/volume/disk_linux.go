@@ -1,4 +1,4 @@
-package storage
+package volume
 
 import (
 	"errors"
@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ownLock says that lockFile does exclude others.
-const ownLock = true
+// OwnLock says that lockFile does exclude others.
+const OwnLock = true
 
 // lockFile takes the lock of f without waiting; errHeld if another open file
 // has it, of this process or another.
@@ -61,15 +61,15 @@ func allocate(f *os.File, size int64) (taken bool, err error) {
 	return err == nil && st.Blocks*512 >= size, err
 }
 
-// volume returns the bytes that are free to us, and all bytes, of the file
+// bytesOf returns the bytes that are free to us, and all bytes, of the file
 // system that dir lies on.
-func volume(dir string) (free, total int64, err error) {
+func bytesOf(dir string) (free, total int64, err error) {
 	st, err := statfs(dir)
 	return int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize, err
 }
 
-// inodes returns the free and all inodes of the file system that dir lies on.
-func inodes(dir string) (free, total int64, err error) {
+// inodesOf returns the free and all inodes of the file system that dir lies on.
+func inodesOf(dir string) (free, total int64, err error) {
 	st, err := statfs(dir)
 	return int64(st.Ffree), int64(st.Files), err
 }

@@ -1,4 +1,4 @@
-package storage
+package volume
 
 import (
 	"errors"
@@ -50,12 +50,12 @@ func TestOpenBeneath(t *testing.T) {
 		{"../" + filepath.Base(dir) + "/a/b/file", ""},
 		{outside, ""},
 	} {
-		for way, open := range map[string]func() (file, error){
-			"openat2": func() (file, error) {
+		for way, open := range map[string]func() (File, error){
+			"openat2": func() (File, error) {
 				f, err := openBeneath(r.dir, c.name, c.name)
 				return osFile{f}, err
 			},
-			"either": func() (file, error) { return r.Open(c.name) },
+			"either": func() (File, error) { return r.Open(c.name) },
 		} {
 			f, err := open()
 			if err != nil {
@@ -73,9 +73,26 @@ func TestOpenBeneath(t *testing.T) {
 	if _, err := r.Open("a/nothing"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("what is not there: %v", err)
 	}
-	if f, err := r.Open("a/b/file"); err != nil || f.bare().Name() != filepath.Join(dir, "a/b/file") {
-		t.Errorf("it is called %v, %v", f.bare().Name(), err)
+	if f, err := r.Open("a/b/file"); err != nil || f.Bare().Name() != filepath.Join(dir, "a/b/file") {
+		t.Errorf("it is called %v, %v", f.Bare().Name(), err)
 	} else {
 		f.Close()
+	}
+}
+
+// Space that was taken is told from space that was not.
+func TestAllocateTellsWhatItHolds(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	taken, err := allocate(f, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil || taken != (st.Blocks >= 2048) {
+		t.Errorf("taken %v, there are %d blocks, %v", taken, st.Blocks, err)
 	}
 }

@@ -1,4 +1,4 @@
-package storage
+package volume
 
 import (
 	"context"
@@ -22,9 +22,9 @@ var errHeld = errors.New("lock is held")
 // earlier store of this process that is closing: 2 to 200 ms.
 const lockRetry = 20 * time.Millisecond
 
-// lockRoot takes the lock of the directory, and waits for it as long as wait.
+// Lock takes the lock of the directory, and waits for it as long as wait.
 // The lock goes when the file is closed.
-func lockRoot(ctx context.Context, root files, wait time.Duration) (file, error) {
+func Lock(ctx context.Context, root Files, wait time.Duration) (File, error) {
 	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
 	for {
@@ -49,7 +49,7 @@ func lockRoot(ctx context.Context, root files, wait time.Duration) (file, error)
 
 // tryLock locks the file LOCK, or on a disk that takes no more files the directory
 // itself. Not all file systems lock directories.
-func tryLock(root files) (file, error) {
+func tryLock(root Files) (File, error) {
 	f, err := root.OpenFile(lockFileName, os.O_RDWR|os.O_CREATE, 0o600)
 	switch {
 	case errors.Is(err, syscall.EROFS):
@@ -62,10 +62,10 @@ func tryLock(root files) (file, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = f.lock(); err == nil {
-		var dir file
+	if err = f.Lock(); err == nil {
+		var dir File
 		if dir, err = root.Open("."); err == nil {
-			if err = dir.lock(); !errors.Is(err, errHeld) {
+			if err = dir.Lock(); !errors.Is(err, errHeld) {
 				err = nil
 			}
 			dir.Close()
@@ -79,12 +79,12 @@ func tryLock(root files) (file, error) {
 }
 
 // lockDirectory locks the directory, unless there is a file LOCK by now.
-func lockDirectory(root files) (file, error) {
+func lockDirectory(root Files) (File, error) {
 	dir, err := root.Open(".")
 	if err != nil {
 		return nil, err
 	}
-	if err = dir.lock(); err == nil {
+	if err = dir.Lock(); err == nil {
 		if _, lerr := root.Lstat(lockFileName); !errors.Is(lerr, fs.ErrNotExist) {
 			err = errHeld
 		}
@@ -96,7 +96,7 @@ func lockDirectory(root files) (file, error) {
 	return dir, nil
 }
 
-func writePID(f file) error {
+func writePID(f File) error {
 	// Always as long, and in place: a full disk has nothing to refuse.
 	_, err := fmt.Fprintf(f, "%-10d\n", os.Getpid())
 	return err
@@ -120,7 +120,7 @@ func (e *LockedError) Error() string {
 // Unwrap returns ErrLocked.
 func (e *LockedError) Unwrap() error { return ErrLocked }
 
-func heldBy(root files) error {
+func heldBy(root Files) error {
 	held := &LockedError{}
 	if raw, err := root.ReadFile(lockFileName); err == nil {
 		held.PID, _ = strconv.Atoi(strings.TrimSpace(string(raw)))

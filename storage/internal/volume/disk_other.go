@@ -1,6 +1,6 @@
 //go:build !linux
 
-package storage
+package volume
 
 import (
 	"errors"
@@ -8,10 +8,10 @@ import (
 	"os"
 )
 
-// ownLock says that lockFile does not exclude others.
-const ownLock = false
+// OwnLock says that lockFile does not exclude others.
+const OwnLock = false
 
-// lockFile leaves the exclusion to Badger's own directory lock.
+// lockFile leaves the exclusion to the lock that the database of the index has.
 func lockFile(*os.File) error { return nil }
 
 // openBeneath opens nothing.
@@ -23,11 +23,11 @@ func datasync(f *os.File) error { return f.Sync() }
 // allocate does nothing: a full disk is found out while writing.
 func allocate(*os.File, int64) (taken bool, err error) { return false, nil }
 
-// volume does not know: limits by free space do nothing.
-func volume(string) (free, total int64, err error) { return math.MaxInt64, math.MaxInt64, nil }
+// bytesOf does not know: limits by free space do nothing.
+func bytesOf(string) (free, total int64, err error) { return math.MaxInt64, math.MaxInt64, nil }
 
-// inodes does not know either.
-func inodes(string) (free, total int64, err error) { return 0, 0, nil }
+// inodesOf does not know either.
+func inodesOf(string) (free, total int64, err error) { return 0, 0, nil }
 
 // bootID does not know: each process might be the first after a boot.
 func bootID() string { return "" }
