@@ -44,7 +44,7 @@ func (s *Store) openBlob(i volume.ID) (volume.File, int64, error) {
 
 // touch counts a use.
 func (s *Store) touch(i volume.ID) {
-	if s.uses.touch(i, hourOf(s.now())) >= maxUses {
+	if s.uses.touch(i, index.HourOf(s.now())) >= maxUses {
 		s.keepHouseNow()
 	}
 }
@@ -165,18 +165,18 @@ func (a absent) Unwrap() error      { return a.error }
 
 // blobRecord returns the record of a blob. What cannot be read is not known:
 // the file decides.
-func (s *Store) blobRecord(i volume.ID) (blobRecord, bool) {
-	var buffer [keyBytes]byte
-	recent := append(append(buffer[:0], tableBlob), i...)
+func (s *Store) blobRecord(i volume.ID) (index.Blob, bool) {
+	var buffer [index.KeyBytes]byte
+	recent := append(append(buffer[:0], index.TableBlob), i...)
 	known, place := s.recent.look(recent)
-	if r, ok := known.(*blobRecord); ok {
+	if r, ok := known.(*index.Blob); ok {
 		return *r, true
 	}
-	raw, err := s.get(tableKey(tableBlob, i))
+	raw, err := s.get(index.TableKey(index.TableBlob, i))
 	if err != nil {
-		return blobRecord{}, false
+		return index.Blob{}, false
 	}
-	r, ok := decodeBlob(raw)
+	r, ok := index.DecodeBlob(raw)
 	if ok {
 		place.keep(recent, &r)
 	}
@@ -193,5 +193,5 @@ func (s *Store) unlinkBlob(i volume.ID) error {
 
 func (s *Store) dropRecord(i volume.ID) {
 	s.suspects.forget(i)
-	s.index.post(func(b *batch) error { return b.dropBlob(i) })
+	s.index.Post(func(b *index.Batch) error { return b.dropBlob(i) })
 }

@@ -13,7 +13,7 @@ var errEmpty = errors.New("file is empty")
 
 // blob checks a file that is named as a blob, with the record it had when the
 // directory was read.
-func (c *checker) blob(ctx context.Context, i volume.ID, r *blobRecord) error {
+func (c *checker) blob(ctx context.Context, i volume.ID, r *index.Blob) error {
 	var info fs.FileInfo
 	var odd Finding
 	err := c.within(func() (err error) {
@@ -179,7 +179,7 @@ func (c *checker) missing(i volume.ID) {
 		var lerr, gerr error
 		still := s.going.still(i, func() {
 			_, lerr = s.root.Lstat(i.BlobPath())
-			_, gerr = s.get(tableKey(tableBlob, i))
+			_, gerr = s.get(index.TableKey(index.TableBlob, i))
 		})
 		if !still || !errors.Is(lerr, fs.ErrNotExist) || errors.Is(gerr, fs.ErrNotExist) {
 			return
@@ -198,9 +198,9 @@ func (c *checker) missing(i volume.ID) {
 // it did.
 func (c *checker) dropMissing(i volume.ID) (dropped bool, err error) {
 	s := c.store
-	err = s.index.update(linkBytes, func(b *batch) error {
+	err = s.index.Update(index.LinkBytes, func(b *index.Batch) error {
 		dropped = false
-		if !b.Has(tableKey(tableBlob, i)) {
+		if !b.Has(index.TableKey(index.TableBlob, i)) {
 			return nil //nolint:nilerr // there is none
 		}
 		if i.Valid() {

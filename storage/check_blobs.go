@@ -33,12 +33,12 @@ func (h shard) id(name string) (volume.ID, bool) {
 
 // records returns what the index knows of the blobs of the directory; nil = a
 // record that cannot be read.
-func (h shard) records(txn *Txn) (map[volume.ID]*blobRecord, error) {
-	first := []byte{tableBlob, h.algorithm, byte(h.n >> 4)}
+func (h shard) records(txn *index.Txn) (map[volume.ID]*index.Blob, error) {
+	first := []byte{index.TableBlob, h.algorithm, byte(h.n >> 4)}
 	it := txn.Iterate(first)
 	defer it.Close()
 	half := byte(h.n) & 15
-	records := make(map[volume.ID]*blobRecord)
+	records := make(map[volume.ID]*index.Blob)
 	for it.Seek(append(first, half<<4)); it.Next(); {
 		key := it.Key()
 		if len(key) <= len(first) || key[len(first)]>>4 != half {
@@ -50,7 +50,7 @@ func (h shard) records(txn *Txn) (map[volume.ID]*blobRecord, error) {
 		}
 		i := volume.ID(key[1:])
 		records[i] = nil
-		if r, ok := decodeBlob(value); ok {
+		if r, ok := index.DecodeBlob(value); ok {
 			records[i] = &r
 		}
 	}
@@ -77,12 +77,12 @@ func (c *checker) plan(ctx context.Context) ([]shard, error) {
 		return c.level(ctx, volume.BlobsDir, func(name string) bool { return known[name] != 0 })
 	})
 	if err == nil && c.indexed {
-		err = c.table(ctx, tableBlob, func(_ *Txn, key, value []byte) {
+		err = c.table(ctx, index.TableBlob, func(_ *index.Txn, key, value []byte) {
 			if len(key) < 4 {
 				return
 			}
 			wanted[shard{key[1], int(key[2])<<4 | int(key[3]>>4)}] = true
-			if r, ok := decodeBlob(value); ok && !c.Verify {
+			if r, ok := index.DecodeBlob(value); ok && !c.Verify {
 				c.done.TotalBlobs++
 				c.done.TotalBytes += r.size
 			}
@@ -161,7 +161,7 @@ func (c *checker) count(_ context.Context, h shard) error {
 
 // shard checks a directory of blobs.
 func (c *checker) shard(ctx context.Context, h shard) error {
-	var records map[volume.ID]*blobRecord
+	var records map[volume.ID]*index.Blob
 	err := c.within(func() error {
 		if !c.indexed {
 			return nil

@@ -61,9 +61,9 @@ func (c *checker) index(ctx context.Context) error {
 
 // tables checks what the index knows beside the blobs.
 func (c *checker) tables(ctx context.Context) error {
-	for table, fn := range map[byte]func(*Txn, []byte, []byte){
-		tableManifest: c.manifest, tableTag: c.tag, tableScope: c.scope, tablePin: c.pin, tableLink: c.link, tableReferrers: c.referrers,
-		tableOrigin: c.origin,
+	for table, fn := range map[byte]func(*index.Txn, []byte, []byte){
+		index.TableManifest: c.manifest, index.TableTag: c.tag, index.TableScope: c.scope, index.TablePin: c.pin, index.TableLink: c.link, index.TableReferrers: c.referrers,
+		index.TableOrigin: c.origin,
 	} {
 		if err := c.table(ctx, table, fn); err != nil {
 			return err
@@ -73,7 +73,7 @@ func (c *checker) tables(ctx context.Context) error {
 }
 
 // table calls fn for each record of a table, within the life of the store.
-func (c *checker) table(ctx context.Context, table byte, fn func(txn *Txn, key, value []byte)) error {
+func (c *checker) table(ctx context.Context, table byte, fn func(txn *index.Txn, key, value []byte)) error {
 	for from := []byte{table}; from != nil; {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -110,7 +110,7 @@ func (c *checker) unreadable(name string, i volume.ID, key, value []byte) {
 // drop drops a record that still is what it was when it was looked at.
 func (c *checker) drop(key, value []byte) error {
 	changed := false
-	err := c.store.index.update(len(key), func(b *batch) error {
+	err := c.store.index.Update(len(key), func(b *index.Batch) error {
 		now, err := b.Get(key)
 		if changed = errors.Is(err, fs.ErrNotExist) || err == nil && !bytes.Equal(now, value); changed || err != nil {
 			return nil //nolint:nilerr // it is another record, or one that cannot be told to be this one
@@ -123,9 +123,9 @@ func (c *checker) drop(key, value []byte) error {
 	return err
 }
 
-func (c *checker) manifest(_ *Txn, key, value []byte) {
+func (c *checker) manifest(_ *index.Txn, key, value []byte) {
 	i := volume.ID(key[1:])
-	r, ok := decodeManifest(value)
+	r, ok := index.DecodeManifest(value)
 	if !ok || !i.Valid() {
 		c.unreadable("manifest", i, key, value)
 		return
@@ -144,7 +144,7 @@ func (c *checker) manifest(_ *Txn, key, value []byte) {
 }
 
 // proveManifest returns what is wrong with a manifest.
-func (c *checker) proveManifest(i volume.ID, r manifestRecord) error {
+func (c *checker) proveManifest(i volume.ID, r index.Manifest) error {
 	if r.external {
 		f, err := c.store.root.Open(i.BlobPath())
 		switch {
@@ -166,15 +166,15 @@ func (c *checker) proveManifest(i volume.ID, r manifestRecord) error {
 	return nil
 }
 
-func (c *checker) tag(txn *Txn, key, value []byte) {
+func (c *checker) tag(txn *index.Txn, key, value []byte) {
 	names := strings.Split(string(key[1:]), "\x00")
-	t, ok := decodeTag(value)
+	t, ok := index.DecodeTag(value)
 	if !ok || len(names) != 3 {
 		c.unreadable(fmt.Sprintf("tag %s", tagName(names)), "", key, value)
 		return
 	}
 	i, err := volume.IDOf(t.Digest)
-	stored := err == nil && txn.Has(tableKey(tableManifest, i))
+	stored := err == nil && txn.Has(index.TableKey(index.TableManifest, i))
 	c.note(func(r *CheckReport) {
 		r.Tags++
 		if !stored {
@@ -183,15 +183,15 @@ func (c *checker) tag(txn *Txn, key, value []byte) {
 	})
 }
 
-func (c *checker) scope(_ *Txn, key, value []byte) {
+func (c *checker) scope(_ *index.Txn, key, value []byte) {
 	names := strings.Split(string(key[1:]), "\x00")
-	if _, intact := decodeUse(value); !intact || len(names) != 2 {
+	if _, intact := index.DecodeUse(value); !intact || len(names) != 2 {
 		c.unreadable(fmt.Sprintf("scope %q", strings.Join(names, "/")), "", key, value)
 	}
 }
 
-func (c *checker) pin(_ *Txn, key, value []byte) {
-	if _, intact := decodePin(value); !intact {
+func (c *checker) pin(_ *index.Txn, key, value []byte) {
+	if _, intact := index.DecodePin(value); !intact {
 		c.unreadable(fmt.Sprintf("pin %q", key[1:]), "", key, value)
 	}
 }
@@ -204,36 +204,28 @@ func tagName(names []string) string {
 	return names[0] + "/" + names[1] + ":" + names[2]
 }
 
-func (c *checker) link(_ *Txn, key, value []byte) {
-	i, ok := scopedID(key)
-	if _, intact := decodeLink(value); !intact || !ok {
+func (c *checker) link(_ *index.Txn, key, value []byte) {
+	i, ok := index.ScopedID(key)
+	if _, intact := index.DecodeLink(value); !intact || !ok {
 		c.unreadable("link", i, key, value)
 		return
 	}
 	c.note(func(r *CheckReport) { r.Links++ })
 }
 
-func (c *checker) referrers(_ *Txn, key, value []byte) {
-	i, ok := scopedID(key)
-	if _, intact := decodeReferrers(value); !intact || !ok {
+func (c *checker) referrers(_ *index.Txn, key, value []byte) {
+	i, ok := index.ScopedID(key)
+	if _, intact := index.DecodeReferrers(value); !intact || !ok {
 		c.unreadable("referrers", i, key, value)
 		return
 	}
 	c.note(func(r *CheckReport) { r.Referrers++ })
 }
 
-func (c *checker) origin(_ *Txn, key, value []byte) {
-	i, ok := originID(key)
-	if _, intact := decodeOrigin(value); !intact || !ok {
+func (c *checker) origin(_ *index.Txn, key, value []byte) {
+	i, ok := index.OriginID(key)
+	if _, intact := index.DecodeOrigin(value); !intact || !ok {
 		c.unreadable("origin", i, key, value)
 	}
 }
 
-// scopedID returns the id in a key of scopedKey.
-func scopedID(key []byte) (volume.ID, bool) {
-	if len(key) < 1+scopeLength {
-		return "", false
-	}
-	i := volume.ID(key[1+scopeLength:])
-	return i, i.Valid()
-}

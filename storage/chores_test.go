@@ -160,13 +160,13 @@ func TestPanicOfWrite(t *testing.T) {
 	s := openTest(t, Options{Panicked: func() { panics.Add(1) }})
 	block, blocked := make(chan struct{}), make(chan struct{})
 	go func() {
-		_ = s.index.update(0, func(*batch) error { close(blocked); <-block; return nil })
+		_ = s.index.Update(0, func(*index.Batch) error { close(blocked); <-block; return nil })
 	}()
 	<-blocked
 	var all sync.WaitGroup
 	for k := range 20 {
 		all.Go(func() {
-			err := s.index.update(0, func(b *batch) error {
+			err := s.index.Update(0, func(b *index.Batch) error {
 				if k%5 == 0 {
 					panic("a fault of the program")
 				}
@@ -198,10 +198,10 @@ func TestPanicOfCount(t *testing.T) {
 		time.Sleep(time.Millisecond) // its own count
 	}
 	for k := 0; k < blobs; k += 100 {
-		err := s.index.update(0, func(b *batch) error {
+		err := s.index.Update(0, func(b *index.Batch) error {
 			for n := range 100 {
 				sum := sha256.Sum256([]byte{byte(k + n), byte((k + n) >> 8)})
-				if err := b.putBlob(volume.ID(append([]byte{volume.SHA256}, sum[:]...)), blobRecord{size: int64(k + n)}); err != nil {
+				if err := b.putBlob(volume.ID(append([]byte{volume.SHA256}, sum[:]...)), index.Blob{size: int64(k + n)}); err != nil {
 					return err
 				}
 			}
@@ -213,7 +213,7 @@ func TestPanicOfCount(t *testing.T) {
 	}
 	want := s.Usage().BlobBytes
 	for _, at := range []int64{1, countStep - 1, countStep + 1, blobs - 1} {
-		s.usage.Ledger, s.counted, s.openSnapshot = volume.Ledger{}, 0, &Txn{s.db.Load().NewTransaction(false)}
+		s.usage.Ledger, s.counted, s.openSnapshot = volume.Ledger{}, 0, &index.Txn{s.db.Load().NewTransaction(false)}
 		b := &bomb{Context: context.Background()}
 		b.looks.Store(at)
 		if s.survives("count", func() { s.count(b) }) {

@@ -87,13 +87,13 @@ type decision struct {
 const unusedShare = 4
 
 // decide makes the first scan.
-func (d *decision) decide(ctx context.Context, txn *Txn) error {
+func (d *decision) decide(ctx context.Context, txn *index.Txn) error {
 	var total, unused int64
 	old, all, upstreams := ranks{}, ranks{}, map[string]ranks{}
 	for name := range d.demand.upstreams {
 		upstreams[name] = ranks{}
 	}
-	err := txn.Blobs(ctx, func(i volume.ID, r blobRecord, used useRecord) error {
+	err := txn.Blobs(ctx, func(i volume.ID, r index.Blob, used index.Use) error {
 		total += r.size
 		switch {
 		case d.pins.has(i):
@@ -134,7 +134,7 @@ func (d *decision) decide(ctx context.Context, txn *Txn) error {
 }
 
 // goes decides on one blob. It is asked once for each.
-func (d *decision) goes(i volume.ID, r blobRecord, used useRecord) bool {
+func (d *decision) goes(i volume.ID, r index.Blob, used index.Use) bool {
 	if d.pins.has(i) || d.opened.has(i) || r.created.Before(d.from) {
 		return false
 	}
@@ -152,7 +152,7 @@ func (d *decision) goes(i volume.ID, r blobRecord, used useRecord) bool {
 // lastUse is when a blob was last used, or stored. A use counts to the end of
 // its hour, so that of two blobs of this hour the one that was asked for again
 // outlives the one that was not.
-func lastUse(r blobRecord, used useRecord) time.Time {
+func lastUse(r index.Blob, used index.Use) time.Time {
 	if used == 0 || r.created.After(used.end()) {
 		return r.created
 	}

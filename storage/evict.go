@@ -86,7 +86,7 @@ func (s *Store) tellNodes() {
 }
 
 // carryOut makes the second scan.
-func (s *Store) carryOut(ctx context.Context, txn *Txn, d *decision) error {
+func (s *Store) carryOut(ctx context.Context, txn *index.Txn, d *decision) error {
 	ids := make([]volume.ID, 0, evictBatch)
 	var blobs, bytes int64
 	flush := func() error {
@@ -94,7 +94,7 @@ func (s *Store) carryOut(ctx context.Context, txn *Txn, d *decision) error {
 		blobs, bytes, ids = blobs+n, bytes+freed, ids[:0]
 		return err
 	}
-	err := txn.Blobs(ctx, func(i volume.ID, r blobRecord, used useRecord) error {
+	err := txn.Blobs(ctx, func(i volume.ID, r index.Blob, used index.Use) error {
 		// A hit since the uses were written down saves the blob.
 		if !d.goes(i, r, used) || s.uses.seen(i) {
 			return nil
@@ -147,10 +147,10 @@ func (s *Store) removeBlobs(ids []volume.ID, spare func(volume.ID) bool) (r remo
 		return true
 	})
 	defer s.going.begin(slices.Clone(ids))()
-	var dropped map[volume.ID]blobRecord
+	var dropped map[volume.ID]index.Blob
 	drop := func() error {
-		dropped = make(map[volume.ID]blobRecord)
-		return s.index.update(len(ids)*linkBytes, func(b *batch) error {
+		dropped = make(map[volume.ID]index.Blob)
+		return s.index.Update(len(ids)*index.LinkBytes, func(b *index.Batch) error {
 			r.blobs, r.bytes = b.tally.Blobs, b.tally.Bytes
 			for _, i := range ids {
 				if old, known := b.blob(i); known {
@@ -191,7 +191,7 @@ func (s *Store) removeBlobs(ids []volume.ID, spare func(volume.ID) bool) (r remo
 				r.blobs, r.bytes = r.blobs-1, r.bytes-old.size
 			}
 		}
-		err = s.index.update(len(stuck)*linkBytes, func(b *batch) error {
+		err = s.index.Update(len(stuck)*index.LinkBytes, func(b *index.Batch) error {
 			for _, i := range stuck {
 				if old, ok := dropped[i]; ok {
 					if err := b.putBlob(i, old); err != nil {

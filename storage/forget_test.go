@@ -125,11 +125,11 @@ func TestForgetManifestWithoutLink(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := scopedKey(tableLink, scope, i)
+	key, err := index.ScopedKey(index.TableLink, scope, i)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.index.update(0, func(b *batch) error { return b.drop(tableKey(tableManifestUse, i)) }); err != nil {
+	if err := s.index.Update(0, func(b *index.Batch) error { return b.drop(index.TableKey(index.TableManifestUse, i)) }); err != nil {
 		t.Fatal(err)
 	}
 	for _, there := range []bool{true, false} {
@@ -139,10 +139,10 @@ func TestForgetManifestWithoutLink(t *testing.T) {
 		if _, err := s.Manifest(index); (err == nil) != there {
 			t.Errorf("manifest is there: %v", err)
 		}
-		if _, err := s.get(tableKey(tableManifestUse, i)); (err == nil) != there {
+		if _, err := s.get(index.TableKey(index.TableManifestUse, i)); (err == nil) != there {
 			t.Errorf("its use is there: %v", err)
 		}
-		if err := s.index.update(0, func(b *batch) error { return b.drop(key) }); err != nil {
+		if err := s.index.Update(0, func(b *index.Batch) error { return b.drop(key) }); err != nil {
 			t.Fatal(err)
 		}
 	}

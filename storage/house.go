@@ -132,7 +132,7 @@ func (s *Store) count(ctx context.Context) {
 	// A panic leaves the transaction to the next try, which goes on where this one
 	// has told others of what it had.
 	skip := s.counted
-	err := s.openSnapshot.Blobs(ctx, func(_ volume.ID, r blobRecord, _ useRecord) error {
+	err := s.openSnapshot.Blobs(ctx, func(_ volume.ID, r index.Blob, _ index.Use) error {
 		if skip > 0 {
 			skip--
 			return nil

@@ -79,7 +79,7 @@ type inventory struct {
 	Inventory
 
 	s     *Store
-	txn   *Txn
+	txn   *index.Txn
 	blobs map[uint64]*heldBlob
 }
 
@@ -96,7 +96,7 @@ func (v *inventory) run(ctx context.Context, sel oci.Selection) (err error) {
 		return err
 	}
 	defer v.txn.Discard()
-	err = v.txn.Blobs(ctx, func(i volume.ID, r blobRecord, _ useRecord) error {
+	err = v.txn.Blobs(ctx, func(i volume.ID, r index.Blob, _ index.Use) error {
 		v.blobs[pinOf(i)] = &heldBlob{size: r.size}
 		v.Blobs, v.Bytes = v.Blobs+1, v.Bytes+r.size
 		return nil
@@ -104,7 +104,7 @@ func (v *inventory) run(ctx context.Context, sel oci.Selection) (err error) {
 	if err != nil {
 		return err
 	}
-	scopes, err := selectScopes(ctx, v.txn, oci.Selection{})
+	scopes, err := index.SelectScopes(ctx, v.txn, oci.Selection{})
 	if err != nil {
 		return err
 	}
@@ -167,9 +167,9 @@ func (v *inventory) groups(ctx context.Context, scopes []oci.Scope, repositories
 // take makes what is linked to a scope that of the last holding; nil = of what is
 // beyond the selection.
 func (v *inventory) take(ctx context.Context, scope oci.Scope, h *Holding) error {
-	return v.txn.Keys(ctx, scopedPrefix(tableLink, scope), func(it *Iterator) error {
+	return v.txn.Keys(ctx, index.ScopedPrefix(index.TableLink, scope), func(it *index.Iterator) error {
 		key := it.Key()
-		i, ok := scopedID(key)
+		i, ok := index.ScopedID(key)
 		if !ok {
 			return nil
 		}
@@ -177,7 +177,7 @@ func (v *inventory) take(ctx context.Context, scope oci.Scope, h *Holding) error
 		if h == nil {
 			return nil
 		}
-		if v.txn.Has(tableKey(tableManifest, i)) {
+		if v.txn.Has(index.TableKey(index.TableManifest, i)) {
 			h.Manifests++
 		}
 		return nil

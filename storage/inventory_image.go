@@ -22,7 +22,7 @@ func (v *inventory) images(ctx context.Context, scopes []oci.Scope) error {
 		}
 		name := oci.UpstreamName(scope.Upstream) + "/" + scope.Repository
 		err = scopeTags(ctx, v.txn, scope, func(tag string, _, value []byte) error {
-			known, ok := decodeTag(value)
+			known, ok := index.DecodeTag(value)
 			i, err := volume.IDOf(known.Digest)
 			if !ok || err != nil {
 				return nil //nolint:nilerr // it is no tag to anybody
@@ -44,7 +44,7 @@ func (v *inventory) images(ctx context.Context, scopes []oci.Scope) error {
 				continue
 			}
 			image := &HeldImage{Digest: i.Digest()}
-			if r, ok := Load(v.txn, tableKey(tableManifest, i), decodeManifest); ok {
+			if r, ok := index.Load(v.txn, index.TableKey(index.TableManifest, i), index.DecodeManifest); ok {
 				image.MediaType = r.mediaType
 			}
 			v.image(t, i, name+"@"+i.Digest().String(), image)
@@ -89,7 +89,7 @@ func (v *inventory) image(t *tree, root volume.ID, name string, image *HeldImage
 		}
 		t.live[i] = struct{}{}
 		h.Manifests++
-		if used, ok := Load(v.txn, tableKey(tableManifestUse, i), decodeUse); ok {
+		if used, ok := index.Load(v.txn, index.TableKey(index.TableManifestUse, i), index.DecodeUse); ok {
 			at := used.end().Add(-time.Hour)
 			if image.Used == nil || image.Used.Before(at) {
 				image.Used = &at

@@ -24,8 +24,8 @@ func (s *Store) Manifest(d digest.Digest) (oci.Manifest, error) {
 }
 
 func (s *Store) manifest(d digest.Digest) (oci.Manifest, error) {
-	var buffer [keyBytes]byte
-	recent, err := volume.AppendID(append(buffer[:0], tableManifest), d)
+	var buffer [index.KeyBytes]byte
+	recent, err := volume.AppendID(append(buffer[:0], index.TableManifest), d)
 	if err != nil {
 		return oci.Manifest{}, err
 	}
@@ -38,11 +38,11 @@ func (s *Store) manifest(d digest.Digest) (oci.Manifest, error) {
 		return oci.Manifest{}, err
 	}
 	defer s.leave()
-	raw, err := s.get(tableKey(tableManifest, i))
+	raw, err := s.get(index.TableKey(index.TableManifest, i))
 	if err != nil {
 		return oci.Manifest{}, err
 	}
-	r, ok := decodeManifest(raw)
+	r, ok := index.DecodeManifest(raw)
 	if !ok {
 		return oci.Manifest{}, fs.ErrNotExist
 	}
@@ -56,7 +56,7 @@ func (s *Store) manifest(d digest.Digest) (oci.Manifest, error) {
 		if r.external {
 			s.quarantine(i, nil, errDigest)
 		}
-		s.index.post(func(b *batch) error { return b.delete(tableKey(tableManifest, i)) })
+		s.index.Post(func(b *index.Batch) error { return b.delete(index.TableKey(index.TableManifest, i)) })
 		return oci.Manifest{}, fs.ErrNotExist
 	}
 	m := oci.Manifest{MediaType: r.mediaType, Digest: d, Bytes: r.bytes}
@@ -101,7 +101,7 @@ func (s *Store) recordManifest(scope oci.Scope, m oci.Manifest, children []oci.D
 		return err
 	}
 	defer s.leave()
-	if err := checkScope(scope); err != nil {
+	if err := index.CheckScope(scope); err != nil {
 		return err
 	}
 	i, err := volume.IDOf(m.Digest)
@@ -111,28 +111,28 @@ func (s *Store) recordManifest(scope oci.Scope, m oci.Manifest, children []oci.D
 	if !oci.Verify(m.Digest, m.Bytes) {
 		return errDigest
 	}
-	links, err := s.linksTo(children, linkTo{})
+	links, err := s.linksTo(children, index.LinkTo{})
 	if err != nil {
 		return err
 	}
-	links = append(links, s.linkTo(i, int64(len(m.Bytes)), linkTo{open: open, linkRecord: linkRecord{Link: Link{Proven: true}}}))
-	r := manifestRecord{mediaType: m.MediaType, bytes: m.Bytes}
-	if len(m.Bytes) > maxValue {
+	links = append(links, s.linkTo(i, int64(len(m.Bytes)), index.LinkTo{open: open, index.LinkRecord: index.LinkRecord{Link: Link{Proven: true}}}))
+	r := index.Manifest{mediaType: m.MediaType, bytes: m.Bytes}
+	if len(m.Bytes) > index.MaxValue {
 		if err := s.writeBlob(scope, i, m.Bytes); err != nil {
 			return err
 		}
-		r = manifestRecord{mediaType: m.MediaType, external: true}
+		r = index.Manifest{mediaType: m.MediaType, external: true}
 	}
 	record := r.encode()
-	return s.index.offer(len(record)+len(links)*linkBytes, func(b *batch) error {
+	return s.index.Offer(len(record)+len(links)*index.LinkBytes, func(b *index.Batch) error {
 		if err := b.linkAll(scope, links); err != nil {
 			return err
 		}
 		// An hour ago, so that the use that follows is one of its blobs, too.
-		if err := b.firstUse(i, hourOf(s.now().Add(-time.Hour))); err != nil {
+		if err := b.firstUse(i, index.HourOf(s.now().Add(-time.Hour))); err != nil {
 			return err
 		}
-		return b.set(tableKey(tableManifest, i), record)
+		return b.set(index.TableKey(index.TableManifest, i), record)
 	})
 }
 
@@ -144,7 +144,7 @@ func (s *Store) UseManifest(d digest.Digest) {
 		return
 	}
 	defer s.leave()
-	if i, err := volume.IDOf(d); err == nil && s.manifestUses.touch(i, hourOf(s.now())) >= maxUses {
+	if i, err := volume.IDOf(d); err == nil && s.manifestUses.touch(i, index.HourOf(s.now())) >= maxUses {
 		s.keepHouseNow()
 	}
 }

@@ -37,7 +37,7 @@ func storeImage(t testing.TB, s *Store, scope oci.Scope, tag string, seed uint64
 	}
 	padding := ""
 	if long {
-		padding = strings.Repeat("x", maxValue)
+		padding = strings.Repeat("x", index.MaxValue)
 	}
 	image := put(map[string]any{"config": layers[0], "layers": layers[1:], "annotations": map[string]string{"x": padding}}, layers)
 	if long {
@@ -107,7 +107,7 @@ func TestPinsStay(t *testing.T) {
 			wantStored(t, s, "by digest", exact, true)
 			wantStored(t, s, "by repository", below, true)
 			wantStored(t, s, "not pinned", other, false)
-			if u := s.Usage(); u.PinnedBytes < 9000+maxValue || u.Overpinned != (name == "max_size" || name == "upstream") {
+			if u := s.Usage(); u.PinnedBytes < 9000+index.MaxValue || u.Overpinned != (name == "max_size" || name == "upstream") {
 				t.Errorf("usage is %+v", u)
 			}
 		})

@@ -56,7 +56,7 @@ func (s *Store) pinUses(ctx context.Context) ([]PinUse, error) {
 			return nil, err
 		}
 		if i, err := volume.IDOf(p.Digest); err == nil {
-			if txn.Has(tableKey(tableManifest, i)) {
+			if txn.Has(index.TableKey(index.TableManifest, i)) {
 				uses[n].Images = 1
 			}
 		}
@@ -75,7 +75,7 @@ func (s *Store) pinUses(ctx context.Context) ([]PinUse, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = txn.Blobs(ctx, func(i volume.ID, r blobRecord, _ useRecord) error {
+	err = txn.Blobs(ctx, func(i volume.ID, r index.Blob, _ index.Use) error {
 		for n := range pins {
 			if means[n].has(i) {
 				uses[n].Blobs, uses[n].Bytes = uses[n].Blobs+1, uses[n].Bytes+r.size

@@ -165,8 +165,8 @@ func (p *Part) place(size int64) error {
 	}
 	p.placed, p.moved = true, true
 	s.unsynced.Add(1)
-	r := blobRecord{size: size, created: s.now(), origin: p.origin}
-	if err := s.index.offer(linkBytes, func(b *batch) error {
+	r := index.Blob{size: size, created: s.now(), origin: p.origin}
+	if err := s.index.Offer(index.LinkBytes, func(b *index.Batch) error {
 		b.tally.Claims = append(b.tally.Claims, &p.claim)
 		return b.putBlob(p.id, r)
 	}); err != nil {

@@ -29,7 +29,7 @@ func TestSnapshotIsRestored(t *testing.T) {
 	if err := s.PutReferrers(scope, subject, Referrers{Checked: time.Unix(7, 0)}); err != nil {
 		t.Fatal(err)
 	}
-	large, d := content(n+1, maxValue+1)
+	large, d := content(n+1, index.MaxValue+1)
 	if err := s.PutManifest(scope, oci.Manifest{MediaType: "a/b", Digest: d, Bytes: large}, nil); err != nil {
 		t.Fatal(err)
 	}

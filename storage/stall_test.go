@@ -15,7 +15,7 @@ func stall(t *testing.T, s *Store) (release chan struct{}) {
 	release, busy := make(chan struct{}), make(chan struct{})
 	var once bool
 	go func() {
-		_ = s.index.update(0, func(*batch) error {
+		_ = s.index.Update(0, func(*index.Batch) error {
 			if !once {
 				once = true
 				close(busy)
@@ -51,7 +51,7 @@ func TestStalledIndex(t *testing.T) {
 		t.Error("blob has other bytes")
 	}
 	close(release)
-	if err := s.index.update(0, func(*batch) error { return nil }); err != nil {
+	if err := s.index.Update(0, func(*index.Batch) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.PutTag(scope, "now", Tag{Digest: d}); err != nil {
@@ -164,7 +164,7 @@ func TestCloseLeavesACallBehind(t *testing.T) {
 	}
 	within(t, "close", func() { wantErr(t, "close", s.Close(), ErrStalled) })
 	wantErr(t, "a call after that", s.enter(), ErrClosed)
-	wantErr(t, "write", s.index.update(0, func(*batch) error { return nil }), ErrStalled)
+	wantErr(t, "write", s.index.Update(0, func(*index.Batch) error { return nil }), ErrStalled)
 	if _, err := s.begin(); err != nil {
 		t.Errorf("what it uses is gone: %v", err)
 	}

@@ -64,7 +64,7 @@ type Store struct {
 	state *volume.StateFile
 	// db is nil until the index is open, and never again after that.
 	db           atomic.Pointer[badger.DB]
-	openSnapshot *Txn  // the index as it was opened, for the house keeper to count
+	openSnapshot *index.Txn  // the index as it was opened, for the house keeper to count
 	scarce       bool  // inodes were, when keepLimits last looked
 	counted      int64 // how many of its blobs others have heard of
 	index        *writer
@@ -299,7 +299,7 @@ func (s *Store) closeFiles() error {
 
 // changed makes hits look up again what has changed.
 func (s *Store) changed(key []byte) {
-	if key[0] == tableManifest {
+	if key[0] == index.TableManifest {
 		s.recentManifests.changed(key)
 		return
 	}
@@ -332,7 +332,7 @@ func (s *Store) get(key []byte) ([]byte, error) {
 
 // getScoped returns a copy of what is known of content within a scope.
 func (s *Store) getScoped(table byte, scope oci.Scope, i volume.ID) ([]byte, error) {
-	key, err := scopedKey(table, scope, i)
+	key, err := index.ScopedKey(table, scope, i)
 	if err != nil {
 		return nil, err
 	}

@@ -12,14 +12,6 @@ import (
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
-// StoredPin is a pin that lies in the store itself, beside those of its Limits.
-type StoredPin struct {
-	oci.Pin
-
-	// Made is when it was stored, to the second.
-	Made time.Time
-}
-
 // Pin stores a pin: what it means is kept as what Limits.Pins mean, until Unpin. It
 // reports whether there was no such pin before.
 func (s *Store) Pin(p oci.Pin) (added bool, err error) {
@@ -51,15 +43,15 @@ func (s *Store) setPin(p oci.Pin, there bool) (changed bool, err error) {
 		return false, err
 	}
 	defer func() { <-s.pinning }()
-	key := append([]byte{tablePin}, p.String()...)
+	key := append([]byte{index.TablePin}, p.String()...)
 	if _, err := s.get(key); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	} else if known := err == nil; known == there {
 		return false, nil
 	}
-	err = s.index.offer(len(key)+linkBytes, func(b *batch) error {
+	err = s.index.Offer(len(key)+index.LinkBytes, func(b *index.Batch) error {
 		if there {
-			return b.set(key, encodePin(s.now()))
+			return b.set(key, index.EncodePin(s.now()))
 		}
 		return b.delete(key)
 	})
@@ -81,7 +73,7 @@ func (s *Store) pinTurn(ctx context.Context) error {
 		case s.pinning <- struct{}{}:
 			return nil
 		case <-look.C:
-			if s.index.stalled() {
+			if s.index.Stalled() {
 				return ErrStalled
 			}
 		case <-s.life.Done():
@@ -106,24 +98,9 @@ func (s *Store) Pins() ([]StoredPin, error) {
 	return storedPins(txn)
 }
 
-func storedPins(txn *Txn) ([]StoredPin, error) {
-	var pins []StoredPin
-	err := txn.Each(context.Background(), []byte{tablePin}, func(key, value []byte) error {
-		p, err := oci.ParsePin(string(key[1:]))
-		if err != nil {
-			return nil //nolint:nilerr // it is of a later version
-		}
-		// What says when it was made may be damaged: it is a pin all the same.
-		made, _ := decodePin(value)
-		pins = append(pins, StoredPin{p, made})
-		return nil
-	})
-	return pins, err
-}
-
 // allPins returns the pins of the limits, of which there are so many, and then those
 // that are stored.
-func (s *Store) allPins(txn *Txn) (pins []oci.Pin, limits int, err error) {
+func (s *Store) allPins(txn *index.Txn) (pins []oci.Pin, limits int, err error) {
 	stored, err := storedPins(txn)
 	if err != nil {
 		return nil, 0, err

@@ -151,7 +151,7 @@ func (s *Store) noteUnaccounted() {
 		return
 	}
 	// With a record, the next store would trust them.
-	err := s.index.offer(len(condemned)*linkBytes, func(b *batch) error {
+	err := s.index.Offer(len(condemned)*index.LinkBytes, func(b *index.Batch) error {
 		for _, i := range condemned {
 			if err := b.dropBlob(i); err != nil {
 				return err

@@ -122,7 +122,7 @@ func (w *world) quiesce() {
 }
 
 // flush returns when the index has made what was asked of it.
-func (w *world) flush() { _ = w.s.index.update(0, func(*batch) error { return nil }) }
+func (w *world) flush() { _ = w.s.index.Update(0, func(*index.Batch) error { return nil }) }
 
 func (w *world) setVolume(free, total int64) { setVolume(w.s, free, total) }
 

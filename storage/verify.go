@@ -121,8 +121,8 @@ func (s *Store) vouch(i volume.ID, info fs.FileInfo) {
 // record records a blob whose file was verified. It is fs.ErrNotExist if that was
 // evicted or replaced meanwhile.
 func (s *Store) record(i volume.ID, info fs.FileInfo, created time.Time) error {
-	r := blobRecord{size: info.Size(), created: created}
-	return s.index.offer(linkBytes, func(b *batch) error {
+	r := index.Blob{size: info.Size(), created: created}
+	return s.index.Offer(index.LinkBytes, func(b *index.Batch) error {
 		// Who removes it drops the record before the file.
 		if s.going.has(i) {
 			return fs.ErrNotExist

@@ -68,8 +68,8 @@ func TestVerifyBlobCorrectsRecord(t *testing.T) {
 	b, d := content(1, 5000)
 	putBlob(t, s, b)
 	i, _ := volume.IDOf(d)
-	wrong := blobRecord{size: 4000, created: s.now()}
-	if err := s.index.update(0, func(b *batch) error { return b.putBlob(i, wrong) }); err != nil {
+	wrong := index.Blob{size: 4000, created: s.now()}
+	if err := s.index.Update(0, func(b *index.Batch) error { return b.putBlob(i, wrong) }); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.VerifyBlob(d); err != nil {
@@ -207,7 +207,7 @@ func TestCommitReplacesFileWithoutRecord(t *testing.T) {
 	putBlob(t, s, b)
 	flipBit(t, s, d, 20_000)
 	i, _ := volume.IDOf(d)
-	if err := s.index.update(0, func(b *batch) error { return b.dropBlob(i) }); err != nil {
+	if err := s.index.Update(0, func(b *index.Batch) error { return b.dropBlob(i) }); err != nil {
 		t.Fatal(err)
 	}
 	putBlob(t, s, b)

@@ -1,4 +1,4 @@
-package storage
+package index
 
 import (
 	"bytes"
@@ -21,7 +21,7 @@ func TestLogsHaveTheirSpace(t *testing.T) {
 	s := openTest(t, Options{})
 	seen := make(map[int64]bool)
 	for k := range 120 {
-		size := maxValue - 1000
+		size := MaxValue - 1000
 		if k%3 == 0 {
 			size = 100
 		}
@@ -32,7 +32,7 @@ func TestLogsHaveTheirSpace(t *testing.T) {
 		if k%8 > 0 {
 			continue
 		}
-		err := s.index.update(0, func(*batch) error {
+		err := s.index.Update(0, func(*Batch) error {
 			l := &s.index.logs
 			if err := l.follow(); err != nil {
 				return err

@@ -1,4 +1,4 @@
-package storage
+package index
 
 import (
 	"bufio"
@@ -86,13 +86,13 @@ func (s *Store) isRestored() bool {
 func (s *Store) restoreFrom(ctx context.Context, name string) (records int64, err error) {
 	var pins []Record
 	_, err = s.readSnapshot(ctx, name, func(r Record) error {
-		if r.Key[0] == tablePin {
+		if r.Key[0] == TablePin {
 			pins = append(pins, r)
 		}
 		return nil
 	})
 	if err == nil {
-		err = s.index.update(restoreBatch, func(b *batch) error { return b.restore(pins) })
+		err = s.index.Update(restoreBatch, func(b *Batch) error { return b.restore(pins) })
 	}
 	if err != nil {
 		return 0, err
@@ -102,7 +102,7 @@ func (s *Store) restoreFrom(ctx context.Context, name string) (records int64, er
 	flush := func() error {
 		some := pending
 		pending, bytes = nil, 0
-		return s.index.update(restoreBatch, func(b *batch) error { return b.restore(some) })
+		return s.index.Update(restoreBatch, func(b *Batch) error { return b.restore(some) })
 	}
 	records, err = s.readSnapshot(ctx, name, func(r Record) error {
 		pending, bytes = append(pending, r), bytes+len(r.Key)+len(r.Value)
@@ -118,7 +118,7 @@ func (s *Store) restoreFrom(ctx context.Context, name string) (records int64, er
 }
 
 // restore writes those records that the index does not have.
-func (b *batch) restore(records []Record) error {
+func (b *Batch) restore(records []Record) error {
 	for _, r := range records {
 		old, err := b.Get(r.Key)
 		if err == nil && record.Intact(old) {
@@ -127,7 +127,7 @@ func (b *batch) restore(records []Record) error {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if err := b.set(r.Key, r.Value); err != nil {
+		if err := b.Set(r.Key, r.Value); err != nil {
 			return err
 		}
 	}
@@ -163,7 +163,7 @@ func (s *Store) readSnapshot(ctx context.Context, name string, fn func(Record) e
 		if len(key) == 0 {
 			return records, readEnd(r, records)
 		}
-		value, err := readText(r, 2*maxValue)
+		value, err := readText(r, 2*MaxValue)
 		if err != nil {
 			return records, err
 		}

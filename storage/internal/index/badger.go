@@ -1,4 +1,4 @@
-package storage
+package index
 
 import (
 	"context"
@@ -15,10 +15,10 @@ import (
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
-// maxValue is the largest value in bytes that goes into the index. It stays
+// MaxValue is the largest value in bytes that goes into the index. It stays
 // below Badger's value threshold, so that the value log, which a power failure
 // can lose while the keys survive, is never used.
-const maxValue = 512 << 10
+const MaxValue = 512 << 10
 
 // openBadger opens the index. The lock of the store is held, and there is room.
 // What Badger says of an index that is lost interests nobody.

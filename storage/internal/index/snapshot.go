@@ -1,4 +1,4 @@
-package storage
+package index
 
 import (
 	"bufio"
@@ -42,8 +42,8 @@ const (
 )
 
 // snapshotTables is what cannot be found out again from the blobs.
-const snapshotTables = string(rune(tableTag)) + string(rune(tableScope)) + string(rune(tableManifest)) +
-	string(rune(tableLink)) + string(rune(tableReferrers)) + string(rune(tableOrigin)) + string(rune(tablePin))
+const snapshotTables = string(rune(TableTag)) + string(rune(TableScope)) + string(rune(TableManifest)) +
+	string(rune(TableLink)) + string(rune(TableReferrers)) + string(rune(TableOrigin)) + string(rune(TablePin))
 
 // saveSnapshot writes a snapshot if anything changed since the last one, and the
 // index is whole: thorough looks at all of it, not only where it lost much. Only

@@ -1,4 +1,4 @@
-package storage
+package index
 
 import (
 	"errors"
@@ -71,7 +71,7 @@ type hooks struct {
 
 // write is one atomic change. apply may run more than once.
 type write struct {
-	apply func(*batch) error
+	apply func(*Batch) error
 	bytes int
 	done  chan<- error // nil = nobody waits
 }
@@ -87,14 +87,14 @@ func startWriter(db *atomic.Pointer[badger.DB], root volume.Files, log *slog.Log
 
 // update makes a change of about the given size, and returns when it is made,
 // however long that takes: until Close gives up. Requests use offer.
-func (w *writer) update(bytes int, apply func(*batch) error) error {
+func (w *writer) update(bytes int, apply func(*Batch) error) error {
 	return w.ask(bytes, apply, nil)
 }
 
 // offer is update for those whom somebody waits for: it is ErrStalled if the change
 // is not made soon. It may be made later then, so apply leaves alone what the
 // caller goes on to use.
-func (w *writer) offer(bytes int, apply func(*batch) error) error {
+func (w *writer) offer(bytes int, apply func(*Batch) error) error {
 	if w.stalled() {
 		return ErrStalled
 	}
@@ -109,7 +109,7 @@ func (w *writer) stalled() bool {
 	return began != 0 && time.Since(w.born)-time.Duration(began) > writePatience
 }
 
-func (w *writer) ask(bytes int, apply func(*batch) error, late <-chan time.Time) error {
+func (w *writer) ask(bytes int, apply func(*Batch) error, late <-chan time.Time) error {
 	done := make(chan error, 1)
 	select {
 	case w.queue <- write{apply: apply, bytes: bytes, done: done}:
@@ -139,7 +139,7 @@ func (w *writer) ask(bytes int, apply func(*batch) error, late <-chan time.Time)
 
 // post asks for a change and does not wait. It may be left out: only for what
 // the next one who looks would ask for again.
-func (w *writer) post(apply func(*batch) error) {
+func (w *writer) post(apply func(*Batch) error) {
 	select {
 	case w.queue <- write{apply: apply}:
 	default:
@@ -251,7 +251,7 @@ func (w *writer) commit(group []write) {
 func (w *writer) transact(db *badger.DB, group []write) error {
 	w.began.Store(int64(max(time.Since(w.born), 1)))
 	defer w.began.Store(0)
-	b := &batch{Txn: &Txn{db.NewTransaction(true)}, linked: w.linked}
+	b := &Batch{Txn: &Txn{db.NewTransaction(true)}, linked: w.linked}
 	defer b.Discard()
 	for _, one := range group {
 		if err := one.apply(b); err != nil {
@@ -277,108 +277,7 @@ func (w *writer) transact(db *badger.DB, group []write) error {
 	if b.changed {
 		w.changes.Add(1)
 	}
-	w.counted(b.tally)
+	w.counted(b.Tally)
 	return nil
 }
 
-// batch is a transaction in the making. What it reads includes what it wrote,
-// and nobody else writes.
-type batch struct {
-	*Txn
-
-	tally   volume.Tally
-	changed bool // something that a snapshot holds
-	keys    [][]byte
-	size    int64 // no less than the bytes that it adds to the log of Badger
-	linked  func(volume.ID)
-}
-
-// put writes an entry.
-func (b *batch) put(key, value []byte) error {
-	b.size += int64(len(key)+len(value)) + entryBytes
-	b.keys = append(b.keys, key)
-	return b.txn.Set(key, value)
-}
-
-// drop removes an entry.
-func (b *batch) drop(key []byte) error {
-	b.size += int64(len(key)) + entryBytes
-	b.keys = append(b.keys, key)
-	return b.txn.Delete(key)
-}
-
-// delete removes a record.
-func (b *batch) delete(key []byte) error {
-	b.changed = b.changed || strings.IndexByte(snapshotTables, key[0]) >= 0
-	return b.drop(key)
-}
-
-// set writes a record, unless it stands there already.
-func (b *batch) set(key, record []byte) error {
-	old, _ := b.Get(key)
-	return b.replace(key, old, record)
-}
-
-// replace is set where it is known what stands there; nil = nothing.
-func (b *batch) replace(key, old, record []byte) error {
-	if old != nil && string(old) == string(record) {
-		return nil
-	}
-	b.changed = b.changed || strings.IndexByte(snapshotTables, key[0]) >= 0
-	return b.put(key, record)
-}
-
-// link links content to a scope. What was proven is not forgotten, nor does a
-// claim change it; a known size is not forgotten either.
-func (b *batch) link(scope oci.Scope, l linkTo) error {
-	key, err := scopedKey(tableLink, scope, l.id)
-	if err != nil {
-		return err
-	}
-	b.linked(l.id)
-	proves := l.Proven
-	raw, _ := b.Get(key)
-	if old, ok := decodeLink(raw); ok {
-		if l.Size < 0 || old.Proven && !l.Proven && old.Size >= 0 {
-			l.Size = old.Size
-		}
-		l.Proven = l.Proven || old.Proven
-		l.made = max(l.made, old.made)
-		if l.proved.Before(old.proved) {
-			l.proved = old.proved
-		}
-	}
-	if err := b.replace(key, raw, l.encode()); err != nil || !proves {
-		return err
-	}
-	return b.shown(scope.Upstream, l)
-}
-
-// putBlob records a blob. When it was first recorded, and for whom, is kept.
-func (b *batch) putBlob(i volume.ID, r blobRecord) error {
-	old, known := b.blob(i)
-	if known {
-		if old.size == r.size {
-			return nil
-		}
-		if old.origin != "" {
-			r.origin = old.origin
-		}
-		b.tally.Add(old.origin, old.size, -1)
-	}
-	b.tally.Add(r.origin, r.size, 1)
-	return b.put(tableKey(tableBlob, i), r.encode())
-}
-
-// dropBlob removes the records of a blob.
-func (b *batch) dropBlob(i volume.ID) error {
-	if old, known := b.blob(i); known {
-		b.tally.Add(old.origin, old.size, -1)
-	}
-	return errors.Join(b.drop(tableKey(tableBlob, i)), b.drop(tableKey(tableUse, i)))
-}
-
-// blob returns the record of a blob; zero if it is not known.
-func (b *batch) blob(i volume.ID) (blobRecord, bool) {
-	return Load(b.Txn, tableKey(tableBlob, i), decodeBlob)
-}
