@@ -7,8 +7,6 @@ import (
 	"iter"
 	"strings"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
@@ -19,7 +17,7 @@ import (
 // Close: until then the index keeps what was since replaced.
 type Catalog struct {
 	store *Store
-	txn   *badger.Txn
+	txn   *Txn
 }
 
 // CatalogTag is a tag of a Catalog.
@@ -62,7 +60,7 @@ func (c *Catalog) Scopes(ctx context.Context, upstream string) iter.Seq2[oci.Sco
 				yield(oci.Scope{}, err)
 				return
 			}
-			if scope, ok := scopeOf(r.key, upstream, 2); ok && !yield(scope, nil) {
+			if scope, ok := scopeOf(r.Key, upstream, 2); ok && !yield(scope, nil) {
 				return
 			}
 		}
@@ -80,7 +78,7 @@ func (c *Catalog) Identities(ctx context.Context, upstream string) (identities [
 		if len(some) == 0 {
 			return identities, nil
 		}
-		identity, _, _ := strings.Cut(string(some[0].key[1:]), "\x00")
+		identity, _, _ := strings.Cut(string(some[0].Key[1:]), "\x00")
 		if oci.UpstreamName(identity) == upstream {
 			identities = append(identities, identity)
 		}
@@ -98,15 +96,15 @@ func (c *Catalog) Tags(ctx context.Context, upstream, repository string) iter.Se
 				yield(CatalogTag{}, err)
 				return
 			}
-			scope, ok := scopeOf(r.key, upstream, 3)
+			scope, ok := scopeOf(r.Key, upstream, 3)
 			if !ok || repository != "" && scope.Repository != repository {
 				continue
 			}
-			t, ok := decodeTag(r.value)
+			t, ok := decodeTag(r.Value)
 			if !ok {
 				continue
 			}
-			name := string(r.key[bytes.LastIndexByte(r.key, 0)+1:])
+			name := string(r.Key[bytes.LastIndexByte(r.Key, 0)+1:])
 			if !yield(CatalogTag{Scope: scope, Name: name, Tag: t}, nil) {
 				return
 			}
@@ -115,13 +113,13 @@ func (c *Catalog) Tags(ctx context.Context, upstream, repository string) iter.Se
 }
 
 // scan yields the records whose keys begin with the prefix.
-func (c *Catalog) scan(ctx context.Context, prefix []byte, values bool) iter.Seq2[keyed, error] {
-	return func(yield func(keyed, error) bool) {
+func (c *Catalog) scan(ctx context.Context, prefix []byte, values bool) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
 		for from := prefix; from != nil; {
-			var some []keyed
+			var some []Record
 			var err error
 			if some, from, err = c.step(ctx, prefix, from, values, tableStep); err != nil {
-				yield(keyed{}, fmt.Errorf("read catalog: %w", err))
+				yield(Record{}, fmt.Errorf("read catalog: %w", err))
 				return
 			}
 			for _, r := range some {
@@ -134,7 +132,7 @@ func (c *Catalog) scan(ctx context.Context, prefix []byte, values bool) iter.Seq
 }
 
 // step returns up to n records from a key on, and the key of the next one.
-func (c *Catalog) step(ctx context.Context, prefix, from []byte, values bool, n int) (some []keyed, next []byte, err error) {
+func (c *Catalog) step(ctx context.Context, prefix, from []byte, values bool, n int) (some []Record, next []byte, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
 	}
@@ -142,20 +140,8 @@ func (c *Catalog) step(ctx context.Context, prefix, from []byte, values bool, n 
 		return nil, nil, err
 	}
 	defer c.store.leave()
-	it := c.txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
-	defer it.Close()
-	for it.Seek(from); it.Valid(); it.Next() {
-		if len(some) == n {
-			return some, it.Item().KeyCopy(nil), nil
-		}
-		r := keyed{key: it.Item().KeyCopy(nil)}
-		if values {
-			if r.value, err = it.Item().ValueCopy(nil); err != nil {
-				c.store.noteDamage(err)
-				return nil, nil, err
-			}
-		}
-		some = append(some, r)
+	if some, next, err = c.txn.Step(prefix, from, values, n); err != nil {
+		c.store.noteDamage(err)
 	}
-	return some, nil, nil
+	return some, next, err
 }

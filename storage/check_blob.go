@@ -200,7 +200,7 @@ func (c *checker) dropMissing(i volume.ID) (dropped bool, err error) {
 	s := c.store
 	err = s.index.update(linkBytes, func(b *batch) error {
 		dropped = false
-		if _, err := get(b.txn, tableKey(tableBlob, i)); err != nil {
+		if !b.Has(tableKey(tableBlob, i)) {
 			return nil //nolint:nilerr // there is none
 		}
 		if i.Valid() {

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/dgraph-io/badger/v4"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/storage/internal/volume"
@@ -34,26 +33,25 @@ func (h shard) id(name string) (volume.ID, bool) {
 
 // records returns what the index knows of the blobs of the directory; nil = a
 // record that cannot be read.
-func (h shard) records(txn *badger.Txn) (map[volume.ID]*blobRecord, error) {
+func (h shard) records(txn *Txn) (map[volume.ID]*blobRecord, error) {
 	first := []byte{tableBlob, h.algorithm, byte(h.n >> 4)}
-	it := txn.NewIterator(badger.IteratorOptions{Prefix: first})
+	it := txn.Iterate(first)
 	defer it.Close()
 	half := byte(h.n) & 15
 	records := make(map[volume.ID]*blobRecord)
-	for it.Seek(append(first, half<<4)); it.Valid(); it.Next() {
-		key := it.Item().KeyCopy(nil)
+	for it.Seek(append(first, half<<4)); it.Next(); {
+		key := it.Key()
 		if len(key) <= len(first) || key[len(first)]>>4 != half {
 			break
 		}
-		err := it.Item().Value(func(value []byte) error {
-			records[volume.ID(key[1:])] = nil
-			if r, ok := decodeBlob(value); ok {
-				records[volume.ID(key[1:])] = &r
-			}
-			return nil
-		})
+		value, err := it.Value()
 		if err != nil {
 			return nil, err
+		}
+		i := volume.ID(key[1:])
+		records[i] = nil
+		if r, ok := decodeBlob(value); ok {
+			records[i] = &r
 		}
 	}
 	return records, nil
@@ -79,7 +77,7 @@ func (c *checker) plan(ctx context.Context) ([]shard, error) {
 		return c.level(ctx, volume.BlobsDir, func(name string) bool { return known[name] != 0 })
 	})
 	if err == nil && c.indexed {
-		err = c.table(ctx, tableBlob, func(_ *badger.Txn, key, value []byte) {
+		err = c.table(ctx, tableBlob, func(_ *Txn, key, value []byte) {
 			if len(key) < 4 {
 				return
 			}

@@ -9,8 +9,6 @@ import (
 	"io/fs"
 	"strings"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
@@ -63,7 +61,7 @@ func (c *checker) index(ctx context.Context) error {
 
 // tables checks what the index knows beside the blobs.
 func (c *checker) tables(ctx context.Context) error {
-	for table, fn := range map[byte]func(*badger.Txn, []byte, []byte){
+	for table, fn := range map[byte]func(*Txn, []byte, []byte){
 		tableManifest: c.manifest, tableTag: c.tag, tableScope: c.scope, tablePin: c.pin, tableLink: c.link, tableReferrers: c.referrers,
 		tableOrigin: c.origin,
 	} {
@@ -75,7 +73,7 @@ func (c *checker) tables(ctx context.Context) error {
 }
 
 // table calls fn for each record of a table, within the life of the store.
-func (c *checker) table(ctx context.Context, table byte, fn func(txn *badger.Txn, key, value []byte)) error {
+func (c *checker) table(ctx context.Context, table byte, fn func(txn *Txn, key, value []byte)) error {
 	for from := []byte{table}; from != nil; {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -86,7 +84,11 @@ func (c *checker) table(ctx context.Context, table byte, fn func(txn *badger.Txn
 				return err
 			}
 			defer txn.Discard()
-			from, err = step(txn, table, from, fn)
+			some, next, err := txn.Step([]byte{table}, from, true, tableStep)
+			for _, r := range some {
+				fn(txn, r.Key, r.Value)
+			}
+			from = next
 			return err
 		})
 		if err != nil {
@@ -94,25 +96,6 @@ func (c *checker) table(ctx context.Context, table byte, fn func(txn *badger.Txn
 		}
 	}
 	return nil
-}
-
-// step calls fn for some records of a table from a key on, and returns the key of
-// the next one.
-func step(txn *badger.Txn, table byte, from []byte, fn func(txn *badger.Txn, key, value []byte)) (next []byte, err error) {
-	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{table}})
-	defer it.Close()
-	n := 0
-	for it.Seek(from); it.Valid(); it.Next() {
-		if n++; n > tableStep {
-			return it.Item().KeyCopy(nil), nil
-		}
-		value, err := it.Item().ValueCopy(nil)
-		if err != nil {
-			return nil, err
-		}
-		fn(txn, it.Item().KeyCopy(nil), value)
-	}
-	return nil, nil
 }
 
 // unreadable reports a record that is not intact.
@@ -128,7 +111,7 @@ func (c *checker) unreadable(name string, i volume.ID, key, value []byte) {
 func (c *checker) drop(key, value []byte) error {
 	changed := false
 	err := c.store.index.update(len(key), func(b *batch) error {
-		now, err := get(b.txn, key)
+		now, err := b.Get(key)
 		if changed = errors.Is(err, fs.ErrNotExist) || err == nil && !bytes.Equal(now, value); changed || err != nil {
 			return nil //nolint:nilerr // it is another record, or one that cannot be told to be this one
 		}
@@ -140,7 +123,7 @@ func (c *checker) drop(key, value []byte) error {
 	return err
 }
 
-func (c *checker) manifest(_ *badger.Txn, key, value []byte) {
+func (c *checker) manifest(_ *Txn, key, value []byte) {
 	i := volume.ID(key[1:])
 	r, ok := decodeManifest(value)
 	if !ok || !i.Valid() {
@@ -183,7 +166,7 @@ func (c *checker) proveManifest(i volume.ID, r manifestRecord) error {
 	return nil
 }
 
-func (c *checker) tag(txn *badger.Txn, key, value []byte) {
+func (c *checker) tag(txn *Txn, key, value []byte) {
 	names := strings.Split(string(key[1:]), "\x00")
 	t, ok := decodeTag(value)
 	if !ok || len(names) != 3 {
@@ -191,25 +174,23 @@ func (c *checker) tag(txn *badger.Txn, key, value []byte) {
 		return
 	}
 	i, err := volume.IDOf(t.Digest)
-	if err == nil {
-		_, err = txn.Get(tableKey(tableManifest, i))
-	}
+	stored := err == nil && txn.Has(tableKey(tableManifest, i))
 	c.note(func(r *CheckReport) {
 		r.Tags++
-		if err != nil {
+		if !stored {
 			r.TagsWithoutManifest++
 		}
 	})
 }
 
-func (c *checker) scope(_ *badger.Txn, key, value []byte) {
+func (c *checker) scope(_ *Txn, key, value []byte) {
 	names := strings.Split(string(key[1:]), "\x00")
 	if _, intact := decodeUse(value); !intact || len(names) != 2 {
 		c.unreadable(fmt.Sprintf("scope %q", strings.Join(names, "/")), "", key, value)
 	}
 }
 
-func (c *checker) pin(_ *badger.Txn, key, value []byte) {
+func (c *checker) pin(_ *Txn, key, value []byte) {
 	if _, intact := decodePin(value); !intact {
 		c.unreadable(fmt.Sprintf("pin %q", key[1:]), "", key, value)
 	}
@@ -223,7 +204,7 @@ func tagName(names []string) string {
 	return names[0] + "/" + names[1] + ":" + names[2]
 }
 
-func (c *checker) link(_ *badger.Txn, key, value []byte) {
+func (c *checker) link(_ *Txn, key, value []byte) {
 	i, ok := scopedID(key)
 	if _, intact := decodeLink(value); !intact || !ok {
 		c.unreadable("link", i, key, value)
@@ -232,7 +213,7 @@ func (c *checker) link(_ *badger.Txn, key, value []byte) {
 	c.note(func(r *CheckReport) { r.Links++ })
 }
 
-func (c *checker) referrers(_ *badger.Txn, key, value []byte) {
+func (c *checker) referrers(_ *Txn, key, value []byte) {
 	i, ok := scopedID(key)
 	if _, intact := decodeReferrers(value); !intact || !ok {
 		c.unreadable("referrers", i, key, value)
@@ -241,7 +222,7 @@ func (c *checker) referrers(_ *badger.Txn, key, value []byte) {
 	c.note(func(r *CheckReport) { r.Referrers++ })
 }
 
-func (c *checker) origin(_ *badger.Txn, key, value []byte) {
+func (c *checker) origin(_ *Txn, key, value []byte) {
 	i, ok := originID(key)
 	if _, intact := decodeOrigin(value); !intact || !ok {
 		c.unreadable("origin", i, key, value)

@@ -121,7 +121,7 @@ func (c *checker) snapshots(ctx context.Context) error {
 		return err
 	}
 	for _, name := range names {
-		records, err := s.readSnapshot(ctx, name, func(keyed) error { return nil })
+		records, err := s.readSnapshot(ctx, name, func(Record) error { return nil })
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // there is a newer one
 		}

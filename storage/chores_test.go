@@ -213,7 +213,7 @@ func TestPanicOfCount(t *testing.T) {
 	}
 	want := s.Usage().BlobBytes
 	for _, at := range []int64{1, countStep - 1, countStep + 1, blobs - 1} {
-		s.usage.Ledger, s.told, s.present = volume.Ledger{}, 0, s.db.Load().NewTransaction(false)
+		s.usage.Ledger, s.counted, s.openSnapshot = volume.Ledger{}, 0, &Txn{s.db.Load().NewTransaction(false)}
 		b := &bomb{Context: context.Background()}
 		b.looks.Store(at)
 		if s.survives("count", func() { s.count(b) }) {

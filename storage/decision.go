@@ -7,8 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
@@ -89,13 +87,13 @@ type decision struct {
 const unusedShare = 4
 
 // decide makes the first scan.
-func (d *decision) decide(ctx context.Context, txn *badger.Txn) error {
+func (d *decision) decide(ctx context.Context, txn *Txn) error {
 	var total, unused int64
 	old, all, upstreams := ranks{}, ranks{}, map[string]ranks{}
 	for name := range d.demand.upstreams {
 		upstreams[name] = ranks{}
 	}
-	err := scanBlobs(ctx, txn, func(i volume.ID, r blobRecord, used useRecord) error {
+	err := txn.Blobs(ctx, func(i volume.ID, r blobRecord, used useRecord) error {
 		total += r.size
 		switch {
 		case d.pins.has(i):

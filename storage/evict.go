@@ -6,8 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -87,45 +85,8 @@ func (s *Store) tellNodes() {
 	}
 }
 
-// scanBlobs calls fn for each blob that is recorded. Both tables are sorted by
-// id, so one walk through both brings uses and blobs together.
-func scanBlobs(ctx context.Context, txn *badger.Txn, fn func(volume.ID, blobRecord, useRecord) error) error {
-	blobs := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{tableBlob}})
-	defer blobs.Close()
-	uses := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{tableUse}})
-	defer uses.Close()
-	uses.Rewind()
-	for blobs.Rewind(); blobs.Valid(); blobs.Next() {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		i := volume.ID(blobs.Item().Key()[1:])
-		for uses.Valid() && volume.ID(uses.Item().Key()[1:]) < i {
-			uses.Next()
-		}
-		var blob blobRecord
-		var used useRecord
-		var ok bool
-		if err := blobs.Item().Value(func(v []byte) error { blob, ok = decodeBlob(v); return nil }); err != nil {
-			return err
-		}
-		if !ok || !i.Valid() {
-			continue
-		}
-		if uses.Valid() && volume.ID(uses.Item().Key()[1:]) == i {
-			if err := uses.Item().Value(func(v []byte) error { used, _ = decodeUse(v); return nil }); err != nil {
-				return err
-			}
-		}
-		if err := fn(i, blob, used); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // carryOut makes the second scan.
-func (s *Store) carryOut(ctx context.Context, txn *badger.Txn, d *decision) error {
+func (s *Store) carryOut(ctx context.Context, txn *Txn, d *decision) error {
 	ids := make([]volume.ID, 0, evictBatch)
 	var blobs, bytes int64
 	flush := func() error {
@@ -133,7 +94,7 @@ func (s *Store) carryOut(ctx context.Context, txn *badger.Txn, d *decision) erro
 		blobs, bytes, ids = blobs+n, bytes+freed, ids[:0]
 		return err
 	}
-	err := scanBlobs(ctx, txn, func(i volume.ID, r blobRecord, used useRecord) error {
+	err := txn.Blobs(ctx, func(i volume.ID, r blobRecord, used useRecord) error {
 		// A hit since the uses were written down saves the blob.
 		if !d.goes(i, r, used) || s.uses.seen(i) {
 			return nil

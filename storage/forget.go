@@ -4,13 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/volume"
@@ -57,7 +54,7 @@ func (s *Store) forgetSoon(ctx context.Context, background *sync.WaitGroup) {
 // forgetting is one look.
 type forgetting struct {
 	s      *Store
-	txn    *badger.Txn
+	txn    *Txn
 	pins   pinned
 	unused time.Time // what was last used before goes; zero = nothing does
 	// leading says that what leads to something stays: to a blob that is here, or to a
@@ -66,7 +63,7 @@ type forgetting struct {
 	offline offline
 	linked  pinned              // the manifests that some scope has
 	scopes  map[string]struct{} // the prefixes of keys of links
-	dying   []keyed
+	dying   []Record
 	count   int
 }
 
@@ -119,23 +116,11 @@ func (s *Store) forget(ctx context.Context) error {
 
 // each calls fn for each record of a table.
 func (f *forgetting) each(ctx context.Context, table byte, fn func(key, value []byte) error) error {
-	it := f.txn.NewIterator(badger.IteratorOptions{Prefix: []byte{table}})
-	defer it.Close()
-	for it.Rewind(); it.Valid(); it.Next() {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := it.Item().Value(func(v []byte) error { return fn(it.Item().Key(), v) }); err != nil {
-			return fmt.Errorf("look at table %c: %w", table, err)
-		}
-	}
-	return nil
+	return f.txn.Each(ctx, []byte{table}, fn)
 }
 
 // addUses gives manifests from before uses were recorded one that is now.
 func (f *forgetting) addUses(ctx context.Context) error {
-	it := f.txn.NewIterator(badger.IteratorOptions{Prefix: []byte{tableManifest}})
-	defer it.Close()
 	var missing []volume.ID
 	hour := hourOf(f.s.now())
 	flush := func() error {
@@ -150,19 +135,18 @@ func (f *forgetting) addUses(ctx context.Context) error {
 			return nil
 		})
 	}
-	for it.Rewind(); it.Valid(); it.Next() {
-		if err := ctx.Err(); err != nil {
-			return err
+	err := f.txn.Keys(ctx, []byte{tableManifest}, func(it *Iterator) error {
+		i := volume.ID(it.Key()[1:])
+		if f.txn.Has(tableKey(tableManifestUse, i)) || !i.Valid() {
+			return nil
 		}
-		i := volume.ID(it.Item().Key()[1:])
-		if _, err := f.txn.Get(tableKey(tableManifestUse, i)); err == nil || !i.Valid() {
-			continue
+		if missing = append(missing, i); len(missing) < maxUsesWrite {
+			return nil
 		}
-		if missing = append(missing, i); len(missing) == maxUsesWrite {
-			if err := flush(); err != nil {
-				return err
-			}
-		}
+		return flush()
+	})
+	if err != nil {
+		return err
 	}
 	return flush()
 }
@@ -170,7 +154,7 @@ func (f *forgetting) addUses(ctx context.Context) error {
 // drop drops a record if it still is the one that was looked at, and with a
 // manifest its use.
 func (f *forgetting) drop(key, value []byte) error {
-	f.dying = append(f.dying, keyed{bytes.Clone(key), bytes.Clone(value)})
+	f.dying = append(f.dying, Record{bytes.Clone(key), bytes.Clone(value)})
 	if len(f.dying) < evictBatch {
 		return nil
 	}
@@ -187,12 +171,12 @@ func (f *forgetting) flush() error {
 	err := f.s.index.update(len(some)*linkBytes, func(b *batch) error {
 		count = 0
 		for _, r := range some {
-			if now, err := get(b.txn, r.key); err != nil || !bytes.Equal(now, r.value) {
+			if now, err := b.Get(r.Key); err != nil || !bytes.Equal(now, r.Value) {
 				continue
 			}
-			err := b.delete(r.key)
-			if r.key[0] == tableManifestUse {
-				err = errors.Join(err, b.delete(tableKey(tableManifest, volume.ID(r.key[1:]))))
+			err := b.delete(r.Key)
+			if r.Key[0] == tableManifestUse {
+				err = errors.Join(err, b.delete(tableKey(tableManifest, volume.ID(r.Key[1:]))))
 			}
 			if err != nil {
 				return err
@@ -221,14 +205,14 @@ func (f *forgetting) links(ctx context.Context) error {
 		if offline {
 			f.offline.keep[pinOf(i)] = struct{}{}
 		}
-		if _, err := f.txn.Get(tableKey(tableManifest, i)); err == nil {
+		if f.txn.Has(tableKey(tableManifest, i)) {
 			f.linked[pinOf(i)] = struct{}{}
 			return nil
 		}
 		if offline || !r.made.end().Before(f.unused) || f.pins.has(i) {
 			return nil
 		}
-		if _, err := f.txn.Get(tableKey(tableBlob, i)); err == nil {
+		if f.txn.Has(tableKey(tableBlob, i)) {
 			return nil
 		}
 		// It may be one that was not adopted yet.
@@ -243,7 +227,7 @@ func (f *forgetting) links(ctx context.Context) error {
 // and all that no scope has.
 func (f *forgetting) manifests(ctx context.Context) error {
 	var all, old int
-	var dying []keyed
+	var dying []Record
 	err := f.each(ctx, tableManifestUse, func(key, value []byte) error {
 		all++
 		i := volume.ID(key[1:])
@@ -258,7 +242,7 @@ func (f *forgetting) manifests(ctx context.Context) error {
 				return err
 			}
 			old++
-			dying = append(dying, keyed{bytes.Clone(key), bytes.Clone(value)})
+			dying = append(dying, Record{bytes.Clone(key), bytes.Clone(value)})
 		}
 		return nil
 	})
@@ -266,7 +250,7 @@ func (f *forgetting) manifests(ctx context.Context) error {
 		return err
 	}
 	for _, r := range dying[:min(old, (all+unusedShare-1)/unusedShare)] {
-		if err := f.drop(r.key, r.value); err != nil {
+		if err := f.drop(r.Key, r.Value); err != nil {
 			return err
 		}
 	}
@@ -288,10 +272,8 @@ func (f *forgetting) tags(ctx context.Context) error {
 		if scope, ok := scopeOf(key, "", 3); ok && f.offline.names[oci.UpstreamName(scope.Upstream)] {
 			return nil
 		}
-		if raw, err := get(f.txn, tableKey(tableManifestUse, i)); err == nil {
-			if used, ok := decodeUse(raw); ok && !used.end().Before(f.unused) {
-				return nil
-			}
+		if used, ok := Load(f.txn, tableKey(tableManifestUse, i), decodeUse); ok && !used.end().Before(f.unused) {
+			return nil
 		}
 		return f.drop(key, value)
 	})

@@ -2,9 +2,6 @@ package storage
 
 import (
 	"context"
-	"errors"
-
-	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/volume"
@@ -18,7 +15,7 @@ type offline struct {
 }
 
 // scopesOf returns the scopes of the upstreams of some names.
-func scopesOf(ctx context.Context, txn *badger.Txn, names []string) (offline, error) {
+func scopesOf(ctx context.Context, txn *Txn, names []string) (offline, error) {
 	o := offline{names: make(map[string]bool), scopes: make(map[string]bool), keep: pinned{}}
 	for _, name := range names {
 		o.names[name] = true
@@ -65,6 +62,5 @@ func (f *forgetting) remembered(i volume.ID) bool { return f.leading && f.stored
 
 // stored reports whether the index has something; in doubt, it has.
 func (f *forgetting) stored(i volume.ID, table byte) bool {
-	_, err := f.txn.Get(tableKey(table, i))
-	return !errors.Is(err, badger.ErrKeyNotFound)
+	return !f.txn.Lacks(tableKey(table, i))
 }

@@ -6,8 +6,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -75,14 +73,11 @@ func (f *forgetting) shorten(ctx context.Context) error {
 // size returns how many bytes the records of the sized tables have.
 func (f *forgetting) size(ctx context.Context) (size int64, err error) {
 	for _, table := range sizedTables {
-		it := f.txn.NewIterator(badger.IteratorOptions{Prefix: []byte{table}})
-		for it.Rewind(); it.Valid() && err == nil; it.Next() {
-			size += it.Item().EstimatedSize()
-			err = ctx.Err()
+		if err := f.txn.Keys(ctx, []byte{table}, func(it *Iterator) error { size += it.Size(); return nil }); err != nil {
+			return 0, err
 		}
-		it.Close()
 	}
-	return size, err
+	return size, nil
 }
 
 func (f *forgetting) countManifests(ctx context.Context, byHour map[useRecord]int64) error {
@@ -92,10 +87,7 @@ func (f *forgetting) countManifests(ctx context.Context, byHour map[useRecord]in
 		if !ok || !i.Valid() || f.pins.has(i) || f.offline.keep.has(i) {
 			return nil
 		}
-		byHour[used] += int64(len(key) + len(value))
-		if item, err := f.txn.Get(tableKey(tableManifest, i)); err == nil {
-			byHour[used] += item.EstimatedSize()
-		}
+		byHour[used] += int64(len(key)+len(value)) + f.txn.Size(tableKey(tableManifest, i))
 		return nil
 	})
 }

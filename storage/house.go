@@ -39,7 +39,7 @@ func (s *Store) keepHouse(ctx context.Context) {
 	if !open {
 		return
 	}
-	defer s.present.Discard()
+	defer s.openSnapshot.Discard()
 	var background sync.WaitGroup
 	background.Go(func() { s.keepLimits(ctx) })
 	c := s.life.Chores()
@@ -131,20 +131,20 @@ func (s *Store) count(ctx context.Context) {
 	var t volume.Tally
 	// A panic leaves the transaction to the next try, which goes on where this one
 	// has told others of what it had.
-	skip := s.told
-	err := scanBlobs(ctx, s.present, func(_ volume.ID, r blobRecord, _ useRecord) error {
+	skip := s.counted
+	err := s.openSnapshot.Blobs(ctx, func(_ volume.ID, r blobRecord, _ useRecord) error {
 		if skip > 0 {
 			skip--
 			return nil
 		}
 		if t.Add(r.origin, r.size, 1); t.Blobs == countStep {
 			s.usage.Add(t)
-			s.told += t.Blobs
+			s.counted += t.Blobs
 			t = volume.Tally{}
 		}
 		return nil
 	})
-	s.present.Discard()
+	s.openSnapshot.Discard()
 	s.usage.Add(t)
 	if err == nil {
 		s.usage.counted.Store(true)

@@ -2,10 +2,7 @@ package storage
 
 import (
 	"context"
-	"errors"
 	"fmt"
-
-	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/volume"
@@ -20,17 +17,18 @@ type tree struct {
 }
 
 // readTree reads the manifests that are linked to a scope.
-func readTree(ctx context.Context, s *Store, txn *badger.Txn, scope oci.Scope) (*tree, error) {
+func readTree(ctx context.Context, s *Store, txn *Txn, scope oci.Scope) (*tree, error) {
 	t := &tree{
 		contents: make(map[volume.ID]oci.Contents), referrers: make(map[volume.ID][]volume.ID),
 		dying: make(map[volume.ID]struct{}), live: make(map[volume.ID]struct{}),
 	}
-	err := eachKey(ctx, txn, scopedPrefix(tableLink, scope), func(key []byte) error {
+	err := txn.Keys(ctx, scopedPrefix(tableLink, scope), func(it *Iterator) error {
+		key := it.Key()
 		i, ok := scopedID(key)
 		if !ok {
 			return nil
 		}
-		if _, err := txn.Get(tableKey(tableManifest, i)); errors.Is(err, badger.ErrKeyNotFound) {
+		if txn.Lacks(tableKey(tableManifest, i)) {
 			return nil
 		}
 		contents, err := s.contents(txn, i)

@@ -2,9 +2,7 @@ package storage
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"path"
 	"slices"
@@ -94,18 +92,6 @@ func named(root volume.Files, dir string, suffixes ...string) ([]string, error) 
 		}
 	}
 	return names, nil
-}
-
-// get returns a copy of a value, or fs.ErrNotExist.
-func get(txn *badger.Txn, key []byte) ([]byte, error) {
-	item, err := txn.Get(key)
-	if errors.Is(err, badger.ErrKeyNotFound) {
-		return nil, fs.ErrNotExist
-	}
-	if err != nil {
-		return nil, err
-	}
-	return item.ValueCopy(nil)
 }
 
 // badgerLogger passes on what Badger logs. What it calls info is of no interest

@@ -281,18 +281,9 @@ func TestCorruptRecordIsMiss(t *testing.T) {
 			}
 			put()
 			err := s.index.update(0, func(b *batch) error {
-				it := b.txn.NewIterator(badgerAll)
-				defer it.Close()
-				for it.Rewind(); it.Valid(); it.Next() {
-					record, err := it.Item().ValueCopy(nil)
-					if err != nil {
-						return err
-					}
-					if err := b.put(it.Item().KeyCopy(nil), corrupt(record)); err != nil {
-						return err
-					}
-				}
-				return nil
+				return b.Each(t.Context(), nil, func(key, record []byte) error {
+					return b.put(bytes.Clone(key), corrupt(bytes.Clone(record)))
+				})
 			})
 			if err != nil {
 				t.Fatal(err)

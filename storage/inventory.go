@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
@@ -80,7 +79,7 @@ type inventory struct {
 	Inventory
 
 	s     *Store
-	txn   *badger.Txn
+	txn   *Txn
 	blobs map[uint64]*heldBlob
 }
 
@@ -97,7 +96,7 @@ func (v *inventory) run(ctx context.Context, sel oci.Selection) (err error) {
 		return err
 	}
 	defer v.txn.Discard()
-	err = scanBlobs(ctx, v.txn, func(i volume.ID, r blobRecord, _ useRecord) error {
+	err = v.txn.Blobs(ctx, func(i volume.ID, r blobRecord, _ useRecord) error {
 		v.blobs[pinOf(i)] = &heldBlob{size: r.size}
 		v.Blobs, v.Bytes = v.Blobs+1, v.Bytes+r.size
 		return nil
@@ -168,7 +167,8 @@ func (v *inventory) groups(ctx context.Context, scopes []oci.Scope, repositories
 // take makes what is linked to a scope that of the last holding; nil = of what is
 // beyond the selection.
 func (v *inventory) take(ctx context.Context, scope oci.Scope, h *Holding) error {
-	return eachKey(ctx, v.txn, scopedPrefix(tableLink, scope), func(key []byte) error {
+	return v.txn.Keys(ctx, scopedPrefix(tableLink, scope), func(it *Iterator) error {
+		key := it.Key()
 		i, ok := scopedID(key)
 		if !ok {
 			return nil
@@ -177,7 +177,7 @@ func (v *inventory) take(ctx context.Context, scope oci.Scope, h *Holding) error
 		if h == nil {
 			return nil
 		}
-		if _, err := v.txn.Get(tableKey(tableManifest, i)); err == nil {
+		if v.txn.Has(tableKey(tableManifest, i)) {
 			h.Manifests++
 		}
 		return nil

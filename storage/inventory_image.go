@@ -44,10 +44,8 @@ func (v *inventory) images(ctx context.Context, scopes []oci.Scope) error {
 				continue
 			}
 			image := &HeldImage{Digest: i.Digest()}
-			if m, err := get(v.txn, tableKey(tableManifest, i)); err == nil {
-				if r, ok := decodeManifest(m); ok {
-					image.MediaType = r.mediaType
-				}
+			if r, ok := Load(v.txn, tableKey(tableManifest, i), decodeManifest); ok {
+				image.MediaType = r.mediaType
 			}
 			v.image(t, i, name+"@"+i.Digest().String(), image)
 		}
@@ -91,12 +89,10 @@ func (v *inventory) image(t *tree, root volume.ID, name string, image *HeldImage
 		}
 		t.live[i] = struct{}{}
 		h.Manifests++
-		if raw, err := get(v.txn, tableKey(tableManifestUse, i)); err == nil {
-			if used, ok := decodeUse(raw); ok {
-				at := used.end().Add(-time.Hour)
-				if image.Used == nil || image.Used.Before(at) {
-					image.Used = &at
-				}
+		if used, ok := Load(v.txn, tableKey(tableManifestUse, i), decodeUse); ok {
+			at := used.end().Add(-time.Hour)
+			if image.Used == nil || image.Used.Before(at) {
+				image.Used = &at
 			}
 		}
 		for _, d := range contents.Blobs {

@@ -122,7 +122,7 @@ func (s *Store) amend(scope oci.Scope, d digest.Digest, change func(*linkRecord)
 	key, err := scopedKey(tableLink, scope, i)
 	if err == nil {
 		err = s.index.offer(linkBytes, func(b *batch) error {
-			raw, err := get(b.txn, key)
+			raw, err := b.Get(key)
 			if err != nil {
 				return err
 			}

@@ -145,7 +145,8 @@ var probeKey = []byte("\x00probe")
 // number it held and the one it holds now.
 func probe(db *badger.DB) (seen, written int64, err error) {
 	err = db.Update(func(txn *badger.Txn) error {
-		raw, err := get(txn, probeKey)
+		t := &Txn{txn}
+		raw, err := t.Get(probeKey)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -162,7 +163,7 @@ func probe(db *badger.DB) (seen, written int64, err error) {
 	}
 	if err == nil {
 		err = db.View(func(txn *badger.Txn) error {
-			raw, err := get(txn, probeKey)
+			raw, err := (&Txn{txn}).Get(probeKey)
 			if err == nil && !bytes.Equal(raw, record.Seal(record.AppendInt(record.Begin(8), written))) {
 				err = errors.New("reads other than what was written")
 			}
@@ -217,7 +218,7 @@ func (s *Store) noteState(change func(*volume.State)) {
 // setIndex makes the index known to all.
 func (s *Store) setIndex(db *badger.DB) {
 	// The count of what is there begins before anything can be added to it.
-	s.present = db.NewTransaction(false)
+	s.openSnapshot = &Txn{db.NewTransaction(false)}
 	s.db.Store(db)
 }
 
@@ -228,9 +229,9 @@ func (s *Store) setIndexError(err error) {
 }
 
 // begin starts a reading transaction, or returns ErrNoIndex.
-func (s *Store) begin() (*badger.Txn, error) {
+func (s *Store) begin() (*Txn, error) {
 	if db := s.db.Load(); db != nil {
-		return db.NewTransaction(false), nil
+		return &Txn{db.NewTransaction(false)}, nil
 	}
 	return nil, ErrNoIndex
 }

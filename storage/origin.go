@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/dgraph-io/badger/v4"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
@@ -81,17 +80,14 @@ func (s *Store) Origins(scope oci.Scope, d digest.Digest) (o Origins, err error)
 	}
 	defer txn.Discard()
 	own := string(originKey(i, scope.Upstream))
-	it := txn.NewIterator(badger.IteratorOptions{Prefix: tableKey(tableOrigin, i)})
-	defer it.Close()
-	for it.Rewind(); it.Valid(); it.Next() {
-		if err := it.Item().Value(func(v []byte) error {
-			r, ok := decodeOrigin(v)
-			o.Own = o.Own || ok && string(it.Item().Key()) == own
-			o.Open = o.Open || ok && r.open
-			return nil
-		}); err != nil {
-			return Origins{}, fmt.Errorf("get origins of %s: %w", d, err)
-		}
+	err = txn.Each(context.Background(), tableKey(tableOrigin, i), func(key, value []byte) error {
+		r, ok := decodeOrigin(value)
+		o.Own = o.Own || ok && string(key) == own
+		o.Open = o.Open || ok && r.open
+		return nil
+	})
+	if err != nil {
+		return Origins{}, fmt.Errorf("get origins of %s: %w", d, err)
 	}
 	if !o.Own {
 		r, known := s.blobRecord(i)
@@ -104,7 +100,7 @@ func (s *Store) Origins(scope oci.Scope, d digest.Digest) (o Origins, err error)
 func (b *batch) shown(upstream string, l linkTo) error {
 	key := originKey(l.id, upstream)
 	r := originRecord{made: l.made, open: l.open}
-	if raw, err := get(b.txn, key); err == nil {
+	if raw, err := b.Get(key); err == nil {
 		if old, ok := decodeOrigin(raw); ok && (old.open || !r.open) {
 			return nil
 		}
@@ -123,7 +119,7 @@ func (f *forgetting) origins(ctx context.Context) error {
 			return nil
 		}
 		for _, table := range []byte{tableManifest, tableBlob} {
-			if _, err := f.txn.Get(tableKey(table, i)); err == nil {
+			if f.txn.Has(tableKey(table, i)) {
 				return nil
 			}
 		}

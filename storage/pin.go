@@ -1,15 +1,13 @@
 package storage
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"strings"
-
-	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/volume"
@@ -33,7 +31,7 @@ func (p pinned) has(i volume.ID) bool {
 // resolvePins returns what the pins of limits and store mean at present: the
 // manifests that their tags and digests name, and all below them. An error means
 // that it is not known, and nothing may go.
-func (s *Store) resolvePins(ctx context.Context, txn *badger.Txn) (pinned, error) {
+func (s *Store) resolvePins(ctx context.Context, txn *Txn) (pinned, error) {
 	pins, _, err := s.allPins(txn)
 	if err != nil {
 		return nil, err
@@ -41,7 +39,7 @@ func (s *Store) resolvePins(ctx context.Context, txn *badger.Txn) (pinned, error
 	return s.resolve(ctx, txn, pins)
 }
 
-func (s *Store) resolve(ctx context.Context, txn *badger.Txn, pins []oci.Pin) (pinned, error) {
+func (s *Store) resolve(ctx context.Context, txn *Txn, pins []oci.Pin) (pinned, error) {
 	if len(pins) == 0 {
 		return nil, nil
 	}
@@ -79,7 +77,7 @@ func (s *Store) resolve(ctx context.Context, txn *badger.Txn, pins []oci.Pin) (p
 }
 
 // pinnedRoots returns the manifests that the pins name.
-func pinnedRoots(ctx context.Context, txn *badger.Txn, pins []oci.Pin) ([]volume.ID, error) {
+func pinnedRoots(ctx context.Context, txn *Txn, pins []oci.Pin) ([]volume.ID, error) {
 	var roots []volume.ID
 	upstreams := make(map[string][]oci.Pin)
 	for _, p := range pins {
@@ -90,19 +88,17 @@ func pinnedRoots(ctx context.Context, txn *badger.Txn, pins []oci.Pin) ([]volume
 		}
 	}
 	for name, pins := range upstreams {
-		err := scanTags(ctx, txn, name, func(scope oci.Scope, tag string, item *badger.Item) error {
+		err := scanTags(ctx, txn, name, func(scope oci.Scope, tag string, value []byte) error {
 			for _, p := range pins {
 				if !p.Match(scope, tag) {
 					continue
 				}
-				return item.Value(func(v []byte) error {
-					if t, ok := decodeTag(v); ok {
-						if i, err := volume.IDOf(t.Digest); err == nil {
-							roots = append(roots, i)
-						}
+				if t, ok := decodeTag(value); ok {
+					if i, err := volume.IDOf(t.Digest); err == nil {
+						roots = append(roots, i)
 					}
-					return nil
-				})
+				}
+				break
 			}
 			return nil
 		})
@@ -114,28 +110,20 @@ func pinnedRoots(ctx context.Context, txn *badger.Txn, pins []oci.Pin) ([]volume
 }
 
 // scanTags calls fn for each tag of the upstreams of a name; empty = of all.
-func scanTags(ctx context.Context, txn *badger.Txn, name string, fn func(oci.Scope, string, *badger.Item) error) error {
-	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte(string(rune(tableTag)) + name)})
-	defer it.Close()
-	for it.Rewind(); it.Valid(); it.Next() {
-		if err := ctx.Err(); err != nil {
-			return err
+func scanTags(ctx context.Context, txn *Txn, name string, fn func(scope oci.Scope, tag string, value []byte) error) error {
+	return txn.Each(ctx, []byte(string(rune(tableTag))+name), func(key, value []byte) error {
+		scope, ok := scopeOf(key, name, 3)
+		if !ok {
+			return nil
 		}
-		fields := strings.Split(string(it.Item().Key()[1:]), "\x00")
-		if len(fields) != 3 || name != "" && oci.UpstreamName(fields[0]) != name {
-			continue
-		}
-		if err := fn(oci.Scope{Upstream: fields[0], Repository: fields[1]}, fields[2], it.Item()); err != nil {
-			return err
-		}
-	}
-	return nil
+		return fn(scope, string(key[bytes.LastIndexByte(key, 0)+1:]), value)
+	})
 }
 
 // contents returns what a manifest points to: nothing if it is not stored, or
 // cannot be parsed.
-func (s *Store) contents(txn *badger.Txn, i volume.ID) (oci.Contents, error) {
-	raw, err := get(txn, tableKey(tableManifest, i))
+func (s *Store) contents(txn *Txn, i volume.ID) (oci.Contents, error) {
+	raw, err := txn.Get(tableKey(tableManifest, i))
 	if errors.Is(err, fs.ErrNotExist) {
 		return oci.Contents{}, nil
 	}

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
@@ -58,7 +56,7 @@ func (s *Store) pinUses(ctx context.Context) ([]PinUse, error) {
 			return nil, err
 		}
 		if i, err := volume.IDOf(p.Digest); err == nil {
-			if _, err := txn.Get(tableKey(tableManifest, i)); err == nil {
+			if txn.Has(tableKey(tableManifest, i)) {
 				uses[n].Images = 1
 			}
 		}
@@ -66,7 +64,7 @@ func (s *Store) pinUses(ctx context.Context) ([]PinUse, error) {
 	if len(pins) == 0 {
 		return uses, nil
 	}
-	err = scanTags(ctx, txn, "", func(scope oci.Scope, tag string, _ *badger.Item) error {
+	err = scanTags(ctx, txn, "", func(scope oci.Scope, tag string, _ []byte) error {
 		for n, p := range pins {
 			if p.Match(scope, tag) {
 				uses[n].Images++
@@ -77,7 +75,7 @@ func (s *Store) pinUses(ctx context.Context) ([]PinUse, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = scanBlobs(ctx, txn, func(i volume.ID, r blobRecord, _ useRecord) error {
+	err = txn.Blobs(ctx, func(i volume.ID, r blobRecord, _ useRecord) error {
 		for n := range pins {
 			if means[n].has(i) {
 				uses[n].Blobs, uses[n].Bytes = uses[n].Blobs+1, uses[n].Bytes+r.size

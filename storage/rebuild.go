@@ -59,7 +59,7 @@ func (s *Store) snapshotAll(ctx context.Context) error {
 // keepQuiet is what the house keeper of a quiet store does.
 func (s *Store) keepQuiet(ctx context.Context) {
 	if s.db.Load() != nil {
-		defer s.present.Discard()
+		defer s.openSnapshot.Discard()
 		if !s.inspect {
 			s.survives("restore index", func() { s.restore(ctx) })
 		}

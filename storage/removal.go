@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
@@ -108,12 +106,12 @@ type removal struct {
 	RemoveOptions
 
 	s     *Store
-	txn   *badger.Txn
+	txn   *Txn
 	again *relinked
 	// parts are what goes, by the prefix of the keys of the links of a scope.
 	parts map[string]*removalPart
 	order []*removalPart
-	tags  []keyed
+	tags  []Record
 	// elsewhere are the ids, of those that matter, that are linked to what stays.
 	elsewhere pinned
 	pins      pinned
@@ -181,7 +179,8 @@ func (r *removal) lookElsewhere(ctx context.Context) error {
 			some[i] = struct{}{}
 		}
 	}
-	return eachKey(ctx, r.txn, []byte{tableLink}, func(key []byte) error {
+	return r.txn.Keys(ctx, []byte{tableLink}, func(it *Iterator) error {
+		key := it.Key()
 		i, ok := scopedID(key)
 		if !ok {
 			return nil
@@ -213,10 +212,10 @@ func (r *removal) names(ctx context.Context) error {
 		err := r.s.index.update(len(some)*linkBytes, func(b *batch) error {
 			n = 0
 			for _, t := range some {
-				if now, err := get(b.txn, t.key); errors.Is(err, fs.ErrNotExist) || err == nil && !bytes.Equal(now, t.value) {
+				if now, err := b.Get(t.Key); errors.Is(err, fs.ErrNotExist) || err == nil && !bytes.Equal(now, t.Value) {
 					continue
 				}
-				if err := b.delete(t.key); err != nil {
+				if err := b.delete(t.Key); err != nil {
 					return err
 				}
 				n++

@@ -62,13 +62,14 @@ func (r *removal) referrers(ctx context.Context, p *removalPart) error {
 	if p.ids != nil || r.DryRun {
 		return nil
 	}
-	return eachKey(ctx, r.txn, scopedPrefix(tableReferrers, p.scope), func(key []byte) error {
+	return r.txn.Keys(ctx, scopedPrefix(tableReferrers, p.scope), func(it *Iterator) error {
+		key := it.Key()
 		key = bytes.Clone(key)
 		if i, ok := scopedID(key); ok && r.again.has(i) {
 			return nil
 		}
 		return r.s.index.update(len(key), func(b *batch) error {
-			if _, err := b.txn.Get(key); err != nil {
+			if !b.Has(key) {
 				return nil //nolint:nilerr // it went with its link
 			}
 			return b.delete(key)
@@ -78,7 +79,8 @@ func (r *removal) referrers(ctx context.Context, p *removalPart) error {
 
 // each calls fn for each id of a part that is linked.
 func (r *removal) each(ctx context.Context, p *removalPart, fn func(volume.ID) error) error {
-	return eachKey(ctx, r.txn, scopedPrefix(tableLink, p.scope), func(key []byte) error {
+	return r.txn.Keys(ctx, scopedPrefix(tableLink, p.scope), func(it *Iterator) error {
+		key := it.Key()
 		if i, ok := scopedID(key); ok && p.has(i) {
 			return fn(i)
 		}
@@ -165,13 +167,13 @@ func (r *removal) unlink(p *removalPart, links, content []volume.ID, left map[vo
 				keys = append(keys, append(scopedPrefix(table, p.scope), i...))
 			}
 			if gone[i] {
-				if _, err := b.txn.Get(tableKey(tableManifest, i)); err == nil {
+				if b.Has(tableKey(tableManifest, i)) {
 					manifests++
 				}
 				keys = append(keys, tableKey(tableManifest, i), tableKey(tableManifestUse, i), originKey(i, p.scope.Upstream))
 			}
 			for _, key := range keys {
-				if _, err := b.txn.Get(key); err == nil {
+				if b.Has(key) {
 					if err := b.delete(key); err != nil {
 						return err
 					}
@@ -202,7 +204,7 @@ func (r *removal) orphans(ctx context.Context) error {
 		_, err := r.drop(content)
 		return err
 	}
-	err := scanBlobs(ctx, r.txn, func(i volume.ID, b blobRecord, _ useRecord) error {
+	err := r.txn.Blobs(ctx, func(i volume.ID, b blobRecord, _ useRecord) error {
 		if _, done := r.done[pinOf(i)]; done || r.elsewhere.has(i) || r.pins.has(i) || r.spare(i) ||
 			oci.UpstreamName(b.origin) != r.Selection.Upstream {
 			return nil

@@ -43,7 +43,7 @@ func (r *removal) tagsOf(ctx context.Context, p *removalPart) error {
 	return scopeTags(ctx, r.txn, p.scope, func(name string, key, value []byte) error {
 		if _, ok := p.tags[name]; ok || p.ids == nil {
 			p.tags[name] = struct{}{}
-			r.tags = append(r.tags, keyed{key, bytes.Clone(value)})
+			r.tags = append(r.tags, Record{bytes.Clone(key), bytes.Clone(value)})
 		}
 		return nil
 	})
@@ -59,7 +59,7 @@ func (r *removal) image(ctx context.Context, p *removalPart) (found bool, err er
 		if root, err = volume.IDOf(ref.Digest); err != nil {
 			return false, err
 		}
-		if _, err := r.txn.Get(append(scopedPrefix(tableLink, p.scope), root...)); err == nil {
+		if r.txn.Has(append(scopedPrefix(tableLink, p.scope), root...)) {
 			found = true
 		}
 	}
@@ -117,7 +117,7 @@ func (r *removal) image(ctx context.Context, p *removalPart) (found bool, err er
 // stored returns 1 if there is a manifest or a blob of the digest, else 0.
 func (r *removal) stored(i volume.ID) int64 {
 	for _, table := range []byte{tableManifest, tableBlob} {
-		if _, err := r.txn.Get(tableKey(table, i)); err == nil {
+		if r.txn.Has(tableKey(table, i)) {
 			return 1
 		}
 	}
@@ -126,14 +126,12 @@ func (r *removal) stored(i volume.ID) int64 {
 
 // count counts what would go.
 func (r *removal) count(i volume.ID) {
-	if _, err := r.txn.Get(tableKey(tableManifest, i)); err == nil {
+	if r.txn.Has(tableKey(tableManifest, i)) {
 		r.report.Manifests++
 	}
-	if raw, err := get(r.txn, tableKey(tableBlob, i)); err == nil {
-		if b, ok := decodeBlob(raw); ok {
-			r.report.Blobs++
-			r.report.Bytes += b.size
-		}
+	if b, ok := Load(r.txn, tableKey(tableBlob, i), decodeBlob); ok {
+		r.report.Blobs++
+		r.report.Bytes += b.size
 	}
 }
 
@@ -163,7 +161,7 @@ func (r *removal) refusePinned(ctx context.Context) error {
 			if !r.pins.has(i) {
 				return nil
 			}
-			if _, err := r.txn.Get(tableKey(tableManifest, i)); err != nil && i.Digest() != r.Selection.Reference.Digest {
+			if !r.txn.Has(tableKey(tableManifest, i)) && i.Digest() != r.Selection.Reference.Digest {
 				return nil // it is a blob, and stays if nobody else has it
 			}
 			for n, pin := range pins {

@@ -35,9 +35,9 @@ func TestRemovalIsInTheSnapshot(t *testing.T) {
 			t.Errorf("snapshots are %v", names)
 		}
 		for _, name := range names {
-			_, err := s.readSnapshot(t.Context(), name, func(r keyed) error {
-				if r.key[0] == tableManifest || r.key[0] == tableLink || r.key[0] == tableTag {
-					t.Errorf("%s has %q", name, r.key)
+			_, err := s.readSnapshot(t.Context(), name, func(r Record) error {
+				if r.Key[0] == tableManifest || r.Key[0] == tableLink || r.Key[0] == tableTag {
+					t.Errorf("%s has %q", name, r.Key)
 				}
 				return nil
 			})

@@ -29,9 +29,6 @@ const (
 // errSnapshot means that a snapshot is not what was written.
 var errSnapshot = errors.New("snapshot is damaged")
 
-// keyed is a record and where it belongs.
-type keyed struct{ key, value []byte }
-
 // restore gives back to the index what it lost, from the newest snapshot that is
 // whole. What the index knows already is newer and stays. Only the house keeper
 // calls it.
@@ -87,9 +84,9 @@ func (s *Store) isRestored() bool {
 // restoreFrom reads a snapshot twice: nothing of one that is not whole is used. Pins
 // come first, as blobs go meanwhile.
 func (s *Store) restoreFrom(ctx context.Context, name string) (records int64, err error) {
-	var pins []keyed
-	_, err = s.readSnapshot(ctx, name, func(r keyed) error {
-		if r.key[0] == tablePin {
+	var pins []Record
+	_, err = s.readSnapshot(ctx, name, func(r Record) error {
+		if r.Key[0] == tablePin {
 			pins = append(pins, r)
 		}
 		return nil
@@ -100,15 +97,15 @@ func (s *Store) restoreFrom(ctx context.Context, name string) (records int64, er
 	if err != nil {
 		return 0, err
 	}
-	var pending []keyed
+	var pending []Record
 	var bytes int
 	flush := func() error {
 		some := pending
 		pending, bytes = nil, 0
 		return s.index.update(restoreBatch, func(b *batch) error { return b.restore(some) })
 	}
-	records, err = s.readSnapshot(ctx, name, func(r keyed) error {
-		pending, bytes = append(pending, r), bytes+len(r.key)+len(r.value)
+	records, err = s.readSnapshot(ctx, name, func(r Record) error {
+		pending, bytes = append(pending, r), bytes+len(r.Key)+len(r.Value)
 		if bytes < restoreBatch {
 			return nil
 		}
@@ -121,16 +118,16 @@ func (s *Store) restoreFrom(ctx context.Context, name string) (records int64, er
 }
 
 // restore writes those records that the index does not have.
-func (b *batch) restore(records []keyed) error {
+func (b *batch) restore(records []Record) error {
 	for _, r := range records {
-		old, err := get(b.txn, r.key)
+		old, err := b.Get(r.Key)
 		if err == nil && record.Intact(old) {
 			continue
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if err := b.set(r.key, r.value); err != nil {
+		if err := b.set(r.Key, r.Value); err != nil {
 			return err
 		}
 	}
@@ -139,7 +136,7 @@ func (b *batch) restore(records []keyed) error {
 
 // readSnapshot calls fn for each record of a snapshot, and returns how many
 // there are. Records that are not intact are left out.
-func (s *Store) readSnapshot(ctx context.Context, name string, fn func(keyed) error) (records int64, err error) {
+func (s *Store) readSnapshot(ctx context.Context, name string, fn func(Record) error) (records int64, err error) {
 	f, err := s.root.Open(name)
 	if err != nil {
 		return 0, err
@@ -174,7 +171,7 @@ func (s *Store) readSnapshot(ctx context.Context, name string, fn func(keyed) er
 		if !strings.ContainsRune(snapshotTables, rune(key[0])) || !record.Intact(value) {
 			continue
 		}
-		if err := fn(keyed{key, value}); err != nil {
+		if err := fn(Record{key, value}); err != nil {
 			return records, err
 		}
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"strings"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
@@ -27,10 +25,11 @@ func scopeOf(key []byte, upstream string, names int) (oci.Scope, bool) {
 
 // selectScopes returns the scopes of a selection: by their names, and by those of tags,
 // in case a name could not be read.
-func selectScopes(ctx context.Context, txn *badger.Txn, sel oci.Selection) (scopes []oci.Scope, err error) {
+func selectScopes(ctx context.Context, txn *Txn, sel oci.Selection) (scopes []oci.Scope, err error) {
 	seen := make(map[oci.Scope]struct{})
 	for table, names := range map[byte]int{tableScope: 2, tableTag: 3} {
-		err := eachKey(ctx, txn, []byte(string(rune(table))+sel.Upstream), func(key []byte) error {
+		err := txn.Keys(ctx, []byte(string(rune(table))+sel.Upstream), func(it *Iterator) error {
+			key := it.Key()
 			scope, ok := scopeOf(key, sel.Upstream, names)
 			if _, known := seen[scope]; ok && !known && sel.Has(scope) {
 				seen[scope] = struct{}{}
@@ -46,39 +45,12 @@ func selectScopes(ctx context.Context, txn *badger.Txn, sel oci.Selection) (scop
 }
 
 // scopeTags calls fn for each tag of a scope.
-func scopeTags(ctx context.Context, txn *badger.Txn, scope oci.Scope, fn func(name string, key, value []byte) error) error {
+func scopeTags(ctx context.Context, txn *Txn, scope oci.Scope, fn func(name string, key, value []byte) error) error {
 	prefix, err := tagKey(scope, "")
 	if err != nil {
 		return err
 	}
-	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
-	defer it.Close()
-	for it.Rewind(); it.Valid(); it.Next() {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		key := it.Item().KeyCopy(nil)
-		err := it.Item().Value(func(v []byte) error { return fn(string(key[len(prefix):]), key, v) })
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// eachKey calls fn for each key with the prefix. fn does not keep it.
-func eachKey(ctx context.Context, txn *badger.Txn, prefix []byte, fn func(key []byte) error) error {
-	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
-	defer it.Close()
-	for it.Rewind(); it.Valid(); it.Next() {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := fn(it.Item().Key()); err != nil {
-			return err
-		}
-	}
-	return nil
+	return txn.Each(ctx, prefix, func(key, value []byte) error { return fn(string(key[len(prefix):]), key, value) })
 }
 
 // name records a scope.
@@ -87,10 +59,8 @@ func (b *batch) name(scope oci.Scope, hour useRecord) error {
 		return err
 	}
 	key := scopeKey(scope)
-	if raw, err := get(b.txn, key); err == nil {
-		if _, ok := decodeUse(raw); ok {
-			return nil
-		}
+	if _, ok := Load(b.Txn, key, decodeUse); ok {
+		return nil
 	}
 	return b.set(key, hour.encode())
 }
@@ -98,21 +68,13 @@ func (b *batch) name(scope oci.Scope, hour useRecord) error {
 // unname drops the record of a scope that has neither links nor tags.
 func (b *batch) unname(scope oci.Scope) error {
 	tags, err := tagKey(scope, "")
-	if err != nil || b.any(tags) || b.any(scopedPrefix(tableLink, scope)) {
+	if err != nil || b.HasAny(tags) || b.HasAny(scopedPrefix(tableLink, scope)) {
 		return err
 	}
-	if _, err := b.txn.Get(scopeKey(scope)); err != nil {
+	if !b.Has(scopeKey(scope)) {
 		return nil //nolint:nilerr // it is gone, or cannot be read
 	}
 	return b.delete(scopeKey(scope))
-}
-
-// any reports whether there are records whose keys begin with the prefix.
-func (b *batch) any(prefix []byte) bool {
-	it := b.txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
-	defer it.Close()
-	it.Rewind()
-	return it.Valid()
 }
 
 // names looks at the names of scopes.

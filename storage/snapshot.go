@@ -166,7 +166,7 @@ func dump(ctx context.Context, db *badger.DB, to io.Writer) (records int64, err 
 	// Whatever is written below is read by nobody unless Close succeeds.
 	w := bufio.NewWriter(z)
 	_, _ = w.WriteString(snapshotMagic)
-	txn := db.NewTransaction(false)
+	txn := &Txn{db.NewTransaction(false)}
 	defer txn.Discard()
 	for _, table := range []byte(snapshotTables) {
 		n, err := dumpTable(ctx, txn, table, w)
@@ -178,29 +178,21 @@ func dump(ctx context.Context, db *badger.DB, to io.Writer) (records int64, err 
 	return records, errors.Join(w.Flush(), z.Close())
 }
 
-func dumpTable(ctx context.Context, txn *badger.Txn, table byte, w *bufio.Writer) (records int64, err error) {
-	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{table}})
-	defer it.Close()
+func dumpTable(ctx context.Context, txn *Txn, table byte, w *bufio.Writer) (records int64, err error) {
 	var head []byte
-	for it.Rewind(); it.Valid(); it.Next() {
-		if err := ctx.Err(); err != nil {
-			return records, err
+	err = txn.Each(ctx, []byte{table}, func(key, value []byte) error {
+		head = binary.AppendUvarint(head[:0], uint64(len(key)))
+		head = append(head, key...)
+		head = binary.AppendUvarint(head, uint64(len(value)))
+		_, err := w.Write(head)
+		if err == nil {
+			_, err = w.Write(value)
 		}
-		key := it.Item().Key()
-		err := it.Item().Value(func(value []byte) error {
-			head = binary.AppendUvarint(head[:0], uint64(len(key)))
-			head = append(head, key...)
-			head = binary.AppendUvarint(head, uint64(len(value)))
-			_, err := w.Write(head)
-			if err == nil {
-				_, err = w.Write(value)
-			}
-			return err
-		})
 		if err != nil {
-			return records, fmt.Errorf("dump table %c: %w", table, err)
+			return fmt.Errorf("dump table %c: %w", table, err)
 		}
 		records++
-	}
-	return records, nil
+		return nil
+	})
+	return records, err
 }

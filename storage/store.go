@@ -64,17 +64,17 @@ type Store struct {
 	root  volume.Files
 	state *volume.StateFile
 	// db is nil until the index is open, and never again after that.
-	db       atomic.Pointer[badger.DB]
-	present  *badger.Txn // the index as it was opened, for the house keeper to count
-	scarce   bool        // inodes were, when keepLimits last looked
-	told     int64       // how many of its blobs others have heard of
-	index    *writer
-	damage   atomic.Pointer[error] // the first error that reading the index met
-	saved    int64                 // writer.changes as of the last snapshot
-	retry    time.Duration
-	patience time.Duration
-	way      time.Duration
-	save     time.Duration
+	db           atomic.Pointer[badger.DB]
+	openSnapshot *Txn  // the index as it was opened, for the house keeper to count
+	scarce       bool  // inodes were, when keepLimits last looked
+	counted      int64 // how many of its blobs others have heard of
+	index        *writer
+	damage       atomic.Pointer[error] // the first error that reading the index met
+	saved        int64                 // writer.changes as of the last snapshot
+	retry        time.Duration
+	patience     time.Duration
+	way          time.Duration
+	save         time.Duration
 	// What the options of these names say; rebuild holds until it is done.
 	quiet, inspect, rebuild bool
 
@@ -322,7 +322,7 @@ func (s *Store) get(key []byte) ([]byte, error) {
 		return nil, err
 	}
 	defer txn.Discard()
-	raw, err := get(txn, key)
+	raw, err := txn.Get(key)
 	if err != nil {
 		s.noteDamage(err)
 	}

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
@@ -108,29 +106,24 @@ func (s *Store) Pins() ([]StoredPin, error) {
 	return storedPins(txn)
 }
 
-func storedPins(txn *badger.Txn) ([]StoredPin, error) {
-	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{tablePin}})
-	defer it.Close()
+func storedPins(txn *Txn) ([]StoredPin, error) {
 	var pins []StoredPin
-	for it.Rewind(); it.Valid(); it.Next() {
-		p, err := oci.ParsePin(string(it.Item().Key()[1:]))
+	err := txn.Each(context.Background(), []byte{tablePin}, func(key, value []byte) error {
+		p, err := oci.ParsePin(string(key[1:]))
 		if err != nil {
-			continue // of a later version
+			return nil //nolint:nilerr // it is of a later version
 		}
-		pin := StoredPin{Pin: p}
 		// What says when it was made may be damaged: it is a pin all the same.
-		err = it.Item().Value(func(v []byte) error { pin.Made, _ = decodePin(v); return nil })
-		if err != nil {
-			return nil, fmt.Errorf("read pin %s: %w", p, err)
-		}
-		pins = append(pins, pin)
-	}
-	return pins, nil
+		made, _ := decodePin(value)
+		pins = append(pins, StoredPin{p, made})
+		return nil
+	})
+	return pins, err
 }
 
 // allPins returns the pins of the limits, of which there are so many, and then those
 // that are stored.
-func (s *Store) allPins(txn *badger.Txn) (pins []oci.Pin, limits int, err error) {
+func (s *Store) allPins(txn *Txn) (pins []oci.Pin, limits int, err error) {
 	stored, err := storedPins(txn)
 	if err != nil {
 		return nil, 0, err

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
@@ -137,11 +136,11 @@ func (s *Store) tags(scope oci.Scope, after string, n int) ([]string, error) {
 		return nil, err
 	}
 	defer txn.Discard()
-	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
+	it := txn.Iterate(prefix)
 	defer it.Close()
 	var tags []string
-	for it.Seek(append(slices.Clip(prefix), after...)); it.Valid() && len(tags) != n; it.Next() {
-		if tag := string(it.Item().Key()[len(prefix):]); tag != "" && tag != after {
+	for it.Seek(append(slices.Clip(prefix), after...)); len(tags) != n && it.Next(); {
+		if tag := string(it.Key()[len(prefix):]); tag != "" && tag != after {
 			tags = append(tags, tag)
 		}
 	}

@@ -104,10 +104,8 @@ func (s *Store) useContents(manifests map[volume.ID]useRecord) {
 	}
 	defer txn.Discard()
 	for i, hour := range manifests {
-		if raw, err := get(txn, tableKey(tableManifestUse, i)); err == nil {
-			if known, ok := decodeUse(raw); ok && known == hour {
-				continue
-			}
+		if known, ok := Load(txn, tableKey(tableManifestUse, i), decodeUse); ok && known == hour {
+			continue
 		}
 		contents, err := s.contents(txn, i)
 		if err != nil {
@@ -160,7 +158,7 @@ func (b *batch) putUses(used map[volume.ID]useRecord) error {
 
 func (b *batch) putManifestUses(used map[volume.ID]useRecord) error {
 	for i, hour := range used {
-		if _, err := b.txn.Get(tableKey(tableManifest, i)); err != nil {
+		if !b.Has(tableKey(tableManifest, i)) {
 			continue
 		}
 		if err := b.set(tableKey(tableManifestUse, i), hour.encode()); err != nil {
@@ -173,10 +171,8 @@ func (b *batch) putManifestUses(used map[volume.ID]useRecord) error {
 // firstUse records a use of a manifest that none is recorded of.
 func (b *batch) firstUse(i volume.ID, hour useRecord) error {
 	key := tableKey(tableManifestUse, i)
-	if raw, err := get(b.txn, key); err == nil {
-		if _, ok := decodeUse(raw); ok {
-			return nil
-		}
+	if _, ok := Load(b.Txn, key, decodeUse); ok {
+		return nil
 	}
 	return b.put(key, hour.encode())
 }

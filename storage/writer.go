@@ -251,8 +251,8 @@ func (w *writer) commit(group []write) {
 func (w *writer) transact(db *badger.DB, group []write) error {
 	w.began.Store(int64(max(time.Since(w.born), 1)))
 	defer w.began.Store(0)
-	b := &batch{txn: db.NewTransaction(true), linked: w.linked}
-	defer b.txn.Discard()
+	b := &batch{Txn: &Txn{db.NewTransaction(true)}, linked: w.linked}
+	defer b.Discard()
 	for _, one := range group {
 		if err := one.apply(b); err != nil {
 			return err
@@ -284,7 +284,8 @@ func (w *writer) transact(db *badger.DB, group []write) error {
 // batch is a transaction in the making. What it reads includes what it wrote,
 // and nobody else writes.
 type batch struct {
-	txn     *badger.Txn
+	*Txn
+
 	tally   volume.Tally
 	changed bool // something that a snapshot holds
 	keys    [][]byte
@@ -314,7 +315,7 @@ func (b *batch) delete(key []byte) error {
 
 // set writes a record, unless it stands there already.
 func (b *batch) set(key, record []byte) error {
-	old, _ := get(b.txn, key)
+	old, _ := b.Get(key)
 	return b.replace(key, old, record)
 }
 
@@ -336,7 +337,7 @@ func (b *batch) link(scope oci.Scope, l linkTo) error {
 	}
 	b.linked(l.id)
 	proves := l.Proven
-	raw, _ := get(b.txn, key)
+	raw, _ := b.Get(key)
 	if old, ok := decodeLink(raw); ok {
 		if l.Size < 0 || old.Proven && !l.Proven && old.Size >= 0 {
 			l.Size = old.Size
@@ -379,12 +380,5 @@ func (b *batch) dropBlob(i volume.ID) error {
 
 // blob returns the record of a blob; zero if it is not known.
 func (b *batch) blob(i volume.ID) (blobRecord, bool) {
-	raw, err := get(b.txn, tableKey(tableBlob, i))
-	if err != nil {
-		return blobRecord{}, false
-	}
-	if r, ok := decodeBlob(raw); ok {
-		return r, true
-	}
-	return blobRecord{}, false
+	return Load(b.Txn, tableKey(tableBlob, i), decodeBlob)
 }

@@ -1,0 +1,34 @@
+package storage
+
+import (
+	"context"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
+)
+
+// Blobs calls fn for each blob that is recorded, with its last use. Both tables are
+// sorted by id, so one walk through both brings them together.
+func (t *Txn) Blobs(ctx context.Context, fn func(volume.ID, blobRecord, useRecord) error) error {
+	uses := t.Iterate([]byte{tableUse})
+	defer uses.Close()
+	more := uses.Next()
+	return t.Each(ctx, []byte{tableBlob}, func(key, value []byte) error {
+		i := volume.ID(key[1:])
+		for more && volume.ID(uses.Key()[1:]) < i {
+			more = uses.Next()
+		}
+		blob, ok := decodeBlob(value)
+		if !ok || !i.Valid() {
+			return nil
+		}
+		var used useRecord
+		if more && volume.ID(uses.Key()[1:]) == i {
+			value, err := uses.Value()
+			if err != nil {
+				return err
+			}
+			used, _ = decodeUse(value)
+		}
+		return fn(i, blob, used)
+	})
+}
