@@ -59,7 +59,7 @@ func (s *Store) Check(ctx context.Context, o CheckOptions) (CheckReport, error) 
 	c.report.Verify, c.report.Repair = o.Verify, o.Repair
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stop := context.AfterFunc(s.life, func() { cancel(ErrClosed) })
+	stop := context.AfterFunc(s.life.Context(), func() { cancel(ErrClosed) })
 	defer stop()
 	err := c.run(ctx)
 	c.tell(true)

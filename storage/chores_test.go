@@ -232,24 +232,28 @@ func TestPanicOfChores(t *testing.T) {
 	var panics atomic.Int64
 	s := openTest(t, Options{over: m.over, Quiet: true, rest: time.Millisecond, Panicked: func() { panics.Add(1) }})
 	putImage(t, s, "3", 1)
-	c := newChores(s)
-	defer c.end()
+	c := s.life.Chores()
+	defer c.End()
 	m.armed.Store(true)
 	var done int
 	for range 3 {
-		c.do("save snapshot", func() { s.saveSnapshot(t.Context(), true) })
-		c.do("other", func() { done++ })
+		c.Do("save snapshot", func() { s.saveSnapshot(t.Context(), true) })
+		c.Do("other", func() { done++ })
 	}
-	if done != 3 || panics.Load() == 0 || len(c.resting) != 1 {
-		t.Errorf("%d others, %d panics, resting %v", done, panics.Load(), c.resting)
+	if done != 3 || panics.Load() == 0 {
+		t.Errorf("%d others, %d panics", done, panics.Load())
 	}
 	m.armed.Store(false)
-	for len(c.resting) > 0 {
-		<-c.over.C
-		c.again()
-	}
-	if names, err := s.snapshots(); err != nil || len(names) != 1 {
-		t.Errorf("snapshots: %v, %v", names, err)
+	for {
+		<-c.Over()
+		c.Again()
+		names, err := s.snapshots()
+		if err != nil || len(names) > 1 {
+			t.Errorf("snapshots: %v, %v", names, err)
+		}
+		if len(names) > 0 || err != nil {
+			break
+		}
 	}
 
 	var background sync.WaitGroup
@@ -258,25 +262,5 @@ func TestPanicOfChores(t *testing.T) {
 	background.Wait()
 	if panics.Load() != before+1 || s.memory.busy.Load() {
 		t.Errorf("forgetting: %d panics, busy: %v", panics.Load()-before, s.memory.busy.Load())
-	}
-}
-
-// The rest of what goes on panicking doubles up to its end.
-func TestRest(t *testing.T) {
-	s := &Store{log: slog.New(slog.DiscardHandler), rest: 4 * time.Minute, panicked: func() {}}
-	c := newChores(s)
-	defer c.end()
-	for _, want := range []time.Duration{4 * time.Minute, 8 * time.Minute, restMost, restMost} {
-		c.do("x", func() { panic("a fault of the program") })
-		if got := c.resting["x"].last; got != want {
-			t.Errorf("rest is %v, want %v", got, want)
-		}
-		c.resting["x"].until = time.Now()
-	}
-	c.again()
-	c.resting["x"].until = time.Now()
-	c.do("x", func() {})
-	if len(c.resting) != 0 {
-		t.Error("what is well again still rests")
 	}
 }

@@ -42,20 +42,20 @@ func (s *Store) keepHouse(ctx context.Context) {
 	defer s.openSnapshot.Discard()
 	var background sync.WaitGroup
 	background.Go(func() { s.keepLimits(ctx) })
-	c := newChores(s)
-	defer c.end()
-	c.do("restore index", func() { s.restore(ctx) })
+	c := s.life.Chores()
+	defer c.End()
+	c.Do("restore index", func() { s.restore(ctx) })
 	close(s.restored)
 	if s.inherited.Load() {
-		c.do("checkpoint", s.checkpoint)
+		c.Do("checkpoint", s.checkpoint)
 	}
 	// Until they are counted, the limits are not known to be exceeded.
-	c.do("count blobs", func() { s.count(ctx) })
+	c.Do("count blobs", func() { s.count(ctx) })
 	s.keepHouseNow()
 	background.Go(func() { s.persist(ctx, "scrub blobs", func() { s.keepScrubbed(ctx) }) })
 	if db := s.db.Load(); !small(db) {
 		// Its opening did not wait for this.
-		c.do("verify index", func() { _ = s.verifyIndex(db) })
+		c.Do("verify index", func() { _ = s.verifyIndex(db) })
 	}
 	look := time.NewTicker(limitsEvery)
 	defer look.Stop()
@@ -64,17 +64,17 @@ func (s *Store) keepHouse(ctx context.Context) {
 	for {
 		select {
 		case <-look.C:
-			c.do("restore index", func() { s.restore(ctx) })
-			c.do("forget", func() { s.forgetSoon(ctx, &background) })
-			c.do("checkpoint", s.checkpoint)
+			c.Do("restore index", func() { s.restore(ctx) })
+			c.Do("forget", func() { s.forgetSoon(ctx, &background) })
+			c.Do("checkpoint", s.checkpoint)
 		case <-snapshot.C:
-			c.do("save snapshot", func() { s.saveSnapshot(ctx, true) })
+			c.Do("save snapshot", func() { s.saveSnapshot(ctx, true) })
 			snapshot.Reset(snapshotEvery)
 		case done := <-s.replacing:
-			c.do("save snapshot", func() { s.saveSnapshot(ctx, false) })
+			c.Do("save snapshot", func() { s.saveSnapshot(ctx, false) })
 			close(done)
-		case <-c.over.C:
-			c.again()
+		case <-c.Over():
+			c.Again()
 		case <-ctx.Done():
 			background.Wait()
 			s.noteUnaccounted()
@@ -87,27 +87,27 @@ func (s *Store) keepHouse(ctx context.Context) {
 // keepLimits writes down uses and keeps to the limits, until ctx is done. Nothing of
 // it takes long: who has a finished blob may be waiting for it.
 func (s *Store) keepLimits(ctx context.Context) {
-	c := newChores(s)
-	defer c.end()
+	c := s.life.Chores()
+	defer c.End()
 	evict := func() { s.evict(ctx) }
-	c.do("evict blobs", evict)
+	c.Do("evict blobs", evict)
 	uses, limits := time.NewTicker(usesEvery), time.NewTicker(limitsEvery)
 	defer uses.Stop()
 	defer limits.Stop()
 	for {
 		select {
 		case <-uses.C:
-			c.do("look for faults", s.noteFaults)
-			c.do("write uses", s.writeUses)
+			c.Do("look for faults", s.noteFaults)
+			c.Do("write uses", s.writeUses)
 		case <-limits.C:
-			c.do("sweep parts", s.sweepOld)
-			c.do("evict blobs", evict)
-			c.do("make ballast", s.keepBallast)
+			c.Do("sweep parts", s.sweepOld)
+			c.Do("evict blobs", evict)
+			c.Do("make ballast", s.keepBallast)
 		case <-s.kick:
-			c.do("record damage", s.recordDamage)
-			c.do("evict blobs", evict)
-		case <-c.over.C:
-			c.again()
+			c.Do("record damage", s.recordDamage)
+			c.Do("evict blobs", evict)
+		case <-c.Over():
+			c.Again()
 		case <-ctx.Done():
 			return
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/mapfault"
+	"github.com/pullgate/pullgate/storage/internal/life"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -50,7 +51,7 @@ type Options struct {
 	patience time.Duration // for tests; 0 = closePatience
 	way      time.Duration // for tests; 0 = wayPatience
 	save     time.Duration // for tests; 0 = saveEvery
-	rest     time.Duration // for tests; 0 = restFirst
+	rest     time.Duration // for tests; 0 = life.RestFirst
 	unbacked func() uint64 // for tests; nil = mapfault.Count
 }
 
@@ -71,11 +72,11 @@ func (s *Store) setDefaults(o *Options) {
 	s.patience = cmp.Or(o.patience, closePatience)
 	s.way = cmp.Or(o.way, wayPatience)
 	s.save = cmp.Or(o.save, saveEvery)
-	s.rest = cmp.Or(o.rest, restFirst)
 	if s.unbacked = o.unbacked; s.unbacked == nil {
 		s.unbacked = mapfault.Count
 	}
-	if s.panicked = o.Panicked; s.panicked == nil {
-		s.panicked = func() {}
+	if o.Panicked == nil {
+		o.Panicked = func() {}
 	}
+	s.life = life.New(s.log, o.Panicked, cmp.Or(o.rest, life.RestFirst))
 }

@@ -52,12 +52,11 @@ func (v *saving) wrote(e Extent) error {
 // save brings what came so far to the disk, and writes down what that is.
 func (v *saving) save() {
 	p, s := v.part, v.part.store
-	if s.enter() != nil {
+	end, err := s.life.Begin()
+	if err != nil {
 		return
 	}
-	s.tasks.Add(1)
-	s.leave()
-	defer s.tasks.Done()
+	defer end()
 	v.running.Lock()
 	defer v.running.Unlock()
 	v.mu.Lock()
@@ -67,7 +66,7 @@ func (v *saving) save() {
 	if over {
 		return
 	}
-	err := p.file.Datasync()
+	err = p.file.Datasync()
 	v.mu.Lock()
 	// It may not be told again what could not be written: who writes or ends the part
 	// hears of it.

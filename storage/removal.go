@@ -11,6 +11,14 @@ import (
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
+// errNothing is an fs.ErrNotExist that says so in other words.
+var errNothing error = nothing{}
+
+type nothing struct{}
+
+func (nothing) Error() string        { return "nothing of it is stored" }
+func (nothing) Is(target error) bool { return target == fs.ErrNotExist }
+
 // RemoveOptions say what to remove.
 type RemoveOptions struct {
 	// Selection names it; one of nothing at all is refused.

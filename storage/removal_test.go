@@ -332,7 +332,7 @@ func TestRemoveEndsWithTheStore(t *testing.T) {
 	_, err := s.Remove(t.Context(), RemoveOptions{Selection: selection(t, "docker.io/alpine:1"), Progress: func(RemoveReport) {
 		once.Do(func() {
 			go func() { closed <- s.Close() }()
-			<-s.life.Done()
+			<-s.life.Context().Done()
 		})
 	}})
 	wantErr(t, "remove", err, ErrClosed)

@@ -125,7 +125,7 @@ func TestScrubEnds(t *testing.T) {
 		t.Errorf("scrubbed %+v", got)
 	}
 	// A blob is read outside the store: Close does not wait for it.
-	_, err = s.Scrub(t.Context(), -1, func(Scrubbed) { go s.Close(); <-s.life.Done() })
+	_, err = s.Scrub(t.Context(), -1, func(Scrubbed) { go s.Close(); <-s.life.Context().Done() })
 	if err != nil {
 		wantErr(t, "scrub of a closing store", err, ErrClosed)
 	}

@@ -90,7 +90,7 @@ func (s *Store) doubted(ctx context.Context, f *File, info fs.FileInfo) *doubted
 			}
 			if errors.Is(err, fs.ErrNotExist) {
 				// It was evicted or replaced meanwhile: the file that is read decides.
-				err = match(s.life, f, f.id, nil)
+				err = match(s.life.Context(), f, f.id, nil)
 			}
 			return err
 		})

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/life"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -35,7 +36,7 @@ var (
 )
 
 // ErrClosed is what every method of a closed Store returns.
-var ErrClosed = errors.New("storage is closed")
+var ErrClosed = life.ErrClosed
 
 const (
 	// recentRecords are about 8 MiB, recentManifests 16 MiB at worst. A hit of a
@@ -74,8 +75,6 @@ type Store struct {
 	patience     time.Duration
 	way          time.Duration
 	save         time.Duration
-	rest         time.Duration
-	panicked     func()
 	// What the options of these names say; rebuild holds until it is done.
 	quiet, inspect, rebuild bool
 
@@ -96,8 +95,7 @@ type Store struct {
 	layingOut sync.Mutex    // held to make what the directory lacks
 	pinning   chan struct{} // holds one while a pin is stored, or what none may mean removed
 	relinked  relinked
-	tasks     sync.WaitGroup // what takes longer than a call
-	lost      atomic.Bool    // see indexGone
+	lost      atomic.Bool // see indexGone
 	unbacked  func() uint64
 	faults    atomic.Uint64 // see noteFaults
 	unread    int           // how often a snapshot could not be read
@@ -112,11 +110,8 @@ type Store struct {
 	memory memory
 	usage  counters
 
-	// calls are those under way: Badger must not be touched once it is closed.
-	calls *calls
-
-	life     context.Context // ends when Close begins
-	endLife  context.CancelFunc
+	// life has the calls under way: Badger must not be touched once it is closed.
+	life     *life.Life
 	closing  sync.Once
 	closeErr error
 	cancel   context.CancelFunc
@@ -147,11 +142,10 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	s := &Store{
 		log: o.Logger, now: o.Now, kick: make(chan struct{}, 1), replacing: make(chan chan struct{}), recheck: make(chan struct{}, 1),
-		restored: make(chan struct{}), done: make(chan struct{}), calls: newCalls(), pinning: make(chan struct{}, 1),
+		restored: make(chan struct{}), done: make(chan struct{}), pinning: make(chan struct{}, 1),
 		recent: newRecent(recentRecords), recentManifests: newRecent(recentManifests),
 	}
 	s.setDefaults(&o)
-	s.life, s.endLife = context.WithCancel(context.Background())
 	s.limits.Store(&o.Limits)
 	if s.path, err = filepath.Abs(o.Path); err != nil {
 		return nil, err
@@ -174,7 +168,7 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	s.space = volume.NewSpace(o.volume, o.inodes)
 	defer func() {
 		if err != nil {
-			s.endLife()
+			s.life.End()
 			err = errors.Join(err, s.closeFiles())
 		}
 	}()
@@ -232,7 +226,7 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 // with ErrStalled.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
-		s.endLife()
+		s.life.End()
 		s.cancel()
 		err := s.awaitEnd()
 		s.recent.clear()
@@ -261,7 +255,7 @@ func (s *Store) Close() error {
 // awaitEnd waits for calls, the house keeper and tasks. Those who wait for the index
 // give up after some time, and it does after some more.
 func (s *Store) awaitEnd() error {
-	none, ended := s.calls.close(), make(chan struct{})
+	none, ended := s.life.Close(), make(chan struct{})
 	go func() {
 		defer close(ended)
 		<-none
@@ -269,7 +263,7 @@ func (s *Store) awaitEnd() error {
 			s.log.Warn("parts that run are lost", "error", err)
 		}
 		<-s.done
-		s.tasks.Wait()
+		s.life.AwaitTasks()
 	}()
 	late := time.NewTimer(s.patience)
 	defer late.Stop()
@@ -307,14 +301,19 @@ func (s *Store) changed(key []byte) {
 }
 
 // enter begins a call.
-func (s *Store) enter() error {
-	if !s.calls.enter() {
-		return ErrClosed
-	}
-	return nil
-}
+func (s *Store) enter() error { return s.life.Enter() }
 
-func (s *Store) leave() { s.calls.leave() }
+func (s *Store) leave() { s.life.Leave() }
+
+func (s *Store) guard(task string, fn func() error) error { return s.life.Guard(task, fn) }
+
+func (s *Store) survives(task string, fn func()) bool { return s.life.Survives(task, fn) }
+
+func (s *Store) persist(ctx context.Context, task string, fn func()) { s.life.Persist(ctx, task, fn) }
+
+func (s *Store) task(ctx context.Context, fn func(context.Context) error) error {
+	return s.life.Task(ctx, fn)
+}
 
 // get returns a copy of a record, or fs.ErrNotExist.
 func (s *Store) get(key []byte) ([]byte, error) {

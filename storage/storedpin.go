@@ -76,7 +76,7 @@ func (s *Store) pinTurn(ctx context.Context) error {
 			if s.index.Stalled() {
 				return ErrStalled
 			}
-		case <-s.life.Done():
+		case <-s.life.Context().Done():
 			return ErrClosed
 		case <-ctx.Done():
 			return ctx.Err()

@@ -88,11 +88,11 @@ func (s *Store) matchAt(ctx context.Context, i volume.ID, p *Pace, read func(int
 // One that does not is quarantined, and fs.ErrNotExist.
 func (s *Store) verify(i volume.ID, f volume.File, info fs.FileInfo) error {
 	_, err, _ := s.verifying.Do(string(i), func() (any, error) {
-		err := match(s.life, f, i, nil)
+		err := match(s.life.Context(), f, i, nil)
 		switch {
 		case err == nil:
 			s.vouch(i, info)
-		case s.life.Err() != nil:
+		case s.life.Context().Err() != nil:
 			err = ErrClosed
 		case !exhausted(err):
 			s.quarantine(i, info, err)

@@ -115,7 +115,7 @@ func (p *patience) awaitLook() error {
 			}
 			p.progress = now
 			p.late.Reset(s.way)
-		case <-s.life.Done():
+		case <-s.life.Context().Done():
 			return ErrClosed
 		}
 	}

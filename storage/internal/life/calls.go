@@ -1,4 +1,4 @@
-package storage
+package life
 
 import (
 	"math"
@@ -17,7 +17,7 @@ type calls struct {
 
 func newCalls() *calls { return &calls{none: make(chan struct{}, 1)} }
 
-// enter begins a call, and reports false if it is closed. Who gets true has to leave.
+// enter begins a call, and reports false if it is closed. Whoever gets true has to leave.
 func (c *calls) enter() bool {
 	if c.n.Add(1) > 0 {
 		return true
