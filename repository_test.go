@@ -31,9 +31,10 @@ var imports = map[string][]string{
 	"internal/registry": {"internal/oci"},
 	"internal/mirror":   {"storage", "internal/oci"},
 	"internal/upstream": {"internal/oci"},
-	"storage":           {"storage/internal/life", "storage/internal/record", "storage/internal/volume", "internal/mapfault", "internal/oci"},
+	"storage":           {"storage/internal/index", "storage/internal/life", "storage/internal/record", "storage/internal/volume", "internal/oci"},
 	"internal/oci":      {},
 
+	"storage/internal/index":  {"storage/internal/life", "storage/internal/record", "storage/internal/volume", "internal/mapfault", "internal/oci"},
 	"storage/internal/life":   {},
 	"storage/internal/record": {},
 	"storage/internal/volume": {"storage/internal/record", "internal/oci"},
@@ -53,7 +54,7 @@ var imports = map[string][]string{
 // owners lists the folders that alone may import a foundation, tests included
 // but for those in clientsOfTests.
 var owners = map[string][]string{
-	"github.com/dgraph-io/badger":                {"storage"},
+	"github.com/dgraph-io/badger":                {"storage/internal/index"},
 	"github.com/caddyserver/caddy":               {"", "cmd/pullgate", "caddymodule", "integration"},
 	"go.uber.org/zap":                            {"caddymodule", "integration"},
 	"github.com/prometheus/":                     {"caddymodule", "integration"},

@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -69,9 +70,9 @@ func (s *Store) sizedBlob(i volume.ID) (_ volume.File, _ fs.FileInfo, doubt bool
 	if err != nil {
 		return nil, nil, false, err
 	}
-	r, known := s.blobRecord(i)
-	if known && r.size != info.Size() {
-		s.quarantine(i, info, fmt.Errorf("it has %d bytes, %d were recorded", info.Size(), r.size))
+	r, known := s.index.Blob(i)
+	if known && r.Size != info.Size() {
+		s.quarantine(i, info, fmt.Errorf("it has %d bytes, %d were recorded", info.Size(), r.Size))
 		f.Close()
 		return nil, nil, false, fs.ErrNotExist
 	}
@@ -137,8 +138,8 @@ func (s *Store) HasBlob(d digest.Digest) (trusted bool, err error) {
 		return false, fmt.Errorf("look up blob %s: %w", d, err)
 	}
 	f.Close()
-	r, known := s.blobRecord(i)
-	return !s.suspects.doubt(i, info, known) && (!known || r.size == info.Size()), nil
+	r, known := s.index.Blob(i)
+	return !s.suspects.doubt(i, info, known) && (!known || r.Size == info.Size()), nil
 }
 
 // missing drops the record of a blob that has no file, and returns why there is none
@@ -146,7 +147,7 @@ func (s *Store) HasBlob(d digest.Digest) (trusted bool, err error) {
 func (s *Store) missing(i volume.ID, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if _, known := s.blobRecord(i); known {
+		if _, known := s.index.Blob(i); known {
 			s.dropRecord(i)
 		}
 	case !exhausted(err) && !errors.Is(err, fs.ErrClosed):
@@ -163,26 +164,6 @@ type absent struct{ error }
 func (absent) Is(target error) bool { return target == fs.ErrNotExist }
 func (a absent) Unwrap() error      { return a.error }
 
-// blobRecord returns the record of a blob. What cannot be read is not known:
-// the file decides.
-func (s *Store) blobRecord(i volume.ID) (index.Blob, bool) {
-	var buffer [index.KeyBytes]byte
-	recent := append(append(buffer[:0], index.TableBlob), i...)
-	known, place := s.recent.look(recent)
-	if r, ok := known.(*index.Blob); ok {
-		return *r, true
-	}
-	raw, err := s.get(index.TableKey(index.TableBlob, i))
-	if err != nil {
-		return index.Blob{}, false
-	}
-	r, ok := index.DecodeBlob(raw)
-	if ok {
-		place.keep(recent, &r)
-	}
-	return r, ok
-}
-
 // unlinkBlob removes the file of a blob. One that is gone is no error.
 func (s *Store) unlinkBlob(i volume.ID) error {
 	if err := s.root.Remove(i.BlobPath()); !errors.Is(err, fs.ErrNotExist) {
@@ -193,5 +174,5 @@ func (s *Store) unlinkBlob(i volume.ID) error {
 
 func (s *Store) dropRecord(i volume.ID) {
 	s.suspects.forget(i)
-	s.index.Post(func(b *index.Batch) error { return b.dropBlob(i) })
+	s.index.Post(func(b *index.Batch) error { return b.DropBlob(i) })
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 )
 
 // Catalog is what a store has by name, as it was when the Catalog was made: what
@@ -34,7 +35,7 @@ func (s *Store) Catalog() (*Catalog, error) {
 		return nil, fmt.Errorf("read catalog: %w", err)
 	}
 	defer s.leave()
-	txn, err := s.begin()
+	txn, err := s.index.Begin()
 	if err != nil {
 		return nil, fmt.Errorf("read catalog: %w", err)
 	}
@@ -141,7 +142,7 @@ func (c *Catalog) step(ctx context.Context, prefix, from []byte, values bool, n 
 	}
 	defer c.store.leave()
 	if some, next, err = c.txn.Step(prefix, from, values, n); err != nil {
-		c.store.noteDamage(err)
+		c.store.index.NoteDamage(err)
 	}
 	return some, next, err
 }

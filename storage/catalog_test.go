@@ -111,7 +111,7 @@ func TestCatalog(t *testing.T) {
 // A catalog is of one moment, and holds up neither writers nor a Close.
 func TestCatalogIsOfOneMoment(t *testing.T) {
 	s := openTest(t, Options{})
-	const n = 2*index.tableStep + 3
+	const n = 2*tableStep + 3
 	for k := range n {
 		if err := s.PutTag(scope, fmt.Sprintf("t%05d", k), Tag{Digest: oci.Sum([]byte("x")), Checked: s.now()}); err != nil {
 			t.Fatal(err)
@@ -147,7 +147,7 @@ func TestCatalogIsOfOneMoment(t *testing.T) {
 		}
 		cancel()
 	}
-	if seen != index.tableStep+1 {
+	if seen != tableStep+1 {
 		t.Errorf("%d after cancelling", seen)
 	}
 	seen = 0
@@ -160,7 +160,7 @@ func TestCatalogIsOfOneMoment(t *testing.T) {
 			}
 		}
 	}
-	if seen != index.tableStep+1 {
+	if seen != tableStep+1 {
 		t.Errorf("%d after closing", seen)
 	}
 	_, err = s.Catalog()

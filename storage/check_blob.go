@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -17,7 +18,7 @@ func (c *checker) blob(ctx context.Context, i volume.ID, r *index.Blob) error {
 	var info fs.FileInfo
 	var odd Finding
 	err := c.within(func() (err error) {
-		if info, err = c.store.root.Lstat(i.BlobPath()); err == nil && c.indexed && (r == nil || r.size != info.Size()) {
+		if info, err = c.store.root.Lstat(i.BlobPath()); err == nil && c.indexed && (r == nil || r.Size != info.Size()) {
 			odd = c.odd(i, info)
 		}
 		return err
@@ -61,14 +62,14 @@ func (c *checker) compare(i volume.ID, info fs.FileInfo) (f Finding) {
 	if s.parts.has(i) {
 		return f // a fill that puts its blob in place records it next
 	}
-	r, known := s.blobRecord(i)
+	r, known := s.index.Blob(i)
 	f = Finding{Digest: i.Digest(), Name: i.BlobPath()}
 	switch {
 	case s.unchanged(i, info) != nil:
 	case !known:
 		f.Kind, f.Reason = FindingUnrecorded, "the index does not know it"
-	case r.size != info.Size():
-		f.Kind, f.Reason = FindingSize, fmt.Sprintf("it has %d bytes, %d are recorded", info.Size(), r.size)
+	case r.Size != info.Size():
+		f.Kind, f.Reason = FindingSize, fmt.Sprintf("it has %d bytes, %d are recorded", info.Size(), r.Size)
 	}
 	return f
 }
@@ -179,7 +180,7 @@ func (c *checker) missing(i volume.ID) {
 		var lerr, gerr error
 		still := s.going.still(i, func() {
 			_, lerr = s.root.Lstat(i.BlobPath())
-			_, gerr = s.get(index.TableKey(index.TableBlob, i))
+			_, gerr = s.index.Get(index.TableKey(index.TableBlob, i))
 		})
 		if !still || !errors.Is(lerr, fs.ErrNotExist) || errors.Is(gerr, fs.ErrNotExist) {
 			return
@@ -209,7 +210,7 @@ func (c *checker) dropMissing(i volume.ID) (dropped bool, err error) {
 			}
 		}
 		dropped = true
-		return b.dropBlob(i)
+		return b.DropBlob(i)
 	})
 	return dropped, err
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -84,7 +85,7 @@ func (c *checker) plan(ctx context.Context) ([]shard, error) {
 			wanted[shard{key[1], int(key[2])<<4 | int(key[3]>>4)}] = true
 			if r, ok := index.DecodeBlob(value); ok && !c.Verify {
 				c.done.TotalBlobs++
-				c.done.TotalBytes += r.size
+				c.done.TotalBytes += r.Size
 			}
 		})
 	}
@@ -166,7 +167,7 @@ func (c *checker) shard(ctx context.Context, h shard) error {
 		if !c.indexed {
 			return nil
 		}
-		txn, err := c.store.begin()
+		txn, err := c.store.index.Begin()
 		if err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -21,7 +23,7 @@ const tableStep = 500
 // of what it does not know.
 func (c *checker) index(ctx context.Context) error {
 	s := c.store
-	if s.db.Load() != nil {
+	if s.index.IsOpen() {
 		select {
 		case <-s.restored: // or else much is missing
 		case <-ctx.Done():
@@ -30,22 +32,15 @@ func (c *checker) index(ctx context.Context) error {
 	}
 	return c.within(func() error {
 		f := Finding{Kind: FindingIndex, Name: volume.MetaDir}
-		db := s.db.Load()
-		if db == nil {
-			f.Reason = ErrNoIndex.Error()
-			if text := s.usage.indexError.Load(); text != nil {
-				f.Reason = *text
-			}
+		if !s.index.IsOpen() {
+			f.Reason = cmp.Or(s.index.Trouble(), ErrNoIndex.Error())
 			c.note(func(r *CheckReport) { r.add(f) })
 			return nil
 		}
-		err := s.indexGone()
-		if err == nil {
-			err = verify(db)
-		}
+		err := s.index.Examine()
 		if c.indexed = err == nil; c.indexed {
-			if n := s.usage.indexRebuilds.Load(); n > 0 && c.Repair && s.quiet {
-				f.Reason, f.Done = *s.usage.indexError.Load(), "begun anew"
+			if n := s.index.Rebuilds(); n > 0 && c.Repair && s.quiet {
+				f.Reason, f.Done = s.index.Trouble(), "begun anew"
 				c.note(func(r *CheckReport) { r.add(f) })
 			}
 			return nil
@@ -53,7 +48,7 @@ func (c *checker) index(ctx context.Context) error {
 		f.Reason = err.Error()
 		c.note(func(r *CheckReport) { r.add(f) })
 		if c.Repair {
-			s.noteDamage(err)
+			s.index.NoteDamage(err)
 		}
 		return nil
 	})
@@ -79,7 +74,7 @@ func (c *checker) table(ctx context.Context, table byte, fn func(txn *index.Txn,
 			return err
 		}
 		err := c.within(func() error {
-			txn, err := c.store.begin()
+			txn, err := c.store.index.Begin()
 			if err != nil {
 				return err
 			}
@@ -115,7 +110,7 @@ func (c *checker) drop(key, value []byte) error {
 		if changed = errors.Is(err, fs.ErrNotExist) || err == nil && !bytes.Equal(now, value); changed || err != nil {
 			return nil //nolint:nilerr // it is another record, or one that cannot be told to be this one
 		}
-		return b.delete(key)
+		return b.Delete(key)
 	})
 	if err == nil && changed {
 		err = errNotOdd
@@ -136,7 +131,7 @@ func (c *checker) manifest(_ *index.Txn, key, value []byte) {
 		return
 	}
 	c.found(Finding{Kind: FindingManifest, Digest: i.Digest(), Name: "manifest", Reason: err.Error()}, "dropped", func() error {
-		if r.external && errors.Is(err, errDigest) {
+		if r.External && errors.Is(err, errDigest) {
 			c.store.quarantine(i, nil, err)
 		}
 		return c.drop(key, value)
@@ -145,7 +140,7 @@ func (c *checker) manifest(_ *index.Txn, key, value []byte) {
 
 // proveManifest returns what is wrong with a manifest.
 func (c *checker) proveManifest(i volume.ID, r index.Manifest) error {
-	if r.external {
+	if r.External {
 		f, err := c.store.root.Open(i.BlobPath())
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -156,11 +151,11 @@ func (c *checker) proveManifest(i volume.ID, r index.Manifest) error {
 			return err
 		}
 		defer f.Close()
-		if r.bytes, err = io.ReadAll(io.LimitReader(f, oci.MaxManifestSize+1)); err != nil {
+		if r.Bytes, err = io.ReadAll(io.LimitReader(f, oci.MaxManifestSize+1)); err != nil {
 			return err
 		}
 	}
-	if !oci.Verify(i.Digest(), r.bytes) {
+	if !oci.Verify(i.Digest(), r.Bytes) {
 		return errDigest
 	}
 	return nil
@@ -228,4 +223,3 @@ func (c *checker) origin(_ *index.Txn, key, value []byte) {
 		c.unreadable("origin", i, key, value)
 	}
 }
-

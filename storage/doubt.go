@@ -92,7 +92,7 @@ func (s *Store) recheckSoon() {
 // recorded reports whether the index knows a blob. Only who keeps house and the
 // scrub call it, which end before the index does.
 func (s *Store) recorded(i volume.ID) bool {
-	_, known := s.blobRecord(i)
+	_, known := s.index.Blob(i)
 	return known
 }
 

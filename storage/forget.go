@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -74,7 +75,7 @@ type forgetting struct {
 // of an upstream that is offline: it could not be learned again. If the index exceeds its
 // limit, what was used the longest ago goes sooner.
 func (s *Store) forget(ctx context.Context) error {
-	txn, err := s.begin()
+	txn, err := s.index.Begin()
 	if err != nil {
 		return err
 	}
@@ -128,7 +129,7 @@ func (f *forgetting) addUses(ctx context.Context) error {
 		missing = nil
 		return f.s.index.Update(len(some)*index.LinkBytes, func(b *index.Batch) error {
 			for _, i := range some {
-				if err := b.firstUse(i, hour); err != nil {
+				if err := b.FirstUse(i, hour); err != nil {
 					return err
 				}
 			}
@@ -174,9 +175,9 @@ func (f *forgetting) flush() error {
 			if now, err := b.Get(r.Key); err != nil || !bytes.Equal(now, r.Value) {
 				continue
 			}
-			err := b.delete(r.Key)
+			err := b.Delete(r.Key)
 			if r.Key[0] == index.TableManifestUse {
-				err = errors.Join(err, b.delete(index.TableKey(index.TableManifest, volume.ID(r.Key[1:]))))
+				err = errors.Join(err, b.Delete(index.TableKey(index.TableManifest, volume.ID(r.Key[1:]))))
 			}
 			if err != nil {
 				return err
@@ -209,7 +210,7 @@ func (f *forgetting) links(ctx context.Context) error {
 			f.linked[pinOf(i)] = struct{}{}
 			return nil
 		}
-		if offline || !r.made.end().Before(f.unused) || f.pins.has(i) {
+		if offline || !r.Made.End().Before(f.unused) || f.pins.has(i) {
 			return nil
 		}
 		if f.txn.Has(index.TableKey(index.TableBlob, i)) {
@@ -236,7 +237,7 @@ func (f *forgetting) manifests(ctx context.Context) error {
 		case !ok || !i.Valid() || f.pins.has(i) || f.s.manifestUses.seen(i):
 		case !f.linked.has(i):
 			return f.drop(key, value)
-		case used.end().Before(f.unused) && old < forgetMost && !f.offline.keep.has(i):
+		case used.End().Before(f.unused) && old < forgetMost && !f.offline.keep.has(i):
 			leads, err := f.leads(i)
 			if err != nil || leads {
 				return err
@@ -272,7 +273,7 @@ func (f *forgetting) tags(ctx context.Context) error {
 		if scope, ok := index.ScopeOf(key, "", 3); ok && f.offline.names[oci.UpstreamName(scope.Upstream)] {
 			return nil
 		}
-		if used, ok := index.Load(f.txn, index.TableKey(index.TableManifestUse, i), index.DecodeUse); ok && !used.end().Before(f.unused) {
+		if used, ok := index.Load(f.txn, index.TableKey(index.TableManifestUse, i), index.DecodeUse); ok && !used.End().Before(f.unused) {
 			return nil
 		}
 		return f.drop(key, value)

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -19,7 +20,7 @@ func scopesOf(ctx context.Context, txn *index.Txn, names []string) (offline, err
 	o := offline{names: make(map[string]bool), scopes: make(map[string]bool), keep: pinned{}}
 	for _, name := range names {
 		o.names[name] = true
-		scopes, err := index.SelectScopes(ctx, txn, oci.Selection{Upstream: name})
+		scopes, err := txn.Scopes(ctx, oci.Selection{Upstream: name})
 		if err != nil {
 			return offline{}, err
 		}
@@ -58,7 +59,9 @@ func (f *forgetting) leads(i volume.ID) (bool, error) {
 
 // remembered reports whether a manifest is stored, where that is a reason to keep what
 // points to it.
-func (f *forgetting) remembered(i volume.ID) bool { return f.leading && f.stored(i, index.TableManifest) }
+func (f *forgetting) remembered(i volume.ID) bool {
+	return f.leading && f.stored(i, index.TableManifest)
+}
 
 // stored reports whether the index has something; in doubt, it has.
 func (f *forgetting) stored(i volume.ID, table byte) bool {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -21,12 +22,9 @@ const unwritten = 40 << 20
 // crowded reports whether the index may exceed its limit: its tables also have, for a
 // while, what was deleted.
 func (s *Store) crowded() bool {
-	most, db := s.maxIndex(), s.db.Load()
-	if most < 0 || db == nil {
-		return false
-	}
-	tables, _ := db.Size()
-	return tables+unwritten > most
+	most := s.maxIndex()
+	tables, _ := s.index.Size()
+	return s.index.IsOpen() && most >= 0 && tables+unwritten > most
 }
 
 func (s *Store) maxIndex() int64 {
@@ -60,7 +58,7 @@ func (f *forgetting) shorten(ctx context.Context) error {
 			continue
 		}
 		// The end of the hour itself is not before that.
-		if end := hour.end().Add(1); f.unused.Before(end) {
+		if end := hour.End().Add(1); f.unused.Before(end) {
 			f.unused, f.leading = end, false
 		}
 		break
@@ -103,7 +101,7 @@ func (f *forgetting) countLinks(ctx context.Context, byHour map[index.Use]int64)
 		case f.offline.has(key):
 			f.offline.keep[pinOf(i)] = struct{}{}
 		case !f.stored(i, index.TableManifest) && !f.stored(i, index.TableBlob):
-			byHour[r.made] += int64(len(key) + len(value))
+			byHour[r.Made] += int64(len(key) + len(value))
 		}
 		return nil
 	})
@@ -115,7 +113,7 @@ func (f *forgetting) countOrigins(ctx context.Context, byHour map[index.Use]int6
 		i, ok := index.OriginID(key)
 		r, intact := index.DecodeOrigin(value)
 		if ok && intact && !f.pins.has(i) && !f.stored(i, index.TableManifest) && !f.stored(i, index.TableBlob) {
-			byHour[r.made] += int64(len(key) + len(value))
+			byHour[r.Made] += int64(len(key) + len(value))
 		}
 		return nil
 	})

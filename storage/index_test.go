@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/record"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
@@ -230,7 +231,7 @@ func TestWriterIsolatesFailures(t *testing.T) {
 		wg.Go(func() {
 			key := []byte("z" + strconv.Itoa(n))
 			err := s.index.Update(10, func(b *index.Batch) error {
-				if err := b.set(key, key); err != nil {
+				if err := b.Set(key, key); err != nil {
 					return err
 				}
 				if n%7 == 0 {
@@ -241,7 +242,7 @@ func TestWriterIsolatesFailures(t *testing.T) {
 			if (n%7 == 0) != errors.Is(err, poison) {
 				t.Errorf("write %d: %v", n, err)
 			}
-			if _, err := s.get(key); (n%7 == 0) != errors.Is(err, fs.ErrNotExist) {
+			if _, err := s.index.Get(key); (n%7 == 0) != errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("read %d: %v", n, err)
 			}
 		})
@@ -282,7 +283,7 @@ func TestCorruptRecordIsMiss(t *testing.T) {
 			put()
 			err := s.index.Update(0, func(b *index.Batch) error {
 				return b.Each(t.Context(), nil, func(key, record []byte) error {
-					return b.put(bytes.Clone(key), corrupt(bytes.Clone(record)))
+					return b.Put(bytes.Clone(key), corrupt(bytes.Clone(record)))
 				})
 			})
 			if err != nil {
@@ -308,14 +309,14 @@ func TestManifestOfWrongDigestIsDropped(t *testing.T) {
 	s := openTest(t, Options{})
 	_, d := content(1, 10)
 	i, _ := volume.IDOf(d)
-	record := index.Manifest{mediaType: "a/b", bytes: []byte("{}")}.encode()
-	if err := s.index.Update(0, func(b *index.Batch) error { return b.set(index.TableKey(index.TableManifest, i), record) }); err != nil {
+	record := index.Manifest{MediaType: "a/b", Bytes: []byte("{}")}.Encode()
+	if err := s.index.Update(0, func(b *index.Batch) error { return b.Set(index.TableKey(index.TableManifest, i), record) }); err != nil {
 		t.Fatal(err)
 	}
 	_, err := s.Manifest(d)
 	wantErr(t, "manifest", err, fs.ErrNotExist)
 	settle(t, s)
-	_, err = s.get(index.TableKey(index.TableManifest, i))
+	_, err = s.index.Get(index.TableKey(index.TableManifest, i))
 	wantErr(t, "record", err, fs.ErrNotExist)
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -21,7 +22,7 @@ func (v *inventory) images(ctx context.Context, scopes []oci.Scope) error {
 			return err
 		}
 		name := oci.UpstreamName(scope.Upstream) + "/" + scope.Repository
-		err = scopeTags(ctx, v.txn, scope, func(tag string, _, value []byte) error {
+		err = v.txn.ScopeTags(ctx, scope, func(tag string, _, value []byte) error {
 			known, ok := index.DecodeTag(value)
 			i, err := volume.IDOf(known.Digest)
 			if !ok || err != nil {
@@ -45,7 +46,7 @@ func (v *inventory) images(ctx context.Context, scopes []oci.Scope) error {
 			}
 			image := &HeldImage{Digest: i.Digest()}
 			if r, ok := index.Load(v.txn, index.TableKey(index.TableManifest, i), index.DecodeManifest); ok {
-				image.MediaType = r.mediaType
+				image.MediaType = r.MediaType
 			}
 			v.image(t, i, name+"@"+i.Digest().String(), image)
 		}
@@ -90,7 +91,7 @@ func (v *inventory) image(t *tree, root volume.ID, name string, image *HeldImage
 		t.live[i] = struct{}{}
 		h.Manifests++
 		if used, ok := index.Load(v.txn, index.TableKey(index.TableManifestUse, i), index.DecodeUse); ok {
-			at := used.end().Add(-time.Hour)
+			at := used.End().Add(-time.Hour)
 			if image.Used == nil || image.Used.Before(at) {
 				image.Used = &at
 			}

@@ -9,8 +9,12 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
+
+// Link is the record that a digest belongs to a scope.
+type Link = index.Link
 
 // Linked returns the link of a digest to a scope, or fs.ErrNotExist.
 func (s *Store) Linked(scope oci.Scope, d digest.Digest) (Link, error) {
@@ -32,10 +36,10 @@ func (s *Store) ProvenAt(scope oci.Scope, d digest.Digest) (time.Time, error) {
 	switch {
 	case err != nil:
 		return time.Time{}, fmt.Errorf("get proof of %s for %s: %w", d, scope, err)
-	case r.proved.IsZero():
-		return r.made.end(), nil
+	case r.Proved.IsZero():
+		return r.Made.End(), nil
 	}
-	return r.proved, nil
+	return r.Proved, nil
 }
 
 func (s *Store) linked(scope oci.Scope, d digest.Digest) (index.LinkRecord, error) {
@@ -45,7 +49,7 @@ func (s *Store) linked(scope oci.Scope, d digest.Digest) (index.LinkRecord, erro
 	if err != nil {
 		return index.LinkRecord{}, err
 	}
-	known, place := s.recent.look(recent)
+	known, place := s.index.Records.Look(recent)
 	if r, ok := known.(*index.LinkRecord); ok {
 		return *r, nil
 	}
@@ -62,7 +66,7 @@ func (s *Store) linked(scope oci.Scope, d digest.Digest) (index.LinkRecord, erro
 	if !ok {
 		return index.LinkRecord{}, fs.ErrNotExist
 	}
-	place.keep(recent, &r)
+	place.Keep(recent, &r)
 	return r, nil
 }
 
@@ -70,12 +74,12 @@ func (s *Store) linked(scope oci.Scope, d digest.Digest) (index.LinkRecord, erro
 // transaction: by delivering the bytes, or by a proof. What it shows opens nothing to
 // other upstreams. A size of -1 does not replace one that is known.
 func (s *Store) Link(scope oci.Scope, ds ...oci.Descriptor) error {
-	return s.link(scope, ds, index.LinkTo{index.LinkRecord: index.LinkRecord{Link: Link{Proven: true}}})
+	return s.link(scope, ds, index.LinkTo{LinkRecord: index.LinkRecord{Link: Link{Proven: true}}})
 }
 
 // LinkOpen is Link for what other upstreams may prove to have, too.
 func (s *Store) LinkOpen(scope oci.Scope, ds ...oci.Descriptor) error {
-	return s.link(scope, ds, index.LinkTo{open: true, index.LinkRecord: index.LinkRecord{Link: Link{Proven: true}}})
+	return s.link(scope, ds, index.LinkTo{Open: true, LinkRecord: index.LinkRecord{Link: Link{Proven: true}}})
 }
 
 // Claim links descriptors that the scope's upstream merely speaks of. It opens nothing,
@@ -92,7 +96,7 @@ func (s *Store) Resize(scope oci.Scope, d oci.Descriptor) error {
 // Refute ends what was proven of a digest for a scope: its upstream says that it is not
 // there any more. Others keep what they have shown.
 func (s *Store) Refute(scope oci.Scope, d digest.Digest) error {
-	return s.amend(scope, d, func(r *index.LinkRecord) { r.Proven, r.proved = false, time.Time{} })
+	return s.amend(scope, d, func(r *index.LinkRecord) { r.Proven, r.Proved = false, time.Time{} })
 }
 
 // amend changes a link that is there.
@@ -117,7 +121,7 @@ func (s *Store) amend(scope oci.Scope, d digest.Digest, change func(*index.LinkR
 				return nil
 			}
 			change(&r)
-			return b.set(key, r.encode())
+			return b.Set(key, r.Encode())
 		})
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -133,7 +137,7 @@ func (s *Store) link(scope oci.Scope, ds []oci.Descriptor, as index.LinkTo) erro
 	defer s.leave()
 	links, err := s.linksTo(ds, as)
 	if err == nil {
-		err = s.index.Offer(len(ds)*index.LinkBytes, func(b *index.Batch) error { return b.linkAll(scope, links) })
+		err = s.index.Offer(len(ds)*index.LinkBytes, func(b *index.Batch) error { return b.LinkAll(scope, links) })
 	}
 	if err != nil {
 		return fmt.Errorf("link to %s: %w", scope, err)
@@ -141,11 +145,11 @@ func (s *Store) link(scope oci.Scope, ds []oci.Descriptor, as index.LinkTo) erro
 	return nil
 }
 
-func (s *Store) index.LinkTo(i volume.ID, size int64, as index.LinkTo) index.LinkTo {
+func (s *Store) linkTo(i volume.ID, size int64, as index.LinkTo) index.LinkTo {
 	now := s.now()
-	as.id, as.Size, as.made = i, size, index.HourOf(now)
+	as.ID, as.Size, as.Made = i, size, index.HourOf(now)
 	if as.Proven {
-		as.proved = now
+		as.Proved = now
 	}
 	return as
 }
@@ -161,4 +165,3 @@ func (s *Store) linksTo(ds []oci.Descriptor, as index.LinkTo) ([]index.LinkTo, e
 	}
 	return links, nil
 }
-

@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -29,7 +30,7 @@ func (s *Store) manifest(d digest.Digest) (oci.Manifest, error) {
 	if err != nil {
 		return oci.Manifest{}, err
 	}
-	known, place := s.recentManifests.look(recent)
+	known, place := s.index.Manifests.Look(recent)
 	if m, ok := known.(*oci.Manifest); ok {
 		return *m, nil
 	}
@@ -38,7 +39,7 @@ func (s *Store) manifest(d digest.Digest) (oci.Manifest, error) {
 		return oci.Manifest{}, err
 	}
 	defer s.leave()
-	raw, err := s.get(index.TableKey(index.TableManifest, i))
+	raw, err := s.index.Get(index.TableKey(index.TableManifest, i))
 	if err != nil {
 		return oci.Manifest{}, err
 	}
@@ -46,22 +47,22 @@ func (s *Store) manifest(d digest.Digest) (oci.Manifest, error) {
 	if !ok {
 		return oci.Manifest{}, fs.ErrNotExist
 	}
-	if r.external {
-		if r.bytes, err = s.readBlob(i); err != nil {
+	if r.External {
+		if r.Bytes, err = s.readBlob(i); err != nil {
 			return oci.Manifest{}, err
 		}
 	}
-	if !oci.Verify(d, r.bytes) {
+	if !oci.Verify(d, r.Bytes) {
 		s.log.Error("manifest does not match its digest and is dropped", "digest", d)
-		if r.external {
+		if r.External {
 			s.quarantine(i, nil, errDigest)
 		}
-		s.index.Post(func(b *index.Batch) error { return b.delete(index.TableKey(index.TableManifest, i)) })
+		s.index.Post(func(b *index.Batch) error { return b.Delete(index.TableKey(index.TableManifest, i)) })
 		return oci.Manifest{}, fs.ErrNotExist
 	}
-	m := oci.Manifest{MediaType: r.mediaType, Digest: d, Bytes: r.bytes}
+	m := oci.Manifest{MediaType: r.MediaType, Digest: d, Bytes: r.Bytes}
 	if len(m.Bytes) <= recentManifestBytes {
-		place.keep(recent, &m)
+		place.Keep(recent, &m)
 	}
 	return m, nil
 }
@@ -115,24 +116,24 @@ func (s *Store) recordManifest(scope oci.Scope, m oci.Manifest, children []oci.D
 	if err != nil {
 		return err
 	}
-	links = append(links, s.linkTo(i, int64(len(m.Bytes)), index.LinkTo{open: open, index.LinkRecord: index.LinkRecord{Link: Link{Proven: true}}}))
-	r := index.Manifest{mediaType: m.MediaType, bytes: m.Bytes}
+	links = append(links, s.linkTo(i, int64(len(m.Bytes)), index.LinkTo{Open: open, LinkRecord: index.LinkRecord{Link: Link{Proven: true}}}))
+	r := index.Manifest{MediaType: m.MediaType, Bytes: m.Bytes}
 	if len(m.Bytes) > index.MaxValue {
 		if err := s.writeBlob(scope, i, m.Bytes); err != nil {
 			return err
 		}
-		r = index.Manifest{mediaType: m.MediaType, external: true}
+		r = index.Manifest{MediaType: m.MediaType, External: true}
 	}
-	record := r.encode()
+	record := r.Encode()
 	return s.index.Offer(len(record)+len(links)*index.LinkBytes, func(b *index.Batch) error {
-		if err := b.linkAll(scope, links); err != nil {
+		if err := b.LinkAll(scope, links); err != nil {
 			return err
 		}
 		// An hour ago, so that the use that follows is one of its blobs, too.
-		if err := b.firstUse(i, index.HourOf(s.now().Add(-time.Hour))); err != nil {
+		if err := b.FirstUse(i, index.HourOf(s.now().Add(-time.Hour))); err != nil {
 			return err
 		}
-		return b.set(index.TableKey(index.TableManifest, i), record)
+		return b.Set(index.TableKey(index.TableManifest, i), record)
 	})
 }
 

@@ -2,8 +2,6 @@ package storage
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,7 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
-	"github.com/pullgate/pullgate/storage/internal/record"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -36,7 +34,7 @@ func (s *Store) Origins(scope oci.Scope, d digest.Digest) (o Origins, err error)
 		return o, fmt.Errorf("get origins of %s: %w", d, err)
 	}
 	defer s.leave()
-	txn, err := s.begin()
+	txn, err := s.index.Begin()
 	if err != nil {
 		return o, fmt.Errorf("get origins of %s: %w", d, err)
 	}
@@ -45,15 +43,15 @@ func (s *Store) Origins(scope oci.Scope, d digest.Digest) (o Origins, err error)
 	err = txn.Each(context.Background(), index.TableKey(index.TableOrigin, i), func(key, value []byte) error {
 		r, ok := index.DecodeOrigin(value)
 		o.Own = o.Own || ok && string(key) == own
-		o.Open = o.Open || ok && r.open
+		o.Open = o.Open || ok && r.Open
 		return nil
 	})
 	if err != nil {
 		return Origins{}, fmt.Errorf("get origins of %s: %w", d, err)
 	}
 	if !o.Own {
-		r, known := s.blobRecord(i)
-		o.Own = known && r.origin == scope.Upstream
+		r, known := s.index.Blob(i)
+		o.Own = known && r.Origin == scope.Upstream
 	}
 	return o, nil
 }
@@ -63,7 +61,7 @@ func (f *forgetting) origins(ctx context.Context) error {
 	return f.each(ctx, index.TableOrigin, func(key, value []byte) error {
 		i, ok := index.OriginID(key)
 		r, intact := index.DecodeOrigin(value)
-		if !ok || !intact || !r.made.end().Before(f.unused) || f.pins.has(i) {
+		if !ok || !intact || !r.Made.End().Before(f.unused) || f.pins.has(i) {
 			return nil
 		}
 		for _, table := range []byte{index.TableManifest, index.TableBlob} {

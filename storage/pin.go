@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -10,6 +9,7 @@ import (
 	"io/fs"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -88,7 +88,7 @@ func pinnedRoots(ctx context.Context, txn *index.Txn, pins []oci.Pin) ([]volume.
 		}
 	}
 	for name, pins := range upstreams {
-		err := scanTags(ctx, txn, name, func(scope oci.Scope, tag string, value []byte) error {
+		err := txn.Tags(ctx, name, func(scope oci.Scope, tag string, value []byte) error {
 			for _, p := range pins {
 				if !p.Match(scope, tag) {
 					continue
@@ -120,15 +120,15 @@ func (s *Store) contents(txn *index.Txn, i volume.ID) (oci.Contents, error) {
 		return oci.Contents{}, err
 	}
 	r, ok := index.DecodeManifest(raw)
-	if ok && r.external {
-		if r.bytes, err = s.unused(i); err != nil {
+	if ok && r.External {
+		if r.Bytes, err = s.unused(i); err != nil {
 			return oci.Contents{}, err
 		}
 	}
 	if !ok {
 		return oci.Contents{}, nil
 	}
-	contents, _ := oci.ParseManifest(r.bytes)
+	contents, _ := oci.ParseManifest(r.Bytes)
 	return contents, nil
 }
 

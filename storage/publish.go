@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -148,8 +149,8 @@ func (p *Part) commit(size int64) error {
 // recordedAs reports whether a blob of the size is there already, as far as the index
 // knows.
 func (s *Store) recordedAs(i volume.ID, size int64) bool {
-	r, known := s.blobRecord(i)
-	return known && r.size == size
+	r, known := s.index.Blob(i)
+	return known && r.Size == size
 }
 
 // place makes the part a finished blob of the file system, and records it. One that
@@ -165,10 +166,10 @@ func (p *Part) place(size int64) error {
 	}
 	p.placed, p.moved = true, true
 	s.unsynced.Add(1)
-	r := index.Blob{size: size, created: s.now(), origin: p.origin}
+	r := index.Blob{Size: size, Created: s.now(), Origin: p.origin}
 	if err := s.index.Offer(index.LinkBytes, func(b *index.Batch) error {
-		b.tally.Claims = append(b.tally.Claims, &p.claim)
-		return b.putBlob(p.id, r)
+		b.Tally.Claims = append(b.Tally.Claims, &p.claim)
+		return b.PutBlob(p.id, r)
 	}); err != nil {
 		s.log.Warn("blob is stored but not recorded; it will be adopted", "digest", p.id.Digest(), "error", err)
 		s.suspects.trust(p.id)

@@ -17,6 +17,7 @@ import (
 const (
 	quarantineDir    = "quarantine"
 	quarantineSuffix = ".bad"
+	quarantineTime   = "20060102T150405Z"
 	// The quarantine holds at most so many files and bytes: the newest.
 	quarantineFiles = 16
 	quarantineBytes = 1 << 30
@@ -78,7 +79,7 @@ func (s *Store) moveAside(i volume.ID, reason error) error {
 	if err := s.trimQuarantine(info.Size()); err != nil {
 		return err
 	}
-	name := path.Join(quarantineDir, s.now().UTC().Format(snapshotTime)+"-"+hex.EncodeToString([]byte(i[1:])))
+	name := path.Join(quarantineDir, s.now().UTC().Format(quarantineTime)+"-"+hex.EncodeToString([]byte(i[1:])))
 	if err := s.root.Rename(i.BlobPath(), name+quarantineSuffix); err != nil {
 		return err
 	}

@@ -3,13 +3,17 @@ package storage
 import (
 	"fmt"
 	"io/fs"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
+
+// Referrers is the list of what refers to a digest within a scope, as the
+// upstream gave it when it was last asked.
+type Referrers = index.Referrers
 
 // Referrers returns the referrers of a digest, however long ago they were
 // checked, or fs.ErrNotExist if they are not known.
@@ -70,5 +74,5 @@ func (s *Store) putReferrers(scope oci.Scope, d digest.Digest, r Referrers) erro
 	if len(record) > index.MaxValue {
 		return fmt.Errorf("list of %d bytes is longer than %d", len(record), index.MaxValue)
 	}
-	return s.index.Offer(len(record), func(b *index.Batch) error { return b.set(key, record) })
+	return s.index.Offer(len(record), func(b *index.Batch) error { return b.Set(key, record) })
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -141,7 +142,7 @@ func (r *removal) run(ctx context.Context) error {
 	}
 	if r.s.space.CheckReserve() != nil && !r.DryRun {
 		// What is removed has to be written down.
-		if err := r.s.dropBallast(); err != nil {
+		if err := r.s.ballast.Drop(); err != nil {
 			r.s.log.Warn("remove", "error", err)
 		}
 	}
@@ -150,7 +151,7 @@ func (r *removal) run(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if r.txn, err = r.s.begin(); err != nil {
+	if r.txn, err = r.s.index.Begin(); err != nil {
 		return err
 	}
 	defer r.txn.Discard()
@@ -215,7 +216,7 @@ func (r *removal) names(ctx context.Context) error {
 				if now, err := b.Get(t.Key); errors.Is(err, fs.ErrNotExist) || err == nil && !bytes.Equal(now, t.Value) {
 					continue
 				}
-				if err := b.delete(t.Key); err != nil {
+				if err := b.Delete(t.Key); err != nil {
 					return err
 				}
 				n++
@@ -227,7 +228,7 @@ func (r *removal) names(ctx context.Context) error {
 		}
 	}
 	for _, p := range r.order {
-		if err := r.s.index.Update(index.LinkBytes, func(b *index.Batch) error { return b.unname(p.scope) }); err != nil {
+		if err := r.s.index.Update(index.LinkBytes, func(b *index.Batch) error { return b.Unname(p.scope) }); err != nil {
 			return err
 		}
 	}

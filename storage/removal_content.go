@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -72,7 +73,7 @@ func (r *removal) referrers(ctx context.Context, p *removalPart) error {
 			if !b.Has(key) {
 				return nil //nolint:nilerr // it went with its link
 			}
-			return b.delete(key)
+			return b.Delete(key)
 		})
 	})
 }
@@ -174,7 +175,7 @@ func (r *removal) unlink(p *removalPart, links, content []volume.ID, left map[vo
 			}
 			for _, key := range keys {
 				if b.Has(key) {
-					if err := b.delete(key); err != nil {
+					if err := b.Delete(key); err != nil {
 						return err
 					}
 				}
@@ -206,7 +207,7 @@ func (r *removal) orphans(ctx context.Context) error {
 	}
 	err := r.txn.Blobs(ctx, func(i volume.ID, b index.Blob, _ index.Use) error {
 		if _, done := r.done[pinOf(i)]; done || r.elsewhere.has(i) || r.pins.has(i) || r.spare(i) ||
-			oci.UpstreamName(b.origin) != r.Selection.Upstream {
+			oci.UpstreamName(b.Origin) != r.Selection.Upstream {
 			return nil
 		}
 		if some = append(some, i); len(some) < evictBatch {

@@ -5,12 +5,13 @@ import (
 	"context"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // plan finds out what goes.
 func (r *removal) plan(ctx context.Context) error {
-	scopes, err := index.SelectScopes(ctx, r.txn, r.Selection)
+	scopes, err := r.txn.Scopes(ctx, r.Selection)
 	if err != nil {
 		return err
 	}
@@ -40,7 +41,7 @@ func (r *removal) plan(ctx context.Context) error {
 
 // tagsOf adds the tags of a part.
 func (r *removal) tagsOf(ctx context.Context, p *removalPart) error {
-	return scopeTags(ctx, r.txn, p.scope, func(name string, key, value []byte) error {
+	return r.txn.ScopeTags(ctx, p.scope, func(name string, key, value []byte) error {
 		if _, ok := p.tags[name]; ok || p.ids == nil {
 			p.tags[name] = struct{}{}
 			r.tags = append(r.tags, index.Record{bytes.Clone(key), bytes.Clone(value)})
@@ -63,7 +64,7 @@ func (r *removal) image(ctx context.Context, p *removalPart) (found bool, err er
 			found = true
 		}
 	}
-	err = scopeTags(ctx, r.txn, p.scope, func(name string, _, value []byte) error {
+	err = r.txn.ScopeTags(ctx, p.scope, func(name string, _, value []byte) error {
 		t, ok := index.DecodeTag(value)
 		i, err := volume.IDOf(t.Digest)
 		known := ok && err == nil
@@ -131,7 +132,7 @@ func (r *removal) count(i volume.ID) {
 	}
 	if b, ok := index.Load(r.txn, index.TableKey(index.TableBlob, i), index.DecodeBlob); ok {
 		r.report.Blobs++
-		r.report.Bytes += b.size
+		r.report.Bytes += b.Size
 	}
 }
 

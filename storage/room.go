@@ -31,7 +31,7 @@ func (s *Store) makeRoom(ctx context.Context) error {
 	if s.space.CheckReserve() == nil {
 		return nil
 	}
-	if err := s.dropBallast(); err != nil {
+	if err := s.ballast.Drop(); err != nil {
 		s.log.Warn("no room for the index", "error", err)
 	}
 	if s.space.CheckReserve() == nil {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -69,9 +70,9 @@ func makeSynthetic(t testing.TB, dir string, records, files int) {
 		err := s.index.Update(index.MaxUsesWrite*index.LinkBytes, func(b *index.Batch) error {
 			for k := n; k < min(n+index.MaxUsesWrite, records); k++ {
 				i, age := syntheticID(k), time.Duration(k*7919%records)*time.Hour/100
-				err := b.putBlob(i, index.Blob{size: 1000, created: now.Add(-age - time.Hour), origin: []string{"docker.io", "ghcr.io"}[k%2]})
+				err := b.PutBlob(i, index.Blob{Size: 1000, Created: now.Add(-age - time.Hour), Origin: []string{"docker.io", "ghcr.io"}[k%2]})
 				if err == nil && k%3 == 0 {
-					err = b.put(index.TableKey(index.TableUse, i), index.HourOf(now.Add(-age)).encode())
+					err = b.Put(index.TableKey(index.TableUse, i), index.HourOf(now.Add(-age)).Encode())
 				}
 				if err != nil {
 					return err

@@ -2,9 +2,8 @@ package storage
 
 import (
 	"context"
-	"strings"
 
-	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 )
 
 // names looks at the names of scopes.
@@ -17,6 +16,6 @@ func (f *forgetting) names(ctx context.Context) error {
 		if _, linked := f.scopes[string(index.ScopedPrefix(index.TableLink, scope))]; linked {
 			return nil
 		}
-		return f.s.index.Update(len(key), func(b *index.Batch) error { return b.unname(scope) })
+		return f.s.index.Update(len(key), func(b *index.Batch) error { return b.Unname(scope) })
 	})
 }

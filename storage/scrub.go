@@ -154,7 +154,7 @@ func (p *pass) blob(ctx context.Context, algorithm, sum string) error {
 		p.done.Bytes += info.Size()
 		s.suspects.absolve(i)
 		// A record that is wrong, or not there, becomes right.
-		if old, known := s.blobRecord(i); !known || old.size != info.Size() {
+		if old, known := s.index.Blob(i); !known || old.Size != info.Size() {
 			if err := s.record(i, info, s.now()); err != nil {
 				s.log.Debug("blob is verified but not recorded", "digest", i.Digest(), "error", err)
 				if !errors.Is(err, fs.ErrNotExist) {

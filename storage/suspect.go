@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -153,7 +154,7 @@ func (s *Store) noteUnaccounted() {
 	// With a record, the next store would trust them.
 	err := s.index.Offer(len(condemned)*index.LinkBytes, func(b *index.Batch) error {
 		for _, i := range condemned {
-			if err := b.dropBlob(i); err != nil {
+			if err := b.DropBlob(i); err != nil {
 				return err
 			}
 		}

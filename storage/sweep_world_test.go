@@ -18,6 +18,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -141,10 +142,10 @@ func (w *world) abandon() error {
 	if s == nil {
 		return nil
 	}
-	s.lost.Store(true)
+	s.index.Leave()
 	_ = s.Close()
-	if db := s.db.Load(); db != nil {
-		return db.Close()
+	if s.index.IsOpen() {
+		return s.index.Release()
 	}
 	return nil
 }
@@ -309,7 +310,7 @@ func (w *world) wantLayout(idle bool) {
 	if n := count[quarantineDir+quarantineSuffix]; n > quarantineFiles {
 		w.problem("quarantine holds %d files", n)
 	}
-	if n := count[snapshotDir+snapshotSuffix]; n > snapshotsKept {
+	if n := count[index.SnapshotDir+index.SnapshotSuffix]; n > index.SnapshotsKept {
 		w.problem("there are %d snapshots", n)
 	}
 }

@@ -4,13 +4,15 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"time"
-
-	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
+
+// Tag is what a tag pointed to when the upstream was last asked. Times are kept
+// to the second.
+type Tag = index.Tag
 
 // Tag returns what a tag points to, however long ago that was checked, or
 // fs.ErrNotExist.
@@ -25,7 +27,7 @@ func (s *Store) Tag(scope oci.Scope, tag string) (Tag, error) {
 func (s *Store) tag(scope oci.Scope, tag string) (Tag, error) {
 	var buffer [index.KeyBytes]byte
 	recent := index.AppendTag(buffer[:0], scope, tag)
-	known, place := s.recent.look(recent)
+	known, place := s.index.Records.Look(recent)
 	if t, ok := known.(*Tag); ok {
 		return *t, nil
 	}
@@ -37,7 +39,7 @@ func (s *Store) tag(scope oci.Scope, tag string) (Tag, error) {
 	if err != nil {
 		return Tag{}, err
 	}
-	raw, err := s.get(key)
+	raw, err := s.index.Get(key)
 	if err != nil {
 		return Tag{}, err
 	}
@@ -45,7 +47,7 @@ func (s *Store) tag(scope oci.Scope, tag string) (Tag, error) {
 	if !ok {
 		return Tag{}, fs.ErrNotExist
 	}
-	place.keep(recent, &t)
+	place.Keep(recent, &t)
 	return t, nil
 }
 
@@ -73,10 +75,10 @@ func (s *Store) putTag(scope oci.Scope, tag string, t Tag) error {
 	}
 	record := index.EncodeTag(t)
 	return s.index.Offer(len(record)+index.LinkBytes, func(b *index.Batch) error {
-		if err := b.linkAll(scope, []index.LinkTo{s.linkTo(i, t.Size, index.LinkTo{})}); err != nil {
+		if err := b.LinkAll(scope, []index.LinkTo{s.linkTo(i, t.Size, index.LinkTo{})}); err != nil {
 			return err
 		}
-		return b.set(key, record)
+		return b.Set(key, record)
 	})
 }
 
@@ -97,7 +99,7 @@ func (s *Store) deleteTag(scope oci.Scope, tag string) error {
 	if err != nil {
 		return err
 	}
-	return s.index.Offer(len(key), func(b *index.Batch) error { return b.delete(key) })
+	return s.index.Offer(len(key), func(b *index.Batch) error { return b.Delete(key) })
 }
 
 // Tags returns the known tags of a scope that sort after the given one, in
@@ -119,7 +121,7 @@ func (s *Store) tags(scope oci.Scope, after string, n int) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	txn, err := s.begin()
+	txn, err := s.index.Begin()
 	if err != nil {
 		return nil, err
 	}

@@ -4,8 +4,8 @@ import (
 	"maps"
 	"sync"
 	"sync/atomic"
-	"time"
 
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -79,8 +79,8 @@ func (u *uses) take() map[volume.ID]index.Use {
 func (s *Store) writeUses() {
 	manifests := s.manifestUses.take()
 	s.useContents(manifests)
-	s.putUses(s.uses.take(), (*index.Batch).putUses)
-	s.putUses(manifests, (*index.Batch).putManifestUses)
+	s.putUses(s.uses.take(), (*index.Batch).PutUses)
+	s.putUses(manifests, (*index.Batch).PutManifestUses)
 }
 
 // useContents makes the use of an image one of its blobs, once an hour. An index
@@ -89,7 +89,7 @@ func (s *Store) useContents(manifests map[volume.ID]index.Use) {
 	if len(manifests) == 0 {
 		return
 	}
-	txn, err := s.begin()
+	txn, err := s.index.Begin()
 	if err != nil {
 		return
 	}
@@ -100,7 +100,7 @@ func (s *Store) useContents(manifests map[volume.ID]index.Use) {
 		}
 		contents, err := s.contents(txn, i)
 		if err != nil {
-			s.noteDamage(err)
+			s.index.NoteDamage(err)
 			continue
 		}
 		if len(contents.Manifests) > 0 {
@@ -131,4 +131,3 @@ func (s *Store) putUses(taken map[volume.ID]index.Use, put func(*index.Batch, ma
 		}
 	}
 }
-

@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -105,8 +106,8 @@ func (s *Store) verify(i volume.ID, f volume.File, info fs.FileInfo) error {
 
 // vouch ends the doubt about a blob that was verified.
 func (s *Store) vouch(i volume.ID, info fs.FileInfo) {
-	old, known := s.blobRecord(i)
-	if !known || old.size != info.Size() {
+	old, known := s.index.Blob(i)
+	if !known || old.Size != info.Size() {
 		err := s.record(i, info, s.now())
 		if known = err == nil; !known {
 			s.log.Debug("blob is verified but not recorded", "digest", i.Digest(), "error", err)
@@ -121,7 +122,7 @@ func (s *Store) vouch(i volume.ID, info fs.FileInfo) {
 // record records a blob whose file was verified. It is fs.ErrNotExist if that was
 // evicted or replaced meanwhile.
 func (s *Store) record(i volume.ID, info fs.FileInfo, created time.Time) error {
-	r := index.Blob{size: info.Size(), created: created}
+	r := index.Blob{Size: info.Size(), Created: created}
 	return s.index.Offer(index.LinkBytes, func(b *index.Batch) error {
 		// Who removes it drops the record before the file.
 		if s.going.has(i) {
@@ -130,7 +131,7 @@ func (s *Store) record(i volume.ID, info fs.FileInfo, created time.Time) error {
 		if err := s.unchanged(i, info); err != nil {
 			return err
 		}
-		return b.putBlob(i, r)
+		return b.PutBlob(i, r)
 	})
 }
 

@@ -52,7 +52,7 @@ func openBadger(dir string, log *slog.Logger, lost *atomic.Bool) (*badger.DB, er
 	if err != nil && strings.Contains(err.Error(), "Cannot acquire directory lock") {
 		// Where the store has no lock of its own, this is it. Elsewhere an
 		// earlier store of this process waits for room to close.
-		return nil, fmt.Errorf("%w: %w", ErrLocked, err)
+		return nil, fmt.Errorf("%w: %w", volume.ErrLocked, err)
 	}
 	return db, err
 }

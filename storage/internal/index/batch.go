@@ -1,5 +1,12 @@
 package index
 
+import (
+	"errors"
+	"strings"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
+)
+
 // Batch is a transaction in the making. What it reads includes what it wrote,
 // and nobody else writes.
 type Batch struct {

@@ -1,7 +1,6 @@
 package index
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -18,46 +17,44 @@ const (
 	// closeRetry is how often a disk that is too full to close the index is
 	// looked at again.
 	closeRetry = time.Second
-	// closePatience is how long Close waits for Badger, which tries again and
+	// ClosePatience is how long Close waits for Badger, which tries again and
 	// again for ever what it cannot write; openPatience how long opening does for
 	// one that has just failed.
-	closePatience = 10 * time.Second
+	ClosePatience = 10 * time.Second
 	openPatience  = 2 * time.Second
 )
 
-// closeIndex closes the index. On a disk that is too full to do it safely, that
-// is left to a goroutine that waits for room: what the index holds is in its
-// log, and there the next process finds it.
-func (s *Store) closeIndex(db *badger.DB) error {
-	if err := s.indexGone(); err != nil {
-		return fmt.Errorf("close index: %w", err)
+// Close closes the index, once nothing is asked of it any more. It reports false if the
+// index is not on the disk in full. On a disk that is too full to close it safely, where
+// makeRoom does not help, that is left to a goroutine that waits for room: what the index
+// holds is in its log, and there the next process finds it.
+func (x *Index) Close(makeRoom func() error) (closed bool, err error) {
+	if err := x.Gone(); err != nil {
+		return false, fmt.Errorf("close index: %w", err)
 	}
-	if s.roomToClose() {
-		if err := s.closeBadger(db); err != nil {
-			return fmt.Errorf("close index: %w", err)
+	db := x.db.Load()
+	if enough := x.roomToClose; enough() || makeRoom() == nil || enough() {
+		err := closeWithin(db, x.Patience)
+		if errors.Is(err, volume.ErrLocked) {
+			// The lock that Badger has on the index keeps the next store from using it
+			// meanwhile.
+			x.Leave()
 		}
-		if s.synced() {
-			s.noteState(func(st *volume.State) { st.Clean, st.Checkpoint = true, s.now() })
+		if err != nil {
+			return false, fmt.Errorf("close index: %w", err)
 		}
-		return nil
+		return true, nil
 	}
-	s.log.Error("disk is too full to close the index: it stays open until there is room or the process ends")
+	x.Log.Error("disk is too full to close the index: it stays open until there is room or the process ends")
 	if err := db.Sync(); err != nil {
-		s.log.Error("sync index", "error", err)
+		x.Log.Error("sync index", "error", err)
 	}
-	go s.closeLater(db)
-	return nil
+	go x.closeLater(db)
+	return false, nil
 }
 
-// closeBadger leaves behind what does not end in time: the lock that Badger has
-// on the index keeps the next store from using it meanwhile.
-func (s *Store) closeBadger(db *badger.DB) error {
-	err := closeWithin(db, s.patience)
-	if errors.Is(err, ErrLocked) {
-		s.lost.Store(true)
-	}
-	return err
-}
+// Release closes Badger where Close has left it behind.
+func (x *Index) Release() error { return closed(x.db.Load()) }
 
 // closeWithin closes Badger, and is ErrLocked if that takes too long: it goes on
 // in the background, and nobody may touch its files.
@@ -70,7 +67,7 @@ func closeWithin(db *badger.DB, patience time.Duration) error {
 	case err := <-done:
 		return err
 	case <-late.C:
-		return fmt.Errorf("not done after %v: it goes on in the background: %w", patience, ErrLocked)
+		return fmt.Errorf("not done after %v: it goes on in the background: %w", patience, volume.ErrLocked)
 	}
 }
 
@@ -84,26 +81,22 @@ func closed(db *badger.DB) (err error) {
 	return db.Close()
 }
 
-// roomToClose makes room to close the index, if need be, as if it were not open.
-func (s *Store) roomToClose() bool {
-	enough := func() bool {
-		s.space.Forget()
-		free, total := s.space.Look()
-		return free >= min(closeRoom, volume.Reserve(total))
-	}
-	return enough() || s.makeRoom(context.Background()) == nil || enough()
+// roomToClose reports whether there is room to close the index.
+func (x *Index) roomToClose() bool {
+	x.Space.Forget()
+	free, total := x.Space.Look()
+	return free >= min(closeRoom, volume.Reserve(total))
 }
 
 // closeLater touches nothing of the store but what it knows of the disk.
-func (s *Store) closeLater(db *badger.DB) {
+func (x *Index) closeLater(db *badger.DB) {
 	for {
 		time.Sleep(closeRetry)
-		s.space.Forget()
-		if free, total := s.space.Look(); free < min(closeRoom, volume.Reserve(total)) {
+		if !x.roomToClose() {
 			continue
 		}
 		if err := closed(db); err != nil {
-			s.log.Error("close index", "error", err)
+			x.Log.Error("close index", "error", err)
 		}
 		return
 	}

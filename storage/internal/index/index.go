@@ -13,7 +13,6 @@ package index
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"path/filepath"
@@ -23,6 +22,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pullgate/pullgate/internal/mapfault"
+	"github.com/pullgate/pullgate/storage/internal/life"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -48,21 +48,20 @@ type Options struct {
 	Path  string // of the directory of the store
 	Root  volume.Files
 	Space *volume.Space
+	Life  *life.Life
 	Log   *slog.Logger
 	Now   func() time.Time
 	// State is what was known before the index is opened, Note changes it.
-	State func() *volume.StateFile
+	State func() *volume.State
 	Note  func(change func(*volume.State))
 	// Patience is how long Close waits for Badger.
 	Patience time.Duration
-	// Unbacked counts the pages that a full disk had no room for; see mapfault.Count.
+	// Unbacked counts the pages that a full disk had no room for; nil = mapfault.Count.
 	Unbacked func() uint64
 	// Counted gets the change of the blobs that each transaction made.
 	Counted func(volume.Tally)
 	// Linked hears of each link before it is made.
 	Linked func(volume.ID)
-	// Guard calls a function and makes an error of a panic.
-	Guard func(task string, fn func() error) error
 	// Damaged is called once damage is found.
 	Damaged func()
 }
@@ -90,6 +89,9 @@ type Index struct {
 
 // New returns an index that is not open, and writes nothing before Start.
 func New(o Options) *Index {
+	if o.Unbacked == nil {
+		o.Unbacked = mapfault.Count
+	}
 	x := &Index{Options: o, Records: newRecent(recentRecords), Manifests: newRecent(recentManifests)}
 	x.writer = newWriter(x)
 	return x
@@ -136,20 +138,8 @@ func (x *Index) Get(key []byte) (raw []byte, err error) {
 // decides.
 func (x *Index) Blob(i volume.ID) (Blob, bool) {
 	var buffer [KeyBytes]byte
-	key := append(append(buffer[:0], TableBlob), i...)
-	known, place := x.Records.Look(key)
-	if r, ok := known.(*Blob); ok {
-		return *r, true
-	}
-	raw, err := x.Get(TableKey(TableBlob, i))
-	if err != nil {
-		return Blob{}, false
-	}
-	r, ok := DecodeBlob(raw)
-	if ok {
-		place.Keep(key, &r)
-	}
-	return r, ok
+	r, err := Recall(x.Records, append(append(buffer[:0], TableBlob), i...), x.Get, DecodeBlob)
+	return r, err == nil
 }
 
 // changed makes hits look up again what has changed.

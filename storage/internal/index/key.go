@@ -116,6 +116,7 @@ func ScopedID(key []byte) (volume.ID, bool) {
 	i := volume.ID(key[1+ScopeLength:])
 	return i, i.Valid()
 }
+
 // OriginKey returns the key of the record of an upstream, as in oci.Scope.
 func OriginKey(i volume.ID, upstream string) []byte {
 	sum := sha256.Sum256([]byte(upstream))
@@ -130,4 +131,3 @@ func OriginID(key []byte) (volume.ID, bool) {
 	i := volume.ID(key[1 : len(key)-ScopeLength])
 	return i, i.Valid()
 }
-

@@ -1,5 +1,13 @@
 package index
 
+import (
+	"errors"
+	"io/fs"
+
+	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
+)
+
 // LinkBytes is about what a link adds to a transaction.
 const LinkBytes = 256
 
@@ -39,7 +47,6 @@ func (b *Batch) shown(upstream string, l LinkTo) error {
 	return b.Set(key, r.Encode())
 }
 
-
 // Link links content to a scope. What was proven is not forgotten, nor does a
 // claim change it; a known size is not forgotten either.
 func (b *Batch) Link(scope oci.Scope, l LinkTo) error {
@@ -65,4 +72,3 @@ func (b *Batch) Link(scope oci.Scope, l LinkTo) error {
 	}
 	return b.shown(scope.Upstream, l)
 }
-

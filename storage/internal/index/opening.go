@@ -2,13 +2,10 @@ package index
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -18,79 +15,66 @@ import (
 )
 
 const (
-	// maxOpenings is how many deaths in a row while opening the index condemn
+	// MaxOpenings is how many deaths in a row while opening the index condemn
 	// it. Badger panics in goroutines of its own over some damage, which no
 	// caller can recover from.
-	maxOpenings = 2
+	MaxOpenings = 2
 	// openTries is how often one opening tries: one that found what a crash left
 	// behind has cleared it away.
 	openTries = 3
-	// indexRetry is how often an index that could not be opened is tried again,
-	// indexLook how often it is looked whether what kept it from that is over.
-	indexRetry = 30 * time.Second
-	indexLook  = 2 * time.Second
-	// badMeta begins the name of an index that was set aside.
-	badMeta = volume.MetaDir + ".bad-"
+	// BadMeta begins the name of an index that was set aside.
+	BadMeta = volume.MetaDir + ".bad-"
 )
-
-// ErrNoIndex means that the index cannot be opened at present, so that tags,
-// manifests and links are not known and cannot be recorded. Blobs can be opened
-// and stored all the same. It goes on being tried in the background.
-var ErrNoIndex = errors.New("index is not open")
 
 var errDamaged = errors.New("some of it could not be read any more")
 
-var errCrashLoop = fmt.Errorf("the last %d starts died while opening it", maxOpenings)
+var errRebuild = errors.New("that was asked for")
 
-// openIndex opens the index. One that is damaged is set aside and begun anew. An
-// error means that there is none at present, through no fault of its own.
-func (s *Store) openIndex(ctx context.Context) error {
-	if s.quiet {
-		// Nothing is removed to make any.
-		if err := s.space.CheckReserve(); err != nil {
-			return err
-		}
-	} else if err := s.makeRoom(ctx); err != nil {
-		return err
-	}
-	if err := s.makeLayout(); err != nil {
-		return err
-	}
-	if !s.state.Writable() {
-		s.beginRun(s.root.BootID())
-	}
-	var damage error
-	switch {
-	case s.rebuild:
-		damage = errRebuild
-	case s.state.Openings >= maxOpenings:
-		damage = errCrashLoop
-	case s.state.Damaged:
-		damage = errDamaged
-	default:
-		if damage = s.tryIndex(); damage == nil || !damaged(damage) {
+var ErrCrashLoop = fmt.Errorf("the last %d starts died while opening it", MaxOpenings)
+
+// Open opens the index. One that is damaged is set aside and begun anew, unless it is
+// only inspected: then that is the error. Otherwise, an error means that there is none
+// at present, through no fault of its own. The directory of the store is complete.
+func (x *Index) Open(inspect bool) error {
+	damage := x.condemned()
+	if damage == nil {
+		if damage = x.try(); damage == nil || !damaged(damage) {
 			return damage
 		}
 	}
-	if s.inspect {
+	if inspect {
 		return damage
 	}
-	if err := s.setIndexAside(damage); err != nil {
+	if err := x.setAside(damage); err != nil {
 		return errors.Join(damage, err)
 	}
-	s.rebuild = false
-	return s.tryIndex()
+	x.Rebuild = false
+	return x.try()
 }
 
-// tryIndex opens what lies in meta/. The state says so meanwhile, in case the
-// process does not live to see the end.
-func (s *Store) tryIndex() error {
-	s.noteState(func(st *volume.State) { st.Openings++ })
-	if err := mapfault.Survive(); err != nil {
-		s.log.Warn("a full disk may end the process", "error", err)
+// condemned returns why the index is not even tried.
+func (x *Index) condemned() error {
+	state := x.State()
+	switch {
+	case x.Rebuild:
+		return errRebuild
+	case state.Openings >= MaxOpenings:
+		return ErrCrashLoop
+	case state.Damaged:
+		return errDamaged
 	}
-	s.faults.Store(s.unbacked())
-	db, err := s.openBadger()
+	return nil
+}
+
+// try opens what lies in meta/. The state says so meanwhile, in case the
+// process does not live to see the end.
+func (x *Index) try() error {
+	x.Note(func(st *volume.State) { st.Openings++ })
+	if err := mapfault.Survive(); err != nil {
+		x.Log.Warn("a full disk may end the process", "error", err)
+	}
+	x.faults.Store(x.Unbacked())
+	db, err := x.openBadger()
 	var seen, written int64
 	if err == nil {
 		if seen, written, err = probe(db); err == nil && small(db) {
@@ -100,12 +84,12 @@ func (s *Store) tryIndex() error {
 			err = errors.Join(err, closeWithin(db, openPatience))
 		}
 	}
-	s.noteState(func(st *volume.State) {
+	x.Note(func(st *volume.State) {
 		st.Openings = 0
 		if err == nil {
 			if seen < st.Probe {
 				st.Restore, st.Unaccounted = true, true
-				s.log.Error("index has lost what was written last")
+				x.Log.Error("index has lost what was written last")
 			}
 			st.Probe = written
 		}
@@ -113,25 +97,25 @@ func (s *Store) tryIndex() error {
 	if err != nil {
 		return err
 	}
-	s.setIndex(db)
+	x.setDB(db)
 	return nil
 }
 
 // openBadger opens Badger, and tries again where that helps.
-func (s *Store) openBadger() (db *badger.DB, err error) {
+func (x *Index) openBadger() (db *badger.DB, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("panic: %v", r)
 		}
 	}()
-	if err := s.root.MkdirAll(volume.MetaDir, 0o700); err != nil {
+	if err := x.Root.MkdirAll(volume.MetaDir, 0o700); err != nil {
 		return nil, err
 	}
 	for try := 1; ; try++ {
-		if err := removeEmpty(s.root); err != nil {
+		if err := removeEmpty(x.Root); err != nil {
 			return nil, err
 		}
-		db, err = openBadger(filepath.Join(s.path, volume.MetaDir), s.log, &s.lost)
+		db, err = openBadger(x.dir(), x.Log, &x.lost)
 		if err == nil || try == openTries || !strings.Contains(err.Error(), "Create a new file") {
 			return db, err
 		}
@@ -176,62 +160,38 @@ func probe(db *badger.DB) (seen, written int64, err error) {
 	return seen, written, nil
 }
 
-// setIndexAside renames meta/ for whoever wants to find out what happened. Of those that were set aside before, none is kept.
-func (s *Store) setIndexAside(damage error) error {
-	s.noteState(func(st *volume.State) { st.Restore, st.Probe, st.Unaccounted = true, 0, true })
-	entries, err := s.root.ReadDir(".")
+// setAside renames meta/ for whoever wants to find out what happened. Of
+// those that were set aside before, none is kept.
+func (x *Index) setAside(damage error) error {
+	x.Note(func(st *volume.State) { st.Restore, st.Probe, st.Unaccounted = true, 0, true })
+	entries, err := x.Root.ReadDir(".")
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), badMeta) {
-			if err := s.root.RemoveAll(e.Name()); err != nil {
-				s.log.Warn("remove index that was set aside earlier", "name", e.Name(), "error", err)
+		if strings.HasPrefix(e.Name(), BadMeta) {
+			if err := x.Root.RemoveAll(e.Name()); err != nil {
+				x.Log.Warn("remove index that was set aside earlier", "name", e.Name(), "error", err)
 			}
 		}
 	}
-	aside := badMeta + s.now().UTC().Format("20060102T150405Z")
-	if err := s.root.Rename(volume.MetaDir, aside); err != nil {
+	aside := BadMeta + x.Now().UTC().Format("20060102T150405Z")
+	if err := x.Root.Rename(volume.MetaDir, aside); err != nil {
 		// Some file systems do it, and cannot say so.
-		if _, lerr := s.root.Lstat(volume.MetaDir); !errors.Is(lerr, fs.ErrNotExist) {
+		if _, lerr := x.Root.Lstat(volume.MetaDir); !errors.Is(lerr, fs.ErrNotExist) {
 			return err
 		}
 	}
-	s.noteState(func(st *volume.State) { st.Openings, st.Damaged = 0, false })
-	s.usage.indexRebuilds.Add(1)
-	s.setIndexError(fmt.Errorf("index was set aside as %s and begun anew: %w", aside, damage))
-	s.log.Error("index cannot be opened and is begun anew", "kept", aside, "error", damage)
+	x.Note(func(st *volume.State) { st.Openings, st.Damaged = 0, false })
+	x.rebuilds.Add(1)
+	x.SetTrouble(fmt.Errorf("index was set aside as %s and begun anew: %w", aside, damage))
+	x.Log.Error("index cannot be opened and is begun anew", "kept", aside, "error", damage)
 	return nil
 }
 
-// noteState changes the state. That it cannot be written down is no reason to
-// stop: only a crash would miss it.
-func (s *Store) noteState(change func(*volume.State)) {
-	if err := s.state.Write(func(st *volume.State) {
-		change(st)
-		st.Wall = s.now()
-	}); err != nil {
-		s.log.Warn("state not recorded", "error", err)
-	}
-}
-
-// setIndex makes the index known to all.
-func (s *Store) setIndex(db *badger.DB) {
+// setDB makes the index known to all.
+func (x *Index) setDB(db *badger.DB) {
 	// The count of what is there begins before anything can be added to it.
-	s.openSnapshot = &Txn{db.NewTransaction(false)}
-	s.db.Store(db)
-}
-
-// setIndexError records why there is no index, or a new one.
-func (s *Store) setIndexError(err error) {
-	text := err.Error()
-	s.usage.indexError.Store(&text)
-}
-
-// begin starts a reading transaction, or returns ErrNoIndex.
-func (s *Store) begin() (*Txn, error) {
-	if db := s.db.Load(); db != nil {
-		return &Txn{db.NewTransaction(false)}, nil
-	}
-	return nil, ErrNoIndex
+	x.opened = &Txn{db.NewTransaction(false)}
+	x.db.Store(db)
 }

@@ -1,5 +1,12 @@
 package index
 
+import (
+	"context"
+	"time"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
 // StoredPin is a pin that lies in the store itself, beside those of its Limits.
 type StoredPin struct {
 	oci.Pin
@@ -23,4 +30,3 @@ func (t *Txn) Pins() ([]StoredPin, error) {
 	})
 	return pins, err
 }
-

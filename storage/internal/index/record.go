@@ -21,10 +21,12 @@ type Blob struct {
 	Origin string
 }
 
+// Encode returns the record.
 func (r Blob) Encode() []byte {
 	return record.Seal(append(record.AppendTime(record.AppendInt(record.Begin(16+len(r.Origin)), r.Size), r.Created), r.Origin...))
 }
 
+// DecodeBlob returns what a record says, if it is intact.
 func DecodeBlob(b []byte) (r Blob, ok bool) {
 	f := record.Open(b)
 	r.Size, r.Created = f.Int(), f.Time()
@@ -35,10 +37,12 @@ func DecodeBlob(b []byte) (r Blob, ok bool) {
 // Use is the hour of the last use, counted from 2020-01-01.
 type Use uint32
 
+// Encode returns the record.
 func (r Use) Encode() []byte {
 	return record.Seal(binary.BigEndian.AppendUint32(record.Begin(4), uint32(r)))
 }
 
+// DecodeUse returns what a record says, if it is intact.
 func DecodeUse(b []byte) (Use, bool) {
 	f := record.Open(b)
 	raw := f.Take(4)
@@ -59,6 +63,7 @@ type LinkRecord struct {
 	Proved time.Time
 }
 
+// Encode returns the record.
 func (r LinkRecord) Encode() []byte {
 	proven := byte(0)
 	if r.Proven {
@@ -74,6 +79,7 @@ func (r LinkRecord) Encode() []byte {
 	return record.Seal(b)
 }
 
+// DecodeLink returns what a record says, if it is intact.
 func DecodeLink(b []byte) (r LinkRecord, ok bool) {
 	f := record.Open(b)
 	r.Size = f.Int()
@@ -94,12 +100,14 @@ func DecodeLink(b []byte) (r LinkRecord, ok bool) {
 	return r, f.End() && ok && r.Size >= -1
 }
 
+// EncodeTag returns the record.
 func EncodeTag(t Tag) []byte {
 	b := record.Begin(24 + len(t.Digest) + len(t.MediaType) + 2*binary.MaxVarintLen16)
 	b = record.AppendTime(record.AppendTime(record.AppendInt(b, t.Size), t.Checked), t.Changed)
 	return record.Seal(record.AppendText(record.AppendText(b, t.Digest.String()), t.MediaType))
 }
 
+// DecodeTag returns what a record says, if it is intact.
 func DecodeTag(b []byte) (t Tag, ok bool) {
 	f := record.Open(b)
 	t.Size, t.Checked, t.Changed = f.Int(), f.Time(), f.Time()
@@ -115,6 +123,7 @@ type Manifest struct {
 	Bytes     []byte
 }
 
+// Encode returns the record.
 func (r Manifest) Encode() []byte {
 	b := record.Begin(1 + binary.MaxVarintLen16 + len(r.MediaType) + len(r.Bytes))
 	var flags byte
@@ -139,12 +148,14 @@ func DecodeManifest(b []byte) (r Manifest, ok bool) {
 // EncodePin returns the record of a pin: when it was made.
 func EncodePin(made time.Time) []byte { return record.Seal(record.AppendTime(record.Begin(8), made)) }
 
+// DecodePin returns what a record says, if it is intact.
 func DecodePin(b []byte) (made time.Time, ok bool) {
 	f := record.Open(b)
 	made = f.Time()
 	return made, f.End()
 }
 
+// EncodeReferrers returns the record.
 func EncodeReferrers(r Referrers) ([]byte, error) {
 	list, err := json.Marshal(r.Descriptors)
 	if err != nil {
@@ -153,6 +164,7 @@ func EncodeReferrers(r Referrers) ([]byte, error) {
 	return record.Seal(append(record.AppendTime(record.Begin(8+len(list)), r.Checked), list...)), nil
 }
 
+// DecodeReferrers returns what a record says, if it is intact.
 func DecodeReferrers(b []byte) (r Referrers, ok bool) {
 	f := record.Open(b)
 	r.Checked = f.Time()
@@ -197,6 +209,7 @@ type OriginRecord struct {
 	Open bool
 }
 
+// Encode returns the record.
 func (r OriginRecord) Encode() []byte {
 	var flags byte
 	if r.Open {
@@ -205,6 +218,7 @@ func (r OriginRecord) Encode() []byte {
 	return record.Seal(append(binary.BigEndian.AppendUint32(record.Begin(5), uint32(r.Made)), flags))
 }
 
+// DecodeOrigin returns what a record says, if it is intact.
 func DecodeOrigin(b []byte) (r OriginRecord, ok bool) {
 	f := record.Open(b)
 	raw, flags := f.Take(4), f.Take(1)
@@ -213,4 +227,3 @@ func DecodeOrigin(b []byte) (r OriginRecord, ok bool) {
 	}
 	return OriginRecord{Use(binary.BigEndian.Uint32(raw)), flags[0] == 1}, true
 }
-

@@ -1,5 +1,12 @@
 package index
 
+import (
+	"bytes"
+	"context"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
 // Scopes returns the scopes of a selection: by their names, and by those of tags,
 // in case a name could not be read.
 func (t *Txn) Scopes(ctx context.Context, sel oci.Selection) (scopes []oci.Scope, err error) {
@@ -64,4 +71,3 @@ func (b *Batch) Unname(scope oci.Scope) error {
 	}
 	return b.Delete(ScopeKey(scope))
 }
-

@@ -1,5 +1,11 @@
 package index
 
+import (
+	"time"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
+)
+
 // epoch is the hour 0 of useRecords.
 var epoch = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
 
@@ -12,6 +18,7 @@ func (r Use) End() time.Time { return epoch.Add(time.Duration(r)*time.Hour + tim
 // MaxUsesWrite keeps others from waiting long behind one write.
 const MaxUsesWrite = 1000
 
+// PutUses records the last uses of blobs.
 func (b *Batch) PutUses(used map[volume.ID]Use) error {
 	for i, hour := range used {
 		if _, known := b.Blob(i); !known {
@@ -24,6 +31,7 @@ func (b *Batch) PutUses(used map[volume.ID]Use) error {
 	return nil
 }
 
+// PutManifestUses records the last uses of manifests.
 func (b *Batch) PutManifestUses(used map[volume.ID]Use) error {
 	for i, hour := range used {
 		if !b.Has(TableKey(TableManifest, i)) {

@@ -2,15 +2,13 @@ package index
 
 import (
 	"errors"
-	"log/slog"
-	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
-	"github.com/pullgate/pullgate/internal/oci"
-	"github.com/pullgate/pullgate/storage/internal/volume"
+	"github.com/pullgate/pullgate/storage/internal/life"
 )
 
 const (
@@ -24,9 +22,9 @@ const (
 	// key and value, commitBytes more than what a transaction does.
 	entryBytes  = 64
 	commitBytes = 256
-	// writePatience is how long a write waits for those before it. Badger lets
+	// WritePatience is how long a write waits for those before it. Badger lets
 	// nobody write while it can neither write a table nor hold another memtable.
-	writePatience = 2 * time.Second
+	WritePatience = 2 * time.Second
 )
 
 // ErrStalled means that the index takes no writes at present, mostly because the
@@ -37,36 +35,20 @@ var ErrStalled = errors.New("index takes no writes at present")
 // of all writes that came in while it made the last one, so that writers who
 // come alone do not wait and many at once share the cost.
 type writer struct {
-	db    *atomic.Pointer[badger.DB] // nil until the index is open
-	log   *slog.Logger
-	space *volume.Space
+	index *Index
 	logs  logs
-	hooks
 
 	// changes counts the transactions that changed what a snapshot holds.
 	changes atomic.Int64
 
 	queue  chan write
 	ending chan struct{} // closed when nobody asks for more
+	end    sync.Once
 	done   chan struct{}
 	born   time.Time
 	began  atomic.Int64 // when the running transaction did, in nanoseconds since then; 0 = none runs
 	// abandoned is closed when nobody waits any more for a writer that stalls.
 	abandoned chan struct{}
-}
-
-// hooks are what a writer tells and asks the store.
-type hooks struct {
-	// gone returns an error if the index must not be written any more.
-	gone func() error
-	// counted gets the change of the blobs that each transaction made.
-	counted func(volume.Tally)
-	// linked hears of each link before it is made.
-	linked func(volume.ID)
-	// changed gets each key that a transaction changed.
-	changed func(key []byte)
-	// guard calls a function and makes an error of a panic.
-	guard func(task string, fn func() error) error
 }
 
 // write is one atomic change. apply may run more than once.
@@ -76,37 +58,35 @@ type write struct {
 	done  chan<- error // nil = nobody waits
 }
 
-func startWriter(db *atomic.Pointer[badger.DB], root volume.Files, log *slog.Logger, s *volume.Space, h hooks) *writer {
-	w := &writer{
-		db: db, log: log, space: s, born: time.Now(), logs: logs{root: root}, hooks: h,
+func newWriter(x *Index) *writer {
+	return &writer{
+		index: x, born: time.Now(), logs: logs{root: x.Root},
 		queue: make(chan write, maxGroupWrites), ending: make(chan struct{}), done: make(chan struct{}), abandoned: make(chan struct{}),
 	}
-	go w.run()
-	return w
 }
 
-// update makes a change of about the given size, and returns when it is made,
-// however long that takes: until Close gives up. Requests use offer.
-func (w *writer) update(bytes int, apply func(*Batch) error) error {
+// Update makes a change of about the given size, and returns when it is made,
+// however long that takes: until Close gives up. Requests use Offer.
+func (w *writer) Update(bytes int, apply func(*Batch) error) error {
 	return w.ask(bytes, apply, nil)
 }
 
-// offer is update for those whom somebody waits for: it is ErrStalled if the change
+// Offer is Update for those whom somebody waits for: it is ErrStalled if the change
 // is not made soon. It may be made later then, so apply leaves alone what the
 // caller goes on to use.
-func (w *writer) offer(bytes int, apply func(*Batch) error) error {
-	if w.stalled() {
+func (w *writer) Offer(bytes int, apply func(*Batch) error) error {
+	if w.Stalled() {
 		return ErrStalled
 	}
-	late := time.NewTimer(writePatience)
+	late := time.NewTimer(WritePatience)
 	defer late.Stop()
 	return w.ask(bytes, apply, late.C)
 }
 
-// stalled reports whether the running transaction has taken long.
-func (w *writer) stalled() bool {
+// Stalled reports whether the running transaction has taken long.
+func (w *writer) Stalled() bool {
 	began := w.began.Load()
-	return began != 0 && time.Since(w.born)-time.Duration(began) > writePatience
+	return began != 0 && time.Since(w.born)-time.Duration(began) > WritePatience
 }
 
 func (w *writer) ask(bytes int, apply func(*Batch) error, late <-chan time.Time) error {
@@ -118,7 +98,7 @@ func (w *writer) ask(bytes int, apply func(*Batch) error, late <-chan time.Time)
 	case <-w.abandoned:
 		return ErrStalled
 	case <-w.done:
-		return ErrClosed
+		return life.ErrClosed
 	}
 	select {
 	case err := <-done:
@@ -133,24 +113,24 @@ func (w *writer) ask(bytes int, apply func(*Batch) error, late <-chan time.Time)
 	case err := <-done: // the last thing it did
 		return err
 	default:
-		return ErrClosed
+		return life.ErrClosed
 	}
 }
 
-// post asks for a change and does not wait. It may be left out: only for what
+// Post asks for a change and does not wait. It may be left out: only for what
 // the next one who looks would ask for again.
-func (w *writer) post(apply func(*Batch) error) {
+func (w *writer) Post(apply func(*Batch) error) {
 	select {
 	case w.queue <- write{apply: apply}:
 	default:
 	}
 }
 
-// close makes all changes that were asked for, and ends the goroutine. Who asks for
-// more gets ErrClosed. It reports false if that takes longer than patience: the
+// Stop makes all changes that were asked for, and ends the goroutine. Who asks for
+// more gets life.ErrClosed. It reports false if that takes longer than patience: the
 // goroutine is left behind then.
-func (w *writer) close(patience time.Duration) bool {
-	close(w.ending)
+func (w *writer) Stop(patience time.Duration) bool {
+	w.end.Do(func() { close(w.ending) })
 	late := time.NewTimer(patience)
 	defer late.Stop()
 	select {
@@ -160,6 +140,12 @@ func (w *writer) close(patience time.Duration) bool {
 		return false
 	}
 }
+
+// Abandon makes those who wait for the writer give up.
+func (w *writer) Abandon() { close(w.abandoned) }
+
+// Queued returns how many changes wait.
+func (w *writer) Queued() int { return len(w.queue) }
 
 func (w *writer) run() {
 	defer close(w.done)
@@ -184,19 +170,19 @@ func (w *writer) run() {
 			}
 		case <-due:
 			due = nil
-			_ = w.guard("sync index", w.sync)
+			_ = w.index.Life.Guard("sync index", w.sync)
 		}
 	}
 }
 
 func (w *writer) sync() error {
-	db := w.db.Load()
-	if db == nil || w.gone() != nil {
+	db := w.index.db.Load()
+	if db == nil || w.index.Gone() != nil {
 		return nil //nolint:nilerr // who writes next hears of it
 	}
 	err := db.Sync()
 	if err != nil {
-		w.log.Error("sync index", "error", err)
+		w.index.Log.Error("sync index", "error", err)
 	}
 	return err
 }
@@ -220,17 +206,17 @@ func (w *writer) commit(group []write) {
 	for _, one := range group {
 		bytes += one.bytes
 	}
-	w.space.Spend(bytes)
-	db, err := w.db.Load(), w.space.CheckReserve()
+	w.index.Space.Spend(bytes)
+	db, err := w.index.db.Load(), w.index.Space.CheckReserve()
 	if err == nil {
-		err = w.gone()
+		err = w.index.Gone()
 	}
 	switch {
 	case db == nil:
 		err = ErrNoIndex
 	case err == nil:
 		// Who asked for it hears of a panic.
-		err = w.guard("write index", func() error { return w.transact(db, group) })
+		err = w.index.Life.Guard("write index", func() error { return w.transact(db, group) })
 	}
 	if err != nil && len(group) > 1 {
 		// One that cannot be made must not take the others with it.
@@ -243,7 +229,7 @@ func (w *writer) commit(group []write) {
 		if one.done != nil {
 			one.done <- err
 		} else if err != nil {
-			w.log.Debug("index not updated", "error", err)
+			w.index.Log.Debug("index not updated", "error", err)
 		}
 	}
 }
@@ -251,7 +237,7 @@ func (w *writer) commit(group []write) {
 func (w *writer) transact(db *badger.DB, group []write) error {
 	w.began.Store(int64(max(time.Since(w.born), 1)))
 	defer w.began.Store(0)
-	b := &Batch{Txn: &Txn{db.NewTransaction(true)}, linked: w.linked}
+	b := &Batch{Txn: &Txn{db.NewTransaction(true)}, linked: w.index.Linked}
 	defer b.Discard()
 	for _, one := range group {
 		if err := one.apply(b); err != nil {
@@ -262,13 +248,13 @@ func (w *writer) transact(db *badger.DB, group []write) error {
 		return nil
 	}
 	if err := w.logs.secure(b.size + commitBytes); err != nil {
-		w.space.Forget()
+		w.index.Space.Forget()
 		return err
 	}
 	// Whatever comes of it: one that fails may still have been made.
 	defer func() {
 		for _, key := range b.keys {
-			w.changed(key)
+			w.index.changed(key)
 		}
 	}()
 	if err := b.txn.Commit(); err != nil {
@@ -277,7 +263,6 @@ func (w *writer) transact(db *badger.DB, group []write) error {
 	if b.changed {
 		w.changes.Add(1)
 	}
-	w.counted(b.Tally)
+	w.index.Counted(b.Tally)
 	return nil
 }
-
