@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,8 +17,8 @@ import (
 // store closed. It counts as a use, and while the file is open, the blob is not
 // evicted. fs.ErrNotExist if there is no such blob, or only a file of the wrong
 // size.
-func (s *Store) OpenBlob(d digest.Digest) (*File, int64, error) {
-	if err := s.enter(); err != nil {
+func (s *Store) OpenBlob(ctx context.Context, d digest.Digest) (*File, int64, error) {
+	if err := s.enter(ctx); err != nil {
 		return nil, 0, fmt.Errorf("open blob %s: %w", d, err)
 	}
 	defer s.leave()
@@ -26,7 +27,7 @@ func (s *Store) OpenBlob(d digest.Digest) (*File, int64, error) {
 		return nil, 0, fmt.Errorf("open blob: %w", err)
 	}
 	s.opened.add(i)
-	f, size, err := s.openBlob(i)
+	f, size, err := s.openBlob(ctx, i)
 	if err != nil {
 		s.opened.done(i)
 		return nil, 0, fmt.Errorf("open blob %s: %w", d, err)
@@ -34,8 +35,8 @@ func (s *Store) OpenBlob(d digest.Digest) (*File, int64, error) {
 	return &File{File: f.Bare(), opened: &s.opened, id: i}, size, nil
 }
 
-func (s *Store) openBlob(i volume.ID) (volume.File, int64, error) {
-	f, info, err := s.soundBlob(i)
+func (s *Store) openBlob(ctx context.Context, i volume.ID) (volume.File, int64, error) {
+	f, info, err := s.soundBlob(ctx, i)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -51,13 +52,12 @@ func (s *Store) touch(i volume.ID) {
 }
 
 // soundBlob opens a blob that is not in doubt, or not any more.
-func (s *Store) soundBlob(i volume.ID) (volume.File, fs.FileInfo, error) {
+func (s *Store) soundBlob(ctx context.Context, i volume.ID) (volume.File, fs.FileInfo, error) {
 	f, info, doubt, err := s.sizedBlob(i)
 	if err != nil || !doubt {
 		return f, info, err
 	}
-	if err := s.verify(i, f, info); err != nil {
-		f.Close()
+	if err := s.verify(ctx, i, f, info); err != nil {
 		return nil, nil, err
 	}
 	return f, info, nil
@@ -104,8 +104,8 @@ func irregular(i volume.ID) error {
 // StatBlob returns the size of a finished blob, or fs.ErrNotExist. It vouches for
 // the blob as OpenBlob does, and so takes as long where one has to be verified
 // first: one hash of it. It does not count as a use.
-func (s *Store) StatBlob(d digest.Digest) (int64, error) {
-	if err := s.enter(); err != nil {
+func (s *Store) StatBlob(ctx context.Context, d digest.Digest) (int64, error) {
+	if err := s.enter(ctx); err != nil {
 		return 0, fmt.Errorf("stat blob %s: %w", d, err)
 	}
 	defer s.leave()
@@ -113,7 +113,7 @@ func (s *Store) StatBlob(d digest.Digest) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("stat blob: %w", err)
 	}
-	f, info, err := s.soundBlob(i)
+	f, info, err := s.soundBlob(ctx, i)
 	if err != nil {
 		return 0, fmt.Errorf("stat blob %s: %w", d, err)
 	}
@@ -124,8 +124,8 @@ func (s *Store) StatBlob(d digest.Digest) (int64, error) {
 // HasBlob reports that there is a finished blob that can be opened, and whether
 // OpenBlob would trust it as it is, or verify it first, which VerifyBlob does. It reads
 // no content, and does not count as a use. fs.ErrNotExist if there is no such blob.
-func (s *Store) HasBlob(d digest.Digest) (trusted bool, err error) {
-	if err := s.enter(); err != nil {
+func (s *Store) HasBlob(ctx context.Context, d digest.Digest) (trusted bool, err error) {
+	if err := s.enter(ctx); err != nil {
 		return false, fmt.Errorf("look up blob %s: %w", d, err)
 	}
 	defer s.leave()

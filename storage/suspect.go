@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"maps"
@@ -152,7 +153,7 @@ func (s *Store) noteUnaccounted() {
 		return
 	}
 	// With a record, the next store would trust them.
-	err := s.index.Offer(len(condemned)*index.LinkBytes, func(b *index.Batch) error {
+	err := s.index.Offer(context.Background(), len(condemned)*index.LinkBytes, func(b *index.Batch) error {
 		for _, i := range condemned {
 			if err := b.DropBlob(i); err != nil {
 				return err
