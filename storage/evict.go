@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/pullgate/pullgate/storage/internal/images"
 	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
@@ -54,7 +55,7 @@ func (s *Store) evict(ctx context.Context) {
 		return
 	}
 	defer txn.Discard()
-	d.pins, err = s.resolvePins(ctx, txn)
+	d.pins, err = s.Pinning.Resolve(ctx, txn)
 	if err == nil {
 		err = d.decide(ctx, txn)
 	}
@@ -121,22 +122,15 @@ func (s *Store) carryOut(ctx context.Context, txn *index.Txn, d *decision) error
 // remove evicts blobs, and returns how many and how large they were.
 func (s *Store) remove(ids []volume.ID) (blobs, bytes int64, err error) {
 	r, err := s.removeBlobs(ids, func(volume.ID) bool { return false })
-	s.usage.evictedBlobs.Add(r.blobs)
-	s.usage.evictedBytes.Add(r.bytes)
-	return r.blobs, r.bytes, err
-}
-
-// removed is what became of blobs that were to be removed.
-type removed struct {
-	blobs, bytes int64 // that went
-	spared       []volume.ID
-	stuck        error // why others are still there
+	s.usage.evictedBlobs.Add(r.Blobs)
+	s.usage.evictedBytes.Add(r.Bytes)
+	return r.Blobs, r.Bytes, err
 }
 
 // removeBlobs removes blobs, but for those that are to be spared at the last moment:
 // first the records, then the files. Where the disk is too full to write even that
 // down, the files go first.
-func (s *Store) removeBlobs(ids []volume.ID, spare func(volume.ID) bool) (r removed, err error) {
+func (s *Store) removeBlobs(ids []volume.ID, spare func(volume.ID) bool) (r images.Removed, err error) {
 	if len(ids) == 0 {
 		return r, nil
 	}
@@ -144,7 +138,7 @@ func (s *Store) removeBlobs(ids []volume.ID, spare func(volume.ID) bool) (r remo
 		if !spare(i) {
 			return false
 		}
-		r.spared = append(r.spared, i)
+		r.Spared = append(r.Spared, i)
 		return true
 	})
 	defer s.going.begin(slices.Clone(ids))()
@@ -152,7 +146,7 @@ func (s *Store) removeBlobs(ids []volume.ID, spare func(volume.ID) bool) (r remo
 	drop := func() error {
 		dropped = make(map[volume.ID]index.Blob)
 		return s.index.Update(len(ids)*index.LinkBytes, func(b *index.Batch) error {
-			r.blobs, r.bytes = b.Tally.Blobs, b.Tally.Bytes
+			r.Blobs, r.Bytes = b.Tally.Blobs, b.Tally.Bytes
 			for _, i := range ids {
 				if old, known := b.Blob(i); known {
 					dropped[i] = old
@@ -161,21 +155,21 @@ func (s *Store) removeBlobs(ids []volume.ID, spare func(volume.ID) bool) (r remo
 					return err
 				}
 			}
-			r.blobs, r.bytes = r.blobs-b.Tally.Blobs, r.bytes-b.Tally.Bytes
+			r.Blobs, r.Bytes = r.Blobs-b.Tally.Blobs, r.Bytes-b.Tally.Bytes
 			return nil
 		})
 	}
 	err = drop()
 	full := errors.Is(err, ErrNoSpace)
 	if err != nil && !full {
-		return removed{}, err
+		return images.Removed{}, err
 	}
 	var stuck []volume.ID
 	ids = slices.DeleteFunc(ids, func(i volume.ID) bool {
 		err := s.guard("evict blob", func() error { return s.unlinkBlob(i) })
 		if err != nil {
 			s.log.Error("remove blob", "digest", i.Digest(), "error", err)
-			stuck, r.stuck = append(stuck, i), err
+			stuck, r.Stuck = append(stuck, i), err
 		} else {
 			s.usage.progress.Add(1)
 		}
@@ -189,7 +183,7 @@ func (s *Store) removeBlobs(ids []volume.ID, spare func(volume.ID) bool) (r remo
 		// What still takes space is accounted for, and tried again.
 		for _, i := range stuck {
 			if old, ok := dropped[i]; ok {
-				r.blobs, r.bytes = r.blobs-1, r.bytes-old.Size
+				r.Blobs, r.Bytes = r.Blobs-1, r.Bytes-old.Size
 			}
 		}
 		err = s.index.Update(len(stuck)*index.LinkBytes, func(b *index.Batch) error {

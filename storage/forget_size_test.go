@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/images"
 )
 
 // indexSize returns how many bytes the records have that count against the limit.
@@ -18,7 +19,7 @@ func indexSize(t testing.TB, s *Store) int64 {
 		t.Fatal(err)
 	}
 	defer txn.Discard()
-	size, err := (&forgetting{s: s, txn: txn}).size(t.Context())
+	size, err := images.SizeOf(t.Context(), txn)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,6 +46,11 @@ type Limits struct {
 // SetLimits changes the limits. What exceeds them is evicted soon.
 func (s *Store) SetLimits(l Limits) {
 	s.limits.Store(&l)
+	s.pinsChanged()
+}
+
+// pinsChanged forgets what was found to be pinned, until the next look at the limits.
+func (s *Store) pinsChanged() {
 	s.usage.SetPinned(volume.Tally{}, 0)
 	s.keepHouseNow()
 }

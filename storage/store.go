@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/images"
 	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/life"
 	"github.com/pullgate/pullgate/storage/internal/volume"
@@ -63,6 +64,7 @@ const restoreWait = 5 * time.Second
 // use, and return ErrClosed after Close.
 type Store struct {
 	*Records
+	*images.Pinning
 
 	path string
 	log  *slog.Logger
@@ -97,18 +99,18 @@ type Store struct {
 	placing   sync.Mutex         // held to move a blob to its place, or to quarantine/
 	// unsynced are the blobs whose bytes may not have got to the disk yet, and the
 	// end of an earlier run that left such ones; see checkpoint.
-	unsynced  atomic.Int64
-	inherited atomic.Bool
-	going     going
-	layingOut sync.Mutex    // held to make what the directory lacks
-	pinning   chan struct{} // holds one while a pin is stored, or what none may mean removed
-	relinked  relinked
-	limits    atomic.Pointer[Limits]
-	wanted    atomic.Int64 // the largest blob that was refused since the last eviction
-	looks     looks
-	clock     clockWatch
-	memory    memory
-	usage     counters
+	unsynced   atomic.Int64
+	inherited  atomic.Bool
+	going      going
+	layingOut  sync.Mutex // held to make what the directory lacks
+	contents   images.Contents
+	remover    *images.Remover
+	limits     atomic.Pointer[Limits]
+	wanted     atomic.Int64 // the largest blob that was refused since the last eviction
+	looks      looks
+	clock      clockWatch
+	forgetting forgetting
+	usage      counters
 
 	// life has the calls under way: Badger must not be touched once it is closed.
 	life     *life.Life
@@ -141,7 +143,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	s := &Store{
 		log: o.Logger, now: o.Now, kick: make(chan struct{}, 1), replacing: make(chan chan struct{}), recheck: make(chan struct{}, 1),
-		restored: make(chan struct{}), done: make(chan struct{}), pinning: make(chan struct{}, 1),
+		restored: make(chan struct{}), done: make(chan struct{}),
 	}
 	s.setDefaults(&o)
 	s.limits.Store(&o.Limits)
@@ -165,13 +167,23 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	}
 	s.space = volume.NewSpace(o.volume, o.inodes)
 	s.ballast = volume.NewBallast(s.root, s.space)
+	s.remover = &images.Remover{}
 	s.index = index.New(index.Options{
 		Path: s.path, Root: s.root, Space: s.space, Life: s.life, Log: s.log, Now: s.now, Patience: o.patience, Unbacked: o.unbacked,
 		State: func() *volume.State { return &s.state.State }, Note: s.noteState,
-		Counted: s.usage.Add, Linked: s.relinked.note, Damaged: s.keepHouseNow,
+		Counted: s.usage.Add, Linked: s.remover.Linked, Damaged: s.keepHouseNow,
 	})
 	s.index.Rebuild = o.rebuild
 	s.snapshots = index.NewSnapshots(s.index)
+	s.contents = images.Contents{Root: s.root}
+	s.Pinning = images.NewPinning(s.life, s.index, s.contents, s.now, func() []oci.Pin { return s.limits.Load().Pins }, s.pinsChanged)
+	s.forgetting.Forgetter = &images.Forgetter{
+		Index: s.index, Pins: s.Pinning, Contents: s.contents, Log: s.log, Now: s.now, ClockTrusted: s.clockTrusted, Used: s.manifestUses.seen,
+	}
+	*s.remover = images.Remover{
+		Index: s.index, Life: s.life, Log: s.log, Pins: s.Pinning, Contents: s.contents, Blobs: removable{s},
+		MakeRoom: s.makeRoomToRemove, Settle: s.settleRemoval,
+	}
 	s.Records = &Records{
 		life: s.life, index: s.index, log: s.log, now: s.now, large: s, uses: &s.manifestUses, full: s.keepHouseNow,
 	}

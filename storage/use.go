@@ -98,7 +98,7 @@ func (s *Store) useContents(manifests map[volume.ID]index.Use) {
 		if known, ok := index.Load(txn, index.TableKey(index.TableManifestUse, i), index.DecodeUse); ok && known == hour {
 			continue
 		}
-		contents, err := s.contents(txn, i)
+		contents, err := s.contents.Of(txn, i)
 		if err != nil {
 			s.index.NoteDamage(err)
 			continue
