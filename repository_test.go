@@ -31,10 +31,13 @@ var imports = map[string][]string{
 	"internal/registry": {"internal/oci"},
 	"internal/mirror":   {"storage", "internal/oci"},
 	"internal/upstream": {"internal/oci"},
-	"storage":           {"storage/internal/life", "storage/internal/record", "storage/internal/volume", "internal/mapfault", "internal/oci"},
+	"storage":           {"storage/internal/integrity", "storage/internal/life", "storage/internal/record", "storage/internal/volume", "internal/mapfault", "internal/oci"},
 	"internal/oci":      {},
 
-	"storage/internal/life":   {},
+	"storage/internal/life": {},
+
+	"storage/internal/integrity": {"storage/internal/life", "storage/internal/volume", "internal/oci"},
+
 	"storage/internal/record": {},
 	"storage/internal/volume": {"storage/internal/record", "internal/oci"},
 

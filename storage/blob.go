@@ -1,12 +1,14 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/storage/internal/integrity"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -55,7 +57,7 @@ func (s *Store) soundBlob(i volume.ID) (volume.File, fs.FileInfo, error) {
 	if err != nil || !doubt {
 		return f, info, err
 	}
-	if err := s.verify(i, f, info); err != nil {
+	if err := s.judge.Verify(i, f, info); err != nil {
 		f.Close()
 		return nil, nil, err
 	}
@@ -69,13 +71,11 @@ func (s *Store) sizedBlob(i volume.ID) (_ volume.File, _ fs.FileInfo, doubt bool
 	if err != nil {
 		return nil, nil, false, err
 	}
-	r, known := s.blobRecord(i)
-	if known && r.size != info.Size() {
-		s.quarantine(i, info, fmt.Errorf("it has %d bytes, %d were recorded", info.Size(), r.size))
+	if doubt, err = s.judge.Sized(i, info); err != nil {
 		f.Close()
-		return nil, nil, false, fs.ErrNotExist
+		return nil, nil, false, err
 	}
-	return f, info, s.suspects.doubt(i, info, known), nil
+	return f, info, doubt, nil
 }
 
 // blobFile opens the file of a blob. Where there is none, its record goes. One that
@@ -137,8 +137,8 @@ func (s *Store) HasBlob(d digest.Digest) (trusted bool, err error) {
 		return false, fmt.Errorf("look up blob %s: %w", d, err)
 	}
 	f.Close()
-	r, known := s.blobRecord(i)
-	return !s.suspects.doubt(i, info, known) && (!known || r.size == info.Size()), nil
+	size, known := s.blobs.Size(i)
+	return !s.judge.Suspects.Doubt(i, info, known) && (!known || size == info.Size()), nil
 }
 
 // missing drops the record of a blob that has no file, and returns why there is none
@@ -146,10 +146,10 @@ func (s *Store) HasBlob(d digest.Digest) (trusted bool, err error) {
 func (s *Store) missing(i volume.ID, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if _, known := s.blobRecord(i); known {
-			s.dropRecord(i)
+		if _, known := s.blobs.Get(i); known {
+			s.judge.Drop(i)
 		}
-	case !exhausted(err) && !errors.Is(err, fs.ErrClosed):
+	case !integrity.Exhausted(err) && !errors.Is(err, fs.ErrClosed):
 		// The record stays: the file takes its space.
 		s.log.Warn("blob cannot be opened, and counts as absent", "digest", i.Digest(), "error", err)
 		err = absent{err}
@@ -163,35 +163,56 @@ type absent struct{ error }
 func (absent) Is(target error) bool { return target == fs.ErrNotExist }
 func (a absent) Unwrap() error      { return a.error }
 
-// blobRecord returns the record of a blob. What cannot be read is not known:
-// the file decides.
-func (s *Store) blobRecord(i volume.ID) (blobRecord, bool) {
-	var buffer [keyBytes]byte
-	recent := append(append(buffer[:0], tableBlob), i...)
-	known, place := s.recent.look(recent)
-	if r, ok := known.(*blobRecord); ok {
-		return *r, true
+// VerifyBlob hashes the file of a blob as it is now. It returns nil if it has the
+// digest; what the index says of its size is corrected. fs.ErrNotExist means that
+// there is no such blob any more: no file, or one that did not match, which is in
+// quarantine now. Any other error means that it could not be found out: ErrClosed
+// if the store was closed meanwhile. Calls for one digest share one pass with
+// each other and with whoever opens the blob. It takes as long as reading the
+// blob does, and does not count as a use.
+func (s *Store) VerifyBlob(d digest.Digest) error {
+	if err := s.enter(); err != nil {
+		return fmt.Errorf("verify blob %s: %w", d, err)
 	}
-	raw, err := s.get(tableKey(tableBlob, i))
+	defer s.leave()
+	i, err := volume.IDOf(d)
 	if err != nil {
-		return blobRecord{}, false
+		return fmt.Errorf("verify blob: %w", err)
 	}
-	r, ok := decodeBlob(raw)
-	if ok {
-		place.keep(recent, &r)
+	f, info, err := s.blobFile(i)
+	if err == nil {
+		defer f.Close()
+		err = s.judge.Verify(i, f, info)
 	}
-	return r, ok
-}
-
-// unlinkBlob removes the file of a blob. One that is gone is no error.
-func (s *Store) unlinkBlob(i volume.ID) error {
-	if err := s.root.Remove(i.BlobPath()); !errors.Is(err, fs.ErrNotExist) {
-		return err
+	if err != nil {
+		return fmt.Errorf("verify blob %s: %w", d, err)
 	}
 	return nil
 }
 
-func (s *Store) dropRecord(i volume.ID) {
-	s.suspects.forget(i)
-	s.index.post(func(b *batch) error { return b.dropBlob(i) })
+// VerifyBlobAt is VerifyBlob for who verifies many blobs: it keeps to a pace (nil =
+// none), tells after each piece how many bytes it has read (unless read is nil), and
+// ends with ctx. Nobody who opens the blob waits for it.
+func (s *Store) VerifyBlobAt(ctx context.Context, d digest.Digest, p *Pace, read func(bytes int64)) error {
+	i, err := volume.IDOf(d)
+	if err != nil {
+		return fmt.Errorf("verify blob: %w", err)
+	}
+	matches := false
+	err = s.life.Task(ctx, func(ctx context.Context) error {
+		f, info, err := s.blobFile(i)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		matches, err = s.judge.Matches(ctx, i, f, info, p, read)
+		return err
+	})
+	switch {
+	case err != nil:
+		return fmt.Errorf("verify blob %s: %w", d, err)
+	case matches:
+		return nil
+	}
+	return s.VerifyBlob(d) // which decides
 }

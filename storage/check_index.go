@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/integrity"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -17,18 +18,25 @@ import (
 // closes waits for no more.
 const tableStep = 500
 
+// tableCheck is the part of a check that looks at the index.
+type tableCheck struct {
+	*integrity.Check
+
+	store *Store
+}
+
 // index checks whether the index is open and can be read. If not, nothing is made
 // of what it does not know.
-func (c *checker) index(ctx context.Context) error {
+func (c *tableCheck) index(ctx context.Context) (readable bool, err error) {
 	s := c.store
 	if s.db.Load() != nil {
 		select {
 		case <-s.restored: // or else much is missing
 		case <-ctx.Done():
-			return ctx.Err()
+			return false, ctx.Err()
 		}
 	}
-	return c.within(func() error {
+	err = s.life.Within(func() error {
 		f := Finding{Kind: FindingIndex, Name: volume.MetaDir}
 		db := s.db.Load()
 		if db == nil {
@@ -36,50 +44,51 @@ func (c *checker) index(ctx context.Context) error {
 			if text := s.usage.indexError.Load(); text != nil {
 				f.Reason = *text
 			}
-			c.note(func(r *CheckReport) { r.add(f) })
+			c.Note(func(r *CheckReport) { r.Add(f) })
 			return nil
 		}
 		err := s.indexGone()
 		if err == nil {
 			err = verify(db)
 		}
-		if c.indexed = err == nil; c.indexed {
+		if readable = err == nil; readable {
 			if n := s.usage.indexRebuilds.Load(); n > 0 && c.Repair && s.quiet {
 				f.Reason, f.Done = *s.usage.indexError.Load(), "begun anew"
-				c.note(func(r *CheckReport) { r.add(f) })
+				c.Note(func(r *CheckReport) { r.Add(f) })
 			}
 			return nil
 		}
 		f.Reason = err.Error()
-		c.note(func(r *CheckReport) { r.add(f) })
+		c.Note(func(r *CheckReport) { r.Add(f) })
 		if c.Repair {
 			s.noteDamage(err)
 		}
 		return nil
 	})
+	return readable, err
 }
 
 // tables checks what the index knows beside the blobs.
-func (c *checker) tables(ctx context.Context) error {
+func (c *tableCheck) tables(ctx context.Context) error {
 	for table, fn := range map[byte]func(*Txn, []byte, []byte){
 		tableManifest: c.manifest, tableTag: c.tag, tableScope: c.scope, tablePin: c.pin, tableLink: c.link, tableReferrers: c.referrers,
 		tableOrigin: c.origin,
 	} {
-		if err := c.table(ctx, table, fn); err != nil {
+		if err := c.store.eachRecord(ctx, table, fn); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// table calls fn for each record of a table, within the life of the store.
-func (c *checker) table(ctx context.Context, table byte, fn func(txn *Txn, key, value []byte)) error {
+// eachRecord calls fn for each record of a table, within the life of the store.
+func (s *Store) eachRecord(ctx context.Context, table byte, fn func(txn *Txn, key, value []byte)) error {
 	for from := []byte{table}; from != nil; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		err := c.within(func() error {
-			txn, err := c.store.begin()
+		err := s.life.Within(func() error {
+			txn, err := s.begin()
 			if err != nil {
 				return err
 			}
@@ -99,16 +108,16 @@ func (c *checker) table(ctx context.Context, table byte, fn func(txn *Txn, key, 
 }
 
 // unreadable reports a record that is not intact.
-func (c *checker) unreadable(name string, i volume.ID, key, value []byte) {
+func (c *tableCheck) unreadable(name string, i volume.ID, key, value []byte) {
 	f := Finding{Kind: FindingRecord, Name: name, Reason: "the record is damaged or of an unknown version"}
 	if i.Valid() {
 		f.Digest = i.Digest()
 	}
-	c.found(f, "dropped", func() error { return c.drop(key, value) })
+	c.Found(f, "dropped", func() error { return c.drop(key, value) })
 }
 
 // drop drops a record that still is what it was when it was looked at.
-func (c *checker) drop(key, value []byte) error {
+func (c *tableCheck) drop(key, value []byte) error {
 	changed := false
 	err := c.store.index.update(len(key), func(b *batch) error {
 		now, err := b.Get(key)
@@ -118,12 +127,12 @@ func (c *checker) drop(key, value []byte) error {
 		return b.delete(key)
 	})
 	if err == nil && changed {
-		err = errNotOdd
+		err = integrity.ErrInOrder
 	}
 	return err
 }
 
-func (c *checker) manifest(_ *Txn, key, value []byte) {
+func (c *tableCheck) manifest(_ *Txn, key, value []byte) {
 	i := volume.ID(key[1:])
 	r, ok := decodeManifest(value)
 	if !ok || !i.Valid() {
@@ -132,25 +141,25 @@ func (c *checker) manifest(_ *Txn, key, value []byte) {
 	}
 	err := c.proveManifest(i, r)
 	if err == nil {
-		c.note(func(r *CheckReport) { r.Manifests++ })
+		c.Note(func(r *CheckReport) { r.Manifests++ })
 		return
 	}
-	c.found(Finding{Kind: FindingManifest, Digest: i.Digest(), Name: "manifest", Reason: err.Error()}, "dropped", func() error {
-		if r.external && errors.Is(err, errDigest) {
-			c.store.quarantine(i, nil, err)
+	c.Found(Finding{Kind: FindingManifest, Digest: i.Digest(), Name: "manifest", Reason: err.Error()}, "dropped", func() error {
+		if r.external && errors.Is(err, integrity.ErrDigest) {
+			c.store.judge.Quarantine(i, nil, err)
 		}
 		return c.drop(key, value)
 	})
 }
 
 // proveManifest returns what is wrong with a manifest.
-func (c *checker) proveManifest(i volume.ID, r manifestRecord) error {
+func (c *tableCheck) proveManifest(i volume.ID, r manifestRecord) error {
 	if r.external {
 		f, err := c.store.root.Open(i.BlobPath())
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			return errors.New("its bytes are not among the blobs")
-		case exhausted(err):
+		case integrity.Exhausted(err):
 			return nil
 		case err != nil:
 			return err
@@ -161,12 +170,12 @@ func (c *checker) proveManifest(i volume.ID, r manifestRecord) error {
 		}
 	}
 	if !oci.Verify(i.Digest(), r.bytes) {
-		return errDigest
+		return integrity.ErrDigest
 	}
 	return nil
 }
 
-func (c *checker) tag(txn *Txn, key, value []byte) {
+func (c *tableCheck) tag(txn *Txn, key, value []byte) {
 	names := strings.Split(string(key[1:]), "\x00")
 	t, ok := decodeTag(value)
 	if !ok || len(names) != 3 {
@@ -175,7 +184,7 @@ func (c *checker) tag(txn *Txn, key, value []byte) {
 	}
 	i, err := volume.IDOf(t.Digest)
 	stored := err == nil && txn.Has(tableKey(tableManifest, i))
-	c.note(func(r *CheckReport) {
+	c.Note(func(r *CheckReport) {
 		r.Tags++
 		if !stored {
 			r.TagsWithoutManifest++
@@ -183,14 +192,14 @@ func (c *checker) tag(txn *Txn, key, value []byte) {
 	})
 }
 
-func (c *checker) scope(_ *Txn, key, value []byte) {
+func (c *tableCheck) scope(_ *Txn, key, value []byte) {
 	names := strings.Split(string(key[1:]), "\x00")
 	if _, intact := decodeUse(value); !intact || len(names) != 2 {
 		c.unreadable(fmt.Sprintf("scope %q", strings.Join(names, "/")), "", key, value)
 	}
 }
 
-func (c *checker) pin(_ *Txn, key, value []byte) {
+func (c *tableCheck) pin(_ *Txn, key, value []byte) {
 	if _, intact := decodePin(value); !intact {
 		c.unreadable(fmt.Sprintf("pin %q", key[1:]), "", key, value)
 	}
@@ -204,25 +213,25 @@ func tagName(names []string) string {
 	return names[0] + "/" + names[1] + ":" + names[2]
 }
 
-func (c *checker) link(_ *Txn, key, value []byte) {
+func (c *tableCheck) link(_ *Txn, key, value []byte) {
 	i, ok := scopedID(key)
 	if _, intact := decodeLink(value); !intact || !ok {
 		c.unreadable("link", i, key, value)
 		return
 	}
-	c.note(func(r *CheckReport) { r.Links++ })
+	c.Note(func(r *CheckReport) { r.Links++ })
 }
 
-func (c *checker) referrers(_ *Txn, key, value []byte) {
+func (c *tableCheck) referrers(_ *Txn, key, value []byte) {
 	i, ok := scopedID(key)
 	if _, intact := decodeReferrers(value); !intact || !ok {
 		c.unreadable("referrers", i, key, value)
 		return
 	}
-	c.note(func(r *CheckReport) { r.Referrers++ })
+	c.Note(func(r *CheckReport) { r.Referrers++ })
 }
 
-func (c *checker) origin(_ *Txn, key, value []byte) {
+func (c *tableCheck) origin(_ *Txn, key, value []byte) {
 	i, ok := originID(key)
 	if _, intact := decodeOrigin(value); !intact || !ok {
 		c.unreadable("origin", i, key, value)

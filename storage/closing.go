@@ -36,7 +36,7 @@ func (s *Store) closeIndex(db *badger.DB) error {
 		if err := s.closeBadger(db); err != nil {
 			return fmt.Errorf("close index: %w", err)
 		}
-		if s.synced() {
+		if s.durability.Certain() {
 			s.noteState(func(st *volume.State) { st.Clean, st.Checkpoint = true, s.now() })
 		}
 		return nil

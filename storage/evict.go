@@ -18,7 +18,7 @@ const evictBatch = 200
 // Only keepLimits calls it.
 func (s *Store) evict(ctx context.Context) {
 	defer s.looks.begin()()
-	s.recordTrusted()
+	s.judge.RecordTrusted()
 	s.writeUses()
 	s.space.Forget()
 	limits, now := *s.limits.Load(), s.now()
@@ -146,7 +146,7 @@ func (s *Store) removeBlobs(ids []volume.ID, spare func(volume.ID) bool) (r remo
 		r.spared = append(r.spared, i)
 		return true
 	})
-	defer s.going.begin(slices.Clone(ids))()
+	defer s.judge.Removals.Begin(slices.Clone(ids))()
 	var dropped map[volume.ID]blobRecord
 	drop := func() error {
 		dropped = make(map[volume.ID]blobRecord)
@@ -171,7 +171,7 @@ func (s *Store) removeBlobs(ids []volume.ID, spare func(volume.ID) bool) (r remo
 	}
 	var stuck []volume.ID
 	ids = slices.DeleteFunc(ids, func(i volume.ID) bool {
-		err := s.guard("evict blob", func() error { return s.unlinkBlob(i) })
+		err := s.guard("evict blob", func() error { return s.judge.Unlink(i) })
 		if err != nil {
 			s.log.Error("remove blob", "digest", i.Digest(), "error", err)
 			stuck, r.stuck = append(stuck, i), err
@@ -203,7 +203,7 @@ func (s *Store) removeBlobs(ids []volume.ID, spare func(volume.ID) bool) (r remo
 		})
 		if err != nil {
 			for _, i := range stuck {
-				s.suspects.trust(i)
+				s.judge.Suspects.Trust(i)
 			}
 		}
 	}

@@ -48,7 +48,7 @@ func TestBytesByUpstream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.dropRecord(i)
+	s.judge.Drop(i)
 	settle(t, s)
 	readBlob(t, s, d) // adopted
 	wantUpstreams(t, s, map[string]int64{"docker.io": 2000, "ghcr.io": 1000, "": 1000})
@@ -69,7 +69,7 @@ func TestBlobRecordWithoutOrigin(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = reopen(t, s)
-	if r, known := s.blobRecord(i); !known || r != (blobRecord{size: 1000, created: time.Unix(1_700_000_000, 0)}) {
+	if r, known := s.blobs.Get(i); !known || r != (blobRecord{size: 1000, created: time.Unix(1_700_000_000, 0)}) {
 		t.Errorf("record is %+v, %v", r, known)
 	}
 	if got := readBlob(t, s, d); string(got) != string(b) {

@@ -100,7 +100,7 @@ func (s *Store) Usage() Usage {
 		Counted:          s.usage.counted.Load(),
 		Fills:            s.parts.count(),
 		IndexRebuilds:    s.usage.indexRebuilds.Load(),
-		QuarantinedBlobs: s.usage.quarantined.Load(),
+		QuarantinedBlobs: s.judge.Damaged(),
 		EvictedBlobs:     s.usage.evictedBlobs.Load(),
 		EvictedBytes:     s.usage.evictedBytes.Load(),
 	}
@@ -130,9 +130,9 @@ type counters struct {
 	evictedBlobs, evictedBytes atomic.Int64
 	// progress counts each blob as it goes, withdrawn the parts for which nothing has
 	// to go any more.
-	progress, withdrawn        atomic.Int64
-	indexRebuilds, quarantined atomic.Int64
-	indexError                 atomic.Pointer[string]
+	progress, withdrawn atomic.Int64
+	indexRebuilds       atomic.Int64
+	indexError          atomic.Pointer[string]
 }
 
 // admit returns ErrNoSpace if a blob of the size, -1 = unknown, cannot be kept:

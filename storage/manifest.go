@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/integrity"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -54,7 +55,7 @@ func (s *Store) manifest(d digest.Digest) (oci.Manifest, error) {
 	if !oci.Verify(d, r.bytes) {
 		s.log.Error("manifest does not match its digest and is dropped", "digest", d)
 		if r.external {
-			s.quarantine(i, nil, errDigest)
+			s.judge.Quarantine(i, nil, integrity.ErrDigest)
 		}
 		s.index.post(func(b *batch) error { return b.delete(tableKey(tableManifest, i)) })
 		return oci.Manifest{}, fs.ErrNotExist
@@ -109,7 +110,7 @@ func (s *Store) recordManifest(scope oci.Scope, m oci.Manifest, children []oci.D
 		return err
 	}
 	if !oci.Verify(m.Digest, m.Bytes) {
-		return errDigest
+		return integrity.ErrDigest
 	}
 	links, err := s.linksTo(children, linkTo{})
 	if err != nil {

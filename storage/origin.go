@@ -90,7 +90,7 @@ func (s *Store) Origins(scope oci.Scope, d digest.Digest) (o Origins, err error)
 		return Origins{}, fmt.Errorf("get origins of %s: %w", d, err)
 	}
 	if !o.Own {
-		r, known := s.blobRecord(i)
+		r, known := s.blobs.Get(i)
 		o.Own = known && r.origin == scope.Upstream
 	}
 	return o, nil

@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
-	"golang.org/x/sync/singleflight"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/integrity"
 	"github.com/pullgate/pullgate/storage/internal/life"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
@@ -84,21 +84,16 @@ type Store struct {
 	manifestUses uses
 	opened       opened
 
-	suspects  suspects
-	verifying singleflight.Group // by id
-	placing   sync.Mutex         // held to move a blob to its place, or to quarantine/
-	// unsynced are the blobs whose bytes may not have got to the disk yet, and the
-	// end of an earlier run that left such ones; see checkpoint.
-	unsynced  atomic.Int64
-	inherited atomic.Bool
-	going     going
-	layingOut sync.Mutex    // held to make what the directory lacks
-	pinning   chan struct{} // holds one while a pin is stored, or what none may mean removed
-	relinked  relinked
-	lost      atomic.Bool // see indexGone
-	unbacked  func() uint64
-	faults    atomic.Uint64 // see noteFaults
-	unread    int           // how often a snapshot could not be read
+	judge      *integrity.Judge
+	durability *integrity.Durability
+	blobs      blobTable
+	layingOut  sync.Mutex    // held to make what the directory lacks
+	pinning    chan struct{} // holds one while a pin is stored, or what none may mean removed
+	relinked   relinked
+	lost       atomic.Bool // see indexGone
+	unbacked   func() uint64
+	faults     atomic.Uint64 // see noteFaults
+	unread     int           // how often a snapshot could not be read
 
 	recent          *recent // tags, links and blobs
 	recentManifests *recent
@@ -120,7 +115,6 @@ type Store struct {
 	// its end; outdated says that these hold what was removed.
 	replacing chan chan struct{}
 	outdated  atomic.Bool
-	recheck   chan struct{} // asks the scrub to look again at what was condemned
 	restored  chan struct{} // closed when the index was restored, if it had to be
 	done      chan struct{} // closed when the house keeper is done
 }
@@ -141,7 +135,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 
 func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	s := &Store{
-		log: o.Logger, now: o.Now, kick: make(chan struct{}, 1), replacing: make(chan chan struct{}), recheck: make(chan struct{}, 1),
+		log: o.Logger, now: o.Now, kick: make(chan struct{}, 1), replacing: make(chan chan struct{}),
 		restored: make(chan struct{}), done: make(chan struct{}), pinning: make(chan struct{}, 1),
 		recent: newRecent(recentRecords), recentManifests: newRecent(recentManifests),
 	}
@@ -175,11 +169,17 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	if s.lock, err = volume.Lock(ctx, s.root, o.LockWait); err != nil {
 		return nil, err
 	}
-	s.state = &volume.StateFile{}
+	s.state = &volume.StateFile{Now: s.now, Log: s.log}
+	s.blobs = blobTable{s}
+	s.judge = integrity.New(integrity.Options{
+		Root: s.root, Space: s.space, State: s.state, Life: s.life, Log: s.log, Now: s.now,
+		Records: s.blobs, Filling: s.parts.has, Retry: s.retry,
+	})
+	s.durability = &integrity.Durability{State: s.state, Suspects: &s.judge.Suspects, Log: s.log, Now: s.now}
 	if err := s.makeLayout(); err != nil {
 		s.log.Warn("directory is not complete", "error", err)
 	}
-	s.beginRun(s.root.BootID())
+	s.beginRun()
 	if !s.quiet {
 		if err := s.sweepParts(s.now().Add(-maxIdle)); err != nil {
 			s.log.Warn("sweep suspended parts", "error", err)

@@ -49,7 +49,7 @@ func TestVerifyBlob(t *testing.T) {
 	wantErr(t, "again", s.VerifyBlob(damaged), fs.ErrNotExist)
 	wantQuarantined(t, s, 1)
 	i, _ := volume.IDOf(damaged)
-	if r, known := s.blobRecord(i); known {
+	if r, known := s.blobs.Get(i); known {
 		t.Errorf("record is %+v", r)
 	}
 	putBlob(t, s, b)
@@ -75,7 +75,7 @@ func TestVerifyBlobCorrectsRecord(t *testing.T) {
 	if err := s.VerifyBlob(d); err != nil {
 		t.Fatal(err)
 	}
-	if r, known := s.blobRecord(i); !known || r.size != 5000 {
+	if r, known := s.blobs.Get(i); !known || r.size != 5000 {
 		t.Errorf("record is %+v, %v", r, known)
 	}
 	if u := s.Usage(); u.BlobBytes != 5000 {

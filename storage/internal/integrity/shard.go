@@ -1,0 +1,73 @@
+package integrity
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
+)
+
+// Shard is a directory of blobs: those whose sum begins with the same 12 bits.
+type Shard struct {
+	Algorithm byte
+	N         int
+}
+
+// ShardOf returns the directory of a blob by the first bytes of its id.
+func ShardOf(i volume.ID) (h Shard, ok bool) {
+	if len(i) < 3 || i[0] != volume.SHA256 && i[0] != volume.SHA512 {
+		return h, false
+	}
+	return Shard{i[0], int(i[1])<<4 | int(i[2]>>4)}, true
+}
+
+// shardNamed returns the directory of a name below blobs/.
+func shardNamed(algorithm byte, name string) (h Shard, ok bool) {
+	n, err := strconv.ParseUint(name, 16, 12)
+	h = Shard{algorithm, int(n)}
+	return h, err == nil && path.Base(h.Dir()) == name
+}
+
+// Dir returns the name of the directory below the root.
+func (h Shard) Dir() string {
+	return path.Join(volume.BlobsDir, volume.ID([]byte{h.Algorithm}).Algorithm().String(), fmt.Sprintf("%03x", h.N))
+}
+
+// ID returns the id of the blob whose file has the name.
+func (h Shard) ID(name string) (volume.ID, bool) {
+	i, err := volume.IDOf(digest.NewDigestFromEncoded(volume.ID([]byte{h.Algorithm}).Algorithm(), name))
+	return i, err == nil && path.Dir(i.BlobPath()) == h.Dir()
+}
+
+// compare orders directories by their names.
+func (h Shard) compare(other Shard) int {
+	if h.Algorithm != other.Algorithm {
+		return int(h.Algorithm) - int(other.Algorithm)
+	}
+	return h.N - other.N
+}
+
+// algorithms are the directories in blobs/.
+var algorithms = map[string]byte{digest.SHA256.String(): volume.SHA256, digest.SHA512.String(): volume.SHA512}
+
+// Shards returns the directories of blobs that there are, in order.
+func Shards(root volume.Files) ([]Shard, error) {
+	var shards []Shard
+	for name, algorithm := range algorithms {
+		dirs, err := entries(root, path.Join(volume.BlobsDir, name))
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range dirs {
+			if h, ok := shardNamed(algorithm, d.Name()); ok && d.IsDir() {
+				shards = append(shards, h)
+			}
+		}
+	}
+	slices.SortFunc(shards, Shard.compare)
+	return shards, nil
+}
