@@ -31,15 +31,17 @@ var imports = map[string][]string{
 	"internal/registry": {"internal/oci"},
 	"internal/mirror":   {"storage", "internal/oci"},
 	"internal/upstream": {"internal/oci"},
-	"storage":           {"storage/internal/integrity", "storage/internal/life", "storage/internal/record", "storage/internal/volume", "internal/mapfault", "internal/oci"},
-	"internal/oci":      {},
+	"storage": {
+		"storage/internal/index", "storage/internal/integrity", "storage/internal/life", "storage/internal/record",
+		"storage/internal/volume", "internal/oci",
+	},
+	"internal/oci": {},
 
-	"storage/internal/life": {},
-
+	"storage/internal/index":     {"storage/internal/life", "storage/internal/record", "storage/internal/volume", "internal/mapfault", "internal/oci"},
 	"storage/internal/integrity": {"storage/internal/life", "storage/internal/volume", "internal/oci"},
-
-	"storage/internal/record": {},
-	"storage/internal/volume": {"storage/internal/record", "internal/oci"},
+	"storage/internal/life":      {},
+	"storage/internal/record":    {},
+	"storage/internal/volume":    {"storage/internal/record", "internal/oci"},
 
 	"internal/registrytest": {"internal/oci"},
 	"internal/freeport":     {},
@@ -56,7 +58,7 @@ var imports = map[string][]string{
 // owners lists the folders that alone may import a foundation, tests included
 // but for those in clientsOfTests.
 var owners = map[string][]string{
-	"github.com/dgraph-io/badger":                {"storage"},
+	"github.com/dgraph-io/badger":                {"storage/internal/index"},
 	"github.com/caddyserver/caddy":               {"", "cmd/pullgate", "caddymodule", "integration"},
 	"go.uber.org/zap":                            {"caddymodule", "integration"},
 	"github.com/prometheus/":                     {"caddymodule", "integration"},

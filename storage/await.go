@@ -14,7 +14,7 @@ import (
 // awaitIndex tries to open the index until it is open, and reports false if ctx
 // ended first. Where nothing could be written, it is tried as soon as that is over.
 func (s *Store) awaitIndex(ctx context.Context) bool {
-	if s.db.Load() != nil {
+	if s.index.IsOpen() {
 		return true
 	}
 	wait, due := s.retry, time.Now().Add(s.retry)
@@ -33,7 +33,7 @@ func (s *Store) awaitIndex(ctx context.Context) bool {
 				s.log.Info("index is open")
 				return true
 			}
-			s.setIndexError(err)
+			s.index.SetTrouble(err)
 			s.log.Warn("index is still not open", "error", err)
 			blocked = s.writable() != nil
 			// Badger leaks some memory where it fails.

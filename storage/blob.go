@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/integrity"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
@@ -46,7 +47,7 @@ func (s *Store) openBlob(i volume.ID) (volume.File, int64, error) {
 
 // touch counts a use.
 func (s *Store) touch(i volume.ID) {
-	if s.uses.touch(i, hourOf(s.now())) >= maxUses {
+	if s.uses.touch(i, index.HourOf(s.now())) >= maxUses {
 		s.keepHouseNow()
 	}
 }
@@ -146,7 +147,7 @@ func (s *Store) HasBlob(d digest.Digest) (trusted bool, err error) {
 func (s *Store) missing(i volume.ID, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if _, known := s.blobs.Get(i); known {
+		if _, known := s.index.Blob(i); known {
 			s.judge.Drop(i)
 		}
 	case !integrity.Exhausted(err) && !errors.Is(err, fs.ErrClosed):

@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -74,7 +75,7 @@ func TestFileWithoutRecordIsAdopted(t *testing.T) {
 	b, d := content(1, 1000)
 	putBlob(t, s, b)
 	i, _ := volume.IDOf(d)
-	if err := s.index.update(0, func(b *batch) error { return b.dropBlob(i) }); err != nil {
+	if err := s.index.Update(0, func(b *index.Batch) error { return b.DropBlob(i) }); err != nil {
 		t.Fatal(err)
 	}
 	if u := s.Usage(); u.Blobs != 0 {

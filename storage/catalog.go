@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 )
 
 // Catalog is what a store has by name, as it was when the Catalog was made: what
@@ -17,7 +18,7 @@ import (
 // Close: until then the index keeps what was since replaced.
 type Catalog struct {
 	store *Store
-	txn   *Txn
+	txn   *index.Txn
 }
 
 // CatalogTag is a tag of a Catalog.
@@ -34,7 +35,7 @@ func (s *Store) Catalog() (*Catalog, error) {
 		return nil, fmt.Errorf("read catalog: %w", err)
 	}
 	defer s.leave()
-	txn, err := s.begin()
+	txn, err := s.index.Begin()
 	if err != nil {
 		return nil, fmt.Errorf("read catalog: %w", err)
 	}
@@ -55,12 +56,12 @@ func (c *Catalog) Close() {
 // error is the last thing that it yields.
 func (c *Catalog) Scopes(ctx context.Context, upstream string) iter.Seq2[oci.Scope, error] {
 	return func(yield func(oci.Scope, error) bool) {
-		for r, err := range c.scan(ctx, []byte(string(rune(tableScope))+upstream), false) {
+		for r, err := range c.scan(ctx, []byte(string(rune(index.TableScope))+upstream), false) {
 			if err != nil {
 				yield(oci.Scope{}, err)
 				return
 			}
-			if scope, ok := scopeOf(r.Key, upstream, 2); ok && !yield(scope, nil) {
+			if scope, ok := index.ScopeOf(r.Key, upstream, 2); ok && !yield(scope, nil) {
 				return
 			}
 		}
@@ -71,7 +72,7 @@ func (c *Catalog) Scopes(ctx context.Context, upstream string) iter.Seq2[oci.Sco
 // order. How many scopes these are makes no difference.
 func (c *Catalog) Identities(ctx context.Context, upstream string) (identities []string, err error) {
 	for from := upstream; ; {
-		some, _, err := c.step(ctx, []byte(string(rune(tableScope))+upstream), []byte(string(rune(tableScope))+from), false, 1)
+		some, _, err := c.step(ctx, []byte(string(rune(index.TableScope))+upstream), []byte(string(rune(index.TableScope))+from), false, 1)
 		if err != nil {
 			return nil, fmt.Errorf("read catalog: %w", err)
 		}
@@ -91,16 +92,16 @@ func (c *Catalog) Identities(ctx context.Context, upstream string) (identities [
 // error is the last thing that it yields.
 func (c *Catalog) Tags(ctx context.Context, upstream, repository string) iter.Seq2[CatalogTag, error] {
 	return func(yield func(CatalogTag, error) bool) {
-		for r, err := range c.scan(ctx, []byte(string(rune(tableTag))+upstream), true) {
+		for r, err := range c.scan(ctx, []byte(string(rune(index.TableTag))+upstream), true) {
 			if err != nil {
 				yield(CatalogTag{}, err)
 				return
 			}
-			scope, ok := scopeOf(r.Key, upstream, 3)
+			scope, ok := index.ScopeOf(r.Key, upstream, 3)
 			if !ok || repository != "" && scope.Repository != repository {
 				continue
 			}
-			t, ok := decodeTag(r.Value)
+			t, ok := index.DecodeTag(r.Value)
 			if !ok {
 				continue
 			}
@@ -113,13 +114,13 @@ func (c *Catalog) Tags(ctx context.Context, upstream, repository string) iter.Se
 }
 
 // scan yields the records whose keys begin with the prefix.
-func (c *Catalog) scan(ctx context.Context, prefix []byte, values bool) iter.Seq2[Record, error] {
-	return func(yield func(Record, error) bool) {
+func (c *Catalog) scan(ctx context.Context, prefix []byte, values bool) iter.Seq2[index.Record, error] {
+	return func(yield func(index.Record, error) bool) {
 		for from := prefix; from != nil; {
-			var some []Record
+			var some []index.Record
 			var err error
-			if some, from, err = c.step(ctx, prefix, from, values, tableStep); err != nil {
-				yield(Record{}, fmt.Errorf("read catalog: %w", err))
+			if some, from, err = c.step(ctx, prefix, from, values, index.TableStep); err != nil {
+				yield(index.Record{}, fmt.Errorf("read catalog: %w", err))
 				return
 			}
 			for _, r := range some {
@@ -132,7 +133,7 @@ func (c *Catalog) scan(ctx context.Context, prefix []byte, values bool) iter.Seq
 }
 
 // step returns up to n records from a key on, and the key of the next one.
-func (c *Catalog) step(ctx context.Context, prefix, from []byte, values bool, n int) (some []Record, next []byte, err error) {
+func (c *Catalog) step(ctx context.Context, prefix, from []byte, values bool, n int) (some []index.Record, next []byte, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
 	}
@@ -141,7 +142,7 @@ func (c *Catalog) step(ctx context.Context, prefix, from []byte, values bool, n 
 	}
 	defer c.store.leave()
 	if some, next, err = c.txn.Step(prefix, from, values, n); err != nil {
-		c.store.noteDamage(err)
+		c.store.index.NoteDamage(err)
 	}
 	return some, next, err
 }

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,13 +11,10 @@ import (
 	"strings"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/integrity"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
-
-// tableStep is how many records are looked at in one transaction: a store that
-// closes waits for no more.
-const tableStep = 500
 
 // tableCheck is the part of a check that looks at the index.
 type tableCheck struct {
@@ -29,7 +27,7 @@ type tableCheck struct {
 // of what it does not know.
 func (c *tableCheck) index(ctx context.Context) (readable bool, err error) {
 	s := c.store
-	if s.db.Load() != nil {
+	if s.index.IsOpen() {
 		select {
 		case <-s.restored: // or else much is missing
 		case <-ctx.Done():
@@ -38,22 +36,15 @@ func (c *tableCheck) index(ctx context.Context) (readable bool, err error) {
 	}
 	err = s.life.Within(func() error {
 		f := Finding{Kind: FindingIndex, Name: volume.MetaDir}
-		db := s.db.Load()
-		if db == nil {
-			f.Reason = ErrNoIndex.Error()
-			if text := s.usage.indexError.Load(); text != nil {
-				f.Reason = *text
-			}
+		if !s.index.IsOpen() {
+			f.Reason = cmp.Or(s.index.Trouble(), ErrNoIndex.Error())
 			c.Note(func(r *CheckReport) { r.Add(f) })
 			return nil
 		}
-		err := s.indexGone()
-		if err == nil {
-			err = verify(db)
-		}
+		err := s.index.Examine()
 		if readable = err == nil; readable {
-			if n := s.usage.indexRebuilds.Load(); n > 0 && c.Repair && s.quiet {
-				f.Reason, f.Done = *s.usage.indexError.Load(), "begun anew"
+			if n := s.index.Rebuilds(); n > 0 && c.Repair && s.quiet {
+				f.Reason, f.Done = s.index.Trouble(), "begun anew"
 				c.Note(func(r *CheckReport) { r.Add(f) })
 			}
 			return nil
@@ -61,7 +52,7 @@ func (c *tableCheck) index(ctx context.Context) (readable bool, err error) {
 		f.Reason = err.Error()
 		c.Note(func(r *CheckReport) { r.Add(f) })
 		if c.Repair {
-			s.noteDamage(err)
+			s.index.NoteDamage(err)
 		}
 		return nil
 	})
@@ -70,37 +61,11 @@ func (c *tableCheck) index(ctx context.Context) (readable bool, err error) {
 
 // tables checks what the index knows beside the blobs.
 func (c *tableCheck) tables(ctx context.Context) error {
-	for table, fn := range map[byte]func(*Txn, []byte, []byte){
-		tableManifest: c.manifest, tableTag: c.tag, tableScope: c.scope, tablePin: c.pin, tableLink: c.link, tableReferrers: c.referrers,
-		tableOrigin: c.origin,
+	for table, fn := range map[byte]func(*index.Txn, []byte, []byte){
+		index.TableManifest: c.manifest, index.TableTag: c.tag, index.TableScope: c.scope, index.TablePin: c.pin, index.TableLink: c.link, index.TableReferrers: c.referrers,
+		index.TableOrigin: c.origin,
 	} {
-		if err := c.store.eachRecord(ctx, table, fn); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// eachRecord calls fn for each record of a table, within the life of the store.
-func (s *Store) eachRecord(ctx context.Context, table byte, fn func(txn *Txn, key, value []byte)) error {
-	for from := []byte{table}; from != nil; {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		err := s.life.Within(func() error {
-			txn, err := s.begin()
-			if err != nil {
-				return err
-			}
-			defer txn.Discard()
-			some, next, err := txn.Step([]byte{table}, from, true, tableStep)
-			for _, r := range some {
-				fn(txn, r.Key, r.Value)
-			}
-			from = next
-			return err
-		})
-		if err != nil {
+		if err := c.store.index.EachRecord(ctx, table, fn); err != nil {
 			return err
 		}
 	}
@@ -119,12 +84,12 @@ func (c *tableCheck) unreadable(name string, i volume.ID, key, value []byte) {
 // drop drops a record that still is what it was when it was looked at.
 func (c *tableCheck) drop(key, value []byte) error {
 	changed := false
-	err := c.store.index.update(len(key), func(b *batch) error {
+	err := c.store.index.Update(len(key), func(b *index.Batch) error {
 		now, err := b.Get(key)
 		if changed = errors.Is(err, fs.ErrNotExist) || err == nil && !bytes.Equal(now, value); changed || err != nil {
 			return nil //nolint:nilerr // it is another record, or one that cannot be told to be this one
 		}
-		return b.delete(key)
+		return b.Delete(key)
 	})
 	if err == nil && changed {
 		err = integrity.ErrInOrder
@@ -132,9 +97,9 @@ func (c *tableCheck) drop(key, value []byte) error {
 	return err
 }
 
-func (c *tableCheck) manifest(_ *Txn, key, value []byte) {
+func (c *tableCheck) manifest(_ *index.Txn, key, value []byte) {
 	i := volume.ID(key[1:])
-	r, ok := decodeManifest(value)
+	r, ok := index.DecodeManifest(value)
 	if !ok || !i.Valid() {
 		c.unreadable("manifest", i, key, value)
 		return
@@ -145,7 +110,7 @@ func (c *tableCheck) manifest(_ *Txn, key, value []byte) {
 		return
 	}
 	c.Found(Finding{Kind: FindingManifest, Digest: i.Digest(), Name: "manifest", Reason: err.Error()}, "dropped", func() error {
-		if r.external && errors.Is(err, integrity.ErrDigest) {
+		if r.External && errors.Is(err, integrity.ErrDigest) {
 			c.store.judge.Quarantine(i, nil, err)
 		}
 		return c.drop(key, value)
@@ -153,8 +118,8 @@ func (c *tableCheck) manifest(_ *Txn, key, value []byte) {
 }
 
 // proveManifest returns what is wrong with a manifest.
-func (c *tableCheck) proveManifest(i volume.ID, r manifestRecord) error {
-	if r.external {
+func (c *tableCheck) proveManifest(i volume.ID, r index.Manifest) error {
+	if r.External {
 		f, err := c.store.root.Open(i.BlobPath())
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -165,25 +130,25 @@ func (c *tableCheck) proveManifest(i volume.ID, r manifestRecord) error {
 			return err
 		}
 		defer f.Close()
-		if r.bytes, err = io.ReadAll(io.LimitReader(f, oci.MaxManifestSize+1)); err != nil {
+		if r.Bytes, err = io.ReadAll(io.LimitReader(f, oci.MaxManifestSize+1)); err != nil {
 			return err
 		}
 	}
-	if !oci.Verify(i.Digest(), r.bytes) {
+	if !oci.Verify(i.Digest(), r.Bytes) {
 		return integrity.ErrDigest
 	}
 	return nil
 }
 
-func (c *tableCheck) tag(txn *Txn, key, value []byte) {
+func (c *tableCheck) tag(txn *index.Txn, key, value []byte) {
 	names := strings.Split(string(key[1:]), "\x00")
-	t, ok := decodeTag(value)
+	t, ok := index.DecodeTag(value)
 	if !ok || len(names) != 3 {
 		c.unreadable(fmt.Sprintf("tag %s", tagName(names)), "", key, value)
 		return
 	}
 	i, err := volume.IDOf(t.Digest)
-	stored := err == nil && txn.Has(tableKey(tableManifest, i))
+	stored := err == nil && txn.Has(index.TableKey(index.TableManifest, i))
 	c.Note(func(r *CheckReport) {
 		r.Tags++
 		if !stored {
@@ -192,15 +157,15 @@ func (c *tableCheck) tag(txn *Txn, key, value []byte) {
 	})
 }
 
-func (c *tableCheck) scope(_ *Txn, key, value []byte) {
+func (c *tableCheck) scope(_ *index.Txn, key, value []byte) {
 	names := strings.Split(string(key[1:]), "\x00")
-	if _, intact := decodeUse(value); !intact || len(names) != 2 {
+	if _, intact := index.DecodeUse(value); !intact || len(names) != 2 {
 		c.unreadable(fmt.Sprintf("scope %q", strings.Join(names, "/")), "", key, value)
 	}
 }
 
-func (c *tableCheck) pin(_ *Txn, key, value []byte) {
-	if _, intact := decodePin(value); !intact {
+func (c *tableCheck) pin(_ *index.Txn, key, value []byte) {
+	if _, intact := index.DecodePin(value); !intact {
 		c.unreadable(fmt.Sprintf("pin %q", key[1:]), "", key, value)
 	}
 }
@@ -213,36 +178,27 @@ func tagName(names []string) string {
 	return names[0] + "/" + names[1] + ":" + names[2]
 }
 
-func (c *tableCheck) link(_ *Txn, key, value []byte) {
-	i, ok := scopedID(key)
-	if _, intact := decodeLink(value); !intact || !ok {
+func (c *tableCheck) link(_ *index.Txn, key, value []byte) {
+	i, ok := index.ScopedID(key)
+	if _, intact := index.DecodeLink(value); !intact || !ok {
 		c.unreadable("link", i, key, value)
 		return
 	}
 	c.Note(func(r *CheckReport) { r.Links++ })
 }
 
-func (c *tableCheck) referrers(_ *Txn, key, value []byte) {
-	i, ok := scopedID(key)
-	if _, intact := decodeReferrers(value); !intact || !ok {
+func (c *tableCheck) referrers(_ *index.Txn, key, value []byte) {
+	i, ok := index.ScopedID(key)
+	if _, intact := index.DecodeReferrers(value); !intact || !ok {
 		c.unreadable("referrers", i, key, value)
 		return
 	}
 	c.Note(func(r *CheckReport) { r.Referrers++ })
 }
 
-func (c *tableCheck) origin(_ *Txn, key, value []byte) {
-	i, ok := originID(key)
-	if _, intact := decodeOrigin(value); !intact || !ok {
+func (c *tableCheck) origin(_ *index.Txn, key, value []byte) {
+	i, ok := index.OriginID(key)
+	if _, intact := index.DecodeOrigin(value); !intact || !ok {
 		c.unreadable("origin", i, key, value)
 	}
-}
-
-// scopedID returns the id in a key of scopedKey.
-func scopedID(key []byte) (volume.ID, bool) {
-	if len(key) < 1+scopeLength {
-		return "", false
-	}
-	i := volume.ID(key[1+scopeLength:])
-	return i, i.Valid()
 }

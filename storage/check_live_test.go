@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -132,7 +133,7 @@ func TestRebuild(t *testing.T) {
 	i, _ := volume.IDOf(blobs[4])
 	flipBit(t, s, blobs[3], 5)
 	// A crash: no snapshot holds any of it.
-	if err := errors.Join(s.Close(), os.RemoveAll(filepath.Join(s.path, snapshotDir))); err != nil {
+	if err := errors.Join(s.Close(), os.RemoveAll(filepath.Join(s.path, index.SnapshotDir))); err != nil {
 		t.Fatal(err)
 	}
 	s, err := Rebuild(t.Context(), Options{Path: s.path})
@@ -140,7 +141,7 @@ func TestRebuild(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	if _, known := s.blobs.Get(i); known {
+	if _, known := s.index.Blob(i); known {
 		t.Error("the index is the old one")
 	}
 	r, got := check(t, s, CheckOptions{Verify: true, Repair: true})
@@ -148,7 +149,7 @@ func TestRebuild(t *testing.T) {
 		t.Errorf("found %+v", r.Findings)
 	}
 	s = reopen(t, s)
-	if kept, _ := filepath.Glob(filepath.Join(s.path, badMeta+"*")); len(kept) != 1 {
+	if kept, _ := filepath.Glob(filepath.Join(s.path, index.BadMeta+"*")); len(kept) != 1 {
 		t.Errorf("set aside: %v", kept)
 	}
 	if tag, err := s.Tag(scope, "3"); err != nil || tag.Digest != m.Digest {
@@ -199,12 +200,12 @@ func TestInspectChangesNothing(t *testing.T) {
 		}
 		return got
 	}
-	for range maxOpenings + 1 {
+	for range index.MaxOpenings + 1 {
 		if got := look(Options{Inspect: true}); got[FindingIndex] != (FindingCount{Found: 1, Repaired: 0}) || got[FindingPart] != (FindingCount{Found: 1, Repaired: 0}) || len(got) != 2 {
 			t.Errorf("found %v", got)
 		}
 	}
-	if kept, _ := filepath.Glob(filepath.Join(s.path, badMeta+"*")); len(kept) != 0 {
+	if kept, _ := filepath.Glob(filepath.Join(s.path, index.BadMeta+"*")); len(kept) != 0 {
 		t.Errorf("set aside: %v", kept)
 	}
 	got := look(Options{Quiet: true})

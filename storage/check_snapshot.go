@@ -7,6 +7,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"github.com/pullgate/pullgate/storage/internal/index"
 )
 
 // leftoverAge is how old a file that is still being written can be at most.
@@ -15,12 +17,12 @@ const leftoverAge = time.Hour
 // snapshots checks the snapshots of the index.
 func (c *tableCheck) snapshots(ctx context.Context) error {
 	s := c.store
-	names, err := s.snapshots()
+	names, err := s.snapshots.List()
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		records, err := s.readSnapshot(ctx, name, func(Record) error { return nil })
+		records, err := s.snapshots.Read(ctx, name, func(index.Record) error { return nil })
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // there is a newer one
 		}
@@ -29,39 +31,27 @@ func (c *tableCheck) snapshots(ctx context.Context) error {
 		}
 		if err != nil {
 			c.Found(Finding{Kind: FindingSnapshot, Name: name, Reason: err.Error()}, "removed", func() error {
-				// As if something had changed: the next one is written soon.
-				s.index.changes.Add(1)
-				return s.root.Remove(name)
+				return s.snapshots.Remove(name)
 			})
 			continue
 		}
 		c.Note(func(r *CheckReport) {
 			if r.Snapshots++; r.Snapshots == 1 {
-				r.SnapshotTime, r.SnapshotRecords = snapshotMade(name), records
+				r.SnapshotTime, r.SnapshotRecords = index.SnapshotMade(name), records
 			}
 		})
 	}
-	entries, err := s.root.ReadDir(snapshotDir)
+	entries, err := s.root.ReadDir(index.SnapshotDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
 	for _, e := range entries {
-		name := path.Join(snapshotDir, e.Name())
-		if info, err := e.Info(); err != nil || strings.HasPrefix(e.Name(), snapshotPrefix) &&
-			(strings.HasSuffix(name, snapshotSuffix) || s.now().Sub(info.ModTime()) < leftoverAge) {
+		name := path.Join(index.SnapshotDir, e.Name())
+		if info, err := e.Info(); err != nil || strings.HasPrefix(e.Name(), index.SnapshotPrefix) &&
+			(strings.HasSuffix(name, index.SnapshotSuffix) || s.now().Sub(info.ModTime()) < leftoverAge) {
 			continue
 		}
 		c.Stray(name, "it is no snapshot")
 	}
 	return err
-}
-
-// snapshotMade returns when a snapshot was made, by its name; zero = unknown.
-func snapshotMade(name string) time.Time {
-	stamp := strings.TrimSuffix(strings.TrimPrefix(path.Base(name), snapshotPrefix), snapshotSuffix)
-	made, err := time.Parse(snapshotTime, stamp)
-	if err != nil {
-		return time.Time{}
-	}
-	return made
 }

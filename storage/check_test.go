@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -111,14 +112,14 @@ func TestCheckFindsAndMends(t *testing.T) {
 	}
 	set := func(t *testing.T, s *Store, key, value []byte) {
 		t.Helper()
-		if err := s.index.update(0, func(b *batch) error { return b.put(key, value) }); err != nil {
+		if err := s.index.Update(0, func(b *index.Batch) error { return b.Put(key, value) }); err != nil {
 			t.Fatal(err)
 		}
 	}
 	forget := func(t *testing.T, s *Store, d digest.Digest) {
 		t.Helper()
 		i, _ := volume.IDOf(d)
-		if err := s.index.update(0, func(b *batch) error { return b.dropBlob(i) }); err != nil {
+		if err := s.index.Update(0, func(b *index.Batch) error { return b.DropBlob(i) }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -142,11 +143,11 @@ func TestCheckFindsAndMends(t *testing.T) {
 		}, false, FindingDamaged, 2},
 		"wrong record": {func(t *testing.T, s *Store, _ oci.Manifest, blobs []digest.Digest) {
 			i, _ := volume.IDOf(blobs[0])
-			set(t, s, tableKey(tableBlob, i), blobRecord{size: 7, created: time.Unix(100, 0)}.encode())
+			set(t, s, index.TableKey(index.TableBlob, i), index.Blob{Size: 7, Created: time.Unix(100, 0)}.Encode())
 		}, false, FindingSize, 3},
 		"unreadable record of a blob": {func(t *testing.T, s *Store, _ oci.Manifest, blobs []digest.Digest) {
 			i, _ := volume.IDOf(blobs[0])
-			set(t, s, tableKey(tableBlob, i), []byte("x"))
+			set(t, s, index.TableKey(index.TableBlob, i), []byte("x"))
 		}, false, FindingUnrecorded, 3},
 		"unrecorded": {func(t *testing.T, s *Store, _ oci.Manifest, blobs []digest.Digest) {
 			forget(t, s, blobs[2])
@@ -179,24 +180,24 @@ func TestCheckFindsAndMends(t *testing.T) {
 		}, false, FindingSnapshot, 3},
 		"manifest": {func(t *testing.T, s *Store, m oci.Manifest, _ []digest.Digest) {
 			i, _ := volume.IDOf(m.Digest)
-			set(t, s, tableKey(tableManifest, i), manifestRecord{bytes: []byte("other")}.encode())
+			set(t, s, index.TableKey(index.TableManifest, i), index.Manifest{Bytes: []byte("other")}.Encode())
 		}, false, FindingManifest, 3},
 		"manifest elsewhere": {func(t *testing.T, s *Store, m oci.Manifest, _ []digest.Digest) {
 			i, _ := volume.IDOf(m.Digest)
-			set(t, s, tableKey(tableManifest, i), manifestRecord{external: true}.encode())
+			set(t, s, index.TableKey(index.TableManifest, i), index.Manifest{External: true}.Encode())
 		}, false, FindingManifest, 3},
 		"tag": {func(t *testing.T, s *Store, _ oci.Manifest, _ []digest.Digest) {
-			key, _ := tagKey(scope, "3")
+			key, _ := index.TagKey(scope, "3")
 			set(t, s, key, []byte("x"))
 		}, false, FindingRecord, 3},
 		"link": {func(t *testing.T, s *Store, _ oci.Manifest, blobs []digest.Digest) {
 			i, _ := volume.IDOf(blobs[0])
-			key, _ := scopedKey(tableLink, scope, i)
+			key, _ := index.ScopedKey(index.TableLink, scope, i)
 			set(t, s, key, []byte("x"))
 		}, false, FindingRecord, 3},
 		"referrers": {func(t *testing.T, s *Store, _ oci.Manifest, blobs []digest.Digest) {
 			i, _ := volume.IDOf(blobs[0])
-			key, _ := scopedKey(tableReferrers, scope, i)
+			key, _ := index.ScopedKey(index.TableReferrers, scope, i)
 			set(t, s, key, nil)
 		}, false, FindingRecord, 3},
 	} {
@@ -235,12 +236,12 @@ func TestCheckAdoptsWithAge(t *testing.T) {
 	d := putBlob(t, s, b)
 	i, _ := volume.IDOf(d)
 	old := time.Now().Add(-100 * time.Hour).Truncate(time.Second)
-	err := s.index.update(0, func(b *batch) error { return b.dropBlob(i) })
+	err := s.index.Update(0, func(b *index.Batch) error { return b.DropBlob(i) })
 	if err := errors.Join(err, os.Chtimes(blobFile(t, s, d), old, old)); err != nil {
 		t.Fatal(err)
 	}
 	check(t, s, CheckOptions{Repair: true})
-	if r, known := s.blobs.Get(i); !known || !r.created.Equal(old) || r.size != 100 {
+	if r, known := s.index.Blob(i); !known || !r.Created.Equal(old) || r.Size != 100 {
 		t.Errorf("record is %+v, %v", r, known)
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -160,17 +161,17 @@ func TestPanicOfWrite(t *testing.T) {
 	s := openTest(t, Options{Panicked: func() { panics.Add(1) }})
 	block, blocked := make(chan struct{}), make(chan struct{})
 	go func() {
-		_ = s.index.update(0, func(*batch) error { close(blocked); <-block; return nil })
+		_ = s.index.Update(0, func(*index.Batch) error { close(blocked); <-block; return nil })
 	}()
 	<-blocked
 	var all sync.WaitGroup
 	for k := range 20 {
 		all.Go(func() {
-			err := s.index.update(0, func(b *batch) error {
+			err := s.index.Update(0, func(b *index.Batch) error {
 				if k%5 == 0 {
 					panic("a fault of the program")
 				}
-				return b.put([]byte{'z', byte(k)}, []byte("x"))
+				return b.Put([]byte{'z', byte(k)}, []byte("x"))
 			})
 			if (err != nil) != (k%5 == 0) {
 				t.Errorf("write %d: %v", k, err)
@@ -183,7 +184,7 @@ func TestPanicOfWrite(t *testing.T) {
 		t.Errorf("%d panics are counted", n)
 	}
 	for k := range 20 {
-		_, err := s.get([]byte{'z', byte(k)})
+		_, err := s.index.Get([]byte{'z', byte(k)})
 		if (err != nil) != (k%5 == 0) {
 			t.Errorf("record %d: %v", k, err)
 		}
@@ -198,10 +199,10 @@ func TestPanicOfCount(t *testing.T) {
 		time.Sleep(time.Millisecond) // its own count
 	}
 	for k := 0; k < blobs; k += 100 {
-		err := s.index.update(0, func(b *batch) error {
+		err := s.index.Update(0, func(b *index.Batch) error {
 			for n := range 100 {
 				sum := sha256.Sum256([]byte{byte(k + n), byte((k + n) >> 8)})
-				if err := b.putBlob(volume.ID(append([]byte{volume.SHA256}, sum[:]...)), blobRecord{size: int64(k + n)}); err != nil {
+				if err := b.PutBlob(volume.ID(append([]byte{volume.SHA256}, sum[:]...)), index.Blob{Size: int64(k + n)}); err != nil {
 					return err
 				}
 			}
@@ -213,13 +214,17 @@ func TestPanicOfCount(t *testing.T) {
 	}
 	want := s.Usage().BlobBytes
 	for _, at := range []int64{1, countStep - 1, countStep + 1, blobs - 1} {
-		s.usage.Ledger, s.counted, s.openSnapshot = volume.Ledger{}, 0, &Txn{s.db.Load().NewTransaction(false)}
+		opened, err := s.index.Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.usage.Ledger, s.counted = volume.Ledger{}, 0
 		b := &bomb{Context: context.Background()}
 		b.looks.Store(at)
-		if s.survives("count", func() { s.count(b) }) {
+		if s.survives("count", func() { s.count(b, opened) }) {
 			t.Error("no panic")
 		}
-		s.count(t.Context())
+		s.count(t.Context(), opened)
 		if u := s.Usage(); u.BlobBytes != want || u.Blobs != blobs {
 			t.Errorf("panic at %d: %d bytes of %d blobs are counted, want %d", at, u.BlobBytes, u.Blobs, want)
 		}
@@ -228,7 +233,7 @@ func TestPanicOfCount(t *testing.T) {
 
 // What the house keeper does besides is survived, too, and done later.
 func TestPanicOfChores(t *testing.T) {
-	m := &mine{trips: func(verb, name string) bool { return strings.Contains(name, snapshotDir) }}
+	m := &mine{trips: func(verb, name string) bool { return strings.Contains(name, index.SnapshotDir) }}
 	var panics atomic.Int64
 	s := openTest(t, Options{over: m.over, Quiet: true, rest: time.Millisecond, Panicked: func() { panics.Add(1) }})
 	putImage(t, s, "3", 1)
@@ -237,7 +242,7 @@ func TestPanicOfChores(t *testing.T) {
 	m.armed.Store(true)
 	var done int
 	for range 3 {
-		c.Do("save snapshot", func() { s.saveSnapshot(t.Context(), true) })
+		c.Do("save snapshot", func() { s.snapshots.Save(t.Context(), true) })
 		c.Do("other", func() { done++ })
 	}
 	if done != 3 || panics.Load() == 0 {
@@ -247,7 +252,7 @@ func TestPanicOfChores(t *testing.T) {
 	for {
 		<-c.Over()
 		c.Again()
-		names, err := s.snapshots()
+		names, err := s.snapshots.List()
 		if err != nil || len(names) > 1 {
 			t.Errorf("snapshots: %v, %v", names, err)
 		}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -40,7 +41,7 @@ func TestRandomIndexDamage(t *testing.T) {
 			if err == nil {
 				break
 			}
-			if start > maxOpenings {
+			if start > index.MaxOpenings {
 				t.Fatalf("round %d, %s: start %d: %v", round, what, start, err)
 			}
 		}
@@ -115,7 +116,7 @@ func TestUnbackedIndex(t *testing.T) {
 	if manifests, tags := known(t, s, n); manifests != n || tags != n {
 		t.Errorf("%d manifests and %d tags of %d are known", manifests, tags, n)
 	}
-	if u := s.Usage(); !u.IndexOpen || !strings.Contains(u.IndexError, errUnbacked.Error()) {
+	if u := s.Usage(); !u.IndexOpen || !strings.Contains(u.IndexError, index.ErrUnbacked.Error()) {
 		t.Errorf("usage %+v", u)
 	}
 	if err := s.Close(); err != nil {

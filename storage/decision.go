@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -87,34 +88,34 @@ type decision struct {
 const unusedShare = 4
 
 // decide makes the first scan.
-func (d *decision) decide(ctx context.Context, txn *Txn) error {
+func (d *decision) decide(ctx context.Context, txn *index.Txn) error {
 	var total, unused int64
 	old, all, upstreams := ranks{}, ranks{}, map[string]ranks{}
 	for name := range d.demand.upstreams {
 		upstreams[name] = ranks{}
 	}
-	err := txn.Blobs(ctx, func(i volume.ID, r blobRecord, used useRecord) error {
-		total += r.size
+	err := txn.Blobs(ctx, func(i volume.ID, r index.Blob, used index.Use) error {
+		total += r.Size
 		switch {
 		case d.pins.has(i):
-			d.pinned.Add(r.origin, r.size, 1)
+			d.pinned.Add(r.Origin, r.Size, 1)
 			return nil
-		case r.created.Before(d.from):
+		case r.Created.Before(d.from):
 			return nil
 		case d.opened.has(i):
-			d.busy += r.size
+			d.busy += r.Size
 			return nil
 		}
 		last := lastUse(r, used)
 		rank := d.rank(last)
 		if last.Before(d.unused) {
-			unused += r.size
-			old[rank] += r.size
+			unused += r.Size
+			old[rank] += r.Size
 		}
-		if own, ok := upstreams[oci.UpstreamName(r.origin)]; ok {
-			own[rank] += r.size
+		if own, ok := upstreams[oci.UpstreamName(r.Origin)]; ok {
+			own[rank] += r.Size
 		} else {
-			all[rank] += r.size
+			all[rank] += r.Size
 		}
 		return nil
 	})
@@ -134,29 +135,29 @@ func (d *decision) decide(ctx context.Context, txn *Txn) error {
 }
 
 // goes decides on one blob. It is asked once for each.
-func (d *decision) goes(i volume.ID, r blobRecord, used useRecord) bool {
-	if d.pins.has(i) || d.opened.has(i) || r.created.Before(d.from) {
+func (d *decision) goes(i volume.ID, r index.Blob, used index.Use) bool {
+	if d.pins.has(i) || d.opened.has(i) || r.Created.Before(d.from) {
 		return false
 	}
 	last := lastUse(r, used)
 	rank := d.rank(last)
-	if last.Before(d.unused) && d.old.takes(rank, r.size) {
+	if last.Before(d.unused) && d.old.takes(rank, r.Size) {
 		return true
 	}
-	if own := d.upstreams[oci.UpstreamName(r.origin)]; own != nil && own.takes(rank, r.size) {
+	if own := d.upstreams[oci.UpstreamName(r.Origin)]; own != nil && own.takes(rank, r.Size) {
 		return true
 	}
-	return d.all.takes(rank, r.size)
+	return d.all.takes(rank, r.Size)
 }
 
 // lastUse is when a blob was last used, or stored. A use counts to the end of
 // its hour, so that of two blobs of this hour the one that was asked for again
 // outlives the one that was not.
-func lastUse(r blobRecord, used useRecord) time.Time {
-	if used == 0 || r.created.After(used.end()) {
-		return r.created
+func lastUse(r index.Blob, used index.Use) time.Time {
+	if used == 0 || r.Created.After(used.End()) {
+		return r.Created
 	}
-	return used.end()
+	return used.End()
 }
 
 // rank orders blobs by their last use: to the second for the last hour, lest what

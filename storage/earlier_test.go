@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -45,7 +46,7 @@ func newEarlierContent(t *testing.T) *earlierContent {
 	c.part, _ = content(3, 4000)
 	c.children = []oci.Descriptor{{Digest: oci.Sum(c.layer), Size: 5000}, {Digest: oci.Sum(c.shared), Size: 3000}}
 	c.manifest = c.image(nil)
-	c.large = c.image(bytes.Repeat([]byte(" "), maxValue))
+	c.large = c.image(bytes.Repeat([]byte(" "), index.MaxValue))
 	_, spoken := content(4, 10)
 	c.spoken = oci.Descriptor{Digest: spoken, Size: 10}
 	c.tag = Tag{Digest: c.manifest.Digest, MediaType: c.manifest.MediaType, Size: int64(len(c.manifest.Bytes)), Checked: at, Changed: at.Add(-time.Hour)}

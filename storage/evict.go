@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -31,7 +32,7 @@ func (s *Store) evict(ctx context.Context) {
 	}
 	if s.space.CheckReserve() != nil {
 		// What is evicted has to be written down.
-		if err := s.dropBallast(); err != nil {
+		if err := s.ballast.Drop(); err != nil {
 			s.log.Warn("evict blobs", "error", err)
 		}
 	}
@@ -48,7 +49,7 @@ func (s *Store) evict(ctx context.Context) {
 			return
 		}
 	}
-	txn, err := s.begin()
+	txn, err := s.index.Begin()
 	if err != nil {
 		return
 	}
@@ -86,7 +87,7 @@ func (s *Store) tellNodes() {
 }
 
 // carryOut makes the second scan.
-func (s *Store) carryOut(ctx context.Context, txn *Txn, d *decision) error {
+func (s *Store) carryOut(ctx context.Context, txn *index.Txn, d *decision) error {
 	ids := make([]volume.ID, 0, evictBatch)
 	var blobs, bytes int64
 	flush := func() error {
@@ -94,7 +95,7 @@ func (s *Store) carryOut(ctx context.Context, txn *Txn, d *decision) error {
 		blobs, bytes, ids = blobs+n, bytes+freed, ids[:0]
 		return err
 	}
-	err := txn.Blobs(ctx, func(i volume.ID, r blobRecord, used useRecord) error {
+	err := txn.Blobs(ctx, func(i volume.ID, r index.Blob, used index.Use) error {
 		// A hit since the uses were written down saves the blob.
 		if !d.goes(i, r, used) || s.uses.seen(i) {
 			return nil
@@ -147,20 +148,20 @@ func (s *Store) removeBlobs(ids []volume.ID, spare func(volume.ID) bool) (r remo
 		return true
 	})
 	defer s.judge.Removals.Begin(slices.Clone(ids))()
-	var dropped map[volume.ID]blobRecord
+	var dropped map[volume.ID]index.Blob
 	drop := func() error {
-		dropped = make(map[volume.ID]blobRecord)
-		return s.index.update(len(ids)*linkBytes, func(b *batch) error {
-			r.blobs, r.bytes = b.tally.Blobs, b.tally.Bytes
+		dropped = make(map[volume.ID]index.Blob)
+		return s.index.Update(len(ids)*index.LinkBytes, func(b *index.Batch) error {
+			r.blobs, r.bytes = b.Tally.Blobs, b.Tally.Bytes
 			for _, i := range ids {
-				if old, known := b.blob(i); known {
+				if old, known := b.Blob(i); known {
 					dropped[i] = old
 				}
-				if err := b.dropBlob(i); err != nil {
+				if err := b.DropBlob(i); err != nil {
 					return err
 				}
 			}
-			r.blobs, r.bytes = r.blobs-b.tally.Blobs, r.bytes-b.tally.Bytes
+			r.blobs, r.bytes = r.blobs-b.Tally.Blobs, r.bytes-b.Tally.Bytes
 			return nil
 		})
 	}
@@ -188,13 +189,13 @@ func (s *Store) removeBlobs(ids []volume.ID, spare func(volume.ID) bool) (r remo
 		// What still takes space is accounted for, and tried again.
 		for _, i := range stuck {
 			if old, ok := dropped[i]; ok {
-				r.blobs, r.bytes = r.blobs-1, r.bytes-old.size
+				r.blobs, r.bytes = r.blobs-1, r.bytes-old.Size
 			}
 		}
-		err = s.index.update(len(stuck)*linkBytes, func(b *batch) error {
+		err = s.index.Update(len(stuck)*index.LinkBytes, func(b *index.Batch) error {
 			for _, i := range stuck {
 				if old, ok := dropped[i]; ok {
-					if err := b.putBlob(i, old); err != nil {
+					if err := b.PutBlob(i, old); err != nil {
 						return err
 					}
 				}

@@ -95,7 +95,7 @@ func TestEvictKeepsTheNewest(t *testing.T) {
 // A hit between the decision and its execution saves the blob.
 func TestHitDuringEvictionSaves(t *testing.T) {
 	s, c, _, ds := evictable(t, 3)
-	txn, err := s.begin()
+	txn, err := s.index.Begin()
 	if err != nil {
 		t.Fatal(err)
 	}

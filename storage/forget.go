@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -54,7 +55,7 @@ func (s *Store) forgetSoon(ctx context.Context, background *sync.WaitGroup) {
 // forgetting is one look.
 type forgetting struct {
 	s      *Store
-	txn    *Txn
+	txn    *index.Txn
 	pins   pinned
 	unused time.Time // what was last used before goes; zero = nothing does
 	// leading says that what leads to something stays: to a blob that is here, or to a
@@ -63,7 +64,7 @@ type forgetting struct {
 	offline offline
 	linked  pinned              // the manifests that some scope has
 	scopes  map[string]struct{} // the prefixes of keys of links
-	dying   []Record
+	dying   []index.Record
 	count   int
 }
 
@@ -74,7 +75,7 @@ type forgetting struct {
 // of an upstream that is offline: it could not be learned again. If the index exceeds its
 // limit, what was used the longest ago goes sooner.
 func (s *Store) forget(ctx context.Context) error {
-	txn, err := s.begin()
+	txn, err := s.index.Begin()
 	if err != nil {
 		return err
 	}
@@ -122,25 +123,25 @@ func (f *forgetting) each(ctx context.Context, table byte, fn func(key, value []
 // addUses gives manifests from before uses were recorded one that is now.
 func (f *forgetting) addUses(ctx context.Context) error {
 	var missing []volume.ID
-	hour := hourOf(f.s.now())
+	hour := index.HourOf(f.s.now())
 	flush := func() error {
 		some := missing
 		missing = nil
-		return f.s.index.update(len(some)*linkBytes, func(b *batch) error {
+		return f.s.index.Update(len(some)*index.LinkBytes, func(b *index.Batch) error {
 			for _, i := range some {
-				if err := b.firstUse(i, hour); err != nil {
+				if err := b.FirstUse(i, hour); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
 	}
-	err := f.txn.Keys(ctx, []byte{tableManifest}, func(it *Iterator) error {
+	err := f.txn.Keys(ctx, []byte{index.TableManifest}, func(it *index.Iterator) error {
 		i := volume.ID(it.Key()[1:])
-		if f.txn.Has(tableKey(tableManifestUse, i)) || !i.Valid() {
+		if f.txn.Has(index.TableKey(index.TableManifestUse, i)) || !i.Valid() {
 			return nil
 		}
-		if missing = append(missing, i); len(missing) < maxUsesWrite {
+		if missing = append(missing, i); len(missing) < index.MaxUsesWrite {
 			return nil
 		}
 		return flush()
@@ -154,7 +155,7 @@ func (f *forgetting) addUses(ctx context.Context) error {
 // drop drops a record if it still is the one that was looked at, and with a
 // manifest its use.
 func (f *forgetting) drop(key, value []byte) error {
-	f.dying = append(f.dying, Record{bytes.Clone(key), bytes.Clone(value)})
+	f.dying = append(f.dying, index.Record{bytes.Clone(key), bytes.Clone(value)})
 	if len(f.dying) < evictBatch {
 		return nil
 	}
@@ -168,15 +169,15 @@ func (f *forgetting) flush() error {
 		return nil
 	}
 	var count int
-	err := f.s.index.update(len(some)*linkBytes, func(b *batch) error {
+	err := f.s.index.Update(len(some)*index.LinkBytes, func(b *index.Batch) error {
 		count = 0
 		for _, r := range some {
 			if now, err := b.Get(r.Key); err != nil || !bytes.Equal(now, r.Value) {
 				continue
 			}
-			err := b.delete(r.Key)
-			if r.Key[0] == tableManifestUse {
-				err = errors.Join(err, b.delete(tableKey(tableManifest, volume.ID(r.Key[1:]))))
+			err := b.Delete(r.Key)
+			if r.Key[0] == index.TableManifestUse {
+				err = errors.Join(err, b.Delete(index.TableKey(index.TableManifest, volume.ID(r.Key[1:]))))
 			}
 			if err != nil {
 				return err
@@ -194,25 +195,25 @@ func (f *forgetting) flush() error {
 // links looks at links. That to a blob or manifest that is stored stays, however
 // long nobody in its scope asked: the content goes by its own use.
 func (f *forgetting) links(ctx context.Context) error {
-	return f.each(ctx, tableLink, func(key, value []byte) error {
-		i, ok := scopedID(key)
-		r, intact := decodeLink(value)
+	return f.each(ctx, index.TableLink, func(key, value []byte) error {
+		i, ok := index.ScopedID(key)
+		r, intact := index.DecodeLink(value)
 		if !ok || !intact {
 			return nil
 		}
-		f.scopes[string(key[:1+scopeLength])] = struct{}{}
+		f.scopes[string(key[:1+index.ScopeLength])] = struct{}{}
 		offline := f.offline.has(key)
 		if offline {
 			f.offline.keep[pinOf(i)] = struct{}{}
 		}
-		if f.txn.Has(tableKey(tableManifest, i)) {
+		if f.txn.Has(index.TableKey(index.TableManifest, i)) {
 			f.linked[pinOf(i)] = struct{}{}
 			return nil
 		}
-		if offline || !r.made.end().Before(f.unused) || f.pins.has(i) {
+		if offline || !r.Made.End().Before(f.unused) || f.pins.has(i) {
 			return nil
 		}
-		if f.txn.Has(tableKey(tableBlob, i)) {
+		if f.txn.Has(index.TableKey(index.TableBlob, i)) {
 			return nil
 		}
 		// It may be one that was not adopted yet.
@@ -227,22 +228,22 @@ func (f *forgetting) links(ctx context.Context) error {
 // and all that no scope has.
 func (f *forgetting) manifests(ctx context.Context) error {
 	var all, old int
-	var dying []Record
-	err := f.each(ctx, tableManifestUse, func(key, value []byte) error {
+	var dying []index.Record
+	err := f.each(ctx, index.TableManifestUse, func(key, value []byte) error {
 		all++
 		i := volume.ID(key[1:])
-		used, ok := decodeUse(value)
+		used, ok := index.DecodeUse(value)
 		switch {
 		case !ok || !i.Valid() || f.pins.has(i) || f.s.manifestUses.seen(i):
 		case !f.linked.has(i):
 			return f.drop(key, value)
-		case used.end().Before(f.unused) && old < forgetMost && !f.offline.keep.has(i):
+		case used.End().Before(f.unused) && old < forgetMost && !f.offline.keep.has(i):
 			leads, err := f.leads(i)
 			if err != nil || leads {
 				return err
 			}
 			old++
-			dying = append(dying, Record{bytes.Clone(key), bytes.Clone(value)})
+			dying = append(dying, index.Record{bytes.Clone(key), bytes.Clone(value)})
 		}
 		return nil
 	})
@@ -260,8 +261,8 @@ func (f *forgetting) manifests(ctx context.Context) error {
 // tags looks at tags. One that is asked for is confirmed, or leads to a manifest
 // that is used.
 func (f *forgetting) tags(ctx context.Context) error {
-	return f.each(ctx, tableTag, func(key, value []byte) error {
-		t, ok := decodeTag(value)
+	return f.each(ctx, index.TableTag, func(key, value []byte) error {
+		t, ok := index.DecodeTag(value)
 		if !ok || !t.Checked.Before(f.unused) {
 			return nil
 		}
@@ -269,10 +270,10 @@ func (f *forgetting) tags(ctx context.Context) error {
 		if err != nil || f.pins.has(i) || f.s.manifestUses.seen(i) || f.remembered(i) {
 			return nil //nolint:nilerr // decoding has checked the digest
 		}
-		if scope, ok := scopeOf(key, "", 3); ok && f.offline.names[oci.UpstreamName(scope.Upstream)] {
+		if scope, ok := index.ScopeOf(key, "", 3); ok && f.offline.names[oci.UpstreamName(scope.Upstream)] {
 			return nil
 		}
-		if used, ok := Load(f.txn, tableKey(tableManifestUse, i), decodeUse); ok && !used.end().Before(f.unused) {
+		if used, ok := index.Load(f.txn, index.TableKey(index.TableManifestUse, i), index.DecodeUse); ok && !used.End().Before(f.unused) {
 			return nil
 		}
 		return f.drop(key, value)
@@ -280,9 +281,9 @@ func (f *forgetting) tags(ctx context.Context) error {
 }
 
 func (f *forgetting) referrers(ctx context.Context) error {
-	return f.each(ctx, tableReferrers, func(key, value []byte) error {
-		i, ok := scopedID(key)
-		r, intact := decodeReferrers(value)
+	return f.each(ctx, index.TableReferrers, func(key, value []byte) error {
+		i, ok := index.ScopedID(key)
+		r, intact := index.DecodeReferrers(value)
 		if !ok || !intact || f.pins.has(i) || !r.Checked.Before(f.unused) || f.remembered(i) || f.offline.has(key) {
 			return nil
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -15,23 +16,23 @@ type offline struct {
 }
 
 // scopesOf returns the scopes of the upstreams of some names.
-func scopesOf(ctx context.Context, txn *Txn, names []string) (offline, error) {
+func scopesOf(ctx context.Context, txn *index.Txn, names []string) (offline, error) {
 	o := offline{names: make(map[string]bool), scopes: make(map[string]bool), keep: pinned{}}
 	for _, name := range names {
 		o.names[name] = true
-		scopes, err := selectScopes(ctx, txn, oci.Selection{Upstream: name})
+		scopes, err := txn.Scopes(ctx, oci.Selection{Upstream: name})
 		if err != nil {
 			return offline{}, err
 		}
 		for _, scope := range scopes {
-			o.scopes[string(scopedPrefix(tableLink, scope)[1:])] = true
+			o.scopes[string(index.ScopedPrefix(index.TableLink, scope)[1:])] = true
 		}
 	}
 	return o, nil
 }
 
 // has reports whether a key of a table of scoped content is of one of them.
-func (o offline) has(key []byte) bool { return o.scopes[string(key[1:1+scopeLength])] }
+func (o offline) has(key []byte) bool { return o.scopes[string(key[1:1+index.ScopeLength])] }
 
 // leads reports whether a manifest leads to all of its blobs, or to one of its
 // manifests, where that is a reason to keep it.
@@ -44,12 +45,12 @@ func (f *forgetting) leads(i volume.ID) (bool, error) {
 		return false, err
 	}
 	for _, m := range contents.Manifests {
-		if child, err := volume.IDOf(m.Digest); err == nil && f.stored(child, tableManifest) {
+		if child, err := volume.IDOf(m.Digest); err == nil && f.stored(child, index.TableManifest) {
 			return true, nil
 		}
 	}
 	for _, b := range contents.Blobs {
-		if blob, err := volume.IDOf(b.Digest); err == nil && !f.stored(blob, tableBlob) {
+		if blob, err := volume.IDOf(b.Digest); err == nil && !f.stored(blob, index.TableBlob) {
 			return false, nil
 		}
 	}
@@ -58,9 +59,11 @@ func (f *forgetting) leads(i volume.ID) (bool, error) {
 
 // remembered reports whether a manifest is stored, where that is a reason to keep what
 // points to it.
-func (f *forgetting) remembered(i volume.ID) bool { return f.leading && f.stored(i, tableManifest) }
+func (f *forgetting) remembered(i volume.ID) bool {
+	return f.leading && f.stored(i, index.TableManifest)
+}
 
 // stored reports whether the index has something; in doubt, it has.
 func (f *forgetting) stored(i volume.ID, table byte) bool {
-	return !f.txn.Lacks(tableKey(table, i))
+	return !f.txn.Lacks(index.TableKey(table, i))
 }

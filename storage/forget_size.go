@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -13,7 +14,7 @@ import (
 const DefaultMaxIndex = 2 << 30
 
 // sizedTables are those that grow with what clients ask for.
-var sizedTables = []byte{tableManifest, tableManifestUse, tableLink, tableTag, tableReferrers, tableOrigin}
+var sizedTables = []byte{index.TableManifest, index.TableManifestUse, index.TableLink, index.TableTag, index.TableReferrers, index.TableOrigin}
 
 // unwritten is about what Badger has in memory beside its tables.
 const unwritten = 40 << 20
@@ -21,12 +22,9 @@ const unwritten = 40 << 20
 // crowded reports whether the index may exceed its limit: its tables also have, for a
 // while, what was deleted.
 func (s *Store) crowded() bool {
-	most, db := s.maxIndex(), s.db.Load()
-	if most < 0 || db == nil {
-		return false
-	}
-	tables, _ := db.Size()
-	return tables+unwritten > most
+	most := s.maxIndex()
+	tables, _ := s.index.Size()
+	return s.index.IsOpen() && most >= 0 && tables+unwritten > most
 }
 
 func (s *Store) maxIndex() int64 {
@@ -48,8 +46,8 @@ func (f *forgetting) shorten(ctx context.Context) error {
 	if err != nil || size <= most {
 		return err
 	}
-	byHour := make(map[useRecord]int64)
-	for _, count := range []func(context.Context, map[useRecord]int64) error{f.countLinks, f.countManifests, f.countOrigins, f.countTags} {
+	byHour := make(map[index.Use]int64)
+	for _, count := range []func(context.Context, map[index.Use]int64) error{f.countLinks, f.countManifests, f.countOrigins, f.countTags} {
 		if err := count(ctx, byHour); err != nil {
 			return err
 		}
@@ -60,7 +58,7 @@ func (f *forgetting) shorten(ctx context.Context) error {
 			continue
 		}
 		// The end of the hour itself is not before that.
-		if end := hour.end().Add(1); f.unused.Before(end) {
+		if end := hour.End().Add(1); f.unused.Before(end) {
 			f.unused, f.leading = end, false
 		}
 		break
@@ -73,64 +71,64 @@ func (f *forgetting) shorten(ctx context.Context) error {
 // size returns how many bytes the records of the sized tables have.
 func (f *forgetting) size(ctx context.Context) (size int64, err error) {
 	for _, table := range sizedTables {
-		if err := f.txn.Keys(ctx, []byte{table}, func(it *Iterator) error { size += it.Size(); return nil }); err != nil {
+		if err := f.txn.Keys(ctx, []byte{table}, func(it *index.Iterator) error { size += it.Size(); return nil }); err != nil {
 			return 0, err
 		}
 	}
 	return size, nil
 }
 
-func (f *forgetting) countManifests(ctx context.Context, byHour map[useRecord]int64) error {
-	return f.each(ctx, tableManifestUse, func(key, value []byte) error {
+func (f *forgetting) countManifests(ctx context.Context, byHour map[index.Use]int64) error {
+	return f.each(ctx, index.TableManifestUse, func(key, value []byte) error {
 		i := volume.ID(key[1:])
-		used, ok := decodeUse(value)
+		used, ok := index.DecodeUse(value)
 		if !ok || !i.Valid() || f.pins.has(i) || f.offline.keep.has(i) {
 			return nil
 		}
-		byHour[used] += int64(len(key)+len(value)) + f.txn.Size(tableKey(tableManifest, i))
+		byHour[used] += int64(len(key)+len(value)) + f.txn.Size(index.TableKey(index.TableManifest, i))
 		return nil
 	})
 }
 
 // countLinks counts the links that lead to nothing that is stored, and notes what
 // belongs to upstreams that are not asked.
-func (f *forgetting) countLinks(ctx context.Context, byHour map[useRecord]int64) error {
-	return f.each(ctx, tableLink, func(key, value []byte) error {
-		i, ok := scopedID(key)
-		r, intact := decodeLink(value)
+func (f *forgetting) countLinks(ctx context.Context, byHour map[index.Use]int64) error {
+	return f.each(ctx, index.TableLink, func(key, value []byte) error {
+		i, ok := index.ScopedID(key)
+		r, intact := index.DecodeLink(value)
 		switch {
 		case !ok || !intact || f.pins.has(i):
 		case f.offline.has(key):
 			f.offline.keep[pinOf(i)] = struct{}{}
-		case !f.stored(i, tableManifest) && !f.stored(i, tableBlob):
-			byHour[r.made] += int64(len(key) + len(value))
+		case !f.stored(i, index.TableManifest) && !f.stored(i, index.TableBlob):
+			byHour[r.Made] += int64(len(key) + len(value))
 		}
 		return nil
 	})
 }
 
 // countOrigins counts who has shown to have what is not stored.
-func (f *forgetting) countOrigins(ctx context.Context, byHour map[useRecord]int64) error {
-	return f.each(ctx, tableOrigin, func(key, value []byte) error {
-		i, ok := originID(key)
-		r, intact := decodeOrigin(value)
-		if ok && intact && !f.pins.has(i) && !f.stored(i, tableManifest) && !f.stored(i, tableBlob) {
-			byHour[r.made] += int64(len(key) + len(value))
+func (f *forgetting) countOrigins(ctx context.Context, byHour map[index.Use]int64) error {
+	return f.each(ctx, index.TableOrigin, func(key, value []byte) error {
+		i, ok := index.OriginID(key)
+		r, intact := index.DecodeOrigin(value)
+		if ok && intact && !f.pins.has(i) && !f.stored(i, index.TableManifest) && !f.stored(i, index.TableBlob) {
+			byHour[r.Made] += int64(len(key) + len(value))
 		}
 		return nil
 	})
 }
 
-func (f *forgetting) countTags(ctx context.Context, byHour map[useRecord]int64) error {
-	err := f.each(ctx, tableTag, func(key, value []byte) error {
-		if t, ok := decodeTag(value); ok {
-			byHour[hourOf(t.Checked)] += int64(len(key) + len(value))
+func (f *forgetting) countTags(ctx context.Context, byHour map[index.Use]int64) error {
+	err := f.each(ctx, index.TableTag, func(key, value []byte) error {
+		if t, ok := index.DecodeTag(value); ok {
+			byHour[index.HourOf(t.Checked)] += int64(len(key) + len(value))
 		}
 		return nil
 	})
-	return cmp.Or(err, f.each(ctx, tableReferrers, func(key, value []byte) error {
-		if r, ok := decodeReferrers(value); ok && !f.offline.has(key) {
-			byHour[hourOf(r.Checked)] += int64(len(key) + len(value))
+	return cmp.Or(err, f.each(ctx, index.TableReferrers, func(key, value []byte) error {
+		if r, ok := index.DecodeReferrers(value); ok && !f.offline.has(key) {
+			byHour[index.HourOf(r.Checked)] += int64(len(key) + len(value))
 		}
 		return nil
 	}))

@@ -13,7 +13,7 @@ import (
 // indexSize returns how many bytes the records have that count against the limit.
 func indexSize(t testing.TB, s *Store) int64 {
 	t.Helper()
-	txn, err := s.begin()
+	txn, err := s.index.Begin()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -120,29 +121,29 @@ func TestForget(t *testing.T) {
 // A manifest that no scope has is of no use; one that had no use recorded gets one.
 func TestForgetManifestWithoutLink(t *testing.T) {
 	s := openTest(t, Options{})
-	index, _ := storeImage(t, s, scope, "3", 1, false)
-	i, err := volume.IDOf(index)
+	top, _ := storeImage(t, s, scope, "3", 1, false)
+	i, err := volume.IDOf(top)
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := scopedKey(tableLink, scope, i)
+	key, err := index.ScopedKey(index.TableLink, scope, i)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.index.update(0, func(b *batch) error { return b.drop(tableKey(tableManifestUse, i)) }); err != nil {
+	if err := s.index.Update(0, func(b *index.Batch) error { return b.Drop(index.TableKey(index.TableManifestUse, i)) }); err != nil {
 		t.Fatal(err)
 	}
 	for _, there := range []bool{true, false} {
 		if err := s.forget(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Manifest(index); (err == nil) != there {
+		if _, err := s.Manifest(top); (err == nil) != there {
 			t.Errorf("manifest is there: %v", err)
 		}
-		if _, err := s.get(tableKey(tableManifestUse, i)); (err == nil) != there {
+		if _, err := s.index.Get(index.TableKey(index.TableManifestUse, i)); (err == nil) != there {
 			t.Errorf("its use is there: %v", err)
 		}
-		if err := s.index.update(0, func(b *batch) error { return b.drop(key) }); err != nil {
+		if err := s.index.Update(0, func(b *index.Batch) error { return b.Drop(key) }); err != nil {
 			t.Fatal(err)
 		}
 	}

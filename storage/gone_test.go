@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -33,7 +34,7 @@ func openLeft(t *testing.T, o Options) *Store {
 		if err := os.MkdirAll(meta, 0o700); err != nil {
 			t.Error(err)
 		}
-		if err := s.db.Load().Close(); err != nil {
+		if err := s.index.Release(); err != nil {
 			t.Log(err) // it may miss a file
 		}
 	})
@@ -93,7 +94,7 @@ func TestDirectoryRemoved(t *testing.T) {
 	}
 	begun := time.Now()
 	wantErr(t, "close", s.Close(), ErrGone)
-	if took := time.Since(begun); took > closePatience/2 {
+	if took := time.Since(begun); took > index.ClosePatience/2 {
 		t.Errorf("close took %v", took)
 	}
 	// Whoever opens it next begins anew.

@@ -5,10 +5,15 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 const (
+	// A snapshot is written some time after the opening, each night and at the
+	// end, if anything changed.
+	snapshotFirst = 10 * time.Minute
+	snapshotEvery = 24 * time.Hour
 	// usesEvery is how often uses are written down: what a crash can lose.
 	usesEvery = time.Minute
 	// limitsEvery is how often the limits are looked at without being asked.
@@ -39,23 +44,23 @@ func (s *Store) keepHouse(ctx context.Context) {
 	if !open {
 		return
 	}
-	defer s.openSnapshot.Discard()
+	defer s.index.Opened().Discard()
 	var background sync.WaitGroup
 	background.Go(func() { s.keepLimits(ctx) })
 	c := s.life.Chores()
 	defer c.End()
-	c.Do("restore index", func() { s.restore(ctx) })
+	c.Do("restore index", func() { s.snapshots.Restore(ctx) })
 	close(s.restored)
 	if s.durability.Inherited() {
 		c.Do("checkpoint", func() { s.durability.Checkpoint(s.lock) })
 	}
 	// Until they are counted, the limits are not known to be exceeded.
-	c.Do("count blobs", func() { s.count(ctx) })
+	c.Do("count blobs", func() { s.count(ctx, s.index.Opened()) })
 	s.keepHouseNow()
 	background.Go(func() { s.persist(ctx, "scrub blobs", func() { s.judge.Keep(ctx) }) })
-	if db := s.db.Load(); !small(db) {
+	if !s.index.Small() {
 		// Its opening did not wait for this.
-		c.Do("verify index", func() { _ = s.verifyIndex(db) })
+		c.Do("verify index", func() { _ = s.index.Verify() })
 	}
 	look := time.NewTicker(limitsEvery)
 	defer look.Stop()
@@ -64,14 +69,14 @@ func (s *Store) keepHouse(ctx context.Context) {
 	for {
 		select {
 		case <-look.C:
-			c.Do("restore index", func() { s.restore(ctx) })
+			c.Do("restore index", func() { s.snapshots.Restore(ctx) })
 			c.Do("forget", func() { s.forgetSoon(ctx, &background) })
 			c.Do("checkpoint", func() { s.durability.Checkpoint(s.lock) })
 		case <-snapshot.C:
-			c.Do("save snapshot", func() { s.saveSnapshot(ctx, true) })
+			c.Do("save snapshot", func() { s.snapshots.Save(ctx, true) })
 			snapshot.Reset(snapshotEvery)
 		case done := <-s.replacing:
-			c.Do("save snapshot", func() { s.saveSnapshot(ctx, false) })
+			c.Do("save snapshot", func() { s.snapshots.Save(ctx, false) })
 			close(done)
 		case <-c.Over():
 			c.Again()
@@ -97,14 +102,14 @@ func (s *Store) keepLimits(ctx context.Context) {
 	for {
 		select {
 		case <-uses.C:
-			c.Do("look for faults", s.noteFaults)
+			c.Do("look for faults", s.index.NoteFaults)
 			c.Do("write uses", s.writeUses)
 		case <-limits.C:
 			c.Do("sweep parts", s.sweepOld)
 			c.Do("evict blobs", evict)
 			c.Do("make ballast", s.keepBallast)
 		case <-s.kick:
-			c.Do("record damage", s.recordDamage)
+			c.Do("record damage", s.index.RecordDamage)
 			c.Do("evict blobs", evict)
 		case <-c.Over():
 			c.Again()
@@ -121,30 +126,30 @@ func (s *Store) sweepOld() {
 }
 
 func (s *Store) keepBallast() {
-	if err := s.makeBallast(); err != nil {
+	if err := s.ballast.Make(); err != nil {
 		s.log.Warn("no ballast", "error", err)
 	}
 }
 
 // count counts the blobs that were there when the index was opened.
-func (s *Store) count(ctx context.Context) {
+func (s *Store) count(ctx context.Context, opened *index.Txn) {
 	var t volume.Tally
 	// A panic leaves the transaction to the next try, which goes on where this one
 	// has told others of what it had.
 	skip := s.counted
-	err := s.openSnapshot.Blobs(ctx, func(_ volume.ID, r blobRecord, _ useRecord) error {
+	err := opened.Blobs(ctx, func(_ volume.ID, r index.Blob, _ index.Use) error {
 		if skip > 0 {
 			skip--
 			return nil
 		}
-		if t.Add(r.origin, r.size, 1); t.Blobs == countStep {
+		if t.Add(r.Origin, r.Size, 1); t.Blobs == countStep {
 			s.usage.Add(t)
 			s.counted += t.Blobs
 			t = volume.Tally{}
 		}
 		return nil
 	})
-	s.openSnapshot.Discard()
+	opened.Discard()
 	s.usage.Add(t)
 	if err == nil {
 		s.usage.counted.Store(true)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -20,7 +21,7 @@ type heldFiles struct {
 }
 
 func (f heldFiles) Open(name string) (volume.File, error) {
-	if strings.HasPrefix(name, snapshotDir) {
+	if strings.HasPrefix(name, index.SnapshotDir) {
 		f.asked <- struct{}{}
 		<-f.held
 	}

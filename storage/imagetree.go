@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -17,18 +18,18 @@ type tree struct {
 }
 
 // readTree reads the manifests that are linked to a scope.
-func readTree(ctx context.Context, s *Store, txn *Txn, scope oci.Scope) (*tree, error) {
+func readTree(ctx context.Context, s *Store, txn *index.Txn, scope oci.Scope) (*tree, error) {
 	t := &tree{
 		contents: make(map[volume.ID]oci.Contents), referrers: make(map[volume.ID][]volume.ID),
 		dying: make(map[volume.ID]struct{}), live: make(map[volume.ID]struct{}),
 	}
-	err := txn.Keys(ctx, scopedPrefix(tableLink, scope), func(it *Iterator) error {
+	err := txn.Keys(ctx, index.ScopedPrefix(index.TableLink, scope), func(it *index.Iterator) error {
 		key := it.Key()
-		i, ok := scopedID(key)
+		i, ok := index.ScopedID(key)
 		if !ok {
 			return nil
 		}
-		if txn.Lacks(tableKey(tableManifest, i)) {
+		if txn.Lacks(index.TableKey(index.TableManifest, i)) {
 			return nil
 		}
 		contents, err := s.contents(txn, i)

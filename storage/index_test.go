@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/record"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
@@ -87,7 +88,7 @@ func TestLink(t *testing.T) {
 }
 
 func TestManifestRoundTrip(t *testing.T) {
-	for name, size := range map[string]int{"small": 6000, "largest inside": maxValue, "external": maxValue + 1} {
+	for name, size := range map[string]int{"small": 6000, "largest inside": index.MaxValue, "external": index.MaxValue + 1} {
 		t.Run(name, func(t *testing.T) {
 			s := openTest(t, Options{})
 			b, d := content(1, size)
@@ -229,8 +230,8 @@ func TestWriterIsolatesFailures(t *testing.T) {
 	for n := range 500 {
 		wg.Go(func() {
 			key := []byte("z" + strconv.Itoa(n))
-			err := s.index.update(10, func(b *batch) error {
-				if err := b.set(key, key); err != nil {
+			err := s.index.Update(10, func(b *index.Batch) error {
+				if err := b.Set(key, key); err != nil {
 					return err
 				}
 				if n%7 == 0 {
@@ -241,7 +242,7 @@ func TestWriterIsolatesFailures(t *testing.T) {
 			if (n%7 == 0) != errors.Is(err, poison) {
 				t.Errorf("write %d: %v", n, err)
 			}
-			if _, err := s.get(key); (n%7 == 0) != errors.Is(err, fs.ErrNotExist) {
+			if _, err := s.index.Get(key); (n%7 == 0) != errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("read %d: %v", n, err)
 			}
 		})
@@ -280,9 +281,9 @@ func TestCorruptRecordIsMiss(t *testing.T) {
 				return map[string]error{"tag": tag, "manifest": manifest, "link": link, "referrers": referrers}
 			}
 			put()
-			err := s.index.update(0, func(b *batch) error {
+			err := s.index.Update(0, func(b *index.Batch) error {
 				return b.Each(t.Context(), nil, func(key, record []byte) error {
-					return b.put(bytes.Clone(key), corrupt(bytes.Clone(record)))
+					return b.Put(bytes.Clone(key), corrupt(bytes.Clone(record)))
 				})
 			})
 			if err != nil {
@@ -308,20 +309,20 @@ func TestManifestOfWrongDigestIsDropped(t *testing.T) {
 	s := openTest(t, Options{})
 	_, d := content(1, 10)
 	i, _ := volume.IDOf(d)
-	record := manifestRecord{mediaType: "a/b", bytes: []byte("{}")}.encode()
-	if err := s.index.update(0, func(b *batch) error { return b.set(tableKey(tableManifest, i), record) }); err != nil {
+	record := index.Manifest{MediaType: "a/b", Bytes: []byte("{}")}.Encode()
+	if err := s.index.Update(0, func(b *index.Batch) error { return b.Set(index.TableKey(index.TableManifest, i), record) }); err != nil {
 		t.Fatal(err)
 	}
 	_, err := s.Manifest(d)
 	wantErr(t, "manifest", err, fs.ErrNotExist)
 	settle(t, s)
-	_, err = s.get(tableKey(tableManifest, i))
+	_, err = s.index.Get(index.TableKey(index.TableManifest, i))
 	wantErr(t, "record", err, fs.ErrNotExist)
 }
 
 func TestExternalManifestOfWrongDigestIsDropped(t *testing.T) {
 	s := openTest(t, Options{})
-	b, d := content(1, maxValue+1)
+	b, d := content(1, index.MaxValue+1)
 	m := oci.Manifest{MediaType: "a/b", Digest: d, Bytes: b}
 	if err := s.PutManifest(scope, m, nil); err != nil {
 		t.Fatal(err)

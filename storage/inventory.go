@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -79,7 +80,7 @@ type inventory struct {
 	Inventory
 
 	s     *Store
-	txn   *Txn
+	txn   *index.Txn
 	blobs map[uint64]*heldBlob
 }
 
@@ -92,19 +93,19 @@ type heldBlob struct {
 
 func (v *inventory) run(ctx context.Context, sel oci.Selection) (err error) {
 	v.Selection, v.Holdings = sel.String(), []Holding{}
-	if v.txn, err = v.s.begin(); err != nil {
+	if v.txn, err = v.s.index.Begin(); err != nil {
 		return err
 	}
 	defer v.txn.Discard()
-	err = v.txn.Blobs(ctx, func(i volume.ID, r blobRecord, _ useRecord) error {
-		v.blobs[pinOf(i)] = &heldBlob{size: r.size}
-		v.Blobs, v.Bytes = v.Blobs+1, v.Bytes+r.size
+	err = v.txn.Blobs(ctx, func(i volume.ID, r index.Blob, _ index.Use) error {
+		v.blobs[pinOf(i)] = &heldBlob{size: r.Size}
+		v.Blobs, v.Bytes = v.Blobs+1, v.Bytes+r.Size
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	scopes, err := selectScopes(ctx, v.txn, oci.Selection{})
+	scopes, err := v.txn.Scopes(ctx, oci.Selection{})
 	if err != nil {
 		return err
 	}
@@ -153,7 +154,7 @@ func (v *inventory) groups(ctx context.Context, scopes []oci.Scope, repositories
 			h.Repositories++
 			last = repository
 		}
-		err := scopeTags(ctx, v.txn, scope, func(string, []byte, []byte) error { h.Tags++; return nil })
+		err := v.txn.ScopeTags(ctx, scope, func(string, []byte, []byte) error { h.Tags++; return nil })
 		if err == nil {
 			err = v.take(ctx, scope, h)
 		}
@@ -167,9 +168,9 @@ func (v *inventory) groups(ctx context.Context, scopes []oci.Scope, repositories
 // take makes what is linked to a scope that of the last holding; nil = of what is
 // beyond the selection.
 func (v *inventory) take(ctx context.Context, scope oci.Scope, h *Holding) error {
-	return v.txn.Keys(ctx, scopedPrefix(tableLink, scope), func(it *Iterator) error {
+	return v.txn.Keys(ctx, index.ScopedPrefix(index.TableLink, scope), func(it *index.Iterator) error {
 		key := it.Key()
-		i, ok := scopedID(key)
+		i, ok := index.ScopedID(key)
 		if !ok {
 			return nil
 		}
@@ -177,7 +178,7 @@ func (v *inventory) take(ctx context.Context, scope oci.Scope, h *Holding) error
 		if h == nil {
 			return nil
 		}
-		if v.txn.Has(tableKey(tableManifest, i)) {
+		if v.txn.Has(index.TableKey(index.TableManifest, i)) {
 			h.Manifests++
 		}
 		return nil

@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -21,8 +22,8 @@ func (v *inventory) images(ctx context.Context, scopes []oci.Scope) error {
 			return err
 		}
 		name := oci.UpstreamName(scope.Upstream) + "/" + scope.Repository
-		err = scopeTags(ctx, v.txn, scope, func(tag string, _, value []byte) error {
-			known, ok := decodeTag(value)
+		err = v.txn.ScopeTags(ctx, scope, func(tag string, _, value []byte) error {
+			known, ok := index.DecodeTag(value)
 			i, err := volume.IDOf(known.Digest)
 			if !ok || err != nil {
 				return nil //nolint:nilerr // it is no tag to anybody
@@ -44,8 +45,8 @@ func (v *inventory) images(ctx context.Context, scopes []oci.Scope) error {
 				continue
 			}
 			image := &HeldImage{Digest: i.Digest()}
-			if r, ok := Load(v.txn, tableKey(tableManifest, i), decodeManifest); ok {
-				image.MediaType = r.mediaType
+			if r, ok := index.Load(v.txn, index.TableKey(index.TableManifest, i), index.DecodeManifest); ok {
+				image.MediaType = r.MediaType
 			}
 			v.image(t, i, name+"@"+i.Digest().String(), image)
 		}
@@ -89,8 +90,8 @@ func (v *inventory) image(t *tree, root volume.ID, name string, image *HeldImage
 		}
 		t.live[i] = struct{}{}
 		h.Manifests++
-		if used, ok := Load(v.txn, tableKey(tableManifestUse, i), decodeUse); ok {
-			at := used.end().Add(-time.Hour)
+		if used, ok := index.Load(v.txn, index.TableKey(index.TableManifestUse, i), index.DecodeUse); ok {
+			at := used.End().Add(-time.Hour)
 			if image.Used == nil || image.Used.Before(at) {
 				image.Used = &at
 			}

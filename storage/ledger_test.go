@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/record"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
@@ -65,11 +66,11 @@ func TestBlobRecordWithoutOrigin(t *testing.T) {
 		t.Fatal(err)
 	}
 	old := record.Seal(record.AppendTime(record.AppendInt(record.Begin(16), 1000), time.Unix(1_700_000_000, 0)))
-	if err := s.index.update(0, func(b *batch) error { return b.set(tableKey(tableBlob, i), old) }); err != nil {
+	if err := s.index.Update(0, func(b *index.Batch) error { return b.Set(index.TableKey(index.TableBlob, i), old) }); err != nil {
 		t.Fatal(err)
 	}
 	s = reopen(t, s)
-	if r, known := s.blobs.Get(i); !known || r != (blobRecord{size: 1000, created: time.Unix(1_700_000_000, 0)}) {
+	if r, known := s.index.Blob(i); !known || r != (index.Blob{Size: 1000, Created: time.Unix(1_700_000_000, 0)}) {
 		t.Errorf("record is %+v, %v", r, known)
 	}
 	if got := readBlob(t, s, d); string(got) != string(b) {

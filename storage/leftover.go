@@ -6,6 +6,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/integrity"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
@@ -14,7 +15,7 @@ import (
 // the reasons of what is not in quarantine. Nothing is being written yet.
 func (s *Store) sweepLeftovers() error {
 	var errs []error
-	for _, dir := range []string{".", snapshotDir, integrity.QuarantineDir} {
+	for _, dir := range []string{".", index.SnapshotDir, integrity.QuarantineDir} {
 		entries, err := s.root.ReadDir(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)

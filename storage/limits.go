@@ -99,7 +99,7 @@ func (s *Store) Usage() Usage {
 	u := Usage{
 		Counted:          s.usage.counted.Load(),
 		Fills:            s.parts.count(),
-		IndexRebuilds:    s.usage.indexRebuilds.Load(),
+		IndexRebuilds:    s.index.Rebuilds(),
 		QuarantinedBlobs: s.judge.Damaged(),
 		EvictedBlobs:     s.usage.evictedBlobs.Load(),
 		EvictedBytes:     s.usage.evictedBytes.Load(),
@@ -112,13 +112,8 @@ func (s *Store) Usage() Usage {
 	u.Overpinned = s.usage.overpinned.Load()
 	u.FreeBytes, u.TotalBytes = s.space.Look()
 	u.FreeInodes, u.TotalInodes, _ = s.space.Inodes()
-	if db := s.db.Load(); db != nil {
-		tables, logs := db.Size()
-		u.IndexOpen, u.IndexBytes = !s.lost.Load(), tables+logs
-	}
-	if text := s.usage.indexError.Load(); text != nil {
-		u.IndexError = *text
-	}
+	u.IndexOpen, u.IndexError = s.index.Writable(), s.index.Trouble()
+	_, u.IndexBytes = s.index.Size()
 	return u
 }
 
@@ -131,8 +126,6 @@ type counters struct {
 	// progress counts each blob as it goes, withdrawn the parts for which nothing has
 	// to go any more.
 	progress, withdrawn atomic.Int64
-	indexRebuilds       atomic.Int64
-	indexError          atomic.Pointer[string]
 }
 
 // admit returns ErrNoSpace if a blob of the size, -1 = unknown, cannot be kept:

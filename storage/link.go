@@ -9,22 +9,12 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
-// linkBytes is about what a link adds to a transaction.
-const linkBytes = 256
-
 // Link is the record that a digest belongs to a scope.
-type Link struct {
-	// Size is what the content is said to have; -1 = unknown. Only bytes that
-	// match the digest prove it.
-	Size int64
-	// Proven says that the scope's upstream itself has shown to have the content: it has
-	// delivered it, or has proven it. Otherwise it merely speaks of the digest, which
-	// costs nothing.
-	Proven bool
-}
+type Link = index.Link
 
 // Linked returns the link of a digest to a scope, or fs.ErrNotExist.
 func (s *Store) Linked(scope oci.Scope, d digest.Digest) (Link, error) {
@@ -46,37 +36,37 @@ func (s *Store) ProvenAt(scope oci.Scope, d digest.Digest) (time.Time, error) {
 	switch {
 	case err != nil:
 		return time.Time{}, fmt.Errorf("get proof of %s for %s: %w", d, scope, err)
-	case r.proved.IsZero():
-		return r.made.end(), nil
+	case r.Proved.IsZero():
+		return r.Made.End(), nil
 	}
-	return r.proved, nil
+	return r.Proved, nil
 }
 
-func (s *Store) linked(scope oci.Scope, d digest.Digest) (linkRecord, error) {
-	var buffer [keyBytes]byte
-	prefix := appendScope(buffer[:0], tableLink, scope)
+func (s *Store) linked(scope oci.Scope, d digest.Digest) (index.LinkRecord, error) {
+	var buffer [index.KeyBytes]byte
+	prefix := index.AppendScope(buffer[:0], index.TableLink, scope)
 	recent, err := volume.AppendID(prefix, d)
 	if err != nil {
-		return linkRecord{}, err
+		return index.LinkRecord{}, err
 	}
-	known, place := s.recent.look(recent)
-	if r, ok := known.(*linkRecord); ok {
+	known, place := s.index.Records.Look(recent)
+	if r, ok := known.(*index.LinkRecord); ok {
 		return *r, nil
 	}
 	i := volume.ID(recent[len(prefix):])
 	if err := s.enter(); err != nil {
-		return linkRecord{}, err
+		return index.LinkRecord{}, err
 	}
 	defer s.leave()
-	raw, err := s.getScoped(tableLink, scope, i)
+	raw, err := s.getScoped(index.TableLink, scope, i)
 	if err != nil {
-		return linkRecord{}, err
+		return index.LinkRecord{}, err
 	}
-	r, ok := decodeLink(raw)
+	r, ok := index.DecodeLink(raw)
 	if !ok {
-		return linkRecord{}, fs.ErrNotExist
+		return index.LinkRecord{}, fs.ErrNotExist
 	}
-	place.keep(recent, &r)
+	place.Keep(recent, &r)
 	return r, nil
 }
 
@@ -84,33 +74,33 @@ func (s *Store) linked(scope oci.Scope, d digest.Digest) (linkRecord, error) {
 // transaction: by delivering the bytes, or by a proof. What it shows opens nothing to
 // other upstreams. A size of -1 does not replace one that is known.
 func (s *Store) Link(scope oci.Scope, ds ...oci.Descriptor) error {
-	return s.link(scope, ds, linkTo{linkRecord: linkRecord{Link: Link{Proven: true}}})
+	return s.link(scope, ds, index.LinkTo{LinkRecord: index.LinkRecord{Link: Link{Proven: true}}})
 }
 
 // LinkOpen is Link for what other upstreams may prove to have, too.
 func (s *Store) LinkOpen(scope oci.Scope, ds ...oci.Descriptor) error {
-	return s.link(scope, ds, linkTo{open: true, linkRecord: linkRecord{Link: Link{Proven: true}}})
+	return s.link(scope, ds, index.LinkTo{Open: true, LinkRecord: index.LinkRecord{Link: Link{Proven: true}}})
 }
 
 // Claim links descriptors that the scope's upstream merely speaks of. It opens nothing,
 // and changes no size that is proven.
 func (s *Store) Claim(scope oci.Scope, ds ...oci.Descriptor) error {
-	return s.link(scope, ds, linkTo{})
+	return s.link(scope, ds, index.LinkTo{})
 }
 
 // Resize corrects the size of a link, which says no more than before otherwise.
 func (s *Store) Resize(scope oci.Scope, d oci.Descriptor) error {
-	return s.amend(scope, d.Digest, func(r *linkRecord) { r.Size = d.Size })
+	return s.amend(scope, d.Digest, func(r *index.LinkRecord) { r.Size = d.Size })
 }
 
 // Refute ends what was proven of a digest for a scope: its upstream says that it is not
 // there any more. Others keep what they have shown.
 func (s *Store) Refute(scope oci.Scope, d digest.Digest) error {
-	return s.amend(scope, d, func(r *linkRecord) { r.Proven, r.proved = false, time.Time{} })
+	return s.amend(scope, d, func(r *index.LinkRecord) { r.Proven, r.Proved = false, time.Time{} })
 }
 
 // amend changes a link that is there.
-func (s *Store) amend(scope oci.Scope, d digest.Digest, change func(*linkRecord)) error {
+func (s *Store) amend(scope oci.Scope, d digest.Digest, change func(*index.LinkRecord)) error {
 	i, err := volume.IDOf(d)
 	if err == nil {
 		err = s.enter()
@@ -119,19 +109,19 @@ func (s *Store) amend(scope oci.Scope, d digest.Digest, change func(*linkRecord)
 		return fmt.Errorf("amend link of %s to %s: %w", d, scope, err)
 	}
 	defer s.leave()
-	key, err := scopedKey(tableLink, scope, i)
+	key, err := index.ScopedKey(index.TableLink, scope, i)
 	if err == nil {
-		err = s.index.offer(linkBytes, func(b *batch) error {
+		err = s.index.Offer(index.LinkBytes, func(b *index.Batch) error {
 			raw, err := b.Get(key)
 			if err != nil {
 				return err
 			}
-			r, ok := decodeLink(raw)
+			r, ok := index.DecodeLink(raw)
 			if !ok {
 				return nil
 			}
 			change(&r)
-			return b.set(key, r.encode())
+			return b.Set(key, r.Encode())
 		})
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -140,14 +130,14 @@ func (s *Store) amend(scope oci.Scope, d digest.Digest, change func(*linkRecord)
 	return nil
 }
 
-func (s *Store) link(scope oci.Scope, ds []oci.Descriptor, as linkTo) error {
+func (s *Store) link(scope oci.Scope, ds []oci.Descriptor, as index.LinkTo) error {
 	if err := s.enter(); err != nil {
 		return fmt.Errorf("link to %s: %w", scope, err)
 	}
 	defer s.leave()
 	links, err := s.linksTo(ds, as)
 	if err == nil {
-		err = s.index.offer(len(ds)*linkBytes, func(b *batch) error { return b.linkAll(scope, links) })
+		err = s.index.Offer(len(ds)*index.LinkBytes, func(b *index.Batch) error { return b.LinkAll(scope, links) })
 	}
 	if err != nil {
 		return fmt.Errorf("link to %s: %w", scope, err)
@@ -155,24 +145,17 @@ func (s *Store) link(scope oci.Scope, ds []oci.Descriptor, as linkTo) error {
 	return nil
 }
 
-// linkTo is a link that is to be made.
-type linkTo struct {
-	id   volume.ID
-	open bool // other upstreams may prove to have it, too
-	linkRecord
-}
-
-func (s *Store) linkTo(i volume.ID, size int64, as linkTo) linkTo {
+func (s *Store) linkTo(i volume.ID, size int64, as index.LinkTo) index.LinkTo {
 	now := s.now()
-	as.id, as.Size, as.made = i, size, hourOf(now)
+	as.ID, as.Size, as.Made = i, size, index.HourOf(now)
 	if as.Proven {
-		as.proved = now
+		as.Proved = now
 	}
 	return as
 }
 
-func (s *Store) linksTo(ds []oci.Descriptor, as linkTo) ([]linkTo, error) {
-	links := make([]linkTo, 0, len(ds))
+func (s *Store) linksTo(ds []oci.Descriptor, as index.LinkTo) ([]index.LinkTo, error) {
+	links := make([]index.LinkTo, 0, len(ds))
 	for _, d := range ds {
 		i, err := volume.IDOf(d.Digest)
 		if err != nil {
@@ -181,18 +164,4 @@ func (s *Store) linksTo(ds []oci.Descriptor, as linkTo) ([]linkTo, error) {
 		links = append(links, s.linkTo(i, d.Size, as))
 	}
 	return links, nil
-}
-
-func (b *batch) linkAll(scope oci.Scope, links []linkTo) error {
-	if len(links) > 0 {
-		if err := b.name(scope, links[0].made); err != nil {
-			return err
-		}
-	}
-	for _, l := range links {
-		if err := b.link(scope, l); err != nil {
-			return err
-		}
-	}
-	return nil
 }

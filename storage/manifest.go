@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/integrity"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
@@ -25,12 +26,12 @@ func (s *Store) Manifest(d digest.Digest) (oci.Manifest, error) {
 }
 
 func (s *Store) manifest(d digest.Digest) (oci.Manifest, error) {
-	var buffer [keyBytes]byte
-	recent, err := volume.AppendID(append(buffer[:0], tableManifest), d)
+	var buffer [index.KeyBytes]byte
+	recent, err := volume.AppendID(append(buffer[:0], index.TableManifest), d)
 	if err != nil {
 		return oci.Manifest{}, err
 	}
-	known, place := s.recentManifests.look(recent)
+	known, place := s.index.Manifests.Look(recent)
 	if m, ok := known.(*oci.Manifest); ok {
 		return *m, nil
 	}
@@ -39,30 +40,30 @@ func (s *Store) manifest(d digest.Digest) (oci.Manifest, error) {
 		return oci.Manifest{}, err
 	}
 	defer s.leave()
-	raw, err := s.get(tableKey(tableManifest, i))
+	raw, err := s.index.Get(index.TableKey(index.TableManifest, i))
 	if err != nil {
 		return oci.Manifest{}, err
 	}
-	r, ok := decodeManifest(raw)
+	r, ok := index.DecodeManifest(raw)
 	if !ok {
 		return oci.Manifest{}, fs.ErrNotExist
 	}
-	if r.external {
-		if r.bytes, err = s.readBlob(i); err != nil {
+	if r.External {
+		if r.Bytes, err = s.readBlob(i); err != nil {
 			return oci.Manifest{}, err
 		}
 	}
-	if !oci.Verify(d, r.bytes) {
+	if !oci.Verify(d, r.Bytes) {
 		s.log.Error("manifest does not match its digest and is dropped", "digest", d)
-		if r.external {
+		if r.External {
 			s.judge.Quarantine(i, nil, integrity.ErrDigest)
 		}
-		s.index.post(func(b *batch) error { return b.delete(tableKey(tableManifest, i)) })
+		s.index.Post(func(b *index.Batch) error { return b.Delete(index.TableKey(index.TableManifest, i)) })
 		return oci.Manifest{}, fs.ErrNotExist
 	}
-	m := oci.Manifest{MediaType: r.mediaType, Digest: d, Bytes: r.bytes}
+	m := oci.Manifest{MediaType: r.MediaType, Digest: d, Bytes: r.Bytes}
 	if len(m.Bytes) <= recentManifestBytes {
-		place.keep(recent, &m)
+		place.Keep(recent, &m)
 	}
 	return m, nil
 }
@@ -102,7 +103,7 @@ func (s *Store) recordManifest(scope oci.Scope, m oci.Manifest, children []oci.D
 		return err
 	}
 	defer s.leave()
-	if err := checkScope(scope); err != nil {
+	if err := index.CheckScope(scope); err != nil {
 		return err
 	}
 	i, err := volume.IDOf(m.Digest)
@@ -112,28 +113,28 @@ func (s *Store) recordManifest(scope oci.Scope, m oci.Manifest, children []oci.D
 	if !oci.Verify(m.Digest, m.Bytes) {
 		return integrity.ErrDigest
 	}
-	links, err := s.linksTo(children, linkTo{})
+	links, err := s.linksTo(children, index.LinkTo{})
 	if err != nil {
 		return err
 	}
-	links = append(links, s.linkTo(i, int64(len(m.Bytes)), linkTo{open: open, linkRecord: linkRecord{Link: Link{Proven: true}}}))
-	r := manifestRecord{mediaType: m.MediaType, bytes: m.Bytes}
-	if len(m.Bytes) > maxValue {
+	links = append(links, s.linkTo(i, int64(len(m.Bytes)), index.LinkTo{Open: open, LinkRecord: index.LinkRecord{Link: Link{Proven: true}}}))
+	r := index.Manifest{MediaType: m.MediaType, Bytes: m.Bytes}
+	if len(m.Bytes) > index.MaxValue {
 		if err := s.writeBlob(scope, i, m.Bytes); err != nil {
 			return err
 		}
-		r = manifestRecord{mediaType: m.MediaType, external: true}
+		r = index.Manifest{MediaType: m.MediaType, External: true}
 	}
-	record := r.encode()
-	return s.index.offer(len(record)+len(links)*linkBytes, func(b *batch) error {
-		if err := b.linkAll(scope, links); err != nil {
+	record := r.Encode()
+	return s.index.Offer(len(record)+len(links)*index.LinkBytes, func(b *index.Batch) error {
+		if err := b.LinkAll(scope, links); err != nil {
 			return err
 		}
 		// An hour ago, so that the use that follows is one of its blobs, too.
-		if err := b.firstUse(i, hourOf(s.now().Add(-time.Hour))); err != nil {
+		if err := b.FirstUse(i, index.HourOf(s.now().Add(-time.Hour))); err != nil {
 			return err
 		}
-		return b.set(tableKey(tableManifest, i), record)
+		return b.Set(index.TableKey(index.TableManifest, i), record)
 	})
 }
 
@@ -145,7 +146,7 @@ func (s *Store) UseManifest(d digest.Digest) {
 		return
 	}
 	defer s.leave()
-	if i, err := volume.IDOf(d); err == nil && s.manifestUses.touch(i, hourOf(s.now())) >= maxUses {
+	if i, err := volume.IDOf(d); err == nil && s.manifestUses.touch(i, index.HourOf(s.now())) >= maxUses {
 		s.keepHouseNow()
 	}
 }

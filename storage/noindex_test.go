@@ -77,7 +77,7 @@ func TestFillWithoutIndex(t *testing.T) {
 	readBlob(t, s, d)
 	settle(t, s)
 	i, _ := volume.IDOf(d)
-	if r, known := s.blobs.Get(i); !known || r.size != 1000 {
+	if r, known := s.index.Blob(i); !known || r.Size != 1000 {
 		t.Errorf("record is %+v, %v", r, known)
 	}
 }

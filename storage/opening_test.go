@@ -5,18 +5,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -128,7 +127,7 @@ func rewrite(t *testing.T, name string, change func([]byte) []byte) {
 
 func wantAside(t *testing.T, dir string, want int) {
 	t.Helper()
-	names, err := filepath.Glob(filepath.Join(dir, badMeta+"*"))
+	names, err := filepath.Glob(filepath.Join(dir, index.BadMeta+"*"))
 	if err != nil || len(names) != want {
 		t.Errorf("set aside are %v, %v, want %d", names, err, want)
 	}
@@ -240,7 +239,7 @@ func TestCrashLoopIsBroken(t *testing.T) {
 					}
 					break
 				}
-				if deaths == maxOpenings {
+				if deaths == index.MaxOpenings {
 					t.Fatalf("start %d died: %v\n%s", deaths+1, err, out)
 				}
 			}
@@ -260,32 +259,17 @@ func TestCrashLoopIsForgotten(t *testing.T) {
 	}
 	st, err := openState(root)
 	if err == nil {
-		err = st.Write(func(st *volume.State) { st.Openings = maxOpenings })
+		err = st.Write(func(st *volume.State) { st.Openings = index.MaxOpenings })
 	}
 	if err := errors.Join(err, st.Close(), root.Close()); err != nil {
 		t.Fatal(err)
 	}
 	s := openTest(t, Options{Path: dir})
-	if u := s.Usage(); u.IndexRebuilds != 1 || !strings.Contains(u.IndexError, errCrashLoop.Error()) {
+	if u := s.Usage(); u.IndexRebuilds != 1 || !strings.Contains(u.IndexError, index.ErrCrashLoop.Error()) {
 		t.Errorf("usage is %+v", u)
 	}
 	s = reopen(t, s)
 	if u := s.Usage(); u.IndexRebuilds != 0 || u.IndexError != "" {
 		t.Errorf("usage after reopening is %+v", u)
-	}
-}
-
-// What is not the fault of the index must not cost the index.
-func TestDamaged(t *testing.T) {
-	for _, err := range []error{
-		ErrNoSpace, fmt.Errorf("mkdir: %w", syscall.EROFS), fs.ErrPermission, syscall.EACCES,
-		errors.New("while opening memtables err: no space left on device"), ErrLocked,
-	} {
-		if damaged(err) {
-			t.Errorf("%v is taken for damage", err)
-		}
-	}
-	if !damaged(errors.New("manifest has bad magic")) {
-		t.Error("damage is not recognized")
 	}
 }

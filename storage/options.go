@@ -5,7 +5,7 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/pullgate/pullgate/internal/mapfault"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/life"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
@@ -48,7 +48,7 @@ type Options struct {
 	uptime func() time.Duration
 
 	retry    time.Duration // for tests; 0 = indexRetry
-	patience time.Duration // for tests; 0 = closePatience
+	patience time.Duration // for tests; 0 = index.ClosePatience
 	way      time.Duration // for tests; 0 = wayPatience
 	save     time.Duration // for tests; 0 = saveEvery
 	rest     time.Duration // for tests; 0 = life.RestFirst
@@ -69,12 +69,10 @@ func (s *Store) setDefaults(o *Options) {
 		s.uptime = func() time.Duration { return s.now().Sub(s.born) }
 	}
 	s.retry = cmp.Or(o.retry, indexRetry)
-	s.patience = cmp.Or(o.patience, closePatience)
+	o.patience = cmp.Or(o.patience, index.ClosePatience)
+	s.patience = o.patience
 	s.way = cmp.Or(o.way, wayPatience)
 	s.save = cmp.Or(o.save, saveEvery)
-	if s.unbacked = o.unbacked; s.unbacked == nil {
-		s.unbacked = mapfault.Count
-	}
 	if o.Panicked == nil {
 		o.Panicked = func() {}
 	}

@@ -158,7 +158,7 @@ func TestCommitOntoExisting(t *testing.T) {
 	b, d := content(1, 1000)
 	putBlob(t, s, b)
 	i, _ := volume.IDOf(d)
-	stored, _ := s.blobs.Get(i)
+	stored, _ := s.index.Blob(i)
 	c.move(time.Hour)
 	before, err := os.Stat(blobFile(t, s, d))
 	if err != nil {
@@ -169,7 +169,7 @@ func TestCommitOntoExisting(t *testing.T) {
 	if err != nil || !os.SameFile(before, after) {
 		t.Errorf("the file was replaced: %v", err)
 	}
-	if r, known := s.blobs.Get(i); !known || r != stored {
+	if r, known := s.index.Blob(i); !known || r != stored {
 		t.Errorf("record is %+v, was %+v", r, stored)
 	}
 	wantIngest(t, s, 0)

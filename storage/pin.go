@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -10,6 +9,7 @@ import (
 	"io/fs"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -31,7 +31,7 @@ func (p pinned) has(i volume.ID) bool {
 // resolvePins returns what the pins of limits and store mean at present: the
 // manifests that their tags and digests name, and all below them. An error means
 // that it is not known, and nothing may go.
-func (s *Store) resolvePins(ctx context.Context, txn *Txn) (pinned, error) {
+func (s *Store) resolvePins(ctx context.Context, txn *index.Txn) (pinned, error) {
 	pins, _, err := s.allPins(txn)
 	if err != nil {
 		return nil, err
@@ -39,7 +39,7 @@ func (s *Store) resolvePins(ctx context.Context, txn *Txn) (pinned, error) {
 	return s.resolve(ctx, txn, pins)
 }
 
-func (s *Store) resolve(ctx context.Context, txn *Txn, pins []oci.Pin) (pinned, error) {
+func (s *Store) resolve(ctx context.Context, txn *index.Txn, pins []oci.Pin) (pinned, error) {
 	if len(pins) == 0 {
 		return nil, nil
 	}
@@ -77,7 +77,7 @@ func (s *Store) resolve(ctx context.Context, txn *Txn, pins []oci.Pin) (pinned, 
 }
 
 // pinnedRoots returns the manifests that the pins name.
-func pinnedRoots(ctx context.Context, txn *Txn, pins []oci.Pin) ([]volume.ID, error) {
+func pinnedRoots(ctx context.Context, txn *index.Txn, pins []oci.Pin) ([]volume.ID, error) {
 	var roots []volume.ID
 	upstreams := make(map[string][]oci.Pin)
 	for _, p := range pins {
@@ -88,12 +88,12 @@ func pinnedRoots(ctx context.Context, txn *Txn, pins []oci.Pin) ([]volume.ID, er
 		}
 	}
 	for name, pins := range upstreams {
-		err := scanTags(ctx, txn, name, func(scope oci.Scope, tag string, value []byte) error {
+		err := txn.Tags(ctx, name, func(scope oci.Scope, tag string, value []byte) error {
 			for _, p := range pins {
 				if !p.Match(scope, tag) {
 					continue
 				}
-				if t, ok := decodeTag(value); ok {
+				if t, ok := index.DecodeTag(value); ok {
 					if i, err := volume.IDOf(t.Digest); err == nil {
 						roots = append(roots, i)
 					}
@@ -109,37 +109,26 @@ func pinnedRoots(ctx context.Context, txn *Txn, pins []oci.Pin) ([]volume.ID, er
 	return roots, nil
 }
 
-// scanTags calls fn for each tag of the upstreams of a name; empty = of all.
-func scanTags(ctx context.Context, txn *Txn, name string, fn func(scope oci.Scope, tag string, value []byte) error) error {
-	return txn.Each(ctx, []byte(string(rune(tableTag))+name), func(key, value []byte) error {
-		scope, ok := scopeOf(key, name, 3)
-		if !ok {
-			return nil
-		}
-		return fn(scope, string(key[bytes.LastIndexByte(key, 0)+1:]), value)
-	})
-}
-
 // contents returns what a manifest points to: nothing if it is not stored, or
 // cannot be parsed.
-func (s *Store) contents(txn *Txn, i volume.ID) (oci.Contents, error) {
-	raw, err := txn.Get(tableKey(tableManifest, i))
+func (s *Store) contents(txn *index.Txn, i volume.ID) (oci.Contents, error) {
+	raw, err := txn.Get(index.TableKey(index.TableManifest, i))
 	if errors.Is(err, fs.ErrNotExist) {
 		return oci.Contents{}, nil
 	}
 	if err != nil {
 		return oci.Contents{}, err
 	}
-	r, ok := decodeManifest(raw)
-	if ok && r.external {
-		if r.bytes, err = s.unused(i); err != nil {
+	r, ok := index.DecodeManifest(raw)
+	if ok && r.External {
+		if r.Bytes, err = s.unused(i); err != nil {
 			return oci.Contents{}, err
 		}
 	}
 	if !ok {
 		return oci.Contents{}, nil
 	}
-	contents, _ := oci.ParseManifest(r.bytes)
+	contents, _ := oci.ParseManifest(r.Bytes)
 	return contents, nil
 }
 

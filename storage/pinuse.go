@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -33,12 +34,12 @@ func (s *Store) PinUses(ctx context.Context) (uses []PinUse, err error) {
 }
 
 func (s *Store) pinUses(ctx context.Context) ([]PinUse, error) {
-	txn, err := s.begin()
+	txn, err := s.index.Begin()
 	if err != nil {
 		return nil, err
 	}
 	defer txn.Discard()
-	stored, err := storedPins(txn)
+	stored, err := txn.Pins()
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +57,7 @@ func (s *Store) pinUses(ctx context.Context) ([]PinUse, error) {
 			return nil, err
 		}
 		if i, err := volume.IDOf(p.Digest); err == nil {
-			if txn.Has(tableKey(tableManifest, i)) {
+			if txn.Has(index.TableKey(index.TableManifest, i)) {
 				uses[n].Images = 1
 			}
 		}
@@ -64,7 +65,7 @@ func (s *Store) pinUses(ctx context.Context) ([]PinUse, error) {
 	if len(pins) == 0 {
 		return uses, nil
 	}
-	err = scanTags(ctx, txn, "", func(scope oci.Scope, tag string, _ []byte) error {
+	err = txn.Tags(ctx, "", func(scope oci.Scope, tag string, _ []byte) error {
 		for n, p := range pins {
 			if p.Match(scope, tag) {
 				uses[n].Images++
@@ -75,10 +76,10 @@ func (s *Store) pinUses(ctx context.Context) ([]PinUse, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = txn.Blobs(ctx, func(i volume.ID, r blobRecord, _ useRecord) error {
+	err = txn.Blobs(ctx, func(i volume.ID, r index.Blob, _ index.Use) error {
 		for n := range pins {
 			if means[n].has(i) {
-				uses[n].Blobs, uses[n].Bytes = uses[n].Blobs+1, uses[n].Bytes+r.size
+				uses[n].Blobs, uses[n].Bytes = uses[n].Blobs+1, uses[n].Bytes+r.Size
 			}
 		}
 		return nil

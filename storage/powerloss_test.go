@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -33,7 +34,7 @@ type inode struct {
 
 // indexName reports whether a name is that of an index, or below one.
 func indexName(name string) bool {
-	return name == volume.MetaDir || strings.HasPrefix(name, volume.MetaDir+"/") || strings.HasPrefix(name, badMeta)
+	return name == volume.MetaDir || strings.HasPrefix(name, volume.MetaDir+"/") || strings.HasPrefix(name, index.BadMeta)
 }
 
 // loadDisk returns a disk on which everything is that lies in a directory.

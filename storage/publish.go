@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -165,7 +166,7 @@ func (p *Part) place(size int64) error {
 	}
 	p.placed, p.moved = true, true
 	s.durability.Placed()
-	r := blobRecord{size: size, created: s.now(), origin: p.origin}
+	r := index.Blob{Size: size, Created: s.now(), Origin: p.origin}
 	if err := s.blobs.Add(p.id, r, &p.claim); err != nil {
 		s.log.Warn("blob is stored but not recorded; it will be adopted", "digest", p.id.Digest(), "error", err)
 		s.judge.Suspects.Trust(p.id)

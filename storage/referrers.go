@@ -3,21 +3,17 @@ package storage
 import (
 	"fmt"
 	"io/fs"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // Referrers is the list of what refers to a digest within a scope, as the
 // upstream gave it when it was last asked.
-type Referrers struct {
-	Descriptors []oci.Descriptor
-	// Checked is when that was, to the second.
-	Checked time.Time
-}
+type Referrers = index.Referrers
 
 // Referrers returns the referrers of a digest, however long ago they were
 // checked, or fs.ErrNotExist if they are not known.
@@ -38,11 +34,11 @@ func (s *Store) referrers(scope oci.Scope, d digest.Digest) (Referrers, error) {
 	if err != nil {
 		return Referrers{}, err
 	}
-	raw, err := s.getScoped(tableReferrers, scope, i)
+	raw, err := s.getScoped(index.TableReferrers, scope, i)
 	if err != nil {
 		return Referrers{}, err
 	}
-	r, ok := decodeReferrers(raw)
+	r, ok := index.DecodeReferrers(raw)
 	if !ok {
 		return Referrers{}, fs.ErrNotExist
 	}
@@ -67,16 +63,16 @@ func (s *Store) putReferrers(scope oci.Scope, d digest.Digest, r Referrers) erro
 	if err != nil {
 		return err
 	}
-	key, err := scopedKey(tableReferrers, scope, i)
+	key, err := index.ScopedKey(index.TableReferrers, scope, i)
 	if err != nil {
 		return err
 	}
-	record, err := encodeReferrers(r)
+	record, err := index.EncodeReferrers(r)
 	if err != nil {
 		return err
 	}
-	if len(record) > maxValue {
-		return fmt.Errorf("list of %d bytes is longer than %d", len(record), maxValue)
+	if len(record) > index.MaxValue {
+		return fmt.Errorf("list of %d bytes is longer than %d", len(record), index.MaxValue)
 	}
-	return s.index.offer(len(record), func(b *batch) error { return b.set(key, record) })
+	return s.index.Offer(len(record), func(b *index.Batch) error { return b.Set(key, record) })
 }

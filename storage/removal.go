@@ -8,6 +8,7 @@ import (
 	"io/fs"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -106,12 +107,12 @@ type removal struct {
 	RemoveOptions
 
 	s     *Store
-	txn   *Txn
+	txn   *index.Txn
 	again *relinked
 	// parts are what goes, by the prefix of the keys of the links of a scope.
 	parts map[string]*removalPart
 	order []*removalPart
-	tags  []Record
+	tags  []index.Record
 	// elsewhere are the ids, of those that matter, that are linked to what stays.
 	elsewhere pinned
 	pins      pinned
@@ -141,16 +142,16 @@ func (r *removal) run(ctx context.Context) error {
 	}
 	if r.s.space.CheckReserve() != nil && !r.DryRun {
 		// What is removed has to be written down.
-		if err := r.s.dropBallast(); err != nil {
+		if err := r.s.ballast.Drop(); err != nil {
 			r.s.log.Warn("remove", "error", err)
 		}
 	}
 	// A link whose transaction runs is either noticed or seen.
-	if err := r.s.index.update(0, func(*batch) error { return nil }); err != nil && !errors.Is(err, ErrNoSpace) {
+	if err := r.s.index.Update(0, func(*index.Batch) error { return nil }); err != nil && !errors.Is(err, ErrNoSpace) {
 		return err
 	}
 	var err error
-	if r.txn, err = r.s.begin(); err != nil {
+	if r.txn, err = r.s.index.Begin(); err != nil {
 		return err
 	}
 	defer r.txn.Discard()
@@ -179,13 +180,13 @@ func (r *removal) lookElsewhere(ctx context.Context) error {
 			some[i] = struct{}{}
 		}
 	}
-	return r.txn.Keys(ctx, []byte{tableLink}, func(it *Iterator) error {
+	return r.txn.Keys(ctx, []byte{index.TableLink}, func(it *index.Iterator) error {
 		key := it.Key()
-		i, ok := scopedID(key)
+		i, ok := index.ScopedID(key)
 		if !ok {
 			return nil
 		}
-		if p := r.parts[string(key[:1+scopeLength])]; p != nil && p.has(i) {
+		if p := r.parts[string(key[:1+index.ScopeLength])]; p != nil && p.has(i) {
 			return nil
 		}
 		if _, ok := some[i]; ok || some == nil {
@@ -209,13 +210,13 @@ func (r *removal) names(ctx context.Context) error {
 		some := r.tags[:min(len(r.tags), evictBatch)]
 		r.tags = r.tags[len(some):]
 		var n int64
-		err := r.s.index.update(len(some)*linkBytes, func(b *batch) error {
+		err := r.s.index.Update(len(some)*index.LinkBytes, func(b *index.Batch) error {
 			n = 0
 			for _, t := range some {
 				if now, err := b.Get(t.Key); errors.Is(err, fs.ErrNotExist) || err == nil && !bytes.Equal(now, t.Value) {
 					continue
 				}
-				if err := b.delete(t.Key); err != nil {
+				if err := b.Delete(t.Key); err != nil {
 					return err
 				}
 				n++
@@ -227,7 +228,7 @@ func (r *removal) names(ctx context.Context) error {
 		}
 	}
 	for _, p := range r.order {
-		if err := r.s.index.update(linkBytes, func(b *batch) error { return b.unname(p.scope) }); err != nil {
+		if err := r.s.index.Update(index.LinkBytes, func(b *index.Batch) error { return b.Unname(p.scope) }); err != nil {
 			return err
 		}
 	}

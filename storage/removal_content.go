@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -62,26 +63,26 @@ func (r *removal) referrers(ctx context.Context, p *removalPart) error {
 	if p.ids != nil || r.DryRun {
 		return nil
 	}
-	return r.txn.Keys(ctx, scopedPrefix(tableReferrers, p.scope), func(it *Iterator) error {
+	return r.txn.Keys(ctx, index.ScopedPrefix(index.TableReferrers, p.scope), func(it *index.Iterator) error {
 		key := it.Key()
 		key = bytes.Clone(key)
-		if i, ok := scopedID(key); ok && r.again.has(i) {
+		if i, ok := index.ScopedID(key); ok && r.again.has(i) {
 			return nil
 		}
-		return r.s.index.update(len(key), func(b *batch) error {
+		return r.s.index.Update(len(key), func(b *index.Batch) error {
 			if !b.Has(key) {
 				return nil //nolint:nilerr // it went with its link
 			}
-			return b.delete(key)
+			return b.Delete(key)
 		})
 	})
 }
 
 // each calls fn for each id of a part that is linked.
 func (r *removal) each(ctx context.Context, p *removalPart, fn func(volume.ID) error) error {
-	return r.txn.Keys(ctx, scopedPrefix(tableLink, p.scope), func(it *Iterator) error {
+	return r.txn.Keys(ctx, index.ScopedPrefix(index.TableLink, p.scope), func(it *index.Iterator) error {
 		key := it.Key()
-		if i, ok := scopedID(key); ok && p.has(i) {
+		if i, ok := index.ScopedID(key); ok && p.has(i) {
 			return fn(i)
 		}
 		return nil
@@ -156,25 +157,25 @@ func (r *removal) unlink(p *removalPart, links, content []volume.ID, left map[vo
 		gone[i] = true
 	}
 	var manifests int64
-	err := r.s.index.update(len(links)*linkBytes, func(b *batch) error {
+	err := r.s.index.Update(len(links)*index.LinkBytes, func(b *index.Batch) error {
 		manifests = 0
 		for _, i := range links {
 			if _, ok := left[i]; ok || r.again.has(i) {
 				continue
 			}
 			keys := make([][]byte, 0, 4)
-			for _, table := range []byte{tableLink, tableReferrers} {
-				keys = append(keys, append(scopedPrefix(table, p.scope), i...))
+			for _, table := range []byte{index.TableLink, index.TableReferrers} {
+				keys = append(keys, append(index.ScopedPrefix(table, p.scope), i...))
 			}
 			if gone[i] {
-				if b.Has(tableKey(tableManifest, i)) {
+				if b.Has(index.TableKey(index.TableManifest, i)) {
 					manifests++
 				}
-				keys = append(keys, tableKey(tableManifest, i), tableKey(tableManifestUse, i), originKey(i, p.scope.Upstream))
+				keys = append(keys, index.TableKey(index.TableManifest, i), index.TableKey(index.TableManifestUse, i), index.OriginKey(i, p.scope.Upstream))
 			}
 			for _, key := range keys {
 				if b.Has(key) {
-					if err := b.delete(key); err != nil {
+					if err := b.Delete(key); err != nil {
 						return err
 					}
 				}
@@ -204,9 +205,9 @@ func (r *removal) orphans(ctx context.Context) error {
 		_, err := r.drop(content)
 		return err
 	}
-	err := r.txn.Blobs(ctx, func(i volume.ID, b blobRecord, _ useRecord) error {
+	err := r.txn.Blobs(ctx, func(i volume.ID, b index.Blob, _ index.Use) error {
 		if _, done := r.done[pinOf(i)]; done || r.elsewhere.has(i) || r.pins.has(i) || r.spare(i) ||
-			oci.UpstreamName(b.origin) != r.Selection.Upstream {
+			oci.UpstreamName(b.Origin) != r.Selection.Upstream {
 			return nil
 		}
 		if some = append(some, i); len(some) < evictBatch {

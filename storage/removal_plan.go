@@ -5,12 +5,13 @@ import (
 	"context"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // plan finds out what goes.
 func (r *removal) plan(ctx context.Context) error {
-	scopes, err := selectScopes(ctx, r.txn, r.Selection)
+	scopes, err := r.txn.Scopes(ctx, r.Selection)
 	if err != nil {
 		return err
 	}
@@ -30,7 +31,7 @@ func (r *removal) plan(ctx context.Context) error {
 			return err
 		}
 		r.order = append(r.order, p)
-		r.parts[string(scopedPrefix(tableLink, scope))] = p
+		r.parts[string(index.ScopedPrefix(index.TableLink, scope))] = p
 	}
 	if len(r.order) == 0 {
 		return errNothing
@@ -40,10 +41,10 @@ func (r *removal) plan(ctx context.Context) error {
 
 // tagsOf adds the tags of a part.
 func (r *removal) tagsOf(ctx context.Context, p *removalPart) error {
-	return scopeTags(ctx, r.txn, p.scope, func(name string, key, value []byte) error {
+	return r.txn.ScopeTags(ctx, p.scope, func(name string, key, value []byte) error {
 		if _, ok := p.tags[name]; ok || p.ids == nil {
 			p.tags[name] = struct{}{}
-			r.tags = append(r.tags, Record{bytes.Clone(key), bytes.Clone(value)})
+			r.tags = append(r.tags, index.Record{bytes.Clone(key), bytes.Clone(value)})
 		}
 		return nil
 	})
@@ -59,12 +60,12 @@ func (r *removal) image(ctx context.Context, p *removalPart) (found bool, err er
 		if root, err = volume.IDOf(ref.Digest); err != nil {
 			return false, err
 		}
-		if r.txn.Has(append(scopedPrefix(tableLink, p.scope), root...)) {
+		if r.txn.Has(append(index.ScopedPrefix(index.TableLink, p.scope), root...)) {
 			found = true
 		}
 	}
-	err = scopeTags(ctx, r.txn, p.scope, func(name string, _, value []byte) error {
-		t, ok := decodeTag(value)
+	err = r.txn.ScopeTags(ctx, p.scope, func(name string, _, value []byte) error {
+		t, ok := index.DecodeTag(value)
 		i, err := volume.IDOf(t.Digest)
 		known := ok && err == nil
 		switch {
@@ -116,8 +117,8 @@ func (r *removal) image(ctx context.Context, p *removalPart) (found bool, err er
 
 // stored returns 1 if there is a manifest or a blob of the digest, else 0.
 func (r *removal) stored(i volume.ID) int64 {
-	for _, table := range []byte{tableManifest, tableBlob} {
-		if r.txn.Has(tableKey(table, i)) {
+	for _, table := range []byte{index.TableManifest, index.TableBlob} {
+		if r.txn.Has(index.TableKey(table, i)) {
 			return 1
 		}
 	}
@@ -126,12 +127,12 @@ func (r *removal) stored(i volume.ID) int64 {
 
 // count counts what would go.
 func (r *removal) count(i volume.ID) {
-	if r.txn.Has(tableKey(tableManifest, i)) {
+	if r.txn.Has(index.TableKey(index.TableManifest, i)) {
 		r.report.Manifests++
 	}
-	if b, ok := Load(r.txn, tableKey(tableBlob, i), decodeBlob); ok {
+	if b, ok := index.Load(r.txn, index.TableKey(index.TableBlob, i), index.DecodeBlob); ok {
 		r.report.Blobs++
-		r.report.Bytes += b.size
+		r.report.Bytes += b.Size
 	}
 }
 
@@ -161,7 +162,7 @@ func (r *removal) refusePinned(ctx context.Context) error {
 			if !r.pins.has(i) {
 				return nil
 			}
-			if !r.txn.Has(tableKey(tableManifest, i)) && i.Digest() != r.Selection.Reference.Digest {
+			if !r.txn.Has(index.TableKey(index.TableManifest, i)) && i.Digest() != r.Selection.Reference.Digest {
 				return nil // it is a blob, and stays if nobody else has it
 			}
 			for n, pin := range pins {

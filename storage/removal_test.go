@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -251,8 +252,8 @@ func TestRemoveRefusesPinned(t *testing.T) {
 	shared := oci.Scope{Upstream: "quay.io", Repository: "c/d"}
 	putTagged(t, s, shared, "y", nil, 1, 4)
 	i, _ := volume.IDOf(blobOf(1))
-	key, _ := scopedKey(tableLink, scope, i)
-	if err := s.index.update(0, func(b *batch) error { return b.delete(key) }); err != nil {
+	key, _ := index.ScopedKey(index.TableLink, scope, i)
+	if err := s.index.Update(0, func(b *index.Batch) error { return b.Delete(key) }); err != nil {
 		t.Fatal(err)
 	}
 	if r := remove(t, s, "quay.io"); r.Blobs != 1 || r.InUse != 1 {

@@ -8,14 +8,22 @@ import (
 // replacePatience is how long a removal waits for a snapshot without what it removed.
 const replacePatience = 30 * time.Second
 
+// isRestored reports whether the index has what a snapshot holds, if need be.
+func (s *Store) isRestored() bool {
+	select {
+	case <-s.restored:
+		return true
+	default:
+		return false
+	}
+}
+
 // replaceSnapshots has a snapshot written in place of those that hold what was removed:
 // no index that is lost later brings it back. A quiet store does that with its end.
 func (s *Store) replaceSnapshots(ctx context.Context) {
-	names, err := s.snapshots()
-	if err == nil && len(names) == 0 {
+	if !s.snapshots.Outdate() {
 		return
 	}
-	s.outdated.Store(true)
 	if s.quiet {
 		return
 	}
@@ -30,7 +38,7 @@ func (s *Store) replaceSnapshots(ctx context.Context) {
 	case <-done:
 	case <-ctx.Done():
 	}
-	if s.outdated.Load() {
+	if s.snapshots.Outdated() {
 		s.log.Warn("snapshots of the index still hold what was removed: they are replaced with the next one")
 	}
 }

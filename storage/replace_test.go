@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 )
 
 // A snapshot from before a removal must not bring back what was removed.
@@ -35,8 +36,8 @@ func TestRemovalIsInTheSnapshot(t *testing.T) {
 			t.Errorf("snapshots are %v", names)
 		}
 		for _, name := range names {
-			_, err := s.readSnapshot(t.Context(), name, func(r Record) error {
-				if r.Key[0] == tableManifest || r.Key[0] == tableLink || r.Key[0] == tableTag {
+			_, err := s.snapshots.Read(t.Context(), name, func(r index.Record) error {
+				if r.Key[0] == index.TableManifest || r.Key[0] == index.TableLink || r.Key[0] == index.TableTag {
 					t.Errorf("%s has %q", name, r.Key)
 				}
 				return nil

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/pullgate/pullgate/storage/internal/integrity"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 const (
@@ -29,7 +29,7 @@ func (s *Store) makeRoom(ctx context.Context) error {
 	if s.space.CheckReserve() == nil {
 		return nil
 	}
-	if err := s.dropBallast(); err != nil {
+	if err := s.ballast.Drop(); err != nil {
 		s.log.Warn("no room for the index", "error", err)
 	}
 	if s.space.CheckReserve() == nil {
@@ -67,7 +67,7 @@ type oldFile struct {
 // removeOldest removes blobs until they amount to excess bytes: of a random
 // sample of the directories the older half, then of the next, and so on around.
 func (s *Store) removeOldest(ctx context.Context, excess int64) (blobs, bytes int64, err error) {
-	dirs, err := integrity.Shards(s.root)
+	dirs, err := volume.Shards(s.root)
 	if err != nil {
 		return 0, 0, err
 	}

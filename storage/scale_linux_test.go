@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -65,13 +66,13 @@ func makeSynthetic(t testing.TB, dir string, records, files int) {
 	t.Helper()
 	s := openTest(t, Options{Path: dir, Quiet: true})
 	now := time.Now()
-	for n := 0; n < records; n += maxUsesWrite {
-		err := s.index.update(maxUsesWrite*linkBytes, func(b *batch) error {
-			for k := n; k < min(n+maxUsesWrite, records); k++ {
+	for n := 0; n < records; n += index.MaxUsesWrite {
+		err := s.index.Update(index.MaxUsesWrite*index.LinkBytes, func(b *index.Batch) error {
+			for k := n; k < min(n+index.MaxUsesWrite, records); k++ {
 				i, age := syntheticID(k), time.Duration(k*7919%records)*time.Hour/100
-				err := b.putBlob(i, blobRecord{size: 1000, created: now.Add(-age - time.Hour), origin: []string{"docker.io", "ghcr.io"}[k%2]})
+				err := b.PutBlob(i, index.Blob{Size: 1000, Created: now.Add(-age - time.Hour), Origin: []string{"docker.io", "ghcr.io"}[k%2]})
 				if err == nil && k%3 == 0 {
-					err = b.put(tableKey(tableUse, i), hourOf(now.Add(-age)).encode())
+					err = b.Put(index.TableKey(index.TableUse, i), index.HourOf(now.Add(-age)).Encode())
 				}
 				if err != nil {
 					return err

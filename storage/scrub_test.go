@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/integrity"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
@@ -108,7 +109,7 @@ func TestScrubMendsRecords(t *testing.T) {
 	b, d := content(1, 1000)
 	putBlob(t, s, b)
 	i, _ := volume.IDOf(d)
-	if err := s.index.update(0, func(b *batch) error { return b.putBlob(i, blobRecord{size: 7}) }); err != nil {
+	if err := s.index.Update(0, func(b *index.Batch) error { return b.PutBlob(i, index.Blob{Size: 7}) }); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Scrub(t.Context(), -1, nil); err != nil {

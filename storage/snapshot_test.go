@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -29,7 +30,7 @@ func TestSnapshotIsRestored(t *testing.T) {
 	if err := s.PutReferrers(scope, subject, Referrers{Checked: time.Unix(7, 0)}); err != nil {
 		t.Fatal(err)
 	}
-	large, d := content(n+1, maxValue+1)
+	large, d := content(n+1, index.MaxValue+1)
 	if err := s.PutManifest(scope, oci.Manifest{MediaType: "a/b", Digest: d, Bytes: large}, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +54,7 @@ func TestSnapshotIsRestored(t *testing.T) {
 		}
 		wantWorking(t, s)
 	}
-	if names := mustSnapshots(t, s); len(names) > snapshotsKept {
+	if names := mustSnapshots(t, s); len(names) > index.SnapshotsKept {
 		t.Errorf("snapshots are %v", names)
 	}
 }
@@ -106,7 +107,7 @@ func TestRestoreKeepsWhatIsNewer(t *testing.T) {
 	if err := s.DeleteTag(scope, "b"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.restoreFrom(t.Context(), mustSnapshots(t, s)[0]); err != nil {
+	if _, err := s.snapshots.RestoreFrom(t.Context(), mustSnapshots(t, s)[0]); err != nil {
 		t.Fatal(err)
 	}
 	for tag, want := range map[string]any{"a": newer, "b": older} {
@@ -118,7 +119,7 @@ func TestRestoreKeepsWhatIsNewer(t *testing.T) {
 
 func mustSnapshots(t *testing.T, s *Store) []string {
 	t.Helper()
-	names, err := s.snapshots()
+	names, err := s.snapshots.List()
 	if err != nil || len(names) == 0 {
 		t.Fatalf("snapshots are %v, %v", names, err)
 	}
@@ -154,7 +155,7 @@ func TestDamagedSnapshot(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			names, err := filepath.Glob(filepath.Join(s.path, snapshotDir, "*"))
+			names, err := filepath.Glob(filepath.Join(s.path, index.SnapshotDir, "*"))
 			if err != nil || len(names) != 2 {
 				t.Fatalf("snapshots are %v, %v", names, err)
 			}
@@ -190,7 +191,7 @@ func TestSnapshotsAreBounded(t *testing.T) {
 		s = reopen(t, s)
 		s = reopen(t, s)
 		names := mustSnapshots(t, s)
-		if len(names) != min(k+1, snapshotsKept) || k > 0 && names[1] != last[0] {
+		if len(names) != min(k+1, index.SnapshotsKept) || k > 0 && names[1] != last[0] {
 			t.Errorf("snapshots are %v after %v", names, last)
 		}
 		last = names
@@ -214,7 +215,7 @@ func TestSnapshotOfDamagedIndexIsRefused(t *testing.T) {
 	if err := s.PutTag(scope, "one-more", Tag{Digest: d}); err != nil {
 		t.Fatal(err)
 	}
-	s.noteState(func(st *volume.State) { st.Records *= 100 })
+	s.state.Note(func(st *volume.State) { st.Records *= 100 })
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

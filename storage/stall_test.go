@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -15,7 +16,7 @@ func stall(t *testing.T, s *Store) (release chan struct{}) {
 	release, busy := make(chan struct{}), make(chan struct{})
 	var once bool
 	go func() {
-		_ = s.index.update(0, func(*batch) error {
+		_ = s.index.Update(0, func(*index.Batch) error {
 			if !once {
 				once = true
 				close(busy)
@@ -51,7 +52,7 @@ func TestStalledIndex(t *testing.T) {
 		t.Error("blob has other bytes")
 	}
 	close(release)
-	if err := s.index.update(0, func(*batch) error { return nil }); err != nil {
+	if err := s.index.Update(0, func(*index.Batch) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.PutTag(scope, "now", Tag{Digest: d}); err != nil {
@@ -69,14 +70,15 @@ func TestCloseOfStalledIndex(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	db := s.db.Load()
 	release := stall(t, s)
 	if err := s.Close(); !errors.Is(err, ErrStalled) {
 		t.Errorf("close: %v", err)
 	}
 	close(release)
-	<-s.index.done
-	if err := db.Close(); err != nil {
+	if !s.index.Stop(time.Minute) {
+		t.Error("the writer does not end")
+	}
+	if err := s.index.Release(); err != nil {
 		t.Error(err)
 	}
 }
@@ -111,7 +113,7 @@ func TestStalledIndexHoldsNoLocks(t *testing.T) {
 	}
 	other, d := content(2, 1000)
 	layBlob(t, s.path, d, other)
-	db, release := s.db.Load(), stall(t, s)
+	release := stall(t, s)
 	evicting, removing := make(chan struct{}), make(chan error, 1)
 	i, _ := volume.IDOf(oci.Sum(b))
 	go func() {
@@ -122,7 +124,7 @@ func TestStalledIndexHoldsNoLocks(t *testing.T) {
 		_, err := s.Remove(t.Context(), RemoveOptions{Selection: oci.Selection{Upstream: scope.Upstream, Repository: scope.Repository}})
 		removing <- err
 	}()
-	for len(s.index.queue) < 2 || len(s.pinning) == 0 {
+	for s.index.Queued() < 2 || len(s.pinning) == 0 {
 		time.Sleep(time.Millisecond) // both wait for the index
 	}
 	within(t, "open blob", func() {
@@ -146,8 +148,10 @@ func TestStalledIndexHoldsNoLocks(t *testing.T) {
 	within(t, "eviction", func() { <-evicting })
 	within(t, "removal", func() { wantErr(t, "remove", <-removing, ErrStalled) })
 	close(release)
-	<-s.index.done
-	if err := db.Close(); err != nil {
+	if !s.index.Stop(time.Minute) {
+		t.Error("the writer does not end")
+	}
+	if err := s.index.Release(); err != nil {
 		t.Error(err)
 	}
 }
@@ -164,15 +168,15 @@ func TestCloseLeavesACallBehind(t *testing.T) {
 	}
 	within(t, "close", func() { wantErr(t, "close", s.Close(), ErrStalled) })
 	wantErr(t, "a call after that", s.enter(), ErrClosed)
-	wantErr(t, "write", s.index.update(0, func(*batch) error { return nil }), ErrStalled)
-	if _, err := s.begin(); err != nil {
+	wantErr(t, "write", s.index.Update(0, func(*index.Batch) error { return nil }), ErrStalled)
+	if _, err := s.index.Begin(); err != nil {
 		t.Errorf("what it uses is gone: %v", err)
 	}
 	s.leave()
-	if !s.index.close(time.Minute) {
+	if !s.index.Stop(time.Minute) {
 		t.Error("the writer does not end")
 	}
-	if err := s.db.Load().Close(); err != nil {
+	if err := s.index.Release(); err != nil {
 		t.Error(err)
 	}
 }

@@ -11,9 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/integrity"
 	"github.com/pullgate/pullgate/storage/internal/life"
 	"github.com/pullgate/pullgate/storage/internal/volume"
@@ -33,17 +32,28 @@ var (
 	// ErrNoSpace means that nothing is written because too little space would be
 	// left on the file system. It wraps syscall.ENOSPC.
 	ErrNoSpace = volume.ErrNoSpace
+	// ErrNoIndex means that the index cannot be opened at present, so that tags,
+	// manifests and links are not known and cannot be recorded. Blobs can be opened
+	// and stored all the same. It goes on being tried in the background.
+	ErrNoIndex = index.ErrNoIndex
+	// ErrStalled means that the index takes no writes at present, mostly because the
+	// disk is full. What was to be recorded may be recorded later.
+	ErrStalled = index.ErrStalled
+	// ErrGone means that the directory of the store, or that of its index, was
+	// removed while the store was open. It is not made again: nothing is recorded,
+	// and without the first nothing stored, until the store is opened again.
+	ErrGone = index.ErrGone
 )
 
 // ErrClosed is what every method of a closed Store returns.
 var ErrClosed = life.ErrClosed
 
 const (
-	// recentRecords are about 8 MiB, recentManifests 16 MiB at worst. A hit of a
-	// blob needs two records.
-	recentRecords       = 32 << 10
-	recentManifests     = 512
+	// recentManifestBytes is the longest manifest that is kept in memory.
 	recentManifestBytes = 32 << 10
+	// snapshotLast bounds how long the snapshot at the end holds up Close. One
+	// that takes longer is left to the next night.
+	snapshotLast = 3 * time.Second
 )
 
 // restoreWait is how long Open waits for what a damaged index held to be
@@ -60,23 +70,20 @@ type Store struct {
 	// uptime is the time since then, whatever becomes of the clock.
 	uptime func() time.Duration
 
-	lock  volume.File
-	root  volume.Files
-	state *volume.StateFile
-	// db is nil until the index is open, and never again after that.
-	db           atomic.Pointer[badger.DB]
-	openSnapshot *Txn  // the index as it was opened, for the house keeper to count
-	scarce       bool  // inodes were, when keepLimits last looked
-	counted      int64 // how many of its blobs others have heard of
-	index        *writer
-	damage       atomic.Pointer[error] // the first error that reading the index met
-	saved        int64                 // writer.changes as of the last snapshot
-	retry        time.Duration
-	patience     time.Duration
-	way          time.Duration
-	save         time.Duration
-	// What the options of these names say; rebuild holds until it is done.
-	quiet, inspect, rebuild bool
+	lock      volume.File
+	root      volume.Files
+	state     *volume.StateFile
+	index     *index.Index
+	snapshots *index.Snapshots
+	ballast   *volume.Ballast
+	scarce    bool  // inodes were, when keepLimits last looked
+	counted   int64 // how many of its blobs others have heard of
+	retry     time.Duration
+	patience  time.Duration
+	way       time.Duration
+	save      time.Duration
+	// What the options of these names say.
+	quiet, inspect bool
 
 	space        *volume.Space
 	uses         uses
@@ -86,24 +93,16 @@ type Store struct {
 
 	judge      *integrity.Judge
 	durability *integrity.Durability
-	blobs      blobTable
+	blobs      index.BlobTable
 	layingOut  sync.Mutex    // held to make what the directory lacks
 	pinning    chan struct{} // holds one while a pin is stored, or what none may mean removed
 	relinked   relinked
-	lost       atomic.Bool // see indexGone
-	unbacked   func() uint64
-	faults     atomic.Uint64 // see noteFaults
-	unread     int           // how often a snapshot could not be read
-
-	recent          *recent // tags, links and blobs
-	recentManifests *recent
-
-	limits atomic.Pointer[Limits]
-	wanted atomic.Int64 // the largest blob that was refused since the last eviction
-	looks  looks
-	clock  clockWatch
-	memory memory
-	usage  counters
+	limits     atomic.Pointer[Limits]
+	wanted     atomic.Int64 // the largest blob that was refused since the last eviction
+	looks      looks
+	clock      clockWatch
+	memory     memory
+	usage      counters
 
 	// life has the calls under way: Badger must not be touched once it is closed.
 	life     *life.Life
@@ -112,9 +111,8 @@ type Store struct {
 	cancel   context.CancelFunc
 	kick     chan struct{} // asks for a look at the limits
 	// replacing asks for a snapshot that takes the place of all older ones, and is told of
-	// its end; outdated says that these hold what was removed.
+	// its end.
 	replacing chan chan struct{}
-	outdated  atomic.Bool
 	restored  chan struct{} // closed when the index was restored, if it had to be
 	done      chan struct{} // closed when the house keeper is done
 }
@@ -137,14 +135,13 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	s := &Store{
 		log: o.Logger, now: o.Now, kick: make(chan struct{}, 1), replacing: make(chan chan struct{}),
 		restored: make(chan struct{}), done: make(chan struct{}), pinning: make(chan struct{}, 1),
-		recent: newRecent(recentRecords), recentManifests: newRecent(recentManifests),
 	}
 	s.setDefaults(&o)
 	s.limits.Store(&o.Limits)
 	if s.path, err = filepath.Abs(o.Path); err != nil {
 		return nil, err
 	}
-	s.quiet, s.inspect, s.rebuild = o.Quiet || o.Inspect, o.Inspect, o.rebuild
+	s.quiet, s.inspect = o.Quiet || o.Inspect, o.Inspect
 	if o.Existing {
 		if _, err := os.Lstat(filepath.Join(s.path, volume.VersionFile)); err != nil {
 			return nil, err
@@ -160,6 +157,16 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 		o.inodes = s.root.Inodes
 	}
 	s.space = volume.NewSpace(o.volume, o.inodes)
+	s.state = &volume.StateFile{Now: s.now, Log: s.log}
+	s.ballast = volume.NewBallast(s.root, s.space)
+	s.index = index.New(index.Options{
+		Path: s.path, Root: s.root, Space: s.space, Life: s.life, Log: s.log, Now: s.now, Patience: o.patience, Unbacked: o.unbacked,
+		State: func() *volume.State { return &s.state.State }, Note: s.state.Note,
+		Counted: s.usage.Add, Linked: s.relinked.note, Damaged: s.keepHouseNow,
+	})
+	s.index.Rebuild = o.rebuild
+	s.snapshots = index.NewSnapshots(s.index)
+	s.blobs = index.BlobTable{Index: s.index}
 	defer func() {
 		if err != nil {
 			s.life.End()
@@ -169,8 +176,6 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	if s.lock, err = volume.Lock(ctx, s.root, o.LockWait); err != nil {
 		return nil, err
 	}
-	s.state = &volume.StateFile{Now: s.now, Log: s.log}
-	s.blobs = blobTable{s}
 	s.judge = integrity.New(integrity.Options{
 		Root: s.root, Space: s.space, State: s.state, Life: s.life, Log: s.log, Now: s.now,
 		Records: s.blobs, Filling: s.parts.has, Retry: s.retry,
@@ -191,15 +196,13 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	if err := s.openIndex(ctx); errors.Is(err, ErrLocked) && !volume.OwnLock {
 		return nil, err
 	} else if err != nil {
-		s.setIndexError(err)
+		s.index.SetTrouble(err)
 		s.log.Error("index is not open: only what an upstream confirms is served", "error", err)
 	}
-	s.index = startWriter(&s.db, s.root, s.log, s.space, hooks{
-		gone: s.indexGone, counted: s.usage.Add, linked: s.relinked.note, changed: s.changed, guard: s.guard,
-	})
+	s.index.Start()
 	keep, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
-	restore := s.state.Restore && s.db.Load() != nil && !s.inspect
+	restore := s.state.Restore && s.index.IsOpen() && !s.inspect
 	go s.keepHouse(keep)
 	if !restore {
 		return s, nil
@@ -229,21 +232,20 @@ func (s *Store) Close() error {
 		s.life.End()
 		s.cancel()
 		err := s.awaitEnd()
-		s.recent.clear()
-		s.recentManifests.clear()
-		switch db := s.db.Load(); {
-		case err != nil || !s.index.close(s.patience):
-			s.lost.Store(true)
+		s.index.Clear()
+		switch {
+		case err != nil || !s.index.Stop(s.patience):
+			s.index.Leave()
 			err = fmt.Errorf("close index: %w", errors.Join(err, ErrStalled))
-		case db != nil:
-			s.noteFaults()
-			s.recordDamage()
+		case s.index.IsOpen():
+			s.index.NoteFaults()
+			s.index.RecordDamage()
 			ctx, cancel := context.WithTimeout(context.Background(), snapshotLast)
-			s.survives("save snapshot", func() { s.saveSnapshot(ctx, false) })
+			s.survives("save snapshot", func() { s.snapshots.Save(ctx, false) })
 			cancel()
-			err = s.closeIndex(db)
-			s.noteFaults()
-			s.recordDamage()
+			err = s.closeIndex()
+			s.index.NoteFaults()
+			s.index.RecordDamage()
 		}
 		if err := errors.Join(err, s.closeFiles()); err != nil {
 			s.closeErr = fmt.Errorf("close storage %s: %w", s.path, err)
@@ -271,7 +273,7 @@ func (s *Store) awaitEnd() error {
 	case <-ended:
 		return nil
 	case <-late.C:
-		close(s.index.abandoned)
+		s.index.Abandon()
 	}
 	late.Reset(s.patience)
 	select {
@@ -282,6 +284,15 @@ func (s *Store) awaitEnd() error {
 	}
 }
 
+// closeIndex closes the index, and notes if that, and all blobs, are on the disk.
+func (s *Store) closeIndex() error {
+	closed, err := s.index.Close(func() error { return s.makeRoom(context.Background()) })
+	if closed && s.durability.Certain() {
+		s.state.Note(func(st *volume.State) { st.Clean, st.Checkpoint = true, s.now() })
+	}
+	return err
+}
+
 // closeFiles lets go of the directory, the lock last.
 func (s *Store) closeFiles() error {
 	err := errors.Join(s.state.Close(), s.root.Close())
@@ -289,15 +300,6 @@ func (s *Store) closeFiles() error {
 		err = errors.Join(err, s.lock.Close())
 	}
 	return err
-}
-
-// changed makes hits look up again what has changed.
-func (s *Store) changed(key []byte) {
-	if key[0] == tableManifest {
-		s.recentManifests.changed(key)
-		return
-	}
-	s.recent.changed(key)
 }
 
 // enter begins a call.
@@ -315,25 +317,11 @@ func (s *Store) task(ctx context.Context, fn func(context.Context) error) error 
 	return s.life.Task(ctx, fn)
 }
 
-// get returns a copy of a record, or fs.ErrNotExist.
-func (s *Store) get(key []byte) ([]byte, error) {
-	txn, err := s.begin()
-	if err != nil {
-		return nil, err
-	}
-	defer txn.Discard()
-	raw, err := txn.Get(key)
-	if err != nil {
-		s.noteDamage(err)
-	}
-	return raw, err
-}
-
 // getScoped returns a copy of what is known of content within a scope.
 func (s *Store) getScoped(table byte, scope oci.Scope, i volume.ID) ([]byte, error) {
-	key, err := scopedKey(table, scope, i)
+	key, err := index.ScopedKey(table, scope, i)
 	if err != nil {
 		return nil, err
 	}
-	return s.get(key)
+	return s.index.Get(key)
 }

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -135,7 +136,7 @@ func blobFile(t testing.TB, s *Store, d digest.Digest) string {
 // settle waits until what was posted to the index is made.
 func settle(t testing.TB, s *Store) {
 	t.Helper()
-	if err := s.index.update(0, func(*batch) error { return nil }); err != nil {
+	if err := s.index.Update(0, func(*index.Batch) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 }

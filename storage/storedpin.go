@@ -9,16 +9,12 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // StoredPin is a pin that lies in the store itself, beside those of its Limits.
-type StoredPin struct {
-	oci.Pin
-
-	// Made is when it was stored, to the second.
-	Made time.Time
-}
+type StoredPin = index.StoredPin
 
 // Pin stores a pin: what it means is kept as what Limits.Pins mean, until Unpin. It
 // reports whether there was no such pin before.
@@ -51,17 +47,17 @@ func (s *Store) setPin(p oci.Pin, there bool) (changed bool, err error) {
 		return false, err
 	}
 	defer func() { <-s.pinning }()
-	key := append([]byte{tablePin}, p.String()...)
-	if _, err := s.get(key); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	key := append([]byte{index.TablePin}, p.String()...)
+	if _, err := s.index.Get(key); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	} else if known := err == nil; known == there {
 		return false, nil
 	}
-	err = s.index.offer(len(key)+linkBytes, func(b *batch) error {
+	err = s.index.Offer(len(key)+index.LinkBytes, func(b *index.Batch) error {
 		if there {
-			return b.set(key, encodePin(s.now()))
+			return b.Set(key, index.EncodePin(s.now()))
 		}
-		return b.delete(key)
+		return b.Delete(key)
 	})
 	if err != nil {
 		return false, err
@@ -74,14 +70,14 @@ func (s *Store) setPin(p oci.Pin, there bool) (changed bool, err error) {
 // pinTurn waits for the turn to store pins, or to remove what none may mean. It is
 // ErrStalled where who has it waits for an index that takes no writes.
 func (s *Store) pinTurn(ctx context.Context) error {
-	look := time.NewTicker(writePatience)
+	look := time.NewTicker(index.WritePatience)
 	defer look.Stop()
 	for {
 		select {
 		case s.pinning <- struct{}{}:
 			return nil
 		case <-look.C:
-			if s.index.stalled() {
+			if s.index.Stalled() {
 				return ErrStalled
 			}
 		case <-s.life.Context().Done():
@@ -98,33 +94,18 @@ func (s *Store) Pins() ([]StoredPin, error) {
 		return nil, fmt.Errorf("read pins: %w", err)
 	}
 	defer s.leave()
-	txn, err := s.begin()
+	txn, err := s.index.Begin()
 	if err != nil {
 		return nil, fmt.Errorf("read pins: %w", err)
 	}
 	defer txn.Discard()
-	return storedPins(txn)
-}
-
-func storedPins(txn *Txn) ([]StoredPin, error) {
-	var pins []StoredPin
-	err := txn.Each(context.Background(), []byte{tablePin}, func(key, value []byte) error {
-		p, err := oci.ParsePin(string(key[1:]))
-		if err != nil {
-			return nil //nolint:nilerr // it is of a later version
-		}
-		// What says when it was made may be damaged: it is a pin all the same.
-		made, _ := decodePin(value)
-		pins = append(pins, StoredPin{p, made})
-		return nil
-	})
-	return pins, err
+	return txn.Pins()
 }
 
 // allPins returns the pins of the limits, of which there are so many, and then those
 // that are stored.
-func (s *Store) allPins(txn *Txn) (pins []oci.Pin, limits int, err error) {
-	stored, err := storedPins(txn)
+func (s *Store) allPins(txn *index.Txn) (pins []oci.Pin, limits int, err error) {
+	stored, err := txn.Pins()
 	if err != nil {
 		return nil, 0, err
 	}
@@ -142,7 +123,7 @@ func (s *Store) Pinned(scope oci.Scope, tag string) (bool, error) {
 		return false, fmt.Errorf("read pins: %w", err)
 	}
 	defer s.leave()
-	txn, err := s.begin()
+	txn, err := s.index.Begin()
 	if err != nil {
 		return false, fmt.Errorf("read pins: %w", err)
 	}

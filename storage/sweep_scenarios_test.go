@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -150,7 +151,7 @@ func scenarios() []scenario {
 		{name: "quarantine-full", run: (*world).scrub, verifies: true, prepare: func(t *testing.T, w *world) {
 			rot(t, w)
 			for k := range quarantineFiles - 1 {
-				name := filepath.Join(w.dir, quarantineDir, time.Unix(int64(k), 0).UTC().Format(snapshotTime)+"-00")
+				name := filepath.Join(w.dir, quarantineDir, time.Unix(int64(k), 0).UTC().Format(index.SnapshotTime)+"-00")
 				for _, suffix := range []string{quarantineSuffix, ".json"} {
 					if err := os.WriteFile(name+suffix, []byte("{}"), 0o600); err != nil {
 						t.Fatal(err)
@@ -164,8 +165,8 @@ func scenarios() []scenario {
 		}},
 		{name: "ballast", run: func(w *world) {
 			w.setVolume(1<<20, 1<<20)
-			_ = w.s.makeBallast()
-			_ = w.s.dropBallast()
+			_ = w.s.ballast.Make()
+			_ = w.s.ballast.Drop()
 			w.setVolume(1<<50, 1<<50)
 		}},
 	}
@@ -328,7 +329,7 @@ func (w *world) settle() {
 }
 
 func (w *world) settled() bool {
-	if w.s.db.Load() == nil {
+	if !w.s.index.IsOpen() {
 		return false
 	}
 	st := w.s.state.Read()

@@ -175,7 +175,7 @@ func (sw *sweep) run(t *testing.T, c sweepCase) (done []operation, struck bool) 
 	var store atomic.Pointer[Store]
 	crashed := func() {
 		if s := store.Load(); s != nil && c.fault.crash {
-			s.lost.Store(true) // from here on the index stays as it is, too
+			s.index.Leave() // from here on the index stays as it is, too
 		}
 	}
 	open := func() {

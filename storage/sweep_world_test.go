@@ -18,6 +18,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -122,7 +123,7 @@ func (w *world) quiesce() {
 }
 
 // flush returns when the index has made what was asked of it.
-func (w *world) flush() { _ = w.s.index.update(0, func(*batch) error { return nil }) }
+func (w *world) flush() { _ = w.s.index.Update(0, func(*index.Batch) error { return nil }) }
 
 func (w *world) setVolume(free, total int64) { setVolume(w.s, free, total) }
 
@@ -141,10 +142,10 @@ func (w *world) abandon() error {
 	if s == nil {
 		return nil
 	}
-	s.lost.Store(true)
+	s.index.Leave()
 	_ = s.Close()
-	if db := s.db.Load(); db != nil {
-		return db.Close()
+	if s.index.IsOpen() {
+		return s.index.Release()
 	}
 	return nil
 }
@@ -309,7 +310,7 @@ func (w *world) wantLayout(idle bool) {
 	if n := count[quarantineDir+quarantineSuffix]; n > quarantineFiles {
 		w.problem("quarantine holds %d files", n)
 	}
-	if n := count[snapshotDir+snapshotSuffix]; n > snapshotsKept {
+	if n := count[index.SnapshotDir+index.SnapshotSuffix]; n > index.SnapshotsKept {
 		w.problem("there are %d snapshots", n)
 	}
 }

@@ -4,25 +4,15 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"time"
-
-	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // Tag is what a tag pointed to when the upstream was last asked. Times are kept
 // to the second.
-type Tag struct {
-	Digest    digest.Digest
-	MediaType string
-	// Size is that of the manifest; -1 = unknown.
-	Size int64
-	// Checked is when the upstream last confirmed it, Changed when it first
-	// pointed to this digest.
-	Checked, Changed time.Time
-}
+type Tag = index.Tag
 
 // Tag returns what a tag points to, however long ago that was checked, or
 // fs.ErrNotExist.
@@ -35,9 +25,9 @@ func (s *Store) Tag(scope oci.Scope, tag string) (Tag, error) {
 }
 
 func (s *Store) tag(scope oci.Scope, tag string) (Tag, error) {
-	var buffer [keyBytes]byte
-	recent := appendTag(buffer[:0], scope, tag)
-	known, place := s.recent.look(recent)
+	var buffer [index.KeyBytes]byte
+	recent := index.AppendTag(buffer[:0], scope, tag)
+	known, place := s.index.Records.Look(recent)
 	if t, ok := known.(*Tag); ok {
 		return *t, nil
 	}
@@ -45,19 +35,19 @@ func (s *Store) tag(scope oci.Scope, tag string) (Tag, error) {
 		return Tag{}, err
 	}
 	defer s.leave()
-	key, err := tagKey(scope, tag)
+	key, err := index.TagKey(scope, tag)
 	if err != nil {
 		return Tag{}, err
 	}
-	raw, err := s.get(key)
+	raw, err := s.index.Get(key)
 	if err != nil {
 		return Tag{}, err
 	}
-	t, ok := decodeTag(raw)
+	t, ok := index.DecodeTag(raw)
 	if !ok {
 		return Tag{}, fs.ErrNotExist
 	}
-	place.keep(recent, &t)
+	place.Keep(recent, &t)
 	return t, nil
 }
 
@@ -79,16 +69,16 @@ func (s *Store) putTag(scope oci.Scope, tag string, t Tag) error {
 	if err != nil {
 		return err
 	}
-	key, err := tagKey(scope, tag)
+	key, err := index.TagKey(scope, tag)
 	if err != nil {
 		return err
 	}
-	record := encodeTag(t)
-	return s.index.offer(len(record)+linkBytes, func(b *batch) error {
-		if err := b.linkAll(scope, []linkTo{s.linkTo(i, t.Size, linkTo{})}); err != nil {
+	record := index.EncodeTag(t)
+	return s.index.Offer(len(record)+index.LinkBytes, func(b *index.Batch) error {
+		if err := b.LinkAll(scope, []index.LinkTo{s.linkTo(i, t.Size, index.LinkTo{})}); err != nil {
 			return err
 		}
-		return b.set(key, record)
+		return b.Set(key, record)
 	})
 }
 
@@ -105,11 +95,11 @@ func (s *Store) deleteTag(scope oci.Scope, tag string) error {
 		return err
 	}
 	defer s.leave()
-	key, err := tagKey(scope, tag)
+	key, err := index.TagKey(scope, tag)
 	if err != nil {
 		return err
 	}
-	return s.index.offer(len(key), func(b *batch) error { return b.delete(key) })
+	return s.index.Offer(len(key), func(b *index.Batch) error { return b.Delete(key) })
 }
 
 // Tags returns the known tags of a scope that sort after the given one, in
@@ -127,11 +117,11 @@ func (s *Store) tags(scope oci.Scope, after string, n int) ([]string, error) {
 		return nil, err
 	}
 	defer s.leave()
-	prefix, err := tagKey(scope, "")
+	prefix, err := index.TagKey(scope, "")
 	if err != nil {
 		return nil, err
 	}
-	txn, err := s.begin()
+	txn, err := s.index.Begin()
 	if err != nil {
 		return nil, err
 	}

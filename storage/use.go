@@ -4,23 +4,14 @@ import (
 	"maps"
 	"sync"
 	"sync/atomic"
-	"time"
 
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // maxUses is how many uses are remembered before they are written down out of
 // turn.
 const maxUses = 10_000
-
-// epoch is the hour 0 of useRecords.
-var epoch = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
-
-// hourOf returns the hour of a use at t.
-func hourOf(t time.Time) useRecord { return useRecord(max(t.Sub(epoch)/time.Hour, 0)) }
-
-// end returns the end of the hour: until then, the blob may have been in use.
-func (r useRecord) end() time.Time { return epoch.Add(time.Duration(r)*time.Hour + time.Hour) }
 
 // uses remembers when blobs were used, until that is written down: a hit waits
 // for no write, and mostly only looks, since the hour of the last one stands there
@@ -35,13 +26,13 @@ const usesShards = 16
 
 type usesShard struct {
 	mu    sync.RWMutex
-	hours map[volume.ID]useRecord
+	hours map[volume.ID]index.Use
 }
 
 func (u *uses) shard(i volume.ID) *usesShard { return &u.shards[i[len(i)-1]%usesShards] }
 
 // touch remembers a use, and returns how many blobs are remembered.
-func (u *uses) touch(i volume.ID, hour useRecord) int {
+func (u *uses) touch(i volume.ID, hour index.Use) int {
 	s := u.shard(i)
 	s.mu.RLock()
 	known, ok := s.hours[i]
@@ -52,7 +43,7 @@ func (u *uses) touch(i volume.ID, hour useRecord) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.hours == nil {
-		s.hours = make(map[volume.ID]useRecord)
+		s.hours = make(map[volume.ID]index.Use)
 	}
 	before := len(s.hours)
 	s.hours[i] = hour
@@ -69,8 +60,8 @@ func (u *uses) seen(i volume.ID) bool {
 }
 
 // take returns what is remembered, and forgets it.
-func (u *uses) take() map[volume.ID]useRecord {
-	taken := make(map[volume.ID]useRecord)
+func (u *uses) take() map[volume.ID]index.Use {
+	taken := make(map[volume.ID]index.Use)
 	for k := range u.shards {
 		s := &u.shards[k]
 		s.mu.Lock()
@@ -88,28 +79,28 @@ func (u *uses) take() map[volume.ID]useRecord {
 func (s *Store) writeUses() {
 	manifests := s.manifestUses.take()
 	s.useContents(manifests)
-	s.putUses(s.uses.take(), (*batch).putUses)
-	s.putUses(manifests, (*batch).putManifestUses)
+	s.putUses(s.uses.take(), (*index.Batch).PutUses)
+	s.putUses(manifests, (*index.Batch).PutManifestUses)
 }
 
 // useContents makes the use of an image one of its blobs, once an hour. An index
 // is not an image: nobody pulls all of its platforms.
-func (s *Store) useContents(manifests map[volume.ID]useRecord) {
+func (s *Store) useContents(manifests map[volume.ID]index.Use) {
 	if len(manifests) == 0 {
 		return
 	}
-	txn, err := s.begin()
+	txn, err := s.index.Begin()
 	if err != nil {
 		return
 	}
 	defer txn.Discard()
 	for i, hour := range manifests {
-		if known, ok := Load(txn, tableKey(tableManifestUse, i), decodeUse); ok && known == hour {
+		if known, ok := index.Load(txn, index.TableKey(index.TableManifestUse, i), index.DecodeUse); ok && known == hour {
 			continue
 		}
 		contents, err := s.contents(txn, i)
 		if err != nil {
-			s.noteDamage(err)
+			s.index.NoteDamage(err)
 			continue
 		}
 		if len(contents.Manifests) > 0 {
@@ -124,55 +115,19 @@ func (s *Store) useContents(manifests map[volume.ID]useRecord) {
 }
 
 // putUses writes down uses.
-func (s *Store) putUses(taken map[volume.ID]useRecord, put func(*batch, map[volume.ID]useRecord) error) {
+func (s *Store) putUses(taken map[volume.ID]index.Use, put func(*index.Batch, map[volume.ID]index.Use) error) {
 	for len(taken) > 0 {
-		some := make(map[volume.ID]useRecord, min(len(taken), maxUsesWrite))
+		some := make(map[volume.ID]index.Use, min(len(taken), index.MaxUsesWrite))
 		for i, hour := range taken {
-			if len(some) == maxUsesWrite {
+			if len(some) == index.MaxUsesWrite {
 				break
 			}
 			some[i] = hour
 			delete(taken, i)
 		}
-		if err := s.index.update(len(some)*linkBytes, func(b *batch) error { return put(b, some) }); err != nil {
+		if err := s.index.Update(len(some)*index.LinkBytes, func(b *index.Batch) error { return put(b, some) }); err != nil {
 			s.log.Warn("uses not recorded", "uses", len(some)+len(taken), "error", err)
 			return
 		}
 	}
-}
-
-// maxUsesWrite keeps others from waiting long behind one write.
-const maxUsesWrite = 1000
-
-func (b *batch) putUses(used map[volume.ID]useRecord) error {
-	for i, hour := range used {
-		if _, known := b.blob(i); !known {
-			continue
-		}
-		if err := b.set(tableKey(tableUse, i), hour.encode()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (b *batch) putManifestUses(used map[volume.ID]useRecord) error {
-	for i, hour := range used {
-		if !b.Has(tableKey(tableManifest, i)) {
-			continue
-		}
-		if err := b.set(tableKey(tableManifestUse, i), hour.encode()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// firstUse records a use of a manifest that none is recorded of.
-func (b *batch) firstUse(i volume.ID, hour useRecord) error {
-	key := tableKey(tableManifestUse, i)
-	if _, ok := Load(b.Txn, key, decodeUse); ok {
-		return nil
-	}
-	return b.put(key, hour.encode())
 }

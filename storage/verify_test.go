@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -49,7 +50,7 @@ func TestVerifyBlob(t *testing.T) {
 	wantErr(t, "again", s.VerifyBlob(damaged), fs.ErrNotExist)
 	wantQuarantined(t, s, 1)
 	i, _ := volume.IDOf(damaged)
-	if r, known := s.blobs.Get(i); known {
+	if r, known := s.index.Blob(i); known {
 		t.Errorf("record is %+v", r)
 	}
 	putBlob(t, s, b)
@@ -68,14 +69,14 @@ func TestVerifyBlobCorrectsRecord(t *testing.T) {
 	b, d := content(1, 5000)
 	putBlob(t, s, b)
 	i, _ := volume.IDOf(d)
-	wrong := blobRecord{size: 4000, created: s.now()}
-	if err := s.index.update(0, func(b *batch) error { return b.putBlob(i, wrong) }); err != nil {
+	wrong := index.Blob{Size: 4000, Created: s.now()}
+	if err := s.index.Update(0, func(b *index.Batch) error { return b.PutBlob(i, wrong) }); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.VerifyBlob(d); err != nil {
 		t.Fatal(err)
 	}
-	if r, known := s.blobs.Get(i); !known || r.size != 5000 {
+	if r, known := s.index.Blob(i); !known || r.Size != 5000 {
 		t.Errorf("record is %+v, %v", r, known)
 	}
 	if u := s.Usage(); u.BlobBytes != 5000 {
@@ -207,7 +208,7 @@ func TestCommitReplacesFileWithoutRecord(t *testing.T) {
 	putBlob(t, s, b)
 	flipBit(t, s, d, 20_000)
 	i, _ := volume.IDOf(d)
-	if err := s.index.update(0, func(b *batch) error { return b.dropBlob(i) }); err != nil {
+	if err := s.index.Update(0, func(b *index.Batch) error { return b.DropBlob(i) }); err != nil {
 		t.Fatal(err)
 	}
 	putBlob(t, s, b)

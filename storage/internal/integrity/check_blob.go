@@ -37,12 +37,12 @@ func (c *blobCheck) run(ctx context.Context) error {
 
 // plan returns the directories that there are, or should be by what the index
 // knows, and looks at what else lies between blobs/ and them.
-func (c *blobCheck) plan(ctx context.Context) ([]Shard, error) {
-	plan := make(map[Shard]struct{})
+func (c *blobCheck) plan(ctx context.Context) ([]volume.Shard, error) {
+	plan := make(map[volume.Shard]struct{})
 	err := c.life.Within(func() error {
-		for dir, algorithm := range algorithms {
+		for dir, algorithm := range volume.Algorithms {
 			err := c.level(ctx, path.Join(volume.BlobsDir, dir), func(name string) bool {
-				h, ok := shardNamed(algorithm, name)
+				h, ok := volume.ShardNamed(algorithm, name)
 				if ok {
 					plan[h] = struct{}{}
 				}
@@ -52,17 +52,17 @@ func (c *blobCheck) plan(ctx context.Context) ([]Shard, error) {
 				return err
 			}
 		}
-		return c.level(ctx, volume.BlobsDir, func(name string) bool { return algorithms[name] != 0 })
+		return c.level(ctx, volume.BlobsDir, func(name string) bool { return volume.Algorithms[name] != 0 })
 	})
 	if err == nil && c.indexed {
-		err = c.Records.Shards(ctx, func(h Shard, size int64) {
+		err = c.Records.Shards(ctx, func(h volume.Shard, size int64) {
 			plan[h] = struct{}{}
 			if size >= 0 && !c.Check.Verify {
 				c.expect(1, size)
 			}
 		})
 	}
-	return slices.SortedFunc(maps.Keys(plan), Shard.compare), err
+	return slices.SortedFunc(maps.Keys(plan), volume.Shard.Compare), err
 }
 
 // level looks at the entries of a directory that holds nothing but directories.
@@ -85,7 +85,7 @@ func (c *blobCheck) level(ctx context.Context, dir string, ours func(string) boo
 }
 
 // count finds out how much there is to read.
-func (c *blobCheck) count(_ context.Context, h Shard) error {
+func (c *blobCheck) count(_ context.Context, h volume.Shard) error {
 	list, err := c.list(h)
 	var bytes int64
 	for _, e := range list {
@@ -98,7 +98,7 @@ func (c *blobCheck) count(_ context.Context, h Shard) error {
 }
 
 // shard checks a directory of blobs.
-func (c *blobCheck) shard(ctx context.Context, h Shard) error {
+func (c *blobCheck) shard(ctx context.Context, h volume.Shard) error {
 	var records map[volume.ID]int64
 	err := c.life.Within(func() (err error) {
 		if c.indexed {

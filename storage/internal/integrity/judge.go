@@ -36,9 +36,9 @@ type Records interface {
 	Lacks(i volume.ID) bool
 	// Shard returns the sizes that are recorded of the blobs of a directory; -1 = the
 	// record cannot be read.
-	Shard(h Shard) (map[volume.ID]int64, error)
+	Shard(h volume.Shard) (map[volume.ID]int64, error)
 	// Shards calls fn for each record of a blob, with its directory and size.
-	Shards(ctx context.Context, fn func(h Shard, size int64)) error
+	Shards(ctx context.Context, fn func(h volume.Shard, size int64)) error
 }
 
 // Options are what a Judge needs of a store.

@@ -38,8 +38,8 @@ type pass struct {
 
 // run reads the directories from the given one on.
 func (p *pass) run(ctx context.Context, from string) error {
-	var shards []Shard
-	err := p.Life.Within(func() (err error) { shards, err = Shards(p.Root); return err })
+	var shards []volume.Shard
+	err := p.Life.Within(func() (err error) { shards, err = volume.Shards(p.Root); return err })
 	if err != nil {
 		return err
 	}

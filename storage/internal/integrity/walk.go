@@ -12,8 +12,8 @@ import (
 )
 
 // walk calls fn for directories of blobs, a few at a time. A panic is an error.
-func (j *Judge) walk(ctx context.Context, shards []Shard, workers int, fn func(context.Context, Shard) error) error {
-	todo := make(chan Shard)
+func (j *Judge) walk(ctx context.Context, shards []volume.Shard, workers int, fn func(context.Context, volume.Shard) error) error {
+	todo := make(chan volume.Shard)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		defer close(todo)
@@ -40,7 +40,7 @@ func (j *Judge) walk(ctx context.Context, shards []Shard, workers int, fn func(c
 }
 
 // list returns what lies in a directory of blobs.
-func (j *Judge) list(h Shard) (list []fs.DirEntry, err error) {
+func (j *Judge) list(h volume.Shard) (list []fs.DirEntry, err error) {
 	err = j.Life.Within(func() (err error) {
 		list, err = entries(j.Root, h.Dir())
 		return err

@@ -1,4 +1,4 @@
-package storage
+package index
 
 import (
 	"context"
@@ -8,26 +8,26 @@ import (
 
 // Blobs calls fn for each blob that is recorded, with its last use. Both tables are
 // sorted by id, so one walk through both brings them together.
-func (t *Txn) Blobs(ctx context.Context, fn func(volume.ID, blobRecord, useRecord) error) error {
-	uses := t.Iterate([]byte{tableUse})
+func (t *Txn) Blobs(ctx context.Context, fn func(volume.ID, Blob, Use) error) error {
+	uses := t.Iterate([]byte{TableUse})
 	defer uses.Close()
 	more := uses.Next()
-	return t.Each(ctx, []byte{tableBlob}, func(key, value []byte) error {
+	return t.Each(ctx, []byte{TableBlob}, func(key, value []byte) error {
 		i := volume.ID(key[1:])
 		for more && volume.ID(uses.Key()[1:]) < i {
 			more = uses.Next()
 		}
-		blob, ok := decodeBlob(value)
+		blob, ok := DecodeBlob(value)
 		if !ok || !i.Valid() {
 			return nil
 		}
-		var used useRecord
+		var used Use
 		if more && volume.ID(uses.Key()[1:]) == i {
 			value, err := uses.Value()
 			if err != nil {
 				return err
 			}
-			used, _ = decodeUse(value)
+			used, _ = DecodeUse(value)
 		}
 		return fn(i, blob, used)
 	})

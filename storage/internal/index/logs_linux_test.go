@@ -1,4 +1,4 @@
-package storage
+package index
 
 import (
 	"bytes"
@@ -10,7 +10,8 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/pullgate/pullgate/internal/oci"
+	"golang.org/x/sys/unix"
+
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -18,27 +19,24 @@ import (
 // where it goes on to the next one.
 func TestLogsHaveTheirSpace(t *testing.T) {
 	t.Parallel()
-	s := openTest(t, Options{})
+	x := openTest(t, nil)
 	seen := make(map[int64]bool)
 	for k := range 120 {
-		size := maxValue - 1000
+		size := MaxValue - 1000
 		if k%3 == 0 {
 			size = 100
 		}
-		b, d := content(uint64(k), size)
-		if err := s.PutManifest(scope, oci.Manifest{MediaType: "a/b", Digest: d, Bytes: b}, nil); err != nil {
-			t.Fatal(err)
-		}
+		putBytes(t, x, k, size)
 		if k%8 > 0 {
 			continue
 		}
-		err := s.index.update(0, func(*batch) error {
-			l := &s.index.logs
+		err := x.Update(0, func(*Batch) error {
+			l := &x.logs
 			if err := l.follow(); err != nil {
 				return err
 			}
 			seen[l.current.number] = true
-			return errors.Join(checkLog(t, s, l.current), checkLog(t, s, l.next))
+			return errors.Join(checkLog(t, x, l.current), checkLog(t, x, l.next))
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -50,8 +48,8 @@ func TestLogsHaveTheirSpace(t *testing.T) {
 }
 
 // checkLog compares what is thought to be written with what is.
-func checkLog(t *testing.T, s *Store, l *memLog) error {
-	name := filepath.Join(s.path, volume.MetaDir, fmt.Sprintf("%05d.mem", l.number))
+func checkLog(t *testing.T, x *Index, l *memLog) error {
+	name := filepath.Join(x.dir(), fmt.Sprintf("%05d.mem", l.number))
 	raw, err := os.ReadFile(name)
 	if err != nil {
 		return err
@@ -87,20 +85,33 @@ func (f noSpaceFile) Allocate(int64) (bool, error) { return false, f.err }
 // What has no space in the log of Badger is not written.
 func TestNoSpaceForLog(t *testing.T) {
 	for _, c := range []struct{ err, want error }{
-		{syscall.ENOSPC, ErrNoSpace}, {syscall.EDQUOT, ErrNoSpace}, {syscall.EIO, syscall.EIO}, {nil, nil},
+		{syscall.ENOSPC, volume.ErrNoSpace}, {syscall.EDQUOT, volume.ErrNoSpace}, {syscall.EIO, syscall.EIO}, {nil, nil},
 	} {
-		s := openTest(t, Options{})
-		s.index.logs.root = noAllocation{s.root, c.err}
-		b, d := content(1, 100)
+		x := openTest(t, nil)
+		root := x.logs.root
+		x.logs.root = noAllocation{root, c.err}
+		key := []byte{TableManifest, 1}
 		for range 2 {
-			err := s.PutManifest(scope, oci.Manifest{MediaType: "a/b", Digest: d, Bytes: b}, nil)
-			wantErr(t, "put manifest", err, c.want)
+			if err := x.Update(100, func(b *Batch) error { return b.Set(key, []byte("x")) }); !errors.Is(err, c.want) {
+				t.Errorf("write: %v, want %v", err, c.want)
+			}
 		}
 		if c.err == nil {
 			continue
 		}
-		_, err := s.Manifest(d)
-		wantErr(t, "get manifest", err, fs.ErrNotExist)
-		s.index.logs.root = s.root
+		if _, err := x.Get(key); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("read: %v", err)
+		}
+		x.logs.root = root
 	}
+}
+
+// taken returns the bytes that a file takes on the disk.
+func taken(t *testing.T, name string) int64 {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Stat(name, &st); err != nil {
+		t.Fatal(err)
+	}
+	return st.Blocks * 512
 }

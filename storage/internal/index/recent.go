@@ -1,11 +1,13 @@
-package storage
+package index
 
 import (
+	"bytes"
 	"hash/maphash"
+	"io/fs"
 	"sync/atomic"
 )
 
-// recent holds decoded records of the index by their keys: what hits need again
+// Recent holds decoded records of the index by their keys: what hits need again
 // and again. It is a table with a few places for each set of keys that their hash
 // makes, so that it is bounded, and that readers take no lock and write nothing that
 // others read. With one place, two keys that share it would push each other out, as a
@@ -17,7 +19,7 @@ import (
 // version that stood there before the reader looked into the index.
 //
 // What it holds is shared, and never changed.
-type recent struct {
+type Recent struct {
 	seed maphash.Seed
 	sets []recentSet
 }
@@ -42,19 +44,19 @@ type recentEntry struct {
 }
 
 // newRecent returns a table for the given number of records, a power of two.
-func newRecent(records int) *recent {
-	return &recent{seed: maphash.MakeSeed(), sets: make([]recentSet, max(records/recentWays, 1))}
+func newRecent(records int) *Recent {
+	return &Recent{seed: maphash.MakeSeed(), sets: make([]recentSet, max(records/recentWays, 1))}
 }
 
-// place is where a record goes that is about to be looked up in the index.
-type place struct {
+// Place is where a record goes that is about to be looked up in the index.
+type Place struct {
 	set     *recentSet
 	mark    uint32
 	version uint64
 }
 
-// look returns the value of a key, or nil and the place to keep it at.
-func (r *recent) look(key []byte) (any, place) {
+// Look returns the value of a key, or nil and the place to keep it at.
+func (r *Recent) Look(key []byte) (any, Place) {
 	set, mark := r.set(key)
 	version := set.version.Load()
 	for k := range set.entries {
@@ -62,14 +64,14 @@ func (r *recent) look(key []byte) (any, place) {
 			continue
 		}
 		if e := set.entries[k].Load(); e != nil && e.version == version && e.key == string(key) {
-			return e.value, place{}
+			return e.value, Place{}
 		}
 	}
-	return nil, place{set, mark, version}
+	return nil, Place{set, mark, version}
 }
 
-// keep keeps the value of a key. If there is no room, another one has to go.
-func (p place) keep(key []byte, value any) {
+// Keep keeps the value of a key. If there is no room, another one has to go.
+func (p Place) Keep(key []byte, value any) {
 	k := p.set.next.Add(1) % recentWays
 	for range recentWays {
 		if e := p.set.entries[k].Load(); e == nil || e.version != p.version || e.key == string(key) {
@@ -82,13 +84,13 @@ func (p place) keep(key []byte, value any) {
 }
 
 // changed makes the table forget what it has of keys that share the set.
-func (r *recent) changed(key []byte) {
+func (r *Recent) changed(key []byte) {
 	set, _ := r.set(key)
 	set.change()
 }
 
 // clear makes it forget everything.
-func (r *recent) clear() {
+func (r *Recent) clear() {
 	for k := range r.sets {
 		r.sets[k].change()
 	}
@@ -101,7 +103,27 @@ func (s *recentSet) change() {
 	}
 }
 
-func (r *recent) set(key []byte) (*recentSet, uint32) {
+func (r *Recent) set(key []byte) (*recentSet, uint32) {
 	hash := maphash.Bytes(r.seed, key)
 	return &r.sets[hash&uint64(len(r.sets)-1)], uint32(hash >> 32)
+}
+
+// Recall returns the record of a key, decoded: one that was read lately, or what read
+// returns. It is fs.ErrNotExist if that is none.
+func Recall[R any](recent *Recent, key []byte, read func(key []byte) ([]byte, error), decode func([]byte) (R, bool)) (R, error) {
+	known, place := recent.Look(key)
+	if record, ok := known.(*R); ok {
+		return *record, nil
+	}
+	var none R
+	raw, err := read(bytes.Clone(key)) // a hit need not allocate its key
+	if err != nil {
+		return none, err
+	}
+	record, ok := decode(raw)
+	if !ok {
+		return none, fs.ErrNotExist
+	}
+	place.Keep(key, &record)
+	return record, nil
 }

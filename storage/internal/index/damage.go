@@ -1,4 +1,4 @@
-package storage
+package index
 
 import (
 	"errors"
@@ -35,51 +35,64 @@ func verify(db *badger.DB) (err error) {
 	return db.VerifyChecksum()
 }
 
-// verifyIndex verifies an index that is in use.
-func (s *Store) verifyIndex(db *badger.DB) error {
-	err := verify(db)
-	if err != nil {
-		s.noteDamage(err)
+// Verify verifies an index that is in use.
+func (x *Index) Verify() error {
+	db := x.db.Load()
+	if db == nil {
+		return ErrNoIndex
 	}
+	err := verify(db)
+	x.NoteDamage(err)
 	return err
 }
 
-// errUnbacked is an index of which the files lack pages that the process has.
-var errUnbacked = errors.New("the disk had no room for all that was written to it")
+// Examine is Verify of an index that is only looked at: what it finds is not damage yet.
+func (x *Index) Examine() error {
+	if err := x.Gone(); err != nil {
+		return err
+	}
+	return verify(x.db.Load())
+}
 
-// noteFaults finds out whether the disk had no room for a page of a file that
+// Small reports whether all of the index was verified when it was opened.
+func (x *Index) Small() bool { return small(x.db.Load()) }
+
+// ErrUnbacked is an index of which the files lack pages that the process has.
+var ErrUnbacked = errors.New("the disk had no room for all that was written to it")
+
+// NoteFaults finds out whether the disk had no room for a page of a file that
 // Badger has mapped. The process has it, and goes on with it; so the next snapshot
 // holds everything, and the files are begun anew by the next opening.
-func (s *Store) noteFaults() {
-	if n := s.unbacked(); n != s.faults.Swap(n) {
-		s.noteDamage(errUnbacked)
+func (x *Index) NoteFaults() {
+	if n := x.Unbacked(); n != x.faults.Swap(n) {
+		x.NoteDamage(ErrUnbacked)
 	}
 }
 
-// noteDamage remembers that something in the index could not be read. It goes on
+// NoteDamage remembers that something in the index could not be read. It goes on
 // being used, since most of it can be; the next opening begins it anew.
-func (s *Store) noteDamage(err error) {
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrNoIndex) || !damaged(err) {
+func (x *Index) NoteDamage(err error) {
+	if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrNoIndex) || !damaged(err) {
 		return
 	}
-	if s.damage.CompareAndSwap(nil, &err) {
-		s.log.Error("index is damaged and will be begun anew at the next start", "error", err)
-		s.setIndexError(fmt.Errorf("index is damaged: %w", err))
-		s.keepHouseNow()
+	if x.damage.CompareAndSwap(nil, &err) {
+		x.Log.Error("index is damaged and will be begun anew at the next start", "error", err)
+		x.SetTrouble(fmt.Errorf("index is damaged: %w", err))
+		x.Damaged()
 	}
 }
 
-// recordDamage writes down that the index is damaged.
-func (s *Store) recordDamage() {
-	if s.damage.Load() != nil && !s.state.Damaged {
-		s.noteState(func(st *volume.State) { st.Damaged = true })
+// RecordDamage writes down that the index is damaged.
+func (x *Index) RecordDamage() {
+	if x.damage.Load() != nil && !x.State().Damaged {
+		x.Note(func(st *volume.State) { st.Damaged = true })
 	}
 }
 
 // environment is what keeps an index from being opened that is whole.
 var environment = []error{
 	syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EACCES, syscall.EPERM,
-	syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, ErrLocked,
+	syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, volume.ErrLocked,
 }
 
 // damaged reports whether err is the fault of the index. Badger does not wrap the

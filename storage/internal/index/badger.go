@@ -1,4 +1,4 @@
-package storage
+package index
 
 import (
 	"context"
@@ -15,10 +15,10 @@ import (
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
-// maxValue is the largest value in bytes that goes into the index. It stays
+// MaxValue is the largest value in bytes that goes into the index. It stays
 // below Badger's value threshold, so that the value log, which a power failure
 // can lose while the keys survive, is never used.
-const maxValue = 512 << 10
+const MaxValue = 512 << 10
 
 // openBadger opens the index. The lock of the store is held, and there is room.
 // What Badger says of an index that is lost interests nobody.
@@ -52,7 +52,7 @@ func openBadger(dir string, log *slog.Logger, lost *atomic.Bool) (*badger.DB, er
 	if err != nil && strings.Contains(err.Error(), "Cannot acquire directory lock") {
 		// Where the store has no lock of its own, this is it. Elsewhere an
 		// earlier store of this process waits for room to close.
-		return nil, fmt.Errorf("%w: %w", ErrLocked, err)
+		return nil, fmt.Errorf("%w: %w", volume.ErrLocked, err)
 	}
 	return db, err
 }

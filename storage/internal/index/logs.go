@@ -1,4 +1,4 @@
-package storage
+package index
 
 import (
 	"errors"
@@ -52,7 +52,7 @@ func (l *logs) secure(n int64) error {
 	}
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return ErrNoSpace
+		return volume.ErrNoSpace
 	case err != nil:
 		return fmt.Errorf("take space for the log of the index: %w", err)
 	}

@@ -1,4 +1,4 @@
-package storage
+package index
 
 import (
 	"bufio"
@@ -29,39 +29,39 @@ const (
 // errSnapshot means that a snapshot is not what was written.
 var errSnapshot = errors.New("snapshot is damaged")
 
-// restore gives back to the index what it lost, from the newest snapshot that is
-// whole. What the index knows already is newer and stays. Only the house keeper
-// calls it.
-func (s *Store) restore(ctx context.Context) {
-	if !s.state.Restore {
+// Restore gives back to the index what it lost, from the newest snapshot that is
+// whole. What the index knows already is newer and stays.
+func (v *Snapshots) Restore(ctx context.Context) {
+	x := v.index
+	if !x.State().Restore {
 		return
 	}
-	names, err := s.snapshots()
+	names, err := v.List()
 	if err != nil {
-		s.log.Error("index not restored", "error", err)
+		x.Log.Error("index not restored", "error", err)
 		return
 	}
 	for _, name := range names {
-		records, err := s.restoreFrom(ctx, name)
+		records, err := v.RestoreFrom(ctx, name)
 		switch {
 		case err == nil:
-			s.log.Warn("index restored", "snapshot", name, "records", records)
-			s.noteState(func(st *volume.State) { st.Restore = false })
+			x.Log.Warn("index restored", "snapshot", name, "records", records)
+			x.Note(func(st *volume.State) { st.Restore = false })
 			return
 		case ctx.Err() != nil:
 			return
-		case !damaged(err), unreadable(err) && s.unread < restoreTries:
+		case !damaged(err), unreadable(err) && v.unread < restoreTries:
 			// There will be room later, and a disk may recover.
 			if damaged(err) {
-				s.unread++
+				v.unread++
 			}
-			s.log.Error("index not restored", "snapshot", name, "error", err)
+			x.Log.Error("index not restored", "snapshot", name, "error", err)
 			return
 		}
-		s.log.Error("snapshot of the index cannot be read", "snapshot", name, "error", err)
+		x.Log.Error("snapshot of the index cannot be read", "snapshot", name, "error", err)
 	}
-	s.log.Warn("no snapshot to restore the index from: upstreams are asked again")
-	s.noteState(func(st *volume.State) { st.Restore = false })
+	x.Log.Warn("no snapshot to restore the index from: upstreams are asked again")
+	x.Note(func(st *volume.State) { st.Restore = false })
 }
 
 // unreadable reports whether it is the disk that gave no answer, and not the
@@ -71,28 +71,18 @@ func unreadable(err error) bool {
 	return errors.As(err, &failed) && !errors.Is(err, fs.ErrNotExist)
 }
 
-// isRestored reports whether the index has what a snapshot holds, if need be.
-func (s *Store) isRestored() bool {
-	select {
-	case <-s.restored:
-		return true
-	default:
-		return false
-	}
-}
-
-// restoreFrom reads a snapshot twice: nothing of one that is not whole is used. Pins
+// RestoreFrom reads a snapshot twice: nothing of one that is not whole is used. Pins
 // come first, as blobs go meanwhile.
-func (s *Store) restoreFrom(ctx context.Context, name string) (records int64, err error) {
+func (v *Snapshots) RestoreFrom(ctx context.Context, name string) (records int64, err error) {
 	var pins []Record
-	_, err = s.readSnapshot(ctx, name, func(r Record) error {
-		if r.Key[0] == tablePin {
+	_, err = v.Read(ctx, name, func(r Record) error {
+		if r.Key[0] == TablePin {
 			pins = append(pins, r)
 		}
 		return nil
 	})
 	if err == nil {
-		err = s.index.update(restoreBatch, func(b *batch) error { return b.restore(pins) })
+		err = v.index.Update(restoreBatch, func(b *Batch) error { return b.restore(pins) })
 	}
 	if err != nil {
 		return 0, err
@@ -102,9 +92,9 @@ func (s *Store) restoreFrom(ctx context.Context, name string) (records int64, er
 	flush := func() error {
 		some := pending
 		pending, bytes = nil, 0
-		return s.index.update(restoreBatch, func(b *batch) error { return b.restore(some) })
+		return v.index.Update(restoreBatch, func(b *Batch) error { return b.restore(some) })
 	}
-	records, err = s.readSnapshot(ctx, name, func(r Record) error {
+	records, err = v.Read(ctx, name, func(r Record) error {
 		pending, bytes = append(pending, r), bytes+len(r.Key)+len(r.Value)
 		if bytes < restoreBatch {
 			return nil
@@ -118,7 +108,7 @@ func (s *Store) restoreFrom(ctx context.Context, name string) (records int64, er
 }
 
 // restore writes those records that the index does not have.
-func (b *batch) restore(records []Record) error {
+func (b *Batch) restore(records []Record) error {
 	for _, r := range records {
 		old, err := b.Get(r.Key)
 		if err == nil && record.Intact(old) {
@@ -127,17 +117,17 @@ func (b *batch) restore(records []Record) error {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if err := b.set(r.Key, r.Value); err != nil {
+		if err := b.Set(r.Key, r.Value); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// readSnapshot calls fn for each record of a snapshot, and returns how many
+// Read calls fn for each record of a snapshot, and returns how many
 // there are. Records that are not intact are left out.
-func (s *Store) readSnapshot(ctx context.Context, name string, fn func(Record) error) (records int64, err error) {
-	f, err := s.root.Open(name)
+func (v *Snapshots) Read(ctx context.Context, name string, fn func(Record) error) (records int64, err error) {
+	f, err := v.index.Root.Open(name)
 	if err != nil {
 		return 0, err
 	}
@@ -163,7 +153,7 @@ func (s *Store) readSnapshot(ctx context.Context, name string, fn func(Record) e
 		if len(key) == 0 {
 			return records, readEnd(r, records)
 		}
-		value, err := readText(r, 2*maxValue)
+		value, err := readText(r, 2*MaxValue)
 		if err != nil {
 			return records, err
 		}
