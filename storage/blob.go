@@ -18,8 +18,8 @@ import (
 // store closed. It counts as a use, and while the file is open, the blob is not
 // evicted. fs.ErrNotExist if there is no such blob, or only a file of the wrong
 // size.
-func (s *Store) OpenBlob(d digest.Digest) (*File, int64, error) {
-	if err := s.enter(); err != nil {
+func (s *Store) OpenBlob(ctx context.Context, d digest.Digest) (*File, int64, error) {
+	if err := s.enter(ctx); err != nil {
 		return nil, 0, fmt.Errorf("open blob %s: %w", d, err)
 	}
 	defer s.leave()
@@ -28,7 +28,7 @@ func (s *Store) OpenBlob(d digest.Digest) (*File, int64, error) {
 		return nil, 0, fmt.Errorf("open blob: %w", err)
 	}
 	s.opened.add(i)
-	f, size, err := s.openBlob(i)
+	f, size, err := s.openBlob(ctx, i)
 	if err != nil {
 		s.opened.done(i)
 		return nil, 0, fmt.Errorf("open blob %s: %w", d, err)
@@ -36,8 +36,8 @@ func (s *Store) OpenBlob(d digest.Digest) (*File, int64, error) {
 	return &File{File: f.Bare(), opened: &s.opened, id: i}, size, nil
 }
 
-func (s *Store) openBlob(i volume.ID) (volume.File, int64, error) {
-	f, info, err := s.soundBlob(i)
+func (s *Store) openBlob(ctx context.Context, i volume.ID) (volume.File, int64, error) {
+	f, info, err := s.soundBlob(ctx, i)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -53,13 +53,12 @@ func (s *Store) touch(i volume.ID) {
 }
 
 // soundBlob opens a blob that is not in doubt, or not any more.
-func (s *Store) soundBlob(i volume.ID) (volume.File, fs.FileInfo, error) {
+func (s *Store) soundBlob(ctx context.Context, i volume.ID) (volume.File, fs.FileInfo, error) {
 	f, info, doubt, err := s.sizedBlob(i)
 	if err != nil || !doubt {
 		return f, info, err
 	}
-	if err := s.judge.Verify(i, f, info); err != nil {
-		f.Close()
+	if err := s.judge.Verify(ctx, i, f, info); err != nil {
 		return nil, nil, err
 	}
 	return f, info, nil
@@ -104,8 +103,8 @@ func irregular(i volume.ID) error {
 // StatBlob returns the size of a finished blob, or fs.ErrNotExist. It vouches for
 // the blob as OpenBlob does, and so takes as long where one has to be verified
 // first: one hash of it. It does not count as a use.
-func (s *Store) StatBlob(d digest.Digest) (int64, error) {
-	if err := s.enter(); err != nil {
+func (s *Store) StatBlob(ctx context.Context, d digest.Digest) (int64, error) {
+	if err := s.enter(ctx); err != nil {
 		return 0, fmt.Errorf("stat blob %s: %w", d, err)
 	}
 	defer s.leave()
@@ -113,7 +112,7 @@ func (s *Store) StatBlob(d digest.Digest) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("stat blob: %w", err)
 	}
-	f, info, err := s.soundBlob(i)
+	f, info, err := s.soundBlob(ctx, i)
 	if err != nil {
 		return 0, fmt.Errorf("stat blob %s: %w", d, err)
 	}
@@ -124,8 +123,8 @@ func (s *Store) StatBlob(d digest.Digest) (int64, error) {
 // HasBlob reports that there is a finished blob that can be opened, and whether
 // OpenBlob would trust it as it is, or verify it first, which VerifyBlob does. It reads
 // no content, and does not count as a use. fs.ErrNotExist if there is no such blob.
-func (s *Store) HasBlob(d digest.Digest) (trusted bool, err error) {
-	if err := s.enter(); err != nil {
+func (s *Store) HasBlob(ctx context.Context, d digest.Digest) (trusted bool, err error) {
+	if err := s.enter(ctx); err != nil {
 		return false, fmt.Errorf("look up blob %s: %w", d, err)
 	}
 	defer s.leave()
@@ -171,8 +170,8 @@ func (a absent) Unwrap() error      { return a.error }
 // if the store was closed meanwhile. Calls for one digest share one pass with
 // each other and with whoever opens the blob. It takes as long as reading the
 // blob does, and does not count as a use.
-func (s *Store) VerifyBlob(d digest.Digest) error {
-	if err := s.enter(); err != nil {
+func (s *Store) VerifyBlob(ctx context.Context, d digest.Digest) error {
+	if err := s.enter(ctx); err != nil {
 		return fmt.Errorf("verify blob %s: %w", d, err)
 	}
 	defer s.leave()
@@ -182,12 +181,12 @@ func (s *Store) VerifyBlob(d digest.Digest) error {
 	}
 	f, info, err := s.blobFile(i)
 	if err == nil {
-		defer f.Close()
-		err = s.judge.Verify(i, f, info)
+		err = s.judge.Verify(ctx, i, f, info)
 	}
 	if err != nil {
 		return fmt.Errorf("verify blob %s: %w", d, err)
 	}
+	f.Close()
 	return nil
 }
 
@@ -215,5 +214,9 @@ func (s *Store) VerifyBlobAt(ctx context.Context, d digest.Digest, p *Pace, read
 	case matches:
 		return nil
 	}
-	return s.VerifyBlob(d) // which decides
+	return s.VerifyBlob(ctx, d) // which decides
+}
+
+func (s *Store) quarantine(i volume.ID, found fs.FileInfo, reason error) bool {
+	return s.judge.Quarantine(i, found, reason)
 }

@@ -34,7 +34,7 @@ func (c *tableCheck) index(ctx context.Context) (readable bool, err error) {
 			return false, ctx.Err()
 		}
 	}
-	err = s.life.Within(func() error {
+	err = s.life.Within(context.Background(), func() error {
 		f := Finding{Kind: FindingIndex, Name: volume.MetaDir}
 		if !s.index.IsOpen() {
 			f.Reason = cmp.Or(s.index.Trouble(), ErrNoIndex.Error())

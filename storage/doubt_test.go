@@ -151,7 +151,7 @@ func TestPartThatWasMadeAllTheSame(t *testing.T) {
 	_, d := content(1, 1000)
 	i, _ := volume.IDOf(d)
 	broken.arm("open "+sums.ReplaceAllString(i.PartPath(), "$1")+" 1", fault{errno: syscall.EIO, late: true}, nil)
-	_, err = s.Part(scope, d, 1000)
+	_, err = s.Part(t.Context(), scope, d, 1000)
 	wantErr(t, "begin a part", err, syscall.EIO)
 	broken.disarm()
 	if left, _ := os.ReadDir(filepath.Join(dir, volume.IngestDir)); len(left) != 0 {

@@ -72,7 +72,7 @@ func (c *earlierContent) put(t *testing.T, s *Store) {
 	t.Helper()
 	putBlob(t, s, c.layer)
 	putBlobIn(t, s, c.other, c.shared)
-	p, err := s.Part(scope, oci.Sum(c.part), 4000)
+	p, err := s.Part(t.Context(), scope, oci.Sum(c.part), 4000)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,14 +80,14 @@ func (c *earlierContent) put(t *testing.T, s *Store) {
 	if _, err := p.WriteAt(c.part[:1500], 0); err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.Pin(c.pin)
+	_, err = s.Pin(t.Context(), c.pin)
 	if err := errors.Join(err,
 		p.Suspend([]Extent{{0, 1500}}),
-		s.PutManifest(scope, c.manifest, c.children),
-		s.PutOpenManifest(c.other, c.large, c.children),
-		s.LinkOpen(scope, c.children[0]), s.Claim(scope, c.spoken),
-		s.PutTag(scope, "3.20", c.tag), s.PutTag(scope, "latest", c.tag), s.DeleteTag(scope, "latest"),
-		s.PutReferrers(scope, c.manifest.Digest, c.referrers)); err != nil {
+		s.PutManifest(t.Context(), scope, c.manifest, c.children),
+		s.PutOpenManifest(t.Context(), c.other, c.large, c.children),
+		s.LinkOpen(t.Context(), scope, c.children[0]), s.Claim(t.Context(), scope, c.spoken),
+		s.PutTag(t.Context(), scope, "3.20", c.tag), s.PutTag(t.Context(), scope, "latest", c.tag), s.DeleteTag(t.Context(), scope, "latest"),
+		s.PutReferrers(t.Context(), scope, c.manifest.Digest, c.referrers)); err != nil {
 		t.Fatal(err)
 	}
 	s.UseManifest(c.manifest.Digest)
@@ -96,14 +96,14 @@ func (c *earlierContent) put(t *testing.T, s *Store) {
 // wantRecords checks everything but the blobs.
 func (c *earlierContent) wantRecords(t *testing.T, s *Store) {
 	t.Helper()
-	if got, err := s.Tag(scope, "3.20"); err != nil || got != c.tag {
+	if got, err := s.Tag(t.Context(), scope, "3.20"); err != nil || got != c.tag {
 		t.Errorf("tag is %+v, %v, want %+v", got, err, c.tag)
 	}
-	if got, err := s.Tags(scope, "", -1); err != nil || !cmp.Equal(got, []string{"3.20"}) {
+	if got, err := s.Tags(t.Context(), scope, "", -1); err != nil || !cmp.Equal(got, []string{"3.20"}) {
 		t.Errorf("tags are %v, %v", got, err)
 	}
 	for _, want := range []oci.Manifest{c.manifest, c.large} {
-		if got, err := s.Manifest(want.Digest); err != nil || !cmp.Equal(got, want) {
+		if got, err := s.Manifest(t.Context(), want.Digest); err != nil || !cmp.Equal(got, want) {
 			t.Errorf("manifest %s is another: %v", want.Digest, err)
 		}
 	}
@@ -117,20 +117,20 @@ func (c *earlierContent) wantRecords(t *testing.T, s *Store) {
 		{scope, c.spoken, Link{Size: 10}},
 		{c.other, oci.Descriptor{Digest: c.large.Digest}, Link{Size: int64(len(c.large.Bytes)), Proven: true}},
 	} {
-		if got, err := s.Linked(l.scope, l.of.Digest); err != nil || got != l.want {
+		if got, err := s.Linked(t.Context(), l.scope, l.of.Digest); err != nil || got != l.want {
 			t.Errorf("link of %s to %s is %+v, %v, want %+v", l.of.Digest, l.scope, got, err, l.want)
 		}
 	}
-	if at, err := s.ProvenAt(scope, c.children[0].Digest); err != nil || !at.Equal(c.clock.now()) {
+	if at, err := s.ProvenAt(t.Context(), scope, c.children[0].Digest); err != nil || !at.Equal(c.clock.now()) {
 		t.Errorf("proven at %v, %v", at, err)
 	}
-	if got, err := s.Origins(c.other, c.children[0].Digest); err != nil || got != (Origins{Open: true}) {
+	if got, err := s.Origins(t.Context(), c.other, c.children[0].Digest); err != nil || got != (Origins{Open: true}) {
 		t.Errorf("origins are %+v, %v", got, err)
 	}
-	if got, err := s.Referrers(scope, c.manifest.Digest); err != nil || !cmp.Equal(got, c.referrers) {
+	if got, err := s.Referrers(t.Context(), scope, c.manifest.Digest); err != nil || !cmp.Equal(got, c.referrers) {
 		t.Errorf("referrers are %+v, %v, want %+v", got, err, c.referrers)
 	}
-	pins, err := s.Pins()
+	pins, err := s.Pins(t.Context())
 	if err != nil || len(pins) != 1 || pins[0].String() != c.pin.String() || !pins[0].Made.Equal(c.clock.now()) {
 		t.Errorf("pins are %v, %v, want %v", pins, err, c.pin)
 	}
@@ -141,10 +141,10 @@ func (c *earlierContent) wantServed(t *testing.T, s *Store) {
 	t.Helper()
 	c.wantRecords(t, s)
 	for _, want := range [][]byte{c.layer, c.shared} {
-		if trusted, err := s.HasBlob(oci.Sum(want)); err != nil || !trusted {
+		if trusted, err := s.HasBlob(t.Context(), oci.Sum(want)); err != nil || !trusted {
 			t.Errorf("blob is trusted: %v, %v", trusted, err)
 		}
-		f, size, err := s.OpenBlob(oci.Sum(want))
+		f, size, err := s.OpenBlob(t.Context(), oci.Sum(want))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,10 +153,10 @@ func (c *earlierContent) wantServed(t *testing.T, s *Store) {
 		}
 		f.Close()
 	}
-	if got, err := s.Origins(c.other, oci.Sum(c.shared)); err != nil || !got.Own {
+	if got, err := s.Origins(t.Context(), c.other, oci.Sum(c.shared)); err != nil || !got.Own {
 		t.Errorf("origins are %+v, %v", got, err)
 	}
-	p, err := s.Part(scope, oci.Sum(c.part), 4000)
+	p, err := s.Part(t.Context(), scope, oci.Sum(c.part), 4000)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -155,7 +155,7 @@ func (f *forgetting) addUses(ctx context.Context) error {
 // drop drops a record if it still is the one that was looked at, and with a
 // manifest its use.
 func (f *forgetting) drop(key, value []byte) error {
-	f.dying = append(f.dying, index.Record{bytes.Clone(key), bytes.Clone(value)})
+	f.dying = append(f.dying, index.CopyOf(key, value))
 	if len(f.dying) < evictBatch {
 		return nil
 	}
@@ -243,7 +243,7 @@ func (f *forgetting) manifests(ctx context.Context) error {
 				return err
 			}
 			old++
-			dying = append(dying, index.Record{bytes.Clone(key), bytes.Clone(value)})
+			dying = append(dying, index.CopyOf(key, value))
 		}
 		return nil
 	})
@@ -288,5 +288,39 @@ func (f *forgetting) referrers(ctx context.Context) error {
 			return nil
 		}
 		return f.drop(key, value)
+	})
+}
+
+// origins looks at who has shown to have what. Without the content, that opens nothing.
+func (f *forgetting) origins(ctx context.Context) error {
+	return f.each(ctx, index.TableOrigin, func(key, value []byte) error {
+		i, ok := index.OriginID(key)
+		r, intact := index.DecodeOrigin(value)
+		if !ok || !intact || !r.Made.End().Before(f.unused) || f.pins.has(i) {
+			return nil
+		}
+		for _, table := range []byte{index.TableManifest, index.TableBlob} {
+			if f.txn.Has(index.TableKey(table, i)) {
+				return nil
+			}
+		}
+		if _, err := f.s.root.Lstat(i.BlobPath()); !errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return f.drop(key, value)
+	})
+}
+
+// names looks at the names of scopes.
+func (f *forgetting) names(ctx context.Context) error {
+	return f.each(ctx, index.TableScope, func(key, _ []byte) error {
+		scope, ok := index.ScopeOf(key, "", 2)
+		if !ok {
+			return nil
+		}
+		if _, linked := f.scopes[string(index.ScopedPrefix(index.TableLink, scope))]; linked {
+			return nil
+		}
+		return f.s.index.Update(len(key), func(b *index.Batch) error { return b.Unname(scope) })
 	})
 }

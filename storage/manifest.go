@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,94 +16,82 @@ import (
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
+// recentManifestBytes is the longest manifest that is kept in memory.
+const recentManifestBytes = 32 << 10
+
 // Manifest returns a manifest, its digest verified, or fs.ErrNotExist. Its Bytes
 // are shared: nobody may change them.
-func (s *Store) Manifest(d digest.Digest) (oci.Manifest, error) {
-	m, err := s.manifest(d)
-	if err != nil {
-		return oci.Manifest{}, fmt.Errorf("get manifest %s: %w", d, err)
+func (r *Records) Manifest(ctx context.Context, d digest.Digest) (oci.Manifest, error) {
+	var buffer [index.KeyBytes]byte
+	key, err := volume.AppendID(append(buffer[:0], index.TableManifest), d)
+	if err == nil {
+		known, place := r.index.Manifests.Look(key)
+		if m, ok := known.(*oci.Manifest); ok {
+			return *m, nil
+		}
+		var m oci.Manifest
+		i := volume.ID(key[1:])
+		err = r.life.Within(ctx, func() error {
+			m, err = r.manifest(ctx, d, i)
+			return err
+		})
+		if err == nil {
+			if len(m.Bytes) <= recentManifestBytes {
+				place.Keep(key, &m)
+			}
+			return m, nil
+		}
 	}
-	return m, nil
+	return oci.Manifest{}, fmt.Errorf("get manifest %s: %w", d, err)
 }
 
-func (s *Store) manifest(d digest.Digest) (oci.Manifest, error) {
-	var buffer [index.KeyBytes]byte
-	recent, err := volume.AppendID(append(buffer[:0], index.TableManifest), d)
+func (r *Records) manifest(ctx context.Context, d digest.Digest, i volume.ID) (oci.Manifest, error) {
+	key := index.TableKey(index.TableManifest, i)
+	raw, err := r.index.Get(key)
 	if err != nil {
 		return oci.Manifest{}, err
 	}
-	known, place := s.index.Manifests.Look(recent)
-	if m, ok := known.(*oci.Manifest); ok {
-		return *m, nil
-	}
-	i := volume.ID(recent[1:])
-	if err := s.enter(); err != nil {
-		return oci.Manifest{}, err
-	}
-	defer s.leave()
-	raw, err := s.index.Get(index.TableKey(index.TableManifest, i))
-	if err != nil {
-		return oci.Manifest{}, err
-	}
-	r, ok := index.DecodeManifest(raw)
+	m, ok := index.DecodeManifest(raw)
 	if !ok {
 		return oci.Manifest{}, fs.ErrNotExist
 	}
-	if r.External {
-		if r.Bytes, err = s.readBlob(i); err != nil {
+	if m.External {
+		if m.Bytes, err = r.large.readBlob(ctx, i); err != nil {
 			return oci.Manifest{}, err
 		}
 	}
-	if !oci.Verify(d, r.Bytes) {
-		s.log.Error("manifest does not match its digest and is dropped", "digest", d)
-		if r.External {
-			s.judge.Quarantine(i, nil, integrity.ErrDigest)
+	if !oci.Verify(d, m.Bytes) {
+		r.log.Error("manifest does not match its digest and is dropped", "digest", d)
+		if m.External {
+			r.large.quarantine(i, nil, integrity.ErrDigest)
 		}
-		s.index.Post(func(b *index.Batch) error { return b.Delete(index.TableKey(index.TableManifest, i)) })
+		r.index.Post(func(b *index.Batch) error { return b.Delete(key) })
 		return oci.Manifest{}, fs.ErrNotExist
 	}
-	m := oci.Manifest{MediaType: r.MediaType, Digest: d, Bytes: r.Bytes}
-	if len(m.Bytes) <= recentManifestBytes {
-		place.Keep(recent, &m)
-	}
-	return m, nil
-}
-
-func (s *Store) readBlob(i volume.ID) ([]byte, error) {
-	f, size, err := s.openBlob(i)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b := make([]byte, size)
-	_, err = io.ReadFull(f, b)
-	return b, err
+	return oci.Manifest{MediaType: m.MediaType, Digest: d, Bytes: m.Bytes}, nil
 }
 
 // PutManifest stores a manifest that the scope's upstream has sent, and links it
 // and, unproven, its children to the scope, in one transaction. Bytes that do not
 // match the digest are refused.
-func (s *Store) PutManifest(scope oci.Scope, m oci.Manifest, children []oci.Descriptor) error {
-	return s.putManifest(scope, m, children, false)
+func (r *Records) PutManifest(ctx context.Context, scope oci.Scope, m oci.Manifest, children []oci.Descriptor) error {
+	return r.putManifest(ctx, scope, m, children, false)
 }
 
 // PutOpenManifest is PutManifest for what other upstreams may prove to have, too.
-func (s *Store) PutOpenManifest(scope oci.Scope, m oci.Manifest, children []oci.Descriptor) error {
-	return s.putManifest(scope, m, children, true)
+func (r *Records) PutOpenManifest(ctx context.Context, scope oci.Scope, m oci.Manifest, children []oci.Descriptor) error {
+	return r.putManifest(ctx, scope, m, children, true)
 }
 
-func (s *Store) putManifest(scope oci.Scope, m oci.Manifest, children []oci.Descriptor, open bool) error {
-	if err := s.recordManifest(scope, m, children, open); err != nil {
+func (r *Records) putManifest(ctx context.Context, scope oci.Scope, m oci.Manifest, children []oci.Descriptor, open bool) error {
+	err := r.life.Within(ctx, func() error { return r.recordManifest(ctx, scope, m, children, open) })
+	if err != nil {
 		return fmt.Errorf("put manifest %s of %s: %w", m.Digest, scope, err)
 	}
 	return nil
 }
 
-func (s *Store) recordManifest(scope oci.Scope, m oci.Manifest, children []oci.Descriptor, open bool) error {
-	if err := s.enter(); err != nil {
-		return err
-	}
-	defer s.leave()
+func (r *Records) recordManifest(ctx context.Context, scope oci.Scope, m oci.Manifest, children []oci.Descriptor, open bool) error {
 	if err := index.CheckScope(scope); err != nil {
 		return err
 	}
@@ -113,25 +102,25 @@ func (s *Store) recordManifest(scope oci.Scope, m oci.Manifest, children []oci.D
 	if !oci.Verify(m.Digest, m.Bytes) {
 		return integrity.ErrDigest
 	}
-	links, err := s.linksTo(children, index.LinkTo{})
+	links, err := r.linksTo(children, index.LinkTo{})
 	if err != nil {
 		return err
 	}
-	links = append(links, s.linkTo(i, int64(len(m.Bytes)), index.LinkTo{Open: open, LinkRecord: index.LinkRecord{Link: Link{Proven: true}}}))
-	r := index.Manifest{MediaType: m.MediaType, Bytes: m.Bytes}
+	links = append(links, r.linkTo(i, int64(len(m.Bytes)), index.LinkTo{Open: open, LinkRecord: index.LinkRecord{Link: Link{Proven: true}}}))
+	entry := index.Manifest{MediaType: m.MediaType, Bytes: m.Bytes}
 	if len(m.Bytes) > index.MaxValue {
-		if err := s.writeBlob(scope, i, m.Bytes); err != nil {
+		if err := r.large.writeBlob(scope, i, m.Bytes); err != nil {
 			return err
 		}
-		r = index.Manifest{MediaType: m.MediaType, External: true}
+		entry = index.Manifest{MediaType: m.MediaType, External: true}
 	}
-	record := r.Encode()
-	return s.index.Offer(len(record)+len(links)*index.LinkBytes, func(b *index.Batch) error {
+	record := entry.Encode()
+	return r.index.Offer(ctx, len(record)+len(links)*index.LinkBytes, func(b *index.Batch) error {
 		if err := b.LinkAll(scope, links); err != nil {
 			return err
 		}
 		// An hour ago, so that the use that follows is one of its blobs, too.
-		if err := b.FirstUse(i, index.HourOf(s.now().Add(-time.Hour))); err != nil {
+		if err := b.FirstUse(i, index.HourOf(r.now().Add(-time.Hour))); err != nil {
 			return err
 		}
 		return b.Set(index.TableKey(index.TableManifest, i), record)
@@ -141,14 +130,28 @@ func (s *Store) recordManifest(scope oci.Scope, m oci.Manifest, children []oci.D
 // UseManifest tells that a client has got a manifest. Of an image, that is a use
 // of its blobs, too: a node that has them all asks for nothing else. It waits for
 // nothing.
-func (s *Store) UseManifest(d digest.Digest) {
-	if s.enter() != nil {
+func (r *Records) UseManifest(d digest.Digest) {
+	i, err := volume.IDOf(d)
+	if err != nil {
 		return
 	}
-	defer s.leave()
-	if i, err := volume.IDOf(d); err == nil && s.manifestUses.touch(i, index.HourOf(s.now())) >= maxUses {
-		s.keepHouseNow()
+	_ = r.life.Within(context.Background(), func() error {
+		if r.uses.touch(i, index.HourOf(r.now())) >= maxUses {
+			r.full()
+		}
+		return nil
+	})
+}
+
+func (s *Store) readBlob(ctx context.Context, i volume.ID) ([]byte, error) {
+	f, size, err := s.openBlob(ctx, i)
+	if err != nil {
+		return nil, err
 	}
+	defer f.Close()
+	b := make([]byte, size)
+	_, err = io.ReadFull(f, b)
+	return b, err
 }
 
 // writeBlob stores bytes that were verified as a blob.

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
@@ -52,7 +53,7 @@ func (v *saving) wrote(e Extent) error {
 // save brings what came so far to the disk, and writes down what that is.
 func (v *saving) save() {
 	p, s := v.part, v.part.store
-	end, err := s.life.Begin()
+	end, err := s.life.Begin(context.Background())
 	if err != nil {
 		return
 	}

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,7 +19,7 @@ import (
 // and nobody waits for room: Commit does both, and tries again what failed here.
 func (p *Part) Publish(size int64) {
 	s := p.store
-	if s.enter() != nil {
+	if s.enter(context.Background()) != nil {
 		return
 	}
 	defer s.leave()
@@ -69,7 +70,7 @@ func (p *Part) Close() error {
 }
 
 func (p *Part) endCall(verb string, last func() error) error {
-	err := p.store.enter()
+	err := p.store.enter(context.Background())
 	if err == nil {
 		err = p.end(last)
 		p.store.leave()

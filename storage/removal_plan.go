@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"bytes"
 	"context"
 
 	"github.com/pullgate/pullgate/internal/oci"
@@ -44,7 +43,7 @@ func (r *removal) tagsOf(ctx context.Context, p *removalPart) error {
 	return r.txn.ScopeTags(ctx, p.scope, func(name string, key, value []byte) error {
 		if _, ok := p.tags[name]; ok || p.ids == nil {
 			p.tags[name] = struct{}{}
-			r.tags = append(r.tags, index.Record{bytes.Clone(key), bytes.Clone(value)})
+			r.tags = append(r.tags, index.CopyOf(key, value))
 		}
 		return nil
 	})

@@ -49,8 +49,6 @@ var (
 var ErrClosed = life.ErrClosed
 
 const (
-	// recentManifestBytes is the longest manifest that is kept in memory.
-	recentManifestBytes = 32 << 10
 	// snapshotLast bounds how long the snapshot at the end holds up Close. One
 	// that takes longer is left to the next night.
 	snapshotLast = 3 * time.Second
@@ -63,6 +61,8 @@ const restoreWait = 5 * time.Second
 // Store is the content of one directory. Its methods are safe for concurrent
 // use, and return ErrClosed after Close.
 type Store struct {
+	*Records
+
 	path string
 	log  *slog.Logger
 	now  func() time.Time
@@ -167,6 +167,9 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	s.index.Rebuild = o.rebuild
 	s.snapshots = index.NewSnapshots(s.index)
 	s.blobs = index.BlobTable{Index: s.index}
+	s.Records = &Records{
+		life: s.life, index: s.index, log: s.log, now: s.now, large: s, uses: &s.manifestUses, full: s.keepHouseNow,
+	}
 	defer func() {
 		if err != nil {
 			s.life.End()
@@ -303,7 +306,7 @@ func (s *Store) closeFiles() error {
 }
 
 // enter begins a call.
-func (s *Store) enter() error { return s.life.Enter() }
+func (s *Store) enter(ctx context.Context) error { return s.life.Enter(ctx) }
 
 func (s *Store) leave() { s.life.Leave() }
 

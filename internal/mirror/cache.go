@@ -83,7 +83,7 @@ type Cache struct {
 
 	// Seams for tests, fixed before the first request.
 	after     func(time.Duration) <-chan time.Time
-	makePart  func(oci.Scope, digest.Digest, int64) (part, error)
+	makePart  func(context.Context, oci.Scope, digest.Digest, int64) (part, error)
 	deadlines struct{ cold, stale, tell time.Duration }
 
 	ctx    context.Context
@@ -138,8 +138,8 @@ func NewCache(store *storage.Store, o CacheOptions) *Cache {
 	if c.panics == nil {
 		c.panics = func() {}
 	}
-	c.makePart = func(scope oci.Scope, d digest.Digest, size int64) (part, error) {
-		p, err := store.Part(scope, d, size)
+	c.makePart = func(ctx context.Context, scope oci.Scope, d digest.Digest, size int64) (part, error) {
+		p, err := store.Part(ctx, scope, d, size)
 		if err != nil {
 			return nil, err // not a nil *storage.Part in a non-nil interface
 		}
@@ -207,8 +207,8 @@ func errClosed() *oci.Error {
 
 // linked returns the link of a digest to a scope. A store that cannot tell
 // counts as no link: then the upstream has to confirm the digest.
-func (c *Cache) linked(s oci.Scope, d digest.Digest) storage.Link {
-	link, err := c.store.Linked(s, d)
+func (c *Cache) linked(ctx context.Context, s oci.Scope, d digest.Digest) storage.Link {
+	link, err := c.store.Linked(ctx, s, d)
 	if err != nil {
 		c.readFailed("read link", s, d.String(), err)
 		return storage.Link{Size: -1}

@@ -83,7 +83,7 @@ func (f *fill) begun() bool {
 	if f.proven && f.expected >= 0 {
 		return true // the part tells
 	}
-	size, ok := f.c.store.Suspended(f.source.scope, f.digest)
+	size, ok := f.c.store.Suspended(f.ctx, f.source.scope, f.digest)
 	if ok && f.expected < 0 && f.source.remembered(f.source.key(kindSize, f.digest.String()), false) == nil {
 		f.mu.Lock()
 		f.expected = size
@@ -94,7 +94,7 @@ func (f *fill) begun() bool {
 
 // begin gets the part. Nobody else looks at it before the fill is opened.
 func (f *fill) begin(size int64) error {
-	p, err := f.c.makePart(f.source.scope, f.digest, size)
+	p, err := f.c.makePart(f.ctx, f.source.scope, f.digest, size)
 	if err != nil {
 		return err
 	}

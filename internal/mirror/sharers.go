@@ -1,6 +1,8 @@
 package mirror
 
 import (
+	"context"
+
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
@@ -23,12 +25,12 @@ type sharer struct {
 }
 
 // record records what a verified fill shows for the scope.
-func (s sharer) record(d oci.Descriptor) {
+func (s sharer) record(ctx context.Context, d oci.Descriptor) {
 	if s.known {
-		s.resize(d)
+		s.resize(ctx, d)
 		return
 	}
-	s.proven(d)
+	s.proven(ctx, d)
 }
 
 // share notes that a scope follows the fill. The upstream has confirmed that it has the
@@ -44,7 +46,7 @@ func (f *fill) share(s sharer) {
 	}
 	f.mu.Unlock()
 	if right {
-		s.record(desc)
+		s.record(f.ctx, desc)
 	}
 }
 
@@ -58,12 +60,13 @@ func (f *fill) serves(s oci.Scope) bool {
 
 // prove records, once the bytes are verified, whose they are.
 func (f *fill) prove() {
+	ctx := context.WithoutCancel(f.ctx) // what was verified counts, also while the Cache closes
 	f.mu.Lock()
 	f.right = true
 	sharers, desc := f.sharers, oci.Descriptor{Digest: f.digest, Size: f.size}
 	f.mu.Unlock()
-	f.source.proven(desc)
+	f.source.proven(ctx, desc)
 	for _, s := range sharers {
-		s.record(desc)
+		s.record(ctx, desc)
 	}
 }

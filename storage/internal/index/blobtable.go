@@ -17,7 +17,7 @@ type BlobTable struct{ *Index }
 
 // Add records a blob that was placed, and fulfils its claim.
 func (t BlobTable) Add(i volume.ID, r Blob, claim *volume.Claim) error {
-	return t.Offer(LinkBytes, func(b *Batch) error {
+	return t.Offer(context.Background(), LinkBytes, func(b *Batch) error {
 		b.Tally.Claims = append(b.Tally.Claims, claim)
 		return b.PutBlob(i, r)
 	})
@@ -32,7 +32,7 @@ func (t BlobTable) Size(i volume.ID) (size int64, known bool) {
 // Put records a blob, unless check returns an error: the record is written together
 // with what that finds out.
 func (t BlobTable) Put(i volume.ID, size int64, created time.Time, check func() error) error {
-	return t.Offer(LinkBytes, func(b *Batch) error {
+	return t.Offer(context.Background(), LinkBytes, func(b *Batch) error {
 		if err := check(); err != nil {
 			return err
 		}
@@ -47,7 +47,7 @@ func (t BlobTable) Drop(i volume.ID) {
 
 // DropAll drops the records of blobs.
 func (t BlobTable) DropAll(ids []volume.ID) error {
-	return t.Offer(len(ids)*LinkBytes, func(b *Batch) error {
+	return t.Offer(context.Background(), len(ids)*LinkBytes, func(b *Batch) error {
 		for _, i := range ids {
 			if err := b.DropBlob(i); err != nil {
 				return err
@@ -132,7 +132,7 @@ func (x *Index) EachRecord(ctx context.Context, table byte, fn func(txn *Txn, ke
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		err := x.Life.Within(func() error {
+		err := x.Life.Within(context.Background(), func() error {
 			txn, err := x.Begin()
 			if err != nil {
 				return err

@@ -138,7 +138,8 @@ func (x *Index) Get(key []byte) (raw []byte, err error) {
 // decides.
 func (x *Index) Blob(i volume.ID) (Blob, bool) {
 	var buffer [KeyBytes]byte
-	r, err := Recall(x.Records, append(append(buffer[:0], TableBlob), i...), x.Get, DecodeBlob)
+	read := func() ([]byte, error) { return x.Get(TableKey(TableBlob, i)) }
+	r, err := Recall(x.Records, append(append(buffer[:0], TableBlob), i...), read, DecodeBlob)
 	return r, err == nil
 }
 

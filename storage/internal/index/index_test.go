@@ -147,7 +147,7 @@ func TestRecall(t *testing.T) {
 		}
 	}
 	reads := 0
-	read := func(key []byte) ([]byte, error) { reads++; return x.Get(key) }
+	read := func() ([]byte, error) { reads++; return x.Get(TableKey(TableBlob, i)) }
 	for k, size := range []int64{5, 6} {
 		put(size)
 		for range 3 {

@@ -1,7 +1,6 @@
 package index
 
 import (
-	"bytes"
 	"hash/maphash"
 	"io/fs"
 	"sync/atomic"
@@ -110,13 +109,13 @@ func (r *Recent) set(key []byte) (*recentSet, uint32) {
 
 // Recall returns the record of a key, decoded: one that was read lately, or what read
 // returns. It is fs.ErrNotExist if that is none.
-func Recall[R any](recent *Recent, key []byte, read func(key []byte) ([]byte, error), decode func([]byte) (R, bool)) (R, error) {
+func Recall[R any](recent *Recent, key []byte, read func() ([]byte, error), decode func([]byte) (R, bool)) (R, error) {
 	known, place := recent.Look(key)
 	if record, ok := known.(*R); ok {
 		return *record, nil
 	}
 	var none R
-	raw, err := read(bytes.Clone(key)) // a hit need not allocate its key
+	raw, err := read()
 	if err != nil {
 		return none, err
 	}

@@ -171,3 +171,6 @@ func (i *Iterator) Size() int64 { return i.it.Item().EstimatedSize() }
 
 // Close lets go of the iterator.
 func (i *Iterator) Close() { i.it.Close() }
+
+// CopyOf returns a record that outlives the Iterator or Txn that it was read with.
+func CopyOf(key, value []byte) Record { return Record{bytes.Clone(key), bytes.Clone(value)} }

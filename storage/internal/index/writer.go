@@ -1,6 +1,7 @@
 package index
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -68,19 +69,19 @@ func newWriter(x *Index) *writer {
 // Update makes a change of about the given size, and returns when it is made,
 // however long that takes: until Close gives up. Requests use Offer.
 func (w *writer) Update(bytes int, apply func(*Batch) error) error {
-	return w.ask(bytes, apply, nil)
+	return w.ask(context.Background(), bytes, apply, nil)
 }
 
 // Offer is Update for those whom somebody waits for: it is ErrStalled if the change
-// is not made soon. It may be made later then, so apply leaves alone what the
-// caller goes on to use.
-func (w *writer) Offer(bytes int, apply func(*Batch) error) error {
+// is not made soon, or ctx's error if that ends first. It may be made later then, so
+// apply leaves alone what the caller goes on to use.
+func (w *writer) Offer(ctx context.Context, bytes int, apply func(*Batch) error) error {
 	if w.Stalled() {
 		return ErrStalled
 	}
 	late := time.NewTimer(WritePatience)
 	defer late.Stop()
-	return w.ask(bytes, apply, late.C)
+	return w.ask(ctx, bytes, apply, late.C)
 }
 
 // Stalled reports whether the running transaction has taken long.
@@ -89,12 +90,14 @@ func (w *writer) Stalled() bool {
 	return began != 0 && time.Since(w.born)-time.Duration(began) > WritePatience
 }
 
-func (w *writer) ask(bytes int, apply func(*Batch) error, late <-chan time.Time) error {
+func (w *writer) ask(ctx context.Context, bytes int, apply func(*Batch) error, late <-chan time.Time) error {
 	done := make(chan error, 1)
 	select {
 	case w.queue <- write{apply: apply, bytes: bytes, done: done}:
 	case <-late:
 		return ErrStalled
+	case <-ctx.Done():
+		return ctx.Err()
 	case <-w.abandoned:
 		return ErrStalled
 	case <-w.done:
@@ -105,6 +108,8 @@ func (w *writer) ask(bytes int, apply func(*Batch) error, late <-chan time.Time)
 		return err
 	case <-late:
 		return ErrStalled
+	case <-ctx.Done():
+		return ctx.Err()
 	case <-w.abandoned:
 		return ErrStalled
 	case <-w.done:

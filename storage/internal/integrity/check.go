@@ -99,7 +99,7 @@ func (j *Judge) check(ctx context.Context, c *Check, others Others) error {
 		}
 	}
 	for _, one := range append(others.Files, j.checkQuarantine) {
-		if err := j.Life.Within(func() error { return one(ctx, c) }); err != nil {
+		if err := j.Life.Within(context.Background(), func() error { return one(ctx, c) }); err != nil {
 			return err
 		}
 	}

@@ -39,7 +39,7 @@ func (c *blobCheck) run(ctx context.Context) error {
 // knows, and looks at what else lies between blobs/ and them.
 func (c *blobCheck) plan(ctx context.Context) ([]volume.Shard, error) {
 	plan := make(map[volume.Shard]struct{})
-	err := c.life.Within(func() error {
+	err := c.life.Within(context.Background(), func() error {
 		for dir, algorithm := range volume.Algorithms {
 			err := c.level(ctx, path.Join(volume.BlobsDir, dir), func(name string) bool {
 				h, ok := volume.ShardNamed(algorithm, name)
@@ -100,7 +100,7 @@ func (c *blobCheck) count(_ context.Context, h volume.Shard) error {
 // shard checks a directory of blobs.
 func (c *blobCheck) shard(ctx context.Context, h volume.Shard) error {
 	var records map[volume.ID]int64
-	err := c.life.Within(func() (err error) {
+	err := c.life.Within(context.Background(), func() (err error) {
 		if c.indexed {
 			records, err = c.Records.Shard(h)
 		}
@@ -119,7 +119,7 @@ func (c *blobCheck) shard(ctx context.Context, h volume.Shard) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case !ok || !e.Type().IsRegular():
-			err = c.life.Within(func() error { c.Stray(path.Join(h.Dir(), e.Name()), "it is no file of a blob"); return nil })
+			err = c.life.Within(context.Background(), func() error { c.Stray(path.Join(h.Dir(), e.Name()), "it is no file of a blob"); return nil })
 		default:
 			size, known := records[i]
 			if !known {
@@ -133,7 +133,7 @@ func (c *blobCheck) shard(ctx context.Context, h volume.Shard) error {
 		}
 	}
 	for i := range records {
-		if err := c.life.Within(func() error { c.missing(i); return nil }); err != nil {
+		if err := c.life.Within(context.Background(), func() error { c.missing(i); return nil }); err != nil {
 			return err
 		}
 	}
@@ -145,7 +145,7 @@ func (c *blobCheck) shard(ctx context.Context, h volume.Shard) error {
 func (c *blobCheck) blob(ctx context.Context, i volume.ID, recorded int64) error {
 	var seen sight
 	var odd Finding
-	err := c.life.Within(func() (err error) {
+	err := c.life.Within(context.Background(), func() (err error) {
 		if seen.info, err = c.root.Lstat(i.BlobPath()); err == nil && c.indexed && recorded != seen.info.Size() {
 			odd = c.odd(i, seen.info)
 		}
@@ -172,7 +172,7 @@ func (c *blobCheck) blob(ctx context.Context, i volume.ID, recorded int64) error
 		}
 		seen.info = info
 	}
-	if err := c.life.Within(func() error { c.judge(i, seen, odd); return nil }); err != nil {
+	if err := c.life.Within(context.Background(), func() error { c.judge(i, seen, odd); return nil }); err != nil {
 		return err
 	}
 	c.advance(1, info.Size()-bytes)

@@ -83,9 +83,31 @@ func (j *Judge) Damaged() int64 { return j.damaged.Load() }
 
 // Verify reads the open file of a blob, and records the blob if it matches its digest.
 // One that does not is quarantined, and fs.ErrNotExist. Calls for one blob share one
-// pass. It is life.ErrClosed if the store was closed meanwhile.
-func (j *Judge) Verify(i volume.ID, f io.ReaderAt, info fs.FileInfo) error {
-	_, err, _ := j.verifying.Do(string(i), func() (any, error) {
+// pass, which goes on when ctx ends. After an error, the file is closed, or will be. It is
+// life.ErrClosed if the store was closed meanwhile.
+func (j *Judge) Verify(ctx context.Context, i volume.ID, f volume.File, info fs.FileInfo) error {
+	pass := j.verifying.DoChan(string(i), func() (any, error) {
+		return nil, j.Life.Guard("verify blob", func() error { return j.verify(i, f, info) })
+	})
+	select {
+	case verified := <-pass:
+		if verified.Err != nil {
+			f.Close()
+		}
+		return verified.Err
+	case <-ctx.Done():
+		// It may be this file that the pass reads.
+		go func() {
+			<-pass
+			f.Close()
+		}()
+		return ctx.Err()
+	}
+}
+
+// verify is the pass that all share who wait for it.
+func (j *Judge) verify(i volume.ID, f io.ReaderAt, info fs.FileInfo) error {
+	return j.Life.Within(context.Background(), func() error {
 		ctx := j.Life.Context()
 		err := match(ctx, f, i, nil, nil)
 		switch {
@@ -97,9 +119,8 @@ func (j *Judge) Verify(i volume.ID, f io.ReaderAt, info fs.FileInfo) error {
 			j.Quarantine(i, info, err)
 			err = fs.ErrNotExist
 		}
-		return nil, err
+		return err
 	})
-	return err
 }
 
 // Matches reads the open file of a blob at a pace, and records the blob if it matches
@@ -109,7 +130,7 @@ func (j *Judge) Matches(ctx context.Context, i volume.ID, f volume.File, info fs
 		return false, ctx.Err()
 	}
 	f.DropPages()
-	return true, j.Life.Within(func() error {
+	return true, j.Life.Within(context.Background(), func() error {
 		j.vouch(i, info, j.Now())
 		return nil
 	})

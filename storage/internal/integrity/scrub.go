@@ -39,7 +39,7 @@ type pass struct {
 // run reads the directories from the given one on.
 func (p *pass) run(ctx context.Context, from string) error {
 	var shards []volume.Shard
-	err := p.Life.Within(func() (err error) { shards, err = volume.Shards(p.Root); return err })
+	err := p.Life.Within(context.Background(), func() (err error) { shards, err = volume.Shards(p.Root); return err })
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (p *pass) blob(ctx context.Context, i volume.ID) error {
 	case err != nil || !seen.read:
 		return err
 	}
-	return p.Life.Within(func() error {
+	return p.Life.Within(context.Background(), func() error {
 		p.done.Blobs++
 		if seen.damage == nil {
 			p.done.Bytes += seen.info.Size()

@@ -41,7 +41,7 @@ func (j *Judge) walk(ctx context.Context, shards []volume.Shard, workers int, fn
 
 // list returns what lies in a directory of blobs.
 func (j *Judge) list(h volume.Shard) (list []fs.DirEntry, err error) {
-	err = j.Life.Within(func() (err error) {
+	err = j.Life.Within(context.Background(), func() (err error) {
 		list, err = entries(j.Root, h.Dir())
 		return err
 	})
@@ -60,7 +60,7 @@ type sight struct {
 // nil, hears of each piece. The store may close meanwhile.
 func (j *Judge) look(ctx context.Context, i volume.ID, p *Pace, progress func(bytes int64), wanted func(fs.FileInfo) bool) (seen sight, err error) {
 	var f volume.File
-	err = j.Life.Within(func() (err error) { f, err = j.Root.Open(i.BlobPath()); return err })
+	err = j.Life.Within(context.Background(), func() (err error) { f, err = j.Root.Open(i.BlobPath()); return err })
 	if errors.Is(err, life.ErrClosed) || errors.Is(err, fs.ErrNotExist) {
 		return seen, err
 	}

@@ -33,10 +33,15 @@ func New(log *slog.Logger, panicked func(), rest time.Duration) *Life {
 	return l
 }
 
-// Enter begins a call, which has to Leave; ErrClosed once no more may begin.
-func (l *Life) Enter() error {
+// Enter begins a call, which has to Leave. It is ErrClosed once no more may begin, and
+// the error of ctx if that has ended.
+func (l *Life) Enter(ctx context.Context) error {
 	if !l.calls.enter() {
 		return ErrClosed
+	}
+	if err := ctx.Err(); err != nil {
+		l.Leave()
+		return err
 	}
 	return nil
 }
@@ -45,8 +50,8 @@ func (l *Life) Enter() error {
 func (l *Life) Leave() { l.calls.leave() }
 
 // Within calls fn as a call.
-func (l *Life) Within(fn func() error) error {
-	if err := l.Enter(); err != nil {
+func (l *Life) Within(ctx context.Context, fn func() error) error {
+	if err := l.Enter(ctx); err != nil {
 		return err
 	}
 	defer l.Leave()
@@ -67,8 +72,8 @@ func (l *Life) AwaitTasks() { l.tasks.Wait() }
 
 // Begin begins a task that is to call the function returned in the end; ErrClosed once
 // no more may begin.
-func (l *Life) Begin() (end func(), err error) {
-	if err := l.Enter(); err != nil {
+func (l *Life) Begin(ctx context.Context) (end func(), err error) {
+	if err := l.Enter(ctx); err != nil {
 		return nil, err
 	}
 	l.tasks.Add(1)
@@ -79,7 +84,7 @@ func (l *Life) Begin() (end func(), err error) {
 // Task calls fn, which takes long, within the life of the store: ctx ends when that
 // ends, and the error is ErrClosed then. Close waits for it as for the house keeper.
 func (l *Life) Task(ctx context.Context, fn func(context.Context) error) error {
-	end, err := l.Begin()
+	end, err := l.Begin(ctx)
 	if err != nil {
 		return err
 	}
