@@ -53,8 +53,8 @@ func TestEndedContext(t *testing.T) {
 	wantQuarantined(t, s, 0)
 }
 
-// heldFiles hold back what is read of blobs.
-type heldFiles struct {
+// readFiles hold back what is read of blobs.
+type readFiles struct {
 	volume.Files
 
 	reads *heldReads
@@ -66,21 +66,21 @@ type heldReads struct {
 	goOn  chan struct{} // closed to let them go on
 }
 
-func (h heldFiles) Open(name string) (volume.File, error) {
+func (h readFiles) Open(name string) (volume.File, error) {
 	f, err := h.Files.Open(name)
 	if err == nil && strings.HasPrefix(name, volume.BlobsDir) {
-		f = heldFile{f, h.reads}
+		f = readFile{f, h.reads}
 	}
 	return f, err
 }
 
-type heldFile struct {
+type readFile struct {
 	volume.File
 
 	reads *heldReads
 }
 
-func (f heldFile) ReadAt(b []byte, off int64) (int, error) {
+func (f readFile) ReadAt(b []byte, off int64) (int, error) {
 	f.reads.once.Do(func() { close(f.reads.begun) })
 	<-f.reads.goOn
 	return f.File.ReadAt(b, off)
@@ -90,7 +90,7 @@ func (f heldFile) ReadAt(b []byte, off int64) (int, error) {
 // context.
 func TestContextEndsWaits(t *testing.T) {
 	reads := &heldReads{begun: make(chan struct{}), goOn: make(chan struct{})}
-	s := openTest(t, Options{over: func(f volume.Files) volume.Files { return heldFiles{f, reads} }})
+	s := openTest(t, Options{over: func(f volume.Files) volume.Files { return readFiles{f, reads} }})
 	b, d := content(1, 1000)
 	putBlob(t, s, b)
 	waits := func(what string, call func(context.Context) error) {
