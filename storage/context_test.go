@@ -53,34 +53,34 @@ func TestEndedContext(t *testing.T) {
 	wantQuarantined(t, s, 0)
 }
 
-// readFiles hold back what is read of blobs.
-type readFiles struct {
+// gatedFiles hold back what is read of blobs.
+type gatedFiles struct {
 	volume.Files
 
-	reads *heldReads
+	reads *gatedReads
 }
 
-type heldReads struct {
+type gatedReads struct {
 	once  sync.Once
 	begun chan struct{} // closed with the first
 	goOn  chan struct{} // closed to let them go on
 }
 
-func (h readFiles) Open(name string) (volume.File, error) {
+func (h gatedFiles) Open(name string) (volume.File, error) {
 	f, err := h.Files.Open(name)
 	if err == nil && strings.HasPrefix(name, volume.BlobsDir) {
-		f = readFile{f, h.reads}
+		f = gatedFile{f, h.reads}
 	}
 	return f, err
 }
 
-type readFile struct {
+type gatedFile struct {
 	volume.File
 
-	reads *heldReads
+	reads *gatedReads
 }
 
-func (f readFile) ReadAt(b []byte, off int64) (int, error) {
+func (f gatedFile) ReadAt(b []byte, off int64) (int, error) {
 	f.reads.once.Do(func() { close(f.reads.begun) })
 	<-f.reads.goOn
 	return f.File.ReadAt(b, off)
@@ -89,8 +89,8 @@ func (f readFile) ReadAt(b []byte, off int64) (int, error) {
 // Whoever waits for the writer, or for a blob to be verified, waits no longer than its
 // context.
 func TestContextEndsWaits(t *testing.T) {
-	reads := &heldReads{begun: make(chan struct{}), goOn: make(chan struct{})}
-	s := openTest(t, Options{over: func(f volume.Files) volume.Files { return readFiles{f, reads} }})
+	reads := &gatedReads{begun: make(chan struct{}), goOn: make(chan struct{})}
+	s := openTest(t, Options{over: func(f volume.Files) volume.Files { return gatedFiles{f, reads} }})
 	b, d := content(1, 1000)
 	putBlob(t, s, b)
 	waits := func(what string, call func(context.Context) error) {
