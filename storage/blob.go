@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/integrity"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -57,7 +58,7 @@ func (s *Store) soundBlob(ctx context.Context, i volume.ID) (volume.File, fs.Fil
 	if err != nil || !doubt {
 		return f, info, err
 	}
-	if err := s.verify(ctx, i, f, info); err != nil {
+	if err := s.judge.Verify(ctx, i, f, info); err != nil {
 		return nil, nil, err
 	}
 	return f, info, nil
@@ -70,13 +71,11 @@ func (s *Store) sizedBlob(i volume.ID) (_ volume.File, _ fs.FileInfo, doubt bool
 	if err != nil {
 		return nil, nil, false, err
 	}
-	r, known := s.index.Blob(i)
-	if known && r.Size != info.Size() {
-		s.quarantine(i, info, fmt.Errorf("it has %d bytes, %d were recorded", info.Size(), r.Size))
+	if doubt, err = s.judge.Sized(i, info); err != nil {
 		f.Close()
-		return nil, nil, false, fs.ErrNotExist
+		return nil, nil, false, err
 	}
-	return f, info, s.suspects.doubt(i, info, known), nil
+	return f, info, doubt, nil
 }
 
 // blobFile opens the file of a blob. Where there is none, its record goes. One that
@@ -138,8 +137,8 @@ func (s *Store) HasBlob(ctx context.Context, d digest.Digest) (trusted bool, err
 		return false, fmt.Errorf("look up blob %s: %w", d, err)
 	}
 	f.Close()
-	r, known := s.index.Blob(i)
-	return !s.suspects.doubt(i, info, known) && (!known || r.Size == info.Size()), nil
+	size, known := s.blobs.Size(i)
+	return !s.judge.Suspects.Doubt(i, info, known) && (!known || size == info.Size()), nil
 }
 
 // missing drops the record of a blob that has no file, and returns why there is none
@@ -148,9 +147,9 @@ func (s *Store) missing(i volume.ID, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if _, known := s.index.Blob(i); known {
-			s.dropRecord(i)
+			s.judge.Drop(i)
 		}
-	case !exhausted(err) && !errors.Is(err, fs.ErrClosed):
+	case !integrity.Exhausted(err) && !errors.Is(err, fs.ErrClosed):
 		// The record stays: the file takes its space.
 		s.log.Warn("blob cannot be opened, and counts as absent", "digest", i.Digest(), "error", err)
 		err = absent{err}
@@ -164,15 +163,60 @@ type absent struct{ error }
 func (absent) Is(target error) bool { return target == fs.ErrNotExist }
 func (a absent) Unwrap() error      { return a.error }
 
-// unlinkBlob removes the file of a blob. One that is gone is no error.
-func (s *Store) unlinkBlob(i volume.ID) error {
-	if err := s.root.Remove(i.BlobPath()); !errors.Is(err, fs.ErrNotExist) {
-		return err
+// VerifyBlob hashes the file of a blob as it is now. It returns nil if it has the
+// digest; what the index says of its size is corrected. fs.ErrNotExist means that
+// there is no such blob any more: no file, or one that did not match, which is in
+// quarantine now. Any other error means that it could not be found out: ErrClosed
+// if the store was closed meanwhile. Calls for one digest share one pass with
+// each other and with whoever opens the blob. It takes as long as reading the
+// blob does, and does not count as a use.
+func (s *Store) VerifyBlob(ctx context.Context, d digest.Digest) error {
+	if err := s.enter(ctx); err != nil {
+		return fmt.Errorf("verify blob %s: %w", d, err)
 	}
+	defer s.leave()
+	i, err := volume.IDOf(d)
+	if err != nil {
+		return fmt.Errorf("verify blob: %w", err)
+	}
+	f, info, err := s.blobFile(i)
+	if err == nil {
+		err = s.judge.Verify(ctx, i, f, info)
+	}
+	if err != nil {
+		return fmt.Errorf("verify blob %s: %w", d, err)
+	}
+	f.Close()
 	return nil
 }
 
-func (s *Store) dropRecord(i volume.ID) {
-	s.suspects.forget(i)
-	s.index.Post(func(b *index.Batch) error { return b.DropBlob(i) })
+// VerifyBlobAt is VerifyBlob for who verifies many blobs: it keeps to a pace (nil =
+// none), tells after each piece how many bytes it has read (unless read is nil), and
+// ends with ctx. Nobody who opens the blob waits for it.
+func (s *Store) VerifyBlobAt(ctx context.Context, d digest.Digest, p *Pace, read func(bytes int64)) error {
+	i, err := volume.IDOf(d)
+	if err != nil {
+		return fmt.Errorf("verify blob: %w", err)
+	}
+	matches := false
+	err = s.life.Task(ctx, func(ctx context.Context) error {
+		f, info, err := s.blobFile(i)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		matches, err = s.judge.Matches(ctx, i, f, info, p, read)
+		return err
+	})
+	switch {
+	case err != nil:
+		return fmt.Errorf("verify blob %s: %w", d, err)
+	case matches:
+		return nil
+	}
+	return s.VerifyBlob(ctx, d) // which decides
+}
+
+func (s *Store) quarantine(i volume.ID, found fs.FileInfo, reason error) bool {
+	return s.judge.Quarantine(i, found, reason)
 }

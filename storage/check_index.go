@@ -12,81 +12,60 @@ import (
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/integrity"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
-// tableStep is how many records are looked at in one transaction: a store that
-// closes waits for no more.
-const tableStep = 500
+// tableCheck is the part of a check that looks at the index.
+type tableCheck struct {
+	*integrity.Check
+
+	store *Store
+}
 
 // index checks whether the index is open and can be read. If not, nothing is made
 // of what it does not know.
-func (c *checker) index(ctx context.Context) error {
+func (c *tableCheck) index(ctx context.Context) (readable bool, err error) {
 	s := c.store
 	if s.index.IsOpen() {
 		select {
 		case <-s.restored: // or else much is missing
 		case <-ctx.Done():
-			return ctx.Err()
+			return false, ctx.Err()
 		}
 	}
-	return c.within(func() error {
+	err = s.life.Within(context.Background(), func() error {
 		f := Finding{Kind: FindingIndex, Name: volume.MetaDir}
 		if !s.index.IsOpen() {
 			f.Reason = cmp.Or(s.index.Trouble(), ErrNoIndex.Error())
-			c.note(func(r *CheckReport) { r.add(f) })
+			c.Note(func(r *CheckReport) { r.Add(f) })
 			return nil
 		}
 		err := s.index.Examine()
-		if c.indexed = err == nil; c.indexed {
+		if readable = err == nil; readable {
 			if n := s.index.Rebuilds(); n > 0 && c.Repair && s.quiet {
 				f.Reason, f.Done = s.index.Trouble(), "begun anew"
-				c.note(func(r *CheckReport) { r.add(f) })
+				c.Note(func(r *CheckReport) { r.Add(f) })
 			}
 			return nil
 		}
 		f.Reason = err.Error()
-		c.note(func(r *CheckReport) { r.add(f) })
+		c.Note(func(r *CheckReport) { r.Add(f) })
 		if c.Repair {
 			s.index.NoteDamage(err)
 		}
 		return nil
 	})
+	return readable, err
 }
 
 // tables checks what the index knows beside the blobs.
-func (c *checker) tables(ctx context.Context) error {
+func (c *tableCheck) tables(ctx context.Context) error {
 	for table, fn := range map[byte]func(*index.Txn, []byte, []byte){
 		index.TableManifest: c.manifest, index.TableTag: c.tag, index.TableScope: c.scope, index.TablePin: c.pin, index.TableLink: c.link, index.TableReferrers: c.referrers,
 		index.TableOrigin: c.origin,
 	} {
-		if err := c.table(ctx, table, fn); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// table calls fn for each record of a table, within the life of the store.
-func (c *checker) table(ctx context.Context, table byte, fn func(txn *index.Txn, key, value []byte)) error {
-	for from := []byte{table}; from != nil; {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		err := c.within(func() error {
-			txn, err := c.store.index.Begin()
-			if err != nil {
-				return err
-			}
-			defer txn.Discard()
-			some, next, err := txn.Step([]byte{table}, from, true, tableStep)
-			for _, r := range some {
-				fn(txn, r.Key, r.Value)
-			}
-			from = next
-			return err
-		})
-		if err != nil {
+		if err := c.store.index.EachRecord(ctx, table, fn); err != nil {
 			return err
 		}
 	}
@@ -94,16 +73,16 @@ func (c *checker) table(ctx context.Context, table byte, fn func(txn *index.Txn,
 }
 
 // unreadable reports a record that is not intact.
-func (c *checker) unreadable(name string, i volume.ID, key, value []byte) {
+func (c *tableCheck) unreadable(name string, i volume.ID, key, value []byte) {
 	f := Finding{Kind: FindingRecord, Name: name, Reason: "the record is damaged or of an unknown version"}
 	if i.Valid() {
 		f.Digest = i.Digest()
 	}
-	c.found(f, "dropped", func() error { return c.drop(key, value) })
+	c.Found(f, "dropped", func() error { return c.drop(key, value) })
 }
 
 // drop drops a record that still is what it was when it was looked at.
-func (c *checker) drop(key, value []byte) error {
+func (c *tableCheck) drop(key, value []byte) error {
 	changed := false
 	err := c.store.index.Update(len(key), func(b *index.Batch) error {
 		now, err := b.Get(key)
@@ -113,12 +92,12 @@ func (c *checker) drop(key, value []byte) error {
 		return b.Delete(key)
 	})
 	if err == nil && changed {
-		err = errNotOdd
+		err = integrity.ErrInOrder
 	}
 	return err
 }
 
-func (c *checker) manifest(_ *index.Txn, key, value []byte) {
+func (c *tableCheck) manifest(_ *index.Txn, key, value []byte) {
 	i := volume.ID(key[1:])
 	r, ok := index.DecodeManifest(value)
 	if !ok || !i.Valid() {
@@ -127,25 +106,25 @@ func (c *checker) manifest(_ *index.Txn, key, value []byte) {
 	}
 	err := c.proveManifest(i, r)
 	if err == nil {
-		c.note(func(r *CheckReport) { r.Manifests++ })
+		c.Note(func(r *CheckReport) { r.Manifests++ })
 		return
 	}
-	c.found(Finding{Kind: FindingManifest, Digest: i.Digest(), Name: "manifest", Reason: err.Error()}, "dropped", func() error {
-		if r.External && errors.Is(err, errDigest) {
-			c.store.quarantine(i, nil, err)
+	c.Found(Finding{Kind: FindingManifest, Digest: i.Digest(), Name: "manifest", Reason: err.Error()}, "dropped", func() error {
+		if r.External && errors.Is(err, integrity.ErrDigest) {
+			c.store.judge.Quarantine(i, nil, err)
 		}
 		return c.drop(key, value)
 	})
 }
 
 // proveManifest returns what is wrong with a manifest.
-func (c *checker) proveManifest(i volume.ID, r index.Manifest) error {
+func (c *tableCheck) proveManifest(i volume.ID, r index.Manifest) error {
 	if r.External {
 		f, err := c.store.root.Open(i.BlobPath())
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			return errors.New("its bytes are not among the blobs")
-		case exhausted(err):
+		case integrity.Exhausted(err):
 			return nil
 		case err != nil:
 			return err
@@ -156,12 +135,12 @@ func (c *checker) proveManifest(i volume.ID, r index.Manifest) error {
 		}
 	}
 	if !oci.Verify(i.Digest(), r.Bytes) {
-		return errDigest
+		return integrity.ErrDigest
 	}
 	return nil
 }
 
-func (c *checker) tag(txn *index.Txn, key, value []byte) {
+func (c *tableCheck) tag(txn *index.Txn, key, value []byte) {
 	names := strings.Split(string(key[1:]), "\x00")
 	t, ok := index.DecodeTag(value)
 	if !ok || len(names) != 3 {
@@ -170,7 +149,7 @@ func (c *checker) tag(txn *index.Txn, key, value []byte) {
 	}
 	i, err := volume.IDOf(t.Digest)
 	stored := err == nil && txn.Has(index.TableKey(index.TableManifest, i))
-	c.note(func(r *CheckReport) {
+	c.Note(func(r *CheckReport) {
 		r.Tags++
 		if !stored {
 			r.TagsWithoutManifest++
@@ -178,14 +157,14 @@ func (c *checker) tag(txn *index.Txn, key, value []byte) {
 	})
 }
 
-func (c *checker) scope(_ *index.Txn, key, value []byte) {
+func (c *tableCheck) scope(_ *index.Txn, key, value []byte) {
 	names := strings.Split(string(key[1:]), "\x00")
 	if _, intact := index.DecodeUse(value); !intact || len(names) != 2 {
 		c.unreadable(fmt.Sprintf("scope %q", strings.Join(names, "/")), "", key, value)
 	}
 }
 
-func (c *checker) pin(_ *index.Txn, key, value []byte) {
+func (c *tableCheck) pin(_ *index.Txn, key, value []byte) {
 	if _, intact := index.DecodePin(value); !intact {
 		c.unreadable(fmt.Sprintf("pin %q", key[1:]), "", key, value)
 	}
@@ -199,25 +178,25 @@ func tagName(names []string) string {
 	return names[0] + "/" + names[1] + ":" + names[2]
 }
 
-func (c *checker) link(_ *index.Txn, key, value []byte) {
+func (c *tableCheck) link(_ *index.Txn, key, value []byte) {
 	i, ok := index.ScopedID(key)
 	if _, intact := index.DecodeLink(value); !intact || !ok {
 		c.unreadable("link", i, key, value)
 		return
 	}
-	c.note(func(r *CheckReport) { r.Links++ })
+	c.Note(func(r *CheckReport) { r.Links++ })
 }
 
-func (c *checker) referrers(_ *index.Txn, key, value []byte) {
+func (c *tableCheck) referrers(_ *index.Txn, key, value []byte) {
 	i, ok := index.ScopedID(key)
 	if _, intact := index.DecodeReferrers(value); !intact || !ok {
 		c.unreadable("referrers", i, key, value)
 		return
 	}
-	c.note(func(r *CheckReport) { r.Referrers++ })
+	c.Note(func(r *CheckReport) { r.Referrers++ })
 }
 
-func (c *checker) origin(_ *index.Txn, key, value []byte) {
+func (c *tableCheck) origin(_ *index.Txn, key, value []byte) {
 	i, ok := index.OriginID(key)
 	if _, intact := index.DecodeOrigin(value); !intact || !ok {
 		c.unreadable("origin", i, key, value)

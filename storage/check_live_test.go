@@ -145,7 +145,7 @@ func TestRebuild(t *testing.T) {
 		t.Error("the index is the old one")
 	}
 	r, got := check(t, s, CheckOptions{Verify: true, Repair: true})
-	if got[FindingUnrecorded] != (FindingCount{4, 4}) || got[FindingDamaged] != (FindingCount{1, 1}) || got[FindingIndex] != (FindingCount{1, 1}) || len(got) != 3 {
+	if got[FindingUnrecorded] != (FindingCount{Found: 4, Repaired: 4}) || got[FindingDamaged] != (FindingCount{Found: 1, Repaired: 1}) || got[FindingIndex] != (FindingCount{Found: 1, Repaired: 1}) || len(got) != 3 {
 		t.Errorf("found %+v", r.Findings)
 	}
 	s = reopen(t, s)
@@ -201,7 +201,7 @@ func TestInspectChangesNothing(t *testing.T) {
 		return got
 	}
 	for range index.MaxOpenings + 1 {
-		if got := look(Options{Inspect: true}); got[FindingIndex] != (FindingCount{1, 0}) || got[FindingPart] != (FindingCount{1, 0}) || len(got) != 2 {
+		if got := look(Options{Inspect: true}); got[FindingIndex] != (FindingCount{Found: 1, Repaired: 0}) || got[FindingPart] != (FindingCount{Found: 1, Repaired: 0}) || len(got) != 2 {
 			t.Errorf("found %v", got)
 		}
 	}
@@ -209,7 +209,7 @@ func TestInspectChangesNothing(t *testing.T) {
 		t.Errorf("set aside: %v", kept)
 	}
 	got := look(Options{Quiet: true})
-	if got[FindingIndex] != (FindingCount{1, 1}) || got[FindingPart] != (FindingCount{1, 1}) || got[FindingUnrecorded] != (FindingCount{2, 2}) || len(got) != 3 {
+	if got[FindingIndex] != (FindingCount{Found: 1, Repaired: 1}) || got[FindingPart] != (FindingCount{Found: 1, Repaired: 1}) || got[FindingUnrecorded] != (FindingCount{Found: 2, Repaired: 2}) || len(got) != 3 {
 		t.Errorf("mended %v", got)
 	}
 	if got := look(Options{Inspect: true}); len(got) != 0 {

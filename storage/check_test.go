@@ -95,7 +95,7 @@ func TestCheckOfASoundStore(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("report (-want +got):\n%s", diff)
 		}
-		if want := (CheckProgress{5, 4006, 5, 4006}); last != want {
+		if want := (CheckProgress{Blobs: 5, Bytes: 4006, TotalBlobs: 5, TotalBytes: 4006}); last != want {
 			t.Errorf("progress ended at %+v, want %+v", last, want)
 		}
 	}
@@ -206,12 +206,12 @@ func TestCheckFindsAndMends(t *testing.T) {
 			m, blobs := putImage(t, s, "3", 3)
 			c.harm(t, s, m, blobs)
 			for range 2 {
-				if _, got := check(t, s, CheckOptions{Verify: c.verify}); len(got) != 1 || got[c.want] != (FindingCount{1, 0}) {
+				if _, got := check(t, s, CheckOptions{Verify: c.verify}); len(got) != 1 || got[c.want] != (FindingCount{Found: 1, Repaired: 0}) {
 					t.Errorf("found %v, want one %s", got, c.want)
 				}
 			}
 			r, got := check(t, s, CheckOptions{Verify: c.verify, Repair: true})
-			if len(got) != 1 || got[c.want] != (FindingCount{1, 1}) {
+			if len(got) != 1 || got[c.want] != (FindingCount{Found: 1, Repaired: 1}) {
 				t.Errorf("mended %v, want one %s", got, c.want)
 			}
 			if r.Blobs != c.blobs {

@@ -114,7 +114,7 @@ func TestCondemnedIsLookedAtAgain(t *testing.T) {
 				flipBit(t, s, d, 5)
 			}
 			broken.arm("lstat "+sums.ReplaceAllString(i.BlobPath(), "$1")+" 1", fault{errno: syscall.EIO, on: true}, nil)
-			if !s.quarantine(i, info, errors.New("it could not be read")) {
+			if !s.judge.Quarantine(i, info, errors.New("it could not be read")) {
 				t.Error("it is taken for another one")
 			}
 			broken.disarm()
@@ -127,7 +127,7 @@ func TestCondemnedIsLookedAtAgain(t *testing.T) {
 			}
 			for began := time.Now(); ; time.Sleep(time.Millisecond) {
 				files, _ := filepath.Glob(filepath.Join(dir, volume.BlobsDir, "*", "*", "*"))
-				if len(files) == int(want) && len(s.suspects.listCondemned()) == 0 {
+				if len(files) == int(want) && len(s.judge.Suspects.Condemned()) == 0 {
 					break
 				}
 				if time.Since(began) > 10*time.Second {

@@ -20,7 +20,7 @@ const evictBatch = 200
 // Only keepLimits calls it.
 func (s *Store) evict(ctx context.Context) {
 	defer s.looks.begin()()
-	s.recordTrusted()
+	s.judge.RecordTrusted()
 	s.writeUses()
 	s.space.Forget()
 	limits, now := *s.limits.Load(), s.now()
@@ -141,7 +141,7 @@ func (s *Store) removeBlobs(ids []volume.ID, spare func(volume.ID) bool) (r imag
 		r.Spared = append(r.Spared, i)
 		return true
 	})
-	defer s.going.begin(slices.Clone(ids))()
+	defer s.judge.Removals.Begin(slices.Clone(ids))()
 	var dropped map[volume.ID]index.Blob
 	drop := func() error {
 		dropped = make(map[volume.ID]index.Blob)
@@ -166,7 +166,7 @@ func (s *Store) removeBlobs(ids []volume.ID, spare func(volume.ID) bool) (r imag
 	}
 	var stuck []volume.ID
 	ids = slices.DeleteFunc(ids, func(i volume.ID) bool {
-		err := s.guard("evict blob", func() error { return s.unlinkBlob(i) })
+		err := s.guard("evict blob", func() error { return s.judge.Unlink(i) })
 		if err != nil {
 			s.log.Error("remove blob", "digest", i.Digest(), "error", err)
 			stuck, r.Stuck = append(stuck, i), err
@@ -198,7 +198,7 @@ func (s *Store) removeBlobs(ids []volume.ID, spare func(volume.ID) bool) (r imag
 		})
 		if err != nil {
 			for _, i := range stuck {
-				s.suspects.trust(i)
+				s.judge.Suspects.Trust(i)
 			}
 		}
 	}

@@ -51,13 +51,13 @@ func (s *Store) keepHouse(ctx context.Context) {
 	defer c.End()
 	c.Do("restore index", func() { s.snapshots.Restore(ctx) })
 	close(s.restored)
-	if s.inherited.Load() {
-		c.Do("checkpoint", s.checkpoint)
+	if s.durability.Inherited() {
+		c.Do("checkpoint", func() { s.durability.Checkpoint(s.lock) })
 	}
 	// Until they are counted, the limits are not known to be exceeded.
 	c.Do("count blobs", func() { s.count(ctx, s.index.Opened()) })
 	s.keepHouseNow()
-	background.Go(func() { s.persist(ctx, "scrub blobs", func() { s.keepScrubbed(ctx) }) })
+	background.Go(func() { s.persist(ctx, "scrub blobs", func() { s.judge.Keep(ctx) }) })
 	if !s.index.Small() {
 		// Its opening did not wait for this.
 		c.Do("verify index", func() { _ = s.index.Verify() })
@@ -71,7 +71,7 @@ func (s *Store) keepHouse(ctx context.Context) {
 		case <-look.C:
 			c.Do("restore index", func() { s.snapshots.Restore(ctx) })
 			c.Do("forget", func() { s.forgetSoon(ctx, &background) })
-			c.Do("checkpoint", s.checkpoint)
+			c.Do("checkpoint", func() { s.durability.Checkpoint(s.lock) })
 		case <-snapshot.C:
 			c.Do("save snapshot", func() { s.snapshots.Save(ctx, true) })
 			snapshot.Reset(snapshotEvery)
@@ -82,7 +82,7 @@ func (s *Store) keepHouse(ctx context.Context) {
 			c.Again()
 		case <-ctx.Done():
 			background.Wait()
-			s.noteUnaccounted()
+			s.judge.NoteUnaccounted()
 			s.survives("write uses", s.writeUses)
 			return
 		}

@@ -83,6 +83,14 @@ func (ps *parts) announced() (t volume.Tally) {
 	return t
 }
 
+// has reports whether a part of the digest is running.
+func (ps *parts) has(i volume.ID) bool {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	_, ok := ps.running[i]
+	return ok
+}
+
 // unlessRunning calls fn unless a part of the digest is running, and lets none
 // begin meanwhile.
 func (ps *parts) unlessRunning(i volume.ID, fn func() error) error {

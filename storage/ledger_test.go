@@ -49,7 +49,7 @@ func TestBytesByUpstream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.dropRecord(i)
+	s.judge.Drop(i)
 	settle(t, s)
 	readBlob(t, s, d) // adopted
 	wantUpstreams(t, s, map[string]int64{"docker.io": 2000, "ghcr.io": 1000, "": 1000})

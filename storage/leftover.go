@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/integrity"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -14,23 +15,16 @@ import (
 // the reasons of what is not in quarantine. Nothing is being written yet.
 func (s *Store) sweepLeftovers() error {
 	var errs []error
-	for _, dir := range []string{".", index.SnapshotDir, quarantineDir} {
+	for _, dir := range []string{".", index.SnapshotDir, integrity.QuarantineDir} {
 		entries, err := s.root.ReadDir(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}
-		bad := make(map[string]bool)
 		for _, e := range entries {
-			if stem, ok := strings.CutSuffix(e.Name(), quarantineSuffix); ok {
-				bad[stem] = true
-			}
-		}
-		for _, e := range entries {
-			stem, reason := strings.CutSuffix(e.Name(), ".json")
-			if strings.HasSuffix(e.Name(), volume.Temporary) && !e.IsDir() || dir == quarantineDir && reason && !bad[stem] {
+			if strings.HasSuffix(e.Name(), volume.Temporary) && !e.IsDir() {
 				errs = append(errs, s.root.Remove(path.Join(dir, e.Name())))
 			}
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, integrity.SweepReasons(s.root))...)
 }

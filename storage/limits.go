@@ -106,7 +106,7 @@ func (s *Store) Usage() Usage {
 		Counted:          s.usage.counted.Load(),
 		Fills:            s.parts.count(),
 		IndexRebuilds:    s.index.Rebuilds(),
-		QuarantinedBlobs: s.usage.quarantined.Load(),
+		QuarantinedBlobs: s.judge.Damaged(),
 		EvictedBlobs:     s.usage.evictedBlobs.Load(),
 		EvictedBytes:     s.usage.evictedBytes.Load(),
 	}
@@ -132,7 +132,6 @@ type counters struct {
 	// progress counts each blob as it goes, withdrawn the parts for which nothing has
 	// to go any more.
 	progress, withdrawn atomic.Int64
-	quarantined         atomic.Int64
 }
 
 // admit returns ErrNoSpace if a blob of the size, -1 = unknown, cannot be kept:

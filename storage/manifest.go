@@ -12,6 +12,7 @@ import (
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/integrity"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -62,7 +63,7 @@ func (r *Records) manifest(ctx context.Context, d digest.Digest, i volume.ID) (o
 	if !oci.Verify(d, m.Bytes) {
 		r.log.Error("manifest does not match its digest and is dropped", "digest", d)
 		if m.External {
-			r.large.quarantine(i, nil, errDigest)
+			r.large.quarantine(i, nil, integrity.ErrDigest)
 		}
 		r.index.Post(func(b *index.Batch) error { return b.Delete(key) })
 		return oci.Manifest{}, fs.ErrNotExist
@@ -99,7 +100,7 @@ func (r *Records) recordManifest(ctx context.Context, scope oci.Scope, m oci.Man
 		return err
 	}
 	if !oci.Verify(m.Digest, m.Bytes) {
-		return errDigest
+		return integrity.ErrDigest
 	}
 	links, err := r.linksTo(children, index.LinkTo{})
 	if err != nil {

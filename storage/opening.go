@@ -29,18 +29,19 @@ func (s *Store) openIndex(ctx context.Context) error {
 		return err
 	}
 	if !s.state.Writable() {
-		s.beginRun(s.root.BootID())
+		s.beginRun()
 	}
 	return s.index.Open(s.inspect)
 }
 
-// noteState changes the state. That it cannot be written down is no reason to
-// stop: only a crash would miss it.
-func (s *Store) noteState(change func(*volume.State)) {
-	if err := s.state.Write(func(st *volume.State) {
-		change(st)
-		st.Wall = s.now()
-	}); err != nil {
-		s.log.Warn("state not recorded", "error", err)
+// beginRun opens the state and records in it that the store is open.
+func (s *Store) beginRun() {
+	// Without VERSION, it would make the directory one that is not ours.
+	if _, err := s.root.Lstat(volume.VersionFile); err == nil {
+		if err := s.state.Open(s.root); err != nil {
+			s.log.Warn("state of the store is not recorded", "error", err)
+		}
 	}
+	s.clock.begin(s.state.Wall, s.now())
+	s.durability.Begin(s.root.BootID())
 }

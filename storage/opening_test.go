@@ -257,7 +257,7 @@ func TestCrashLoopIsForgotten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := volume.OpenState(root)
+	st, err := openState(root)
 	if err == nil {
 		err = st.Write(func(st *volume.State) { st.Openings = index.MaxOpenings })
 	}

@@ -136,7 +136,7 @@ func (p *Part) commit(size int64) error {
 		return errors.Join(err, p.withdraw(), p.remove())
 	}
 	if p.moved {
-		s.unsynced.Add(-1)
+		s.durability.Synced()
 	}
 	if err := p.remove(); err != nil {
 		s.log.Warn("remove what is left of a part", "digest", p.id.Digest(), "error", err)
@@ -150,8 +150,8 @@ func (p *Part) commit(size int64) error {
 // recordedAs reports whether a blob of the size is there already, as far as the index
 // knows.
 func (s *Store) recordedAs(i volume.ID, size int64) bool {
-	r, known := s.index.Blob(i)
-	return known && r.Size == size
+	recorded, known := s.blobs.Size(i)
+	return known && recorded == size
 }
 
 // place makes the part a finished blob of the file system, and records it. One that
@@ -166,14 +166,11 @@ func (p *Part) place(size int64) error {
 		return err
 	}
 	p.placed, p.moved = true, true
-	s.unsynced.Add(1)
+	s.durability.Placed()
 	r := index.Blob{Size: size, Created: s.now(), Origin: p.origin}
-	if err := s.index.Offer(context.Background(), index.LinkBytes, func(b *index.Batch) error {
-		b.Tally.Claims = append(b.Tally.Claims, &p.claim)
-		return b.PutBlob(p.id, r)
-	}); err != nil {
+	if err := s.blobs.Add(p.id, r, &p.claim); err != nil {
 		s.log.Warn("blob is stored but not recorded; it will be adopted", "digest", p.id.Digest(), "error", err)
-		s.suspects.trust(p.id)
+		s.judge.Suspects.Trust(p.id)
 	}
 	return nil
 }
@@ -186,7 +183,7 @@ func (s *Store) trusts(i volume.ID, size int64) bool {
 		return false
 	}
 	f.Close()
-	return info.Size() == size && !s.suspects.doubt(i, info, true)
+	return info.Size() == size && !s.judge.Suspects.Doubt(i, info, true)
 }
 
 // move moves the part to its place.
@@ -207,56 +204,34 @@ func (p *Part) move(size int64) error {
 	if err := p.file.Chmod(0o444); err != nil {
 		return err
 	}
-	p.store.placing.Lock()
-	defer p.store.placing.Unlock()
-	err = root.Rename(p.name.PartPath(), blob)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := root.MkdirAll(path.Dir(blob), 0o700); err != nil {
-			return err
+	return p.store.judge.Place(p.id, func() error {
+		err := root.Rename(p.name.PartPath(), blob)
+		if errors.Is(err, fs.ErrNotExist) {
+			if err := root.MkdirAll(path.Dir(blob), 0o700); err != nil {
+				return err
+			}
+			err = root.Rename(p.name.PartPath(), blob)
 		}
-		err = root.Rename(p.name.PartPath(), blob)
-	}
-	if err != nil {
-		// Some file systems do it, and cannot say so.
-		if now, lerr := root.Lstat(blob); lerr == nil && os.SameFile(now, info) {
-			err = nil
+		if err != nil {
+			// Some file systems do it, and cannot say so.
+			if now, lerr := root.Lstat(blob); lerr == nil && os.SameFile(now, info) {
+				err = nil
+			}
 		}
-	}
-	if err == nil {
-		p.store.suspects.absolve(p.id)
-	}
-	return err
+		return err
+	})
 }
 
-// withdraw takes away what was placed, if it still is there. What cannot be taken away
-// is condemned: a look at it tells later what it is.
+// withdraw takes away what was placed, if it still is there.
 func (p *Part) withdraw() error {
-	s := p.store
 	if !p.moved {
 		return nil
 	}
-	s.placing.Lock()
-	defer s.placing.Unlock()
-	info, err := p.file.Stat()
+	err := p.store.judge.Withdraw(p.id, p.file)
 	if err == nil {
-		err = s.unchanged(p.id, info)
+		p.store.durability.Synced()
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		s.unsynced.Add(-1)
-		return nil
-	}
-	s.suspects.condemn(p.id)
-	s.dropRecord(p.id)
-	if err == nil {
-		err = s.unlinkBlob(p.id)
-	}
-	if err != nil {
-		s.recheckSoon()
-		return err
-	}
-	s.suspects.absolve(p.id)
-	s.unsynced.Add(-1)
-	return nil
+	return err
 }
 
 // complete writes down that the part is complete.

@@ -40,7 +40,7 @@ func lastState(t *testing.T, dir string) volume.State {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := volume.OpenState(root)
+	st, err := openState(root)
 	if err := errors.Join(err, st.Close(), root.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -116,12 +116,12 @@ func TestDoubtOutlivesACleanRun(t *testing.T) {
 	b, d := content(1, 3000)
 	p := writePart(t, s, b, d)
 	p.Publish(3000)
-	if s.synced() {
+	if s.durability.Certain() {
 		t.Error("what is published counts as on the disk")
 	}
 	dir := killed(t, s)
-	if err := p.Commit(3000); err != nil || !s.synced() {
-		t.Errorf("committed: %v, all is on the disk: %v", err, s.synced())
+	if err := p.Commit(3000); err != nil || !s.durability.Certain() {
+		t.Errorf("committed: %v, all is on the disk: %v", err, s.durability.Certain())
 	}
 	// One that was killed, and one that nobody waited for.
 	next := openTest(t, Options{Path: dir, Quiet: true})
@@ -138,7 +138,7 @@ func TestDoubtOutlivesACleanRun(t *testing.T) {
 	}
 	// Where everything is brought to the disk, it is closed as others are.
 	next = openTest(t, Options{Path: killed(t, s)})
-	next.checkpoint()
+	next.durability.Checkpoint(next.lock)
 	if err := next.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -54,7 +54,7 @@ func (s *Store) keepQuiet(ctx context.Context) {
 	}
 	<-ctx.Done()
 	if !s.inspect {
-		s.noteUnaccounted()
+		s.judge.NoteUnaccounted()
 		s.survives("write uses", s.writeUses)
 	}
 }

@@ -2,8 +2,6 @@ package storage
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 	"math/rand/v2"
 	"path"
 	"slices"
@@ -69,9 +67,13 @@ type oldFile struct {
 // removeOldest removes blobs until they amount to excess bytes: of a random
 // sample of the directories the older half, then of the next, and so on around.
 func (s *Store) removeOldest(ctx context.Context, excess int64) (blobs, bytes int64, err error) {
-	shards, err := s.shards()
+	dirs, err := volume.Shards(s.root)
 	if err != nil {
 		return 0, 0, err
+	}
+	shards := make([]string, len(dirs))
+	for n, h := range dirs {
+		shards[n] = h.Dir()
 	}
 	rand.Shuffle(len(shards), func(a, b int) { shards[a], shards[b] = shards[b], shards[a] })
 	for left := shards; bytes < excess && len(shards) > 0; {
@@ -127,25 +129,4 @@ func (s *Store) oldFiles(ctx context.Context, dirs []string) ([]oldFile, error) 
 	}
 	slices.SortFunc(files, func(a, b oldFile) int { return a.modified.Compare(b.modified) })
 	return files, nil
-}
-
-// shards returns the directories that blobs lie in.
-func (s *Store) shards() ([]string, error) {
-	algorithms, err := s.root.ReadDir(volume.BlobsDir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	var shards []string
-	for _, a := range algorithms {
-		dirs, err := s.root.ReadDir(path.Join(volume.BlobsDir, a.Name()))
-		if err != nil {
-			return nil, err
-		}
-		for _, d := range dirs {
-			if d.IsDir() {
-				shards = append(shards, path.Join(volume.BlobsDir, a.Name(), d.Name()))
-			}
-		}
-	}
-	return shards, nil
 }

@@ -8,12 +8,20 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/integrity"
 	"github.com/pullgate/pullgate/storage/internal/volume"
+)
+
+// What the quarantine holds at most, and where.
+const (
+	quarantineDir    = integrity.QuarantineDir
+	quarantineSuffix = ".bad"
+	quarantineFiles  = 16
+	quarantineBytes  = 1 << 30
 )
 
 // flipBit changes one bit of a blob's file, as a failing disk does: in place,
@@ -135,22 +143,6 @@ func TestScrubEnds(t *testing.T) {
 	}
 	_, err = s.Scrub(t.Context(), -1, nil)
 	wantErr(t, "scrub of a closed store", err, ErrClosed)
-}
-
-func TestPace(t *testing.T) {
-	p := newPace(1 << 20)
-	began := time.Now()
-	for range 5 {
-		if err := p.wait(t.Context(), 64<<10); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if took := time.Since(began); took < 240*time.Millisecond {
-		t.Errorf("256 KiB at 1 MiB/s took %v", took)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	wantErr(t, "cancelled wait", p.wait(ctx, 1), context.Canceled)
 }
 
 // The quarantine is bounded in bytes, too, and never the reason for a full disk.

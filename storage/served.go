@@ -47,7 +47,7 @@ func (s *Store) ServeBlob(ctx context.Context, d digest.Digest) (Served, int64, 
 	f, info, doubt, err := s.sizedBlob(i)
 	large := err == nil && info.Size() > servedWhole
 	if err == nil && doubt && !large {
-		err = s.verify(ctx, i, f, info)
+		err = s.judge.Verify(ctx, i, f, info)
 	}
 	if err != nil {
 		s.opened.done(i)
@@ -81,16 +81,8 @@ func (s *Store) doubted(ctx context.Context, f *File, info fs.FileInfo) *doubted
 	b := &doubted{file: f, ctx: ctx, size: info.Size(), decided: make(chan struct{})}
 	go func() {
 		defer close(b.decided)
-		b.err = s.guard("verify blob", func() error {
-			err := s.VerifyBlob(context.Background(), f.id.Digest())
-			if err == nil {
-				err = s.unchanged(f.id, info)
-			}
-			if errors.Is(err, fs.ErrNotExist) {
-				// It was evicted or replaced meanwhile: the file that is read decides.
-				err = match(s.life.Context(), f, f.id, nil)
-			}
-			return err
+		b.err = s.life.Guard("verify blob", func() error {
+			return s.judge.Decide(f.id, f, info, func() error { return s.VerifyBlob(context.Background(), f.id.Digest()) })
 		})
 	}()
 	return b

@@ -215,7 +215,7 @@ func TestSnapshotOfDamagedIndexIsRefused(t *testing.T) {
 	if err := s.PutTag(t.Context(), scope, "one-more", Tag{Digest: d}); err != nil {
 		t.Fatal(err)
 	}
-	s.noteState(func(st *volume.State) { st.Records *= 100 })
+	s.state.Note(func(st *volume.State) { st.Records *= 100 })
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -11,11 +11,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/singleflight"
-
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/images"
 	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/integrity"
 	"github.com/pullgate/pullgate/storage/internal/life"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
@@ -94,14 +93,9 @@ type Store struct {
 	manifestUses uses
 	opened       opened
 
-	suspects  suspects
-	verifying singleflight.Group // by id
-	placing   sync.Mutex         // held to move a blob to its place, or to quarantine/
-	// unsynced are the blobs whose bytes may not have got to the disk yet, and the
-	// end of an earlier run that left such ones; see checkpoint.
-	unsynced   atomic.Int64
-	inherited  atomic.Bool
-	going      going
+	judge      *integrity.Judge
+	durability *integrity.Durability
+	blobs      index.BlobTable
 	layingOut  sync.Mutex // held to make what the directory lacks
 	contents   images.Contents
 	remover    *images.Remover
@@ -121,7 +115,6 @@ type Store struct {
 	// replacing asks for a snapshot that takes the place of all older ones, and is told of
 	// its end.
 	replacing chan chan struct{}
-	recheck   chan struct{} // asks the scrub to look again at what was condemned
 	restored  chan struct{} // closed when the index was restored, if it had to be
 	done      chan struct{} // closed when the house keeper is done
 }
@@ -142,7 +135,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 
 func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	s := &Store{
-		log: o.Logger, now: o.Now, kick: make(chan struct{}, 1), replacing: make(chan chan struct{}), recheck: make(chan struct{}, 1),
+		log: o.Logger, now: o.Now, kick: make(chan struct{}, 1), replacing: make(chan chan struct{}),
 		restored: make(chan struct{}), done: make(chan struct{}),
 	}
 	s.setDefaults(&o)
@@ -166,15 +159,17 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 		o.inodes = s.root.Inodes
 	}
 	s.space = volume.NewSpace(o.volume, o.inodes)
+	s.state = &volume.StateFile{Now: s.now, Log: s.log}
 	s.ballast = volume.NewBallast(s.root, s.space)
 	s.remover = &images.Remover{}
 	s.index = index.New(index.Options{
 		Path: s.path, Root: s.root, Space: s.space, Life: s.life, Log: s.log, Now: s.now, Patience: o.patience, Unbacked: o.unbacked,
-		State: func() *volume.State { return &s.state.State }, Note: s.noteState,
+		State: func() *volume.State { return &s.state.State }, Note: s.state.Note,
 		Counted: s.usage.Add, Linked: s.remover.Linked, Damaged: s.keepHouseNow,
 	})
 	s.index.Rebuild = o.rebuild
 	s.snapshots = index.NewSnapshots(s.index)
+	s.blobs = index.BlobTable{Index: s.index}
 	s.contents = images.Contents{Root: s.root}
 	s.Pinning = images.NewPinning(s.life, s.index, s.contents, s.now, func() []oci.Pin { return s.limits.Load().Pins }, s.pinsChanged)
 	s.forgetting.Forgetter = &images.Forgetter{
@@ -196,11 +191,15 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	if s.lock, err = volume.Lock(ctx, s.root, o.LockWait); err != nil {
 		return nil, err
 	}
-	s.state = &volume.StateFile{}
+	s.judge = integrity.New(integrity.Options{
+		Root: s.root, Space: s.space, State: s.state, Life: s.life, Log: s.log, Now: s.now,
+		Records: s.blobs, Filling: s.parts.has, Retry: s.retry,
+	})
+	s.durability = &integrity.Durability{State: s.state, Suspects: &s.judge.Suspects, Log: s.log, Now: s.now}
 	if err := s.makeLayout(); err != nil {
 		s.log.Warn("directory is not complete", "error", err)
 	}
-	s.beginRun(s.root.BootID())
+	s.beginRun()
 	if !s.quiet {
 		if err := s.sweepParts(s.now().Add(-maxIdle)); err != nil {
 			s.log.Warn("sweep suspended parts", "error", err)
@@ -303,8 +302,8 @@ func (s *Store) awaitEnd() error {
 // closeIndex closes the index, and notes if that, and all blobs, are on the disk.
 func (s *Store) closeIndex() error {
 	closed, err := s.index.Close(func() error { return s.makeRoom(context.Background()) })
-	if closed && s.synced() {
-		s.noteState(func(st *volume.State) { st.Clean, st.Checkpoint = true, s.now() })
+	if closed && s.durability.Certain() {
+		s.state.Note(func(st *volume.State) { st.Clean, st.Checkpoint = true, s.now() })
 	}
 	return err
 }

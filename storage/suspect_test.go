@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +24,12 @@ func kernelRun() string {
 	return strings.TrimSpace(string(raw))
 }
 
+// openState opens the state of a directory.
+func openState(root volume.Files) (*volume.StateFile, error) {
+	st := &volume.StateFile{}
+	return st, st.Open(root)
+}
+
 // reboot makes the state of a closed store that of one whose machine went down.
 func reboot(t *testing.T, dir string, change func(*volume.State)) {
 	t.Helper()
@@ -32,7 +37,7 @@ func reboot(t *testing.T, dir string, change func(*volume.State)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := volume.OpenState(root)
+	st, err := openState(root)
 	if err == nil {
 		err = st.Write(func(st *volume.State) { st.Clean, st.Boot = false, "earlier"; change(st) })
 	}
@@ -107,8 +112,8 @@ func TestDoubtIsCleared(t *testing.T) {
 		t.Errorf("usage is %+v", u)
 	}
 	s = reopen(t, s)
-	if !s.suspects.to.IsZero() {
-		t.Errorf("blobs are in doubt up to %v", s.suspects.to)
+	if !s.judge.Suspects.Settled() {
+		t.Error("blobs are in doubt")
 	}
 }
 
@@ -117,10 +122,12 @@ func TestDoubtIsSettledOnce(t *testing.T) {
 	s := openTest(t, Options{})
 	b, d := content(1, 1<<20)
 	putBlob(t, s, b)
-	s.suspects.mu.Lock()
-	s.suspects.from, s.suspects.to = time.Unix(1, 0), time.Now().Add(time.Hour)
-	s.suspects.changed()
 	flipBit(t, s, d, 1)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	reboot(t, s.path, func(*volume.State) {})
+	s = openTest(t, Options{Path: s.path, Quiet: true})
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {
@@ -132,80 +139,4 @@ func TestDoubtIsSettledOnce(t *testing.T) {
 	if u := s.Usage(); u.QuarantinedBlobs != 1 {
 		t.Errorf("usage is %+v", u)
 	}
-}
-
-func TestCheckpoint(t *testing.T) {
-	c := newClock()
-	s := openTest(t, Options{Now: c.now})
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	s.state = &volume.StateFile{}
-	for _, step := range []struct{ wait, age time.Duration }{
-		{checkpointEvery, 0},
-		{checkpointEvery - time.Second, checkpointEvery - time.Second},
-		{time.Second, 0},
-		{-100 * checkpointEvery, 0},
-	} {
-		c.move(step.wait)
-		root, err := volume.Open(s.path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if s.lock, err = root.Open("."); err != nil {
-			t.Fatal(err)
-		}
-		s.checkpoint()
-		if err := errors.Join(s.lock.Close(), root.Close()); err != nil {
-			t.Error(err)
-		}
-		if age := c.now().Sub(s.state.Checkpoint); kernelRun() != "" && age != step.age {
-			t.Errorf("after %v the checkpoint is %v old, want %v", step.wait, age, step.age)
-		}
-	}
-}
-
-// Each reason for doubt counts from the moment that there is one, also where there was
-// none before, and until it is gone.
-func TestEachDoubtCounts(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "blob")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	info, err := os.Stat(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, d := content(1, 10)
-	i, err := volume.IDOf(d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var u suspects
-	want := func(step string, recorded, doubt bool) {
-		t.Helper()
-		for range 2 { // an answer changes nothing
-			if got := u.doubt(i, info, recorded); got != doubt {
-				t.Errorf("%s: in doubt: %v, want %v", step, got, doubt)
-			}
-		}
-	}
-	want("a record", true, false)
-	want("no record", false, true)
-	u.condemn(i)
-	want("condemned", true, true)
-	u.absolve(i)
-	want("absolved", true, false)
-	u.mu.Lock()
-	u.from, u.to = info.ModTime(), info.ModTime()
-	u.changed()
-	want("of the time in doubt", true, true)
-	u.trust(i)
-	want("verified", true, false)
-	u.clear()
-	want("no time in doubt", true, false)
-	u.trust(i)
-	want("verified, and not recorded", false, false)
-	u.forget(i)
-	want("forgotten", false, true)
 }

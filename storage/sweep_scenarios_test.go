@@ -161,7 +161,7 @@ func scenarios() []scenario {
 		}},
 		{name: "checkpoint", run: func(w *world) {
 			w.put(60, sweepBytes, sweepBytes)
-			w.s.checkpoint()
+			w.s.durability.Checkpoint(w.s.lock)
 		}},
 		{name: "ballast", run: func(w *world) {
 			w.setVolume(1<<20, 1<<20)
@@ -209,7 +209,7 @@ func (w *world) scrub() {
 	for d := range w.rotten {
 		i, _ := volume.IDOf(d)
 		_, lerr := os.Lstat(filepath.Join(w.dir, i.BlobPath()))
-		if err == nil || lerr != nil || slices.Contains(w.s.suspects.listCondemned(), i) {
+		if err == nil || lerr != nil || slices.Contains(w.s.judge.Suspects.Condemned(), i) {
 			delete(w.rotten, d)
 		}
 	}
@@ -333,5 +333,5 @@ func (w *world) settled() bool {
 		return false
 	}
 	st := w.s.state.Read()
-	return st.Trusted.IsZero() && !st.Unaccounted && len(w.s.suspects.listCondemned()) == 0
+	return st.Trusted.IsZero() && !st.Unaccounted && len(w.s.judge.Suspects.Condemned()) == 0
 }

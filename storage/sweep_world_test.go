@@ -283,10 +283,8 @@ var layoutNames = regexp.MustCompile(`^(LOCK|VERSION|state|ballast|meta|meta\.ba
 // that there are no suspended parts.
 func (w *world) wantLayout(idle bool) {
 	w.wantParts(idle)
-	w.s.placing.Lock() // a pass in the background may be writing
-	defer w.s.placing.Unlock()
 	count := make(map[string]int)
-	err := fs.WalkDir(os.DirFS(w.dir), ".", func(name string, e fs.DirEntry, err error) error {
+	look := func(name string, e fs.DirEntry, err error) error {
 		if err != nil || name == "." {
 			return err
 		}
@@ -304,7 +302,9 @@ func (w *world) wantLayout(idle bool) {
 			}
 		}
 		return nil
-	})
+	}
+	// A pass in the background may be writing.
+	err := w.s.judge.Place("", func() error { return fs.WalkDir(os.DirFS(w.dir), ".", look) })
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		w.problem("walk: %v", err)
 	}

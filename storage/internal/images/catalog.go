@@ -115,16 +115,13 @@ func (c *Catalog) Tags(ctx context.Context, upstream, repository string) iter.Se
 	}
 }
 
-// catalogStep is how many records are read at once: a store that closes waits for no more.
-const catalogStep = 500
-
 // scan yields the records whose keys begin with the prefix.
 func (c *Catalog) scan(ctx context.Context, prefix []byte, values bool) iter.Seq2[index.Record, error] {
 	return func(yield func(index.Record, error) bool) {
 		for from := prefix; from != nil; {
 			var some []index.Record
 			var err error
-			if some, from, err = c.step(ctx, prefix, from, values, catalogStep); err != nil {
+			if some, from, err = c.step(ctx, prefix, from, values, index.TableStep); err != nil {
 				yield(index.Record{}, fmt.Errorf("read catalog: %w", err))
 				return
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
@@ -97,28 +98,34 @@ func decodeState(b []byte) (st State, ok bool) {
 // it all down needs the lock.
 type StateFile struct {
 	State
+	Now func() time.Time
+	Log *slog.Logger
+
 	file File // nil = it cannot be written
 	mu   sync.Mutex
 }
 
-// OpenState opens the file, and makes it if there is none. What cannot be read
+// Open opens the file, and makes it if there is none. What cannot be read
 // is forgotten; what cannot be written is an error, and the state can be used
 // all the same.
-func OpenState(root Files) (*StateFile, error) {
+func (st *StateFile) Open(root Files) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.State = State{}
 	f, err := root.OpenFile(stateName, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return &StateFile{}, err
+		return err
 	}
-	st := &StateFile{file: f}
+	st.file = f
 	slots := make([]byte, stateSize)
 	n, err := f.ReadAt(slots, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return st, err
+		return err
 	}
 	if n < stateSize {
 		// The space is taken now, while there is some.
 		if _, err := f.WriteAt(slots[n:], int64(n)); err != nil {
-			return st, err
+			return err
 		}
 	}
 	for _, slot := range [][]byte{slots[:slotSize], slots[slotSize:]} {
@@ -130,7 +137,18 @@ func OpenState(root Files) (*StateFile, error) {
 			st.State = read
 		}
 	}
-	return st, nil
+	return nil
+}
+
+// Note changes the state. That it cannot be written down is no reason to stop: only a
+// crash would miss it.
+func (st *StateFile) Note(change func(*State)) {
+	if err := st.Write(func(s *State) {
+		change(s)
+		s.Wall = st.Now()
+	}); err != nil {
+		st.Log.Warn("state not recorded", "error", err)
+	}
 }
 
 // Write changes the state, and returns when that is on the disk.
@@ -168,7 +186,7 @@ func (st *StateFile) Writable() bool { return st.file != nil }
 
 // Close lets go of the file.
 func (st *StateFile) Close() error {
-	if st == nil || st.file == nil {
+	if st.file == nil {
 		return nil
 	}
 	return st.file.Close()

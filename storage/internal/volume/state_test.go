@@ -20,7 +20,7 @@ func TestStateSurvivesTearing(t *testing.T) {
 	}
 	defer root.Close()
 	for n := range int64(5) {
-		st, err := OpenState(root)
+		st, err := openState(root)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -34,7 +34,7 @@ func TestStateSurvivesTearing(t *testing.T) {
 	}
 	name := filepath.Join(dir, stateName)
 	rewriteState(t, name, func(b []byte) []byte { b[slotSize+20] ^= 1; return b })
-	st, err := OpenState(root)
+	st, err := openState(root)
 	if err != nil || st.Sequence != 4 || st.Probe != 40 {
 		t.Errorf("torn state is %+v, %v", st.State, err)
 	}
@@ -45,7 +45,7 @@ func TestStateSurvivesTearing(t *testing.T) {
 		t.Error(err)
 	}
 	rewriteState(t, name, func(b []byte) []byte { clear(b); return b })
-	if st, err = OpenState(root); err != nil || st.State != (State{}) {
+	if st, err = openState(root); err != nil || st.State != (State{}) {
 		t.Errorf("lost state is %+v, %v", st.State, err)
 	}
 	if err := st.Close(); err != nil {
@@ -81,4 +81,10 @@ func FuzzState(f *testing.F) {
 			}
 		}
 	})
+}
+
+// openState opens the state of a directory.
+func openState(root Files) (*StateFile, error) {
+	st := &StateFile{}
+	return st, st.Open(root)
 }

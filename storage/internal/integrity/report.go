@@ -1,4 +1,4 @@
-package storage
+package integrity
 
 import (
 	"cmp"
@@ -61,8 +61,8 @@ type FindingCount struct {
 	Repaired int64 `json:"repaired"`
 }
 
-// CheckReport is what a check found.
-type CheckReport struct {
+// Report is what a check found.
+type Report struct {
 	// Verify and Repair are those of the CheckOptions.
 	Verify bool `json:"verify"`
 	Repair bool `json:"repair"`
@@ -101,7 +101,7 @@ type CheckReport struct {
 }
 
 // Found returns how many findings there are, and how many of them remain.
-func (r *CheckReport) Found() (found, remaining int64) {
+func (r *Report) Found() (found, remaining int64) {
 	for t := range maps.Values(r.Counts) {
 		found += t.Found
 		remaining += t.Found - t.Repaired
@@ -109,7 +109,8 @@ func (r *CheckReport) Found() (found, remaining int64) {
 	return found, remaining
 }
 
-func (r *CheckReport) add(f Finding) {
+// Add adds a finding.
+func (r *Report) Add(f Finding) {
 	if r.Counts == nil {
 		r.Counts = make(map[FindingKind]FindingCount)
 	}
@@ -124,7 +125,7 @@ func (r *CheckReport) add(f Finding) {
 	}
 }
 
-func (r *CheckReport) sort() {
+func (r *Report) sort() {
 	slices.SortFunc(r.Findings, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Digest, b.Digest))
 	})
