@@ -31,10 +31,10 @@ type CatalogTag struct {
 // Catalog returns what the store has at present. It is ErrNoIndex while that is
 // not known.
 func (s *Store) Catalog(ctx context.Context) (*Catalog, error) {
-	if err := s.enter(ctx); err != nil {
+	if err := s.life.Enter(ctx); err != nil {
 		return nil, fmt.Errorf("read catalog: %w", err)
 	}
-	defer s.leave()
+	defer s.life.Leave()
 	txn, err := s.index.Begin()
 	if err != nil {
 		return nil, fmt.Errorf("read catalog: %w", err)
@@ -44,10 +44,10 @@ func (s *Store) Catalog(ctx context.Context) (*Catalog, error) {
 
 // Close lets go of what the Catalog holds.
 func (c *Catalog) Close() {
-	if c.store.enter(context.Background()) != nil {
+	if c.store.life.Enter(context.Background()) != nil {
 		return // nothing is left to let go of
 	}
-	defer c.store.leave()
+	defer c.store.life.Leave()
 	c.txn.Discard()
 }
 
@@ -134,10 +134,10 @@ func (c *Catalog) scan(ctx context.Context, prefix []byte, values bool) iter.Seq
 
 // step returns up to n records from a key on, and the key of the next one.
 func (c *Catalog) step(ctx context.Context, prefix, from []byte, values bool, n int) (some []index.Record, next []byte, err error) {
-	if err := c.store.enter(ctx); err != nil {
+	if err := c.store.life.Enter(ctx); err != nil {
 		return nil, nil, err
 	}
-	defer c.store.leave()
+	defer c.store.life.Leave()
 	if some, next, err = c.txn.Step(prefix, from, values, n); err != nil {
 		c.store.index.NoteDamage(err)
 	}

@@ -36,7 +36,7 @@ type memory struct {
 // links and referrers to forget. Only the house keeper calls it.
 func (s *Store) forgetSoon(ctx context.Context, background *sync.WaitGroup) {
 	// An index that is not complete yet may have manifests whose links are to come.
-	up := s.uptime()
+	up := s.clock.uptime()
 	recent := s.memory.last > 0 && up-s.memory.last < forgetEvery
 	if s.state.Restore || recent && !s.crowded() || s.memory.busy.Swap(true) {
 		return
@@ -44,7 +44,7 @@ func (s *Store) forgetSoon(ctx context.Context, background *sync.WaitGroup) {
 	s.memory.last = up
 	background.Go(func() {
 		defer s.memory.busy.Store(false)
-		s.survives("forget", func() {
+		s.life.Survives("forget", func() {
 			if err := s.forget(ctx); err != nil && ctx.Err() == nil {
 				s.log.Error("forget what nobody used", "error", err)
 			}
@@ -89,7 +89,7 @@ func (s *Store) forget(ctx context.Context) error {
 			return err
 		}
 	}
-	if s.clockTrusted() {
+	if s.clock.trusted() {
 		f.unused = s.now().Add(-after)
 	}
 	if f.pins, err = s.resolvePins(ctx, txn); err != nil {
@@ -234,7 +234,7 @@ func (f *forgetting) manifests(ctx context.Context) error {
 		i := volume.ID(key[1:])
 		used, ok := index.DecodeUse(value)
 		switch {
-		case !ok || !i.Valid() || f.pins.has(i) || f.s.manifestUses.seen(i):
+		case !ok || !i.Valid() || f.pins.has(i) || f.s.uses.manifests.seen(i):
 		case !f.linked.has(i):
 			return f.drop(key, value)
 		case used.End().Before(f.unused) && old < forgetMost && !f.offline.keep.has(i):
@@ -267,7 +267,7 @@ func (f *forgetting) tags(ctx context.Context) error {
 			return nil
 		}
 		i, err := volume.IDOf(t.Digest)
-		if err != nil || f.pins.has(i) || f.s.manifestUses.seen(i) || f.remembered(i) {
+		if err != nil || f.pins.has(i) || f.s.uses.manifests.seen(i) || f.remembered(i) {
 			return nil //nolint:nilerr // decoding has checked the digest
 		}
 		if scope, ok := index.ScopeOf(key, "", 3); ok && f.offline.names[oci.UpstreamName(scope.Upstream)] {

@@ -63,7 +63,7 @@ func TestIndexKeepsToItsLimit(t *testing.T) {
 		s.limits.Store(&limits)
 		for range 8 {
 			s.UseManifest(used)
-			s.writeUses()
+			s.uses.write()
 			if err := s.forget(t.Context()); err != nil {
 				t.Fatal(err)
 			}

@@ -69,7 +69,7 @@ type HeldImage struct {
 // the store is not merely empty.
 func (s *Store) Inventory(ctx context.Context, sel oci.Selection) (Inventory, error) {
 	v := &inventory{s: s, blobs: make(map[uint64]*heldBlob)}
-	if err := s.task(ctx, func(ctx context.Context) error { return v.run(ctx, sel) }); err != nil {
+	if err := s.life.Task(ctx, func(ctx context.Context) error { return v.run(ctx, sel) }); err != nil {
 		return Inventory{}, fmt.Errorf("take inventory of %s: %w", cmp.Or(sel.String(), "everything"), err)
 	}
 	return v.Inventory, nil

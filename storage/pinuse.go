@@ -27,7 +27,7 @@ type PinUse struct {
 
 // PinUses returns all pins, first those of the Limits, with what each keeps.
 func (s *Store) PinUses(ctx context.Context) (uses []PinUse, err error) {
-	if err := s.task(ctx, func(ctx context.Context) error { uses, err = s.pinUses(ctx); return err }); err != nil {
+	if err := s.life.Task(ctx, func(ctx context.Context) error { uses, err = s.pinUses(ctx); return err }); err != nil {
 		return nil, fmt.Errorf("look at pins: %w", err)
 	}
 	return uses, nil

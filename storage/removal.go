@@ -84,7 +84,7 @@ func (s *Store) Remove(ctx context.Context, o RemoveOptions) (RemoveReport, erro
 	defer func() { <-s.pinning }()
 	r := &removal{RemoveOptions: o, s: s, again: s.relinked.begin()}
 	defer s.relinked.end()
-	err := s.task(ctx, func(ctx context.Context) error {
+	err := s.life.Task(ctx, func(ctx context.Context) error {
 		err := r.run(ctx)
 		if !o.DryRun && r.report != (RemoveReport{}) {
 			s.replaceSnapshots(ctx)

@@ -126,7 +126,7 @@ func (r *removal) spare(i volume.ID) bool {
 // drop removes content from the disk, and returns what stays there.
 func (r *removal) drop(content []volume.ID) (left map[volume.ID]struct{}, err error) {
 	left = make(map[volume.ID]struct{})
-	gone, err := r.s.removeBlobs(slices.Clone(content), r.spare)
+	gone, err := r.s.remover.remove(slices.Clone(content), r.spare)
 	r.report.Blobs, r.report.Bytes = r.report.Blobs+gone.blobs, r.report.Bytes+gone.bytes
 	// What leads to a blob that could not be removed stays, too.
 	if err = errors.Join(err, gone.stuck); err != nil {
@@ -140,7 +140,7 @@ func (r *removal) drop(content []volume.ID) (left map[volume.ID]struct{}, err er
 		if _, ok := left[i]; ok {
 			continue
 		}
-		if err := r.s.parts.unlessRunning(i, func() error { return r.s.removePart(i.PartName()) }); err != nil {
+		if err := r.s.parts.unlessRunning(i, func() error { return r.s.parts.remove(i.PartName()) }); err != nil {
 			return left, err
 		}
 	}

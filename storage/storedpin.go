@@ -35,10 +35,10 @@ func (s *Store) Unpin(ctx context.Context, p oci.Pin) (dropped bool, err error) 
 }
 
 func (s *Store) setPin(ctx context.Context, p oci.Pin, there bool) (changed bool, err error) {
-	if err := s.enter(ctx); err != nil {
+	if err := s.life.Enter(ctx); err != nil {
 		return false, err
 	}
-	defer s.leave()
+	defer s.life.Leave()
 	if p.String() == "" {
 		return false, errors.New("it has no pattern")
 	}
@@ -62,8 +62,8 @@ func (s *Store) setPin(ctx context.Context, p oci.Pin, there bool) (changed bool
 	if err != nil {
 		return false, err
 	}
-	s.usage.SetPinned(volume.Tally{}, 0)
-	s.keepHouseNow()
+	s.ledger.SetPinned(volume.Tally{}, 0)
+	s.limits.soon()
 	return true, nil
 }
 
@@ -90,10 +90,10 @@ func (s *Store) pinTurn(ctx context.Context) error {
 
 // Pins returns the stored pins, in order of their patterns.
 func (s *Store) Pins(ctx context.Context) ([]StoredPin, error) {
-	if err := s.enter(ctx); err != nil {
+	if err := s.life.Enter(ctx); err != nil {
 		return nil, fmt.Errorf("read pins: %w", err)
 	}
-	defer s.leave()
+	defer s.life.Leave()
 	txn, err := s.index.Begin()
 	if err != nil {
 		return nil, fmt.Errorf("read pins: %w", err)
@@ -119,10 +119,10 @@ func (s *Store) allPins(txn *index.Txn) (pins []oci.Pin, limits int, err error) 
 
 // Pinned reports whether a tag is that of an image that is pinned.
 func (s *Store) Pinned(ctx context.Context, scope oci.Scope, tag string) (bool, error) {
-	if err := s.enter(ctx); err != nil {
+	if err := s.life.Enter(ctx); err != nil {
 		return false, fmt.Errorf("read pins: %w", err)
 	}
-	defer s.leave()
+	defer s.life.Leave()
 	txn, err := s.index.Begin()
 	if err != nil {
 		return false, fmt.Errorf("read pins: %w", err)
