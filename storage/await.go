@@ -41,7 +41,7 @@ func (s *Store) awaitIndex(ctx context.Context) bool {
 				wait = s.retry
 			}
 			due = time.Now().Add(wait)
-		case <-s.kick:
+		case <-s.limits.kick:
 			// Nobody can keep to limits before the blobs are counted.
 		case <-ctx.Done():
 			return false
@@ -58,7 +58,7 @@ func (s *Store) writable() error {
 	}
 	// What else lies in this directory is swept away.
 	name := path.Join(volume.IngestDir, "probe"+volume.Temporary)
-	return s.inLayout(func() error {
+	return s.layout.within(func() error {
 		f, err := s.root.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o600)
 		if err != nil {
 			return fmt.Errorf("make a file: %w", err)

@@ -5,85 +5,104 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/integrity"
+	"github.com/pullgate/pullgate/storage/internal/life"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
+
+// Blobs are the finished blobs of a store, and the parts that become such: files, always
+// of this machine. Its methods are safe for concurrent use, and return ErrClosed after
+// the store's Close.
+type Blobs struct {
+	root   volume.Files
+	life   *life.Life
+	log    *slog.Logger
+	now    func() time.Time
+	table  index.BlobTable
+	judge  *integrity.Judge
+	opened *opened
+	uses   *uses
+	limits *limits
+	parts  *parts
+}
 
 // OpenBlob opens a finished blob at its beginning, and returns its size. The
 // caller closes the file, which stays readable if the blob is removed or the
 // store closed. It counts as a use, and while the file is open, the blob is not
 // evicted. fs.ErrNotExist if there is no such blob, or only a file of the wrong
 // size.
-func (s *Store) OpenBlob(ctx context.Context, d digest.Digest) (*File, int64, error) {
-	if err := s.enter(ctx); err != nil {
+func (b *Blobs) OpenBlob(ctx context.Context, d digest.Digest) (*File, int64, error) {
+	if err := b.life.Enter(ctx); err != nil {
 		return nil, 0, fmt.Errorf("open blob %s: %w", d, err)
 	}
-	defer s.leave()
+	defer b.life.Leave()
 	i, err := volume.IDOf(d)
 	if err != nil {
 		return nil, 0, fmt.Errorf("open blob: %w", err)
 	}
-	s.opened.add(i)
-	f, size, err := s.openBlob(ctx, i)
+	b.opened.add(i)
+	f, size, err := b.open(ctx, i)
 	if err != nil {
-		s.opened.done(i)
+		b.opened.done(i)
 		return nil, 0, fmt.Errorf("open blob %s: %w", d, err)
 	}
-	return &File{File: f.Bare(), opened: &s.opened, id: i}, size, nil
+	return &File{File: f.Bare(), opened: b.opened, id: i}, size, nil
 }
 
-func (s *Store) openBlob(ctx context.Context, i volume.ID) (volume.File, int64, error) {
-	f, info, err := s.soundBlob(ctx, i)
+func (b *Blobs) open(ctx context.Context, i volume.ID) (volume.File, int64, error) {
+	f, info, err := b.sound(ctx, i)
 	if err != nil {
 		return nil, 0, err
 	}
-	s.touch(i)
+	b.touch(i)
 	return f, info.Size(), nil
 }
 
 // touch counts a use.
-func (s *Store) touch(i volume.ID) {
-	if s.uses.touch(i, index.HourOf(s.now())) >= maxUses {
-		s.keepHouseNow()
+func (b *Blobs) touch(i volume.ID) {
+	if b.uses.touch(i, index.HourOf(b.now())) >= maxUses {
+		b.limits.soon()
 	}
 }
 
-// soundBlob opens a blob that is not in doubt, or not any more.
-func (s *Store) soundBlob(ctx context.Context, i volume.ID) (volume.File, fs.FileInfo, error) {
-	f, info, doubt, err := s.sizedBlob(i)
+// sound opens a blob that is not in doubt, or not any more.
+func (b *Blobs) sound(ctx context.Context, i volume.ID) (volume.File, fs.FileInfo, error) {
+	f, info, doubt, err := b.sized(i)
 	if err != nil || !doubt {
 		return f, info, err
 	}
-	if err := s.judge.Verify(ctx, i, f, info); err != nil {
+	if err := b.judge.Verify(ctx, i, f, info); err != nil {
 		return nil, nil, err
 	}
 	return f, info, nil
 }
 
-// sizedBlob opens a blob that has the size which the index knows, and tells whether it
+// sized opens a blob that has the size which the index knows, and tells whether it
 // is in doubt.
-func (s *Store) sizedBlob(i volume.ID) (_ volume.File, _ fs.FileInfo, doubt bool, err error) {
-	f, info, err := s.blobFile(i)
+func (b *Blobs) sized(i volume.ID) (_ volume.File, _ fs.FileInfo, doubt bool, err error) {
+	f, info, err := b.file(i)
 	if err != nil {
 		return nil, nil, false, err
 	}
-	if doubt, err = s.judge.Sized(i, info); err != nil {
+	if doubt, err = b.judge.Sized(i, info); err != nil {
 		f.Close()
 		return nil, nil, false, err
 	}
 	return f, info, doubt, nil
 }
 
-// blobFile opens the file of a blob. Where there is none, its record goes. One that
+// file opens the file of a blob. Where there is none, its record goes. One that
 // cannot be opened is absent, too: it is filled anew, and replaced.
-func (s *Store) blobFile(i volume.ID) (volume.File, fs.FileInfo, error) {
-	f, err := s.root.Open(i.BlobPath())
+func (b *Blobs) file(i volume.ID) (volume.File, fs.FileInfo, error) {
+	f, err := b.root.Open(i.BlobPath())
 	if err != nil {
-		return nil, nil, s.missing(i, err)
+		return nil, nil, b.missing(i, err)
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
@@ -103,16 +122,16 @@ func irregular(i volume.ID) error {
 // StatBlob returns the size of a finished blob, or fs.ErrNotExist. It vouches for
 // the blob as OpenBlob does, and so takes as long where one has to be verified
 // first: one hash of it. It does not count as a use.
-func (s *Store) StatBlob(ctx context.Context, d digest.Digest) (int64, error) {
-	if err := s.enter(ctx); err != nil {
+func (b *Blobs) StatBlob(ctx context.Context, d digest.Digest) (int64, error) {
+	if err := b.life.Enter(ctx); err != nil {
 		return 0, fmt.Errorf("stat blob %s: %w", d, err)
 	}
-	defer s.leave()
+	defer b.life.Leave()
 	i, err := volume.IDOf(d)
 	if err != nil {
 		return 0, fmt.Errorf("stat blob: %w", err)
 	}
-	f, info, err := s.soundBlob(ctx, i)
+	f, info, err := b.sound(ctx, i)
 	if err != nil {
 		return 0, fmt.Errorf("stat blob %s: %w", d, err)
 	}
@@ -123,35 +142,35 @@ func (s *Store) StatBlob(ctx context.Context, d digest.Digest) (int64, error) {
 // HasBlob reports that there is a finished blob that can be opened, and whether
 // OpenBlob would trust it as it is, or verify it first, which VerifyBlob does. It reads
 // no content, and does not count as a use. fs.ErrNotExist if there is no such blob.
-func (s *Store) HasBlob(ctx context.Context, d digest.Digest) (trusted bool, err error) {
-	if err := s.enter(ctx); err != nil {
+func (b *Blobs) HasBlob(ctx context.Context, d digest.Digest) (trusted bool, err error) {
+	if err := b.life.Enter(ctx); err != nil {
 		return false, fmt.Errorf("look up blob %s: %w", d, err)
 	}
-	defer s.leave()
+	defer b.life.Leave()
 	i, err := volume.IDOf(d)
 	if err != nil {
 		return false, fmt.Errorf("look up blob: %w", err)
 	}
-	f, info, err := s.blobFile(i)
+	f, info, err := b.file(i)
 	if err != nil {
 		return false, fmt.Errorf("look up blob %s: %w", d, err)
 	}
 	f.Close()
-	size, known := s.blobs.Size(i)
-	return !s.judge.Suspects.Doubt(i, info, known) && (!known || size == info.Size()), nil
+	size, known := b.table.Size(i)
+	return !b.judge.Suspects.Doubt(i, info, known) && (!known || size == info.Size()), nil
 }
 
 // missing drops the record of a blob that has no file, and returns why there is none
 // to be opened.
-func (s *Store) missing(i volume.ID, err error) error {
+func (b *Blobs) missing(i volume.ID, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if _, known := s.index.Blob(i); known {
-			s.judge.Drop(i)
+		if _, known := b.table.Blob(i); known {
+			b.judge.Drop(i)
 		}
 	case !integrity.Exhausted(err) && !errors.Is(err, fs.ErrClosed):
 		// The record stays: the file takes its space.
-		s.log.Warn("blob cannot be opened, and counts as absent", "digest", i.Digest(), "error", err)
+		b.log.Warn("blob cannot be opened, and counts as absent", "digest", i.Digest(), "error", err)
 		err = absent{err}
 	}
 	return err
@@ -170,18 +189,18 @@ func (a absent) Unwrap() error      { return a.error }
 // if the store was closed meanwhile. Calls for one digest share one pass with
 // each other and with whoever opens the blob. It takes as long as reading the
 // blob does, and does not count as a use.
-func (s *Store) VerifyBlob(ctx context.Context, d digest.Digest) error {
-	if err := s.enter(ctx); err != nil {
+func (b *Blobs) VerifyBlob(ctx context.Context, d digest.Digest) error {
+	if err := b.life.Enter(ctx); err != nil {
 		return fmt.Errorf("verify blob %s: %w", d, err)
 	}
-	defer s.leave()
+	defer b.life.Leave()
 	i, err := volume.IDOf(d)
 	if err != nil {
 		return fmt.Errorf("verify blob: %w", err)
 	}
-	f, info, err := s.blobFile(i)
+	f, info, err := b.file(i)
 	if err == nil {
-		err = s.judge.Verify(ctx, i, f, info)
+		err = b.judge.Verify(ctx, i, f, info)
 	}
 	if err != nil {
 		return fmt.Errorf("verify blob %s: %w", d, err)
@@ -193,19 +212,19 @@ func (s *Store) VerifyBlob(ctx context.Context, d digest.Digest) error {
 // VerifyBlobAt is VerifyBlob for who verifies many blobs: it keeps to a pace (nil =
 // none), tells after each piece how many bytes it has read (unless read is nil), and
 // ends with ctx. Nobody who opens the blob waits for it.
-func (s *Store) VerifyBlobAt(ctx context.Context, d digest.Digest, p *Pace, read func(bytes int64)) error {
+func (b *Blobs) VerifyBlobAt(ctx context.Context, d digest.Digest, p *Pace, read func(bytes int64)) error {
 	i, err := volume.IDOf(d)
 	if err != nil {
 		return fmt.Errorf("verify blob: %w", err)
 	}
 	matches := false
-	err = s.life.Task(ctx, func(ctx context.Context) error {
-		f, info, err := s.blobFile(i)
+	err = b.life.Task(ctx, func(ctx context.Context) error {
+		f, info, err := b.file(i)
 		if err != nil {
 			return err
 		}
 		defer f.Close()
-		matches, err = s.judge.Matches(ctx, i, f, info, p, read)
+		matches, err = b.judge.Matches(ctx, i, f, info, p, read)
 		return err
 	})
 	switch {
@@ -214,9 +233,5 @@ func (s *Store) VerifyBlobAt(ctx context.Context, d digest.Digest, p *Pace, read
 	case matches:
 		return nil
 	}
-	return s.VerifyBlob(ctx, d) // which decides
-}
-
-func (s *Store) quarantine(i volume.ID, found fs.FileInfo, reason error) bool {
-	return s.judge.Quarantine(i, found, reason)
+	return b.VerifyBlob(ctx, d) // which decides
 }

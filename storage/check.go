@@ -62,7 +62,7 @@ func (s *Store) Check(ctx context.Context, o CheckOptions) (CheckReport, error) 
 		Index:  func(ctx context.Context, c *integrity.Check) (bool, error) { return tables(c).index(ctx) },
 		Tables: func(ctx context.Context, c *integrity.Check) error { return tables(c).tables(ctx) },
 		Files: []func(context.Context, *integrity.Check) error{
-			s.checkParts,
+			s.parts.check,
 			func(ctx context.Context, c *integrity.Check) error { return tables(c).snapshots(ctx) },
 		},
 	})

@@ -81,7 +81,7 @@ func TestPanicOfEviction(t *testing.T) {
 	s.SetLimits(tight)
 	log.wait(t, "storage panicked")
 	for range 10_000 {
-		s.keepHouseNow() // no reason to try again at once
+		s.limits.soon() // no reason to try again at once
 	}
 	log.wait(t, "storage panicked")
 	if most := int64(time.Since(began)/(20*time.Millisecond)) + 2; panics.Load() < 2 || panics.Load() > most {
@@ -113,7 +113,7 @@ func TestPanicOverBlob(t *testing.T) {
 	log.wait(t, "evicted blobs")
 	wantBlobs(t, s, []digest.Digest{d, other}, true, false)
 	m.armed.Store(false)
-	s.keepHouseNow()
+	s.limits.soon()
 	log.wait(t, "evicted blobs")
 	wantBlobs(t, s, []digest.Digest{d, other}, false, false)
 }
@@ -218,13 +218,13 @@ func TestPanicOfCount(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.usage.Ledger, s.counted = volume.Ledger{}, 0
+		*s.ledger, s.census.counted = volume.Ledger{}, 0
 		b := &bomb{Context: context.Background()}
 		b.looks.Store(at)
-		if s.survives("count", func() { s.count(b, opened) }) {
+		if s.life.Survives("count", func() { s.census.count(b, opened) }) {
 			t.Error("no panic")
 		}
-		s.count(t.Context(), opened)
+		s.census.count(t.Context(), opened)
 		if u := s.Usage(); u.BlobBytes != want || u.Blobs != blobs {
 			t.Errorf("panic at %d: %d bytes of %d blobs are counted, want %d", at, u.BlobBytes, u.Blobs, want)
 		}
@@ -263,7 +263,7 @@ func TestPanicOfChores(t *testing.T) {
 
 	var background sync.WaitGroup
 	before := panics.Load()
-	s.forgetSoon(&bomb{Context: context.Background()}, &background)
+	s.forgetting.soon(&bomb{Context: context.Background()}, &background)
 	background.Wait()
 	if panics.Load() != before+1 || s.forgetting.busy.Load() {
 		t.Errorf("forgetting: %d panics, busy: %v", panics.Load()-before, s.forgetting.busy.Load())

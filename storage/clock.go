@@ -18,6 +18,9 @@ const (
 // clockWatch tells whether the clock can be believed where something is going to be
 // removed because of its age. Safe for concurrent use.
 type clockWatch struct {
+	now    func() time.Time
+	uptime func() time.Duration // since the opening, whatever becomes of the clock
+
 	mu    sync.Mutex
 	at    time.Time     // what the clock said
 	up    time.Duration // at this time since the opening
@@ -26,25 +29,24 @@ type clockWatch struct {
 
 // begin begins the watch at the opening. last is when the store was last known to
 // be open before; zero = unknown.
-func (c *clockWatch) begin(last, now time.Time) {
+func (c *clockWatch) begin(last time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	now := c.now()
 	c.at, c.up, c.until = now.Round(0), 0, 0
 	if !last.IsZero() && now.Sub(last).Abs() > clockGap {
 		c.until = clockDoubt
 	}
 }
 
-// trusted reports whether the clock can be believed: it says now, a time up after
-// the opening.
-func (c *clockWatch) trusted(now time.Time, up time.Duration) bool {
+// trusted reports whether the clock can be believed.
+func (c *clockWatch) trusted() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if jump := now.Round(0).Sub(c.at) - (up - c.up); jump.Abs() > clockJump {
-		c.at, c.up, c.until = now.Round(0), up, up+clockDoubt
+	up := c.uptime()
+	now := c.now().Round(0)
+	if jump := now.Sub(c.at) - (up - c.up); jump.Abs() > clockJump {
+		c.at, c.up, c.until = now, up, up+clockDoubt
 	}
 	return up >= c.until
 }
-
-// clockTrusted reports whether the clock can be believed.
-func (s *Store) clockTrusted() bool { return s.clock.trusted(s.now(), s.uptime()) }

@@ -26,15 +26,15 @@ func TestClockThatIsSetBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.move(-100 * day)
-	if err := s.sweepParts(c.now().Add(-maxIdle)); err != nil {
+	if err := s.parts.sweep(c.now().Add(-maxIdle)); err != nil {
 		t.Fatal(err)
 	}
 	wantIngest(t, s, 2)
-	if err := s.sweepParts(c.now()); err != nil { // for want of space
+	if err := s.parts.sweep(c.now()); err != nil { // for want of space
 		t.Fatal(err)
 	}
 	wantIngest(t, s, 0)
-	if blobs, _, err := s.removeOldest(context.Background(), 1); err != nil || blobs != 1 {
+	if blobs, _, err := s.remover.removeOldest(context.Background(), 1); err != nil || blobs != 1 {
 		t.Errorf("%d blobs went, %v", blobs, err)
 	}
 }

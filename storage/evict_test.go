@@ -87,7 +87,7 @@ func TestEvictKeepsTheNewest(t *testing.T) {
 	for range 2 {
 		f.Close() // only the first counts
 	}
-	s.keepHouseNow()
+	s.limits.soon()
 	log.wait(t, "evicted blobs")
 	wantBlobs(t, s, ds, false, false, false, false, false, false)
 }
@@ -100,12 +100,12 @@ func TestHitDuringEvictionSaves(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer txn.Discard()
-	d := decision{now: c.now(), demand: demand{all: 2000}, opened: &s.opened}
+	d := decision{now: c.now(), demand: demand{all: 2000}, opened: s.opened}
 	if err := d.decide(t.Context(), txn); err != nil {
 		t.Fatal(err)
 	}
 	readBlob(t, s, ds[0])
-	if err := s.carryOut(t.Context(), txn, &d); err != nil {
+	if err := s.eviction.carryOut(t.Context(), txn, &d); err != nil {
 		t.Fatal(err)
 	}
 	wantBlobs(t, s, ds, true, false, true)
@@ -169,7 +169,7 @@ func TestEvictWithClockThatWentBack(t *testing.T) {
 	s.SetLimits(Limits{MaxUnused: time.Hour})
 	b, d := content(99, 1000)
 	putBlob(t, s, b)
-	s.evict(t.Context())
+	s.eviction.pass(t.Context())
 	wantBlobs(t, s, append(ds, d), true, true, true)
 }
 
@@ -188,9 +188,9 @@ func TestEvictForFreeSpace(t *testing.T) {
 			s, _, log, ds := evictable(t, 3)
 			s.limits.Store(&c.limits)
 			setVolume(s, c.free, 100<<30)
-			s.keepHouseNow()
+			s.limits.soon()
 			if c.want[0] {
-				s.evict(t.Context())
+				s.eviction.pass(t.Context())
 			} else {
 				log.wait(t, "evicted blobs")
 			}
@@ -203,7 +203,7 @@ func TestEvictForFreeSpace(t *testing.T) {
 func TestEvictOnFullDisk(t *testing.T) {
 	s, _, _, ds := evictable(t, 3)
 	setVolume(s, 1000, 100<<30)
-	s.evict(t.Context())
+	s.eviction.pass(t.Context())
 	for _, d := range ds {
 		_, err := s.StatBlob(t.Context(), d)
 		wantErr(t, "stat", err, fs.ErrNotExist)
@@ -238,7 +238,7 @@ func TestEvictSparesRunningParts(t *testing.T) {
 		t.Fatal(err)
 	}
 	setVolume(s, 1<<30-1, 100<<30)
-	s.keepHouseNow()
+	s.limits.soon()
 	log.wait(t, "evicted blobs")
 	wantIngest(t, s, 2)
 	if _, err := p.WriteAt(b[500:], 500); err != nil {
@@ -252,10 +252,10 @@ func TestEvictSparesRunningParts(t *testing.T) {
 // What an upstream merely announces must not empty the store.
 func TestWantIsBounded(t *testing.T) {
 	s, _, _, ds := evictable(t, 4)
-	s.want(1 << 40)
-	s.evict(t.Context())
+	s.limits.want(1 << 40)
+	s.eviction.pass(t.Context())
 	wantBlobs(t, s, ds, true, true, true, true)
-	if got := s.wanted.Load(); got != 0 {
+	if got := s.limits.refused.Load(); got != 0 {
 		t.Errorf("wanted is %d", got)
 	}
 }
@@ -300,7 +300,7 @@ func TestEvictForInodes(t *testing.T) {
 	}
 	free.Store(leastInodes)
 	s.space.Forget()
-	s.keepHouseNow()
+	s.limits.soon()
 	log.wait(t, "file system has inodes again")
 	putBlob(t, s, b)
 	if got := readBlob(t, s, d); string(got) != string(b) {

@@ -4,9 +4,6 @@ import (
 	"context"
 	"sync"
 	"time"
-
-	"github.com/pullgate/pullgate/storage/internal/index"
-	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 const (
@@ -18,17 +15,7 @@ const (
 	usesEvery = time.Minute
 	// limitsEvery is how often the limits are looked at without being asked.
 	limitsEvery = 10 * time.Minute
-	// countStep is how many blobs are counted before others hear of it.
-	countStep = 1000
 )
-
-// keepHouseNow asks for a look at the limits, and does not wait.
-func (s *Store) keepHouseNow() {
-	select {
-	case s.kick <- struct{}{}:
-	default:
-	}
-}
 
 // keepHouse opens the index if it is not open yet, counts the blobs that it knows,
 // and does what takes long, until ctx is done. Beside it others keep to the limits and
@@ -40,7 +27,7 @@ func (s *Store) keepHouse(ctx context.Context) {
 		return
 	}
 	open := false
-	s.persist(ctx, "open index", func() { open = s.awaitIndex(ctx) })
+	s.life.Persist(ctx, "open index", func() { open = s.awaitIndex(ctx) })
 	if !open {
 		return
 	}
@@ -55,9 +42,9 @@ func (s *Store) keepHouse(ctx context.Context) {
 		c.Do("checkpoint", func() { s.durability.Checkpoint(s.lock) })
 	}
 	// Until they are counted, the limits are not known to be exceeded.
-	c.Do("count blobs", func() { s.count(ctx, s.index.Opened()) })
-	s.keepHouseNow()
-	background.Go(func() { s.persist(ctx, "scrub blobs", func() { s.judge.Keep(ctx) }) })
+	c.Do("count blobs", func() { s.census.count(ctx, s.index.Opened()) })
+	s.limits.soon()
+	background.Go(func() { s.life.Persist(ctx, "scrub blobs", func() { s.judge.Keep(ctx) }) })
 	if !s.index.Small() {
 		// Its opening did not wait for this.
 		c.Do("verify index", func() { _ = s.index.Verify() })
@@ -70,7 +57,7 @@ func (s *Store) keepHouse(ctx context.Context) {
 		select {
 		case <-look.C:
 			c.Do("restore index", func() { s.snapshots.Restore(ctx) })
-			c.Do("forget", func() { s.forgetSoon(ctx, &background) })
+			c.Do("forget", func() { s.forgetting.soon(ctx, &background) })
 			c.Do("checkpoint", func() { s.durability.Checkpoint(s.lock) })
 		case <-snapshot.C:
 			c.Do("save snapshot", func() { s.snapshots.Save(ctx, true) })
@@ -83,7 +70,7 @@ func (s *Store) keepHouse(ctx context.Context) {
 		case <-ctx.Done():
 			background.Wait()
 			s.judge.NoteUnaccounted()
-			s.survives("write uses", s.writeUses)
+			s.life.Survives("write uses", s.uses.write)
 			return
 		}
 	}
@@ -94,7 +81,7 @@ func (s *Store) keepHouse(ctx context.Context) {
 func (s *Store) keepLimits(ctx context.Context) {
 	c := s.life.Chores()
 	defer c.End()
-	evict := func() { s.evict(ctx) }
+	evict := func() { s.eviction.pass(ctx) }
 	c.Do("evict blobs", evict)
 	uses, limits := time.NewTicker(usesEvery), time.NewTicker(limitsEvery)
 	defer uses.Stop()
@@ -103,12 +90,12 @@ func (s *Store) keepLimits(ctx context.Context) {
 		select {
 		case <-uses.C:
 			c.Do("look for faults", s.index.NoteFaults)
-			c.Do("write uses", s.writeUses)
+			c.Do("write uses", s.uses.write)
 		case <-limits.C:
-			c.Do("sweep parts", s.sweepOld)
+			c.Do("sweep parts", func() { s.eviction.sweep(s.now().Add(-maxIdle)) })
 			c.Do("evict blobs", evict)
 			c.Do("make ballast", s.keepBallast)
-		case <-s.kick:
+		case <-s.limits.kick:
 			c.Do("record damage", s.index.RecordDamage)
 			c.Do("evict blobs", evict)
 		case <-c.Over():
@@ -119,41 +106,8 @@ func (s *Store) keepLimits(ctx context.Context) {
 	}
 }
 
-func (s *Store) sweepOld() {
-	if err := s.sweepParts(s.now().Add(-maxIdle)); err != nil {
-		s.log.Warn("sweep suspended parts", "error", err)
-	}
-}
-
 func (s *Store) keepBallast() {
 	if err := s.ballast.Make(); err != nil {
 		s.log.Warn("no ballast", "error", err)
-	}
-}
-
-// count counts the blobs that were there when the index was opened.
-func (s *Store) count(ctx context.Context, opened *index.Txn) {
-	var t volume.Tally
-	// A panic leaves the transaction to the next try, which goes on where this one
-	// has told others of what it had.
-	skip := s.counted
-	err := opened.Blobs(ctx, func(_ volume.ID, r index.Blob, _ index.Use) error {
-		if skip > 0 {
-			skip--
-			return nil
-		}
-		if t.Add(r.Origin, r.Size, 1); t.Blobs == countStep {
-			s.usage.Add(t)
-			s.counted += t.Blobs
-			t = volume.Tally{}
-		}
-		return nil
-	})
-	opened.Discard()
-	s.usage.Add(t)
-	if err == nil {
-		s.usage.counted.Store(true)
-	} else if ctx.Err() == nil {
-		s.log.Error("count blobs", "error", err)
 	}
 }

@@ -2,14 +2,9 @@ package storage
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
-	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // Limits say how much is kept. The zero value keeps everything for which the
@@ -46,13 +41,7 @@ type Limits struct {
 // SetLimits changes the limits. What exceeds them is evicted soon.
 func (s *Store) SetLimits(l Limits) {
 	s.limits.Store(&l)
-	s.pinsChanged()
-}
-
-// pinsChanged forgets what was found to be pinned, until the next look at the limits.
-func (s *Store) pinsChanged() {
-	s.usage.SetPinned(volume.Tally{}, 0)
-	s.keepHouseNow()
+	s.limits.pinsChanged()
 }
 
 // Usage says how much is stored.
@@ -98,157 +87,27 @@ type Usage struct {
 // Usage returns how much is stored, without touching the disk more than four
 // times a second. It is zero after Close.
 func (s *Store) Usage() Usage {
-	if s.enter(context.Background()) != nil {
+	if s.life.Enter(context.Background()) != nil {
 		return Usage{}
 	}
-	defer s.leave()
+	defer s.life.Leave()
 	u := Usage{
-		Counted:          s.usage.counted.Load(),
+		Counted:          s.census.done.Load(),
 		Fills:            s.parts.count(),
 		IndexRebuilds:    s.index.Rebuilds(),
 		QuarantinedBlobs: s.judge.Damaged(),
-		EvictedBlobs:     s.usage.evictedBlobs.Load(),
-		EvictedBytes:     s.usage.evictedBytes.Load(),
+		EvictedBlobs:     s.remover.blobs.Load(),
+		EvictedBytes:     s.remover.bytes.Load(),
 	}
-	total, _ := s.usage.Balance()
+	total, _ := s.ledger.Balance()
 	u.Blobs, u.BlobBytes, u.Upstreams = total.Blobs, total.Bytes, total.Upstreams
 	u.FillBytes = s.parts.announced().Bytes
-	pinned, busy := s.usage.Spared()
+	pinned, busy := s.ledger.Spared()
 	u.PinnedBytes, u.BusyBytes = pinned.Bytes, busy
-	u.Overpinned = s.usage.overpinned.Load()
+	u.Overpinned = s.eviction.overpinned.Load()
 	u.FreeBytes, u.TotalBytes = s.space.Look()
 	u.FreeInodes, u.TotalInodes, _ = s.space.Inodes()
 	u.IndexOpen, u.IndexError = s.index.Writable(), s.index.Trouble()
 	_, u.IndexBytes = s.index.Size()
 	return u
-}
-
-// counters are the parts of Usage that are counted.
-type counters struct {
-	volume.Ledger
-
-	counted, overpinned        atomic.Bool
-	evictedBlobs, evictedBytes atomic.Int64
-	// progress counts each blob as it goes, withdrawn the parts for which nothing has
-	// to go any more.
-	progress, withdrawn atomic.Int64
-}
-
-// admit returns ErrNoSpace if a blob of the size, -1 = unknown, cannot be kept:
-// not even if everything went that may go for it. Nothing is asked to go.
-func (s *Store) admit(origin string, size int64) error {
-	limits, name := s.limits.Load(), oci.UpstreamName(origin)
-	pinned, _ := s.usage.Spared()
-	if most := limits.MaxSize; most > 0 && max(size, 0)+pinned.Bytes > most {
-		return fmt.Errorf("blob of %d bytes beside %d that are pinned exceeds the limit of %d: %w", size, pinned.Bytes, most, ErrNoSpace)
-	}
-	if most, own := limits.Upstreams[name], pinned.Upstreams[name]; most > 0 && max(size, 0)+own > most {
-		return fmt.Errorf("blob of %d bytes beside %d that are pinned exceeds the limit of %d for %s: %w", size, own, most, name, ErrNoSpace)
-	}
-	err := s.space.CheckFloor(size)
-	switch {
-	case errors.Is(err, volume.ErrNoInodes):
-		s.keepHouseNow() // the index needs them, too
-		return err
-	case err != nil && !s.yields(size):
-		return err
-	}
-	return nil
-}
-
-// makeRoomFor waits until there is room on the disk for what is left of a part whose
-// first byte has come, -1 = of unknown size, and reserves it. It returns ErrNoSpace if
-// what is there cannot go.
-func (s *Store) makeRoomFor(p *Part, left int64) error {
-	return s.await(func() error {
-		err := p.space.Take(left)
-		if err != nil && s.yields(left) {
-			s.want(left)
-		}
-		return err
-	})
-}
-
-// yields reports whether what is stored may go for a blob that an upstream announces.
-func (s *Store) yields(size int64) bool {
-	used := s.usage.Used()
-	return used > 0 && size <= used/announcedShare
-}
-
-// fullFor asks for room for a blob of size bytes if err says that the disk is
-// full, and returns err.
-func (s *Store) fullFor(size int64, err error) error {
-	if errors.Is(err, syscall.ENOSPC) {
-		s.space.Forget()
-		s.want(size)
-	}
-	return err
-}
-
-// want asks for the eviction of enough for a blob of size bytes. One that is
-// larger than a quarter of what is stored does not get it: what an upstream
-// merely announces must not empty the store.
-func (s *Store) want(size int64) {
-	if !s.yields(size) {
-		size = 0
-	}
-	for old := s.wanted.Load(); old < size && !s.wanted.CompareAndSwap(old, size); old = s.wanted.Load() {
-	}
-	s.keepHouseNow()
-}
-
-// announcedShare is the part of what is stored that may go for what running fills
-// are going to be. What they have become, and was verified, gets all it needs.
-const announcedShare = 4
-
-// demand is how many bytes are to be evicted: of all, and of some upstreams by
-// their names.
-type demand struct {
-	all       int64
-	upstreams map[string]int64
-}
-
-func (d demand) none() bool { return d.all <= 0 && len(d.upstreams) == 0 }
-
-// demand returns what is to be evicted: nothing, or enough to stay clear of the
-// limits for a while.
-func (s *Store) demand(l Limits) demand {
-	used, verified := s.usage.Balance()
-	running := s.parts.announced()
-	d := demand{all: max(s.lacking(l), over(l.MaxSize, used.Bytes, verified.Bytes, running.Bytes))}
-	for name, most := range l.Upstreams {
-		if n := over(most, used.Upstreams[name], verified.Upstreams[name], running.Upstreams[name]); n > 0 {
-			if d.upstreams == nil {
-				d.upstreams = make(map[string]int64)
-			}
-			d.upstreams[name] = n
-		}
-	}
-	return d
-}
-
-// over returns by how much a limit, if there is one, is or will be exceeded, and
-// some more. Running includes what is verified.
-func over(most, used, verified, running int64) int64 {
-	excess := used + verified + min(max(running-verified, 0), used/announcedShare) - most
-	if most <= 0 || excess <= 0 {
-		return 0
-	}
-	return excess + most/50
-}
-
-// lacking returns how much less than it should be is free, and some more. It
-// looks ahead of the floor: below that, blobs would be passed by while others are
-// evicted for them.
-func (s *Store) lacking(l Limits) int64 {
-	free, total := s.space.Unreserved()
-	least := max(l.MinFree, int64(l.MinFreePercent/100*float64(total)), volume.Floor(total)+volume.Floor(total)/8) + s.wanted.Load()
-	if free >= least {
-		if _, _, scarce := s.space.Inodes(); scarce {
-			// How many that frees, the next look tells.
-			return 1 + s.usage.Used()/50
-		}
-		return 0
-	}
-	return least - free + least/50
 }

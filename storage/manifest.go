@@ -2,9 +2,7 @@ package storage
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"time"
 
@@ -141,29 +139,4 @@ func (r *Records) UseManifest(d digest.Digest) {
 		}
 		return nil
 	})
-}
-
-func (s *Store) readBlob(ctx context.Context, i volume.ID) ([]byte, error) {
-	f, size, err := s.openBlob(ctx, i)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b := make([]byte, size)
-	_, err = io.ReadFull(f, b)
-	return b, err
-}
-
-// writeBlob stores bytes that were verified as a blob.
-func (s *Store) writeBlob(scope oci.Scope, i volume.ID, content []byte) error {
-	size := int64(len(content))
-	p, err := s.openPart(scope, i, size)
-	if err != nil {
-		return err
-	}
-	defer p.file.Close()
-	if _, err := p.WriteAt(content, 0); err != nil {
-		return errors.Join(err, p.end(p.remove))
-	}
-	return p.end(func() error { return p.commit(size) })
 }

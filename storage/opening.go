@@ -22,10 +22,10 @@ func (s *Store) openIndex(ctx context.Context) error {
 		if err := s.space.CheckReserve(); err != nil {
 			return err
 		}
-	} else if err := s.makeRoom(ctx); err != nil {
+	} else if err := s.eviction.makeIndexRoom(ctx); err != nil {
 		return err
 	}
-	if err := s.makeLayout(); err != nil {
+	if err := s.layout.make(); err != nil {
 		return err
 	}
 	if !s.state.Writable() {
@@ -42,6 +42,6 @@ func (s *Store) beginRun() {
 			s.log.Warn("state of the store is not recorded", "error", err)
 		}
 	}
-	s.clock.begin(s.state.Wall, s.now())
+	s.clock.begin(s.state.Wall)
 	s.durability.Begin(s.root.BootID())
 }

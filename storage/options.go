@@ -49,32 +49,27 @@ type Options struct {
 
 	retry    time.Duration // for tests; 0 = indexRetry
 	patience time.Duration // for tests; 0 = index.ClosePatience
-	way      time.Duration // for tests; 0 = wayPatience
+	way      time.Duration // for tests; 0 = roomPatience
 	save     time.Duration // for tests; 0 = saveEvery
 	rest     time.Duration // for tests; 0 = life.RestFirst
 	unbacked func() uint64 // for tests; nil = mapfault.Count
 }
 
-// setDefaults takes the options that are functions and times, or their defaults.
-func (s *Store) setDefaults(o *Options) {
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
+// setDefaults fills in the options that are functions and times.
+func (o *Options) setDefaults() {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if s.now == nil {
-		s.now = time.Now
+	if o.Now == nil {
+		o.Now = time.Now
 	}
-	o.LockWait = cmp.Or(o.LockWait, 10*time.Second)
-	s.born = s.now()
-	if s.uptime = o.uptime; s.uptime == nil {
-		s.uptime = func() time.Duration { return s.now().Sub(s.born) }
-	}
-	s.retry = cmp.Or(o.retry, indexRetry)
-	o.patience = cmp.Or(o.patience, index.ClosePatience)
-	s.patience = o.patience
-	s.way = cmp.Or(o.way, wayPatience)
-	s.save = cmp.Or(o.save, saveEvery)
 	if o.Panicked == nil {
 		o.Panicked = func() {}
 	}
-	s.life = life.New(s.log, o.Panicked, cmp.Or(o.rest, life.RestFirst))
+	o.LockWait = cmp.Or(o.LockWait, 10*time.Second)
+	o.retry = cmp.Or(o.retry, indexRetry)
+	o.patience = cmp.Or(o.patience, index.ClosePatience)
+	o.way = cmp.Or(o.way, roomPatience)
+	o.save = cmp.Or(o.save, saveEvery)
+	o.rest = cmp.Or(o.rest, life.RestFirst)
 }

@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,9 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/opencontainers/go-digest"
-
-	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -29,7 +25,7 @@ type Extent struct {
 // and Remove ends it, and another Part of the digest can begin. It can be read until
 // Close.
 type Part struct {
-	store   *Store
+	parts   *parts
 	id      volume.ID
 	origin  string // the upstream that it comes from, as in oci.Scope
 	name    volume.PartName
@@ -46,88 +42,47 @@ type Part struct {
 
 	saving saving
 
-	// mu is held shared while writing and exclusively to seal the part, so that
-	// no byte changes after it was verified.
-	mu     sync.RWMutex
-	sealed bool // nothing can be written any more
-	ended  bool
+	gate   gate
+	ending ending
+}
 
-	// ending is held by whoever seals, publishes or ends the part.
-	ending sync.Mutex
+// gate lets writes to a part in, until it is sealed: so that no byte changes after it
+// was verified.
+type gate struct {
+	mu     sync.RWMutex // held shared while writing
+	sealed bool         // nothing can be written any more
+	ended  bool
+}
+
+// seal waits for the writes that are under way, and lets none begin. It reports
+// false if the part is ended.
+func (g *gate) seal() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.sealed = true
+	return !g.ended
+}
+
+// end ends the part where it stands.
+func (g *gate) end() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.sealed, g.ended = true, true
+}
+
+func (g *gate) isSealed() bool {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.sealed
+}
+
+// ending is what became of a part. It is locked by whoever seals, publishes or ends it.
+type ending struct {
+	sync.Mutex
+
 	placed bool  // the blob is there
 	moved  bool  // it is this file
 	broken error // why it cannot be brought to the disk
-}
-
-// Part begins the part file of a blob of the given size, -1 = unknown, or
-// reopens the one that was suspended. The blob will count to the upstream of the
-// scope, unless it is there already. Only what that upstream has sent is gone on from.
-// Until the part is ended, another of the upstream for the same digest is fs.ErrExist;
-// those of other upstreams lie beside it. It is ErrNoSpace if the blob does not fit, whatever went, and
-// ErrGone if the directory was removed: it can be served, but not be kept. Nothing is
-// evicted for it before its first byte is written.
-func (s *Store) Part(ctx context.Context, scope oci.Scope, d digest.Digest, size int64) (*Part, error) {
-	if err := s.enter(ctx); err != nil {
-		return nil, fmt.Errorf("begin part of %s: %w", d, err)
-	}
-	defer s.leave()
-	i, err := volume.IDOf(d)
-	if err != nil {
-		return nil, fmt.Errorf("begin part: %w", err)
-	}
-	p, err := s.openPart(scope, i, size)
-	if err != nil {
-		return nil, fmt.Errorf("begin part of %s: %w", d, err)
-	}
-	return p, nil
-}
-
-func (s *Store) openPart(scope oci.Scope, i volume.ID, size int64) (_ *Part, err error) {
-	size = max(size, -1)
-	p := &Part{store: s, id: i, origin: scope.Upstream, size: size, space: s.space.Part(size)}
-	p.saving.part, p.takeRoom = p, sync.OnceValue(p.begin)
-	if !s.parts.add(p) {
-		return nil, fs.ErrExist
-	}
-	defer func() {
-		if err != nil {
-			s.parts.end(p)
-		}
-	}()
-	if err := s.admit(p.origin, size); err != nil {
-		return nil, err
-	}
-	if err := s.inLayout(func() error { return s.openPartFile(p) }); err != nil {
-		return nil, err
-	}
-	return p, nil
-}
-
-func (s *Store) openPartFile(p *Part) (err error) {
-	err = s.choosePart(p)
-	p.saving.covered = slices.Clone(p.covered)
-	if err == nil {
-		p.file, err = s.root.OpenFile(p.name.PartPath(), os.O_RDWR, 0)
-		return err
-	}
-	create := func() error {
-		p.file, err = s.root.OpenFile(p.name.PartPath(), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-		if err != nil && !errors.Is(err, fs.ErrExist) {
-			// Some file systems make it, and cannot say so. What stays is swept.
-			_ = s.root.Remove(p.name.PartPath())
-		}
-		return err
-	}
-	// Without a sidecar there is hardly ever anything to remove.
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := create(); !errors.Is(err, fs.ErrExist) {
-			return err
-		}
-	}
-	if err := s.removePart(p.name); err != nil {
-		return err
-	}
-	return create()
 }
 
 // Covered returns what a reopened part holds already: sorted, disjoint and not
@@ -141,20 +96,20 @@ func (p *Part) WriteAt(b []byte, off int64) (int, error) {
 	if err := p.takeRoom(); err != nil {
 		return 0, fmt.Errorf("write part of %s: %w", p.id.Digest(), err)
 	}
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	if p.sealed {
+	p.gate.mu.RLock()
+	defer p.gate.mu.RUnlock()
+	if p.gate.sealed {
 		return 0, fmt.Errorf("write part of %s: %w", p.id.Digest(), fs.ErrClosed)
 	}
 	if err := p.space.Spend(off, len(b)); err != nil {
-		return 0, fmt.Errorf("write part of %s: %w", p.id.Digest(), p.store.fullFor(-1, err))
+		return 0, fmt.Errorf("write part of %s: %w", p.id.Digest(), p.parts.limits.fullFor(-1, err))
 	}
 	n, err := p.file.WriteAt(b, off)
 	if err == nil {
 		err = p.saving.wrote(Extent{off, off + int64(n)})
 	}
 	if err != nil {
-		return n, fmt.Errorf("write part of %s: %w", p.id.Digest(), p.store.fullFor(p.size, err))
+		return n, fmt.Errorf("write part of %s: %w", p.id.Digest(), p.parts.limits.fullFor(p.size, err))
 	}
 	return n, nil
 }
@@ -180,24 +135,30 @@ func (p *Part) Reopen() (*os.File, error) {
 	return f, nil
 }
 
-// begin takes the room for the part: of the file system, or where that holds nothing
-// back, of the account of its space.
-func (p *Part) begin() error {
-	s := p.store
+// reserve takes the room for the part: of the file system, or where that holds nothing
+// back, of the account of its space. It waits until there is room on the disk for what
+// is left, and is ErrNoSpace if what is there cannot go.
+func (p *Part) reserve() error {
+	limits := p.parts.limits
 	p.begun.Store(true)
-	if !s.demand(*s.limits.Load()).none() {
+	if !limits.demand().none() {
 		// What has to go for it goes while it comes.
-		s.keepHouseNow()
+		limits.soon()
 	}
 	left := p.size
 	for _, e := range p.covered {
 		left -= e.End - e.Start
 	}
-	if err := s.makeRoomFor(p, max(left, -1)); err != nil {
+	left = max(left, -1)
+	err := p.parts.queue.await(func() error {
+		err := p.space.Take(left)
+		if err != nil && limits.yields(left) {
+			limits.want(left)
+		}
+		return err
+	})
+	if err != nil || p.size <= 0 {
 		return err
 	}
-	if p.size <= 0 {
-		return nil
-	}
-	return s.fullFor(p.size, p.space.Allocate(p.file))
+	return limits.fullFor(p.size, p.space.Allocate(p.file))
 }

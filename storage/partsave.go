@@ -42,7 +42,7 @@ func (v *saving) wrote(e Extent) error {
 	before := v.unsaved
 	v.unsaved += e.End - e.Start
 	if v.due == nil && !v.over {
-		v.due = time.AfterFunc(v.part.store.save, v.save)
+		v.due = time.AfterFunc(v.part.parts.save, v.save)
 	}
 	if before < saveBytes && v.unsaved >= saveBytes && v.due != nil && v.due.Stop() {
 		v.due.Reset(saveLeast - min(time.Since(v.last), saveLeast))
@@ -52,7 +52,7 @@ func (v *saving) wrote(e Extent) error {
 
 // save brings what came so far to the disk, and writes down what that is.
 func (v *saving) save() {
-	p, s := v.part, v.part.store
+	p, s := v.part, v.part.parts
 	end, err := s.life.Begin(context.Background())
 	if err != nil {
 		return
@@ -86,18 +86,15 @@ func (v *saving) write(covered []Extent) error {
 	p := v.part
 	v.sidecar.Lock()
 	defer v.sidecar.Unlock()
-	p.mu.RLock()
-	sealed := p.sealed
-	p.mu.RUnlock()
-	if sealed {
+	if p.gate.isSealed() {
 		return nil
 	}
-	return volume.WriteFile(p.store.root, p.name.SidecarPath(), p.sidecar(covered, p.size, ""))
+	return volume.WriteFile(p.parts.root, p.name.SidecarPath(), p.sidecar(covered, p.size, ""))
 }
 
 func (p *Part) sidecar(covered []Extent, size int64, boot string) sidecar {
 	return sidecar{
-		Digest: p.id.Digest(), Origin: p.origin, Size: size, Covered: covered, Suspended: p.store.now().Unix(), Boot: boot,
+		Digest: p.id.Digest(), Origin: p.origin, Size: size, Covered: covered, Suspended: p.parts.now().Unix(), Boot: boot,
 	}
 }
 
@@ -126,10 +123,10 @@ func (v *saving) end() (covered []Extent, err error) {
 // can go on from. That waits for no disk: it holds until the machine goes down.
 func (p *Part) keep() error {
 	covered, err := p.saving.end()
-	if err != nil || len(covered) == 0 || p.placed {
+	if err != nil || len(covered) == 0 || p.ending.placed {
 		return err
 	}
-	root := p.store.root
+	root := p.parts.root
 	boot := root.BootID()
 	if boot == "" {
 		if err := p.file.Datasync(); err != nil {

@@ -18,21 +18,21 @@ import (
 // stands beside the part says that it is complete. Nothing is brought to the disk,
 // and nobody waits for room: Commit does both, and tries again what failed here.
 func (p *Part) Publish(size int64) {
-	s := p.store
-	if s.enter(context.Background()) != nil {
+	s := p.parts
+	if s.life.Enter(context.Background()) != nil {
 		return
 	}
-	defer s.leave()
+	defer s.life.Leave()
 	p.ending.Lock()
 	defer p.ending.Unlock()
-	if !p.seal() || !p.saving.sound() {
+	if !p.gate.seal() || !p.saving.sound() {
 		return
 	}
 	var err error
-	if s.recordedAs(p.id, size) || s.claim(p, size) {
+	if s.judge.Recorded(p.id, size) || s.limits.claim(&p.claim, p.origin, size) {
 		err = p.place(size)
 	} else {
-		s.keepHouseNow()
+		s.limits.soon()
 		err = p.complete(size)
 	}
 	if err != nil {
@@ -70,58 +70,38 @@ func (p *Part) Close() error {
 }
 
 func (p *Part) endCall(verb string, last func() error) error {
-	err := p.store.enter(context.Background())
-	if err == nil {
-		err = p.end(last)
-		p.store.leave()
-	}
+	err := p.parts.life.Within(context.Background(), func() error { return p.end(last) })
 	if err != nil {
 		return fmt.Errorf("%s part of %s: %w", verb, p.id.Digest(), err)
 	}
 	return nil
 }
 
-// seal waits for the writes that are under way, and lets none begin. It reports
-// false if the part is ended.
-func (p *Part) seal() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.sealed = true
-	return !p.ended
-}
-
 // end does the last thing that is done with a part.
 func (p *Part) end(last func() error) error {
 	p.ending.Lock()
 	defer p.ending.Unlock()
-	if !p.seal() {
+	if !p.gate.seal() {
 		return fs.ErrClosed
 	}
-	p.abandon()
-	_, p.broken = p.saving.end()
-	defer p.store.parts.end(p)
+	p.gate.end()
+	_, p.ending.broken = p.saving.end()
+	defer p.parts.end(p)
 	defer func() {
 		p.space.Release()
-		if p.store.usage.Drop(&p.claim) {
-			p.store.usage.withdrawn.Add(1)
+		if p.parts.limits.ledger.Drop(&p.claim) {
+			p.parts.withdrawn.Add(1)
 		}
 	}()
 	return last()
 }
 
-// abandon ends the part where it stands.
-func (p *Part) abandon() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.sealed, p.ended = true, true
-}
-
 func (p *Part) commit(size int64) error {
-	s := p.store
-	if !p.placed {
-		err := p.broken
+	s := p.parts
+	if !p.ending.placed {
+		err := p.ending.broken
 		if err == nil {
-			err = s.makeWay(p, size)
+			err = p.makeWay(size)
 		}
 		if err == nil {
 			err = p.place(size)
@@ -132,63 +112,59 @@ func (p *Part) commit(size int64) error {
 	}
 	// After a sync error the kernel may have dropped what it could not write: the
 	// file is not to be trusted again.
-	if err := errors.Join(p.broken, p.file.Datasync()); err != nil {
+	if err := errors.Join(p.ending.broken, p.file.Datasync()); err != nil {
 		return errors.Join(err, p.withdraw(), p.remove())
 	}
-	if p.moved {
+	if p.ending.moved {
 		s.durability.Synced()
 	}
 	if err := p.remove(); err != nil {
 		s.log.Warn("remove what is left of a part", "digest", p.id.Digest(), "error", err)
 	}
-	if !s.demand(*s.limits.Load()).none() {
-		s.keepHouseNow()
+	if !s.limits.demand().none() {
+		s.limits.soon()
 	}
 	return nil
 }
 
-// recordedAs reports whether a blob of the size is there already, as far as the index
-// knows.
-func (s *Store) recordedAs(i volume.ID, size int64) bool {
-	recorded, known := s.blobs.Size(i)
-	return known && recorded == size
+// makeWay waits until a verified blob fits into the limits. Whoever reads it has
+// all of it already. It returns ErrNoSpace if what is there cannot go.
+func (p *Part) makeWay(size int64) error {
+	if p.parts.judge.Recorded(p.id, size) {
+		return nil
+	}
+	return p.parts.queue.await(func() error {
+		if p.parts.limits.claim(&p.claim, p.origin, size) {
+			return nil
+		}
+		return ErrNoSpace
+	})
 }
 
 // place makes the part a finished blob of the file system, and records it. One that
 // is there already stays.
 func (p *Part) place(size int64) error {
-	s := p.store
-	if s.recordedAs(p.id, size) && s.trusts(p.id, size) {
-		p.placed = true
+	s := p.parts
+	if s.judge.Trusts(p.id, size) {
+		p.ending.placed = true
 		return nil
 	}
 	if err := p.move(size); err != nil {
 		return err
 	}
-	p.placed, p.moved = true, true
+	p.ending.placed, p.ending.moved = true, true
 	s.durability.Placed()
 	r := index.Blob{Size: size, Created: s.now(), Origin: p.origin}
-	if err := s.blobs.Add(p.id, r, &p.claim); err != nil {
+	if err := s.table.Add(p.id, r, &p.claim); err != nil {
 		s.log.Warn("blob is stored but not recorded; it will be adopted", "digest", p.id.Digest(), "error", err)
 		s.judge.Suspects.Trust(p.id)
 	}
 	return nil
 }
 
-// trusts reports whether there is a file of the size that can be opened, and need not be verified. One
-// without a record, or in doubt, may be anything.
-func (s *Store) trusts(i volume.ID, size int64) bool {
-	f, info, err := s.blobFile(i)
-	if err != nil {
-		return false
-	}
-	f.Close()
-	return info.Size() == size && !s.judge.Suspects.Doubt(i, info, true)
-}
-
 // move moves the part to its place.
 func (p *Part) move(size int64) error {
-	root, blob := p.store.root, p.id.BlobPath()
+	root, blob := p.parts.root, p.id.BlobPath()
 	info, err := p.file.Stat()
 	if err != nil {
 		return err
@@ -204,7 +180,7 @@ func (p *Part) move(size int64) error {
 	if err := p.file.Chmod(0o444); err != nil {
 		return err
 	}
-	return p.store.judge.Place(p.id, func() error {
+	return p.parts.judge.Place(p.id, func() error {
 		err := root.Rename(p.name.PartPath(), blob)
 		if errors.Is(err, fs.ErrNotExist) {
 			if err := root.MkdirAll(path.Dir(blob), 0o700); err != nil {
@@ -224,12 +200,12 @@ func (p *Part) move(size int64) error {
 
 // withdraw takes away what was placed, if it still is there.
 func (p *Part) withdraw() error {
-	if !p.moved {
+	if !p.ending.moved {
 		return nil
 	}
-	err := p.store.judge.Withdraw(p.id, p.file)
+	err := p.parts.judge.Withdraw(p.id, p.file)
 	if err == nil {
-		p.store.durability.Synced()
+		p.parts.durability.Synced()
 	}
 	return err
 }
@@ -238,7 +214,34 @@ func (p *Part) withdraw() error {
 func (p *Part) complete(size int64) error {
 	p.saving.sidecar.Lock()
 	defer p.saving.sidecar.Unlock()
-	return volume.WriteFileSoon(p.store.root, p.name.SidecarPath(), p.sidecar([]Extent{{0, size}}, size, p.store.root.BootID()))
+	return volume.WriteFileSoon(p.parts.root, p.name.SidecarPath(), p.sidecar([]Extent{{0, size}}, size, p.parts.root.BootID()))
 }
 
-func (p *Part) remove() error { return p.store.removePart(p.name) }
+func (p *Part) remove() error { return p.parts.remove(p.name) }
+
+func (p *Part) suspend(covered []Extent) error {
+	if len(covered) == 0 || p.ending.placed {
+		return p.remove()
+	}
+	err := func() error {
+		info, err := p.file.Stat()
+		if err != nil {
+			return err
+		}
+		if !valid(covered, p.size, info.Size()) {
+			return errors.New("extents are not sorted and disjoint within what was written")
+		}
+		// Space that was allocated behind the last byte is given back.
+		if err := p.file.Truncate(covered[len(covered)-1].End); err != nil {
+			return err
+		}
+		if err := errors.Join(p.ending.broken, p.file.Datasync()); err != nil {
+			return err
+		}
+		return volume.WriteFile(p.parts.root, p.name.SidecarPath(), p.sidecar(covered, p.size, ""))
+	}()
+	if err != nil {
+		return errors.Join(err, p.remove())
+	}
+	return nil
+}

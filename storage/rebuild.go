@@ -47,14 +47,14 @@ func (s *Store) keepQuiet(ctx context.Context) {
 	if s.index.IsOpen() {
 		defer s.index.Opened().Discard()
 		if !s.inspect {
-			s.survives("restore index", func() { s.snapshots.Restore(ctx) })
+			s.life.Survives("restore index", func() { s.snapshots.Restore(ctx) })
 		}
 		close(s.restored)
-		s.persist(ctx, "count blobs", func() { s.count(ctx, s.index.Opened()) })
+		s.life.Persist(ctx, "count blobs", func() { s.census.count(ctx, s.index.Opened()) })
 	}
 	<-ctx.Done()
 	if !s.inspect {
 		s.judge.NoteUnaccounted()
-		s.survives("write uses", s.writeUses)
+		s.life.Survives("write uses", s.uses.write)
 	}
 }

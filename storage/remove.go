@@ -40,7 +40,7 @@ type (
 // short, the store is sound: what is left points to less content, which is a miss,
 // and to remove the same again removes the rest.
 func (s *Store) Remove(ctx context.Context, o RemoveOptions) (RemoveReport, error) {
-	return s.remover.Remove(ctx, o)
+	return s.removal.Remove(ctx, o)
 }
 
 // makeRoomToRemove gives the ballast back where what is removed could not be written
@@ -61,17 +61,21 @@ func (s *Store) settleRemoval(ctx context.Context) {
 }
 
 // removable is the content of a store, for images to be removed.
-type removable struct{ s *Store }
+type removable struct {
+	remover *remover
+	parts   *parts
+	opened  *opened
+}
 
 // RemoveBlobs implements images.Blobs.
-func (b removable) RemoveBlobs(ids []volume.ID, spare func(volume.ID) bool) (images.Removed, error) {
-	return b.s.removeBlobs(ids, spare)
+func (r removable) RemoveBlobs(ids []volume.ID, spare func(volume.ID) bool) (images.Removed, error) {
+	return r.remover.remove(ids, spare)
 }
 
 // RemoveParts implements images.Blobs.
-func (b removable) RemoveParts(i volume.ID) error {
-	return b.s.parts.unlessRunning(i, func() error { return b.s.removePart(i.PartName()) })
+func (r removable) RemoveParts(i volume.ID) error {
+	return r.parts.unlessRunning(i, func() error { return r.parts.remove(i.PartName()) })
 }
 
 // InUse implements images.Blobs.
-func (b removable) InUse(i volume.ID) bool { return b.s.opened.has(i) || b.s.parts.has(i) }
+func (r removable) InUse(i volume.ID) bool { return r.opened.has(i) || r.parts.has(i) }

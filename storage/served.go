@@ -34,58 +34,58 @@ type Served struct {
 // start comes at once, except the last 64 KiB, which come with io.EOF once it has the
 // digest; what is read from elsewhere waits for that, too. Of a blob that turns out to
 // be damaged, the rest is an error, and it is in quarantine. ctx bounds that waiting.
-func (s *Store) ServeBlob(ctx context.Context, d digest.Digest) (Served, int64, error) {
-	if err := s.enter(ctx); err != nil {
+func (b *Blobs) ServeBlob(ctx context.Context, d digest.Digest) (Served, int64, error) {
+	if err := b.life.Enter(ctx); err != nil {
 		return Served{}, 0, fmt.Errorf("open blob %s: %w", d, err)
 	}
-	defer s.leave()
+	defer b.life.Leave()
 	i, err := volume.IDOf(d)
 	if err != nil {
 		return Served{}, 0, fmt.Errorf("open blob: %w", err)
 	}
-	s.opened.add(i)
-	f, info, doubt, err := s.sizedBlob(i)
+	b.opened.add(i)
+	f, info, doubt, err := b.sized(i)
 	large := err == nil && info.Size() > servedWhole
 	if err == nil && doubt && !large {
-		err = s.judge.Verify(ctx, i, f, info)
+		err = b.judge.Verify(ctx, i, f, info)
 	}
 	if err != nil {
-		s.opened.done(i)
+		b.opened.done(i)
 		return Served{}, 0, fmt.Errorf("open blob %s: %w", d, err)
 	}
-	s.touch(i)
-	file := &File{File: f.Bare(), opened: &s.opened, id: i}
+	b.touch(i)
+	file := &File{File: f.Bare(), opened: b.opened, id: i}
 	if doubt && large {
-		return Served{ReadSeekCloser: s.doubted(ctx, file, info)}, info.Size(), nil
+		return Served{ReadSeekCloser: b.doubted(ctx, file, info)}, info.Size(), nil
 	}
 	return Served{file, file.File}, info.Size(), nil
 }
 
 // BlobSize returns the size of a finished blob, or fs.ErrNotExist. Unlike StatBlob, it
 // does not wait until a large blob that is in doubt was verified.
-func (s *Store) BlobSize(ctx context.Context, d digest.Digest) (int64, error) {
-	if i, err := volume.IDOf(d); err == nil && s.enter(ctx) == nil {
-		f, info, doubt, err := s.sizedBlob(i)
-		if s.leave(); err == nil {
+func (b *Blobs) BlobSize(ctx context.Context, d digest.Digest) (int64, error) {
+	if i, err := volume.IDOf(d); err == nil && b.life.Enter(ctx) == nil {
+		f, info, doubt, err := b.sized(i)
+		if b.life.Leave(); err == nil {
 			f.Close()
 		}
 		if err == nil && (!doubt || info.Size() > servedWhole) {
 			return info.Size(), nil
 		}
 	}
-	return s.StatBlob(ctx, d)
+	return b.StatBlob(ctx, d)
 }
 
 // doubted begins to verify a blob that is in doubt, and returns a reader of it.
-func (s *Store) doubted(ctx context.Context, f *File, info fs.FileInfo) *doubted {
-	b := &doubted{file: f, ctx: ctx, size: info.Size(), decided: make(chan struct{})}
+func (b *Blobs) doubted(ctx context.Context, f *File, info fs.FileInfo) *doubted {
+	r := &doubted{file: f, ctx: ctx, size: info.Size(), decided: make(chan struct{})}
 	go func() {
-		defer close(b.decided)
-		b.err = s.life.Guard("verify blob", func() error {
-			return s.judge.Decide(f.id, f, info, func() error { return s.VerifyBlob(context.Background(), f.id.Digest()) })
+		defer close(r.decided)
+		r.err = b.life.Guard("verify blob", func() error {
+			return b.judge.Decide(f.id, f, info, func() error { return b.VerifyBlob(context.Background(), f.id.Digest()) })
 		})
 	}()
-	return b
+	return r
 }
 
 // doubted is a blob that is read while it is verified.

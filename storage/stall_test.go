@@ -118,7 +118,7 @@ func TestStalledIndexHoldsNoLocks(t *testing.T) {
 	i, _ := volume.IDOf(oci.Sum(b))
 	go func() {
 		defer close(evicting)
-		_, _, _ = s.remove([]volume.ID{i})
+		_, _ = s.remover.remove([]volume.ID{i}, func(volume.ID) bool { return false })
 	}()
 	go func() {
 		_, err := s.Remove(t.Context(), RemoveOptions{Selection: oci.Selection{Upstream: scope.Upstream, Repository: scope.Repository}})
@@ -163,16 +163,16 @@ func TestCloseLeavesACallBehind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.enter(t.Context()); err != nil {
+	if err := s.life.Enter(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	within(t, "close", func() { wantErr(t, "close", s.Close(), ErrStalled) })
-	wantErr(t, "a call after that", s.enter(t.Context()), ErrClosed)
+	wantErr(t, "a call after that", s.life.Enter(t.Context()), ErrClosed)
 	wantErr(t, "write", s.index.Update(0, func(*index.Batch) error { return nil }), ErrStalled)
 	if _, err := s.index.Begin(); err != nil {
 		t.Errorf("what it uses is gone: %v", err)
 	}
-	s.leave()
+	s.life.Leave()
 	if !s.index.Stop(time.Minute) {
 		t.Error("the writer does not end")
 	}

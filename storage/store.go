@@ -8,10 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/images"
 	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/integrity"
@@ -63,55 +61,47 @@ const restoreWait = 5 * time.Second
 // use, and return ErrClosed after Close.
 type Store struct {
 	*Records
+	*Blobs
 	*images.Pinning
 
 	path string
 	log  *slog.Logger
 	now  func() time.Time
-	born time.Time // the time of the opening
-	// uptime is the time since then, whatever becomes of the clock.
-	uptime func() time.Duration
+	// life has the calls under way: the index must not be touched once it is closed.
+	life *life.Life
 
 	lock      volume.File
 	root      volume.Files
+	layout    *layout
+	space     *volume.Space
 	state     *volume.StateFile
+	ballast   *volume.Ballast
 	index     *index.Index
 	snapshots *index.Snapshots
-	ballast   *volume.Ballast
-	scarce    bool  // inodes were, when keepLimits last looked
-	counted   int64 // how many of its blobs others have heard of
-	retry     time.Duration
-	patience  time.Duration
-	way       time.Duration
-	save      time.Duration
-	// What the options of these names say.
-	quiet, inspect bool
-
-	space        *volume.Space
-	uses         uses
-	parts        parts
-	manifestUses uses
-	opened       opened
 
 	judge      *integrity.Judge
 	durability *integrity.Durability
-	blobs      index.BlobTable
-	layingOut  sync.Mutex // held to make what the directory lacks
-	contents   images.Contents
-	remover    *images.Remover
-	limits     atomic.Pointer[Limits]
-	wanted     atomic.Int64 // the largest blob that was refused since the last eviction
-	looks      looks
-	clock      clockWatch
-	forgetting forgetting
-	usage      counters
+	ledger     *volume.Ledger
+	census     *census
+	limits     *limits
+	queue      *queue
+	remover    *remover
+	eviction   *eviction
+	parts      *parts
+	opened     *opened
+	uses       *useLog
+	clock      *clockWatch
 
-	// life has the calls under way: Badger must not be touched once it is closed.
-	life     *life.Life
+	forgetting *forgetting
+	removal    *images.Remover
+
+	// What the options of these names say.
+	quiet, inspect  bool
+	retry, patience time.Duration
+
 	closing  sync.Once
 	closeErr error
 	cancel   context.CancelFunc
-	kick     chan struct{} // asks for a look at the limits
 	// replacing asks for a snapshot that takes the place of all older ones, and is told of
 	// its end.
 	replacing chan chan struct{}
@@ -134,16 +124,15 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 }
 
 func openStore(ctx context.Context, o Options) (_ *Store, err error) {
+	o.setDefaults()
 	s := &Store{
-		log: o.Logger, now: o.Now, kick: make(chan struct{}, 1), replacing: make(chan chan struct{}),
+		log: o.Logger, now: o.Now, life: life.New(o.Logger, o.Panicked, o.rest), retry: o.retry, patience: o.patience,
+		quiet: o.Quiet || o.Inspect, inspect: o.Inspect, replacing: make(chan chan struct{}),
 		restored: make(chan struct{}), done: make(chan struct{}),
 	}
-	s.setDefaults(&o)
-	s.limits.Store(&o.Limits)
 	if s.path, err = filepath.Abs(o.Path); err != nil {
 		return nil, err
 	}
-	s.quiet, s.inspect = o.Quiet || o.Inspect, o.Inspect
 	if o.Existing {
 		if _, err := os.Lstat(filepath.Join(s.path, volume.VersionFile)); err != nil {
 			return nil, err
@@ -152,36 +141,7 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	if s.root, err = volume.Open(s.path, o.over); err != nil {
 		return nil, err
 	}
-	if o.volume == nil {
-		o.volume = s.root.Bytes
-	}
-	if o.inodes == nil {
-		o.inodes = s.root.Inodes
-	}
-	s.space = volume.NewSpace(o.volume, o.inodes)
-	s.state = &volume.StateFile{Now: s.now, Log: s.log}
-	s.ballast = volume.NewBallast(s.root, s.space)
-	s.remover = &images.Remover{}
-	s.index = index.New(index.Options{
-		Path: s.path, Root: s.root, Space: s.space, Life: s.life, Log: s.log, Now: s.now, Patience: o.patience, Unbacked: o.unbacked,
-		State: func() *volume.State { return &s.state.State }, Note: s.state.Note,
-		Counted: s.usage.Add, Linked: s.remover.Linked, Damaged: s.keepHouseNow,
-	})
-	s.index.Rebuild = o.rebuild
-	s.snapshots = index.NewSnapshots(s.index)
-	s.blobs = index.BlobTable{Index: s.index}
-	s.contents = images.Contents{Root: s.root}
-	s.Pinning = images.NewPinning(s.life, s.index, s.contents, s.now, func() []oci.Pin { return s.limits.Load().Pins }, s.pinsChanged)
-	s.forgetting.Forgetter = &images.Forgetter{
-		Index: s.index, Pins: s.Pinning, Contents: s.contents, Log: s.log, Now: s.now, ClockTrusted: s.clockTrusted, Used: s.manifestUses.seen,
-	}
-	*s.remover = images.Remover{
-		Index: s.index, Life: s.life, Log: s.log, Pins: s.Pinning, Contents: s.contents, Blobs: removable{s},
-		MakeRoom: s.makeRoomToRemove, Settle: s.settleRemoval,
-	}
-	s.Records = &Records{
-		life: s.life, index: s.index, log: s.log, now: s.now, large: s, uses: &s.manifestUses, full: s.keepHouseNow,
-	}
+	s.compose(o)
 	defer func() {
 		if err != nil {
 			s.life.End()
@@ -191,19 +151,12 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	if s.lock, err = volume.Lock(ctx, s.root, o.LockWait); err != nil {
 		return nil, err
 	}
-	s.judge = integrity.New(integrity.Options{
-		Root: s.root, Space: s.space, State: s.state, Life: s.life, Log: s.log, Now: s.now,
-		Records: s.blobs, Filling: s.parts.has, Retry: s.retry,
-	})
-	s.durability = &integrity.Durability{State: s.state, Suspects: &s.judge.Suspects, Log: s.log, Now: s.now}
-	if err := s.makeLayout(); err != nil {
+	if err := s.layout.make(); err != nil {
 		s.log.Warn("directory is not complete", "error", err)
 	}
 	s.beginRun()
 	if !s.quiet {
-		if err := s.sweepParts(s.now().Add(-maxIdle)); err != nil {
-			s.log.Warn("sweep suspended parts", "error", err)
-		}
+		s.eviction.sweep(s.now().Add(-maxIdle))
 		if err := s.sweepLeftovers(); err != nil {
 			s.log.Warn("sweep what a crash left", "error", err)
 		}
@@ -256,7 +209,7 @@ func (s *Store) Close() error {
 			s.index.NoteFaults()
 			s.index.RecordDamage()
 			ctx, cancel := context.WithTimeout(context.Background(), snapshotLast)
-			s.survives("save snapshot", func() { s.snapshots.Save(ctx, false) })
+			s.life.Survives("save snapshot", func() { s.snapshots.Save(ctx, false) })
 			cancel()
 			err = s.closeIndex()
 			s.index.NoteFaults()
@@ -301,7 +254,7 @@ func (s *Store) awaitEnd() error {
 
 // closeIndex closes the index, and notes if that, and all blobs, are on the disk.
 func (s *Store) closeIndex() error {
-	closed, err := s.index.Close(func() error { return s.makeRoom(context.Background()) })
+	closed, err := s.index.Close(func() error { return s.eviction.makeIndexRoom(context.Background()) })
 	if closed && s.durability.Certain() {
 		s.state.Note(func(st *volume.State) { st.Clean, st.Checkpoint = true, s.now() })
 	}
@@ -315,28 +268,4 @@ func (s *Store) closeFiles() error {
 		err = errors.Join(err, s.lock.Close())
 	}
 	return err
-}
-
-// enter begins a call.
-func (s *Store) enter(ctx context.Context) error { return s.life.Enter(ctx) }
-
-func (s *Store) leave() { s.life.Leave() }
-
-func (s *Store) guard(task string, fn func() error) error { return s.life.Guard(task, fn) }
-
-func (s *Store) survives(task string, fn func()) bool { return s.life.Survives(task, fn) }
-
-func (s *Store) persist(ctx context.Context, task string, fn func()) { s.life.Persist(ctx, task, fn) }
-
-func (s *Store) task(ctx context.Context, fn func(context.Context) error) error {
-	return s.life.Task(ctx, fn)
-}
-
-// getScoped returns a copy of what is known of content within a scope.
-func (s *Store) getScoped(table byte, scope oci.Scope, i volume.ID) ([]byte, error) {
-	key, err := index.ScopedKey(table, scope, i)
-	if err != nil {
-		return nil, err
-	}
-	return s.index.Get(key)
 }

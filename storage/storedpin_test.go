@@ -39,8 +39,8 @@ func TestStoredPin(t *testing.T) {
 	}
 	s.limits.Store(&Limits{MaxSize: 1, MaxUnused: time.Hour})
 	for range 8 {
-		s.evict(t.Context())
-		if err := s.forget(t.Context()); err != nil {
+		s.eviction.pass(t.Context())
+		if err := s.forgetting.forget(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -68,6 +68,6 @@ func TestStoredPin(t *testing.T) {
 		}
 	}
 	s.limits.Store(&Limits{MaxSize: 1})
-	s.evict(t.Context())
+	s.eviction.pass(t.Context())
 	wantStored(t, s, "pinned no more", tagged, false)
 }

@@ -134,8 +134,8 @@ func scenarios() []scenario {
 		{name: "remove-repository", run: removeSeed("ghcr.io/a/b"), again: removedSeed("ghcr.io/a/b")},
 		{name: "evict-by-directory", run: func(w *world) {
 			clear(w.must)
-			_, _, _ = w.s.removeOldest(context.Background(), 5000)
-			_ = w.s.sweepParts(w.s.now())
+			_, _, _ = w.s.remover.removeOldest(context.Background(), 5000)
+			_ = w.s.parts.sweep(w.s.now())
 		}, prepare: func(t *testing.T, w *world) {
 			for k := range seedBlobs {
 				_, d := content(uint64(k)+100, sweepBytes)
@@ -235,7 +235,7 @@ func (w *world) publish(seed uint64) {
 		return
 	}
 	if w.write(p, d, []Extent{{0, sweepBytes}}) == nil {
-		if p.Publish(sweepBytes); p.placed {
+		if p.Publish(sweepBytes); p.ending.placed {
 			w.must[d] = true
 		}
 	}

@@ -118,8 +118,8 @@ func (w *world) opens(t *testing.T) error {
 
 // quiesce returns when the house keeper did what it was asked to.
 func (w *world) quiesce() {
-	for range cap(w.s.kick) + 2 {
-		w.s.kick <- struct{}{}
+	for range cap(w.s.limits.kick) + 2 {
+		w.s.limits.kick <- struct{}{}
 	}
 }
 
@@ -229,7 +229,7 @@ func (w *world) audit(fresh, tags bool, names map[string]*inode) {
 	w.must[d] = true
 	w.wantSound(d, true)
 	w.wantAccounted(false)
-	if err := w.s.sweepParts(w.s.now().Add(-maxIdle)); err != nil {
+	if err := w.s.parts.sweep(w.s.now().Add(-maxIdle)); err != nil {
 		w.problem("sweep parts: %v", err)
 	}
 	if fresh {
@@ -323,7 +323,7 @@ func (w *world) wantParts(idle bool) {
 		w.problem("list parts: %v", err)
 	}
 	for _, e := range entries {
-		if _, _, err := w.s.suspended(volume.PartNameIn(e.Name()), -1); idle || err != nil {
+		if _, _, err := w.s.parts.suspended(volume.PartNameIn(e.Name()), -1); idle || err != nil {
 			w.problem("%s is left", e.Name())
 		}
 	}

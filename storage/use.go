@@ -1,10 +1,12 @@
 package storage
 
 import (
+	"log/slog"
 	"maps"
 	"sync"
 	"sync/atomic"
 
+	"github.com/pullgate/pullgate/storage/internal/images"
 	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
@@ -73,23 +75,31 @@ func (u *uses) take() map[volume.ID]index.Use {
 	return taken
 }
 
-// writeUses writes down when blobs and manifests were used. Only
-// keepLimits calls it, which also asks the uses whether a blob may be evicted, and
-// Close after that.
-func (s *Store) writeUses() {
-	manifests := s.manifestUses.take()
-	s.useContents(manifests)
-	s.putUses(s.uses.take(), (*index.Batch).PutUses)
-	s.putUses(manifests, (*index.Batch).PutManifestUses)
+// useLog are the uses of blobs and manifests until they are written down.
+type useLog struct {
+	blobs, manifests uses
+
+	index    *index.Index
+	contents images.Contents
+	log      *slog.Logger
+}
+
+// write writes down when blobs and manifests were used. One goroutine calls it, which
+// also asks the uses whether a blob may be evicted.
+func (l *useLog) write() {
+	manifests := l.manifests.take()
+	l.useContents(manifests)
+	l.put(l.blobs.take(), (*index.Batch).PutUses)
+	l.put(manifests, (*index.Batch).PutManifestUses)
 }
 
 // useContents makes the use of an image one of its blobs, once an hour. An index
 // is not an image: nobody pulls all of its platforms.
-func (s *Store) useContents(manifests map[volume.ID]index.Use) {
+func (l *useLog) useContents(manifests map[volume.ID]index.Use) {
 	if len(manifests) == 0 {
 		return
 	}
-	txn, err := s.index.Begin()
+	txn, err := l.index.Begin()
 	if err != nil {
 		return
 	}
@@ -98,9 +108,9 @@ func (s *Store) useContents(manifests map[volume.ID]index.Use) {
 		if known, ok := index.Load(txn, index.TableKey(index.TableManifestUse, i), index.DecodeUse); ok && known == hour {
 			continue
 		}
-		contents, err := s.contents.Of(txn, i)
+		contents, err := l.contents.Of(txn, i)
 		if err != nil {
-			s.index.NoteDamage(err)
+			l.index.NoteDamage(err)
 			continue
 		}
 		if len(contents.Manifests) > 0 {
@@ -108,14 +118,14 @@ func (s *Store) useContents(manifests map[volume.ID]index.Use) {
 		}
 		for _, d := range contents.Blobs {
 			if blob, err := volume.IDOf(d.Digest); err == nil {
-				s.uses.touch(blob, hour)
+				l.blobs.touch(blob, hour)
 			}
 		}
 	}
 }
 
-// putUses writes down uses.
-func (s *Store) putUses(taken map[volume.ID]index.Use, put func(*index.Batch, map[volume.ID]index.Use) error) {
+// put writes down uses.
+func (l *useLog) put(taken map[volume.ID]index.Use, put func(*index.Batch, map[volume.ID]index.Use) error) {
 	for len(taken) > 0 {
 		some := make(map[volume.ID]index.Use, min(len(taken), index.MaxUsesWrite))
 		for i, hour := range taken {
@@ -125,8 +135,8 @@ func (s *Store) putUses(taken map[volume.ID]index.Use, put func(*index.Batch, ma
 			some[i] = hour
 			delete(taken, i)
 		}
-		if err := s.index.Update(len(some)*index.LinkBytes, func(b *index.Batch) error { return put(b, some) }); err != nil {
-			s.log.Warn("uses not recorded", "uses", len(some)+len(taken), "error", err)
+		if err := l.index.Update(len(some)*index.LinkBytes, func(b *index.Batch) error { return put(b, some) }); err != nil {
+			l.log.Warn("uses not recorded", "uses", len(some)+len(taken), "error", err)
 			return
 		}
 	}

@@ -59,9 +59,9 @@ func TestGivingUpEndsTheEviction(t *testing.T) {
 	p := writePart(t, s, b, d)
 	s.SetLimits(Limits{MaxSize: 3 * evictBatch * 10})
 	wantErr(t, "commit", p.Commit(int64(len(b))), ErrNoSpace)
-	ended := s.looks.after()
+	ended := s.queue.after()
 	close(held)
-	s.keepHouseNow()
+	s.limits.soon()
 	<-ended // and so has the one before
 	if u := s.Usage(); u.EvictedBlobs > evictBatch {
 		t.Errorf("%d blobs went for nothing", u.EvictedBlobs)

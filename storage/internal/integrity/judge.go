@@ -204,6 +204,32 @@ func (j *Judge) Unlink(i volume.ID) error {
 	return nil
 }
 
+// Recorded reports whether a blob of the size is there already, as far as the index
+// knows.
+func (j *Judge) Recorded(i volume.ID, size int64) bool {
+	recorded, known := j.Records.Size(i)
+	return known && recorded == size
+}
+
+// Trusts reports whether a blob of the size is recorded, and has a file of that size
+// which can be opened, and need not be verified. One without a record, or in doubt, may
+// be anything.
+func (j *Judge) Trusts(i volume.ID, size int64) bool {
+	if !j.Recorded(i, size) {
+		return false
+	}
+	f, err := j.Root.Open(i.BlobPath())
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			j.Drop(i)
+		}
+		return false
+	}
+	info, err := f.Stat()
+	f.Close()
+	return err == nil && info.Mode().IsRegular() && info.Size() == size && !j.Suspects.Doubt(i, info, true)
+}
+
 // Sized compares the file of a blob with its record, and reports whether it is in doubt.
 // One of another size is quarantined, and fs.ErrNotExist.
 func (j *Judge) Sized(i volume.ID, info fs.FileInfo) (doubt bool, err error) {
