@@ -121,7 +121,7 @@ func (r *Records) amend(ctx context.Context, scope oci.Scope, d digest.Digest, c
 }
 
 func (r *Records) link(ctx context.Context, scope oci.Scope, ds []oci.Descriptor, as index.LinkTo) error {
-	links, err := r.linksTo(ds, as)
+	links, err := index.LinksTo(ds, as, r.now())
 	if err == nil {
 		err = r.write(ctx, len(ds)*index.LinkBytes, func(b *index.Batch) error { return b.LinkAll(scope, links) })
 	}
@@ -129,25 +129,4 @@ func (r *Records) link(ctx context.Context, scope oci.Scope, ds []oci.Descriptor
 		return fmt.Errorf("link to %s: %w", scope, err)
 	}
 	return nil
-}
-
-func (r *Records) linkTo(i volume.ID, size int64, as index.LinkTo) index.LinkTo {
-	now := r.now()
-	as.ID, as.Size, as.Made = i, size, index.HourOf(now)
-	if as.Proven {
-		as.Proved = now
-	}
-	return as
-}
-
-func (r *Records) linksTo(ds []oci.Descriptor, as index.LinkTo) ([]index.LinkTo, error) {
-	links := make([]index.LinkTo, 0, len(ds))
-	for _, d := range ds {
-		i, err := volume.IDOf(d.Digest)
-		if err != nil {
-			return nil, err
-		}
-		links = append(links, r.linkTo(i, d.Size, as))
-	}
-	return links, nil
 }

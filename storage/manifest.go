@@ -82,47 +82,50 @@ func (r *Records) PutOpenManifest(ctx context.Context, scope oci.Scope, m oci.Ma
 }
 
 func (r *Records) putManifest(ctx context.Context, scope oci.Scope, m oci.Manifest, children []oci.Descriptor, open bool) error {
-	err := r.life.Within(ctx, func() error { return r.recordManifest(ctx, scope, m, children, open) })
+	i, links, err := manifestLinks(scope, m, children, open, r.now())
+	if err == nil {
+		err = r.life.Within(ctx, func() error {
+			entry := index.Manifest{MediaType: m.MediaType, Bytes: m.Bytes}
+			if len(m.Bytes) > index.MaxValue {
+				if err := r.large.writeBlob(scope, i, m.Bytes); err != nil {
+					return err
+				}
+				entry.External, entry.Bytes = true, nil
+			}
+			record := entry.Encode()
+			return r.index.Offer(ctx, len(record)+len(links)*index.LinkBytes, func(b *index.Batch) error {
+				if err := b.LinkAll(scope, links); err != nil {
+					return err
+				}
+				// An hour ago, so that the use that follows is one of its blobs, too.
+				if err := b.FirstUse(i, index.HourOf(r.now().Add(-time.Hour))); err != nil {
+					return err
+				}
+				return b.Set(index.TableKey(index.TableManifest, i), record)
+			})
+		})
+	}
 	if err != nil {
 		return fmt.Errorf("put manifest %s of %s: %w", m.Digest, scope, err)
 	}
 	return nil
 }
 
-func (r *Records) recordManifest(ctx context.Context, scope oci.Scope, m oci.Manifest, children []oci.Descriptor, open bool) error {
+// manifestLinks returns the links that come with a manifest, if that has its digest.
+func manifestLinks(scope oci.Scope, m oci.Manifest, children []oci.Descriptor, open bool, now time.Time) (volume.ID, []index.LinkTo, error) {
 	if err := index.CheckScope(scope); err != nil {
-		return err
+		return "", nil, err
 	}
 	i, err := volume.IDOf(m.Digest)
 	if err != nil {
-		return err
+		return "", nil, err
 	}
 	if !oci.Verify(m.Digest, m.Bytes) {
-		return integrity.ErrDigest
+		return "", nil, integrity.ErrDigest
 	}
-	links, err := r.linksTo(children, index.LinkTo{})
-	if err != nil {
-		return err
-	}
-	links = append(links, r.linkTo(i, int64(len(m.Bytes)), index.LinkTo{Open: open, LinkRecord: index.LinkRecord{Link: Link{Proven: true}}}))
-	entry := index.Manifest{MediaType: m.MediaType, Bytes: m.Bytes}
-	if len(m.Bytes) > index.MaxValue {
-		if err := r.large.writeBlob(scope, i, m.Bytes); err != nil {
-			return err
-		}
-		entry = index.Manifest{MediaType: m.MediaType, External: true}
-	}
-	record := entry.Encode()
-	return r.index.Offer(ctx, len(record)+len(links)*index.LinkBytes, func(b *index.Batch) error {
-		if err := b.LinkAll(scope, links); err != nil {
-			return err
-		}
-		// An hour ago, so that the use that follows is one of its blobs, too.
-		if err := b.FirstUse(i, index.HourOf(r.now().Add(-time.Hour))); err != nil {
-			return err
-		}
-		return b.Set(index.TableKey(index.TableManifest, i), record)
-	})
+	links, err := index.LinksTo(children, index.LinkTo{}, now)
+	own := index.LinkTo{Open: open, LinkRecord: index.LinkRecord{Link: Link{Proven: true}}}
+	return i, append(links, own.At(now, i, int64(len(m.Bytes)))), err
 }
 
 // UseManifest tells that a client has got a manifest. Of an image, that is a use

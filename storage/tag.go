@@ -43,7 +43,7 @@ func (r *Records) PutTag(ctx context.Context, scope oci.Scope, tag string, t Tag
 	if err == nil {
 		record := index.EncodeTag(t)
 		err = r.write(ctx, len(record)+index.LinkBytes, func(b *index.Batch) error {
-			if err := b.LinkAll(scope, []index.LinkTo{r.linkTo(i, t.Size, index.LinkTo{})}); err != nil {
+			if err := b.LinkAll(scope, []index.LinkTo{index.LinkTo{}.At(r.now(), i, t.Size)}); err != nil {
 				return err
 			}
 			return b.Set(key, record)

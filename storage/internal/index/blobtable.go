@@ -125,29 +125,3 @@ func sizeOf(value []byte) int64 {
 	}
 	return -1
 }
-
-// EachRecord calls fn for each record of a table, within the life of the store.
-func (x *Index) EachRecord(ctx context.Context, table byte, fn func(txn *Txn, key, value []byte)) error {
-	for from := []byte{table}; from != nil; {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		err := x.Life.Within(context.Background(), func() error {
-			txn, err := x.Begin()
-			if err != nil {
-				return err
-			}
-			defer txn.Discard()
-			some, next, err := txn.Step([]byte{table}, from, true, TableStep)
-			for _, r := range some {
-				fn(txn, r.Key, r.Value)
-			}
-			from = next
-			return err
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}

@@ -3,7 +3,6 @@ package index
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 	"syscall"
 
@@ -56,38 +55,6 @@ func (x *Index) Examine() error {
 
 // Small reports whether all of the index was verified when it was opened.
 func (x *Index) Small() bool { return small(x.db.Load()) }
-
-// ErrUnbacked is an index of which the files lack pages that the process has.
-var ErrUnbacked = errors.New("the disk had no room for all that was written to it")
-
-// NoteFaults finds out whether the disk had no room for a page of a file that
-// Badger has mapped. The process has it, and goes on with it; so the next snapshot
-// holds everything, and the files are begun anew by the next opening.
-func (x *Index) NoteFaults() {
-	if n := x.Unbacked(); n != x.faults.Swap(n) {
-		x.NoteDamage(ErrUnbacked)
-	}
-}
-
-// NoteDamage remembers that something in the index could not be read. It goes on
-// being used, since most of it can be; the next opening begins it anew.
-func (x *Index) NoteDamage(err error) {
-	if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrNoIndex) || !damaged(err) {
-		return
-	}
-	if x.damage.CompareAndSwap(nil, &err) {
-		x.Log.Error("index is damaged and will be begun anew at the next start", "error", err)
-		x.SetTrouble(fmt.Errorf("index is damaged: %w", err))
-		x.Damaged()
-	}
-}
-
-// RecordDamage writes down that the index is damaged.
-func (x *Index) RecordDamage() {
-	if x.damage.Load() != nil && !x.State().Damaged {
-		x.Note(func(st *volume.State) { st.Damaged = true })
-	}
-}
 
 // environment is what keeps an index from being opened that is whole.
 var environment = []error{

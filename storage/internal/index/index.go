@@ -15,11 +15,8 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
-	"path/filepath"
 	"sync/atomic"
 	"time"
-
-	"github.com/dgraph-io/badger/v4"
 
 	"github.com/pullgate/pullgate/internal/mapfault"
 	"github.com/pullgate/pullgate/storage/internal/life"
@@ -35,13 +32,6 @@ var ErrNoIndex = errors.New("index is not open")
 // removed while the store was open. It is not made again: nothing is recorded,
 // and without the first nothing stored, until the store is opened again.
 var ErrGone = errors.New("directory was removed while the store was open")
-
-const (
-	// recentRecords are about 8 MiB, recentManifests 16 MiB at worst. A hit of a
-	// blob needs two records.
-	recentRecords   = 32 << 10
-	recentManifests = 512
-)
 
 // Options say where an index lies, and what it tells and asks the store around it.
 type Options struct {
@@ -70,21 +60,15 @@ type Options struct {
 // those that open and close it.
 type Index struct {
 	Options
+	*health
+	*reader
 	*writer
 
 	// Rebuild sets the index aside when it is opened next.
 	Rebuild bool
-	// Records and Manifests are what was read lately: tags, links and blobs in the first.
-	Records, Manifests *Recent
 
-	// db is nil until the index is open, and never again after that.
-	db       atomic.Pointer[badger.DB]
 	opened   *Txn
-	damage   atomic.Pointer[error] // the first error that reading the index met
-	lost     atomic.Bool           // see Gone
-	faults   atomic.Uint64         // see NoteFaults
 	rebuilds atomic.Int64
-	trouble  atomic.Pointer[string]
 }
 
 // New returns an index that is not open, and writes nothing before Start.
@@ -92,7 +76,8 @@ func New(o Options) *Index {
 	if o.Unbacked == nil {
 		o.Unbacked = mapfault.Count
 	}
-	x := &Index{Options: o, Records: newRecent(recentRecords), Manifests: newRecent(recentManifests)}
+	x := &Index{Options: o, health: &health{options: o}}
+	x.reader = newReader(o.Life, x.health)
 	x.writer = newWriter(x)
 	return x
 }
@@ -100,74 +85,8 @@ func New(o Options) *Index {
 // Start begins to write what is asked for.
 func (x *Index) Start() { go x.run() }
 
-// IsOpen reports whether the index was opened, even if that was lost since.
-func (x *Index) IsOpen() bool { return x.db.Load() != nil }
-
 // Opened is the index as it was opened. The caller of Open owns it.
 func (x *Index) Opened() *Txn { return x.opened }
-
-// Begin starts a reading transaction, or returns ErrNoIndex.
-func (x *Index) Begin() (*Txn, error) {
-	if db := x.db.Load(); db != nil {
-		return &Txn{db.NewTransaction(false)}, nil
-	}
-	return nil, ErrNoIndex
-}
-
-// View calls fn with the index as it is at present, or returns ErrNoIndex.
-func (x *Index) View(fn func(*Txn) error) error {
-	txn, err := x.Begin()
-	if err != nil {
-		return err
-	}
-	defer txn.Discard()
-	return fn(txn)
-}
-
-// Get returns a copy of a record, or fs.ErrNotExist.
-func (x *Index) Get(key []byte) (raw []byte, err error) {
-	err = x.View(func(txn *Txn) (err error) {
-		raw, err = txn.Get(key)
-		return err
-	})
-	x.NoteDamage(err)
-	return raw, err
-}
-
-// Blob returns the record of a blob. What cannot be read is not known: the file
-// decides.
-func (x *Index) Blob(i volume.ID) (Blob, bool) {
-	var buffer [KeyBytes]byte
-	read := func() ([]byte, error) { return x.Get(TableKey(TableBlob, i)) }
-	r, err := Recall(x.Records, append(append(buffer[:0], TableBlob), i...), read, DecodeBlob)
-	return r, err == nil
-}
-
-// changed makes hits look up again what has changed.
-func (x *Index) changed(key []byte) {
-	if key[0] == TableManifest {
-		x.Manifests.changed(key)
-		return
-	}
-	x.Records.changed(key)
-}
-
-// Clear makes hits look up everything again.
-func (x *Index) Clear() {
-	x.Records.clear()
-	x.Manifests.clear()
-}
-
-// Size returns the bytes of the index in its tables, and of all its files, up to a
-// minute old.
-func (x *Index) Size() (tables, all int64) {
-	db := x.db.Load()
-	if db == nil {
-		return 0, 0
-	}
-	tables, logs := db.Size()
-	return tables, tables + logs
-}
 
 // Writable reports whether the index is open and may be written.
 func (x *Index) Writable() bool { return x.IsOpen() && !x.lost.Load() }
@@ -191,25 +110,5 @@ func (x *Index) Gone() error {
 	return ErrGone
 }
 
-// Leave leaves the index as it is: nothing more is written.
-func (x *Index) Leave() { x.lost.Store(true) }
-
-// Trouble says why there is no index, or a new one; empty = nothing is wrong.
-func (x *Index) Trouble() string {
-	if text := x.trouble.Load(); text != nil {
-		return *text
-	}
-	return ""
-}
-
-// SetTrouble records why there is no index, or a new one.
-func (x *Index) SetTrouble(err error) {
-	text := err.Error()
-	x.trouble.Store(&text)
-}
-
 // Rebuilds counts how often the index was begun anew.
 func (x *Index) Rebuilds() int64 { return x.rebuilds.Load() }
-
-// dir is where Badger lies.
-func (x *Index) dir() string { return filepath.Join(x.Path, volume.MetaDir) }

@@ -3,6 +3,7 @@ package index
 import (
 	"errors"
 	"io/fs"
+	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/volume"
@@ -16,6 +17,28 @@ type LinkTo struct {
 	ID   volume.ID
 	Open bool // other upstreams may prove to have it, too
 	LinkRecord
+}
+
+// At returns the link of some content, as it is made at a time.
+func (l LinkTo) At(now time.Time, i volume.ID, size int64) LinkTo {
+	l.ID, l.Size, l.Made = i, size, HourOf(now)
+	if l.Proven {
+		l.Proved = now
+	}
+	return l
+}
+
+// LinksTo returns the links of descriptors, each like one, as they are made at a time.
+func LinksTo(ds []oci.Descriptor, like LinkTo, now time.Time) ([]LinkTo, error) {
+	links := make([]LinkTo, 0, len(ds))
+	for _, d := range ds {
+		i, err := volume.IDOf(d.Digest)
+		if err != nil {
+			return nil, err
+		}
+		links = append(links, like.At(now, i, d.Size))
+	}
+	return links, nil
 }
 
 // LinkAll links content to a scope, and records that.

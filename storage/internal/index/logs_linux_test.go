@@ -49,7 +49,7 @@ func TestLogsHaveTheirSpace(t *testing.T) {
 
 // checkLog compares what is thought to be written with what is.
 func checkLog(t *testing.T, x *Index, l *memLog) error {
-	name := filepath.Join(x.dir(), fmt.Sprintf("%05d.mem", l.number))
+	name := filepath.Join(x.Path, volume.MetaDir, fmt.Sprintf("%05d.mem", l.number))
 	raw, err := os.ReadFile(name)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"strings"
 
 	"github.com/dgraph-io/badger/v4"
@@ -97,7 +98,9 @@ func (x *Index) try() error {
 	if err != nil {
 		return err
 	}
-	x.setDB(db)
+	// The count of what is there begins before anything can be added to it.
+	x.opened = &Txn{db.NewTransaction(false)}
+	x.db.Store(db)
 	return nil
 }
 
@@ -115,7 +118,7 @@ func (x *Index) openBadger() (db *badger.DB, err error) {
 		if err := removeEmpty(x.Root); err != nil {
 			return nil, err
 		}
-		db, err = openBadger(x.dir(), x.Log, &x.lost)
+		db, err = openBadger(filepath.Join(x.Path, volume.MetaDir), x.Log, &x.lost)
 		if err == nil || try == openTries || !strings.Contains(err.Error(), "Create a new file") {
 			return db, err
 		}
@@ -185,13 +188,10 @@ func (x *Index) setAside(damage error) error {
 	x.Note(func(st *volume.State) { st.Openings, st.Damaged = 0, false })
 	x.rebuilds.Add(1)
 	x.SetTrouble(fmt.Errorf("index was set aside as %s and begun anew: %w", aside, damage))
-	x.Log.Error("index cannot be opened and is begun anew", "kept", aside, "error", damage)
+	if errors.Is(damage, errRebuild) {
+		x.Log.Info("index is begun anew, as was asked for", "kept", aside)
+	} else {
+		x.Log.Error("index cannot be opened and is begun anew", "kept", aside, "error", damage)
+	}
 	return nil
-}
-
-// setDB makes the index known to all.
-func (x *Index) setDB(db *badger.DB) {
-	// The count of what is there begins before anything can be added to it.
-	x.opened = &Txn{db.NewTransaction(false)}
-	x.db.Store(db)
 }

@@ -259,7 +259,7 @@ func (w *writer) transact(db *badger.DB, group []write) error {
 	// Whatever comes of it: one that fails may still have been made.
 	defer func() {
 		for _, key := range b.keys {
-			w.index.changed(key)
+			w.index.reader.changed(key)
 		}
 	}()
 	if err := b.txn.Commit(); err != nil {
