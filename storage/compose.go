@@ -46,7 +46,7 @@ func (s *Store) compose(o Options) {
 	s.limits.running = s.parts.announced
 	s.judge = integrity.New(integrity.Options{
 		Root: s.root, Space: s.space, State: s.state, Life: s.life, Log: s.log, Now: s.now,
-		Records: table, Filling: s.parts.has, Retry: s.retry,
+		Records: table, Filling: s.parts.has,
 	})
 	s.durability = &integrity.Durability{State: s.state, Suspects: &s.judge.Suspects, Log: s.log, Now: s.now}
 	s.remover = &remover{root: s.root, space: s.space, index: s.index, judge: s.judge, life: s.life, log: s.log, now: s.now}

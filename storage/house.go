@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/pullgate/pullgate/storage/internal/integrity"
 )
 
 const (
@@ -44,7 +46,9 @@ func (s *Store) keepHouse(ctx context.Context) {
 	// Until they are counted, the limits are not known to be exceeded.
 	c.Do("count blobs", func() { s.census.count(ctx, s.index.Opened()) })
 	s.limits.soon()
-	background.Go(func() { s.life.Persist(ctx, "scrub blobs", func() { s.judge.Keep(ctx) }) })
+	background.Go(func() {
+		s.life.Persist(ctx, "scrub blobs", func() { (&integrity.Scrubber{Judge: s.judge, Retry: s.retry}).Keep(ctx) })
+	})
 	if !s.index.Small() {
 		// Its opening did not wait for this.
 		c.Do("verify index", func() { _ = s.index.Verify() })
