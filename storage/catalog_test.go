@@ -184,10 +184,10 @@ func TestForgetScope(t *testing.T) {
 	if err := s.PutTag(t.Context(), tagged, "v1", Tag{Digest: absent.Digest, Checked: c.now()}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.forget(t.Context()); err != nil {
+	if err := s.forgetting.forget(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.forget(t.Context()); err != nil {
+	if err := s.forgetting.forget(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	scopes, _ := catalogOf(t, s, "", "")

@@ -263,9 +263,9 @@ func TestPanicOfChores(t *testing.T) {
 
 	var background sync.WaitGroup
 	before := panics.Load()
-	s.forgetSoon(&bomb{Context: context.Background()}, &background)
+	s.forgetting.soon(&bomb{Context: context.Background()}, &background)
 	background.Wait()
-	if panics.Load() != before+1 || s.memory.busy.Load() {
-		t.Errorf("forgetting: %d panics, busy: %v", panics.Load()-before, s.memory.busy.Load())
+	if panics.Load() != before+1 || s.forgetting.busy.Load() {
+		t.Errorf("forgetting: %d panics, busy: %v", panics.Load()-before, s.forgetting.busy.Load())
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/images"
 	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
@@ -70,7 +71,7 @@ type decision struct {
 	// withdrawn is usage.withdrawn as of the demand.
 	withdrawn int64
 	unused    time.Time // zero = nothing goes merely because it is old
-	pins      pinned
+	pins      images.Set
 	opened    *opened
 	from      time.Time // what was recorded before stays
 
@@ -97,7 +98,7 @@ func (d *decision) decide(ctx context.Context, txn *index.Txn) error {
 	err := txn.Blobs(ctx, func(i volume.ID, r index.Blob, used index.Use) error {
 		total += r.Size
 		switch {
-		case d.pins.has(i):
+		case d.pins.Has(i):
 			d.pinned.Add(r.Origin, r.Size, 1)
 			return nil
 		case r.Created.Before(d.from):
@@ -136,7 +137,7 @@ func (d *decision) decide(ctx context.Context, txn *index.Txn) error {
 
 // goes decides on one blob. It is asked once for each.
 func (d *decision) goes(i volume.ID, r index.Blob, used index.Use) bool {
-	if d.pins.has(i) || d.opened.has(i) || r.Created.Before(d.from) {
+	if d.pins.Has(i) || d.opened.has(i) || r.Created.Before(d.from) {
 		return false
 	}
 	last := lastUse(r, used)

@@ -30,6 +30,12 @@ func (l *limits) soon() {
 	}
 }
 
+// pinsChanged forgets what was found to be pinned, until the next pass finds it anew.
+func (l *limits) pinsChanged() {
+	l.ledger.SetPinned(volume.Tally{}, 0)
+	l.soon()
+}
+
 // claim asks for room for a verified blob of an upstream.
 func (l *limits) claim(c *volume.Claim, origin string, size int64) (granted bool) {
 	kept := l.Load()

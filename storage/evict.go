@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pullgate/pullgate/storage/internal/images"
 	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
@@ -32,7 +33,7 @@ type eviction struct {
 	now     func() time.Time
 	clock   *clockWatch
 	// pins returns what is pinned at present; an error means that nothing may go.
-	pins func(context.Context, *index.Txn) (pinned, error)
+	pins *images.Pinning
 	// from returns since when what was recorded is known to be pinned or not.
 	from func() time.Time
 
@@ -72,7 +73,7 @@ func (e *eviction) pass(ctx context.Context) {
 		}
 	}
 	err := e.index.View(func(txn *index.Txn) (err error) {
-		if d.pins, err = e.pins(ctx, txn); err == nil {
+		if d.pins, err = e.pins.Resolve(ctx, txn); err == nil {
 			err = d.decide(ctx, txn)
 		}
 		if err == nil {
@@ -133,8 +134,8 @@ func (e *eviction) carryOut(ctx context.Context, txn *index.Txn, d *decision) er
 	var blobs, bytes int64
 	flush := func() error {
 		gone, err := e.remover.remove(ids, func(volume.ID) bool { return false })
-		e.remover.evicted(gone.blobs, gone.bytes)
-		blobs, bytes, ids = blobs+gone.blobs, bytes+gone.bytes, ids[:0]
+		e.remover.evicted(gone.Blobs, gone.Bytes)
+		blobs, bytes, ids = blobs+gone.Blobs, bytes+gone.Bytes, ids[:0]
 		return err
 	}
 	err := txn.Blobs(ctx, func(i volume.ID, r index.Blob, used index.Use) error {

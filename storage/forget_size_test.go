@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/images"
 )
 
 // indexSize returns how many bytes the records have that count against the limit.
@@ -18,7 +19,7 @@ func indexSize(t testing.TB, s *Store) int64 {
 		t.Fatal(err)
 	}
 	defer txn.Discard()
-	size, err := (&forgetting{s: s, txn: txn}).size(t.Context())
+	size, err := images.SizeOf(t.Context(), txn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +65,7 @@ func TestIndexKeepsToItsLimit(t *testing.T) {
 		for range 8 {
 			s.UseManifest(used)
 			s.uses.write()
-			if err := s.forget(t.Context()); err != nil {
+			if err := s.forgetting.forget(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -119,7 +120,7 @@ func TestIndexForgetsOrigins(t *testing.T) {
 	}
 	before := indexSize(t, s)
 	s.limits.Store(&Limits{MaxIndex: before / 2})
-	if err := s.forget(t.Context()); err != nil {
+	if err := s.forgetting.forget(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if size := indexSize(t, s); size > before/2 || size < before/4 {

@@ -66,7 +66,7 @@ func TestForget(t *testing.T) {
 		t.Helper()
 		for range 8 {
 			s.uses.write()
-			if err := s.forget(t.Context()); err != nil {
+			if err := s.forgetting.forget(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -134,7 +134,7 @@ func TestForgetManifestWithoutLink(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, there := range []bool{true, false} {
-		if err := s.forget(t.Context()); err != nil {
+		if err := s.forgetting.forget(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := s.Manifest(t.Context(), top); (err == nil) != there {
@@ -192,7 +192,7 @@ func TestForgetByDefault(t *testing.T) {
 		}
 		for range 12 { // a quarter each
 			s.uses.write()
-			if err := s.forget(t.Context()); err != nil {
+			if err := s.forgetting.forget(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}

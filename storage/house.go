@@ -61,7 +61,7 @@ func (s *Store) keepHouse(ctx context.Context) {
 		select {
 		case <-look.C:
 			c.Do("restore index", func() { s.snapshots.Restore(ctx) })
-			c.Do("forget", func() { s.forgetSoon(ctx, &background) })
+			c.Do("forget", func() { s.forgetting.soon(ctx, &background) })
 			c.Do("checkpoint", func() { s.durability.Checkpoint(s.lock) })
 		case <-snapshot.C:
 			c.Do("save snapshot", func() { s.snapshots.Save(ctx, true) })

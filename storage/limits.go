@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
-	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // Limits say how much is kept. The zero value keeps everything for which the
@@ -42,8 +41,7 @@ type Limits struct {
 // SetLimits changes the limits. What exceeds them is evicted soon.
 func (s *Store) SetLimits(l Limits) {
 	s.limits.Store(&l)
-	s.ledger.SetPinned(volume.Tally{}, 0)
-	s.limits.soon()
+	s.limits.pinsChanged()
 }
 
 // Usage says how much is stored.

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pullgate/pullgate/storage/internal/images"
 	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/integrity"
 	"github.com/pullgate/pullgate/storage/internal/life"
@@ -44,17 +45,10 @@ func (r *remover) evicted(blobs, bytes int64) {
 	r.bytes.Add(bytes)
 }
 
-// removed is what became of blobs that were to be removed.
-type removed struct {
-	blobs, bytes int64 // that went
-	spared       []volume.ID
-	stuck        error // why others are still there
-}
-
 // remove removes blobs, but for those that are to be spared at the last moment:
 // first the records, then the files. Where the disk is too full to write even that
 // down, the files go first.
-func (r *remover) remove(ids []volume.ID, spare func(volume.ID) bool) (gone removed, err error) {
+func (r *remover) remove(ids []volume.ID, spare func(volume.ID) bool) (gone images.Removed, err error) {
 	if len(ids) == 0 {
 		return gone, nil
 	}
@@ -62,7 +56,7 @@ func (r *remover) remove(ids []volume.ID, spare func(volume.ID) bool) (gone remo
 		if !spare(i) {
 			return false
 		}
-		gone.spared = append(gone.spared, i)
+		gone.Spared = append(gone.Spared, i)
 		return true
 	})
 	defer r.judge.Removals.Begin(slices.Clone(ids))()
@@ -70,7 +64,7 @@ func (r *remover) remove(ids []volume.ID, spare func(volume.ID) bool) (gone remo
 	drop := func() error {
 		dropped = make(map[volume.ID]index.Blob)
 		return r.index.Update(len(ids)*index.LinkBytes, func(b *index.Batch) error {
-			gone.blobs, gone.bytes = b.Tally.Blobs, b.Tally.Bytes
+			gone.Blobs, gone.Bytes = b.Tally.Blobs, b.Tally.Bytes
 			for _, i := range ids {
 				if old, known := b.Blob(i); known {
 					dropped[i] = old
@@ -79,21 +73,21 @@ func (r *remover) remove(ids []volume.ID, spare func(volume.ID) bool) (gone remo
 					return err
 				}
 			}
-			gone.blobs, gone.bytes = gone.blobs-b.Tally.Blobs, gone.bytes-b.Tally.Bytes
+			gone.Blobs, gone.Bytes = gone.Blobs-b.Tally.Blobs, gone.Bytes-b.Tally.Bytes
 			return nil
 		})
 	}
 	err = drop()
 	full := errors.Is(err, ErrNoSpace)
 	if err != nil && !full {
-		return removed{}, err
+		return images.Removed{}, err
 	}
 	var stuck []volume.ID
 	ids = slices.DeleteFunc(ids, func(i volume.ID) bool {
 		err := r.life.Guard("evict blob", func() error { return r.judge.Unlink(i) })
 		if err != nil {
 			r.log.Error("remove blob", "digest", i.Digest(), "error", err)
-			stuck, gone.stuck = append(stuck, i), err
+			stuck, gone.Stuck = append(stuck, i), err
 		} else {
 			r.steps.Add(1)
 		}
@@ -107,7 +101,7 @@ func (r *remover) remove(ids []volume.ID, spare func(volume.ID) bool) (gone remo
 		// What still takes space is accounted for, and tried again.
 		for _, i := range stuck {
 			if old, ok := dropped[i]; ok {
-				gone.blobs, gone.bytes = gone.blobs-1, gone.bytes-old.Size
+				gone.Blobs, gone.Bytes = gone.Blobs-1, gone.Bytes-old.Size
 			}
 		}
 		err = r.index.Update(len(stuck)*index.LinkBytes, func(b *index.Batch) error {

@@ -124,7 +124,7 @@ func TestStalledIndexHoldsNoLocks(t *testing.T) {
 		_, err := s.Remove(t.Context(), RemoveOptions{Selection: oci.Selection{Upstream: scope.Upstream, Repository: scope.Repository}})
 		removing <- err
 	}()
-	for s.index.Queued() < 2 || len(s.pinning) == 0 {
+	for s.index.Queued() < 2 || !s.Pinning.Taken() {
 		time.Sleep(time.Millisecond) // both wait for the index
 	}
 	within(t, "open blob", func() {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pullgate/pullgate/storage/internal/images"
 	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/integrity"
 	"github.com/pullgate/pullgate/storage/internal/life"
@@ -61,6 +62,7 @@ const restoreWait = 5 * time.Second
 type Store struct {
 	*Records
 	*Blobs
+	*images.Pinning
 
 	path string
 	log  *slog.Logger
@@ -90,9 +92,8 @@ type Store struct {
 	uses       *useLog
 	clock      *clockWatch
 
-	pinning  chan struct{} // holds one while a pin is stored, or what none may mean removed
-	relinked relinked
-	memory   memory
+	forgetting *forgetting
+	removal    *images.Remover
 
 	// What the options of these names say.
 	quiet, inspect  bool
@@ -127,7 +128,7 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	s := &Store{
 		log: o.Logger, now: o.Now, life: life.New(o.Logger, o.Panicked, o.rest), retry: o.retry, patience: o.patience,
 		quiet: o.Quiet || o.Inspect, inspect: o.Inspect, replacing: make(chan chan struct{}),
-		restored: make(chan struct{}), done: make(chan struct{}), pinning: make(chan struct{}, 1),
+		restored: make(chan struct{}), done: make(chan struct{}),
 	}
 	if s.path, err = filepath.Abs(o.Path); err != nil {
 		return nil, err

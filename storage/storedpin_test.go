@@ -40,7 +40,7 @@ func TestStoredPin(t *testing.T) {
 	s.limits.Store(&Limits{MaxSize: 1, MaxUnused: time.Hour})
 	for range 8 {
 		s.eviction.pass(t.Context())
-		if err := s.forget(t.Context()); err != nil {
+		if err := s.forgetting.forget(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}

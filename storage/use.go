@@ -6,7 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/images"
 	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
@@ -80,7 +80,7 @@ type useLog struct {
 	blobs, manifests uses
 
 	index    *index.Index
-	contents func(*index.Txn, volume.ID) (oci.Contents, error) // of a manifest
+	contents images.Contents
 	log      *slog.Logger
 }
 
@@ -108,7 +108,7 @@ func (l *useLog) useContents(manifests map[volume.ID]index.Use) {
 		if known, ok := index.Load(txn, index.TableKey(index.TableManifestUse, i), index.DecodeUse); ok && known == hour {
 			continue
 		}
-		contents, err := l.contents(txn, i)
+		contents, err := l.contents.Of(txn, i)
 		if err != nil {
 			l.index.NoteDamage(err)
 			continue

@@ -1,4 +1,4 @@
-package storage
+package images
 
 import (
 	"context"
@@ -12,12 +12,12 @@ import (
 type offline struct {
 	names  map[string]bool
 	scopes map[string]bool // the hashes of scopes, as in keys
-	keep   pinned          // what is linked to one of them
+	keep   Set             // what is linked to one of them
 }
 
 // scopesOf returns the scopes of the upstreams of some names.
 func scopesOf(ctx context.Context, txn *index.Txn, names []string) (offline, error) {
-	o := offline{names: make(map[string]bool), scopes: make(map[string]bool), keep: pinned{}}
+	o := offline{names: make(map[string]bool), scopes: make(map[string]bool), keep: Set{}}
 	for _, name := range names {
 		o.names[name] = true
 		scopes, err := txn.Scopes(ctx, oci.Selection{Upstream: name})
@@ -40,7 +40,7 @@ func (f *forgetting) leads(i volume.ID) (bool, error) {
 	if !f.leading {
 		return false, nil
 	}
-	contents, err := f.s.contents(f.txn, i)
+	contents, err := f.Contents.Of(f.txn, i)
 	if err != nil {
 		return false, err
 	}

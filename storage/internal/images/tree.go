@@ -1,4 +1,4 @@
-package storage
+package images
 
 import (
 	"context"
@@ -18,7 +18,7 @@ type tree struct {
 }
 
 // readTree reads the manifests that are linked to a scope.
-func readTree(ctx context.Context, s *Store, txn *index.Txn, scope oci.Scope) (*tree, error) {
+func readTree(ctx context.Context, c Contents, txn *index.Txn, scope oci.Scope) (*tree, error) {
 	t := &tree{
 		contents: make(map[volume.ID]oci.Contents), referrers: make(map[volume.ID][]volume.ID),
 		dying: make(map[volume.ID]struct{}), live: make(map[volume.ID]struct{}),
@@ -32,7 +32,7 @@ func readTree(ctx context.Context, s *Store, txn *index.Txn, scope oci.Scope) (*
 		if txn.Lacks(index.TableKey(index.TableManifest, i)) {
 			return nil
 		}
-		contents, err := s.contents(txn, i)
+		contents, err := c.Of(txn, i)
 		if err != nil {
 			return fmt.Errorf("manifest %s: %w", i.Digest(), err)
 		}

@@ -1,4 +1,4 @@
-package storage
+package images
 
 import (
 	"bytes"
@@ -22,7 +22,7 @@ const (
 // content removes the content of all parts, and the links to it.
 func (r *removal) content(ctx context.Context) error {
 	for _, p := range r.order {
-		some := make([]volume.ID, 0, evictBatch)
+		some := make([]volume.ID, 0, batch)
 		flush := func() error {
 			if len(some) == 0 {
 				return nil
@@ -69,7 +69,7 @@ func (r *removal) referrers(ctx context.Context, p *removalPart) error {
 		if i, ok := index.ScopedID(key); ok && r.again.has(i) {
 			return nil
 		}
-		return r.s.index.Update(len(key), func(b *index.Batch) error {
+		return r.Index.Update(len(key), func(b *index.Batch) error {
 			if !b.Has(key) {
 				return nil //nolint:nilerr // it went with its link
 			}
@@ -93,14 +93,14 @@ func (r *removal) each(ctx context.Context, p *removalPart, fn func(volume.ID) e
 func (r *removal) step(p *removalPart, some []volume.ID) error {
 	links, content := make([]volume.ID, 0, len(some)), make([]volume.ID, 0, len(some))
 	for _, i := range some {
-		switch _, done := r.done[pinOf(i)]; {
-		case r.elsewhere.has(i):
+		switch {
+		case r.elsewhere.Has(i):
 			r.report.Shared += r.stored(i)
-		case r.pins.has(i) || r.spare(i):
+		case r.pins.Has(i) || r.spare(i):
 			r.report.InUse += r.stored(i)
 			continue
-		case !done:
-			r.done[pinOf(i)] = struct{}{}
+		case !r.done.Has(i):
+			r.done.add(i)
 			content = append(content, i)
 		}
 		links = append(links, i)
@@ -120,19 +120,19 @@ func (r *removal) step(p *removalPart, some []volume.ID) error {
 
 // spare reports whether something is not to be taken from who uses it.
 func (r *removal) spare(i volume.ID) bool {
-	return r.again.has(i) || r.s.opened.has(i) || r.s.parts.has(i)
+	return r.again.has(i) || r.Blobs.InUse(i)
 }
 
 // drop removes content from the disk, and returns what stays there.
 func (r *removal) drop(content []volume.ID) (left map[volume.ID]struct{}, err error) {
 	left = make(map[volume.ID]struct{})
-	gone, err := r.s.remover.remove(slices.Clone(content), r.spare)
-	r.report.Blobs, r.report.Bytes = r.report.Blobs+gone.blobs, r.report.Bytes+gone.bytes
+	gone, err := r.Blobs.RemoveBlobs(slices.Clone(content), r.spare)
+	r.report.Blobs, r.report.Bytes = r.report.Blobs+gone.Blobs, r.report.Bytes+gone.Bytes
 	// What leads to a blob that could not be removed stays, too.
-	if err = errors.Join(err, gone.stuck); err != nil {
+	if err = errors.Join(err, gone.Stuck); err != nil {
 		return nil, err
 	}
-	for _, i := range gone.spared {
+	for _, i := range gone.Spared {
 		left[i] = struct{}{}
 		r.report.InUse++
 	}
@@ -140,7 +140,7 @@ func (r *removal) drop(content []volume.ID) (left map[volume.ID]struct{}, err er
 		if _, ok := left[i]; ok {
 			continue
 		}
-		if err := r.s.parts.unlessRunning(i, func() error { return r.s.parts.remove(i.PartName()) }); err != nil {
+		if err := r.Blobs.RemoveParts(i); err != nil {
 			return left, err
 		}
 	}
@@ -157,7 +157,7 @@ func (r *removal) unlink(p *removalPart, links, content []volume.ID, left map[vo
 		gone[i] = true
 	}
 	var manifests int64
-	err := r.s.index.Update(len(links)*index.LinkBytes, func(b *index.Batch) error {
+	err := r.Index.Update(len(links)*index.LinkBytes, func(b *index.Batch) error {
 		manifests = 0
 		for _, i := range links {
 			if _, ok := left[i]; ok || r.again.has(i) {
@@ -206,11 +206,11 @@ func (r *removal) orphans(ctx context.Context) error {
 		return err
 	}
 	err := r.txn.Blobs(ctx, func(i volume.ID, b index.Blob, _ index.Use) error {
-		if _, done := r.done[pinOf(i)]; done || r.elsewhere.has(i) || r.pins.has(i) || r.spare(i) ||
+		if r.done.Has(i) || r.elsewhere.Has(i) || r.pins.Has(i) || r.spare(i) ||
 			oci.UpstreamName(b.Origin) != r.Selection.Upstream {
 			return nil
 		}
-		if some = append(some, i); len(some) < evictBatch {
+		if some = append(some, i); len(some) < batch {
 			return nil
 		}
 		return flush()

@@ -1,4 +1,4 @@
-package storage
+package images
 
 import (
 	"cmp"
@@ -19,30 +19,25 @@ var sizedTables = []byte{index.TableManifest, index.TableManifestUse, index.Tabl
 // unwritten is about what Badger has in memory beside its tables.
 const unwritten = 40 << 20
 
-// crowded reports whether the index may exceed its limit: its tables also have, for a
-// while, what was deleted.
-func (s *Store) crowded() bool {
-	most := s.maxIndex()
-	tables, _ := s.index.Size()
-	return s.index.IsOpen() && most >= 0 && tables+unwritten > most
+// Crowded reports whether the index may exceed its limit, as ForgetOptions have it: its
+// tables also have, for a while, what was deleted.
+func (g *Forgetter) Crowded(limit int64) bool {
+	most := maxIndex(limit)
+	tables, _ := g.Index.Size()
+	return g.Index.IsOpen() && most >= 0 && tables+unwritten > most
 }
 
-func (s *Store) maxIndex() int64 {
-	if most := s.limits.Load().MaxIndex; most != 0 {
-		return most
-	}
-	return DefaultMaxIndex
-}
+func maxIndex(limit int64) int64 { return cmp.Or(limit, DefaultMaxIndex) }
 
 // shorten makes the memory of an index that is too large so short that what is forgotten
 // brings it below its limit: what has been without use for the longest goes, whether or
 // not it leads to something.
 func (f *forgetting) shorten(ctx context.Context) error {
-	if !f.s.crowded() {
+	if !f.Crowded(f.MaxIndex) {
 		return nil
 	}
-	size, err := f.size(ctx)
-	most := f.s.maxIndex()
+	size, err := SizeOf(ctx, f.txn)
+	most := maxIndex(f.MaxIndex)
 	if err != nil || size <= most {
 		return err
 	}
@@ -63,15 +58,15 @@ func (f *forgetting) shorten(ctx context.Context) error {
 		}
 		break
 	}
-	f.s.log.Warn("the index exceeds its limit, forgetting what was not used since",
+	f.Log.Warn("the index exceeds its limit, forgetting what was not used since",
 		"bytes", size, "limit", most, "since", f.unused)
 	return nil
 }
 
-// size returns how many bytes the records of the sized tables have.
-func (f *forgetting) size(ctx context.Context) (size int64, err error) {
+// SizeOf returns how many bytes the records of the sized tables have.
+func SizeOf(ctx context.Context, txn *index.Txn) (size int64, err error) {
 	for _, table := range sizedTables {
-		if err := f.txn.Keys(ctx, []byte{table}, func(it *index.Iterator) error { size += it.Size(); return nil }); err != nil {
+		if err := txn.Keys(ctx, []byte{table}, func(it *index.Iterator) error { size += it.Size(); return nil }); err != nil {
 			return 0, err
 		}
 	}
@@ -82,7 +77,7 @@ func (f *forgetting) countManifests(ctx context.Context, byHour map[index.Use]in
 	return f.each(ctx, index.TableManifestUse, func(key, value []byte) error {
 		i := volume.ID(key[1:])
 		used, ok := index.DecodeUse(value)
-		if !ok || !i.Valid() || f.pins.has(i) || f.offline.keep.has(i) {
+		if !ok || !i.Valid() || f.pins.Has(i) || f.offline.keep.Has(i) {
 			return nil
 		}
 		byHour[used] += int64(len(key)+len(value)) + f.txn.Size(index.TableKey(index.TableManifest, i))
@@ -97,9 +92,9 @@ func (f *forgetting) countLinks(ctx context.Context, byHour map[index.Use]int64)
 		i, ok := index.ScopedID(key)
 		r, intact := index.DecodeLink(value)
 		switch {
-		case !ok || !intact || f.pins.has(i):
+		case !ok || !intact || f.pins.Has(i):
 		case f.offline.has(key):
-			f.offline.keep[pinOf(i)] = struct{}{}
+			f.offline.keep.add(i)
 		case !f.stored(i, index.TableManifest) && !f.stored(i, index.TableBlob):
 			byHour[r.Made] += int64(len(key) + len(value))
 		}
@@ -112,7 +107,7 @@ func (f *forgetting) countOrigins(ctx context.Context, byHour map[index.Use]int6
 	return f.each(ctx, index.TableOrigin, func(key, value []byte) error {
 		i, ok := index.OriginID(key)
 		r, intact := index.DecodeOrigin(value)
-		if ok && intact && !f.pins.has(i) && !f.stored(i, index.TableManifest) && !f.stored(i, index.TableBlob) {
+		if ok && intact && !f.pins.Has(i) && !f.stored(i, index.TableManifest) && !f.stored(i, index.TableBlob) {
 			byHour[r.Made] += int64(len(key) + len(value))
 		}
 		return nil

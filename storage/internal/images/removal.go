@@ -1,4 +1,4 @@
-package storage
+package images
 
 import (
 	"bytes"
@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/life"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -55,39 +57,55 @@ type PinnedError struct {
 
 func (e *PinnedError) Error() string { return e.Image + " is pinned by " + e.Pin }
 
-// Remove removes tags, and what is only there for them, at once and whatever the
-// limits:
-//
-//   - Of a tag: the tag, and those manifests and blobs below it, or referring to it,
-//     that no other tag and no other manifest of the repository needs. A manifest
-//     that was pulled by digest is one of these.
-//   - Of a digest: that, the tags that point to it, and what is below or refers to it,
-//     as above. The digest itself goes though others need it.
-//   - Of a repository, and of an upstream: everything.
-//
-// Bytes are shared between repositories, so a manifest or blob goes from the disk if
-// no other repository has a link to it; else only this one's link goes. With an
-// upstream, blobs that it brought in and that no repository has any more go, too.
-//
-// What is pinned is a *PinnedError, and nothing is removed; blobs that a pinned image
-// of elsewhere needs stay. Nothing is taken from who reads, fills or pulls it
-// meanwhile. fs.ErrNotExist if there is nothing of the selection. The store works on,
-// and one removal waits for another.
-//
-// Content goes first, links to it next, and tags and names last. So whatever cuts it
-// short, the store is sound: what is left points to less content, which is a miss,
-// and to remove the same again removes the rest.
-func (s *Store) Remove(ctx context.Context, o RemoveOptions) (RemoveReport, error) {
-	if err := s.pinTurn(ctx); err != nil {
+// Removed is what became of blobs that were to be removed.
+type Removed struct {
+	Blobs, Bytes int64 // that went
+	Spared       []volume.ID
+	Stuck        error // why others are still there
+}
+
+// Blobs are the bytes of blobs, and of those that are being filled.
+type Blobs interface {
+	// RemoveBlobs removes blobs, except those that are to be spared at the last moment.
+	RemoveBlobs(ids []volume.ID, spare func(volume.ID) bool) (Removed, error)
+	// RemoveParts removes what is suspended of a blob, unless it is being filled.
+	RemoveParts(i volume.ID) error
+	// InUse reports whether a blob is being read or filled.
+	InUse(i volume.ID) bool
+}
+
+// Remover removes images, repositories and upstreams.
+type Remover struct {
+	Index    *index.Index
+	Life     *life.Life
+	Log      *slog.Logger
+	Pins     *Pinning
+	Contents Contents
+	Blobs    Blobs
+	// MakeRoom sees to it that what is removed can be written down.
+	MakeRoom func()
+	// Settle is called once something was removed.
+	Settle func(context.Context)
+
+	relinked relinked
+}
+
+// Linked notes that something is about to be linked: somebody wants it.
+func (m *Remover) Linked(i volume.ID) { m.relinked.note(i) }
+
+// Remove removes what is selected. See storage.Store.Remove.
+func (m *Remover) Remove(ctx context.Context, o RemoveOptions) (RemoveReport, error) {
+	end, err := m.Pins.Turn(ctx)
+	if err != nil {
 		return RemoveReport{}, fmt.Errorf("remove %s: %w", o.Selection, err)
 	}
-	defer func() { <-s.pinning }()
-	r := &removal{RemoveOptions: o, s: s, again: s.relinked.begin()}
-	defer s.relinked.end()
-	err := s.life.Task(ctx, func(ctx context.Context) error {
+	defer end()
+	r := &removal{Remover: m, RemoveOptions: o, again: m.relinked.begin()}
+	defer m.relinked.end()
+	err = m.Life.Task(ctx, func(ctx context.Context) error {
 		err := r.run(ctx)
 		if !o.DryRun && r.report != (RemoveReport{}) {
-			s.replaceSnapshots(ctx)
+			m.Settle(ctx)
 		}
 		return err
 	})
@@ -95,8 +113,7 @@ func (s *Store) Remove(ctx context.Context, o RemoveOptions) (RemoveReport, erro
 		err = fmt.Errorf("remove %s: %w", o.Selection, err)
 	}
 	if r.report != (RemoveReport{}) && !o.DryRun {
-		s.space.Forget()
-		s.log.Info("removed what was asked for", "selection", o.Selection.String(), "tags", r.report.Tags,
+		m.Log.Info("removed what was asked for", "selection", o.Selection.String(), "tags", r.report.Tags,
 			"manifests", r.report.Manifests, "blobs", r.report.Blobs, "bytes", r.report.Bytes)
 	}
 	return r.report, err
@@ -104,9 +121,9 @@ func (s *Store) Remove(ctx context.Context, o RemoveOptions) (RemoveReport, erro
 
 // removal is a Remove that runs.
 type removal struct {
+	*Remover
 	RemoveOptions
 
-	s     *Store
 	txn   *index.Txn
 	again *relinked
 	// parts are what goes, by the prefix of the keys of the links of a scope.
@@ -114,9 +131,9 @@ type removal struct {
 	order []*removalPart
 	tags  []index.Record
 	// elsewhere are the ids, of those that matter, that are linked to what stays.
-	elsewhere pinned
-	pins      pinned
-	done      pinned // whose content was dealt with
+	elsewhere Set
+	pins      Set
+	done      Set // whose content was dealt with
 
 	report RemoveReport
 }
@@ -140,22 +157,19 @@ func (r *removal) run(ctx context.Context) error {
 	if r.Selection.Upstream == "" {
 		return errors.New("nothing is named")
 	}
-	if r.s.space.CheckReserve() != nil && !r.DryRun {
-		// What is removed has to be written down.
-		if err := r.s.ballast.Drop(); err != nil {
-			r.s.log.Warn("remove", "error", err)
-		}
+	if !r.DryRun {
+		r.MakeRoom()
 	}
 	// A link whose transaction runs is either noticed or seen.
-	if err := r.s.index.Update(0, func(*index.Batch) error { return nil }); err != nil && !errors.Is(err, ErrNoSpace) {
+	if err := r.Index.Update(0, func(*index.Batch) error { return nil }); err != nil && !errors.Is(err, volume.ErrNoSpace) {
 		return err
 	}
 	var err error
-	if r.txn, err = r.s.index.Begin(); err != nil {
+	if r.txn, err = r.Index.Begin(); err != nil {
 		return err
 	}
 	defer r.txn.Discard()
-	r.done = pinned{}
+	r.done = Set{}
 	for _, step := range []func(context.Context) error{r.plan, r.lookElsewhere, r.refusePinned, r.content, r.orphans, r.names} {
 		if err := step(ctx); err != nil {
 			return err
@@ -166,7 +180,7 @@ func (r *removal) run(ctx context.Context) error {
 
 // lookElsewhere finds out what of the content others have.
 func (r *removal) lookElsewhere(ctx context.Context) error {
-	r.elsewhere = pinned{}
+	r.elsewhere = Set{}
 	var some map[volume.ID]struct{} // what matters; nil = everything
 	for n, p := range r.order {
 		if p.ids == nil {
@@ -190,7 +204,7 @@ func (r *removal) lookElsewhere(ctx context.Context) error {
 			return nil
 		}
 		if _, ok := some[i]; ok || some == nil {
-			r.elsewhere[pinOf(i)] = struct{}{}
+			r.elsewhere.add(i)
 		}
 		return nil
 	})
@@ -207,10 +221,10 @@ func (r *removal) names(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		some := r.tags[:min(len(r.tags), evictBatch)]
+		some := r.tags[:min(len(r.tags), batch)]
 		r.tags = r.tags[len(some):]
 		var n int64
-		err := r.s.index.Update(len(some)*index.LinkBytes, func(b *index.Batch) error {
+		err := r.Index.Update(len(some)*index.LinkBytes, func(b *index.Batch) error {
 			n = 0
 			for _, t := range some {
 				if now, err := b.Get(t.Key); errors.Is(err, fs.ErrNotExist) || err == nil && !bytes.Equal(now, t.Value) {
@@ -228,7 +242,7 @@ func (r *removal) names(ctx context.Context) error {
 		}
 	}
 	for _, p := range r.order {
-		if err := r.s.index.Update(index.LinkBytes, func(b *index.Batch) error { return b.Unname(p.scope) }); err != nil {
+		if err := r.Index.Update(index.LinkBytes, func(b *index.Batch) error { return b.Unname(p.scope) }); err != nil {
 			return err
 		}
 	}

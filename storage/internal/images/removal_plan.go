@@ -1,4 +1,4 @@
-package storage
+package images
 
 import (
 	"context"
@@ -85,7 +85,7 @@ func (r *removal) image(ctx context.Context, p *removalPart) (found bool, err er
 	if _, shared := kept[root]; root == "" || shared {
 		return true, nil // only the tag goes
 	}
-	t, err := readTree(ctx, r.s, r.txn, p.scope)
+	t, err := readTree(ctx, r.Contents, r.txn, p.scope)
 	if err != nil {
 		return false, err
 	}
@@ -137,7 +137,7 @@ func (r *removal) count(i volume.ID) {
 
 // refusePinned returns a *PinnedError if pins mean what goes.
 func (r *removal) refusePinned(ctx context.Context) error {
-	pins, configured, err := r.s.allPins(r.txn)
+	pins, configured, err := r.Pins.all(r.txn)
 	if err != nil || len(pins) == 0 {
 		return err
 	}
@@ -153,26 +153,26 @@ func (r *removal) refusePinned(ctx context.Context) error {
 			}
 		}
 	}
-	if r.pins, err = r.s.resolve(ctx, r.txn, pins); err != nil {
+	if r.pins, err = r.Pins.resolve(ctx, r.txn, pins); err != nil {
 		return err
 	}
 	for _, p := range r.order {
 		err := r.each(ctx, p, func(i volume.ID) error {
-			if !r.pins.has(i) {
+			if !r.pins.Has(i) {
 				return nil
 			}
 			if !r.txn.Has(index.TableKey(index.TableManifest, i)) && i.Digest() != r.Selection.Reference.Digest {
 				return nil // it is a blob, and stays if nobody else has it
 			}
 			for n, pin := range pins {
-				if r.elsewhere.has(i) && !pin.Names(p.scope) {
+				if r.elsewhere.Has(i) && !pin.Names(p.scope) {
 					continue // which goes on to have it
 				}
-				means, err := r.s.resolve(ctx, r.txn, pins[n:n+1])
+				means, err := r.Pins.resolve(ctx, r.txn, pins[n:n+1])
 				if err != nil {
 					return err
 				}
-				if means.has(i) {
+				if means.Has(i) {
 					return by(p.scope.String()+"@"+i.Digest().String(), n)
 				}
 			}

@@ -1,4 +1,4 @@
-package storage
+package images
 
 import (
 	"bytes"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/life"
 )
 
 // Catalog is what a store has by name, as it was when the Catalog was made: what
@@ -17,7 +18,8 @@ import (
 // after the Close it is ErrClosed. Only one goroutine at a time uses it, and calls
 // Close: until then the index keeps what was since replaced.
 type Catalog struct {
-	store *Store
+	life  *life.Life
+	index *index.Index
 	txn   *index.Txn
 }
 
@@ -25,29 +27,29 @@ type Catalog struct {
 type CatalogTag struct {
 	Scope oci.Scope
 	Name  string
-	Tag
+	index.Tag
 }
 
-// Catalog returns what the store has at present. It is ErrNoIndex while that is
+// NewCatalog returns what the index has at present. It is ErrNoIndex while that is
 // not known.
-func (s *Store) Catalog(ctx context.Context) (*Catalog, error) {
-	if err := s.life.Enter(ctx); err != nil {
-		return nil, fmt.Errorf("read catalog: %w", err)
-	}
-	defer s.life.Leave()
-	txn, err := s.index.Begin()
+func NewCatalog(ctx context.Context, l *life.Life, x *index.Index) (*Catalog, error) {
+	c := &Catalog{life: l, index: x}
+	err := l.Within(ctx, func() (err error) {
+		c.txn, err = x.Begin()
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read catalog: %w", err)
 	}
-	return &Catalog{s, txn}, nil
+	return c, nil
 }
 
 // Close lets go of what the Catalog holds.
 func (c *Catalog) Close() {
-	if c.store.life.Enter(context.Background()) != nil {
+	if c.life.Enter(context.Background()) != nil {
 		return // nothing is left to let go of
 	}
-	defer c.store.life.Leave()
+	defer c.life.Leave()
 	c.txn.Discard()
 }
 
@@ -134,12 +136,12 @@ func (c *Catalog) scan(ctx context.Context, prefix []byte, values bool) iter.Seq
 
 // step returns up to n records from a key on, and the key of the next one.
 func (c *Catalog) step(ctx context.Context, prefix, from []byte, values bool, n int) (some []index.Record, next []byte, err error) {
-	if err := c.store.life.Enter(ctx); err != nil {
+	if err := c.life.Enter(ctx); err != nil {
 		return nil, nil, err
 	}
-	defer c.store.life.Leave()
+	defer c.life.Leave()
 	if some, next, err = c.txn.Step(prefix, from, values, n); err != nil {
-		c.store.index.NoteDamage(err)
+		c.index.NoteDamage(err)
 	}
 	return some, next, err
 }

@@ -1,4 +1,4 @@
-package storage
+package images
 
 import (
 	"context"
@@ -26,15 +26,15 @@ type PinUse struct {
 }
 
 // PinUses returns all pins, first those of the Limits, with what each keeps.
-func (s *Store) PinUses(ctx context.Context) (uses []PinUse, err error) {
-	if err := s.life.Task(ctx, func(ctx context.Context) error { uses, err = s.pinUses(ctx); return err }); err != nil {
+func (p *Pinning) PinUses(ctx context.Context) (uses []PinUse, err error) {
+	if err := p.life.Task(ctx, func(ctx context.Context) error { uses, err = p.uses(ctx); return err }); err != nil {
 		return nil, fmt.Errorf("look at pins: %w", err)
 	}
 	return uses, nil
 }
 
-func (s *Store) pinUses(ctx context.Context) ([]PinUse, error) {
-	txn, err := s.index.Begin()
+func (p *Pinning) uses(ctx context.Context) ([]PinUse, error) {
+	txn, err := p.index.Begin()
 	if err != nil {
 		return nil, err
 	}
@@ -45,18 +45,18 @@ func (s *Store) pinUses(ctx context.Context) ([]PinUse, error) {
 	}
 	uses := []PinUse{}
 	var pins []oci.Pin
-	for _, p := range s.limits.Load().Pins {
-		pins, uses = append(pins, p), append(uses, PinUse{Pattern: p.String()})
+	for _, one := range p.configured() {
+		pins, uses = append(pins, one), append(uses, PinUse{Pattern: one.String()})
 	}
-	for _, p := range stored {
-		pins, uses = append(pins, p.Pin), append(uses, PinUse{Pattern: p.String(), Stored: true, Made: timeOf(p.Made)})
+	for _, one := range stored {
+		pins, uses = append(pins, one.Pin), append(uses, PinUse{Pattern: one.String(), Stored: true, Made: timeOf(one.Made)})
 	}
-	means := make([]pinned, len(pins))
-	for n, p := range pins {
-		if means[n], err = s.resolve(ctx, txn, []oci.Pin{p}); err != nil {
+	means := make([]Set, len(pins))
+	for n, one := range pins {
+		if means[n], err = p.resolve(ctx, txn, []oci.Pin{one}); err != nil {
 			return nil, err
 		}
-		if i, err := volume.IDOf(p.Digest); err == nil {
+		if i, err := volume.IDOf(one.Digest); err == nil {
 			if txn.Has(index.TableKey(index.TableManifest, i)) {
 				uses[n].Images = 1
 			}
@@ -78,7 +78,7 @@ func (s *Store) pinUses(ctx context.Context) ([]PinUse, error) {
 	}
 	err = txn.Blobs(ctx, func(i volume.ID, r index.Blob, _ index.Use) error {
 		for n := range pins {
-			if means[n].has(i) {
+			if means[n].Has(i) {
 				uses[n].Blobs, uses[n].Bytes = uses[n].Blobs+1, uses[n].Bytes+r.Size
 			}
 		}

@@ -1,4 +1,4 @@
-package storage
+package images
 
 import (
 	"cmp"
@@ -17,7 +17,7 @@ import (
 // then those that no tag and no other manifest leads to.
 func (v *inventory) images(ctx context.Context, scopes []oci.Scope) error {
 	for _, scope := range scopes {
-		t, err := readTree(ctx, v.s, v.txn, scope)
+		t, err := readTree(ctx, v.contents, v.txn, scope)
 		if err != nil {
 			return err
 		}
@@ -108,7 +108,7 @@ func (v *inventory) image(t *tree, root volume.ID, name string, image *HeldImage
 // lacks reports that a blob is not here.
 func (v *inventory) lacks(d digest.Digest) bool {
 	i, err := volume.IDOf(d)
-	return err == nil && v.blobs[pinOf(i)] == nil
+	return err == nil && v.blobs[keyOf(i)] == nil
 }
 
 func timeOf(t time.Time) *time.Time {
