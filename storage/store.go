@@ -32,8 +32,9 @@ var (
 	// left on the file system. It wraps syscall.ENOSPC.
 	ErrNoSpace = volume.ErrNoSpace
 	// ErrNoIndex means that the index cannot be opened at present, so that tags,
-	// manifests and links are not known and cannot be recorded. Blobs can be opened
-	// and stored all the same. It goes on being tried in the background.
+	// manifests and links cannot be recorded. Nor are they known, unless it was closed well
+	// and could be opened for reading only. Blobs can be opened and stored all the same. It
+	// goes on being tried in the background.
 	ErrNoIndex = index.ErrNoIndex
 	// ErrStalled means that the index takes no writes at present, mostly because the
 	// disk is full. What was to be recorded may be recorded later.
@@ -113,8 +114,8 @@ type Store struct {
 // the opening. Errors are, or wrap, ErrLocked if the directory stays in use.
 //
 // A damaged index is no error: it is set aside and begun anew. Nor is a file
-// system that is too full or may not be written: the store then works without
-// index, as ErrNoIndex says.
+// system that is too full or may not be written: the store then works with an index that
+// is only read, or without, as ErrNoIndex says.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	s, err := openStore(ctx, o)
 	if err != nil {
@@ -165,7 +166,15 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 		return nil, err
 	} else if err != nil {
 		s.index.SetTrouble(err)
-		s.log.Error("index is not open: only what an upstream confirms is served", "error", err)
+		reading := errors.New("it is not asked for")
+		if !s.quiet {
+			reading = s.index.OpenReadable()
+		}
+		if reading == nil {
+			s.log.Error("index is open for reading only: what it knows is served, and nothing is recorded", "error", err)
+		} else {
+			s.log.Error("index is not open: only what an upstream confirms is served", "error", err, "reading", reading)
+		}
 	}
 	s.index.Start()
 	keep, cancel := context.WithCancel(context.Background())
@@ -215,7 +224,7 @@ func (s *Store) Close() error {
 			s.index.NoteFaults()
 			s.index.RecordDamage()
 		}
-		if err := errors.Join(err, s.closeFiles()); err != nil {
+		if err := errors.Join(err, s.index.CloseReadable(), s.closeFiles()); err != nil {
 			s.closeErr = fmt.Errorf("close storage %s: %w", s.path, err)
 		}
 	})

@@ -27,8 +27,9 @@ import (
 )
 
 // ErrNoIndex means that the index cannot be opened at present, so that tags,
-// manifests and links are not known and cannot be recorded. Blobs can be opened
-// and stored all the same. It goes on being tried in the background.
+// manifests and links cannot be recorded. Nor are they known, unless it was closed well
+// and could be opened for reading only. Blobs can be opened and stored all the same. It
+// goes on being tried in the background.
 var ErrNoIndex = errors.New("index is not open")
 
 // ErrGone means that the directory of the store, or that of its index, was
@@ -79,6 +80,7 @@ type Index struct {
 
 	// db is nil until the index is open, and never again after that.
 	db       atomic.Pointer[badger.DB]
+	readable atomic.Pointer[badger.DB] // see OpenReadable; nil where db was open at once
 	opened   *Txn
 	damage   atomic.Pointer[error] // the first error that reading the index met
 	lost     atomic.Bool           // see Gone
@@ -109,6 +111,9 @@ func (x *Index) Opened() *Txn { return x.opened }
 // Begin starts a reading transaction, or returns ErrNoIndex.
 func (x *Index) Begin() (*Txn, error) {
 	if db := x.db.Load(); db != nil {
+		return &Txn{db.NewTransaction(false)}, nil
+	}
+	if db := x.readable.Load(); db != nil {
 		return &Txn{db.NewTransaction(false)}, nil
 	}
 	return nil, ErrNoIndex
