@@ -48,12 +48,12 @@ func TestBlobThatCannotBeOpened(t *testing.T) {
 			wantErr(t, "open", err, fs.ErrNotExist)
 			wantErr(t, "verify", s.VerifyBlob(t.Context(), d), fs.ErrNotExist)
 		}
-		before, err := s.root.Lstat(name)
+		before, err := s.home.root.Lstat(name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		putBlob(t, s, b)
-		if now, err := s.root.Lstat(name); err != nil || os.SameFile(now, before) {
+		if now, err := s.home.root.Lstat(name); err != nil || os.SameFile(now, before) {
 			t.Errorf("%v: it was not replaced", errno)
 		}
 		locked.Store(nil)

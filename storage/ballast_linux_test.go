@@ -24,10 +24,10 @@ func taken(t *testing.T, name string) int64 {
 
 func TestBallast(t *testing.T) {
 	s := openTest(t, Options{})
-	name := filepath.Join(s.path, volume.BallastFile)
+	name := filepath.Join(s.home.path, volume.BallastFile)
 	const total = 4 << 30 // reserve 64 MiB, floor 128 MiB, ballast 32 MiB
 	setVolume(s, 287<<20, total)
-	if err := s.ballast.Make(); err != nil {
+	if err := s.home.ballast.Make(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
@@ -35,7 +35,7 @@ func TestBallast(t *testing.T) {
 	}
 	setVolume(s, 288<<20, total)
 	for range 2 {
-		if err := s.ballast.Make(); err != nil {
+		if err := s.home.ballast.Make(); err != nil {
 			t.Fatal(err)
 		}
 		if got := taken(t, name); got < 32<<20 || got > 33<<20 {
@@ -44,7 +44,7 @@ func TestBallast(t *testing.T) {
 	}
 	// While the index is open, room to write down evictions comes first.
 	setVolume(s, 63<<20, total)
-	s.eviction.pass(t.Context())
+	s.keeper.eviction.pass(t.Context())
 	if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("ballast is still there: %v", err)
 	}

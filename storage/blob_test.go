@@ -98,7 +98,7 @@ func TestBlobsSurviveLossOfIndex(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.RemoveAll(filepath.Join(s.path, volume.MetaDir)); err != nil {
+	if err := os.RemoveAll(filepath.Join(s.home.path, volume.MetaDir)); err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(readBlob(t, reopen(t, s), d), b) {
@@ -172,7 +172,7 @@ func TestUsageIsCountedAfterOpen(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s, err := Open(t.Context(), Options{Path: s.path})
+	s, err := Open(t.Context(), Options{Path: s.home.path})
 	if err != nil {
 		t.Fatal(err)
 	}

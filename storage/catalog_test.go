@@ -101,7 +101,7 @@ func TestCatalog(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	rebuilt, err := Rebuild(t.Context(), Options{Path: s.path, Now: c.now})
+	rebuilt, err := Rebuild(t.Context(), Options{Path: s.home.path, Now: c.now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,10 +184,10 @@ func TestForgetScope(t *testing.T) {
 	if err := s.PutTag(t.Context(), tagged, "v1", Tag{Digest: absent.Digest, Checked: c.now()}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.forgetting.forget(t.Context()); err != nil {
+	if err := s.keeper.forgetting.forget(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.forgetting.forget(t.Context()); err != nil {
+	if err := s.keeper.forgetting.forget(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	scopes, _ := catalogOf(t, s, "", "")

@@ -67,7 +67,7 @@ func (s *Store) Check(ctx context.Context, o CheckOptions) (CheckReport, error) 
 		},
 	})
 	if err != nil {
-		err = fmt.Errorf("check storage %s: %w", s.path, err)
+		err = fmt.Errorf("check storage %s: %w", s.home.path, err)
 	}
 	return report, err
 }

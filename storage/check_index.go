@@ -29,7 +29,7 @@ func (c *tableCheck) index(ctx context.Context) (readable bool, err error) {
 	s := c.store
 	if s.index.IsOpen() {
 		select {
-		case <-s.restored: // or else much is missing
+		case <-s.keeper.restored: // or else much is missing
 		case <-ctx.Done():
 			return false, ctx.Err()
 		}
@@ -43,7 +43,7 @@ func (c *tableCheck) index(ctx context.Context) (readable bool, err error) {
 		}
 		err := s.index.Examine()
 		if readable = err == nil; readable {
-			if n := s.index.Rebuilds(); n > 0 && c.Repair && s.quiet {
+			if n := s.index.Rebuilds(); n > 0 && c.Repair && s.keeper.quiet {
 				f.Reason, f.Done = s.index.Trouble(), "begun anew"
 				c.Note(func(r *CheckReport) { r.Add(f) })
 			}
@@ -120,7 +120,7 @@ func (c *tableCheck) manifest(_ *index.Txn, key, value []byte) {
 // proveManifest returns what is wrong with a manifest.
 func (c *tableCheck) proveManifest(i volume.ID, r index.Manifest) error {
 	if r.External {
-		f, err := c.store.root.Open(i.BlobPath())
+		f, err := c.store.home.root.Open(i.BlobPath())
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			return errors.New("its bytes are not among the blobs")

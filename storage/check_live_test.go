@@ -43,9 +43,9 @@ func TestCheckEnds(t *testing.T) {
 	wantErr(t, "check of a closing store", <-ended, ErrClosed)
 	_, err = s.Check(t.Context(), CheckOptions{})
 	wantErr(t, "check of a closed store", err, ErrClosed)
-	_, err = Open(t.Context(), Options{Path: filepath.Join(s.path, "none"), Existing: true})
+	_, err = Open(t.Context(), Options{Path: filepath.Join(s.home.path, "none"), Existing: true})
 	wantErr(t, "open of no store", err, fs.ErrNotExist)
-	if _, err := os.Stat(filepath.Join(s.path, "none")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(s.home.path, "none")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("looking for a store made one: %v", err)
 	}
 }
@@ -133,10 +133,10 @@ func TestRebuild(t *testing.T) {
 	i, _ := volume.IDOf(blobs[4])
 	flipBit(t, s, blobs[3], 5)
 	// A crash: no snapshot holds any of it.
-	if err := errors.Join(s.Close(), os.RemoveAll(filepath.Join(s.path, index.SnapshotDir))); err != nil {
+	if err := errors.Join(s.Close(), os.RemoveAll(filepath.Join(s.home.path, index.SnapshotDir))); err != nil {
 		t.Fatal(err)
 	}
-	s, err := Rebuild(t.Context(), Options{Path: s.path})
+	s, err := Rebuild(t.Context(), Options{Path: s.home.path})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +149,7 @@ func TestRebuild(t *testing.T) {
 		t.Errorf("found %+v", r.Findings)
 	}
 	s = reopen(t, s)
-	if kept, _ := filepath.Glob(filepath.Join(s.path, index.BadMeta+"*")); len(kept) != 1 {
+	if kept, _ := filepath.Glob(filepath.Join(s.home.path, index.BadMeta+"*")); len(kept) != 1 {
 		t.Errorf("set aside: %v", kept)
 	}
 	if tag, err := s.Tag(t.Context(), scope, "3"); err != nil || tag.Digest != m.Digest {
@@ -179,11 +179,11 @@ func TestInspectChangesNothing(t *testing.T) {
 	s := openTest(t, Options{})
 	_, blobs := putImage(t, s, "3", 2)
 	i, _ := volume.IDOf(blobs[0])
-	stale := filepath.Join(s.path, i.PartPath())
+	stale := filepath.Join(s.home.path, i.PartPath())
 	if err := errors.Join(s.Close(), os.WriteFile(stale, nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	tables, err := filepath.Glob(filepath.Join(s.path, volume.MetaDir, "*.sst"))
+	tables, err := filepath.Glob(filepath.Join(s.home.path, volume.MetaDir, "*.sst"))
 	if err != nil || len(tables) == 0 {
 		t.Fatalf("tables %v, %v", tables, err)
 	}
@@ -192,7 +192,7 @@ func TestInspectChangesNothing(t *testing.T) {
 	}
 	look := func(o Options) map[FindingKind]FindingCount {
 		t.Helper()
-		o.Path = s.path
+		o.Path = s.home.path
 		s = openTest(t, o)
 		_, got := check(t, s, CheckOptions{Repair: !o.Inspect})
 		if err := s.Close(); err != nil {
@@ -205,7 +205,7 @@ func TestInspectChangesNothing(t *testing.T) {
 			t.Errorf("found %v", got)
 		}
 	}
-	if kept, _ := filepath.Glob(filepath.Join(s.path, index.BadMeta+"*")); len(kept) != 0 {
+	if kept, _ := filepath.Glob(filepath.Join(s.home.path, index.BadMeta+"*")); len(kept) != 0 {
 		t.Errorf("set aside: %v", kept)
 	}
 	got := look(Options{Quiet: true})

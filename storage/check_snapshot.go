@@ -17,12 +17,12 @@ const leftoverAge = time.Hour
 // snapshots checks the snapshots of the index.
 func (c *tableCheck) snapshots(ctx context.Context) error {
 	s := c.store
-	names, err := s.snapshots.List()
+	names, err := s.keeper.snapshots.List()
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		records, err := s.snapshots.Read(ctx, name, func(index.Record) error { return nil })
+		records, err := s.keeper.snapshots.Read(ctx, name, func(index.Record) error { return nil })
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // there is a newer one
 		}
@@ -31,7 +31,7 @@ func (c *tableCheck) snapshots(ctx context.Context) error {
 		}
 		if err != nil {
 			c.Found(Finding{Kind: FindingSnapshot, Name: name, Reason: err.Error()}, "removed", func() error {
-				return s.snapshots.Remove(name)
+				return s.keeper.snapshots.Remove(name)
 			})
 			continue
 		}
@@ -41,7 +41,7 @@ func (c *tableCheck) snapshots(ctx context.Context) error {
 			}
 		})
 	}
-	entries, err := s.root.ReadDir(index.SnapshotDir)
+	entries, err := s.home.root.ReadDir(index.SnapshotDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}

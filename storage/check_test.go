@@ -105,7 +105,7 @@ func TestCheckOfASoundStore(t *testing.T) {
 func TestCheckFindsAndMends(t *testing.T) {
 	write := func(t *testing.T, s *Store, name, text string) {
 		t.Helper()
-		name = filepath.Join(s.path, name)
+		name = filepath.Join(s.home.path, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o700), os.WriteFile(name, []byte(text), 0o600)); err != nil {
 			t.Fatal(err)
 		}

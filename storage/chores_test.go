@@ -130,7 +130,7 @@ func TestPanicOfScrub(t *testing.T) {
 	m.armed.Store(true)
 	log := newMessages()
 	// An index that was begun anew makes it look for files that nobody knows.
-	_ = openTest(t, Options{Path: s.path, over: m.over, Logger: slog.New(log), rest: time.Millisecond, rebuild: true})
+	_ = openTest(t, Options{Path: s.home.path, over: m.over, Logger: slog.New(log), rest: time.Millisecond, rebuild: true})
 	for range 3 {
 		log.wait(t, "storage panicked")
 	}
@@ -218,13 +218,13 @@ func TestPanicOfCount(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		*s.ledger, s.census.counted = volume.Ledger{}, 0
+		*s.limits.ledger, s.keeper.census.counted = volume.Ledger{}, 0
 		b := &bomb{Context: context.Background()}
 		b.looks.Store(at)
-		if s.life.Survives("count", func() { s.census.count(b, opened) }) {
+		if s.life.Survives("count", func() { s.keeper.census.count(b, opened) }) {
 			t.Error("no panic")
 		}
-		s.census.count(t.Context(), opened)
+		s.keeper.census.count(t.Context(), opened)
 		if u := s.Usage(); u.BlobBytes != want || u.Blobs != blobs {
 			t.Errorf("panic at %d: %d bytes of %d blobs are counted, want %d", at, u.BlobBytes, u.Blobs, want)
 		}
@@ -242,7 +242,7 @@ func TestPanicOfChores(t *testing.T) {
 	m.armed.Store(true)
 	var done int
 	for range 3 {
-		c.Do("save snapshot", func() { s.snapshots.Save(t.Context(), true) })
+		c.Do("save snapshot", func() { s.keeper.snapshots.Save(t.Context(), true) })
 		c.Do("other", func() { done++ })
 	}
 	if done != 3 || panics.Load() == 0 {
@@ -252,7 +252,7 @@ func TestPanicOfChores(t *testing.T) {
 	for {
 		<-c.Over()
 		c.Again()
-		names, err := s.snapshots.List()
+		names, err := s.keeper.snapshots.List()
 		if err != nil || len(names) > 1 {
 			t.Errorf("snapshots: %v, %v", names, err)
 		}
@@ -263,9 +263,9 @@ func TestPanicOfChores(t *testing.T) {
 
 	var background sync.WaitGroup
 	before := panics.Load()
-	s.forgetting.soon(&bomb{Context: context.Background()}, &background)
+	s.keeper.forgetting.soon(&bomb{Context: context.Background()}, &background)
 	background.Wait()
-	if panics.Load() != before+1 || s.forgetting.busy.Load() {
-		t.Errorf("forgetting: %d panics, busy: %v", panics.Load()-before, s.forgetting.busy.Load())
+	if panics.Load() != before+1 || s.keeper.forgetting.busy.Load() {
+		t.Errorf("forgetting: %d panics, busy: %v", panics.Load()-before, s.keeper.forgetting.busy.Load())
 	}
 }

@@ -11,57 +11,62 @@ import (
 )
 
 // compose makes the parts of a store, none of which does anything yet.
-func (s *Store) compose(o Options) {
+func (s *Store) compose(path string, root volume.Files, o Options) {
 	if o.volume == nil {
-		o.volume = s.root.Bytes
+		o.volume = root.Bytes
 	}
 	if o.inodes == nil {
-		o.inodes = s.root.Inodes
+		o.inodes = root.Inodes
 	}
-	born := s.now()
+	born, quiet := s.now(), o.Quiet || o.Inspect
 	if o.uptime == nil {
 		o.uptime = func() time.Duration { return s.now().Sub(born) }
 	}
-	s.space = volume.NewSpace(o.volume, o.inodes)
-	s.state = &volume.StateFile{Now: s.now, Log: s.log}
-	s.ballast = volume.NewBallast(s.root, s.space)
-	s.layout = &layout{root: s.root, path: s.path}
-	s.clock = &clockWatch{now: s.now, uptime: o.uptime}
-	s.ledger, s.opened = &volume.Ledger{}, &opened{}
-	s.census = &census{ledger: s.ledger, log: s.log}
-	s.limits = &limits{space: s.space, ledger: s.ledger, kick: make(chan struct{}, 1)}
-	s.limits.Store(&o.Limits)
+	space := volume.NewSpace(o.volume, o.inodes)
+	s.home = &home{
+		path: path, root: root, layout: &layout{root: root, path: path}, space: space,
+		state: &volume.StateFile{Now: s.now, Log: s.log}, ballast: volume.NewBallast(root, space),
+	}
+	h := s.home
+	clock := &clockWatch{now: s.now, uptime: o.uptime}
+	ledger, opened := &volume.Ledger{}, &opened{}
+	limits := &limits{space: h.space, ledger: ledger, kick: make(chan struct{}, 1)}
+	limits.Store(&o.Limits)
 
 	s.removal = &images.Remover{}
-	s.index = index.New(index.Options{
-		Path: s.path, Root: s.root, Space: s.space, Life: s.life, Log: s.log, Now: s.now, Patience: o.patience, Unbacked: o.unbacked,
-		State: func() *volume.State { return &s.state.State }, Note: s.state.Note,
-		Counted: s.ledger.Add, Linked: s.removal.Linked, Damaged: s.limits.soon,
+	x := index.New(index.Options{
+		Path: path, Root: root, Space: h.space, Life: s.life, Log: s.log, Now: s.now, Patience: o.patience, Unbacked: o.unbacked,
+		State: func() *volume.State { return &h.state.State }, Note: h.state.Note,
+		Counted: ledger.Add, Linked: s.removal.Linked, Damaged: limits.soon,
 	})
-	s.index.Rebuild = o.rebuild
-	s.snapshots = index.NewSnapshots(s.index)
-	table := index.BlobTable{Index: s.index}
-	contents := images.Contents{Root: s.root}
-	s.uses = &useLog{index: s.index, contents: contents, log: s.log}
-	s.Pinning = images.NewPinning(s.life, s.index, contents, s.now, func() []oci.Pin { return s.limits.Load().Pins }, s.limits.pinsChanged)
+	x.Rebuild = o.rebuild
+	table := index.BlobTable{Index: x}
+	contents := images.Contents{Root: root}
+	uses := &useLog{index: x, contents: contents, log: s.log}
+	s.Pinning = images.NewPinning(s.life, x, contents, s.now, func() []oci.Pin { return limits.Load().Pins }, limits.pinsChanged)
 
-	s.parts = &parts{
-		root: s.root, space: s.space, layout: s.layout, life: s.life, log: s.log, now: s.now, save: o.save, limits: s.limits, table: table,
+	parts := &parts{
+		root: root, space: h.space, layout: h.layout, life: s.life, log: s.log, now: s.now, save: o.save, limits: limits, table: table,
 	}
-	s.limits.running = s.parts.announced
-	s.judge = integrity.New(integrity.Options{
-		Root: s.root, Space: s.space, State: s.state, Life: s.life, Log: s.log, Now: s.now,
-		Records: table, Filling: s.parts.has, Retry: s.retry,
+	limits.running = parts.announced
+	judge := integrity.New(integrity.Options{
+		Root: root, Space: h.space, State: h.state, Life: s.life, Log: s.log, Now: s.now,
+		Records: table, Filling: parts.has,
 	})
-	s.durability = &integrity.Durability{State: s.state, Suspects: &s.judge.Suspects, Log: s.log, Now: s.now}
-	s.remover = &remover{root: s.root, space: s.space, index: s.index, judge: s.judge, life: s.life, log: s.log, now: s.now}
-	s.queue = &queue{life: s.life, limits: s.limits, remover: s.remover, patience: o.way, quiet: s.quiet}
-	s.parts.queue, s.parts.judge, s.parts.durability = s.queue, s.judge, s.durability
-	s.eviction = &eviction{
-		limits: s.limits, queue: s.queue, remover: s.remover, parts: s.parts, opened: s.opened, uses: s.uses, ballast: s.ballast,
-		index: s.index, log: s.log, now: s.now, clock: s.clock, pins: s.Pinning,
+	durability := &integrity.Durability{State: h.state, Suspects: &judge.Suspects, Log: s.log, Now: s.now}
+	remover := &remover{root: root, space: h.space, index: x, judge: judge, life: s.life, log: s.log, now: s.now}
+	queue := &queue{life: s.life, limits: limits, remover: remover, patience: o.way, quiet: quiet}
+	parts.queue, parts.judge, parts.durability = queue, judge, durability
+	k := &keeper{
+		home: h, index: x, snapshots: index.NewSnapshots(x), judge: judge, durability: durability, census: &census{ledger: ledger, log: s.log},
+		life: s.life, log: s.log, quiet: quiet, inspect: o.Inspect, retry: o.retry, restored: make(chan struct{}), done: make(chan struct{}),
+	}
+	s.keeper = k
+	k.eviction = &eviction{
+		limits: limits, queue: queue, remover: remover, parts: parts, opened: opened, uses: uses, ballast: h.ballast,
+		index: x, log: s.log, now: s.now, clock: clock, pins: s.Pinning,
 		from: func() time.Time {
-			if s.isRestored() {
+			if k.isRestored() {
 				return time.Time{}
 			}
 			return born.Truncate(time.Second) // of what was here before, it is not known yet what is pinned
@@ -69,19 +74,19 @@ func (s *Store) compose(o Options) {
 	}
 
 	s.Blobs = &Blobs{
-		root: s.root, life: s.life, log: s.log, now: s.now, table: table, judge: s.judge, opened: s.opened, uses: &s.uses.blobs,
-		limits: s.limits, parts: s.parts,
+		root: root, life: s.life, log: s.log, now: s.now, table: table, judge: judge, opened: opened, uses: &uses.blobs,
+		limits: limits, parts: parts,
 	}
 	s.Records = &Records{
-		life: s.life, index: s.index, log: s.log, now: s.now, large: s.Blobs, uses: &s.uses.manifests, full: s.limits.soon,
+		life: s.life, index: x, log: s.log, now: s.now, large: s.Blobs, uses: &uses.manifests, full: limits.soon,
 	}
-	s.forgetting = &forgetting{
+	k.forgetting = &forgetting{
 		Forgetter: images.Forgetter{
-			Index: s.index, Pins: s.Pinning, Contents: contents, Log: s.log, Now: s.now, ClockTrusted: s.clock.trusted, Used: s.uses.manifests.seen,
+			Index: x, Pins: s.Pinning, Contents: contents, Log: s.log, Now: s.now, ClockTrusted: clock.trusted, Used: uses.manifests.seen,
 		},
-		limits: s.limits, state: s.state, clock: s.clock, life: s.life,
+		limits: limits, state: h.state, clock: clock, life: s.life,
 	}
 	removal := s.removal
-	removal.Index, removal.Life, removal.Log, removal.Pins, removal.Contents = s.index, s.life, s.log, s.Pinning, contents
-	removal.Blobs, removal.MakeRoom, removal.Settle = removable{s.remover, s.parts, s.opened}, s.makeRoomToRemove, s.settleRemoval
+	removal.Index, removal.Life, removal.Log, removal.Pins, removal.Contents = x, s.life, s.log, s.Pinning, contents
+	removal.Blobs, removal.MakeRoom, removal.Settle = removable{remover, parts, opened}, s.makeRoomToRemove, s.settleRemoval
 }

@@ -123,7 +123,7 @@ func TestUnbackedIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	// What lies in the files is not to be relied upon.
-	s = openTest(t, Options{Path: s.path})
+	s = openTest(t, Options{Path: s.home.path})
 	if u := s.Usage(); u.IndexRebuilds != 1 {
 		t.Errorf("the index was begun anew %d times", u.IndexRebuilds)
 	}

@@ -58,9 +58,9 @@ func TestUnrecordedFilesAreFound(t *testing.T) {
 				t.Fatal(err)
 			}
 			b, d := content(2, 1000)
-			layBlob(t, s.path, d, b)
-			c.change(t, s.path)
-			s = openTest(t, Options{Path: s.path, retry: time.Millisecond})
+			layBlob(t, s.home.path, d, b)
+			c.change(t, s.home.path)
+			s = openTest(t, Options{Path: s.home.path, retry: time.Millisecond})
 			if c.found {
 				wantFound(t, s, 2)
 			}

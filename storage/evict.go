@@ -194,3 +194,39 @@ func (e *eviction) makeIndexRoom(ctx context.Context) error {
 	space.Forget()
 	return space.CheckReserve()
 }
+
+// keep writes down uses and keeps to the limits, until ctx is done. Nothing of
+// it takes long: who has a finished blob may be waiting for it.
+func (e *eviction) keep(ctx context.Context) {
+	c := e.remover.life.Chores()
+	defer c.End()
+	pass := func() { e.pass(ctx) }
+	c.Do("evict blobs", pass)
+	uses, limits := time.NewTicker(usesEvery), time.NewTicker(limitsEvery)
+	defer uses.Stop()
+	defer limits.Stop()
+	for {
+		select {
+		case <-uses.C:
+			c.Do("look for faults", e.index.NoteFaults)
+			c.Do("write uses", e.uses.write)
+		case <-limits.C:
+			c.Do("sweep parts", func() { e.sweep(e.now().Add(-maxIdle)) })
+			c.Do("evict blobs", pass)
+			c.Do("make ballast", e.makeBallast)
+		case <-e.limits.kick:
+			c.Do("record damage", e.index.RecordDamage)
+			c.Do("evict blobs", pass)
+		case <-c.Over():
+			c.Again()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (e *eviction) makeBallast() {
+	if err := e.ballast.Make(); err != nil {
+		e.log.Warn("no ballast", "error", err)
+	}
+}

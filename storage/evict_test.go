@@ -22,7 +22,7 @@ const leastInodes = 16
 
 // setVolume makes the store believe that its file system has so many bytes.
 func setVolume(s *Store, free, total int64) {
-	s.space.Measure(func() (int64, int64, error) { return free, total, nil })
+	s.home.space.Measure(func() (int64, int64, error) { return free, total, nil })
 }
 
 // evictable is a store with blobs of 1000 bytes, one an hour, oldest first.
@@ -105,7 +105,7 @@ func TestHitDuringEvictionSaves(t *testing.T) {
 		t.Fatal(err)
 	}
 	readBlob(t, s, ds[0])
-	if err := s.eviction.carryOut(t.Context(), txn, &d); err != nil {
+	if err := s.keeper.eviction.carryOut(t.Context(), txn, &d); err != nil {
 		t.Fatal(err)
 	}
 	wantBlobs(t, s, ds, true, false, true)
@@ -119,7 +119,7 @@ func TestEvictKnowsUsesOfEarlierStores(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := newMessages()
-	s = openTest(t, Options{Path: s.path, Now: c.now, Logger: slog.New(log), Limits: Limits{MaxSize: 2100}})
+	s = openTest(t, Options{Path: s.home.path, Now: c.now, Logger: slog.New(log), Limits: Limits{MaxSize: 2100}})
 	log.wait(t, "evicted blobs")
 	wantBlobs(t, s, ds, true, false, true)
 }
@@ -169,7 +169,7 @@ func TestEvictWithClockThatWentBack(t *testing.T) {
 	s.SetLimits(Limits{MaxUnused: time.Hour})
 	b, d := content(99, 1000)
 	putBlob(t, s, b)
-	s.eviction.pass(t.Context())
+	s.keeper.eviction.pass(t.Context())
 	wantBlobs(t, s, append(ds, d), true, true, true)
 }
 
@@ -190,7 +190,7 @@ func TestEvictForFreeSpace(t *testing.T) {
 			setVolume(s, c.free, 100<<30)
 			s.limits.soon()
 			if c.want[0] {
-				s.eviction.pass(t.Context())
+				s.keeper.eviction.pass(t.Context())
 			} else {
 				log.wait(t, "evicted blobs")
 			}
@@ -203,7 +203,7 @@ func TestEvictForFreeSpace(t *testing.T) {
 func TestEvictOnFullDisk(t *testing.T) {
 	s, _, _, ds := evictable(t, 3)
 	setVolume(s, 1000, 100<<30)
-	s.eviction.pass(t.Context())
+	s.keeper.eviction.pass(t.Context())
 	for _, d := range ds {
 		_, err := s.StatBlob(t.Context(), d)
 		wantErr(t, "stat", err, fs.ErrNotExist)
@@ -253,7 +253,7 @@ func TestEvictSparesRunningParts(t *testing.T) {
 func TestWantIsBounded(t *testing.T) {
 	s, _, _, ds := evictable(t, 4)
 	s.limits.want(1 << 40)
-	s.eviction.pass(t.Context())
+	s.keeper.eviction.pass(t.Context())
 	wantBlobs(t, s, ds, true, true, true, true)
 	if got := s.limits.refused.Load(); got != 0 {
 		t.Errorf("wanted is %d", got)
@@ -283,7 +283,7 @@ func TestEvictForInodes(t *testing.T) {
 		ds = append(ds, d)
 	}
 	free.Store(leastInodes - 1)
-	s.space.Forget()
+	s.home.space.Forget()
 	b, d := content(9, 1000)
 	p, err := s.Part(t.Context(), scope, d, int64(len(b)))
 	if p != nil || !errors.Is(err, ErrNoSpace) || !strings.Contains(err.Error(), "inodes") {
@@ -299,7 +299,7 @@ func TestEvictForInodes(t *testing.T) {
 		t.Errorf("the index is not written: %v", err)
 	}
 	free.Store(leastInodes)
-	s.space.Forget()
+	s.home.space.Forget()
 	s.limits.soon()
 	log.wait(t, "file system has inodes again")
 	putBlob(t, s, b)

@@ -64,8 +64,8 @@ func TestIndexKeepsToItsLimit(t *testing.T) {
 		s.limits.Store(&limits)
 		for range 8 {
 			s.UseManifest(used)
-			s.uses.write()
-			if err := s.forgetting.forget(t.Context()); err != nil {
+			s.keeper.eviction.uses.write()
+			if err := s.keeper.forgetting.forget(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -120,7 +120,7 @@ func TestIndexForgetsOrigins(t *testing.T) {
 	}
 	before := indexSize(t, s)
 	s.limits.Store(&Limits{MaxIndex: before / 2})
-	if err := s.forgetting.forget(t.Context()); err != nil {
+	if err := s.keeper.forgetting.forget(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if size := indexSize(t, s); size > before/2 || size < before/4 {

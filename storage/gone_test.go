@@ -25,7 +25,7 @@ func openLeft(t *testing.T, o Options) *Store {
 	}
 	t.Cleanup(func() {
 		_ = s.Close()
-		meta := filepath.Join(s.path, volume.MetaDir)
+		meta := filepath.Join(s.home.path, volume.MetaDir)
 		if info, err := os.Lstat(meta); err == nil && !info.IsDir() {
 			if err := os.Remove(meta); err != nil {
 				t.Error(err)
@@ -60,7 +60,7 @@ func TestDirectoryRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	if err := os.RemoveAll(s.path); err != nil {
+	if err := os.RemoveAll(s.home.path); err != nil {
 		t.Fatal(err)
 	}
 	// More than the memtables hold.
@@ -89,7 +89,7 @@ func TestDirectoryRemoved(t *testing.T) {
 	if u := s.Usage(); u.IndexOpen || u.IndexError == "" {
 		t.Errorf("usage is %+v", u)
 	}
-	if _, err := os.Lstat(s.path); err == nil {
+	if _, err := os.Lstat(s.home.path); err == nil {
 		t.Error("the directory is back")
 	}
 	begun := time.Now()
@@ -98,7 +98,7 @@ func TestDirectoryRemoved(t *testing.T) {
 		t.Errorf("close took %v", took)
 	}
 	// Whoever opens it next begins anew.
-	openTest(t, Options{Path: s.path})
+	openTest(t, Options{Path: s.home.path})
 }
 
 // Badger tries for ever to write what it cannot write.
@@ -106,7 +106,7 @@ func TestCloseIsBounded(t *testing.T) {
 	t.Parallel()
 	s := openLeft(t, Options{patience: 50 * time.Millisecond})
 	fill(t, s, 5)
-	meta := filepath.Join(s.path, volume.MetaDir)
+	meta := filepath.Join(s.home.path, volume.MetaDir)
 	if err := os.RemoveAll(meta); err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestCloseIsBounded(t *testing.T) {
 	if err := s.Close(); err == nil {
 		t.Error("closed")
 	}
-	root, err := volume.Open(s.path, nil)
+	root, err := volume.Open(s.home.path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestCloseIsBounded(t *testing.T) {
 func TestPartMakesDirectories(t *testing.T) {
 	s := openTest(t, Options{})
 	for _, name := range []string{volume.BlobsDir, volume.IngestDir, volume.VersionFile} {
-		if err := os.RemoveAll(filepath.Join(s.path, name)); err != nil {
+		if err := os.RemoveAll(filepath.Join(s.home.path, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -170,7 +170,7 @@ func TestNewDirectoryOnFullDisk(t *testing.T) {
 	log.wait(t, "index is open")
 	putBlob(t, s, []byte("x"))
 	fill(t, s, 1)
-	if !s.state.Writable() {
+	if !s.home.state.Writable() {
 		t.Error("there is no state")
 	}
 	reopen(t, s)

@@ -38,7 +38,7 @@ func TestLimitsAreKeptBesideARestore(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	reboot(t, s.path, func(st *volume.State) { st.Boot, st.Probe = kernelRun(), st.Probe+1 })
+	reboot(t, s.home.path, func(st *volume.State) { st.Boot, st.Probe = kernelRun(), st.Probe+1 })
 	c.move(time.Hour)
 	slow := heldFiles{asked: make(chan struct{}, 10), held: make(chan struct{})}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -46,7 +46,7 @@ func TestLimitsAreKeptBesideARestore(t *testing.T) {
 		<-slow.asked
 		cancel() // Open does not wait for the restore
 	}()
-	s, err := Open(ctx, Options{Path: s.path, Now: c.now, way: 5 * time.Second, Limits: Limits{MaxSize: size + 3500}, over: func(f volume.Files) volume.Files {
+	s, err := Open(ctx, Options{Path: s.home.path, Now: c.now, way: 5 * time.Second, Limits: Limits{MaxSize: size + 3500}, over: func(f volume.Files) volume.Files {
 		slow.Files = f
 		return slow
 	}})
@@ -67,9 +67,9 @@ func TestLimitsAreKeptBesideARestore(t *testing.T) {
 		t.Errorf("usage is %+v", u)
 	}
 	close(slow.held)
-	<-s.restored
+	<-s.keeper.restored
 	s.SetLimits(Limits{MaxSize: 1})
-	s.eviction.pass(t.Context())
+	s.keeper.eviction.pass(t.Context())
 	for _, d := range old {
 		if _, err := s.StatBlob(t.Context(), d); err == nil {
 			t.Error("an old blob stays for ever")

@@ -30,7 +30,7 @@ type (
 func (s *Store) Inventory(ctx context.Context, sel oci.Selection) (v Inventory, err error) {
 	err = s.life.Task(ctx, func(ctx context.Context) error {
 		return s.index.View(func(txn *index.Txn) (err error) {
-			v, err = images.Take(ctx, txn, images.Contents{Root: s.root}, sel)
+			v, err = images.Take(ctx, txn, images.Contents{Root: s.home.root}, sel)
 			return err
 		})
 	})

@@ -92,21 +92,21 @@ func (s *Store) Usage() Usage {
 	}
 	defer s.life.Leave()
 	u := Usage{
-		Counted:          s.census.done.Load(),
+		Counted:          s.keeper.census.done.Load(),
 		Fills:            s.parts.count(),
 		IndexRebuilds:    s.index.Rebuilds(),
 		QuarantinedBlobs: s.judge.Damaged(),
-		EvictedBlobs:     s.remover.blobs.Load(),
-		EvictedBytes:     s.remover.bytes.Load(),
+		EvictedBlobs:     s.keeper.eviction.remover.blobs.Load(),
+		EvictedBytes:     s.keeper.eviction.remover.bytes.Load(),
 	}
-	total, _ := s.ledger.Balance()
+	total, _ := s.limits.ledger.Balance()
 	u.Blobs, u.BlobBytes, u.Upstreams = total.Blobs, total.Bytes, total.Upstreams
 	u.FillBytes = s.parts.announced().Bytes
-	pinned, busy := s.ledger.Spared()
+	pinned, busy := s.limits.ledger.Spared()
 	u.PinnedBytes, u.BusyBytes = pinned.Bytes, busy
-	u.Overpinned = s.eviction.overpinned.Load()
-	u.FreeBytes, u.TotalBytes = s.space.Look()
-	u.FreeInodes, u.TotalInodes, _ = s.space.Inodes()
+	u.Overpinned = s.keeper.eviction.overpinned.Load()
+	u.FreeBytes, u.TotalBytes = s.home.space.Look()
+	u.FreeInodes, u.TotalInodes, _ = s.home.space.Inodes()
 	u.IndexOpen, u.IndexError = s.index.Writable(), s.index.Trouble()
 	_, u.IndexBytes = s.index.Size()
 	return u

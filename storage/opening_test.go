@@ -49,7 +49,7 @@ func filled(t *testing.T, n int) string {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return s.path
+	return s.home.path
 }
 
 func fill(t *testing.T, s *Store, n int) {

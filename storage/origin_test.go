@@ -76,10 +76,10 @@ func TestPartsByUpstream(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		s = openTest(t, Options{Path: s.path})
+		s = openTest(t, Options{Path: s.home.path})
 	}
 	i, _ := volume.IDOf(d)
-	name := filepath.Join(s.path, i.SidecarPath())
+	name := filepath.Join(s.home.path, i.SidecarPath())
 	raw, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)

@@ -29,7 +29,7 @@ func beginPart(t testing.TB, s *Store, d digest.Digest, size int64) *Part {
 
 func wantIngest(t testing.TB, s *Store, want int) {
 	t.Helper()
-	entries, err := os.ReadDir(filepath.Join(s.path, volume.IngestDir))
+	entries, err := os.ReadDir(filepath.Join(s.home.path, volume.IngestDir))
 	if err != nil || len(entries) != want {
 		t.Errorf("ingest holds %v, %v, want %d files", entries, err, want)
 	}
@@ -133,7 +133,7 @@ func TestPartIsBegunOverLeftovers(t *testing.T) {
 	s := openTest(t, Options{})
 	b, d := content(1, 10)
 	i, _ := volume.IDOf(d)
-	if err := os.WriteFile(filepath.Join(s.path, i.PartPath()), []byte("left behind, and longer"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(s.home.path, i.PartPath()), []byte("left behind, and longer"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	p := beginPart(t, s, d, 10)
@@ -282,7 +282,7 @@ func TestUnusableSidecar(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if err := spoil(s.path); err != nil {
+			if err := spoil(s.home.path); err != nil {
 				t.Fatal(err)
 			}
 			s = reopen(t, s)

@@ -92,7 +92,7 @@ func TestPartIsKeptByClose(t *testing.T) {
 	if err := p.Close(); err != nil {
 		t.Error(err)
 	}
-	s = openTest(t, Options{Path: s.path})
+	s = openTest(t, Options{Path: s.home.path})
 	p = beginPart(t, s, d, 1000)
 	got := make([]byte, 700)
 	if _, err := p.ReadAt(got, 0); err != nil || !slices.Equal(p.Covered(), []Extent{{0, 700}}) || !bytes.Equal(got, b[:700]) {

@@ -102,7 +102,7 @@ func TestPinsStay(t *testing.T) {
 			rule(s, c, &l)
 			s.limits.Store(&l)
 			for range 8 {
-				s.eviction.pass(t.Context())
+				s.keeper.eviction.pass(t.Context())
 			}
 			wantStored(t, s, "by tag", tagged, true)
 			wantStored(t, s, "by digest", exact, true)

@@ -17,7 +17,7 @@ import (
 func killed(t *testing.T, s *Store) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(s.path)); err != nil {
+	if err := os.CopyFS(dir, os.DirFS(s.home.path)); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -116,12 +116,12 @@ func TestDoubtOutlivesACleanRun(t *testing.T) {
 	b, d := content(1, 3000)
 	p := writePart(t, s, b, d)
 	p.Publish(3000)
-	if s.durability.Certain() {
+	if s.keeper.durability.Certain() {
 		t.Error("what is published counts as on the disk")
 	}
 	dir := killed(t, s)
-	if err := p.Commit(3000); err != nil || !s.durability.Certain() {
-		t.Errorf("committed: %v, all is on the disk: %v", err, s.durability.Certain())
+	if err := p.Commit(3000); err != nil || !s.keeper.durability.Certain() {
+		t.Errorf("committed: %v, all is on the disk: %v", err, s.keeper.durability.Certain())
 	}
 	// One that was killed, and one that nobody waited for.
 	next := openTest(t, Options{Path: dir, Quiet: true})
@@ -138,11 +138,11 @@ func TestDoubtOutlivesACleanRun(t *testing.T) {
 	}
 	// Where everything is brought to the disk, it is closed as others are.
 	next = openTest(t, Options{Path: killed(t, s)})
-	next.durability.Checkpoint(next.lock)
+	next.keeper.durability.Checkpoint(next.home.lock)
 	if err := next.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if st := lastState(t, next.path); !st.Clean {
+	if st := lastState(t, next.home.path); !st.Clean {
 		t.Error("in doubt for ever")
 	}
 }

@@ -21,7 +21,7 @@ func Rebuild(ctx context.Context, o Options) (*Store, error) {
 	if s.index.Rebuilds() > 0 {
 		return s, nil // it was damaged
 	}
-	if err := errors.Join(s.snapshotAll(ctx), s.Close()); err != nil {
+	if err := errors.Join(s.keeper.snapshotAll(ctx), s.Close()); err != nil {
 		return nil, fmt.Errorf("rebuild index: %w", err)
 	}
 	o.rebuild = true
@@ -30,31 +30,14 @@ func Rebuild(ctx context.Context, o Options) (*Store, error) {
 
 // snapshotAll writes a snapshot of a quiet store, and of what an older one holds
 // that its index lacks. It returns an error only if ctx is done.
-func (s *Store) snapshotAll(ctx context.Context) error {
-	if !s.index.IsOpen() {
+func (k *keeper) snapshotAll(ctx context.Context) error {
+	if !k.index.IsOpen() {
 		return nil
 	}
 	select {
-	case <-s.restored:
-		return s.snapshots.SaveAll(ctx)
+	case <-k.restored:
+		return k.snapshots.SaveAll(ctx)
 	case <-ctx.Done():
 		return ctx.Err()
-	}
-}
-
-// keepQuiet is what the house keeper of a quiet store does.
-func (s *Store) keepQuiet(ctx context.Context) {
-	if s.index.IsOpen() {
-		defer s.index.Opened().Discard()
-		if !s.inspect {
-			s.life.Survives("restore index", func() { s.snapshots.Restore(ctx) })
-		}
-		close(s.restored)
-		s.life.Persist(ctx, "count blobs", func() { s.census.count(ctx, s.index.Opened()) })
-	}
-	<-ctx.Done()
-	if !s.inspect {
-		s.judge.NoteUnaccounted()
-		s.life.Survives("write uses", s.uses.write)
 	}
 }

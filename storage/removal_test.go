@@ -195,7 +195,7 @@ func TestRemoveRepositoryAndUpstream(t *testing.T) {
 	if len(told) != 2 || told[1].Blobs != 3 {
 		t.Errorf("told %+v", told)
 	}
-	if entries, err := s.root.ReadDir(volume.IngestDir); err != nil || len(entries) != 0 {
+	if entries, err := s.home.root.ReadDir(volume.IngestDir); err != nil || len(entries) != 0 {
 		t.Errorf("ingest/ has %v, %v", entries, err)
 	}
 	wantSeeds(t, s, "of others, or of nobody", true, 2, 5, 6, 7)
@@ -340,7 +340,7 @@ func TestRemoveEndsWithTheStore(t *testing.T) {
 	if err := <-closed; err != nil {
 		t.Error(err)
 	}
-	s = openTest(t, Options{Path: s.path})
+	s = openTest(t, Options{Path: s.home.path})
 	if r := remove(t, s, "docker.io/alpine:1"); r.Tags != 1 || r.Blobs == 0 {
 		t.Errorf("the rest is %+v", r)
 	}

@@ -46,18 +46,22 @@ func (s *Store) Remove(ctx context.Context, o RemoveOptions) (RemoveReport, erro
 // makeRoomToRemove gives the ballast back where what is removed could not be written
 // down.
 func (s *Store) makeRoomToRemove() {
-	if s.space.CheckReserve() == nil {
+	if s.home.space.CheckReserve() == nil {
 		return
 	}
-	if err := s.ballast.Drop(); err != nil {
+	if err := s.home.ballast.Drop(); err != nil {
 		s.log.Warn("remove", "error", err)
 	}
 }
 
 // settleRemoval sees to it that nothing brings back what was removed.
 func (s *Store) settleRemoval(ctx context.Context) {
-	s.space.Forget()
-	s.replaceSnapshots(ctx)
+	s.home.space.Forget()
+	if s.keeper.quiet {
+		s.keeper.snapshots.Outdate() // and its end writes the next one
+		return
+	}
+	s.keeper.snapshots.Replace(ctx)
 }
 
 // removable is the content of a store, for images to be removed.

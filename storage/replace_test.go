@@ -16,7 +16,7 @@ func TestRemovalIsInTheSnapshot(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			s = openTest(t, Options{Path: s.path, Quiet: quiet})
+			s = openTest(t, Options{Path: s.home.path, Quiet: quiet})
 			_, d := content(7, 100)
 			if err := s.Link(t.Context(), scope, oci.Descriptor{Digest: d, Size: 100}); err != nil {
 				t.Fatal(err)
@@ -29,14 +29,14 @@ func TestRemovalIsInTheSnapshot(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			s = openTest(t, Options{Path: s.path})
+			s = openTest(t, Options{Path: s.home.path})
 		}
 		names := mustSnapshots(t, s)
 		if len(names) != 1 {
 			t.Errorf("snapshots are %v", names)
 		}
 		for _, name := range names {
-			_, err := s.snapshots.Read(t.Context(), name, func(r index.Record) error {
+			_, err := s.keeper.snapshots.Read(t.Context(), name, func(r index.Record) error {
 				if r.Key[0] == index.TableManifest || r.Key[0] == index.TableLink || r.Key[0] == index.TableTag {
 					t.Errorf("%s has %q", name, r.Key)
 				}

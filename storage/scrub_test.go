@@ -44,11 +44,11 @@ func flipBit(t *testing.T, s *Store, d digest.Digest, bit int) {
 
 func countQuarantined(t *testing.T, s *Store) int {
 	t.Helper()
-	bad, err := filepath.Glob(filepath.Join(s.path, quarantineDir, "*"+quarantineSuffix))
+	bad, err := filepath.Glob(filepath.Join(s.home.path, quarantineDir, "*"+quarantineSuffix))
 	if err != nil {
 		t.Fatal(err)
 	}
-	reasons, err := filepath.Glob(filepath.Join(s.path, quarantineDir, "*.json"))
+	reasons, err := filepath.Glob(filepath.Join(s.home.path, quarantineDir, "*.json"))
 	if err != nil || len(reasons) != len(bad) {
 		t.Errorf("%d reasons of %d blobs, %v", len(reasons), len(bad), err)
 	}

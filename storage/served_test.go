@@ -49,9 +49,9 @@ func inDoubt(t *testing.T, b []byte, spoil func(s *Store)) (s *Store, release fu
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	reboot(t, s.path, func(*volume.State) {})
+	reboot(t, s.home.path, func(*volume.State) {})
 	slow := heldReads{held: make(chan struct{})}
-	s = openTest(t, Options{Path: s.path, over: func(f volume.Files) volume.Files {
+	s = openTest(t, Options{Path: s.home.path, over: func(f volume.Files) volume.Files {
 		slow.Files = f
 		return slow
 	}})
@@ -140,7 +140,7 @@ func TestBlobInDoubtIsEvicted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.root.Remove(i.BlobPath()); err != nil {
+	if err := s.home.root.Remove(i.BlobPath()); err != nil {
 		t.Fatal(err)
 	}
 	release()

@@ -38,8 +38,8 @@ func TestSnapshotIsRestored(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		breakIndex(t, s.path)
-		s = openTest(t, Options{Path: s.path})
+		breakIndex(t, s.home.path)
+		s = openTest(t, Options{Path: s.home.path})
 		if manifests, tags := known(t, s, n); manifests != n || tags != n {
 			t.Errorf("%d manifests and %d tags of %d are there again", manifests, tags, n)
 		}
@@ -107,7 +107,7 @@ func TestRestoreKeepsWhatIsNewer(t *testing.T) {
 	if err := s.DeleteTag(t.Context(), scope, "b"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.snapshots.RestoreFrom(t.Context(), mustSnapshots(t, s)[0]); err != nil {
+	if _, err := s.keeper.snapshots.RestoreFrom(t.Context(), mustSnapshots(t, s)[0]); err != nil {
 		t.Fatal(err)
 	}
 	for tag, want := range map[string]any{"a": newer, "b": older} {
@@ -119,7 +119,7 @@ func TestRestoreKeepsWhatIsNewer(t *testing.T) {
 
 func mustSnapshots(t *testing.T, s *Store) []string {
 	t.Helper()
-	names, err := s.snapshots.List()
+	names, err := s.keeper.snapshots.List()
 	if err != nil || len(names) == 0 {
 		t.Fatalf("snapshots are %v, %v", names, err)
 	}
@@ -155,7 +155,7 @@ func TestDamagedSnapshot(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			names, err := filepath.Glob(filepath.Join(s.path, index.SnapshotDir, "*"))
+			names, err := filepath.Glob(filepath.Join(s.home.path, index.SnapshotDir, "*"))
 			if err != nil || len(names) != 2 {
 				t.Fatalf("snapshots are %v, %v", names, err)
 			}
@@ -164,12 +164,12 @@ func TestDamagedSnapshot(t *testing.T) {
 					rewrite(t, names[k], change)
 				}
 			}
-			breakIndex(t, s.path)
-			s = openTest(t, Options{Path: s.path})
+			breakIndex(t, s.home.path)
+			s = openTest(t, Options{Path: s.home.path})
 			if tags, err := s.Tags(t.Context(), scope, "", -1); err != nil || len(tags) != c.want {
 				t.Errorf("tags are %v, %v, want %d", tags, err, c.want)
 			}
-			if s.state.Restore {
+			if s.home.state.Restore {
 				t.Error("the index is still to be restored")
 			}
 		})
@@ -215,7 +215,7 @@ func TestSnapshotOfDamagedIndexIsRefused(t *testing.T) {
 	if err := s.PutTag(t.Context(), scope, "one-more", Tag{Digest: d}); err != nil {
 		t.Fatal(err)
 	}
-	s.state.Note(func(st *volume.State) { st.Records *= 100 })
+	s.home.state.Note(func(st *volume.State) { st.Records *= 100 })
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -29,9 +29,9 @@ func (f looseFile) Allocate(int64) (bool, error) { return false, nil }
 // partsVolume makes the store believe in a file system of which so many bytes are free
 // except what parts have written.
 func partsVolume(s *Store, free, total int64) {
-	s.space.Measure(func() (int64, int64, error) {
+	s.home.space.Measure(func() (int64, int64, error) {
 		left := free
-		names, _ := filepath.Glob(filepath.Join(s.path, volume.IngestDir, "*.part"))
+		names, _ := filepath.Glob(filepath.Join(s.home.path, volume.IngestDir, "*.part"))
 		for _, name := range names {
 			var st unix.Stat_t
 			if unix.Stat(name, &st) == nil {
@@ -70,8 +70,8 @@ func TestPartsShareOneAccountOfSpace(t *testing.T) {
 		if _, err := first.WriteAt(make([]byte, 4096), off); err != nil {
 			t.Fatal(err)
 		}
-		if s.space.Forget(); off == size/2 {
-			if free, _ := s.space.Unreserved(); free < volume.Floor(total)+size/4 || free > volume.Floor(total)+size {
+		if s.home.space.Forget(); off == size/2 {
+			if free, _ := s.home.space.Unreserved(); free < volume.Floor(total)+size/4 || free > volume.Floor(total)+size {
 				t.Errorf("free are %d beyond the floor, half-way", free-volume.Floor(total))
 			}
 		}
@@ -79,9 +79,9 @@ func TestPartsShareOneAccountOfSpace(t *testing.T) {
 	if err := first.Remove(); err != nil {
 		t.Fatal(err)
 	}
-	s.space.Forget()
-	free, _ := s.space.Look()
-	if rest, _ := s.space.Unreserved(); rest != free {
+	s.home.space.Forget()
+	free, _ := s.home.space.Look()
+	if rest, _ := s.home.space.Unreserved(); rest != free {
 		t.Errorf("%d bytes are promised to nobody", free-rest)
 	}
 	if _, err := begin(9); err != nil {

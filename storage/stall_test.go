@@ -112,13 +112,13 @@ func TestStalledIndexHoldsNoLocks(t *testing.T) {
 		t.Fatal(err)
 	}
 	other, d := content(2, 1000)
-	layBlob(t, s.path, d, other)
+	layBlob(t, s.home.path, d, other)
 	release := stall(t, s)
 	evicting, removing := make(chan struct{}), make(chan error, 1)
 	i, _ := volume.IDOf(oci.Sum(b))
 	go func() {
 		defer close(evicting)
-		_, _ = s.remover.remove([]volume.ID{i}, func(volume.ID) bool { return false })
+		_, _ = s.keeper.eviction.remover.remove([]volume.ID{i}, func(volume.ID) bool { return false })
 	}()
 	go func() {
 		_, err := s.Remove(t.Context(), RemoveOptions{Selection: oci.Selection{Upstream: scope.Upstream, Repository: scope.Repository}})

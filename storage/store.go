@@ -12,7 +12,6 @@ import (
 
 	"github.com/pullgate/pullgate/storage/internal/images"
 	"github.com/pullgate/pullgate/storage/internal/index"
-	"github.com/pullgate/pullgate/storage/internal/integrity"
 	"github.com/pullgate/pullgate/storage/internal/life"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
@@ -32,8 +31,9 @@ var (
 	// left on the file system. It wraps syscall.ENOSPC.
 	ErrNoSpace = volume.ErrNoSpace
 	// ErrNoIndex means that the index cannot be opened at present, so that tags,
-	// manifests and links are not known and cannot be recorded. Blobs can be opened
-	// and stored all the same. It goes on being tried in the background.
+	// manifests and links cannot be recorded. Nor are they known, unless it was closed well
+	// and could be opened for reading only. Blobs can be opened and stored all the same. It
+	// goes on being tried in the background.
 	ErrNoIndex = index.ErrNoIndex
 	// ErrStalled means that the index takes no writes at present, mostly because the
 	// disk is full. What was to be recorded may be recorded later.
@@ -64,57 +64,26 @@ type Store struct {
 	*Blobs
 	*images.Pinning
 
-	path string
-	log  *slog.Logger
-	now  func() time.Time
+	log *slog.Logger
+	now func() time.Time
 	// life has the calls under way: the index must not be touched once it is closed.
-	life *life.Life
-
-	lock      volume.File
-	root      volume.Files
-	layout    *layout
-	space     *volume.Space
-	state     *volume.StateFile
-	ballast   *volume.Ballast
-	index     *index.Index
-	snapshots *index.Snapshots
-
-	judge      *integrity.Judge
-	durability *integrity.Durability
-	ledger     *volume.Ledger
-	census     *census
-	limits     *limits
-	queue      *queue
-	remover    *remover
-	eviction   *eviction
-	parts      *parts
-	opened     *opened
-	uses       *useLog
-	clock      *clockWatch
-
-	forgetting *forgetting
-	removal    *images.Remover
-
-	// What the options of these names say.
-	quiet, inspect  bool
-	retry, patience time.Duration
+	life     *life.Life
+	home     *home
+	keeper   *keeper
+	removal  *images.Remover
+	patience time.Duration
 
 	closing  sync.Once
 	closeErr error
-	cancel   context.CancelFunc
-	// replacing asks for a snapshot that takes the place of all older ones, and is told of
-	// its end.
-	replacing chan chan struct{}
-	restored  chan struct{} // closed when the index was restored, if it had to be
-	done      chan struct{} // closed when the house keeper is done
+	cancel   context.CancelFunc // ends the house keeper
 }
 
 // Open opens the store at o.Path, and makes it if there is none. ctx bounds only
 // the opening. Errors are, or wrap, ErrLocked if the directory stays in use.
 //
 // A damaged index is no error: it is set aside and begun anew. Nor is a file
-// system that is too full or may not be written: the store then works without
-// index, as ErrNoIndex says.
+// system that is too full or may not be written: the store then works with an index that
+// is only read, or without, as ErrNoIndex says.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	s, err := openStore(ctx, o)
 	if err != nil {
@@ -125,58 +94,43 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 
 func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	o.setDefaults()
-	s := &Store{
-		log: o.Logger, now: o.Now, life: life.New(o.Logger, o.Panicked, o.rest), retry: o.retry, patience: o.patience,
-		quiet: o.Quiet || o.Inspect, inspect: o.Inspect, replacing: make(chan chan struct{}),
-		restored: make(chan struct{}), done: make(chan struct{}),
-	}
-	if s.path, err = filepath.Abs(o.Path); err != nil {
+	path, err := filepath.Abs(o.Path)
+	if err != nil {
 		return nil, err
 	}
 	if o.Existing {
-		if _, err := os.Lstat(filepath.Join(s.path, volume.VersionFile)); err != nil {
+		if _, err := os.Lstat(filepath.Join(path, volume.VersionFile)); err != nil {
 			return nil, err
 		}
 	}
-	if s.root, err = volume.Open(s.path, o.over); err != nil {
+	root, err := volume.Open(path, o.over)
+	if err != nil {
 		return nil, err
 	}
-	s.compose(o)
+	s := &Store{log: o.Logger, now: o.Now, life: life.New(o.Logger, o.Panicked, o.rest), patience: o.patience}
+	s.compose(path, root, o)
 	defer func() {
 		if err != nil {
 			s.life.End()
-			err = errors.Join(err, s.closeFiles())
+			err = errors.Join(err, s.home.close())
 		}
 	}()
-	if s.lock, err = volume.Lock(ctx, s.root, o.LockWait); err != nil {
+	if s.home.lock, err = volume.Lock(ctx, root, o.LockWait); err != nil {
 		return nil, err
 	}
-	if err := s.layout.make(); err != nil {
-		s.log.Warn("directory is not complete", "error", err)
-	}
-	s.beginRun()
-	if !s.quiet {
-		s.eviction.sweep(s.now().Add(-maxIdle))
-		if err := s.sweepLeftovers(); err != nil {
-			s.log.Warn("sweep what a crash left", "error", err)
-		}
-	}
-	if err := s.openIndex(ctx); errors.Is(err, ErrLocked) && !volume.OwnLock {
+	k := s.keeper
+	if err := k.begin(ctx); err != nil {
 		return nil, err
-	} else if err != nil {
-		s.index.SetTrouble(err)
-		s.log.Error("index is not open: only what an upstream confirms is served", "error", err)
 	}
-	s.index.Start()
 	keep, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
-	restore := s.state.Restore && s.index.IsOpen() && !s.inspect
-	go s.keepHouse(keep)
+	restore := s.home.state.Restore && s.index.IsOpen() && !k.inspect
+	go k.run(keep)
 	if !restore {
 		return s, nil
 	}
 	select {
-	case <-s.restored:
+	case <-k.restored:
 	case <-time.After(restoreWait):
 		// The rest is restored while the store works.
 	case <-ctx.Done():
@@ -209,14 +163,14 @@ func (s *Store) Close() error {
 			s.index.NoteFaults()
 			s.index.RecordDamage()
 			ctx, cancel := context.WithTimeout(context.Background(), snapshotLast)
-			s.life.Survives("save snapshot", func() { s.snapshots.Save(ctx, false) })
+			s.life.Survives("save snapshot", func() { s.keeper.snapshots.Save(ctx, false) })
 			cancel()
 			err = s.closeIndex()
 			s.index.NoteFaults()
 			s.index.RecordDamage()
 		}
-		if err := errors.Join(err, s.closeFiles()); err != nil {
-			s.closeErr = fmt.Errorf("close storage %s: %w", s.path, err)
+		if err := errors.Join(err, s.index.CloseReadable(), s.home.close()); err != nil {
+			s.closeErr = fmt.Errorf("close storage %s: %w", s.home.path, err)
 		}
 	})
 	return s.closeErr
@@ -232,7 +186,7 @@ func (s *Store) awaitEnd() error {
 		if err := s.parts.abandon(); err != nil {
 			s.log.Warn("parts that run are lost", "error", err)
 		}
-		<-s.done
+		<-s.keeper.done
 		s.life.AwaitTasks()
 	}()
 	late := time.NewTimer(s.patience)
@@ -254,18 +208,9 @@ func (s *Store) awaitEnd() error {
 
 // closeIndex closes the index, and notes if that, and all blobs, are on the disk.
 func (s *Store) closeIndex() error {
-	closed, err := s.index.Close(func() error { return s.eviction.makeIndexRoom(context.Background()) })
-	if closed && s.durability.Certain() {
-		s.state.Note(func(st *volume.State) { st.Clean, st.Checkpoint = true, s.now() })
-	}
-	return err
-}
-
-// closeFiles lets go of the directory, the lock last.
-func (s *Store) closeFiles() error {
-	err := errors.Join(s.state.Close(), s.root.Close())
-	if s.lock != nil {
-		err = errors.Join(err, s.lock.Close())
+	closed, err := s.index.Close(func() error { return s.keeper.eviction.makeIndexRoom(context.Background()) })
+	if closed && s.keeper.durability.Certain() {
+		s.home.state.Note(func(st *volume.State) { st.Clean, st.Checkpoint = true, s.now() })
 	}
 	return err
 }

@@ -82,7 +82,7 @@ func reopen(t testing.TB, s *Store) *Store {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return openTest(t, Options{Path: s.path, Now: s.now})
+	return openTest(t, Options{Path: s.home.path, Now: s.now})
 }
 
 // content returns n bytes that differ with the seed, and their digest.
@@ -130,7 +130,7 @@ func blobFile(t testing.TB, s *Store, d digest.Digest) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return filepath.Join(s.path, i.BlobPath())
+	return filepath.Join(s.home.path, i.BlobPath())
 }
 
 // settle waits until what was posted to the index is made.
@@ -173,8 +173,8 @@ func TestOpenMakesPrivateDirectory(t *testing.T) {
 	s := openTest(t, Options{Path: filepath.Join(t.TempDir(), "a", "b")})
 	d := putBlob(t, s, []byte("x"))
 	for name, want := range map[string]fs.FileMode{
-		s.path: 0o700, filepath.Join(s.path, volume.BlobsDir): 0o700, filepath.Join(s.path, volume.IngestDir): 0o700,
-		filepath.Join(s.path, volume.MetaDir): 0o700, filepath.Dir(blobFile(t, s, d)): 0o700, blobFile(t, s, d): 0o444,
+		s.home.path: 0o700, filepath.Join(s.home.path, volume.BlobsDir): 0o700, filepath.Join(s.home.path, volume.IngestDir): 0o700,
+		filepath.Join(s.home.path, volume.MetaDir): 0o700, filepath.Dir(blobFile(t, s, d)): 0o700, blobFile(t, s, d): 0o444,
 	} {
 		info, err := os.Stat(name)
 		if err != nil {
@@ -188,14 +188,14 @@ func TestOpenMakesPrivateDirectory(t *testing.T) {
 
 func TestOpenLocked(t *testing.T) {
 	s := openTest(t, Options{})
-	_, err := Open(t.Context(), Options{Path: s.path, LockWait: -1})
+	_, err := Open(t.Context(), Options{Path: s.home.path, LockWait: -1})
 	wantErr(t, "second open", err, ErrLocked)
 	if err == nil || !strings.Contains(err.Error(), "process "+strconv.Itoa(os.Getpid())) {
 		t.Errorf("error does not name the holder: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = Open(ctx, Options{Path: s.path})
+	_, err = Open(ctx, Options{Path: s.home.path})
 	wantErr(t, "second open, cancelled", err, context.Canceled)
 	if _, err := s.Tags(t.Context(), scope, "", -1); err != nil {
 		t.Errorf("the first store does not work any more: %v", err)
@@ -207,7 +207,7 @@ func TestOpenWaitsForClose(t *testing.T) {
 	s := openTest(t, Options{})
 	opened := make(chan error)
 	go func() {
-		next, err := Open(context.Background(), Options{Path: s.path})
+		next, err := Open(context.Background(), Options{Path: s.home.path})
 		if err == nil {
 			err = next.Close()
 		}
@@ -263,7 +263,7 @@ func TestOpenRemovesEmptyLogs(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"00009.mem", "000009.vlog"} {
-		if err := os.WriteFile(filepath.Join(s.path, volume.MetaDir, name), nil, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(s.home.path, volume.MetaDir, name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -77,8 +77,8 @@ func TestNewBlobsAreVerifiedAfterReboot(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			reboot(t, s.path, c.change)
-			s = openTest(t, Options{Path: s.path})
+			reboot(t, s.home.path, c.change)
+			s = openTest(t, Options{Path: s.home.path})
 			f, _, err := s.OpenBlob(t.Context(), d)
 			if err == nil {
 				f.Close()
@@ -104,9 +104,9 @@ func TestDoubtIsCleared(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	reboot(t, s.path, func(*volume.State) {})
+	reboot(t, s.home.path, func(*volume.State) {})
 	log := newMessages()
-	s = openTest(t, Options{Path: s.path, Logger: slog.New(log)})
+	s = openTest(t, Options{Path: s.home.path, Logger: slog.New(log)})
 	log.wait(t, "blobs in doubt are verified")
 	if u := s.Usage(); u.QuarantinedBlobs != 1 {
 		t.Errorf("usage is %+v", u)
@@ -126,8 +126,8 @@ func TestDoubtIsSettledOnce(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	reboot(t, s.path, func(*volume.State) {})
-	s = openTest(t, Options{Path: s.path, Quiet: true})
+	reboot(t, s.home.path, func(*volume.State) {})
+	s = openTest(t, Options{Path: s.home.path, Quiet: true})
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {

@@ -134,7 +134,7 @@ func scenarios() []scenario {
 		{name: "remove-repository", run: removeSeed("ghcr.io/a/b"), again: removedSeed("ghcr.io/a/b")},
 		{name: "evict-by-directory", run: func(w *world) {
 			clear(w.must)
-			_, _, _ = w.s.remover.removeOldest(context.Background(), 5000)
+			_, _, _ = w.s.keeper.eviction.remover.removeOldest(context.Background(), 5000)
 			_ = w.s.parts.sweep(w.s.now())
 		}, prepare: func(t *testing.T, w *world) {
 			for k := range seedBlobs {
@@ -161,12 +161,12 @@ func scenarios() []scenario {
 		}},
 		{name: "checkpoint", run: func(w *world) {
 			w.put(60, sweepBytes, sweepBytes)
-			w.s.durability.Checkpoint(w.s.lock)
+			w.s.keeper.durability.Checkpoint(w.s.home.lock)
 		}},
 		{name: "ballast", run: func(w *world) {
 			w.setVolume(1<<20, 1<<20)
-			_ = w.s.ballast.Make()
-			_ = w.s.ballast.Drop()
+			_ = w.s.home.ballast.Make()
+			_ = w.s.home.ballast.Drop()
 			w.setVolume(1<<50, 1<<50)
 		}},
 	}
@@ -332,6 +332,6 @@ func (w *world) settled() bool {
 	if !w.s.index.IsOpen() {
 		return false
 	}
-	st := w.s.state.Read()
+	st := w.s.home.state.Read()
 	return st.Trusted.IsZero() && !st.Unaccounted && len(w.s.judge.Suspects.Condemned()) == 0
 }

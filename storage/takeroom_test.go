@@ -14,8 +14,8 @@ import (
 // heldVolume makes the store believe in a file system of which so many bytes are free
 // beside what it holds now.
 func heldVolume(s *Store, free, total int64) {
-	free += s.ledger.Used()
-	s.space.Measure(func() (int64, int64, error) { return free - s.ledger.Used(), total, nil })
+	free += s.limits.ledger.Used()
+	s.home.space.Measure(func() (int64, int64, error) { return free - s.limits.ledger.Used(), total, nil })
 }
 
 // A part for which an upstream has no byte evicts nothing, neither under a limit nor
@@ -39,7 +39,7 @@ func TestRoomIsMadeForTheFirstByte(t *testing.T) {
 			limit(s)
 			p := beginPart(t, s, d, 5000)
 			s.limits.soon()
-			s.eviction.pass(t.Context())
+			s.keeper.eviction.pass(t.Context())
 			if err := p.Remove(); err != nil {
 				t.Fatal(err)
 			}

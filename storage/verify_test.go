@@ -152,7 +152,7 @@ func TestFileWithoutRecordIsVerified(t *testing.T) {
 					t.Fatal(err)
 				}
 				c.spoil(s, d)
-				if err := os.RemoveAll(filepath.Join(s.path, volume.MetaDir)); err != nil {
+				if err := os.RemoveAll(filepath.Join(s.home.path, volume.MetaDir)); err != nil {
 					t.Fatal(err)
 				}
 				s = reopen(t, s)

@@ -18,7 +18,7 @@ func TestOpenRefusesNewerStore(t *testing.T) {
 	want, d := content(1, 5000)
 	putBlob(t, s, want)
 	putImage(t, s, "3", 1)
-	dir := s.path
+	dir := s.home.path
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

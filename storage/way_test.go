@@ -59,7 +59,7 @@ func TestGivingUpEndsTheEviction(t *testing.T) {
 	p := writePart(t, s, b, d)
 	s.SetLimits(Limits{MaxSize: 3 * evictBatch * 10})
 	wantErr(t, "commit", p.Commit(int64(len(b))), ErrNoSpace)
-	ended := s.queue.after()
+	ended := s.keeper.eviction.queue.after()
 	close(held)
 	s.limits.soon()
 	<-ended // and so has the one before

@@ -34,14 +34,13 @@ func (x *Index) Close(makeRoom func() error) (closed bool, err error) {
 	}
 	db := x.db.Load()
 	if enough := x.roomToClose; enough() || makeRoom() == nil || enough() {
-		err := closeWithin(db, x.Patience)
-		if errors.Is(err, volume.ErrLocked) {
-			// The lock that Badger has on the index keeps the next store from using it
-			// meanwhile.
-			x.Leave()
-		}
-		if err != nil {
+		if err := x.closeDB(db); err != nil {
 			return false, fmt.Errorf("close index: %w", err)
+		}
+		// Beside the log that the writer has made in advance, nobody can read the index
+		// without writing.
+		if err := removeEmpty(x.Root); err != nil {
+			x.Log.Warn("remove the next log of the index", "error", err)
 		}
 		return true, nil
 	}
@@ -51,6 +50,16 @@ func (x *Index) Close(makeRoom func() error) (closed bool, err error) {
 	}
 	go x.closeLater(db)
 	return false, nil
+}
+
+// closeDB leaves behind what does not end in time: the lock that Badger has on the index
+// keeps the next store from using it meanwhile.
+func (x *Index) closeDB(db *badger.DB) error {
+	err := closeWithin(db, x.Patience)
+	if errors.Is(err, volume.ErrLocked) {
+		x.Leave()
+	}
+	return err
 }
 
 // Release closes Badger where Close has left it behind.

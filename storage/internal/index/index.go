@@ -24,8 +24,9 @@ import (
 )
 
 // ErrNoIndex means that the index cannot be opened at present, so that tags,
-// manifests and links are not known and cannot be recorded. Blobs can be opened
-// and stored all the same. It goes on being tried in the background.
+// manifests and links cannot be recorded. Nor are they known, unless it was closed well
+// and could be opened for reading only. Blobs can be opened and stored all the same. It
+// goes on being tried in the background.
 var ErrNoIndex = errors.New("index is not open")
 
 // ErrGone means that the directory of the store, or that of its index, was

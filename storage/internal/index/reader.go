@@ -25,7 +25,8 @@ type reader struct {
 	life   *life.Life
 	health *health
 	// db is nil until the index is open, and never again after that.
-	db atomic.Pointer[badger.DB]
+	db       atomic.Pointer[badger.DB]
+	readable atomic.Pointer[badger.DB] // see OpenReadable; nil where db was open at once
 }
 
 func newReader(l *life.Life, h *health) *reader {
@@ -38,6 +39,9 @@ func (r *reader) IsOpen() bool { return r.db.Load() != nil }
 // Begin starts a reading transaction, or returns ErrNoIndex.
 func (r *reader) Begin() (*Txn, error) {
 	if db := r.db.Load(); db != nil {
+		return &Txn{db.NewTransaction(false)}, nil
+	}
+	if db := r.readable.Load(); db != nil {
 		return &Txn{db.NewTransaction(false)}, nil
 	}
 	return nil, ErrNoIndex

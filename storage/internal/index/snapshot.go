@@ -22,6 +22,8 @@ import (
 )
 
 const (
+	// replacePatience is how long Replace waits.
+	replacePatience = 30 * time.Second
 	// SnapshotsKept is how many there are: a torn one has one before it.
 	SnapshotsKept = 2
 	// A snapshot that shrank to less than this share of what was last written is
@@ -50,10 +52,12 @@ type Snapshots struct {
 	unread int   // how often a snapshot could not be read
 	// outdated says that those that are there hold what was removed.
 	outdated atomic.Bool
+	// asked asks for one that takes the place of all others, and is told of its end.
+	asked chan chan struct{}
 }
 
 // NewSnapshots returns the snapshots of an index.
-func NewSnapshots(x *Index) *Snapshots { return &Snapshots{index: x} }
+func NewSnapshots(x *Index) *Snapshots { return &Snapshots{index: x, asked: make(chan chan struct{})} }
 
 // Outdate says that the snapshots that there are hold what was removed: the next one
 // takes the place of them all. It reports whether there are any.
@@ -66,8 +70,30 @@ func (v *Snapshots) Outdate() bool {
 	return true
 }
 
-// Outdated reports whether they still do.
-func (v *Snapshots) Outdated() bool { return v.outdated.Load() }
+// Replace has a snapshot written in place of those that hold what was removed: no index
+// that is lost later brings it back.
+func (v *Snapshots) Replace(ctx context.Context) {
+	if !v.Outdate() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, replacePatience)
+	defer cancel()
+	done := make(chan struct{})
+	select {
+	case v.asked <- done:
+	case <-ctx.Done():
+	}
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+	if v.outdated.Load() {
+		v.index.Log.Warn("snapshots of the index still hold what was removed: they are replaced with the next one")
+	}
+}
+
+// Asked asks whoever uses the snapshots to Save one, and to close what it sends then.
+func (v *Snapshots) Asked() <-chan chan struct{} { return v.asked }
 
 // Save writes a snapshot if anything changed since the last one, and the
 // index is whole: thorough looks at all of it, not only where it lost much.

@@ -27,10 +27,10 @@ type blobCheck struct {
 func (c *blobCheck) run(ctx context.Context) error {
 	plan, err := c.plan(ctx)
 	if err == nil && c.Check.Verify {
-		err = c.walk(ctx, plan, checkWorkers, c.count)
+		err = c.walker.walk(ctx, plan, checkWorkers, c.count)
 	}
 	if err == nil {
-		err = c.walk(ctx, plan, checkWorkers, c.shard)
+		err = c.walker.walk(ctx, plan, checkWorkers, c.shard)
 	}
 	return err
 }
@@ -86,7 +86,7 @@ func (c *blobCheck) level(ctx context.Context, dir string, ours func(string) boo
 
 // count finds out how much there is to read.
 func (c *blobCheck) count(_ context.Context, h volume.Shard) error {
-	list, err := c.list(h)
+	list, err := c.walker.list(h)
 	var bytes int64
 	for _, e := range list {
 		if info, err := e.Info(); err == nil {
@@ -109,7 +109,7 @@ func (c *blobCheck) shard(ctx context.Context, h volume.Shard) error {
 	if err != nil {
 		return err
 	}
-	list, err := c.list(h)
+	list, err := c.walker.list(h)
 	if err != nil {
 		return err
 	}
@@ -160,7 +160,7 @@ func (c *blobCheck) blob(ctx context.Context, i volume.ID, recorded int64) error
 	info, empty := seen.info, seen.info.Size() == 0
 	var bytes int64
 	if c.Check.Verify || empty || odd.Kind != "" && c.Repair {
-		seen, err = c.look(ctx, i, c.pace, func(n int64) { bytes += n; c.advance(0, n) }, nil)
+		seen, err = c.walker.look(ctx, i, c.pace, func(n int64) { bytes += n; c.advance(0, n) }, nil)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			c.advance(1, info.Size()-bytes)

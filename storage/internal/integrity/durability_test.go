@@ -46,7 +46,7 @@ func TestCheckpoint(t *testing.T) {
 func TestScrubIsDue(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	clock := func() time.Time { return now }
-	j := New(Options{Now: clock, State: &volume.StateFile{Now: clock, Log: slog.New(slog.DiscardHandler)}})
+	j := &Scrubber{Judge: New(Options{Now: clock, State: &volume.StateFile{Now: clock, Log: slog.New(slog.DiscardHandler)}})}
 	j.State.Note(func(st *volume.State) { st.Scrubbed = now })
 	now = now.Add(-100 * 24 * time.Hour)
 	if wait := j.untilScrub(); wait > scrubEvery {

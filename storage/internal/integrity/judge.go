@@ -52,8 +52,6 @@ type Options struct {
 	Records Records
 	// Filling reports whether a part of the blob is running.
 	Filling func(volume.ID) bool
-	// Retry is how long what could not be decided rests first.
-	Retry time.Duration
 }
 
 // Judge finds out whether blobs are what their names say, and takes those out of use
@@ -63,6 +61,7 @@ type Judge struct {
 	Suspects Suspects
 	Removals Removals
 
+	walker     walker
 	quarantine quarantine
 	verifying  singleflight.Group // by id
 	placing    sync.Mutex         // held to move a blob to its place, or away from it
@@ -74,6 +73,7 @@ type Judge struct {
 func New(o Options) *Judge {
 	return &Judge{
 		Options: o, recheck: make(chan struct{}, 1),
+		walker:     walker{root: o.Root, life: o.Life},
 		quarantine: quarantine{root: o.Root, space: o.Space, log: o.Log, now: o.Now},
 	}
 }

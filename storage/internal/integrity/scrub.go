@@ -50,7 +50,7 @@ func (p *pass) run(ctx context.Context, from string) error {
 		if p.at != nil {
 			p.at(h.Dir())
 		}
-		list, err := p.list(h)
+		list, err := p.walker.list(h)
 		if err != nil {
 			return err
 		}
@@ -67,7 +67,7 @@ func (p *pass) run(ctx context.Context, from string) error {
 
 // blob reads one blob. The store may close meanwhile.
 func (p *pass) blob(ctx context.Context, i volume.ID) error {
-	seen, err := p.look(ctx, i, p.pace, nil, func(info fs.FileInfo) bool { return p.wanted == nil || p.wanted(i, info) })
+	seen, err := p.walker.look(ctx, i, p.pace, nil, func(info fs.FileInfo) bool { return p.wanted == nil || p.wanted(i, info) })
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		p.Suspects.Absolve(i)

@@ -19,16 +19,24 @@ const (
 	scrubNote = time.Minute
 )
 
+// Scrubber reads the blobs again and again, in one goroutine.
+type Scrubber struct {
+	*Judge
+
+	// Retry is how long what could not be decided rests first.
+	Retry time.Duration
+}
+
 // Keep verifies what is in doubt, or may not be recorded, and then, slowly
 // and again and again, everything, until ctx is done.
-func (j *Judge) Keep(ctx context.Context) {
-	due := time.NewTimer(j.untilScrub())
+func (s *Scrubber) Keep(ctx context.Context) {
+	due := time.NewTimer(s.untilScrub())
 	defer due.Stop()
 	var again <-chan time.Time
-	wait := j.Retry
+	wait := s.Retry
 	for try := true; ; {
-		if try && j.endDoubt(ctx) {
-			again, wait = nil, j.Retry
+		if try && s.endDoubt(ctx) {
+			again, wait = nil, s.Retry
 		} else if try {
 			again, wait = time.After(wait), min(2*wait, scrubDelay)
 		}
@@ -36,13 +44,13 @@ func (j *Judge) Keep(ctx context.Context) {
 		select {
 		case <-again:
 			try = true
-		case <-j.recheck:
+		case <-s.recheck:
 			if again == nil {
 				again = time.After(wait)
 			}
 		case <-due.C:
-			j.scrubOnce(ctx)
-			due.Reset(j.untilScrub())
+			s.scrubOnce(ctx)
+			due.Reset(s.untilScrub())
 		case <-ctx.Done():
 			return
 		}
@@ -50,63 +58,63 @@ func (j *Judge) Keep(ctx context.Context) {
 }
 
 // untilScrub returns how long it is until the next pass, whatever became of the clock.
-func (j *Judge) untilScrub() time.Duration {
-	return min(max(j.State.Scrubbed.Add(scrubEvery).Sub(j.Now()), scrubDelay), scrubEvery)
+func (s *Scrubber) untilScrub() time.Duration {
+	return min(max(s.State.Scrubbed.Add(scrubEvery).Sub(s.Now()), scrubDelay), scrubEvery)
 }
 
 // endDoubt verifies what is in doubt, what is not recorded, if there may be such
 // files, and what was condemned. It reports whether nothing of it is left.
-func (j *Judge) endDoubt(ctx context.Context) bool {
-	if unaccounted := j.State.Unaccounted; unaccounted || !j.State.Trusted.IsZero() {
-		p := pass{Judge: j, pace: PaceOf(0), wanted: func(i volume.ID, info fs.FileInfo) bool {
-			if j.Suspects.late(info) {
+func (s *Scrubber) endDoubt(ctx context.Context) bool {
+	if unaccounted := s.State.Unaccounted; unaccounted || !s.State.Trusted.IsZero() {
+		p := pass{Judge: s.Judge, pace: PaceOf(0), wanted: func(i volume.ID, info fs.FileInfo) bool {
+			if s.Suspects.late(info) {
 				return true
 			}
-			_, known := j.Records.Size(i)
+			_, known := s.Records.Size(i)
 			return unaccounted && !known
 		}}
-		if !j.passed(ctx, p.run(ctx, "")) {
+		if !s.passed(ctx, p.run(ctx, "")) {
 			return false
 		}
-		j.Suspects.set(time.Time{}, time.Time{})
+		s.Suspects.set(time.Time{}, time.Time{})
 		// What could not be recorded, or moved away, is known by now.
-		j.State.Note(func(st *volume.State) { st.Suspect, st.Trusted, st.Unaccounted = time.Time{}, time.Time{}, false })
+		s.State.Note(func(st *volume.State) { st.Suspect, st.Trusted, st.Unaccounted = time.Time{}, time.Time{}, false })
 		if p.done.Blobs > 0 {
-			j.Log.Info("blobs in doubt are verified", "blobs", p.done.Blobs, "damaged", p.done.Damaged)
+			s.Log.Info("blobs in doubt are verified", "blobs", p.done.Blobs, "damaged", p.done.Damaged)
 		}
 	}
-	p := pass{Judge: j, pace: PaceOf(0)}
-	for _, i := range j.Suspects.Condemned() {
-		if !j.passed(ctx, p.blob(ctx, i)) {
+	p := pass{Judge: s.Judge, pace: PaceOf(0)}
+	for _, i := range s.Suspects.Condemned() {
+		if !s.passed(ctx, p.blob(ctx, i)) {
 			return false
 		}
 	}
-	return len(j.Suspects.Condemned()) == 0
+	return len(s.Suspects.Condemned()) == 0
 }
 
 // passed reports whether a pass in the background got to its end.
-func (j *Judge) passed(ctx context.Context, err error) bool {
+func (s *Scrubber) passed(ctx context.Context, err error) bool {
 	if err != nil && ctx.Err() == nil && !errors.Is(err, life.ErrClosed) {
-		j.Log.Error("verify blobs", "error", err)
+		s.Log.Error("verify blobs", "error", err)
 	}
 	return err == nil
 }
 
 // scrubOnce goes on with the pass in the background where it stopped.
-func (j *Judge) scrubOnce(ctx context.Context) {
-	noted := j.Now()
-	p := pass{Judge: j, pace: PaceOf(0), at: func(shard string) {
-		if now := j.Now(); now.Sub(noted) >= scrubNote {
+func (s *Scrubber) scrubOnce(ctx context.Context) {
+	noted := s.Now()
+	p := pass{Judge: s.Judge, pace: PaceOf(0), at: func(shard string) {
+		if now := s.Now(); now.Sub(noted) >= scrubNote {
 			noted = now
-			j.State.Note(func(st *volume.State) { st.Shard = shard })
+			s.State.Note(func(st *volume.State) { st.Shard = shard })
 		}
 	}}
-	err := p.run(ctx, j.State.Shard)
+	err := p.run(ctx, s.State.Shard)
 	switch {
 	case err == nil:
-		j.State.Note(func(st *volume.State) { st.Shard, st.Scrubbed = "", j.Now() })
-		j.Log.Info("blobs are scrubbed", "blobs", p.done.Blobs, "bytes", p.done.Bytes, "damaged", p.done.Damaged)
+		s.State.Note(func(st *volume.State) { st.Shard, st.Scrubbed = "", s.Now() })
+		s.Log.Info("blobs are scrubbed", "blobs", p.done.Blobs, "bytes", p.done.Bytes, "damaged", p.done.Damaged)
 	case ctx.Err() == nil && !errors.Is(err, life.ErrClosed):
-		j.Log.Error("scrub blobs", "error", err)
+		s.Log.Error("scrub blobs", "error", err)
 	}
 }

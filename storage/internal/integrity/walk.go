@@ -11,8 +11,14 @@ import (
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
+// walker goes through the blobs, within the life of the store.
+type walker struct {
+	root volume.Files
+	life *life.Life
+}
+
 // walk calls fn for directories of blobs, a few at a time. A panic is an error.
-func (j *Judge) walk(ctx context.Context, shards []volume.Shard, workers int, fn func(context.Context, volume.Shard) error) error {
+func (w *walker) walk(ctx context.Context, shards []volume.Shard, workers int, fn func(context.Context, volume.Shard) error) error {
 	todo := make(chan volume.Shard)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
@@ -29,7 +35,7 @@ func (j *Judge) walk(ctx context.Context, shards []volume.Shard, workers int, fn
 	for range workers {
 		group.Go(func() error {
 			for h := range todo {
-				if err := j.Life.Guard("check blobs", func() error { return fn(ctx, h) }); err != nil {
+				if err := w.life.Guard("check blobs", func() error { return fn(ctx, h) }); err != nil {
 					return err
 				}
 			}
@@ -40,9 +46,9 @@ func (j *Judge) walk(ctx context.Context, shards []volume.Shard, workers int, fn
 }
 
 // list returns what lies in a directory of blobs.
-func (j *Judge) list(h volume.Shard) (list []fs.DirEntry, err error) {
-	err = j.Life.Within(context.Background(), func() (err error) {
-		list, err = entries(j.Root, h.Dir())
+func (w *walker) list(h volume.Shard) (list []fs.DirEntry, err error) {
+	err = w.life.Within(context.Background(), func() (err error) {
+		list, err = entries(w.root, h.Dir())
 		return err
 	})
 	return list, err
@@ -58,9 +64,9 @@ type sight struct {
 // look reads the file of a blob, if that is wanted; nil = it is. An error means that
 // nothing was found out: fs.ErrNotExist that there is no such file. progress, if not
 // nil, hears of each piece. The store may close meanwhile.
-func (j *Judge) look(ctx context.Context, i volume.ID, p *Pace, progress func(bytes int64), wanted func(fs.FileInfo) bool) (seen sight, err error) {
+func (w *walker) look(ctx context.Context, i volume.ID, p *Pace, progress func(bytes int64), wanted func(fs.FileInfo) bool) (seen sight, err error) {
 	var f volume.File
-	err = j.Life.Within(context.Background(), func() (err error) { f, err = j.Root.Open(i.BlobPath()); return err })
+	err = w.life.Within(context.Background(), func() (err error) { f, err = w.root.Open(i.BlobPath()); return err })
 	if errors.Is(err, life.ErrClosed) || errors.Is(err, fs.ErrNotExist) {
 		return seen, err
 	}

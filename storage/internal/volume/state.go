@@ -112,17 +112,23 @@ func (st *StateFile) Open(root Files) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.State = State{}
-	f, err := root.OpenFile(stateName, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return err
+	f, readOnly := root.OpenFile(stateName, os.O_RDWR|os.O_CREATE, 0o600)
+	if readOnly == nil {
+		st.file = f
+	} else {
+		// What it says counts where it cannot be written, too.
+		var err error
+		if f, err = root.Open(stateName); err != nil {
+			return readOnly
+		}
+		defer f.Close()
 	}
-	st.file = f
 	slots := make([]byte, stateSize)
 	n, err := f.ReadAt(slots, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	if n < stateSize {
+	if n < stateSize && readOnly == nil {
 		// The space is taken now, while there is some.
 		if _, err := f.WriteAt(slots[n:], int64(n)); err != nil {
 			return err
@@ -137,7 +143,7 @@ func (st *StateFile) Open(root Files) error {
 			st.State = read
 		}
 	}
-	return nil
+	return readOnly
 }
 
 // Note changes the state. That it cannot be written down is no reason to stop: only a
