@@ -41,7 +41,7 @@ func (s *Store) awaitIndex(ctx context.Context) bool {
 				wait = s.retry
 			}
 			due = time.Now().Add(wait)
-		case <-s.limits.kick:
+		case <-s.limits.Kick:
 			// Nobody can keep to limits before the blobs are counted.
 		case <-ctx.Done():
 			return false

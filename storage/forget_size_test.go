@@ -64,7 +64,7 @@ func TestIndexKeepsToItsLimit(t *testing.T) {
 		s.limits.Store(&limits)
 		for range 8 {
 			s.UseManifest(used)
-			s.uses.write()
+			s.uses.Write()
 			if err := s.forgetting.forget(t.Context()); err != nil {
 				t.Fatal(err)
 			}

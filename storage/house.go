@@ -44,8 +44,8 @@ func (s *Store) keepHouse(ctx context.Context) {
 		c.Do("checkpoint", func() { s.durability.Checkpoint(s.lock) })
 	}
 	// Until they are counted, the limits are not known to be exceeded.
-	c.Do("count blobs", func() { s.census.count(ctx, s.index.Opened()) })
-	s.limits.soon()
+	c.Do("count blobs", func() { s.census.Count(ctx, s.index.Opened()) })
+	s.limits.Soon()
 	background.Go(func() {
 		s.life.Persist(ctx, "scrub blobs", func() { (&integrity.Scrubber{Judge: s.judge, Retry: s.retry}).Keep(ctx) })
 	})
@@ -74,7 +74,7 @@ func (s *Store) keepHouse(ctx context.Context) {
 		case <-ctx.Done():
 			background.Wait()
 			s.judge.NoteUnaccounted()
-			s.life.Survives("write uses", s.uses.write)
+			s.life.Survives("write uses", s.uses.Write)
 			return
 		}
 	}
@@ -85,7 +85,7 @@ func (s *Store) keepHouse(ctx context.Context) {
 func (s *Store) keepLimits(ctx context.Context) {
 	c := s.life.Chores()
 	defer c.End()
-	evict := func() { s.eviction.pass(ctx) }
+	evict := func() { s.eviction.Pass(ctx) }
 	c.Do("evict blobs", evict)
 	uses, limits := time.NewTicker(usesEvery), time.NewTicker(limitsEvery)
 	defer uses.Stop()
@@ -94,12 +94,12 @@ func (s *Store) keepLimits(ctx context.Context) {
 		select {
 		case <-uses.C:
 			c.Do("look for faults", s.index.NoteFaults)
-			c.Do("write uses", s.uses.write)
+			c.Do("write uses", s.uses.Write)
 		case <-limits.C:
-			c.Do("sweep parts", func() { s.eviction.sweep(s.now().Add(-maxIdle)) })
+			c.Do("sweep parts", func() { s.eviction.Sweep(s.now().Add(-maxIdle)) })
 			c.Do("evict blobs", evict)
 			c.Do("make ballast", s.keepBallast)
-		case <-s.limits.kick:
+		case <-s.limits.Kick:
 			c.Do("record damage", s.index.RecordDamage)
 			c.Do("evict blobs", evict)
 		case <-c.Over():

@@ -69,7 +69,7 @@ func TestLimitsAreKeptBesideARestore(t *testing.T) {
 	close(slow.held)
 	<-s.restored
 	s.SetLimits(Limits{MaxSize: 1})
-	s.eviction.pass(t.Context())
+	s.eviction.Pass(t.Context())
 	for _, d := range old {
 		if _, err := s.StatBlob(t.Context(), d); err == nil {
 			t.Error("an old blob stays for ever")

@@ -22,7 +22,7 @@ func (s *Store) openIndex(ctx context.Context) error {
 		if err := s.space.CheckReserve(); err != nil {
 			return err
 		}
-	} else if err := s.eviction.makeIndexRoom(ctx); err != nil {
+	} else if err := s.eviction.MakeIndexRoom(ctx); err != nil {
 		return err
 	}
 	if err := s.layout.make(); err != nil {
@@ -42,6 +42,6 @@ func (s *Store) beginRun() {
 			s.log.Warn("state of the store is not recorded", "error", err)
 		}
 	}
-	s.clock.begin(s.state.Wall)
+	s.clock.Begin(s.state.Wall)
 	s.durability.Begin(s.root.BootID())
 }

@@ -50,11 +50,11 @@ func (s *Store) keepQuiet(ctx context.Context) {
 			s.life.Survives("restore index", func() { s.snapshots.Restore(ctx) })
 		}
 		close(s.restored)
-		s.life.Persist(ctx, "count blobs", func() { s.census.count(ctx, s.index.Opened()) })
+		s.life.Persist(ctx, "count blobs", func() { s.census.Count(ctx, s.index.Opened()) })
 	}
 	<-ctx.Done()
 	if !s.inspect {
 		s.judge.NoteUnaccounted()
-		s.life.Survives("write uses", s.uses.write)
+		s.life.Survives("write uses", s.uses.Write)
 	}
 }

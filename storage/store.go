@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pullgate/pullgate/storage/internal/eviction"
 	"github.com/pullgate/pullgate/storage/internal/images"
 	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/integrity"
@@ -83,15 +84,15 @@ type Store struct {
 	judge      *integrity.Judge
 	durability *integrity.Durability
 	ledger     *volume.Ledger
-	census     *census
-	limits     *limits
-	queue      *queue
-	remover    *remover
-	eviction   *eviction
+	census     *eviction.Census
+	limits     *eviction.Budget
+	queue      *eviction.Queue
+	remover    *eviction.Remover
+	eviction   *eviction.Eviction
 	parts      *parts
 	opened     *opened
-	uses       *useLog
-	clock      *clockWatch
+	uses       *eviction.UseLog
+	clock      *eviction.Clock
 
 	forgetting *forgetting
 	removal    *images.Remover
@@ -157,7 +158,7 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	}
 	s.beginRun()
 	if !s.quiet {
-		s.eviction.sweep(s.now().Add(-maxIdle))
+		s.eviction.Sweep(s.now().Add(-maxIdle))
 		if err := s.sweepLeftovers(); err != nil {
 			s.log.Warn("sweep what a crash left", "error", err)
 		}
@@ -263,7 +264,7 @@ func (s *Store) awaitEnd() error {
 
 // closeIndex closes the index, and notes if that, and all blobs, are on the disk.
 func (s *Store) closeIndex() error {
-	closed, err := s.index.Close(func() error { return s.eviction.makeIndexRoom(context.Background()) })
+	closed, err := s.index.Close(func() error { return s.eviction.MakeIndexRoom(context.Background()) })
 	if closed && s.durability.Certain() {
 		s.state.Note(func(st *volume.State) { st.Clean, st.Checkpoint = true, s.now() })
 	}

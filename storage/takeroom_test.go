@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/storage/internal/eviction"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -38,8 +39,8 @@ func TestRoomIsMadeForTheFirstByte(t *testing.T) {
 			_, d := content(99, 1)
 			limit(s)
 			p := beginPart(t, s, d, 5000)
-			s.limits.soon()
-			s.eviction.pass(t.Context())
+			s.limits.Soon()
+			s.eviction.Pass(t.Context())
 			if err := p.Remove(); err != nil {
 				t.Fatal(err)
 			}
@@ -82,7 +83,7 @@ func TestNoRoomForTheFirstByte(t *testing.T) {
 	began := time.Now()
 	_, err = beginPart(t, s, d, 2000).WriteAt(b, 0)
 	wantErr(t, "first byte", err, ErrNoSpace)
-	if took := time.Since(began); took > roomPatience/2 {
+	if took := time.Since(began); took > eviction.RoomPatience/2 {
 		t.Errorf("it took %v", took)
 	}
 	if u := s.Usage(); u.Blobs != 8 {
