@@ -32,11 +32,15 @@ var imports = map[string][]string{
 	"internal/mirror":   {"storage", "internal/oci"},
 	"internal/upstream": {"internal/oci"},
 	"storage": {
-		"storage/internal/images", "storage/internal/index", "storage/internal/integrity", "storage/internal/life",
-		"storage/internal/record", "storage/internal/volume", "internal/oci",
+		"storage/internal/eviction", "storage/internal/images", "storage/internal/index", "storage/internal/integrity",
+		"storage/internal/life", "storage/internal/record", "storage/internal/volume", "internal/oci",
 	},
 	"internal/oci": {},
 
+	"storage/internal/eviction": {
+		"storage/internal/images", "storage/internal/index", "storage/internal/integrity", "storage/internal/life",
+		"storage/internal/volume", "internal/oci",
+	},
 	"storage/internal/images":    {"storage/internal/index", "storage/internal/life", "storage/internal/volume", "internal/oci"},
 	"storage/internal/index":     {"storage/internal/life", "storage/internal/record", "storage/internal/volume", "internal/mapfault", "internal/oci"},
 	"storage/internal/integrity": {"storage/internal/life", "storage/internal/volume", "internal/oci"},

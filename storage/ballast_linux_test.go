@@ -44,7 +44,7 @@ func TestBallast(t *testing.T) {
 	}
 	// While the index is open, room to write down evictions comes first.
 	setVolume(s, 63<<20, total)
-	s.keeper.eviction.pass(t.Context())
+	s.keeper.eviction.Pass(t.Context())
 	if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("ballast is still there: %v", err)
 	}

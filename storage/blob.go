@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/storage/internal/eviction"
 	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/integrity"
 	"github.com/pullgate/pullgate/storage/internal/life"
@@ -27,8 +28,8 @@ type Blobs struct {
 	table  index.BlobTable
 	judge  *integrity.Judge
 	opened *opened
-	uses   *uses
-	limits *limits
+	uses   *eviction.Uses
+	limits *eviction.Budget
 	parts  *parts
 }
 
@@ -66,8 +67,8 @@ func (b *Blobs) open(ctx context.Context, i volume.ID) (volume.File, int64, erro
 
 // touch counts a use.
 func (b *Blobs) touch(i volume.ID) {
-	if b.uses.touch(i, index.HourOf(b.now())) >= maxUses {
-		b.limits.soon()
+	if b.uses.Touch(i, index.HourOf(b.now())) >= eviction.MaxUses {
+		b.limits.Soon()
 	}
 }
 

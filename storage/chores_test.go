@@ -13,6 +13,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/storage/internal/eviction"
 	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
@@ -81,7 +82,7 @@ func TestPanicOfEviction(t *testing.T) {
 	s.SetLimits(tight)
 	log.wait(t, "storage panicked")
 	for range 10_000 {
-		s.limits.soon() // no reason to try again at once
+		s.limits.Soon() // no reason to try again at once
 	}
 	log.wait(t, "storage panicked")
 	if most := int64(time.Since(began)/(20*time.Millisecond)) + 2; panics.Load() < 2 || panics.Load() > most {
@@ -113,7 +114,7 @@ func TestPanicOverBlob(t *testing.T) {
 	log.wait(t, "evicted blobs")
 	wantBlobs(t, s, []digest.Digest{d, other}, true, false)
 	m.armed.Store(false)
-	s.limits.soon()
+	s.limits.Soon()
 	log.wait(t, "evicted blobs")
 	wantBlobs(t, s, []digest.Digest{d, other}, false, false)
 }
@@ -193,7 +194,7 @@ func TestPanicOfWrite(t *testing.T) {
 
 // A count of the blobs that panics half-way counts none of them twice.
 func TestPanicOfCount(t *testing.T) {
-	const blobs = countStep + 100
+	const blobs = eviction.CountStep + 100
 	s := openTest(t, Options{Quiet: true})
 	for !s.Usage().Counted {
 		time.Sleep(time.Millisecond) // its own count
@@ -213,18 +214,18 @@ func TestPanicOfCount(t *testing.T) {
 		}
 	}
 	want := s.Usage().BlobBytes
-	for _, at := range []int64{1, countStep - 1, countStep + 1, blobs - 1} {
+	for _, at := range []int64{1, eviction.CountStep - 1, eviction.CountStep + 1, blobs - 1} {
 		opened, err := s.index.Begin()
 		if err != nil {
 			t.Fatal(err)
 		}
-		*s.limits.ledger, s.keeper.census.counted = volume.Ledger{}, 0
+		*s.home.ledger, s.keeper.census.Counted = volume.Ledger{}, 0
 		b := &bomb{Context: context.Background()}
 		b.looks.Store(at)
-		if s.life.Survives("count", func() { s.keeper.census.count(b, opened) }) {
+		if s.life.Survives("count", func() { s.keeper.census.Count(b, opened) }) {
 			t.Error("no panic")
 		}
-		s.keeper.census.count(t.Context(), opened)
+		s.keeper.census.Count(t.Context(), opened)
 		if u := s.Usage(); u.BlobBytes != want || u.Blobs != blobs {
 			t.Errorf("panic at %d: %d bytes of %d blobs are counted, want %d", at, u.BlobBytes, u.Blobs, want)
 		}

@@ -34,7 +34,7 @@ func TestClockThatIsSetBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantIngest(t, s, 0)
-	if blobs, _, err := s.keeper.eviction.remover.removeOldest(context.Background(), 1); err != nil || blobs != 1 {
+	if blobs, _, err := s.keeper.eviction.Remover.RemoveOldest(context.Background(), 1); err != nil || blobs != 1 {
 		t.Errorf("%d blobs went, %v", blobs, err)
 	}
 }

@@ -18,7 +18,7 @@ func wantFound(t *testing.T, s *Store, blobs int64) {
 		if time.Since(began) > 10*time.Second {
 			t.Fatalf("usage is %+v, want %d blobs", s.Usage(), blobs)
 		}
-		s.limits.soon()
+		s.limits.Soon()
 	}
 }
 

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -15,6 +16,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/images"
+	"github.com/pullgate/pullgate/storage/internal/index"
 )
 
 // leastInodes are left free where there are few.
@@ -87,7 +90,7 @@ func TestEvictKeepsTheNewest(t *testing.T) {
 	for range 2 {
 		f.Close() // only the first counts
 	}
-	s.limits.soon()
+	s.limits.Soon()
 	log.wait(t, "evicted blobs")
 	wantBlobs(t, s, ds, false, false, false, false, false, false)
 }
@@ -95,19 +98,19 @@ func TestEvictKeepsTheNewest(t *testing.T) {
 // A hit between the decision and its execution saves the blob.
 func TestHitDuringEvictionSaves(t *testing.T) {
 	s, c, _, ds := evictable(t, 3)
-	txn, err := s.index.Begin()
-	if err != nil {
+	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	defer txn.Discard()
-	d := decision{now: c.now(), demand: demand{all: 2000}, opened: s.opened}
-	if err := d.decide(t.Context(), txn); err != nil {
-		t.Fatal(err)
+	s = openTest(t, Options{Path: s.home.path, Now: c.now, Quiet: true, Limits: Limits{MaxSize: 1020}}) // 2000 bytes too many
+	for !s.Usage().Counted {
+		time.Sleep(time.Millisecond)
 	}
-	readBlob(t, s, ds[0])
-	if err := s.keeper.eviction.carryOut(t.Context(), txn, &d); err != nil {
-		t.Fatal(err)
+	pins := s.keeper.eviction.Pins
+	s.keeper.eviction.Pins = func(ctx context.Context, txn *index.Txn) (images.Set, error) {
+		readBlob(t, s, ds[0])
+		return pins(ctx, txn)
 	}
+	s.keeper.eviction.Pass(t.Context())
 	wantBlobs(t, s, ds, true, false, true)
 }
 
@@ -169,7 +172,7 @@ func TestEvictWithClockThatWentBack(t *testing.T) {
 	s.SetLimits(Limits{MaxUnused: time.Hour})
 	b, d := content(99, 1000)
 	putBlob(t, s, b)
-	s.keeper.eviction.pass(t.Context())
+	s.keeper.eviction.Pass(t.Context())
 	wantBlobs(t, s, append(ds, d), true, true, true)
 }
 
@@ -188,9 +191,9 @@ func TestEvictForFreeSpace(t *testing.T) {
 			s, _, log, ds := evictable(t, 3)
 			s.limits.Store(&c.limits)
 			setVolume(s, c.free, 100<<30)
-			s.limits.soon()
+			s.limits.Soon()
 			if c.want[0] {
-				s.keeper.eviction.pass(t.Context())
+				s.keeper.eviction.Pass(t.Context())
 			} else {
 				log.wait(t, "evicted blobs")
 			}
@@ -203,7 +206,7 @@ func TestEvictForFreeSpace(t *testing.T) {
 func TestEvictOnFullDisk(t *testing.T) {
 	s, _, _, ds := evictable(t, 3)
 	setVolume(s, 1000, 100<<30)
-	s.keeper.eviction.pass(t.Context())
+	s.keeper.eviction.Pass(t.Context())
 	for _, d := range ds {
 		_, err := s.StatBlob(t.Context(), d)
 		wantErr(t, "stat", err, fs.ErrNotExist)
@@ -238,7 +241,7 @@ func TestEvictSparesRunningParts(t *testing.T) {
 		t.Fatal(err)
 	}
 	setVolume(s, 1<<30-1, 100<<30)
-	s.limits.soon()
+	s.limits.Soon()
 	log.wait(t, "evicted blobs")
 	wantIngest(t, s, 2)
 	if _, err := p.WriteAt(b[500:], 500); err != nil {
@@ -252,10 +255,10 @@ func TestEvictSparesRunningParts(t *testing.T) {
 // What an upstream merely announces must not empty the store.
 func TestWantIsBounded(t *testing.T) {
 	s, _, _, ds := evictable(t, 4)
-	s.limits.want(1 << 40)
-	s.keeper.eviction.pass(t.Context())
+	s.limits.Want(1 << 40)
+	s.keeper.eviction.Pass(t.Context())
 	wantBlobs(t, s, ds, true, true, true, true)
-	if got := s.limits.refused.Load(); got != 0 {
+	if got := s.limits.Refused.Load(); got != 0 {
 		t.Errorf("wanted is %d", got)
 	}
 }
@@ -300,7 +303,7 @@ func TestEvictForInodes(t *testing.T) {
 	}
 	free.Store(leastInodes)
 	s.home.space.Forget()
-	s.limits.soon()
+	s.limits.Soon()
 	log.wait(t, "file system has inodes again")
 	putBlob(t, s, b)
 	if got := readBlob(t, s, d); string(got) != string(b) {

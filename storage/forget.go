@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pullgate/pullgate/storage/internal/eviction"
 	"github.com/pullgate/pullgate/storage/internal/images"
 	"github.com/pullgate/pullgate/storage/internal/life"
 	"github.com/pullgate/pullgate/storage/internal/volume"
@@ -21,9 +22,9 @@ const forgetEvery = time.Hour
 type forgetting struct {
 	images.Forgetter
 
-	limits *limits
+	limits *eviction.Budget
 	state  *volume.StateFile
-	clock  *clockWatch
+	clock  *eviction.Clock
 	life   *life.Life
 
 	busy atomic.Bool
@@ -34,7 +35,7 @@ type forgetting struct {
 // links and referrers to forget. Only the house keeper calls it.
 func (f *forgetting) soon(ctx context.Context, background *sync.WaitGroup) {
 	// An index that is not complete yet may have manifests whose links are to come.
-	up := f.clock.uptime()
+	up := f.clock.Uptime()
 	recent := f.last > 0 && up-f.last < forgetEvery
 	if f.state.Restore || recent && !f.Crowded(f.limits.Load().MaxIndex) || f.busy.Swap(true) {
 		return

@@ -64,7 +64,7 @@ func TestIndexKeepsToItsLimit(t *testing.T) {
 		s.limits.Store(&limits)
 		for range 8 {
 			s.UseManifest(used)
-			s.keeper.eviction.uses.write()
+			s.keeper.eviction.Uses.Write()
 			if err := s.keeper.forgetting.forget(t.Context()); err != nil {
 				t.Fatal(err)
 			}

@@ -40,7 +40,7 @@ func TestManifestUseIsOneOfItsBlobs(t *testing.T) {
 	s.UseManifest(imageOf(t, s, index))
 	s.UseManifest(other)
 	s.limits.Store(&Limits{MaxSize: 4200})
-	s.keeper.eviction.pass(t.Context())
+	s.keeper.eviction.Pass(t.Context())
 	wantStored(t, s, "used", blobs, true)
 	wantStored(t, s, "only its index was used", unused, false)
 	wantStored(t, s, "newer", []digest.Digest{d}, true)
@@ -65,7 +65,7 @@ func TestForget(t *testing.T) {
 	forget := func() {
 		t.Helper()
 		for range 8 {
-			s.keeper.eviction.uses.write()
+			s.keeper.eviction.Uses.Write()
 			if err := s.keeper.forgetting.forget(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -179,7 +179,7 @@ func TestForgetByDefault(t *testing.T) {
 			t.Fatal(err)
 		}
 		if i, _ := volume.IDOf(m.blobs[1]); m.gone {
-			if _, err := s.keeper.eviction.remover.remove([]volume.ID{i}, func(volume.ID) bool { return false }); err != nil {
+			if _, err := s.keeper.eviction.Remover.Remove([]volume.ID{i}, func(volume.ID) bool { return false }); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -191,7 +191,7 @@ func TestForgetByDefault(t *testing.T) {
 			s.UseManifest(images[3].image)
 		}
 		for range 12 { // a quarter each
-			s.keeper.eviction.uses.write()
+			s.keeper.eviction.Uses.Write()
 			if err := s.keeper.forgetting.forget(t.Context()); err != nil {
 				t.Fatal(err)
 			}

@@ -22,6 +22,7 @@ type home struct {
 	space   *volume.Space
 	state   *volume.StateFile
 	ballast *volume.Ballast
+	ledger  *volume.Ledger // what it holds
 }
 
 // close lets go of the directory, the lock last.

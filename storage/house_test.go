@@ -69,7 +69,7 @@ func TestLimitsAreKeptBesideARestore(t *testing.T) {
 	close(slow.held)
 	<-s.keeper.restored
 	s.SetLimits(Limits{MaxSize: 1})
-	s.keeper.eviction.pass(t.Context())
+	s.keeper.eviction.Pass(t.Context())
 	for _, d := range old {
 		if _, err := s.StatBlob(t.Context(), d); err == nil {
 			t.Error("an old blob stays for ever")

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pullgate/pullgate/storage/internal/eviction"
 	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/integrity"
 	"github.com/pullgate/pullgate/storage/internal/life"
@@ -30,8 +31,8 @@ type keeper struct {
 	snapshots  *index.Snapshots
 	judge      *integrity.Judge
 	durability *integrity.Durability
-	census     *census
-	eviction   *eviction
+	census     *eviction.Census
+	eviction   *eviction.Eviction
 	forgetting *forgetting
 	life       *life.Life
 	log        *slog.Logger
@@ -60,7 +61,7 @@ func (k *keeper) run(ctx context.Context) {
 	}
 	defer k.index.Opened().Discard()
 	var background sync.WaitGroup
-	background.Go(func() { k.eviction.keep(ctx) })
+	background.Go(func() { k.keepLimits(ctx) })
 	c := k.life.Chores()
 	defer c.End()
 	c.Do("restore index", func() { k.snapshots.Restore(ctx) })
@@ -69,8 +70,8 @@ func (k *keeper) run(ctx context.Context) {
 		c.Do("checkpoint", func() { k.durability.Checkpoint(k.home.lock) })
 	}
 	// Until they are counted, the limits are not known to be exceeded.
-	c.Do("count blobs", func() { k.census.count(ctx, k.index.Opened()) })
-	k.eviction.limits.soon()
+	c.Do("count blobs", func() { k.census.Count(ctx, k.index.Opened()) })
+	k.eviction.Limits.Soon()
 	background.Go(func() {
 		k.life.Persist(ctx, "scrub blobs", func() { (&integrity.Scrubber{Judge: k.judge, Retry: k.retry}).Keep(ctx) })
 	})
@@ -99,7 +100,7 @@ func (k *keeper) run(ctx context.Context) {
 		case <-ctx.Done():
 			background.Wait()
 			k.judge.NoteUnaccounted()
-			k.life.Survives("write uses", k.eviction.uses.write)
+			k.life.Survives("write uses", k.eviction.Uses.Write)
 			return
 		}
 	}
@@ -113,11 +114,47 @@ func (k *keeper) keepQuiet(ctx context.Context) {
 			k.life.Survives("restore index", func() { k.snapshots.Restore(ctx) })
 		}
 		close(k.restored)
-		k.life.Persist(ctx, "count blobs", func() { k.census.count(ctx, k.index.Opened()) })
+		k.life.Persist(ctx, "count blobs", func() { k.census.Count(ctx, k.index.Opened()) })
 	}
 	<-ctx.Done()
 	if !k.inspect {
 		k.judge.NoteUnaccounted()
-		k.life.Survives("write uses", k.eviction.uses.write)
+		k.life.Survives("write uses", k.eviction.Uses.Write)
+	}
+}
+
+// keepLimits writes down uses and keeps to the limits, until ctx is done. Nothing of
+// it takes long: who has a finished blob may be waiting for it.
+func (k *keeper) keepLimits(ctx context.Context) {
+	c := k.life.Chores()
+	defer c.End()
+	pass := func() { k.eviction.Pass(ctx) }
+	c.Do("evict blobs", pass)
+	uses, limits := time.NewTicker(usesEvery), time.NewTicker(limitsEvery)
+	defer uses.Stop()
+	defer limits.Stop()
+	for {
+		select {
+		case <-uses.C:
+			c.Do("look for faults", k.index.NoteFaults)
+			c.Do("write uses", k.eviction.Uses.Write)
+		case <-limits.C:
+			c.Do("sweep parts", func() { k.eviction.Sweep(k.eviction.Now().Add(-maxIdle)) })
+			c.Do("evict blobs", pass)
+			c.Do("make ballast", k.makeBallast)
+		case <-k.eviction.Limits.Kick:
+			c.Do("record damage", k.index.RecordDamage)
+			c.Do("evict blobs", pass)
+		case <-c.Over():
+			c.Again()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (k *keeper) makeBallast() {
+	if err := k.home.ballast.Make(); err != nil {
+		k.log.Warn("no ballast", "error", err)
 	}
 }

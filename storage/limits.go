@@ -2,46 +2,18 @@ package storage
 
 import (
 	"context"
-	"time"
 
-	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/eviction"
 )
 
 // Limits say how much is kept. The zero value keeps everything for which the
 // file system has room.
-type Limits struct {
-	// MaxSize is the most bytes of finished blobs; 0 = no limit. It is exceeded by
-	// no more than the running fills, once the blobs of earlier runs are counted.
-	MaxSize int64
-	// Upstreams are limits of that kind for what single upstreams brought in, by
-	// the name of the upstream. A blob that came from several counts to the first.
-	Upstreams map[string]int64
-	// MinFree is the least bytes, and MinFreePercent the least share of the file
-	// system in percent, that are left free; the greater one counts. The store
-	// always leaves twice what its index needs to be safe.
-	MinFree        int64
-	MinFreePercent float64
-	// MaxUnused is how long is kept what nobody uses; 0 = for ever, except tags, links
-	// and manifests that led to blobs which are gone: these are forgotten after 180
-	// days. While the clock is in doubt, and for more than a quarter of the bytes at
-	// once, that alone is no reason to remove anything.
-	MaxUnused time.Duration
-	// MaxIndex is about how many bytes manifests, tags, links and referrers may have in
-	// the index; those without use for the longest are forgotten then, in the background,
-	// and in steps. 0 = DefaultMaxIndex, negative = any number.
-	MaxIndex int64
-	// Offline are the names of upstreams that are not asked: nothing of theirs is
-	// forgotten unless MaxUnused says so.
-	Offline []string
-	// Pins are the images that are never evicted, for whatever reason, beside those
-	// of Store.Pin.
-	Pins []oci.Pin
-}
+type Limits = eviction.Limits
 
 // SetLimits changes the limits. What exceeds them is evicted soon.
 func (s *Store) SetLimits(l Limits) {
 	s.limits.Store(&l)
-	s.limits.pinsChanged()
+	s.limits.PinsChanged()
 }
 
 // Usage says how much is stored.
@@ -92,19 +64,19 @@ func (s *Store) Usage() Usage {
 	}
 	defer s.life.Leave()
 	u := Usage{
-		Counted:          s.keeper.census.done.Load(),
+		Counted:          s.keeper.census.Done.Load(),
 		Fills:            s.parts.count(),
 		IndexRebuilds:    s.index.Rebuilds(),
 		QuarantinedBlobs: s.judge.Damaged(),
-		EvictedBlobs:     s.keeper.eviction.remover.blobs.Load(),
-		EvictedBytes:     s.keeper.eviction.remover.bytes.Load(),
+		EvictedBlobs:     s.keeper.eviction.Remover.Blobs.Load(),
+		EvictedBytes:     s.keeper.eviction.Remover.Bytes.Load(),
 	}
-	total, _ := s.limits.ledger.Balance()
+	total, _ := s.home.ledger.Balance()
 	u.Blobs, u.BlobBytes, u.Upstreams = total.Blobs, total.Bytes, total.Upstreams
 	u.FillBytes = s.parts.announced().Bytes
-	pinned, busy := s.limits.ledger.Spared()
+	pinned, busy := s.home.ledger.Spared()
 	u.PinnedBytes, u.BusyBytes = pinned.Bytes, busy
-	u.Overpinned = s.keeper.eviction.overpinned.Load()
+	u.Overpinned = s.keeper.eviction.Overpinned.Load()
 	u.FreeBytes, u.TotalBytes = s.home.space.Look()
 	u.FreeInodes, u.TotalInodes, _ = s.home.space.Inodes()
 	u.IndexOpen, u.IndexError = s.index.Writable(), s.index.Trouble()

@@ -76,7 +76,7 @@ func TestAnnouncedBytesEvictLittle(t *testing.T) {
 	s.SetLimits(Limits{MaxSize: 8200})
 	_, d := content(99, 1)
 	p := beginPart(t, s, d, 8000)
-	s.keeper.eviction.pass(t.Context())
+	s.keeper.eviction.Pass(t.Context())
 	wantBlobs(t, s, ds, true, true, true, true, true, true, true, true)
 	if _, err := p.WriteAt([]byte("x"), 0); err != nil {
 		t.Fatal(err)
@@ -143,7 +143,7 @@ func TestClockInDoubt(t *testing.T) {
 	s.limits.Store(limits)
 	want := func(s *Store, want bool) {
 		t.Helper()
-		s.keeper.eviction.pass(t.Context())
+		s.keeper.eviction.Pass(t.Context())
 		wantBlobs(t, s, []digest.Digest{d}, want)
 	}
 	c.move(365 * 24 * time.Hour)

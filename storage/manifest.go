@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/eviction"
 	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/integrity"
 	"github.com/pullgate/pullgate/storage/internal/volume"
@@ -137,7 +138,7 @@ func (r *Records) UseManifest(d digest.Digest) {
 		return
 	}
 	_ = r.life.Within(context.Background(), func() error {
-		if r.uses.touch(i, index.HourOf(r.now())) >= maxUses {
+		if r.uses.Touch(i, index.HourOf(r.now())) >= eviction.MaxUses {
 			r.full()
 		}
 		return nil

@@ -23,7 +23,7 @@ func (k *keeper) begin(ctx context.Context) error {
 	}
 	k.beginRun()
 	if !k.quiet {
-		k.eviction.sweep(k.eviction.now().Add(-maxIdle))
+		k.eviction.Sweep(k.eviction.Now().Add(-maxIdle))
 		if err := k.home.sweepLeftovers(); err != nil {
 			k.log.Warn("sweep what a crash left", "error", err)
 		}
@@ -54,7 +54,7 @@ func (k *keeper) openIndex(ctx context.Context) error {
 		if err := k.home.space.CheckReserve(); err != nil {
 			return err
 		}
-	} else if err := k.eviction.makeIndexRoom(ctx); err != nil {
+	} else if err := k.eviction.MakeIndexRoom(ctx); err != nil {
 		return err
 	}
 	if err := k.home.layout.make(); err != nil {
@@ -71,7 +71,7 @@ func (k *keeper) beginRun() {
 	if err := k.home.readState(); err != nil {
 		k.log.Warn("state of the store is not recorded", "error", err)
 	}
-	k.eviction.clock.begin(k.home.state.Wall)
+	k.eviction.Clock.Begin(k.home.state.Wall)
 	k.durability.Begin(k.home.root.BootID())
 }
 
@@ -105,7 +105,7 @@ func (k *keeper) awaitIndex(ctx context.Context) bool {
 				wait = k.retry
 			}
 			due = time.Now().Add(wait)
-		case <-k.eviction.limits.kick:
+		case <-k.eviction.Limits.Kick:
 			// Nobody can keep to limits before the blobs are counted.
 		case <-ctx.Done():
 			return false

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/pullgate/pullgate/storage/internal/eviction"
 	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/life"
 	"github.com/pullgate/pullgate/storage/internal/volume"
@@ -69,7 +70,7 @@ func (o *Options) setDefaults() {
 	o.LockWait = cmp.Or(o.LockWait, 10*time.Second)
 	o.retry = cmp.Or(o.retry, indexRetry)
 	o.patience = cmp.Or(o.patience, index.ClosePatience)
-	o.way = cmp.Or(o.way, roomPatience)
+	o.way = cmp.Or(o.way, eviction.RoomPatience)
 	o.save = cmp.Or(o.save, saveEvery)
 	o.rest = cmp.Or(o.rest, life.RestFirst)
 }

@@ -102,14 +102,14 @@ func (p *Part) WriteAt(b []byte, off int64) (int, error) {
 		return 0, fmt.Errorf("write part of %s: %w", p.id.Digest(), fs.ErrClosed)
 	}
 	if err := p.space.Spend(off, len(b)); err != nil {
-		return 0, fmt.Errorf("write part of %s: %w", p.id.Digest(), p.parts.limits.fullFor(-1, err))
+		return 0, fmt.Errorf("write part of %s: %w", p.id.Digest(), p.parts.limits.FullFor(-1, err))
 	}
 	n, err := p.file.WriteAt(b, off)
 	if err == nil {
 		err = p.saving.wrote(Extent{off, off + int64(n)})
 	}
 	if err != nil {
-		return n, fmt.Errorf("write part of %s: %w", p.id.Digest(), p.parts.limits.fullFor(p.size, err))
+		return n, fmt.Errorf("write part of %s: %w", p.id.Digest(), p.parts.limits.FullFor(p.size, err))
 	}
 	return n, nil
 }
@@ -141,24 +141,24 @@ func (p *Part) Reopen() (*os.File, error) {
 func (p *Part) reserve() error {
 	limits := p.parts.limits
 	p.begun.Store(true)
-	if !limits.demand().none() {
+	if !limits.Demand().None() {
 		// What has to go for it goes while it comes.
-		limits.soon()
+		limits.Soon()
 	}
 	left := p.size
 	for _, e := range p.covered {
 		left -= e.End - e.Start
 	}
 	left = max(left, -1)
-	err := p.parts.queue.await(func() error {
+	err := p.parts.queue.Await(func() error {
 		err := p.space.Take(left)
-		if err != nil && limits.yields(left) {
-			limits.want(left)
+		if err != nil && limits.Yields(left) {
+			limits.Want(left)
 		}
 		return err
 	})
 	if err != nil || p.size <= 0 {
 		return err
 	}
-	return limits.fullFor(p.size, p.space.Allocate(p.file))
+	return limits.FullFor(p.size, p.space.Allocate(p.file))
 }

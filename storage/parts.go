@@ -7,10 +7,10 @@ import (
 	"os"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/eviction"
 	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/integrity"
 	"github.com/pullgate/pullgate/storage/internal/life"
@@ -30,16 +30,14 @@ type parts struct {
 	log        *slog.Logger
 	now        func() time.Time
 	save       time.Duration // see saveEvery
-	limits     *limits
-	queue      *queue
+	limits     *eviction.Budget
+	queue      *eviction.Queue
 	judge      *integrity.Judge
 	durability *integrity.Durability
 	table      index.BlobTable
 
 	mu      sync.Mutex
 	running map[volume.ID][]*Part
-	// withdrawn counts the parts for which nothing has to go any more.
-	withdrawn atomic.Int64
 }
 
 // begin begins a part, or reopens the one that was suspended.
@@ -55,7 +53,7 @@ func (ps *parts) begin(scope oci.Scope, i volume.ID, size int64) (_ *Part, err e
 			ps.end(p)
 		}
 	}()
-	if err := ps.limits.admit(p.origin, size); err != nil {
+	if err := ps.limits.Admit(p.origin, size); err != nil {
 		return nil, err
 	}
 	if err := ps.layout.within(func() error { return ps.open(p) }); err != nil {

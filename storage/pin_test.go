@@ -87,7 +87,7 @@ func TestPinsStay(t *testing.T) {
 		"free": func(s *Store, _ *clock, l *Limits) {
 			l.MinFree = 20 << 30
 			setVolume(s, 20<<30-1<<20, 100<<30)
-			s.limits.refused.Store(1 << 30)
+			s.limits.Refused.Store(1 << 30)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -102,7 +102,7 @@ func TestPinsStay(t *testing.T) {
 			rule(s, c, &l)
 			s.limits.Store(&l)
 			for range 8 {
-				s.keeper.eviction.pass(t.Context())
+				s.keeper.eviction.Pass(t.Context())
 			}
 			wantStored(t, s, "by tag", tagged, true)
 			wantStored(t, s, "by digest", exact, true)

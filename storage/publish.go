@@ -29,10 +29,10 @@ func (p *Part) Publish(size int64) {
 		return
 	}
 	var err error
-	if s.judge.Recorded(p.id, size) || s.limits.claim(&p.claim, p.origin, size) {
+	if s.judge.Recorded(p.id, size) || s.limits.Claim(&p.claim, p.origin, size) {
 		err = p.place(size)
 	} else {
-		s.limits.soon()
+		s.limits.Soon()
 		err = p.complete(size)
 	}
 	if err != nil {
@@ -89,9 +89,7 @@ func (p *Part) end(last func() error) error {
 	defer p.parts.end(p)
 	defer func() {
 		p.space.Release()
-		if p.parts.limits.ledger.Drop(&p.claim) {
-			p.parts.withdrawn.Add(1)
-		}
+		p.parts.limits.Drop(&p.claim)
 	}()
 	return last()
 }
@@ -121,8 +119,8 @@ func (p *Part) commit(size int64) error {
 	if err := p.remove(); err != nil {
 		s.log.Warn("remove what is left of a part", "digest", p.id.Digest(), "error", err)
 	}
-	if !s.limits.demand().none() {
-		s.limits.soon()
+	if !s.limits.Demand().None() {
+		s.limits.Soon()
 	}
 	return nil
 }
@@ -133,8 +131,8 @@ func (p *Part) makeWay(size int64) error {
 	if p.parts.judge.Recorded(p.id, size) {
 		return nil
 	}
-	return p.parts.queue.await(func() error {
-		if p.parts.limits.claim(&p.claim, p.origin, size) {
+	return p.parts.queue.Await(func() error {
+		if p.parts.limits.Claim(&p.claim, p.origin, size) {
 			return nil
 		}
 		return ErrNoSpace

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/eviction"
 	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/life"
 	"github.com/pullgate/pullgate/storage/internal/volume"
@@ -22,8 +23,8 @@ type Records struct {
 	log   *slog.Logger
 	now   func() time.Time
 	large largeManifests
-	uses  *uses  // of manifests
-	full  func() // called when there are so many uses that they should be written down
+	uses  *eviction.Uses // of manifests
+	full  func()         // called when there are so many uses that they should be written down
 }
 
 // largeManifests are those that are too long for the index, and lie among the blobs.

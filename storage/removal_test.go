@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/eviction"
 	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
@@ -297,8 +298,8 @@ func TestRemoveSparesWhatIsInUse(t *testing.T) {
 	}
 	image = putTagged(t, s, scope, "1", nil, last...)
 	var once sync.Once
-	many := make([]uint64, 0, evictBatch)
-	for k := range uint64(evictBatch) {
+	many := make([]uint64, 0, eviction.Batch)
+	for k := range uint64(eviction.Batch) {
 		many = append(many, 1000+k)
 	}
 	putTagged(t, s, scope, "many", nil, many...)
@@ -324,7 +325,7 @@ func TestRemoveSparesWhatIsInUse(t *testing.T) {
 func TestRemoveEndsWithTheStore(t *testing.T) {
 	s := openTest(t, Options{})
 	var seeds []uint64
-	for k := range uint64(2*evictBatch + 1) {
+	for k := range uint64(2*eviction.Batch + 1) {
 		seeds = append(seeds, k)
 	}
 	putTagged(t, s, scope, "1", nil, seeds...)

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 
+	"github.com/pullgate/pullgate/storage/internal/eviction"
 	"github.com/pullgate/pullgate/storage/internal/images"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
@@ -66,14 +67,14 @@ func (s *Store) settleRemoval(ctx context.Context) {
 
 // removable is the content of a store, for images to be removed.
 type removable struct {
-	remover *remover
+	remover *eviction.Remover
 	parts   *parts
 	opened  *opened
 }
 
 // RemoveBlobs implements images.Blobs.
 func (r removable) RemoveBlobs(ids []volume.ID, spare func(volume.ID) bool) (images.Removed, error) {
-	return r.remover.remove(ids, spare)
+	return r.remover.Remove(ids, spare)
 }
 
 // RemoveParts implements images.Blobs.

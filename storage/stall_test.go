@@ -118,7 +118,7 @@ func TestStalledIndexHoldsNoLocks(t *testing.T) {
 	i, _ := volume.IDOf(oci.Sum(b))
 	go func() {
 		defer close(evicting)
-		_, _ = s.keeper.eviction.remover.remove([]volume.ID{i}, func(volume.ID) bool { return false })
+		_, _ = s.keeper.eviction.Remover.Remove([]volume.ID{i}, func(volume.ID) bool { return false })
 	}()
 	go func() {
 		_, err := s.Remove(t.Context(), RemoveOptions{Selection: oci.Selection{Upstream: scope.Upstream, Repository: scope.Repository}})

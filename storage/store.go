@@ -208,7 +208,7 @@ func (s *Store) awaitEnd() error {
 
 // closeIndex closes the index, and notes if that, and all blobs, are on the disk.
 func (s *Store) closeIndex() error {
-	closed, err := s.index.Close(func() error { return s.keeper.eviction.makeIndexRoom(context.Background()) })
+	closed, err := s.index.Close(func() error { return s.keeper.eviction.MakeIndexRoom(context.Background()) })
 	if closed && s.keeper.durability.Certain() {
 		s.home.state.Note(func(st *volume.State) { st.Clean, st.Checkpoint = true, s.now() })
 	}

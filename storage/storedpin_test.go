@@ -39,7 +39,7 @@ func TestStoredPin(t *testing.T) {
 	}
 	s.limits.Store(&Limits{MaxSize: 1, MaxUnused: time.Hour})
 	for range 8 {
-		s.keeper.eviction.pass(t.Context())
+		s.keeper.eviction.Pass(t.Context())
 		if err := s.keeper.forgetting.forget(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -68,6 +68,6 @@ func TestStoredPin(t *testing.T) {
 		}
 	}
 	s.limits.Store(&Limits{MaxSize: 1})
-	s.keeper.eviction.pass(t.Context())
+	s.keeper.eviction.Pass(t.Context())
 	wantStored(t, s, "pinned no more", tagged, false)
 }

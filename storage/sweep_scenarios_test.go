@@ -134,7 +134,7 @@ func scenarios() []scenario {
 		{name: "remove-repository", run: removeSeed("ghcr.io/a/b"), again: removedSeed("ghcr.io/a/b")},
 		{name: "evict-by-directory", run: func(w *world) {
 			clear(w.must)
-			_, _, _ = w.s.keeper.eviction.remover.removeOldest(context.Background(), 5000)
+			_, _, _ = w.s.keeper.eviction.Remover.RemoveOldest(context.Background(), 5000)
 			_ = w.s.parts.sweep(w.s.now())
 		}, prepare: func(t *testing.T, w *world) {
 			for k := range seedBlobs {

@@ -118,8 +118,8 @@ func (w *world) opens(t *testing.T) error {
 
 // quiesce returns when the house keeper did what it was asked to.
 func (w *world) quiesce() {
-	for range cap(w.s.limits.kick) + 2 {
-		w.s.limits.kick <- struct{}{}
+	for range cap(w.s.limits.Kick) + 2 {
+		w.s.limits.Kick <- struct{}{}
 	}
 }
 

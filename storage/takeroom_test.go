@@ -8,14 +8,15 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/storage/internal/eviction"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // heldVolume makes the store believe in a file system of which so many bytes are free
 // beside what it holds now.
 func heldVolume(s *Store, free, total int64) {
-	free += s.limits.ledger.Used()
-	s.home.space.Measure(func() (int64, int64, error) { return free - s.limits.ledger.Used(), total, nil })
+	free += s.home.ledger.Used()
+	s.home.space.Measure(func() (int64, int64, error) { return free - s.home.ledger.Used(), total, nil })
 }
 
 // A part for which an upstream has no byte evicts nothing, neither under a limit nor
@@ -38,8 +39,8 @@ func TestRoomIsMadeForTheFirstByte(t *testing.T) {
 			_, d := content(99, 1)
 			limit(s)
 			p := beginPart(t, s, d, 5000)
-			s.limits.soon()
-			s.keeper.eviction.pass(t.Context())
+			s.limits.Soon()
+			s.keeper.eviction.Pass(t.Context())
 			if err := p.Remove(); err != nil {
 				t.Fatal(err)
 			}
@@ -82,7 +83,7 @@ func TestNoRoomForTheFirstByte(t *testing.T) {
 	began := time.Now()
 	_, err = beginPart(t, s, d, 2000).WriteAt(b, 0)
 	wantErr(t, "first byte", err, ErrNoSpace)
-	if took := time.Since(began); took > roomPatience/2 {
+	if took := time.Since(began); took > eviction.RoomPatience/2 {
 		t.Errorf("it took %v", took)
 	}
 	if u := s.Usage(); u.Blobs != 8 {

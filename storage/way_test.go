@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pullgate/pullgate/storage/internal/eviction"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -54,16 +55,16 @@ func TestPatienceCountsFromTheLastProgress(t *testing.T) {
 func TestGivingUpEndsTheEviction(t *testing.T) {
 	t.Parallel()
 	held := make(chan struct{})
-	s := crowded(t, 3*evictBatch, 50*time.Millisecond, func() { <-held })
-	b, d := content(1000, 3*evictBatch*10)
+	s := crowded(t, 3*eviction.Batch, 50*time.Millisecond, func() { <-held })
+	b, d := content(1000, 3*eviction.Batch*10)
 	p := writePart(t, s, b, d)
-	s.SetLimits(Limits{MaxSize: 3 * evictBatch * 10})
+	s.SetLimits(Limits{MaxSize: 3 * eviction.Batch * 10})
 	wantErr(t, "commit", p.Commit(int64(len(b))), ErrNoSpace)
-	ended := s.keeper.eviction.queue.after()
+	ended := s.keeper.eviction.Queue.After()
 	close(held)
-	s.limits.soon()
+	s.limits.Soon()
 	<-ended // and so has the one before
-	if u := s.Usage(); u.EvictedBlobs > evictBatch {
+	if u := s.Usage(); u.EvictedBlobs > eviction.Batch {
 		t.Errorf("%d blobs went for nothing", u.EvictedBlobs)
 	}
 }

@@ -1,4 +1,4 @@
-package storage
+package eviction
 
 import (
 	"log/slog"
@@ -11,14 +11,14 @@ import (
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
-// maxUses is how many uses are remembered before they are written down out of
+// MaxUses is how many uses are remembered before they are written down out of
 // turn.
-const maxUses = 10_000
+const MaxUses = 10_000
 
-// uses remembers when blobs were used, until that is written down: a hit waits
+// Uses remembers when blobs were used, until that is written down: a hit waits
 // for no write, and mostly only looks, since the hour of the last one stands there
 // already. The zero value remembers none. Safe for concurrent use.
-type uses struct {
+type Uses struct {
 	shards [usesShards]usesShard
 	count  atomic.Int64
 }
@@ -31,10 +31,10 @@ type usesShard struct {
 	hours map[volume.ID]index.Use
 }
 
-func (u *uses) shard(i volume.ID) *usesShard { return &u.shards[i[len(i)-1]%usesShards] }
+func (u *Uses) shard(i volume.ID) *usesShard { return &u.shards[i[len(i)-1]%usesShards] }
 
-// touch remembers a use, and returns how many blobs are remembered.
-func (u *uses) touch(i volume.ID, hour index.Use) int {
+// Touch remembers a use, and returns how many blobs are remembered.
+func (u *Uses) Touch(i volume.ID, hour index.Use) int {
 	s := u.shard(i)
 	s.mu.RLock()
 	known, ok := s.hours[i]
@@ -52,8 +52,8 @@ func (u *uses) touch(i volume.ID, hour index.Use) int {
 	return int(u.count.Add(int64(len(s.hours) - before)))
 }
 
-// seen reports whether a blob was used since take.
-func (u *uses) seen(i volume.ID) bool {
+// Seen reports whether a blob was used since take.
+func (u *Uses) Seen(i volume.ID) bool {
 	s := u.shard(i)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -62,7 +62,7 @@ func (u *uses) seen(i volume.ID) bool {
 }
 
 // take returns what is remembered, and forgets it.
-func (u *uses) take() map[volume.ID]index.Use {
+func (u *Uses) take() map[volume.ID]index.Use {
 	taken := make(map[volume.ID]index.Use)
 	for k := range u.shards {
 		s := &u.shards[k]
@@ -75,27 +75,32 @@ func (u *uses) take() map[volume.ID]index.Use {
 	return taken
 }
 
-// useLog are the uses of blobs and manifests until they are written down.
-type useLog struct {
-	blobs, manifests uses
+// UseLog are the uses of blobs and manifests until they are written down.
+type UseLog struct {
+	Blobs, Manifests Uses
 
 	index    *index.Index
 	contents images.Contents
 	log      *slog.Logger
 }
 
-// write writes down when blobs and manifests were used. One goroutine calls it, which
+// NewUseLog returns a log of no uses.
+func NewUseLog(x *index.Index, contents images.Contents, log *slog.Logger) *UseLog {
+	return &UseLog{index: x, contents: contents, log: log}
+}
+
+// Write writes down when blobs and manifests were used. One goroutine calls it, which
 // also asks the uses whether a blob may be evicted.
-func (l *useLog) write() {
-	manifests := l.manifests.take()
+func (l *UseLog) Write() {
+	manifests := l.Manifests.take()
 	l.useContents(manifests)
-	l.put(l.blobs.take(), (*index.Batch).PutUses)
+	l.put(l.Blobs.take(), (*index.Batch).PutUses)
 	l.put(manifests, (*index.Batch).PutManifestUses)
 }
 
 // useContents makes the use of an image one of its blobs, once an hour. An index
 // is not an image: nobody pulls all of its platforms.
-func (l *useLog) useContents(manifests map[volume.ID]index.Use) {
+func (l *UseLog) useContents(manifests map[volume.ID]index.Use) {
 	if len(manifests) == 0 {
 		return
 	}
@@ -118,14 +123,14 @@ func (l *useLog) useContents(manifests map[volume.ID]index.Use) {
 		}
 		for _, d := range contents.Blobs {
 			if blob, err := volume.IDOf(d.Digest); err == nil {
-				l.blobs.touch(blob, hour)
+				l.Blobs.Touch(blob, hour)
 			}
 		}
 	}
 }
 
 // put writes down uses.
-func (l *useLog) put(taken map[volume.ID]index.Use, put func(*index.Batch, map[volume.ID]index.Use) error) {
+func (l *UseLog) put(taken map[volume.ID]index.Use, put func(*index.Batch, map[volume.ID]index.Use) error) {
 	for len(taken) > 0 {
 		some := make(map[volume.ID]index.Use, min(len(taken), index.MaxUsesWrite))
 		for i, hour := range taken {

@@ -1,4 +1,4 @@
-package storage
+package eviction
 
 import (
 	"sync"
@@ -15,11 +15,11 @@ const (
 	clockDoubt = 24 * time.Hour
 )
 
-// clockWatch tells whether the clock can be believed where something is going to be
+// Clock tells whether the clock can be believed where something is going to be
 // removed because of its age. Safe for concurrent use.
-type clockWatch struct {
+type Clock struct {
 	now    func() time.Time
-	uptime func() time.Duration // since the opening, whatever becomes of the clock
+	Uptime func() time.Duration // since the opening, whatever becomes of the clock
 
 	mu    sync.Mutex
 	at    time.Time     // what the clock said
@@ -27,9 +27,14 @@ type clockWatch struct {
 	until time.Duration // for how long it is in doubt
 }
 
-// begin begins the watch at the opening. last is when the store was last known to
+// NewClock returns the watch of a clock.
+func NewClock(now func() time.Time, uptime func() time.Duration) *Clock {
+	return &Clock{now: now, Uptime: uptime}
+}
+
+// Begin begins the watch at the opening. last is when the store was last known to
 // be open before; zero = unknown.
-func (c *clockWatch) begin(last time.Time) {
+func (c *Clock) Begin(last time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
@@ -39,11 +44,11 @@ func (c *clockWatch) begin(last time.Time) {
 	}
 }
 
-// trusted reports whether the clock can be believed.
-func (c *clockWatch) trusted() bool {
+// Trusted reports whether the clock can be believed.
+func (c *Clock) Trusted() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	up := c.uptime()
+	up := c.Uptime()
 	now := c.now().Round(0)
 	if jump := now.Sub(c.at) - (up - c.up); jump.Abs() > clockJump {
 		c.at, c.up, c.until = now, up, up+clockDoubt

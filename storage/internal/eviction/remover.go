@@ -1,4 +1,4 @@
-package storage
+package eviction
 
 import (
 	"context"
@@ -25,8 +25,8 @@ const (
 	youngAge = 10 * time.Minute
 )
 
-// remover removes blobs, their records and their files.
-type remover struct {
+// Remover removes blobs, their records and their files.
+type Remover struct {
 	root  volume.Files
 	space *volume.Space
 	index *index.Index
@@ -35,20 +35,27 @@ type remover struct {
 	log   *slog.Logger
 	now   func() time.Time
 
-	// blobs and bytes were evicted; steps counts each blob as it goes.
-	blobs, bytes, steps atomic.Int64
+	// Blobs and bytes were evicted; steps counts each blob as it goes.
+	Blobs, Bytes, steps atomic.Int64
+}
+
+// NewRemover returns who removes blobs of an index and a directory.
+func NewRemover(
+	root volume.Files, space *volume.Space, x *index.Index, judge *integrity.Judge, l *life.Life, log *slog.Logger, now func() time.Time,
+) *Remover {
+	return &Remover{root: root, space: space, index: x, judge: judge, life: l, log: log, now: now}
 }
 
 // evicted counts what was evicted.
-func (r *remover) evicted(blobs, bytes int64) {
-	r.blobs.Add(blobs)
-	r.bytes.Add(bytes)
+func (r *Remover) evicted(blobs, bytes int64) {
+	r.Blobs.Add(blobs)
+	r.Bytes.Add(bytes)
 }
 
-// remove removes blobs, but for those that are to be spared at the last moment:
+// Remove removes blobs, but for those that are to be spared at the last moment:
 // first the records, then the files. Where the disk is too full to write even that
 // down, the files go first.
-func (r *remover) remove(ids []volume.ID, spare func(volume.ID) bool) (gone images.Removed, err error) {
+func (r *Remover) Remove(ids []volume.ID, spare func(volume.ID) bool) (gone images.Removed, err error) {
 	if len(ids) == 0 {
 		return gone, nil
 	}
@@ -78,7 +85,7 @@ func (r *remover) remove(ids []volume.ID, spare func(volume.ID) bool) (gone imag
 		})
 	}
 	err = drop()
-	full := errors.Is(err, ErrNoSpace)
+	full := errors.Is(err, volume.ErrNoSpace)
 	if err != nil && !full {
 		return images.Removed{}, err
 	}
@@ -130,9 +137,9 @@ type oldFile struct {
 	modified time.Time
 }
 
-// removeOldest removes blobs until they amount to excess bytes: of a random
+// RemoveOldest removes blobs until they amount to excess bytes: of a random
 // sample of the directories the older half, then of the next, and so on around.
-func (r *remover) removeOldest(ctx context.Context, excess int64) (blobs, bytes int64, err error) {
+func (r *Remover) RemoveOldest(ctx context.Context, excess int64) (blobs, bytes int64, err error) {
 	dirs, err := volume.Shards(r.root)
 	if err != nil {
 		return 0, 0, err
@@ -171,7 +178,7 @@ func (r *remover) removeOldest(ctx context.Context, excess int64) (blobs, bytes 
 
 // oldFiles returns the files of some directories that are not young, the oldest
 // first.
-func (r *remover) oldFiles(ctx context.Context, dirs []string) ([]oldFile, error) {
+func (r *Remover) oldFiles(ctx context.Context, dirs []string) ([]oldFile, error) {
 	var files []oldFile
 	for _, dir := range dirs {
 		if err := ctx.Err(); err != nil {

@@ -1,4 +1,4 @@
-package storage
+package eviction
 
 import (
 	"fmt"
@@ -12,15 +12,15 @@ const (
 	// futilePasses is how many passes that change nothing a finished blob
 	// waits for: what is used while one is under way may be left to the next.
 	futilePasses = 2
-	// roomPatience is how long it waits for the next of them to go.
-	roomPatience = 10 * time.Second
+	// RoomPatience is how long it waits for the next of them to go.
+	RoomPatience = 10 * time.Second
 )
 
-// queue is who waits until blobs were evicted. Safe for concurrent use.
-type queue struct {
+// Queue is who waits until blobs were evicted. Safe for concurrent use.
+type Queue struct {
 	life     *life.Life
-	limits   *limits
-	remover  *remover
+	limits   *Budget
+	remover  *Remover
 	patience time.Duration
 	quiet    bool // nothing is evicted
 
@@ -28,8 +28,14 @@ type queue struct {
 	next chan struct{} // closed when the pass that has not begun yet ends; nil = nobody waits
 }
 
+// NewQueue returns a queue that nobody is in: who is, waits for as long as patience for
+// the next blob to go, and if the store is quiet for nothing.
+func NewQueue(l *life.Life, limits *Budget, r *Remover, patience time.Duration, quiet bool) *Queue {
+	return &Queue{life: l, limits: limits, remover: r, patience: patience, quiet: quiet}
+}
+
 // begin begins a pass, and returns what ends it.
-func (q *queue) begin() (end func()) {
+func (q *Queue) begin() (end func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	ended := q.next
@@ -41,8 +47,8 @@ func (q *queue) begin() (end func()) {
 	}
 }
 
-// after returns what is closed when a pass that has not begun yet ends.
-func (q *queue) after() <-chan struct{} {
+// After returns what is closed when a pass that has not begun yet ends.
+func (q *Queue) After() <-chan struct{} {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.next == nil {
@@ -51,22 +57,22 @@ func (q *queue) after() <-chan struct{} {
 	return q.next
 }
 
-// await waits, while blobs are evicted, until there is room. It returns the last
+// Await waits, while blobs are evicted, until there is room. It returns the last
 // error of room if what is there cannot go.
-func (q *queue) await(room func() error) error {
+func (q *Queue) Await(room func() error) error {
 	err := room()
 	if err == nil || q.quiet {
 		return err
 	}
-	w := waiter{queue: q, late: time.NewTimer(q.patience), progress: q.remover.steps.Load()}
+	w := waiter{Queue: q, late: time.NewTimer(q.patience), progress: q.remover.steps.Load()}
 	defer w.late.Stop()
 	for futile := 0; err != nil && futile < futilePasses; err = room() {
-		evicted := q.remover.blobs.Load()
+		evicted := q.remover.Blobs.Load()
 		if given := w.awaitPass(); given != nil {
 			return fmt.Errorf("%w: %w", given, err)
 		}
 		// What others have been granted can be evicted once it is stored.
-		if futile++; q.remover.blobs.Load() != evicted || q.limits.ledger.Granting() {
+		if futile++; q.remover.Blobs.Load() != evicted || q.limits.ledger.Granting() {
 			futile = 0
 		}
 	}
@@ -79,7 +85,7 @@ func (q *queue) await(room func() error) error {
 // waiter is one who waits for blobs to go: until none has gone for some time, however
 // long all of them take.
 type waiter struct {
-	*queue
+	*Queue
 
 	late     *time.Timer
 	progress int64
@@ -87,8 +93,8 @@ type waiter struct {
 
 // awaitPass waits for a pass.
 func (w *waiter) awaitPass() error {
-	ended := w.after()
-	w.limits.soon()
+	ended := w.After()
+	w.limits.Soon()
 	for {
 		select {
 		case <-ended:
@@ -101,7 +107,7 @@ func (w *waiter) awaitPass() error {
 			w.progress = now
 			w.late.Reset(w.patience)
 		case <-w.life.Context().Done():
-			return ErrClosed
+			return life.ErrClosed
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package storage
+package eviction
 
 import (
 	"context"
@@ -67,12 +67,12 @@ func (c *cut) takes(rank, size int64) bool {
 // all the oldest until there is room. What is pinned or open stays.
 type decision struct {
 	now    time.Time
-	demand demand
+	demand Demand
 	// withdrawn is usage.withdrawn as of the demand.
 	withdrawn int64
 	unused    time.Time // zero = nothing goes merely because it is old
 	pins      images.Set
-	opened    *opened
+	inUse     func(volume.ID) bool
 	from      time.Time // what was recorded before stays
 
 	old       cut
@@ -103,7 +103,7 @@ func (d *decision) decide(ctx context.Context, txn *index.Txn) error {
 			return nil
 		case r.Created.Before(d.from):
 			return nil
-		case d.opened.has(i):
+		case d.inUse(i):
 			d.busy += r.Size
 			return nil
 		}
@@ -137,7 +137,7 @@ func (d *decision) decide(ctx context.Context, txn *index.Txn) error {
 
 // goes decides on one blob. It is asked once for each.
 func (d *decision) goes(i volume.ID, r index.Blob, used index.Use) bool {
-	if d.pins.Has(i) || d.opened.has(i) || r.Created.Before(d.from) {
+	if d.pins.Has(i) || d.inUse(i) || r.Created.Before(d.from) {
 		return false
 	}
 	last := lastUse(r, used)
