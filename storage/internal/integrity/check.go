@@ -74,7 +74,7 @@ type Others struct {
 func (j *Judge) Check(ctx context.Context, o CheckOptions, others Others) (Report, error) {
 	c := &Check{CheckOptions: o, root: j.Root, life: j.Life, log: j.Log}
 	c.report.Verify, c.report.Repair = o.Verify, o.Repair
-	err := j.Life.Task(ctx, func(ctx context.Context) error { return j.check(ctx, c, others) })
+	err := j.Life.Bound(ctx, func(ctx context.Context) error { return j.check(ctx, c, others) })
 	c.progress(true)
 	c.report.sort()
 	return c.report, err

@@ -89,11 +89,17 @@ func (l *Life) Task(ctx context.Context, fn func(context.Context) error) error {
 		return err
 	}
 	defer end()
+	return l.Bound(ctx, fn)
+}
+
+// Bound calls fn with a context that ends with the life of the store, too: the error is
+// ErrClosed then. Nobody waits for it.
+func (l *Life) Bound(ctx context.Context, fn func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stop := context.AfterFunc(l.ctx, func() { cancel(ErrClosed) })
 	defer stop()
-	err = fn(ctx)
+	err := fn(ctx)
 	if cause := context.Cause(ctx); cause != nil && errors.Is(err, ctx.Err()) {
 		return cause
 	}
