@@ -17,12 +17,16 @@ type tree struct {
 	live      map[volume.ID]struct{}
 }
 
-// readTree reads the manifests that are linked to a scope.
-func readTree(ctx context.Context, c Contents, txn *index.Txn, scope oci.Scope) (*tree, error) {
-	t := &tree{
+func newTree() *tree {
+	return &tree{
 		contents: make(map[volume.ID]oci.Contents), referrers: make(map[volume.ID][]volume.ID),
 		dying: make(map[volume.ID]struct{}), live: make(map[volume.ID]struct{}),
 	}
+}
+
+// readTree reads the manifests that are linked to a scope.
+func readTree(ctx context.Context, c Contents, txn *index.Txn, scope oci.Scope) (*tree, error) {
+	t := newTree()
 	err := txn.Keys(ctx, index.ScopedPrefix(index.TableLink, scope), func(it *index.Iterator) error {
 		key := it.Key()
 		i, ok := index.ScopedID(key)
