@@ -32,7 +32,7 @@ func (f lockedFiles) Open(name string) (volume.File, error) {
 func TestBlobThatCannotBeOpened(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.EACCES, syscall.EIO, syscall.ELOOP} {
 		var locked atomic.Pointer[string]
-		s := openTest(t, Options{over: func(f volume.Files) volume.Files { return lockedFiles{f, &locked, errno} }})
+		s := openTest(t, Options{seams: seams{over: func(f volume.Files) volume.Files { return lockedFiles{f, &locked, errno} }}})
 		b, d := content(1, 1000)
 		putBlob(t, s, b)
 		i, _ := volume.IDOf(d)
@@ -69,7 +69,7 @@ func TestBlobThatCannotBeOpened(t *testing.T) {
 // Too many open files say nothing of a blob.
 func TestBlobBesideTooManyOpenFiles(t *testing.T) {
 	var locked atomic.Pointer[string]
-	s := openTest(t, Options{over: func(f volume.Files) volume.Files { return lockedFiles{f, &locked, syscall.EMFILE} }})
+	s := openTest(t, Options{seams: seams{over: func(f volume.Files) volume.Files { return lockedFiles{f, &locked, syscall.EMFILE} }}})
 	b, d := content(1, 1000)
 	putBlob(t, s, b)
 	i, _ := volume.IDOf(d)

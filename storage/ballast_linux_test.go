@@ -57,12 +57,12 @@ func TestBallastIsDroppedToOpen(t *testing.T) {
 	if err := os.WriteFile(name, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := openTest(t, Options{Path: dir, volume: func() (int64, int64, error) {
+	s := openTest(t, Options{Path: dir, seams: seams{volume: func() (int64, int64, error) {
 		if _, err := os.Stat(name); err == nil {
 			return 63 << 20, 4 << 30, nil
 		}
 		return 2 << 30, 4 << 30, nil
-	}})
+	}}})
 	if u := s.Usage(); !u.IndexOpen || u.EvictedBlobs != 0 {
 		t.Errorf("usage is %+v", u)
 	}

@@ -73,7 +73,7 @@ func (b *bomb) Err() error {
 func TestPanicOfEviction(t *testing.T) {
 	m := &mine{trips: func(verb, name string) bool { return verb == "list" && name == volume.IngestDir }}
 	log, panics := newMessages(), atomic.Int64{}
-	s := openTest(t, Options{over: m.over, Logger: slog.New(log), rest: 20 * time.Millisecond, Panicked: func() { panics.Add(1) }})
+	s := openTest(t, Options{seams: seams{over: m.over, rest: 20 * time.Millisecond}, Logger: slog.New(log), Panicked: func() { panics.Add(1) }})
 	first, d := content(1, 1000)
 	putBlob(t, s, first)
 	tight := Limits{MinFree: 1 << 60}
@@ -105,7 +105,7 @@ func TestPanicOverBlob(t *testing.T) {
 	first, d := content(1, 1000)
 	m := &mine{trips: func(verb, name string) bool { return verb == "remove" && strings.HasSuffix(name, d.Encoded()) }}
 	log := newMessages()
-	s := openTest(t, Options{over: m.over, Logger: slog.New(log)})
+	s := openTest(t, Options{seams: seams{over: m.over}, Logger: slog.New(log)})
 	putBlob(t, s, first)
 	second, other := content(2, 1000)
 	putBlob(t, s, second)
@@ -131,7 +131,7 @@ func TestPanicOfScrub(t *testing.T) {
 	m.armed.Store(true)
 	log := newMessages()
 	// An index that was begun anew makes it look for files that nobody knows.
-	_ = openTest(t, Options{Path: s.home.path, over: m.over, Logger: slog.New(log), rest: time.Millisecond, rebuild: true})
+	_ = openTest(t, Options{Path: s.home.path, seams: seams{over: m.over, rest: time.Millisecond}, Logger: slog.New(log), rebuild: true})
 	for range 3 {
 		log.wait(t, "storage panicked")
 	}
@@ -142,7 +142,7 @@ func TestPanicOfScrub(t *testing.T) {
 // A panic in a check, from within its own goroutines, is an error of the check.
 func TestPanicOfCheck(t *testing.T) {
 	m := &mine{trips: func(verb, name string) bool { return verb == "list" && strings.Count(name, "/") == 2 }}
-	s := openTest(t, Options{over: m.over})
+	s := openTest(t, Options{seams: seams{over: m.over}})
 	b, _ := content(1, 1000)
 	putBlob(t, s, b)
 	m.armed.Store(true)
@@ -236,7 +236,7 @@ func TestPanicOfCount(t *testing.T) {
 func TestPanicOfChores(t *testing.T) {
 	m := &mine{trips: func(verb, name string) bool { return strings.Contains(name, index.SnapshotDir) }}
 	var panics atomic.Int64
-	s := openTest(t, Options{over: m.over, Quiet: true, rest: time.Millisecond, Panicked: func() { panics.Add(1) }})
+	s := openTest(t, Options{seams: seams{over: m.over, rest: time.Millisecond}, Quiet: true, Panicked: func() { panics.Add(1) }})
 	putImage(t, s, "3", 1)
 	c := s.life.Chores()
 	defer c.End()

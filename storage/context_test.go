@@ -90,7 +90,7 @@ func (f gatedFile) ReadAt(b []byte, off int64) (int, error) {
 // context.
 func TestContextEndsWaits(t *testing.T) {
 	reads := &gatedReads{begun: make(chan struct{}), goOn: make(chan struct{})}
-	s := openTest(t, Options{over: func(f volume.Files) volume.Files { return gatedFiles{f, reads} }})
+	s := openTest(t, Options{seams: seams{over: func(f volume.Files) volume.Files { return gatedFiles{f, reads} }}})
 	b, d := content(1, 1000)
 	putBlob(t, s, b)
 	waits := func(what string, call func(context.Context) error) {

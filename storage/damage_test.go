@@ -108,7 +108,7 @@ func damageIndex(t *testing.T, random *rand.Rand, dir string) string {
 func TestUnbackedIndex(t *testing.T) {
 	const n = 200
 	var faults atomic.Uint64
-	s := openTest(t, Options{unbacked: faults.Load})
+	s := openTest(t, Options{seams: seams{unbacked: faults.Load}})
 	fill(t, s, n/2)
 	faults.Add(3)
 	fill(t, s, n)

@@ -60,7 +60,7 @@ func TestUnrecordedFilesAreFound(t *testing.T) {
 			b, d := content(2, 1000)
 			layBlob(t, s.home.path, d, b)
 			c.change(t, s.home.path)
-			s = openTest(t, Options{Path: s.home.path, retry: time.Millisecond})
+			s = openTest(t, Options{Path: s.home.path, seams: seams{retry: time.Millisecond}})
 			if c.found {
 				wantFound(t, s, 2)
 			}
@@ -100,7 +100,7 @@ func TestCondemnedIsLookedAtAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			broken := &faulty{disk: disk, boot: "boot"}
-			s := openTest(t, Options{Path: dir, retry: retry, over: broken.over})
+			s := openTest(t, Options{Path: dir, seams: seams{retry: retry, over: broken.over}})
 			whole, _ := content(1, 1000)
 			putBlob(t, s, whole)
 			b, d := content(2, 1000)
@@ -147,7 +147,7 @@ func TestPartThatWasMadeAllTheSame(t *testing.T) {
 		t.Fatal(err)
 	}
 	broken := &faulty{disk: disk, boot: "boot"}
-	s := openTest(t, Options{Path: dir, over: broken.over})
+	s := openTest(t, Options{Path: dir, seams: seams{over: broken.over}})
 	_, d := content(1, 1000)
 	i, _ := volume.IDOf(d)
 	broken.arm("open "+sums.ReplaceAllString(i.PartPath(), "$1")+" 1", fault{errno: syscall.EIO, late: true}, nil)

@@ -277,7 +277,7 @@ func TestEvictForInodes(t *testing.T) {
 	var free atomic.Int64
 	free.Store(1000)
 	log := newMessages()
-	s := openTest(t, Options{Logger: slog.New(log), inodes: func() (int64, int64, error) { return free.Load(), 1500, nil }})
+	s := openTest(t, Options{Logger: slog.New(log), seams: seams{inodes: func() (int64, int64, error) { return free.Load(), 1500, nil }}})
 	setVolume(s, 1<<50, 1<<50)
 	var ds []digest.Digest
 	for k := range 6 {

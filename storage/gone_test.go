@@ -104,7 +104,7 @@ func TestDirectoryRemoved(t *testing.T) {
 // Badger tries for ever to write what it cannot write.
 func TestCloseIsBounded(t *testing.T) {
 	t.Parallel()
-	s := openLeft(t, Options{patience: 50 * time.Millisecond})
+	s := openLeft(t, Options{seams: seams{patience: 50 * time.Millisecond}})
 	fill(t, s, 5)
 	meta := filepath.Join(s.home.path, volume.MetaDir)
 	if err := os.RemoveAll(meta); err != nil {
@@ -159,7 +159,7 @@ func TestNewDirectoryOnFullDisk(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		s = openTest(t, Options{Path: dir, Logger: slog.New(log), retry: 10 * time.Millisecond})
+		s = openTest(t, Options{Path: dir, Logger: slog.New(log), seams: seams{retry: 10 * time.Millisecond}})
 		if _, err := s.Part(t.Context(), scope, oci.Sum(nil), 1); err == nil {
 			t.Error("part begun")
 		}

@@ -46,10 +46,10 @@ func TestLimitsAreKeptBesideARestore(t *testing.T) {
 		<-slow.asked
 		cancel() // Open does not wait for the restore
 	}()
-	s, err := Open(ctx, Options{Path: s.home.path, Now: c.now, way: 5 * time.Second, Limits: Limits{MaxSize: size + 3500}, over: func(f volume.Files) volume.Files {
+	s, err := Open(ctx, Options{Path: s.home.path, Now: c.now, seams: seams{way: 5 * time.Second, over: func(f volume.Files) volume.Files {
 		slow.Files = f
 		return slow
-	}})
+	}}, Limits: Limits{MaxSize: size + 3500}})
 	if err != nil {
 		t.Fatal(err)
 	}

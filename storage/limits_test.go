@@ -132,7 +132,7 @@ func TestNoWayForABlob(t *testing.T) {
 func TestClockInDoubt(t *testing.T) {
 	var up time.Duration
 	c := newClock()
-	s := openTest(t, Options{Now: c.now, uptime: func() time.Duration { return up }})
+	s := openTest(t, Options{Now: c.now, seams: seams{uptime: func() time.Duration { return up }}})
 	b, d := content(1, 1000)
 	putBlob(t, s, b)
 	sleep := func(by time.Duration) {
@@ -160,7 +160,7 @@ func TestClockInDoubt(t *testing.T) {
 	}
 	c.move(31 * 24 * time.Hour)
 	up = 0
-	s = openTest(t, Options{Path: s.home.path, Now: c.now, uptime: func() time.Duration { return up }})
+	s = openTest(t, Options{Path: s.home.path, Now: c.now, seams: seams{uptime: func() time.Duration { return up }}})
 	s.limits.Store(limits)
 	for !s.Usage().Counted {
 		time.Sleep(time.Millisecond)

@@ -20,8 +20,7 @@ func TestFullDiskAtOpen(t *testing.T) {
 	dir := filled(t, 5)
 	log := newMessages()
 	s := openTest(t, Options{
-		Path: dir, Logger: slog.New(log), retry: 10 * time.Millisecond,
-		volume: func() (int64, int64, error) { return 1000, 100 << 30, nil },
+		Path: dir, Logger: slog.New(log), seams: seams{retry: 10 * time.Millisecond, volume: func() (int64, int64, error) { return 1000, 100 << 30, nil }},
 	})
 	wantReadable(t, s, 5)
 	_, d := content(1, 2000)
@@ -68,8 +67,7 @@ func TestFullDiskAfterCrash(t *testing.T) {
 	}
 	log := newMessages()
 	s := openTest(t, Options{
-		Path: dir, Logger: slog.New(log), retry: 10 * time.Millisecond,
-		volume: func() (int64, int64, error) { return 1000, 100 << 30, nil },
+		Path: dir, Logger: slog.New(log), seams: seams{retry: 10 * time.Millisecond, volume: func() (int64, int64, error) { return 1000, 100 << 30, nil }},
 	})
 	_, d := content(1, 2000)
 	if got := readBlob(t, s, oci.Sum([]byte("blob"))); string(got) != "blob" {
@@ -110,8 +108,7 @@ func noIndexWrites(ctx context.Context, s *Store, d digest.Digest) map[string]fu
 func TestFillWithoutIndex(t *testing.T) {
 	dir := filled(t, 1)
 	s := openTest(t, Options{
-		Path: dir, retry: time.Hour,
-		volume: func() (int64, int64, error) { return 1000, 100 << 30, nil },
+		Path: dir, seams: seams{retry: time.Hour, volume: func() (int64, int64, error) { return 1000, 100 << 30, nil }},
 	})
 	setVolume(s, 50<<30, 100<<30)
 	b, _ := content(9, 1000)
@@ -164,7 +161,7 @@ func TestOpenMakesRoomWithoutIndex(t *testing.T) {
 		})
 		return 60<<20 - used, 100 << 20, err
 	}
-	s = openTest(t, Options{Path: dir, volume: free})
+	s = openTest(t, Options{Path: dir, seams: seams{volume: free}})
 	u := s.Usage()
 	if !u.IndexOpen || u.EvictedBlobs != 38 {
 		t.Errorf("usage is %+v", u)
@@ -194,7 +191,7 @@ func TestCloseOnFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := newMessages()
-	next := openTest(t, Options{Path: s.home.path, Logger: slog.New(log), retry: 10 * time.Millisecond})
+	next := openTest(t, Options{Path: s.home.path, Logger: slog.New(log), seams: seams{retry: 10 * time.Millisecond}})
 	if u := next.Usage(); u.IndexOpen || u.IndexRebuilds != 0 {
 		t.Errorf("usage is %+v", u)
 	}

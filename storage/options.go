@@ -41,19 +41,23 @@ type Options struct {
 	Panicked func()
 
 	rebuild bool // sets the index aside and begins it anew
+	seams
+}
 
-	volume func() (free, total int64, err error) // for tests; nil = that of the files
-	inodes func() (free, total int64, err error) // for tests; nil = those of the files
-	over   func(volume.Files) volume.Files       // for tests; what lies over the file system, nil = nothing
-	// The clock that nobody sets, from the opening on. For tests; nil = that of Now.
+// seams are what only tests set.
+type seams struct {
+	volume func() (free, total int64, err error) // nil = that of the files
+	inodes func() (free, total int64, err error) // nil = those of the files
+	over   func(volume.Files) volume.Files       // what lies over the file system; nil = nothing
+	// uptime is the clock that nobody sets, from the opening on; nil = that of Now.
 	uptime func() time.Duration
 
-	retry    time.Duration // for tests; 0 = indexRetry
-	patience time.Duration // for tests; 0 = index.ClosePatience
-	way      time.Duration // for tests; 0 = roomPatience
-	save     time.Duration // for tests; 0 = saveEvery
-	rest     time.Duration // for tests; 0 = life.RestFirst
-	unbacked func() uint64 // for tests; nil = mapfault.Count
+	retry    time.Duration // 0 = indexRetry
+	patience time.Duration // 0 = index.ClosePatience
+	way      time.Duration // 0 = eviction.RoomPatience
+	save     time.Duration // 0 = saveEvery
+	rest     time.Duration // 0 = life.RestFirst
+	unbacked func() uint64 // nil = mapfault.Count
 }
 
 // setDefaults fills in the options that are functions and times.

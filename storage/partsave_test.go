@@ -47,7 +47,7 @@ func TestRunningPartIsSaved(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := openTest(t, Options{Path: dir, save: c.every, over: (&faulty{disk: disk, boot: "boot"}).over})
+			s := openTest(t, Options{Path: dir, seams: seams{save: c.every, over: (&faulty{disk: disk, boot: "boot"}).over}})
 			_, d := content(1, 1)
 			i, _ := volume.IDOf(d)
 			p := beginPart(t, s, d, 4*c.step)
@@ -65,7 +65,7 @@ func TestRunningPartIsSaved(t *testing.T) {
 				}
 				awaitSaved(t, s, i, step.want)
 			}
-			next := openTest(t, Options{Path: killed(t, s), over: (&faulty{disk: disk, boot: "another"}).over})
+			next := openTest(t, Options{Path: killed(t, s), seams: seams{over: (&faulty{disk: disk, boot: "another"}).over}})
 			if got := beginPart(t, next, d, 4*c.step).Covered(); !slices.Equal(got, []Extent{{0, 3 * c.step}}) {
 				t.Errorf("after a power failure, covered is %v", got)
 			}
@@ -102,7 +102,7 @@ func TestPartIsKeptByClose(t *testing.T) {
 
 // Nothing of a part that has ended is written after that, however often it is saved.
 func TestSavingEndsWithThePart(t *testing.T) {
-	s := openTest(t, Options{save: time.Microsecond})
+	s := openTest(t, Options{seams: seams{save: time.Microsecond}})
 	for k := range uint64(50) {
 		b, d := content(k, 4000)
 		p := beginPart(t, s, d, 4000)
@@ -147,7 +147,7 @@ func TestPartThatCannotBeSaved(t *testing.T) {
 		t.Fatal(err)
 	}
 	broken := &faulty{disk: disk, boot: "boot"}
-	s := openTest(t, Options{Path: dir, save: time.Hour, over: broken.over})
+	s := openTest(t, Options{Path: dir, seams: seams{save: time.Hour, over: broken.over}})
 	b, d := content(1, 1000)
 	p := writePart(t, s, b, d)
 	i, _ := volume.IDOf(d)

@@ -102,7 +102,7 @@ func TestCompletePartAfterPowerFailure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	next := openTest(t, Options{Path: dir, over: (&faulty{disk: disk, boot: "another"}).over})
+	next := openTest(t, Options{Path: dir, seams: seams{over: (&faulty{disk: disk, boot: "another"}).over}})
 	wantIngest(t, next, 0)
 	if p := beginPart(t, next, d, 3000); len(p.Covered()) != 0 {
 		t.Errorf("covered %v", p.Covered())
@@ -155,7 +155,7 @@ func TestPublishedIsWithdrawn(t *testing.T) {
 		t.Fatal(err)
 	}
 	broken := &faulty{disk: disk, boot: "boot"}
-	s := openTest(t, Options{Path: dir, over: broken.over})
+	s := openTest(t, Options{Path: dir, seams: seams{over: broken.over}})
 	b, d := content(1, 3000)
 	p := writePart(t, s, b, d)
 	p.Publish(3000)

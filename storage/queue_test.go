@@ -26,7 +26,7 @@ func (f slowFiles) Remove(name string) error {
 // crowded is a store of so many blobs of ten bytes that removes them slowly.
 func crowded(t *testing.T, blobs int, patience time.Duration, remove func()) *Store {
 	t.Helper()
-	s := openTest(t, Options{way: patience, over: func(f volume.Files) volume.Files { return slowFiles{f, remove} }})
+	s := openTest(t, Options{seams: seams{way: patience, over: func(f volume.Files) volume.Files { return slowFiles{f, remove} }}})
 	for k := range blobs {
 		b, _ := content(uint64(k), 10)
 		putBlob(t, s, b)

@@ -51,10 +51,10 @@ func inDoubt(t *testing.T, b []byte, spoil func(s *Store)) (s *Store, release fu
 	}
 	reboot(t, s.home.path, func(*volume.State) {})
 	slow := heldReads{held: make(chan struct{})}
-	s = openTest(t, Options{Path: s.home.path, over: func(f volume.Files) volume.Files {
+	s = openTest(t, Options{Path: s.home.path, seams: seams{over: func(f volume.Files) volume.Files {
 		slow.Files = f
 		return slow
-	}})
+	}}})
 	released := false
 	release = func() {
 		if !released {

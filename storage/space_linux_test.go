@@ -46,7 +46,7 @@ func partsVolume(s *Store, free, total int64) {
 // promised to another. What a part has become, or leaves, counts as it is.
 func TestPartsShareOneAccountOfSpace(t *testing.T) {
 	const total, size = 4 << 20, 256 << 10
-	s := openTest(t, Options{over: func(f volume.Files) volume.Files { return looseFiles{f} }})
+	s := openTest(t, Options{seams: seams{over: func(f volume.Files) volume.Files { return looseFiles{f} }}})
 	partsVolume(s, volume.Floor(total)+size+size/2, total)
 	begin := func(seed uint64) (*Part, error) {
 		_, d := content(seed, 1)
@@ -93,7 +93,7 @@ func TestPartsShareOneAccountOfSpace(t *testing.T) {
 // the index.
 func TestPromisedPartLeavesTheReserve(t *testing.T) {
 	const total = 4 << 20
-	s := openTest(t, Options{over: func(f volume.Files) volume.Files { return looseFiles{f} }})
+	s := openTest(t, Options{seams: seams{over: func(f volume.Files) volume.Files { return looseFiles{f} }}})
 	setVolume(s, volume.Floor(total)+2<<20, total)
 	_, d := content(1, 1)
 	p := beginPart(t, s, d, 1<<20)

@@ -66,7 +66,7 @@ func TestStalledIndex(t *testing.T) {
 // Close does not wait for it either. What is stalled is left behind.
 func TestCloseOfStalledIndex(t *testing.T) {
 	t.Parallel()
-	s, err := Open(t.Context(), Options{Path: t.TempDir(), patience: 50 * time.Millisecond})
+	s, err := Open(t.Context(), Options{Path: t.TempDir(), seams: seams{patience: 50 * time.Millisecond}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func within(t *testing.T, what string, fn func()) {
 // to wait for the index, nor does who is kept waiting keep the store from closing.
 func TestStalledIndexHoldsNoLocks(t *testing.T) {
 	t.Parallel()
-	s, err := Open(t.Context(), Options{Path: t.TempDir(), patience: 50 * time.Millisecond})
+	s, err := Open(t.Context(), Options{Path: t.TempDir(), seams: seams{patience: 50 * time.Millisecond}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +159,7 @@ func TestStalledIndexHoldsNoLocks(t *testing.T) {
 // A call that does not come to its end holds up Close for no longer than its patience.
 func TestCloseLeavesACallBehind(t *testing.T) {
 	t.Parallel()
-	s, err := Open(t.Context(), Options{Path: t.TempDir(), patience: 20 * time.Millisecond})
+	s, err := Open(t.Context(), Options{Path: t.TempDir(), seams: seams{patience: 20 * time.Millisecond}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -107,7 +107,7 @@ const sweepPatience = 20 * time.Second
 // by each process that another test is just about to start.
 func (w *world) opens(t *testing.T) error {
 	s, err := Open(t.Context(), Options{
-		Path: w.dir, LockWait: sweepPatience, over: w.files.over, retry: 2 * time.Millisecond, patience: 30 * time.Second,
+		Path: w.dir, LockWait: sweepPatience, seams: seams{over: w.files.over, retry: 2 * time.Millisecond, patience: 30 * time.Second},
 		Logger: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if w.s = s; err == nil {

@@ -180,8 +180,7 @@ func TestFileWithoutRecordIsVerified(t *testing.T) {
 // one that was just stored not at all.
 func TestFileWithoutRecordIsVerifiedOnceWithoutIndex(t *testing.T) {
 	s := openTest(t, Options{
-		Path: filled(t, 1), retry: time.Hour,
-		volume: func() (int64, int64, error) { return 1000, 100 << 30, nil },
+		Path: filled(t, 1), seams: seams{retry: time.Hour, volume: func() (int64, int64, error) { return 1000, 100 << 30, nil }},
 	})
 	old := oci.Sum([]byte("blob"))
 	if _, err := s.StatBlob(t.Context(), old); err != nil {
