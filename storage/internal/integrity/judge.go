@@ -152,9 +152,10 @@ func (j *Judge) Decide(i volume.ID, f io.ReaderAt, info fs.FileInfo, verify func
 // vouch ends the doubt about a blob that was verified. A record that is wrong, or not
 // there, becomes right.
 func (j *Judge) vouch(i volume.ID, info fs.FileInfo, created time.Time) {
-	j.Suspects.Absolve(i)
+	condemned := j.Suspects.Absolve(i)
 	size, known := j.Records.Size(i)
-	if !known || size != info.Size() {
+	// The record of one that was condemned may be about to be dropped.
+	if condemned || !known || size != info.Size() {
 		err := j.record(i, info, created)
 		if errors.Is(err, fs.ErrNotExist) {
 			return

@@ -22,6 +22,7 @@ import (
 type records struct {
 	mu    sync.Mutex
 	sizes map[volume.ID]int64
+	puts  int
 }
 
 func (r *records) Size(i volume.ID) (size int64, known bool) {
@@ -38,6 +39,7 @@ func (r *records) Put(i volume.ID, size int64, _ time.Time, check func() error) 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sizes[i] = size
+	r.puts++
 	return nil
 }
 
@@ -199,6 +201,21 @@ func TestVerifyBesideRemoval(t *testing.T) {
 		t.Error(err)
 	}
 	b.want("after that", i, true, true)
+}
+
+// The record of a blob that was condemned may be about to be dropped: it is written again
+// once the blob turned out to be sound.
+func TestCondemnedIsRecordedAgain(t *testing.T) {
+	b := newBench(t)
+	i := b.lay("sound", true, false)
+	for _, want := range []int{0, 1, 1} {
+		if err := b.verify(i); err != nil || b.records.puts != want {
+			t.Errorf("recorded %d times, want %d: %v", b.records.puts, want, err)
+		}
+		if want == 0 {
+			b.Suspects.Condemn(i)
+		}
+	}
 }
 
 // A scrub and a check come to the same blobs, and to the same end.

@@ -83,11 +83,14 @@ func (u *Suspects) Condemn(i volume.ID) bool {
 	return !condemned
 }
 
-// Absolve ends that: there is another file, or none, or it turned out to be sound.
-func (u *Suspects) Absolve(i volume.ID) {
+// Absolve ends that: there is another file, or none, or it turned out to be sound. It
+// reports whether the blob was condemned.
+func (u *Suspects) Absolve(i volume.ID) bool {
 	u.mu.Lock()
 	defer u.changed()
+	_, condemned := u.condemned[i]
 	delete(u.condemned, i)
+	return condemned
 }
 
 // Condemned returns the blobs that are condemned.
