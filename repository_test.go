@@ -36,16 +36,30 @@ var imports = map[string][]string{
 	"caddymodule/config": {
 		"caddymodule/credentials", "internal/mirror", "internal/operate", "internal/upstream", "storage", "internal/oci",
 	},
-	"internal/registry":                 {"internal/oci"},
-	"internal/mirror":                   {"storage", "internal/oci"},
-	"internal/upstream":                 {"internal/oci", "caddymodule/credentials"},
+	"internal/registry": {"internal/oci"},
+	"internal/mirror":   {"storage", "internal/oci"},
+	"internal/upstream": {"internal/oci", "caddymodule/credentials"},
+	"storage": {
+		"storage/internal/eviction", "storage/internal/images", "storage/internal/index", "storage/internal/integrity",
+		"storage/internal/life", "storage/internal/record", "storage/internal/volume", "internal/oci",
+	},
+	"storage/internal/eviction": {
+		"storage/internal/images", "storage/internal/index", "storage/internal/integrity", "storage/internal/life",
+		"storage/internal/volume", "internal/oci",
+	},
+	"storage/internal/images":    {"storage/internal/index", "storage/internal/life", "storage/internal/volume", "internal/oci"},
+	"storage/internal/index":     {"storage/internal/life", "storage/internal/record", "storage/internal/volume", "internal/mapfault", "internal/oci"},
+	"storage/internal/integrity": {"storage/internal/life", "storage/internal/volume", "internal/oci"},
+	"storage/internal/life":      {},
+	"storage/internal/record":    {},
+	"storage/internal/volume":    {"storage/internal/record", "internal/oci"},
+
 	"internal/upstream/internal/auth":   {"internal/upstream/internal/wire", "internal/upstream/internal/egress", "internal/upstream/internal/memo", "internal/oci", "caddymodule/credentials"},
 	"caddymodule/credentials":           {"caddymodule/credentials"}, // what a source gives is all that the engine knows of caddymodule
 	"internal/upstream/internal/wire":   {"internal/upstream/internal/egress", "internal/upstream/internal/panics", "internal/oci"},
 	"internal/upstream/internal/egress": {"internal/upstream/internal/panics"},
 	"internal/upstream/internal/memo":   {"internal/upstream/internal/panics"},
 	"internal/upstream/internal/panics": {},
-	"storage":                           {"internal/mapfault", "internal/oci"},
 	"internal/oci":                      {},
 	"internal/registrytest":             {"internal/oci"},
 	"internal/flood":                    {},
@@ -67,7 +81,7 @@ var imports = map[string][]string{
 // owners lists the folders that alone may import a foundation, tests included
 // but for those in clientsOfTests.
 var owners = map[string][]string{
-	"github.com/dgraph-io/badger": {"storage"},
+	"github.com/dgraph-io/badger": {"storage/internal/index"},
 	"github.com/caddyserver/caddy": {
 		"", "cmd/pullgate", "caddymodule", "caddymodule/admin", "caddymodule/command", "caddymodule/config", "caddymodule/credentials",
 		"integration",

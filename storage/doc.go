@@ -69,6 +69,18 @@
 // What is removed under an open store is made again where a part needs it. Without
 // the directory itself, or that of the index, it keeps nothing more: ErrGone.
 //
+// # Where what lives
+//
+// A [Store] has two faces: [Records] (tags, manifests, links, origins, referrers) and
+// [Blobs] (files, parts). A keeper keeps house. Below them:
+//
+//   - internal/index: Badger, and every fence around it; the records and their keys.
+//   - internal/images: what belongs together: pins, catalog, inventory, removal, forgetting.
+//   - internal/eviction: limits, what goes for them, and uses.
+//   - internal/integrity: what hashes, judges and quarantines.
+//   - internal/volume: files, space, lock and state; internal/record: their encoding.
+//   - internal/life: calls and tasks that are under way, and what becomes of panics.
+//
 // # Who owns what
 //
 // A Store owns its directory, by an flock that is taken before anything else is

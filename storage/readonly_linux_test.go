@@ -29,7 +29,7 @@ func TestReadOnlyFileSystem(t *testing.T) {
 	})
 	dir := filepath.Join(mount, "store")
 	roomy := func() (int64, int64, error) { return 50 << 30, 100 << 30, nil }
-	s, err := Open(t.Context(), Options{Path: dir, volume: roomy})
+	s, err := Open(t.Context(), Options{Path: dir, seams: seams{volume: roomy}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func TestReadOnlyFileSystem(t *testing.T) {
 	}
 	remount(unix.MS_RDONLY)
 	for range 2 { // the second finds what the first could not write
-		s = openTest(t, Options{Path: dir, retry: 10 * time.Millisecond, volume: roomy})
+		s = openTest(t, Options{Path: dir, seams: seams{retry: 10 * time.Millisecond, volume: roomy}})
 		wantReadable(t, s, 5)
 		if trusted, err := s.HasBlob(t.Context(), oci.Sum([]byte("blob"))); err != nil || !trusted {
 			t.Errorf("blob is trusted: %v, %v", trusted, err)
@@ -58,7 +58,7 @@ func TestReadOnlyFileSystem(t *testing.T) {
 		}
 	}
 	log := newMessages()
-	s = openTest(t, Options{Path: dir, Logger: slog.New(log), retry: 10 * time.Millisecond, volume: roomy})
+	s = openTest(t, Options{Path: dir, Logger: slog.New(log), seams: seams{retry: 10 * time.Millisecond, volume: roomy}})
 	wantReadable(t, s, 5)
 	remount(0)
 	log.wait(t, "index is open")
