@@ -22,38 +22,75 @@ const module = "github.com/pullgate/pullgate"
 // imports lists, for each folder of the engine and above, which of the others
 // its code may import. Tests may import more; see allowedInTests.
 var imports = map[string][]string{
-	"":             {"caddymodule"},
-	"cmd/pullgate": {"caddymodule"},
+	"":             {"caddymodule", "caddymodule/credentials"},
+	"cmd/pullgate": {""},
 	"caddymodule": {
-		"internal/bundle", "internal/carry", "internal/clientconfig", "internal/image", "internal/imagelist", "internal/registry", "internal/mirror", "internal/upstream",
+		"caddymodule/admin", "caddymodule/command", "caddymodule/config", "internal/flood", "internal/image", "internal/listener", "internal/metrics",
+		"internal/mirror", "internal/operate", "internal/registry", "internal/upstream", "storage", "internal/oci",
+	},
+	"caddymodule/admin": {"internal/bundle", "internal/operate"},
+	"caddymodule/command": {
+		"internal/bundle", "internal/carry", "internal/clientconfig", "internal/image", "internal/imagelist", "internal/mirror", "internal/operate",
 		"storage", "internal/oci",
 	},
-	"internal/registry":     {"internal/oci"},
-	"internal/mirror":       {"storage", "internal/oci"},
-	"internal/upstream":     {"internal/oci"},
-	"storage":               {"internal/mapfault", "internal/oci"},
-	"internal/oci":          {},
-	"internal/registrytest": {"internal/oci"},
-	"internal/freeport":     {},
-	"internal/clientconfig": {"internal/oci"},
-	"internal/image":        {"internal/imagelist", "internal/mirror", "storage", "internal/oci"},
-	"internal/imagelist":    {"internal/oci"},
-	"internal/mapfault":     {},
-	"internal/bundle":       {"internal/oci"},
-	"internal/carry":        {"internal/bundle", "internal/image", "internal/imagelist", "storage", "internal/oci"},
-	"integration":           {"caddymodule", "internal/registrytest", "internal/freeport", "internal/oci"},
-	"integration/bench":     {"internal/freeport", "storage", "internal/oci"},
+	"caddymodule/config": {
+		"caddymodule/credentials", "internal/mirror", "internal/operate", "internal/upstream", "storage", "internal/oci",
+	},
+	"internal/registry": {"internal/oci"},
+	"internal/mirror":   {"storage", "internal/oci"},
+	"internal/upstream": {"internal/oci", "caddymodule/credentials"},
+	"storage": {
+		"storage/internal/eviction", "storage/internal/images", "storage/internal/index", "storage/internal/integrity",
+		"storage/internal/life", "storage/internal/record", "storage/internal/volume", "internal/oci",
+	},
+	"storage/internal/eviction": {
+		"storage/internal/images", "storage/internal/index", "storage/internal/integrity", "storage/internal/life",
+		"storage/internal/volume", "internal/oci",
+	},
+	"storage/internal/images":    {"storage/internal/index", "storage/internal/life", "storage/internal/volume", "internal/oci"},
+	"storage/internal/index":     {"storage/internal/life", "storage/internal/record", "storage/internal/volume", "internal/mapfault", "internal/oci"},
+	"storage/internal/integrity": {"storage/internal/life", "storage/internal/volume", "internal/oci"},
+	"storage/internal/life":      {},
+	"storage/internal/record":    {},
+	"storage/internal/volume":    {"storage/internal/record", "internal/oci"},
+
+	"internal/upstream/internal/auth":   {"internal/upstream/internal/wire", "internal/upstream/internal/egress", "internal/upstream/internal/memo", "internal/oci", "caddymodule/credentials"},
+	"caddymodule/credentials":           {"caddymodule/credentials"}, // what a source gives is all that the engine knows of caddymodule
+	"internal/upstream/internal/wire":   {"internal/upstream/internal/egress", "internal/upstream/internal/panics", "internal/oci"},
+	"internal/upstream/internal/egress": {"internal/upstream/internal/panics"},
+	"internal/upstream/internal/memo":   {"internal/upstream/internal/panics"},
+	"internal/upstream/internal/panics": {},
+	"internal/oci":                      {},
+	"internal/registrytest":             {"internal/oci"},
+	"internal/flood":                    {},
+	"internal/freeport":                 {},
+	"internal/testenv":                  {},
+	"internal/clientconfig":             {"internal/oci"},
+	"internal/image":                    {"internal/imagelist", "internal/mirror", "storage", "internal/oci"},
+	"internal/imagelist":                {"internal/oci"},
+	"internal/listener":                 {},
+	"internal/mapfault":                 {},
+	"internal/metrics":                  {"internal/mirror", "internal/operate", "internal/registry", "internal/upstream", "internal/oci"},
+	"internal/operate":                  {"internal/bundle", "internal/carry", "internal/image", "internal/imagelist", "internal/mirror", "storage", "internal/oci"},
+	"internal/bundle":                   {"internal/oci"},
+	"internal/carry":                    {"internal/bundle", "internal/image", "internal/imagelist", "storage", "internal/oci"},
+	"integration":                       {"caddymodule", "internal/registrytest", "internal/freeport", "internal/oci"},
+	"integration/bench":                 {"internal/freeport", "storage", "internal/oci"},
 }
 
 // owners lists the folders that alone may import a foundation, tests included
 // but for those in clientsOfTests.
 var owners = map[string][]string{
-	"github.com/dgraph-io/badger":                {"storage"},
-	"github.com/caddyserver/caddy":               {"", "cmd/pullgate", "caddymodule", "integration"},
-	"go.uber.org/zap":                            {"caddymodule", "integration"},
-	"github.com/prometheus/":                     {"caddymodule", "integration"},
+	"github.com/dgraph-io/badger": {"storage/internal/index"},
+	"github.com/caddyserver/caddy": {
+		"", "cmd/pullgate", "caddymodule", "caddymodule/admin", "caddymodule/command", "caddymodule/config", "caddymodule/credentials",
+		"integration",
+	},
+	"go.uber.org/zap":                            {"caddymodule", "caddymodule/command", "integration"},
+	"github.com/prometheus/":                     {"internal/metrics", "integration"},
 	"go.opentelemetry.io/otel/sdk":               {"caddymodule", "integration"},
-	"github.com/google/go-containerregistry":     {"internal/upstream"},
+	"github.com/google/go-containerregistry":     {"internal/upstream/internal/auth", "caddymodule/credentials"},
+	"github.com/aws/":                            {"caddymodule/credentials"},
 	"github.com/containerd/":                     {"integration"},
 	"github.com/rogpeppe/go-internal/testscript": {"caddymodule", "cmd/pullgate", "integration"},
 }
@@ -161,7 +198,10 @@ func ownerOf(folder string) (owner string, known bool) {
 // the fake registry, and for tests of the policy and above the parts that they
 // are put together with.
 func allowedInTests(from, folder string) bool {
-	return folder == "internal/registrytest" || folder == "internal/freeport" ||
+	return slices.Contains([]string{"internal/registrytest", "internal/freeport", "internal/testenv"}, folder) ||
+		from == "caddymodule" && slices.Contains([]string{"internal/bundle", "internal/imagelist"}, folder) ||
+		from == "caddymodule" && strings.HasPrefix(folder, "caddymodule/credentials") ||
+		strings.HasPrefix(from, "caddymodule/credentials/") && slices.Contains([]string{"internal/upstream", "internal/oci"}, folder) ||
 		from == "internal/image" && folder == "internal/upstream" ||
 		from == "internal/mirror" && slices.Contains([]string{"internal/upstream", "internal/registry"}, folder) ||
 		from == "internal/upstream" && slices.Contains([]string{"internal/mirror", "internal/registry", "storage"}, folder)
@@ -209,6 +249,10 @@ func TestRecipeMatchesModule(t *testing.T) {
 	}
 	if len(recipe.Plugins) != 1 || recipe.Plugins[0].ModulePath != module {
 		t.Errorf("plugins of xcaddy.json = %+v, want only %s", recipe.Plugins, module)
+	}
+	// That of a test, with somebody else's module.
+	if want := `"caddy_version": "` + recipe.CaddyVersion; !strings.Contains(string(readFile(t, "integration/testdata/source/xcaddy.json")), want) {
+		t.Errorf("the recipe in integration/testdata/source has another version than %s", recipe.CaddyVersion)
 	}
 	goMod := string(readFile(t, "go.mod"))
 	if !strings.HasPrefix(goMod, "module "+module+"\n") {

@@ -8,41 +8,18 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/pullgate/pullgate/internal/bundle"
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/operate"
 	"github.com/pullgate/pullgate/internal/registrytest"
 	"github.com/pullgate/pullgate/storage"
 )
-
-// carryServer serves export and import of the admin API. done gets a value when a
-// request has ended.
-func carryServer(t *testing.T) (base string, done chan struct{}) {
-	t.Helper()
-	done = make(chan struct{}, 10)
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer func() { done <- struct{}{} }()
-		handle := AdminAPI{}.export
-		if r.URL.Path == importPath {
-			handle = AdminAPI{}.importBundle
-		}
-		if answer, ok := errors.AsType[caddy.APIError](handle(w, r)); ok {
-			http.Error(w, answer.Err.Error(), answer.HTTPStatus)
-		}
-	}))
-	// Caddy's is 10 s.
-	server.Config.ReadTimeout = 200 * time.Millisecond
-	server.Start()
-	t.Cleanup(server.Close)
-	return server.URL, done
-}
 
 // carryCache opens a store as the App of a configuration without sites does.
 func carryCache(t *testing.T) *cache {
@@ -51,7 +28,7 @@ func carryCache(t *testing.T) *cache {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run := &appRun{path: c.path, log: slog.DiscardHandler}
+	run := &appRun{path: c.Path, log: slog.DiscardHandler}
 	c.adopt(run)
 	t.Cleanup(func() {
 		c.disown(run)
@@ -88,7 +65,7 @@ func singleBundle(t *testing.T, n int) (raw []byte, name bundle.Name) {
 }
 
 // send posts a body, and returns the last line of the answer.
-func send(ctx context.Context, t *testing.T, uri string, body io.Reader) (int, importLine) {
+func send(ctx context.Context, t *testing.T, uri string, body io.Reader) (int, operate.ImportLine) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, uri, body)
 	if err != nil {
@@ -100,7 +77,7 @@ func send(ctx context.Context, t *testing.T, uri string, body io.Reader) (int, i
 	}
 	defer response.Body.Close()
 	for decoder := json.NewDecoder(response.Body); ; {
-		var line importLine
+		var line operate.ImportLine
 		if err := decoder.Decode(&line); err != nil || line.Result != nil {
 			if err != nil && response.StatusCode == http.StatusOK {
 				t.Errorf("answer: %v", err)
@@ -111,7 +88,7 @@ func send(ctx context.Context, t *testing.T, uri string, body io.Reader) (int, i
 }
 
 func tagged(c *cache, name bundle.Name) bool {
-	_, err := c.store.Tag(context.Background(), oci.Scope{Upstream: name.Upstream, Repository: name.Repository}, name.Reference.Tag)
+	_, err := c.Tag(context.Background(), oci.Scope{Upstream: name.Upstream, Repository: name.Repository}, name.Reference.Tag)
 	return err == nil
 }
 
@@ -133,17 +110,17 @@ func (s *slowly) Read(b []byte) (int, error) {
 
 func TestCarryThroughAdminAPI(t *testing.T) {
 	c := carryCache(t)
-	base, _ := carryServer(t)
+	base, _ := adminServer(t)
 	raw, name := singleBundle(t, 40<<10)
 	// It outlives the read timeout of the server.
-	status, line := send(t.Context(), t, base+importPath, &slowly{raw, 50 * time.Millisecond})
-	if status != http.StatusOK || line.Result == nil || line.Result.Error != "" || line.Result.Path != c.path || line.Result.Report.Blobs != 1 {
+	status, line := send(t.Context(), t, base+operate.ImportPath, &slowly{raw, 50 * time.Millisecond})
+	if status != http.StatusOK || line.Result == nil || line.Result.Error != "" || line.Result.Path != c.Path || line.Result.Report.Blobs != 1 {
 		t.Errorf("status %d, %+v", status, line.Result)
 	}
 	if !tagged(c, name) {
 		t.Error("no tag")
 	}
-	response := post(t.Context(), t, http.MethodPost, base+exportPath)
+	response := post(t.Context(), t, http.MethodPost, base+operate.ExportPath)
 	got, err := io.ReadAll(response.Body)
 	if err != nil || response.StatusCode != http.StatusOK || response.Header.Get("Content-Type") != "application/x-tar" || !bytes.Equal(got, raw) {
 		t.Errorf("status %d, %d bytes of %d, %v", response.StatusCode, len(got), len(raw), err)
@@ -152,19 +129,19 @@ func TestCarryThroughAdminAPI(t *testing.T) {
 
 func TestCarryIsRefused(t *testing.T) {
 	carryCache(t)
-	base, _ := carryServer(t)
+	base, _ := adminServer(t)
 	for uri, want := range map[string]struct {
 		body   string
 		status int
 		text   string
 	}{
-		exportPath:                    {"", http.StatusNotFound, "there is no image to export"},
-		exportPath + "?path=/nowhere": {"", http.StatusNotFound, "no store is open at /nowhere"},
-		exportPath + "?images=a":      {"", http.StatusBadRequest, "images: not a parameter"},
-		exportPath + "?":              {"{", http.StatusBadRequest, "read what to export"},
-		exportPath + "?report=0":      {`{"images":["A b"]}`, http.StatusBadRequest, "no image reference"},
-		exportPath + "?report=1":      {`{"platforms":["amd64"]}`, http.StatusBadRequest, "no platform"},
-		importPath + "?as=alpine":     {"", http.StatusBadRequest, "as: not a parameter"},
+		operate.ExportPath:                    {"", http.StatusNotFound, "there is no image to export"},
+		operate.ExportPath + "?path=/nowhere": {"", http.StatusNotFound, "no store is open at /nowhere"},
+		operate.ExportPath + "?images=a":      {"", http.StatusBadRequest, "images: not a parameter"},
+		operate.ExportPath + "?":              {"{", http.StatusBadRequest, "read what to export"},
+		operate.ExportPath + "?report=0":      {`{"images":["A b"]}`, http.StatusBadRequest, "no image reference"},
+		operate.ExportPath + "?report=1":      {`{"platforms":["amd64"]}`, http.StatusBadRequest, "no platform"},
+		operate.ImportPath + "?as=alpine":     {"", http.StatusBadRequest, "as: not a parameter"},
 	} {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+uri, strings.NewReader(want.body))
 		if err != nil {
@@ -180,7 +157,7 @@ func TestCarryIsRefused(t *testing.T) {
 			t.Errorf("%s: status %d, %s, %v", uri, response.StatusCode, text, err)
 		}
 	}
-	for _, path := range []string{exportPath, importPath} {
+	for _, path := range []string{operate.ExportPath, operate.ImportPath} {
 		if response := post(t.Context(), t, http.MethodGet, base+path); response.StatusCode != http.StatusMethodNotAllowed {
 			t.Errorf("GET %s: status %d", path, response.StatusCode)
 		}
@@ -190,7 +167,7 @@ func TestCarryIsRefused(t *testing.T) {
 // Who sends gets to know what is wrong, however much there still is to send.
 func TestImportTellsDamage(t *testing.T) {
 	c := carryCache(t)
-	base, _ := carryServer(t)
+	base, _ := adminServer(t)
 	raw, name := singleBundle(t, 8<<20)
 	raw[3<<9] ^= 1 // of the manifest, or near
 	for at := range raw[:8<<10] {
@@ -199,7 +176,7 @@ func TestImportTellsDamage(t *testing.T) {
 			break
 		}
 	}
-	status, line := send(t.Context(), t, base+importPath, bytes.NewReader(raw))
+	status, line := send(t.Context(), t, base+operate.ImportPath, bytes.NewReader(raw))
 	if status != http.StatusOK || line.Result == nil || !strings.Contains(line.Result.Error, "damaged") {
 		t.Errorf("status %d, %+v", status, line.Result)
 	}
@@ -211,11 +188,11 @@ func TestImportTellsDamage(t *testing.T) {
 // Of an import whose client leaves, nothing shows; nor of one whose store is closed.
 func TestImportEndsEarly(t *testing.T) {
 	c := carryCache(t)
-	base, done := carryServer(t)
+	base, done := adminServer(t)
 	raw, name := singleBundle(t, 4<<20)
 	read, write := io.Pipe()
 	ctx, leave := context.WithCancel(t.Context())
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, base+importPath, read)
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, base+operate.ImportPath, read)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -237,11 +214,11 @@ func TestImportEndsEarly(t *testing.T) {
 		t.Error("no error")
 	}
 	<-done
-	if tagged(c, name) || c.store.Usage().Fills > 0 {
+	if tagged(c, name) || c.Usage().Fills > 0 {
 		t.Error("something is left")
 	}
-	status, line := send(t.Context(), t, base+importPath, io.MultiReader(
-		bytes.NewReader(raw[:2<<20]), closer(func() { _ = c.store.Close() }), bytes.NewReader(raw[2<<20:])))
+	status, line := send(t.Context(), t, base+operate.ImportPath, io.MultiReader(
+		bytes.NewReader(raw[:2<<20]), closer(func() { _ = c.Store.Close() }), bytes.NewReader(raw[2<<20:])))
 	if status != http.StatusOK || line.Result == nil || !strings.Contains(line.Result.Error, "closed") {
 		t.Errorf("status %d, %+v", status, line.Result)
 	}
@@ -259,15 +236,15 @@ func (c closer) Read([]byte) (int, error) {
 // An export whose blob is damaged meanwhile does not end as a whole one does.
 func TestExportOfDamage(t *testing.T) {
 	c := carryCache(t)
-	base, _ := carryServer(t)
+	base, _ := adminServer(t)
 	raw, _ := singleBundle(t, 1<<20)
-	send(t.Context(), t, base+importPath, bytes.NewReader(raw))
-	damageBlobs(t, c.path)
-	response := post(t.Context(), t, http.MethodPost, base+exportPath)
+	send(t.Context(), t, base+operate.ImportPath, bytes.NewReader(raw))
+	damageBlobs(t, c.Path)
+	response := post(t.Context(), t, http.MethodPost, base+operate.ExportPath)
 	if got, err := io.ReadAll(response.Body); err == nil {
 		t.Errorf("status %d, %d bytes and no error", response.StatusCode, len(got))
 	}
-	if response := post(t.Context(), t, http.MethodPost, base+exportPath); response.StatusCode != http.StatusNotFound {
+	if response := post(t.Context(), t, http.MethodPost, base+operate.ExportPath); response.StatusCode != http.StatusNotFound {
 		t.Errorf("status afterwards is %d", response.StatusCode)
 	}
 }

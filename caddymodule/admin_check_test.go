@@ -4,17 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/operate"
 	"github.com/pullgate/pullgate/internal/registrytest"
 	"github.com/pullgate/pullgate/storage"
 )
@@ -32,7 +29,7 @@ func openTestCache(t *testing.T, n int) *cache {
 		}
 	})
 	b := registrytest.Random(uint64(n), n)
-	p, err := c.store.Part(t.Context(), oci.Scope{Upstream: "docker.io", Repository: "library/alpine"}, oci.Sum(b), int64(n))
+	p, err := c.Part(t.Context(), oci.Scope{Upstream: "docker.io", Repository: "library/alpine"}, oci.Sum(b), int64(n))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,23 +43,11 @@ func openTestCache(t *testing.T, n int) *cache {
 	return c
 }
 
-// checkServer serves the admin API. done gets a value when a check has ended.
+// checkServer serves the check of the admin API. done gets a value when one has ended.
 func checkServer(t *testing.T) (base string, done chan struct{}) {
 	t.Helper()
-	done = make(chan struct{}, 10)
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		err := AdminAPI{}.check(w, r)
-		if answer, ok := errors.AsType[caddy.APIError](err); ok {
-			http.Error(w, answer.Err.Error(), answer.HTTPStatus)
-			return
-		}
-		done <- struct{}{}
-	}))
-	// Caddy's is 10 s.
-	server.Config.ReadTimeout = 200 * time.Millisecond
-	server.Start()
-	t.Cleanup(server.Close)
-	return server.URL + checkPath, done
+	base, done = adminServer(t)
+	return base + operate.CheckPath, done
 }
 
 // post starts a check.
@@ -88,14 +73,14 @@ func TestCheckOfAllStores(t *testing.T) {
 		t.Errorf("status %d, type %s", response.StatusCode, got)
 	}
 	decoder := json.NewDecoder(response.Body)
-	var first checkLine
+	var first operate.CheckLine
 	if err := decoder.Decode(&first); err != nil || len(first.Paths) != 2 {
 		t.Fatalf("first line is %+v, %v", first, err)
 	}
-	sizes := map[string]int64{a.path: 1000, b.path: 2000}
+	sizes := map[string]int64{a.Path: 1000, b.Path: 2000}
 	for _, path := range first.Paths {
 		for last := false; !last; {
-			var line checkLine
+			var line operate.CheckLine
 			if err := decoder.Decode(&line); err != nil || line.Path != path || line.Error != "" {
 				t.Fatalf("line is %+v, %v", line, err)
 			}
@@ -138,13 +123,13 @@ func TestCheckIsRefused(t *testing.T) {
 func TestCheckEndsWithItsClient(t *testing.T) {
 	c := openTestCache(t, 4<<20)
 	base, done := checkServer(t)
-	base += "?path=" + url.QueryEscape(c.path)
+	base += "?path=" + url.QueryEscape(c.Path)
 	ctx, leave := context.WithCancel(t.Context())
 	response := post(ctx, t, http.MethodPost, base+"&verify=1&rate=256KiB") // 16 s
 	decoder := json.NewDecoder(response.Body)
 	// It outlives the read timeout of the server.
 	for began := time.Now(); time.Since(began) < 600*time.Millisecond; {
-		var line checkLine
+		var line operate.CheckLine
 		if err := decoder.Decode(&line); err != nil || line.Report != nil {
 			t.Fatalf("line is %+v, %v", line, err)
 		}
@@ -162,7 +147,7 @@ func TestCheckEndsWithItsClient(t *testing.T) {
 
 // A reload that gives up a store does not wait for its check, which says so.
 func TestCheckEndsWithItsStore(t *testing.T) {
-	c, err := acquireCache(openTestCache(t, 4<<20).path, storage.Limits{})
+	c, err := acquireCache(openTestCache(t, 4<<20).Path, storage.Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,13 +159,13 @@ func TestCheckEndsWithItsStore(t *testing.T) {
 	base, _ := checkServer(t)
 	response := post(t.Context(), t, http.MethodPost, base+"?verify=1&rate=256KiB")
 	decoder := json.NewDecoder(response.Body)
-	var line checkLine
+	var line operate.CheckLine
 	for line.Progress == nil {
 		if err := decoder.Decode(&line); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := c.store.Close(); err != nil {
+	if err := c.Store.Close(); err != nil {
 		t.Fatal(err)
 	}
 	for line.Report == nil {

@@ -3,12 +3,12 @@ package caddymodule
 import (
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"slices"
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/pullgate/pullgate/caddymodule/config"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -25,7 +25,7 @@ func init() {
 // of the newer one hold. Validating a configuration does not open it.
 type App struct {
 	// Where the store lies and how large it may become.
-	Storage *Storage `json:"storage,omitempty"`
+	Storage *config.Storage `json:"storage,omitempty"`
 
 	run *appRun
 }
@@ -39,7 +39,7 @@ type appRun struct {
 	ctx      caddy.Context
 	mu       sync.Mutex
 	handlers []*service
-	fresh    []caddy.NetworkAddress // where no earlier configuration listens
+	listens  []caddy.NetworkAddress // where no earlier configuration does
 	cache    *cache                 // set while the App holds its reference
 }
 
@@ -56,32 +56,16 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.run = &appRun{log: ctx.Slogger().Handler(), ctx: ctx}
 	s := a.Storage
 	if s == nil {
-		s = new(Storage)
+		s = new(config.Storage)
 	}
 	var err error
-	if a.run.limits, err = s.limits(); err != nil {
+	if a.run.limits, err = s.Limits(); err != nil {
 		return err
 	}
-	if a.run.path, err = s.folder(); err != nil {
+	if a.run.path, err = s.Folder(); err != nil {
 		return err
 	}
-	return registerMetrics(ctx.GetMetricsRegistry())
-}
-
-// folder returns the absolute path of the store.
-func (s *Storage) folder() (string, error) {
-	path := filepath.Join(caddy.AppDataDir(), "registry_mirror")
-	if s != nil && s.Path != "" {
-		var err error
-		if path, err = caddy.NewReplacer().ReplaceOrErr(s.Path, true, true); err != nil {
-			return "", fmt.Errorf("storage path: %w", err)
-		}
-	}
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return "", fmt.Errorf("storage path: %w", err)
-	}
-	return path, nil
+	return counted.Register(ctx.GetMetricsRegistry())
 }
 
 // Validate checks the limits.
@@ -89,7 +73,7 @@ func (a *App) Validate() error {
 	if a.Storage == nil {
 		return nil
 	}
-	return a.Storage.check()
+	return a.Storage.Check()
 }
 
 // Start opens the store, unless an earlier configuration has it open, and
@@ -103,9 +87,9 @@ func (a *App) Start() error {
 	c.adopt(a.run)
 	a.run.mu.Lock()
 	a.run.cache = c
-	handlers, fresh := a.run.handlers, a.run.fresh
+	handlers, listens := a.run.handlers, a.run.listens
 	a.run.mu.Unlock()
-	if err := checkAddresses(fresh); err != nil {
+	if err := checkAddresses(listens); err != nil {
 		return err
 	}
 	go a.run.awaitExit(handlers, a.run.grace())
@@ -144,12 +128,12 @@ func (r *appRun) release() error {
 // add makes Start start a handler too, and keep to the limits of its upstreams; the
 // addresses are those at which it will be the first to listen. Two handlers may name
 // one upstream, but not with two limits.
-func (r *appRun) add(s *service, fresh []caddy.NetworkAddress) error {
+func (r *appRun) add(s *service, listens []caddy.NetworkAddress) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, address := range fresh {
-		if !slices.Contains(r.fresh, address) {
-			r.fresh = append(r.fresh, address)
+	for _, address := range listens {
+		if !slices.Contains(r.listens, address) {
+			r.listens = append(r.listens, address)
 		}
 	}
 	for _, u := range s.upstreams {

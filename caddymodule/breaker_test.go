@@ -4,9 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"testing"
 
+	"github.com/pullgate/pullgate/internal/operate"
 	"github.com/pullgate/pullgate/internal/registrytest"
 )
 
@@ -16,14 +16,11 @@ func TestBreakerIsShown(t *testing.T) {
 	image := upstream.PutImage("library/alpine", "3", 3, 10)
 	s := newSite(t)
 	s.load(fmt.Sprintf("registry_mirror {\nupstream docker.io {\nurl %s\nmax_fails 2\ntag_ttl 0\n}\n}", upstream.URL()))
+	base, _ := adminServer(t)
 	gauge := fmt.Sprintf(`breaker_state{upstream="docker.io",url=%q}`, upstream.URL())
-	status := func() (b breakerStatus) {
-		recorder := httptest.NewRecorder()
-		if err := (AdminAPI{}).status(recorder, httptest.NewRequest(http.MethodGet, "/registry_mirror/", nil)); err != nil {
-			t.Fatal(err)
-		}
-		var answer struct{ Upstreams []breakerStatus }
-		if err := json.Unmarshal(recorder.Body.Bytes(), &answer); err != nil {
+	status := func() (b operate.UpstreamStatus) {
+		var answer operate.Status
+		if err := json.NewDecoder(post(t.Context(), t, http.MethodGet, base+operate.StatusPath).Body).Decode(&answer); err != nil {
 			t.Fatal(err)
 		}
 		for _, b := range answer.Upstreams {
@@ -31,7 +28,7 @@ func TestBreakerIsShown(t *testing.T) {
 				return b
 			}
 		}
-		t.Fatalf("the upstream is not shown: %s", recorder.Body)
+		t.Fatalf("the upstream is not shown: %+v", answer)
 		return b
 	}
 	c := s.client()

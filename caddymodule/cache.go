@@ -7,13 +7,16 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap/exp/zapslog"
 
+	"github.com/pullgate/pullgate/internal/metrics"
 	"github.com/pullgate/pullgate/internal/mirror"
+	"github.com/pullgate/pullgate/internal/operate"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -40,13 +43,7 @@ type generation struct {
 }
 
 // cache is an open store and what all mirrors on it share.
-type cache struct {
-	path   string
-	store  *storage.Store
-	mirror *mirror.Cache
-	// checking is held by who checks the store through the admin API.
-	checking sync.Mutex
-}
+type cache struct{ operate.Store }
 
 // acquireCache returns the store of a path, opened with the limits unless it is
 // open. Each call is paired with one of releaseCache.
@@ -76,25 +73,21 @@ func openCache(path string, limits storage.Limits) (*cache, error) {
 		// Stores of this process are closed before they are opened again, so who
 		// holds the lock is another process: one that is about to end, or stays.
 		LockWait: time.Second,
-		Panicked: metrics.observePanic(panicStorage),
+		Panicked: counted.Panic(metrics.PanicStorage),
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &cache{
-		path:  path,
-		store: store,
-		mirror: mirror.NewCache(store, mirror.CacheOptions{
-			Logger: logger, Observe: metrics.observeFill, Panicked: metrics.observePanic(panicMirror),
-		}),
-	}, nil
+	return &cache{operate.Store{Path: path, Store: store, Mirror: mirror.NewCache(store, mirror.CacheOptions{
+		Logger: logger, Observe: counted.Fill, Panicked: counted.Panic(metrics.PanicMirror),
+	})}}, nil
 }
 
 // releaseCache gives back one reference; the last one closes the store.
 func releaseCache(c *cache) error {
 	cachesMu.Lock()
 	defer cachesMu.Unlock()
-	_, err := caches.Delete(c.path)
+	_, err := caches.Delete(c.Path)
 	return err
 }
 
@@ -103,8 +96,8 @@ func releaseCache(c *cache) error {
 func (c *cache) Destruct() error {
 	closed := make(chan error, 1)
 	go func() {
-		c.mirror.Close()
-		closed <- c.store.Close()
+		c.Mirror.Close()
+		closed <- c.Store.Close()
 	}()
 	var late <-chan time.Time
 	if caddy.Exiting() {
@@ -118,12 +111,25 @@ func (c *cache) Destruct() error {
 	}
 }
 
+// openCaches returns the open stores, sorted by path.
+func openCaches() []*cache {
+	var open []*cache
+	caches.Range(func(_, value any) bool {
+		if c, ok := value.(*cache); ok { // or one that is still being opened
+			open = append(open, c)
+		}
+		return true
+	})
+	slices.SortFunc(open, func(a, b *cache) int { return strings.Compare(a.Path, b.Path) })
+	return open
+}
+
 // adopt makes r the newest generation, and its limits those of the store.
 func (c *cache) adopt(r *appRun) {
 	generations.Lock()
 	defer generations.Unlock()
 	generations.list = append(generations.list, generation{r, c})
-	c.store.SetLimits(r.limits)
+	c.SetLimits(r.limits)
 }
 
 // disown undoes adopt: the newest generation that is left on the store decides.
@@ -133,7 +139,7 @@ func (c *cache) disown(r *appRun) {
 	generations.list = slices.DeleteFunc(generations.list, func(g generation) bool { return g.run == r })
 	for _, g := range slices.Backward(generations.list) {
 		if g.cache == c {
-			c.store.SetLimits(g.run.limits)
+			c.SetLimits(g.run.limits)
 			return
 		}
 	}

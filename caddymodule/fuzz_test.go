@@ -37,7 +37,7 @@ func FuzzCaddyfile(f *testing.F) {
 			return
 		}
 		for _, u := range h.Upstreams {
-			if err := u.check(); err != nil {
+			if err := u.Check(); err != nil {
 				t.Errorf("upstream %q: %v", u.Name, err)
 			}
 		}

@@ -16,6 +16,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/pullgate/pullgate/caddymodule/config"
+	"github.com/pullgate/pullgate/internal/flood"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registry"
 )
@@ -48,7 +50,7 @@ func init() {
 // Access logs get the fields `upstream` and `cache`.
 type Handler struct {
 	// The registries to mirror. At least one.
-	Upstreams []*Upstream `json:"upstreams,omitempty"`
+	Upstreams []*config.Upstream `json:"upstreams,omitempty"`
 
 	// The upstream for requests that name none, as those of Docker daemons with
 	// registry-mirrors. Default: none, they are answered with 404.
@@ -60,7 +62,6 @@ type Handler struct {
 // handlerRun is the run-time state of a Handler.
 type handlerRun struct {
 	service *service
-	routes  *registry.Handler // for Serves only: it opens nothing
 }
 
 // CaddyModule returns the Caddy module information.
@@ -77,7 +78,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		if u == nil {
 			return fmt.Errorf("upstream %d is null", i)
 		}
-		if err := u.provision(); err != nil {
+		if err := u.Provision(); err != nil {
+			return err
+		}
+		if err := u.LoadSources(ctx); err != nil {
 			return err
 		}
 	}
@@ -91,19 +95,17 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	app := value.(*App).run
 	wire := registry.Options{
-		Upstreams: names,
-		Default:   h.Default,
-		User:      user,
-		Client:    clientOf,
-		Guard:     guardOf,
-		OnHeader:  describe,
-		OnDone:    metrics.observeAnswer,
-		Logger:    slog.New(newFloodGuard(ctx.Slogger().Handler())),
+		Router:   registry.NewRouter(names, h.Default),
+		User:     user,
+		Client:   clientOf,
+		Guard:    guardOf,
+		OnHeader: describe,
+		OnDone:   counted.Answer,
+		Logger:   slog.New(flood.New(ctx.Slogger().Handler())),
 	}
-	h.run = &handlerRun{
-		service: &service{app: app, upstreams: h.Upstreams, wire: wire, log: ctx.Slogger(), empty: make(chan struct{}), exiting: make(chan struct{})},
-		routes:  registry.New(wire),
-	}
+	h.run = &handlerRun{service: &service{
+		app: app, upstreams: h.Upstreams, names: names, wire: wire, log: ctx.Slogger(), empty: make(chan struct{}), exiting: make(chan struct{}),
+	}}
 	return app.add(h.run.service, newAddresses(ctx))
 }
 
@@ -125,7 +127,7 @@ func (h *Handler) Validate() error {
 // names returns the upstreams by their names and aliases.
 func (h *Handler) names() (map[string]registry.Upstream, error) {
 	names := map[string]registry.Upstream{}
-	add := func(u *Upstream, name string) error {
+	add := func(u *config.Upstream, name string) error {
 		if taken, ok := names[name]; ok {
 			return fmt.Errorf("upstream %s: the name %s is already one of upstream %s: two upstreams cannot have one name", u.Name, name, taken.Name)
 		}
@@ -152,7 +154,8 @@ func (h *Handler) names() (map[string]registry.Upstream, error) {
 // ServeHTTP answers requests of the pull API and leaves all others to next. It
 // passes w on as it is, so that blobs can go from file to socket.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if !h.run.routes.Serves(r) {
+	route, ok := h.run.service.wire.Router.Route(r.URL)
+	if !ok {
 		return next.ServeHTTP(w, r)
 	}
 	handler, err := h.run.service.enter()
@@ -161,7 +164,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return nil
 	}
 	defer h.run.service.leave()
-	handler.ServeHTTP(w, r)
+	handler.Serve(w, r, route)
 	return nil
 }
 

@@ -6,128 +6,9 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/caddymodule/config"
 	"github.com/pullgate/pullgate/storage"
 )
-
-// identities tell, by the names of upstreams, under which identities the store keeps
-// what their images are: as many as sites configure one name differently.
-type identities struct {
-	names     map[string]string // by name and alias
-	upstreams map[string][]*Upstream
-}
-
-// identities returns those of sites.
-func (l imageSites) identities() *identities {
-	known := &identities{names: make(map[string]string), upstreams: make(map[string][]*Upstream)}
-	for _, s := range l {
-		for alias, u := range s.names {
-			known.names[alias] = u.Name
-		}
-		for _, u := range s.upstreams {
-			known.upstreams[u.Name] = append(known.upstreams[u.Name], u)
-		}
-	}
-	return known
-}
-
-// name returns the name of an upstream that may be an alias.
-func (i *identities) name(alias string) string {
-	if name, ok := i.names[alias]; ok {
-		return name
-	}
-	return alias
-}
-
-// knows reports whether there is such an upstream.
-func (i *identities) knows(name string) bool { return len(i.upstreams[i.name(name)]) > 0 }
-
-// provision finds out about an upstream what its identity consists of.
-func (i *identities) provision(name string) error {
-	for _, u := range i.upstreams[i.name(name)] {
-		if u.resolved != nil {
-			continue
-		}
-		if err := u.provision(); err != nil {
-			return fmt.Errorf("where images of %s lie is not known: %w", name, err)
-		}
-	}
-	return nil
-}
-
-// scopes returns where images of a repository lie. Its upstream is provisioned; those
-// of one that is not configured lie where they will be looked for once it is, without
-// further options.
-func (i *identities) scopes(upstream, repository string) (scopes []oci.Scope) {
-	upstream = i.name(upstream)
-	seen := make(map[string]bool)
-	for _, u := range i.upstreams[upstream] {
-		if identity := u.identity(); !seen[identity] {
-			seen[identity] = true
-			scopes = append(scopes, oci.Scope{Upstream: identity, Repository: repository})
-		}
-	}
-	if len(scopes) == 0 {
-		scopes = append(scopes, oci.Scope{Upstream: upstream, Repository: repository})
-	}
-	return scopes
-}
-
-// serves reports whether a scope is one of those that its upstream has now. Of
-// upstreams that are not configured, or not provisioned, that is not known: all are.
-func (i *identities) serves(scope oci.Scope) bool {
-	configured := i.upstreams[oci.UpstreamName(scope.Upstream)]
-	for _, u := range configured {
-		if u.resolved == nil || u.identity() == scope.Upstream {
-			return true
-		}
-	}
-	return len(configured) == 0
-}
-
-// isolated reports whether what the store keeps under an identity need not be for
-// everybody. Of one that no upstream has now, it is not known what it was: unless it
-// is what everybody sees at the usual place, it counts as isolated.
-func (i *identities) isolated(identity string) bool {
-	known := oci.UpstreamName(identity) == identity
-	for _, u := range i.upstreams[oci.UpstreamName(identity)] {
-		own, err := u.identityOf()
-		if (err != nil || own == identity) && u.isolated() {
-			return true
-		}
-		known = known || err == nil && own == identity
-	}
-	return !known
-}
-
-// public reports whether everybody may pull, from some site, what the store keeps
-// under an identity, or may once an upstream is configured that has it.
-func (i *identities) public(identity string) bool {
-	known := false
-	for _, u := range i.upstreams[oci.UpstreamName(identity)] {
-		own, err := u.identityOf()
-		if err != nil || own != identity {
-			continue
-		}
-		if u.everybody() {
-			return true
-		}
-		known = true
-	}
-	return !known && oci.UpstreamName(identity) == identity
-}
-
-// identityOf returns the identity also of an upstream that is not provisioned.
-func (u *Upstream) identityOf() (string, error) {
-	if u.resolved == nil {
-		provisioned := *u
-		if err := provisioned.provision(); err != nil {
-			return "", err
-		}
-		u = &provisioned
-	}
-	return u.identity(), nil
-}
 
 // tellUnserved logs what the store has of upstreams that are offline, and that
 // nobody gets: other URLs or credentials had brought it in, and to serve that to
@@ -137,14 +18,14 @@ func (s *service) tellUnserved() {
 		if !u.Offline {
 			continue
 		}
-		stored, err := storedIdentities(s.open.Load().cache.store, u.Name)
+		stored, err := storedIdentities(s.open.Load().cache.Store.Store, u.Name)
 		if err != nil {
 			if !errors.Is(err, storage.ErrNoIndex) {
 				s.log.Warn("what is stored of an upstream that is offline is not known", "upstream", u.Name, "error", err)
 			}
 			continue
 		}
-		nothing := !slices.Contains(stored, u.identity())
+		nothing := !slices.Contains(stored, u.Identity())
 		stored = slices.DeleteFunc(stored, s.app.serves)
 		if len(stored) == 0 {
 			continue
@@ -159,16 +40,11 @@ func (s *service) tellUnserved() {
 	}
 }
 
-// guardedHint is why nobody who is not logged in may use an upstream, and what to do
-// about it.
-const guardedHint = "the upstream has credentials, and no option access, so that it answers only users whom Caddy has " +
-	"authenticated: log in, put basic_auth into the site, or give the upstream access public"
-
 // tellGuarded logs which upstreams not everybody may pull from, without any option
 // that says so.
 func (s *service) tellGuarded() {
 	for _, u := range s.upstreams {
-		if u.Access == nil && u.guarded() {
+		if u.Access == nil && u.Guarded() {
 			s.log.Warn("only users whom Caddy has authenticated may pull from this upstream", "upstream", u.Name, "why",
 				"it has credentials, a client certificate or stored_as, and no option access",
 				"do", "say access authenticated if that is meant, or access public if everybody may pull what the credentials open")
@@ -182,7 +58,7 @@ func (r *appRun) serves(identity string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.ContainsFunc(r.handlers, func(s *service) bool {
-		return slices.ContainsFunc(s.upstreams, func(u *Upstream) bool { return u.identity() == identity })
+		return slices.ContainsFunc(s.upstreams, func(u *config.Upstream) bool { return u.Identity() == identity })
 	})
 }
 

@@ -1,17 +1,15 @@
 package caddymodule
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"strings"
 	"syscall"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"golang.org/x/sys/unix"
+
+	"github.com/pullgate/pullgate/internal/listener"
 )
 
 // newAddresses returns where the server that a handler belongs to is going to listen,
@@ -22,7 +20,7 @@ func newAddresses(ctx caddy.Context) []caddy.NetworkAddress {
 	if !ok {
 		return nil
 	}
-	var fresh []caddy.NetworkAddress
+	var unused []caddy.NetworkAddress
 	for _, text := range server.Listen {
 		address, err := caddy.ParseNetworkAddress(text)
 		if err != nil || !strings.HasPrefix(address.Network, "tcp") || address.StartPort == 0 {
@@ -30,11 +28,11 @@ func newAddresses(ctx caddy.Context) []caddy.NetworkAddress {
 		}
 		for _, one := range address.Expand() {
 			if caddy.ListenerUsage(one.Network, one.JoinHostPort(0)) == 0 {
-				fresh = append(fresh, one)
+				unused = append(unused, one)
 			}
 		}
 	}
-	return fresh
+	return unused
 }
 
 // checkAddresses refuses addresses at which another process listens. Caddy would
@@ -49,71 +47,19 @@ func checkAddresses(addresses []caddy.NetworkAddress) error {
 	return nil
 }
 
-// owner is the process that listens at an address.
-type owner struct {
-	pid  int // 0 = it is not ours to know
-	name string
-	uid  string
-}
-
-func (o *owner) String() string {
-	switch {
-	case o.pid != 0 && o.name != "":
-		return fmt.Sprintf("process %d (%s)", o.pid, o.name)
-	case o.pid != 0:
-		return fmt.Sprintf("process %d", o.pid)
-	case o.uid != "":
-		return fmt.Sprintf("a process of the user with the number %s", o.uid)
-	}
-	return "another process"
-}
-
 // ownerOf returns which other process listens at an address, nil if none does as far
 // as can be told.
-func ownerOf(address caddy.NetworkAddress) *owner {
-	at, err := tryBind(address)
+func ownerOf(address caddy.NetworkAddress) *listener.Owner {
+	at, err := listener.Bind(address.Network, address.JoinHostPort(0))
 	if !errors.Is(err, syscall.EADDRINUSE) && !errors.Is(err, syscall.EACCES) {
 		return nil // whatever else is wrong with it, Caddy says
 	}
-	other, known := listenerAt(at)
+	other, known := listener.At(at)
 	switch {
 	case known:
 		return other
 	case errors.Is(err, syscall.EACCES), caddy.ListenerUsage(address.Network, address.JoinHostPort(0)) > 0:
 		return nil // it may be our own
 	}
-	return new(owner)
-}
-
-var errBound = errors.New("bound")
-
-// tryBind binds a socket to an address as servers do that share theirs with nobody,
-// and closes it again. It does not listen, so no client notices.
-func tryBind(address caddy.NetworkAddress) (at netip.AddrPort, err error) {
-	var bindErr error
-	config := net.ListenConfig{Control: func(family, resolved string, c syscall.RawConn) error {
-		host, port, _ := net.SplitHostPort(resolved)
-		if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() { // all of them
-			host = map[bool]string{true: "0.0.0.0", false: "::"}[family == "tcp4"]
-		}
-		if at, bindErr = netip.ParseAddrPort(net.JoinHostPort(host, port)); bindErr != nil {
-			return bindErr
-		}
-		var to unix.Sockaddr = &unix.SockaddrInet6{Port: int(at.Port()), Addr: at.Addr().As16()}
-		if family == "tcp4" {
-			to = &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}
-		}
-		if err := c.Control(func(fd uintptr) { bindErr = unix.Bind(int(fd), to) }); err != nil {
-			return err
-		}
-		return errBound
-	}}
-	listener, err := config.Listen(context.Background(), address.Network, address.JoinHostPort(0))
-	if err == nil {
-		return at, listener.Close()
-	}
-	if errors.Is(err, errBound) {
-		return at, bindErr
-	}
-	return at, err
+	return new(listener.Owner)
 }

@@ -4,12 +4,13 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/pullgate/pullgate/internal/listener"
 )
 
 // TestPortIsTaken starts a gateway where another one listens, in every way that Caddy
@@ -80,39 +81,16 @@ func TestPortIsTaken(t *testing.T) {
 	b.await("http://" + addr + "/v2/")
 }
 
-func TestOverlap(t *testing.T) {
-	for _, test := range []struct {
-		a, b string
-		want bool
-	}{
-		{"127.0.0.1:5000", "127.0.0.1:5000", true},
-		{"127.0.0.1:5000", "127.0.0.1:5001", false},
-		{"127.0.0.1:5000", "127.0.0.2:5000", false},
-		{"127.0.0.1:5000", "0.0.0.0:5000", true},
-		{"127.0.0.1:5000", "[::]:5000", true},
-		{"[::]:5000", "0.0.0.0:5000", true},
-		{"[::1]:5000", "0.0.0.0:5000", false},
-		{"[::1]:5000", "127.0.0.1:5000", false},
-		{"[::1]:5000", "[::]:5000", true},
-		{"[::ffff:127.0.0.1]:5000", "127.0.0.1:5000", true},
-	} {
-		a, b := netip.MustParseAddrPort(test.a), netip.MustParseAddrPort(test.b)
-		if overlap(a, b) != test.want || overlap(b, a) != test.want {
-			t.Errorf("%s and %s: want %v", a, b, test.want)
-		}
-	}
-}
-
 // TestOwnListenerIsNoOther: what this process listens at itself is no reason to
 // refuse, whichever of Caddy's apps starts first.
 func TestOwnListenerIsNoOther(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	own, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	at := listener.Addr().(*net.TCPAddr).AddrPort()
-	if other, known := listenerAt(at); other != nil || !known {
+	defer own.Close()
+	at := own.Addr().(*net.TCPAddr).AddrPort()
+	if other, known := listener.At(at); other != nil || !known {
 		t.Errorf("%v listens at %s", other, at)
 	}
 	for range 10 { // apps start in any order

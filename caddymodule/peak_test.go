@@ -77,11 +77,14 @@ func layoutTar(t *testing.T, manifests string) string {
 	return name
 }
 
+// failure is the exit code of what could not be done.
+const failure = 2
+
 // A list of nothing takes little memory to refuse, as the whole process has it.
 func TestImportOfListsTakesLittleMemory(t *testing.T) {
 	store := filepath.Join(t.TempDir(), "store")
 	before, code, complaint := peakOf(t, "mirror", "import", layoutTar(t, ""), "--storage", store)
-	if code != exitFailure {
+	if code != failure {
 		t.Fatalf("exit code %d: %s", code, complaint)
 	}
 	one := `{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":1,"digest":"sha256:` + strings.Repeat("a", 64) + `"}`
@@ -89,7 +92,7 @@ func TestImportOfListsTakesLittleMemory(t *testing.T) {
 		layout := layoutTar(t, strings.Repeat(entry+",", 8<<20/(len(entry)+1))+entry)
 		peak, code, complaint := peakOf(t, "mirror", "import", layout, "--storage", store)
 		t.Logf("%s: %d MiB, and %d MiB of an empty list", name, peak>>20, before>>20)
-		if code != exitFailure || !strings.Contains(complaint, "the bundle is damaged") {
+		if code != failure || !strings.Contains(complaint, "the bundle is damaged") {
 			t.Errorf("%s: exit code %d: %s", name, code, complaint)
 		}
 		if peak-before > 64<<20 {

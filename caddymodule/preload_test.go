@@ -13,29 +13,48 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/pullgate/pullgate/caddymodule/admin"
 	"github.com/pullgate/pullgate/internal/image"
-	"github.com/pullgate/pullgate/internal/imagelist"
+	"github.com/pullgate/pullgate/internal/operate"
 	"github.com/pullgate/pullgate/internal/registrytest"
 )
 
-// imageServer serves the two operations on images of the admin API.
-func imageServer(t *testing.T) string {
+// adminServer serves the admin API. done gets a value when a request that was not
+// refused has ended.
+func adminServer(t *testing.T) (base string, done chan struct{}) {
 	t.Helper()
+	done = make(chan struct{}, 100)
 	mux := http.NewServeMux()
-	for path, handler := range map[string]caddy.AdminHandlerFunc{verifyPath: AdminAPI{}.verify, preloadPath: AdminAPI{}.preload} {
-		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
-			if answer, ok := errors.AsType[caddy.APIError](handler(w, r)); ok {
+	for _, route := range admin.New(gateway()).Routes() {
+		mux.HandleFunc(route.Pattern, func(w http.ResponseWriter, r *http.Request) {
+			refused := false
+			defer func() {
+				if !refused {
+					done <- struct{}{}
+				}
+			}()
+			if answer, ok := errors.AsType[caddy.APIError](route.Handler.ServeHTTP(w, r)); ok {
+				refused = true
 				http.Error(w, answer.Err.Error(), answer.HTTPStatus)
 			}
 		})
 	}
-	server := httptest.NewServer(mux)
+	server := httptest.NewUnstartedServer(mux)
+	// Caddy's is 10 s.
+	server.Config.ReadTimeout = 200 * time.Millisecond
+	server.Start()
 	t.Cleanup(server.Close)
-	return server.URL
+	return server.URL, done
+}
+
+func imageServer(t *testing.T) string {
+	t.Helper()
+	base, _ := adminServer(t)
+	return base
 }
 
 // askImages returns the lines of an answer but those of progress.
-func askImages(t *testing.T, url, list string) (reports []image.Report, last imageLine) {
+func askImages(t *testing.T, url, list string) (reports []image.Report, last operate.ImageLine) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -49,7 +68,7 @@ func askImages(t *testing.T, url, list string) (reports []image.Report, last ima
 	}
 	defer response.Body.Close()
 	for decoder := json.NewDecoder(response.Body); last.Totals == nil && last.Error == ""; {
-		last = imageLine{}
+		last = operate.ImageLine{}
 		if err := decoder.Decode(&last); err != nil {
 			t.Fatalf("status %d: %v", response.StatusCode, err)
 		}
@@ -98,7 +117,7 @@ func TestReloadDoesNotCutPreload(t *testing.T) {
 		s.load("registry_mirror quay.io")
 		open()
 	}()
-	reports, last := askImages(t, base+preloadPath, "alpine:3")
+	reports, last := askImages(t, base+operate.PreloadPath, "alpine:3")
 	<-reloaded
 	if last.Totals == nil || last.Totals.Complete != 1 || len(reports) != 1 {
 		t.Fatalf("%+v, %+v", reports, last)
@@ -107,7 +126,7 @@ func TestReloadDoesNotCutPreload(t *testing.T) {
 		_, open := caches.References(path)
 		return !open
 	})
-	if _, last := askImages(t, base+verifyPath, "alpine:3"); last.Totals == nil || last.Totals.Complete != 0 {
+	if _, last := askImages(t, base+operate.VerifyPath, "alpine:3"); last.Totals == nil || last.Totals.Complete != 0 {
 		t.Errorf("in the new store: %+v", last)
 	}
 }
@@ -122,16 +141,13 @@ func TestPreloadEndsWithTheProcess(t *testing.T) {
 	defer open()
 	go func() {
 		<-asked
-		_, live, err := liveSites("")
-		if err != nil {
-			t.Error(err)
-			return
-		}
+		generations.RLock()
+		defer generations.RUnlock()
 		for range 2 {
-			live[0].service.leaveAll() // as retire does
+			generations.list[len(generations.list)-1].run.handlers[0].leaveAll() // as retire does
 		}
 	}()
-	if _, last := askImages(t, imageServer(t)+preloadPath, "alpine:3"); !strings.Contains(last.Error, "the server exits") {
+	if _, last := askImages(t, imageServer(t)+operate.PreloadPath, "alpine:3"); !strings.Contains(last.Error, "the server exits") {
 		t.Errorf("last line is %+v", last)
 	}
 }
@@ -144,7 +160,7 @@ func TestPreloadForEachIdentity(t *testing.T) {
 	s.load("@a path /v2/a/*\nroute {\nregistry_mirror @a {\nupstream docker.io {\nurl " + upstream.URL() + "\n}\n}\n" +
 		"registry_mirror {\nupstream docker.io {\nurl " + upstream.URL() + "/\naccess somebody\n}\n}\n}")
 	base := imageServer(t)
-	reports, last := askImages(t, base+preloadPath+"?platform=linux/arm64", "alpine:3\ndocker.io/library/alpine@"+image.Index.Digest.String())
+	reports, last := askImages(t, base+operate.PreloadPath+"?platform=linux/arm64", "alpine:3\ndocker.io/library/alpine@"+image.Index.Digest.String())
 	if len(reports) != 4 || last.Totals.Complete != 4 || reports[0].Upstream == reports[1].Upstream {
 		t.Fatalf("%+v, %+v", reports, last)
 	}
@@ -169,7 +185,7 @@ func TestImageOperationIsRefused(t *testing.T) {
 		}
 		return response.StatusCode, text.String()
 	}
-	if status, text := ask(verifyPath, "alpine"); status != http.StatusNotFound || !strings.Contains(text, "no store is open") {
+	if status, text := ask(operate.VerifyPath, "alpine"); status != http.StatusNotFound || !strings.Contains(text, "no store is open") {
 		t.Errorf("without a store: %d, %s", status, text)
 	}
 	for _, c := range []struct {
@@ -177,53 +193,24 @@ func TestImageOperationIsRefused(t *testing.T) {
 		status    int
 		text      string
 	}{
-		{verifyPath, "", http.StatusBadRequest, "names no image"},
-		{verifyPath, "a b", http.StatusBadRequest, "body, line 1: "},
-		{verifyPath + "?plattform=linux/amd64", "alpine", http.StatusBadRequest, "plattform: not a parameter: want deep, path, platform, rate or referrers"},
-		{verifyPath + "?platform=linux", "alpine", http.StatusBadRequest, "is no platform"},
-		{preloadPath + "?parallel=99", "alpine", http.StatusBadRequest, "no number from 1 to 64"},
-		{preloadPath + "?deep=1", "alpine", http.StatusBadRequest, "deep: not a parameter"},
-		{preloadPath + "?path=/nowhere", "alpine", http.StatusNotFound, "no store is open at /nowhere"},
+		{operate.VerifyPath, "", http.StatusBadRequest, "names no image"},
+		{operate.VerifyPath, "a b", http.StatusBadRequest, "body, line 1: "},
+		{operate.VerifyPath + "?plattform=linux/amd64", "alpine", http.StatusBadRequest, "plattform: not a parameter: want deep, path, platform, rate or referrers"},
+		{operate.VerifyPath + "?platform=linux", "alpine", http.StatusBadRequest, "is no platform"},
+		{operate.PreloadPath + "?parallel=99", "alpine", http.StatusBadRequest, "no number from 1 to 64"},
+		{operate.PreloadPath + "?deep=1", "alpine", http.StatusBadRequest, "deep: not a parameter"},
+		{operate.PreloadPath + "?path=/nowhere", "alpine", http.StatusNotFound, "no store is open at /nowhere"},
 	} {
 		if status, text := ask(c.uri, c.body); status != c.status || !strings.Contains(text, c.text) {
 			t.Errorf("%s: %d, %s", c.uri, status, text)
 		}
 	}
-	response, err := http.Get(base + preloadPath)
+	response, err := http.Get(base + operate.PreloadPath)
 	if err != nil {
 		t.Fatal(err)
 	}
 	response.Body.Close()
 	if response.StatusCode != http.StatusMethodNotAllowed {
 		t.Errorf("GET: status %d", response.StatusCode)
-	}
-}
-
-func TestPreloadOutput(t *testing.T) {
-	a := imagelist.Image{Upstream: "docker.io", Repository: "library/alpine", Tag: "3"}
-	long := imagelist.Image{Upstream: "factory.talos.dev", Repository: "metal-installer/376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba", Tag: "v1"}
-	var b bytes.Buffer
-	now := time.Unix(1_000, 0)
-	o := &preloadOutput{to: &b, terminal: true, now: func() time.Time { return now }, began: now}
-	now = now.Add(2 * time.Second)
-	o.progress(image.PreloadProgress{Images: 1, Failed: 1, Total: 4, Bytes: 3 << 20, Running: []image.Running{
-		{Image: a, Bytes: 3 << 20, Size: 6 << 20}, {Image: long},
-	}})
-	o.pulled(image.Pulled{Image: a, Size: 6 << 20, Bytes: 6 << 20, Duration: 1234 * time.Millisecond})
-	o.pulled(image.Pulled{Image: a, Size: 6 << 20, Stale: "timeout"})
-	o.pulled(image.Pulled{Image: a, Error: "\x1b[31mno"})
-	want := "\x1b[?7l" +
-		"[========        ] docker.io/library/alpine:3           3.0 MiB of 6.0 MiB\n" +
-		"[                ] ..." + long.String()[len(long.String())-33:] + " reading manifests\n" +
-		"[====            ] total: 1 of 4 images, 1 failed, 3.0 MiB, 1.5 MiB/s\n\x1b[?7h" +
-		"\x1b[3A\r\x1b[J" +
-		"docker.io/library/alpine:3: pulled, 6.0 MiB of 6.0 MiB in 1.2s\n" +
-		"docker.io/library/alpine:3: is cached (its tag as it was known: timeout), 6.0 MiB\n" +
-		`"docker.io/library/alpine:3: failed: \x1b[31mno"` + "\n"
-	if got := b.String(); got != want {
-		t.Errorf("output is\n%q, want\n%q", got, want)
-	}
-	if n := len(fixed(long.String())); n != preloadName {
-		t.Errorf("name has %d characters", n)
 	}
 }

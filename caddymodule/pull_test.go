@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -344,39 +343,5 @@ func TestSecrets(t *testing.T) {
 	}
 	if want := fmt.Sprintf(`"path":%q,"blobs":2,`, s.storage); !strings.Contains(shown["/registry_mirror/"], want) {
 		t.Errorf("/registry_mirror/ is %s, want it to have %s", shown["/registry_mirror/"], want)
-	}
-}
-
-// TestIdentity: equal content shares a scope, and what may differ does not.
-func TestIdentity(t *testing.T) {
-	t.Setenv("A", "secret-a")
-	t.Setenv("B", "secret-b")
-	identity := func(u Upstream) string {
-		t.Helper()
-		if err := u.provision(); err != nil {
-			t.Fatal(err)
-		}
-		return u.identity()
-	}
-	with := func(user, password string) Upstream {
-		return Upstream{Name: "ghcr.io", Credentials: &Credentials{Username: user, Password: password}}
-	}
-	plain := identity(Upstream{Name: "ghcr.io"})
-	if plain != "ghcr.io" || identity(Upstream{Name: "ghcr.io", URL: []string{"https://ghcr.io"}}) != plain {
-		t.Errorf("the usual place is known as %q", plain)
-	}
-	if identity(with("a", "{env.A}")) != identity(with("a", "{env.B}")) {
-		t.Error("a new password makes a new identity")
-	}
-	others := []string{
-		plain,
-		identity(with("a", "{env.A}")),
-		identity(with("b", "{env.A}")),
-		identity(Upstream{Name: "ghcr.io", URL: []string{"https://mirror.example"}}),
-		identity(Upstream{Name: "ghcr.io", Credentials: &Credentials{Provider: "google"}}),
-	}
-	slices.Sort(others)
-	if len(slices.Compact(slices.Clone(others))) != len(others) {
-		t.Errorf("different content, same identity: %v", others)
 	}
 }

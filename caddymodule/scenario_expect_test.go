@@ -199,9 +199,9 @@ func (s *scenario) waitIdle() {
 
 // running tells what is going on in the stores; empty = nothing.
 func running() string {
-	for _, c := range cacheStatuses() {
-		if c.Fills > 0 || c.LookUps > 0 || c.Readers > 0 {
-			return fmt.Sprintf("%d fills with %d readers, %d look-ups are running", c.Fills, c.Readers, c.LookUps)
+	for _, c := range storeStatuses() {
+		if c.Stats.Fills > 0 || c.LookUps > 0 || c.Readers > 0 {
+			return fmt.Sprintf("%d fills with %d readers, %d look-ups are running", c.Stats.Fills, c.Readers, c.LookUps)
 		}
 	}
 	return ""

@@ -211,6 +211,6 @@ func (j jammed) Handle(ctx context.Context, r slog.Record) error {
 // limit <size>: what the blobs of the store may take from now on.
 func (s *scenario) cmdLimit(args []string) {
 	for _, c := range openCaches() {
-		c.store.SetLimits(storage.Limits{MaxSize: int64(s.size(s.arg(args, 0)))})
+		c.SetLimits(storage.Limits{MaxSize: int64(s.size(s.arg(args, 0)))})
 	}
 }

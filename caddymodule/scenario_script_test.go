@@ -10,18 +10,18 @@ import (
 // script is a parsed file: what comes before the first row, and the rows.
 type script struct {
 	file  string
-	setup []command
+	setup []instruction
 	rows  []section
 }
 
 type section struct {
 	row      string
 	line     int
-	commands []command
+	commands []instruction
 }
 
-// command is one line, and the indented lines below it.
-type command struct {
+// instruction is one line, and the indented lines below it.
+type instruction struct {
 	line  int
 	words []string // not expanded yet
 	block string   // not expanded yet
@@ -60,7 +60,7 @@ func parseScript(file string) (*script, error) {
 			into = &s.rows[len(s.rows)-1].commands
 			continue
 		}
-		*into = append(*into, command{line: i + 1, words: words})
+		*into = append(*into, instruction{line: i + 1, words: words})
 	}
 	if len(s.rows) == 0 {
 		return nil, fmt.Errorf("%s: no row", file)

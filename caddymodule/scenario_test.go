@@ -62,7 +62,7 @@ func (s *scenario) play(rows scenarioRows) {
 }
 
 // do carries commands out. What fails does not return.
-func (s *scenario) do(commands []command) {
+func (s *scenario) do(commands []instruction) {
 	s.t.Helper()
 	for _, c := range commands {
 		s.at = c

@@ -24,7 +24,7 @@ type scenario struct {
 	t      *testing.T // of the row
 	whole  *testing.T
 	script *script
-	at     command
+	at     instruction
 	site   *site
 	vars   map[string]string
 	// upstreams by name; upstream and repository are what commands are about.

@@ -11,6 +11,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/pullgate/pullgate/caddymodule/config"
+	"github.com/pullgate/pullgate/internal/flood"
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/registry"
 )
@@ -28,7 +30,8 @@ const exitPatience = 10 * time.Second
 // themselves.
 type service struct {
 	app       *appRun
-	upstreams []*Upstream
+	upstreams []*config.Upstream
+	names     map[string]registry.Upstream
 	wire      registry.Options // without the Mirror
 	log       *slog.Logger
 
@@ -45,7 +48,7 @@ type service struct {
 }
 
 type openService struct {
-	handler http.Handler
+	handler *registry.Handler
 	admin   *mirror.Mirror // the same, for who may have everything
 	cache   *cache
 	clients []*client
@@ -77,7 +80,7 @@ func (s *service) startLocked() error {
 
 // enter lets a request in, and returns what answers it. Who gets no error has to
 // leave.
-func (s *service) enter() (http.Handler, error) {
+func (s *service) enter() (*registry.Handler, error) {
 	open, err := s.enterOpen()
 	if err != nil {
 		return nil, err
@@ -215,23 +218,23 @@ func (s *service) openLocked() (err error) {
 	if open.cache, err = acquireCache(s.app.path, s.app.limits); err != nil {
 		return err
 	}
-	o := mirror.Options{Logger: slog.New(newFloodGuard(newestLog{}))}
+	o := mirror.Options{Logger: slog.New(flood.New(newestLog{}))}
 	for _, u := range s.upstreams {
 		c, err := acquireClient(u)
 		if err != nil {
 			return err
 		}
 		open.clients = append(open.clients, c)
-		o.Upstreams = append(o.Upstreams, u.policy(c))
+		o.Upstreams = append(o.Upstreams, u.Policy(c))
 	}
-	m, err := mirror.New(open.cache.mirror, o)
+	m, err := mirror.New(open.cache.Mirror, o)
 	if err != nil {
 		return err
 	}
 	for i := range o.Upstreams {
 		o.Upstreams[i].Access = mirror.Access{Public: true}
 	}
-	if open.admin, err = mirror.New(open.cache.mirror, o); err != nil {
+	if open.admin, err = mirror.New(open.cache.Mirror, o); err != nil {
 		return err
 	}
 	wire := s.wire
@@ -251,7 +254,7 @@ func (s *service) release(open *openService) {
 	}
 	if open.cache != nil {
 		if err := releaseCache(open.cache); err != nil {
-			s.log.Error("closing storage", "path", open.cache.path, "error", err)
+			s.log.Error("closing storage", "path", open.cache.Path, "error", err)
 		}
 	}
 }

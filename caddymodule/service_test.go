@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/pullgate/pullgate/caddymodule/config"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registry"
 )
@@ -17,14 +18,14 @@ import (
 func TestServiceIsOpenWhileSomebodyIsIn(t *testing.T) {
 	s := &service{
 		app:       &appRun{path: t.TempDir()},
-		upstreams: []*Upstream{{Name: "registry.test"}},
+		upstreams: []*config.Upstream{{Name: "registry.test"}},
 		wire:      registry.Options{},
 		log:       slog.New(slog.DiscardHandler),
 		empty:     make(chan struct{}),
 		exiting:   make(chan struct{}),
 	}
 	scope := oci.Scope{Upstream: "registry.test", Repository: "a"}
-	if err := s.upstreams[0].provision(); err != nil {
+	if err := s.upstreams[0].Provision(); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.start(); err != nil {
@@ -47,7 +48,7 @@ func TestServiceIsOpenWhileSomebodyIsIn(t *testing.T) {
 				}
 				if open == nil || open != s.open.Load() {
 					t.Errorf("request %d is in, and what it got is not what is open", k)
-				} else if _, err := open.cache.store.Tag(t.Context(), scope, "t"); !errors.Is(err, fs.ErrNotExist) {
+				} else if _, err := open.cache.Tag(t.Context(), scope, "t"); !errors.Is(err, fs.ErrNotExist) {
 					t.Errorf("request %d is in, and the store is not open: %v", k, err)
 				}
 				s.leave()

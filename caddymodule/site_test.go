@@ -258,8 +258,8 @@ func eventually(t testing.TB, what string, done func() bool) {
 func filled(t testing.TB) {
 	t.Helper()
 	eventually(t, "the fills end", func() bool {
-		for _, c := range cacheStatuses() {
-			if c.Fills > 0 {
+		for _, c := range storeStatuses() {
+			if c.Stats.Fills > 0 {
 				return false
 			}
 		}

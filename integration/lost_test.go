@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/testenv"
 )
 
 // pullAll has clients pull images, two of them each, and what is cached. All of it
@@ -59,7 +60,7 @@ func TestDirectoryRemoved(t *testing.T) {
 	for _, what := range []string{"", "blobs", "ingest", "meta"} {
 		t.Run("store/"+what, func(t *testing.T) {
 			t.Parallel()
-			images := &catalog{server: registrytest.New(t, registrytest.Options{}), upstream: "removed.example", seed: newSeed(t)}
+			images := &catalog{server: registrytest.New(t, registrytest.Options{}), upstream: "removed.example", seed: testenv.Seed(t)}
 			s := newSubject(t, subjectOptions{site: images.caddyfile("tag_ttl 1h")})
 			s.start(t)
 			r := newRecorder(t, s.url())
@@ -81,12 +82,12 @@ func TestDirectoryRemoved(t *testing.T) {
 	}
 }
 
-// TestReadOnly starts the gateway on a file system that nobody may write to. Its
-// index does not open, so nobody knows what a repository may have: it passes what the
-// upstream confirms, and caches once it may write.
+// TestReadOnly starts the gateway on a file system that nobody may write to: it serves
+// what it has without the upstream, passes the rest through, and caches once it may
+// write.
 func TestReadOnly(t *testing.T) {
 	t.Parallel()
-	images := &catalog{server: registrytest.New(t, registrytest.Options{}), upstream: "readonly.example", seed: newSeed(t)}
+	images := &catalog{server: registrytest.New(t, registrytest.Options{}), upstream: "readonly.example", seed: testenv.Seed(t)}
 	v := newVolume(t, 512<<20)
 	s := newSubject(t, subjectOptions{site: images.caddyfile("tag_ttl 1h"), store: filepath.Join(v.dir, "store")})
 	s.start(t)
@@ -95,7 +96,22 @@ func TestReadOnly(t *testing.T) {
 	s.stop(t)
 	run(t, nil, "mount", "-o", "remount,ro", v.dir)
 	s.start(t)
-	pullAll(t, r, images, 1, 20, images.image(0), false)
+	cached := images.image(0)
+	images.server.Reset()
+	if err := allHits(t.Context(), r, cached); err != nil {
+		t.Error(err)
+	}
+	images.server.Refuse()
+	if err := allHits(t.Context(), r, cached); err != nil {
+		t.Errorf("while the upstream is down: %v", err)
+	}
+	if err := images.server.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	if requests := images.server.Requests(); len(requests) > 0 {
+		t.Errorf("the upstream was asked for what is cached: %v", requests)
+	}
+	pullAll(t, r, images, 1, 20, cached, false)
 	run(t, nil, "mount", "-o", "remount,rw", v.dir)
 	resumed := s.await(t, func() error { time.Sleep(20 * time.Millisecond); return allHits(t.Context(), r, images.image(100)) })
 	s.stop(t)
@@ -110,7 +126,7 @@ func TestReadOnly(t *testing.T) {
 // only a new mount undoes.
 func TestDiskFails(t *testing.T) {
 	t.Parallel()
-	images := &catalog{server: registrytest.New(t, registrytest.Options{}), upstream: "failing.example", seed: newSeed(t)}
+	images := &catalog{server: registrytest.New(t, registrytest.Options{}), upstream: "failing.example", seed: testenv.Seed(t)}
 	v := newVolume(t, 512<<20)
 	s := newSubject(t, subjectOptions{site: images.caddyfile("tag_ttl 1h"), store: filepath.Join(v.dir, "store")})
 	s.start(t)
@@ -145,7 +161,7 @@ func TestDiskFails(t *testing.T) {
 func TestFewDescriptors(t *testing.T) {
 	t.Parallel()
 	const limit, clients = 128, 200
-	images := &catalog{server: registrytest.New(t, registrytest.Options{}), upstream: "few.example", seed: newSeed(t)}
+	images := &catalog{server: registrytest.New(t, registrytest.Options{}), upstream: "few.example", seed: testenv.Seed(t)}
 	s := newSubject(t, subjectOptions{site: images.caddyfile("tag_ttl 1h")})
 	s.start(t)
 	r := newRecorder(t, s.url())

@@ -4,24 +4,27 @@ import (
 	"bytes"
 	"errors"
 	"io/fs"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"testing"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // lockedFiles do not let a file be opened.
 type lockedFiles struct {
-	files
+	volume.Files
 
 	name *atomic.Pointer[string]
 	err  syscall.Errno
 }
 
-func (f lockedFiles) Open(name string) (file, error) {
+func (f lockedFiles) Open(name string) (volume.File, error) {
 	if locked := f.name.Load(); locked != nil && *locked == name {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: f.err}
 	}
-	return f.files.Open(name)
+	return f.Files.Open(name)
 }
 
 // A blob that is there, but cannot be opened, is absent to all who ask, and is
@@ -29,11 +32,11 @@ func (f lockedFiles) Open(name string) (file, error) {
 func TestBlobThatCannotBeOpened(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.EACCES, syscall.EIO, syscall.ELOOP} {
 		var locked atomic.Pointer[string]
-		s := openTest(t, Options{over: func(f files) files { return lockedFiles{f, &locked, errno} }})
+		s := openTest(t, Options{seams: seams{over: func(f volume.Files) volume.Files { return lockedFiles{f, &locked, errno} }}})
 		b, d := content(1, 1000)
 		putBlob(t, s, b)
-		i, _ := idOf(d)
-		name := i.blobPath()
+		i, _ := volume.IDOf(d)
+		name := i.BlobPath()
 		locked.Store(&name)
 		for range 2 {
 			_, err := s.HasBlob(t.Context(), d)
@@ -45,12 +48,12 @@ func TestBlobThatCannotBeOpened(t *testing.T) {
 			wantErr(t, "open", err, fs.ErrNotExist)
 			wantErr(t, "verify", s.VerifyBlob(t.Context(), d), fs.ErrNotExist)
 		}
-		before, err := s.root.Lstat(name)
+		before, err := s.home.root.Lstat(name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		putBlob(t, s, b)
-		if s.unchanged(i, before) == nil {
+		if now, err := s.home.root.Lstat(name); err != nil || os.SameFile(now, before) {
 			t.Errorf("%v: it was not replaced", errno)
 		}
 		locked.Store(nil)
@@ -66,11 +69,11 @@ func TestBlobThatCannotBeOpened(t *testing.T) {
 // Too many open files say nothing of a blob.
 func TestBlobBesideTooManyOpenFiles(t *testing.T) {
 	var locked atomic.Pointer[string]
-	s := openTest(t, Options{over: func(f files) files { return lockedFiles{f, &locked, syscall.EMFILE} }})
+	s := openTest(t, Options{seams: seams{over: func(f volume.Files) volume.Files { return lockedFiles{f, &locked, syscall.EMFILE} }}})
 	b, d := content(1, 1000)
 	putBlob(t, s, b)
-	i, _ := idOf(d)
-	name := i.blobPath()
+	i, _ := volume.IDOf(d)
+	name := i.BlobPath()
 	locked.Store(&name)
 	if _, err := s.HasBlob(t.Context(), d); err == nil || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("has: %v", err)

@@ -12,8 +12,7 @@ func TestIndexOpensOnceThereIsRoom(t *testing.T) {
 	t.Parallel()
 	log := newMessages()
 	s := openTest(t, Options{
-		Path: filled(t, 1), Logger: slog.New(log), retry: time.Hour,
-		volume: func() (int64, int64, error) { return 1000, 100 << 30, nil },
+		Path: filled(t, 1), Logger: slog.New(log), seams: seams{retry: time.Hour, volume: func() (int64, int64, error) { return 1000, 100 << 30, nil }},
 	})
 	setVolume(s, 50<<30, 100<<30)
 	log.wait(t, "index is open")

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // taken returns the bytes that a file takes on the disk.
@@ -22,10 +24,10 @@ func taken(t *testing.T, name string) int64 {
 
 func TestBallast(t *testing.T) {
 	s := openTest(t, Options{})
-	name := filepath.Join(s.path, ballastFile)
+	name := filepath.Join(s.home.path, volume.BallastFile)
 	const total = 4 << 30 // reserve 64 MiB, floor 128 MiB, ballast 32 MiB
 	setVolume(s, 287<<20, total)
-	if err := s.makeBallast(); err != nil {
+	if err := s.home.ballast.Make(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
@@ -33,7 +35,7 @@ func TestBallast(t *testing.T) {
 	}
 	setVolume(s, 288<<20, total)
 	for range 2 {
-		if err := s.makeBallast(); err != nil {
+		if err := s.home.ballast.Make(); err != nil {
 			t.Fatal(err)
 		}
 		if got := taken(t, name); got < 32<<20 || got > 33<<20 {
@@ -42,7 +44,7 @@ func TestBallast(t *testing.T) {
 	}
 	// While the index is open, room to write down evictions comes first.
 	setVolume(s, 63<<20, total)
-	s.evict(t.Context())
+	s.keeper.eviction.Pass(t.Context())
 	if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("ballast is still there: %v", err)
 	}
@@ -51,16 +53,16 @@ func TestBallast(t *testing.T) {
 // The ballast makes the room that the index needs, before any blob goes.
 func TestBallastIsDroppedToOpen(t *testing.T) {
 	dir := filled(t, 3)
-	name := filepath.Join(dir, ballastFile)
+	name := filepath.Join(dir, volume.BallastFile)
 	if err := os.WriteFile(name, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := openTest(t, Options{Path: dir, volume: func() (int64, int64, error) {
+	s := openTest(t, Options{Path: dir, seams: seams{volume: func() (int64, int64, error) {
 		if _, err := os.Stat(name); err == nil {
 			return 63 << 20, 4 << 30, nil
 		}
 		return 2 << 30, 4 << 30, nil
-	}})
+	}}})
 	if u := s.Usage(); !u.IndexOpen || u.EvictedBlobs != 0 {
 		t.Errorf("usage is %+v", u)
 	}

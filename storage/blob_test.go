@@ -10,6 +10,9 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 func readBlob(t testing.TB, s *Store, d digest.Digest) []byte {
@@ -71,8 +74,8 @@ func TestFileWithoutRecordIsAdopted(t *testing.T) {
 	s := openTest(t, Options{})
 	b, d := content(1, 1000)
 	putBlob(t, s, b)
-	i, _ := idOf(d)
-	if err := s.index.update(0, func(b *batch) error { return b.dropBlob(i) }); err != nil {
+	i, _ := volume.IDOf(d)
+	if err := s.index.Update(0, func(b *index.Batch) error { return b.DropBlob(i) }); err != nil {
 		t.Fatal(err)
 	}
 	if u := s.Usage(); u.Blobs != 0 {
@@ -95,7 +98,7 @@ func TestBlobsSurviveLossOfIndex(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.RemoveAll(filepath.Join(s.path, metaDir)); err != nil {
+	if err := os.RemoveAll(filepath.Join(s.home.path, volume.MetaDir)); err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(readBlob(t, reopen(t, s), d), b) {
@@ -169,7 +172,7 @@ func TestUsageIsCountedAfterOpen(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s, err := Open(t.Context(), Options{Path: s.path})
+	s, err := Open(t.Context(), Options{Path: s.home.path})
 	if err != nil {
 		t.Fatal(err)
 	}

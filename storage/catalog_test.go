@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 )
 
 // catalogOf returns what a store has of an upstream and a repository.
@@ -100,7 +101,7 @@ func TestCatalog(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	rebuilt, err := Rebuild(t.Context(), Options{Path: s.path, Now: c.now})
+	rebuilt, err := Rebuild(t.Context(), Options{Path: s.home.path, Now: c.now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +112,7 @@ func TestCatalog(t *testing.T) {
 // A catalog is of one moment, and holds up neither writers nor a Close.
 func TestCatalogIsOfOneMoment(t *testing.T) {
 	s := openTest(t, Options{})
-	const n = 2*tableStep + 3
+	const n = 2*index.TableStep + 3
 	for k := range n {
 		if err := s.PutTag(t.Context(), scope, fmt.Sprintf("t%05d", k), Tag{Digest: oci.Sum([]byte("x")), Checked: s.now()}); err != nil {
 			t.Fatal(err)
@@ -147,7 +148,7 @@ func TestCatalogIsOfOneMoment(t *testing.T) {
 		}
 		cancel()
 	}
-	if seen != tableStep+1 {
+	if seen != index.TableStep+1 {
 		t.Errorf("%d after cancelling", seen)
 	}
 	seen = 0
@@ -160,7 +161,7 @@ func TestCatalogIsOfOneMoment(t *testing.T) {
 			}
 		}
 	}
-	if seen != tableStep+1 {
+	if seen != index.TableStep+1 {
 		t.Errorf("%d after closing", seen)
 	}
 	_, err = s.Catalog(ctx)
@@ -183,10 +184,10 @@ func TestForgetScope(t *testing.T) {
 	if err := s.PutTag(t.Context(), tagged, "v1", Tag{Digest: absent.Digest, Checked: c.now()}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.forget(t.Context()); err != nil {
+	if err := s.keeper.forgetting.forget(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.forget(t.Context()); err != nil {
+	if err := s.keeper.forgetting.forget(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	scopes, _ := catalogOf(t, s, "", "")

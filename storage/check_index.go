@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,207 +10,162 @@ import (
 	"io/fs"
 	"strings"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/integrity"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
-// tableStep is how many records are looked at in one transaction: a store that
-// closes waits for no more.
-const tableStep = 500
+// tableCheck is the part of a check that looks at the index.
+type tableCheck struct {
+	*integrity.Check
+
+	store *Store
+}
 
 // index checks whether the index is open and can be read. If not, nothing is made
 // of what it does not know.
-func (c *checker) index(ctx context.Context) error {
+func (c *tableCheck) index(ctx context.Context) (readable bool, err error) {
 	s := c.store
-	if s.db.Load() != nil {
+	if s.index.IsOpen() {
 		select {
-		case <-s.restored: // or else much is missing
+		case <-s.keeper.restored: // or else much is missing
 		case <-ctx.Done():
-			return ctx.Err()
+			return false, ctx.Err()
 		}
 	}
-	return c.within(func() error {
-		f := Finding{Kind: FindingIndex, Name: metaDir}
-		db := s.db.Load()
-		if db == nil {
-			f.Reason = ErrNoIndex.Error()
-			if text := s.usage.indexError.Load(); text != nil {
-				f.Reason = *text
-			}
-			c.note(func(r *CheckReport) { r.add(f) })
+	err = s.life.Within(context.Background(), func() error {
+		f := Finding{Kind: FindingIndex, Name: volume.MetaDir}
+		if !s.index.IsOpen() {
+			f.Reason = cmp.Or(s.index.Trouble(), ErrNoIndex.Error())
+			c.Note(func(r *CheckReport) { r.Add(f) })
 			return nil
 		}
-		err := s.indexGone()
-		if err == nil {
-			err = verify(db)
-		}
-		if c.indexed = err == nil; c.indexed {
-			if n := s.usage.indexRebuilds.Load(); n > 0 && c.Repair && s.quiet {
-				f.Reason, f.Done = *s.usage.indexError.Load(), "begun anew"
-				c.note(func(r *CheckReport) { r.add(f) })
+		err := s.index.Examine()
+		if readable = err == nil; readable {
+			if n := s.index.Rebuilds(); n > 0 && c.Repair && s.keeper.quiet {
+				f.Reason, f.Done = s.index.Trouble(), "begun anew"
+				c.Note(func(r *CheckReport) { r.Add(f) })
 			}
 			return nil
 		}
 		f.Reason = err.Error()
-		c.note(func(r *CheckReport) { r.add(f) })
+		c.Note(func(r *CheckReport) { r.Add(f) })
 		if c.Repair {
-			s.noteDamage(err)
+			s.index.NoteDamage(err)
 		}
 		return nil
 	})
+	return readable, err
 }
 
 // tables checks what the index knows beside the blobs.
-func (c *checker) tables(ctx context.Context) error {
-	for table, fn := range map[byte]func(*badger.Txn, []byte, []byte){
-		tableManifest: c.manifest, tableTag: c.tag, tableScope: c.scope, tablePin: c.pin, tableLink: c.link, tableReferrers: c.referrers,
-		tableOrigin: c.origin,
+func (c *tableCheck) tables(ctx context.Context) error {
+	for table, fn := range map[byte]func(*index.Txn, []byte, []byte){
+		index.TableManifest: c.manifest, index.TableTag: c.tag, index.TableScope: c.scope, index.TablePin: c.pin, index.TableLink: c.link, index.TableReferrers: c.referrers,
+		index.TableOrigin: c.origin,
 	} {
-		if err := c.table(ctx, table, fn); err != nil {
+		if err := c.store.index.EachRecord(ctx, table, fn); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// table calls fn for each record of a table, within the life of the store.
-func (c *checker) table(ctx context.Context, table byte, fn func(txn *badger.Txn, key, value []byte)) error {
-	for from := []byte{table}; from != nil; {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		err := c.within(func() error {
-			txn, err := c.store.begin()
-			if err != nil {
-				return err
-			}
-			defer txn.Discard()
-			from, err = step(txn, table, from, fn)
-			return err
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// step calls fn for some records of a table from a key on, and returns the key of
-// the next one.
-func step(txn *badger.Txn, table byte, from []byte, fn func(txn *badger.Txn, key, value []byte)) (next []byte, err error) {
-	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{table}})
-	defer it.Close()
-	n := 0
-	for it.Seek(from); it.Valid(); it.Next() {
-		if n++; n > tableStep {
-			return it.Item().KeyCopy(nil), nil
-		}
-		value, err := it.Item().ValueCopy(nil)
-		if err != nil {
-			return nil, err
-		}
-		fn(txn, it.Item().KeyCopy(nil), value)
-	}
-	return nil, nil
 }
 
 // unreadable reports a record that is not intact.
-func (c *checker) unreadable(name string, i id, key, value []byte) {
+func (c *tableCheck) unreadable(name string, i volume.ID, key, value []byte) {
 	f := Finding{Kind: FindingRecord, Name: name, Reason: "the record is damaged or of an unknown version"}
-	if i.valid() {
-		f.Digest = i.digest()
+	if i.Valid() {
+		f.Digest = i.Digest()
 	}
-	c.found(f, "dropped", func() error { return c.drop(key, value) })
+	c.Found(f, "dropped", func() error { return c.drop(key, value) })
 }
 
 // drop drops a record that still is what it was when it was looked at.
-func (c *checker) drop(key, value []byte) error {
+func (c *tableCheck) drop(key, value []byte) error {
 	changed := false
-	err := c.store.index.update(len(key), func(b *batch) error {
-		now, err := get(b.txn, key)
+	err := c.store.index.Update(len(key), func(b *index.Batch) error {
+		now, err := b.Get(key)
 		if changed = errors.Is(err, fs.ErrNotExist) || err == nil && !bytes.Equal(now, value); changed || err != nil {
 			return nil //nolint:nilerr // it is another record, or one that cannot be told to be this one
 		}
-		return b.delete(key)
+		return b.Delete(key)
 	})
 	if err == nil && changed {
-		err = errNotOdd
+		err = integrity.ErrInOrder
 	}
 	return err
 }
 
-func (c *checker) manifest(_ *badger.Txn, key, value []byte) {
-	i := id(key[1:])
-	r, ok := decodeManifest(value)
-	if !ok || !i.valid() {
+func (c *tableCheck) manifest(_ *index.Txn, key, value []byte) {
+	i := volume.ID(key[1:])
+	r, ok := index.DecodeManifest(value)
+	if !ok || !i.Valid() {
 		c.unreadable("manifest", i, key, value)
 		return
 	}
 	err := c.proveManifest(i, r)
 	if err == nil {
-		c.note(func(r *CheckReport) { r.Manifests++ })
+		c.Note(func(r *CheckReport) { r.Manifests++ })
 		return
 	}
-	c.found(Finding{Kind: FindingManifest, Digest: i.digest(), Name: "manifest", Reason: err.Error()}, "dropped", func() error {
-		if r.external && errors.Is(err, errDigest) {
-			c.store.quarantine(i, nil, err)
+	c.Found(Finding{Kind: FindingManifest, Digest: i.Digest(), Name: "manifest", Reason: err.Error()}, "dropped", func() error {
+		if r.External && errors.Is(err, integrity.ErrDigest) {
+			c.store.judge.Quarantine(i, nil, err)
 		}
 		return c.drop(key, value)
 	})
 }
 
 // proveManifest returns what is wrong with a manifest.
-func (c *checker) proveManifest(i id, r manifestRecord) error {
-	if r.external {
-		f, err := c.store.root.Open(i.blobPath())
+func (c *tableCheck) proveManifest(i volume.ID, r index.Manifest) error {
+	if r.External {
+		f, err := c.store.home.root.Open(i.BlobPath())
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			return errors.New("its bytes are not among the blobs")
-		case exhausted(err):
+		case integrity.Exhausted(err):
 			return nil
 		case err != nil:
 			return err
 		}
 		defer f.Close()
-		if r.bytes, err = io.ReadAll(io.LimitReader(f, oci.MaxManifestSize+1)); err != nil {
+		if r.Bytes, err = io.ReadAll(io.LimitReader(f, oci.MaxManifestSize+1)); err != nil {
 			return err
 		}
 	}
-	if !oci.Verify(i.digest(), r.bytes) {
-		return errDigest
+	if !oci.Verify(i.Digest(), r.Bytes) {
+		return integrity.ErrDigest
 	}
 	return nil
 }
 
-func (c *checker) tag(txn *badger.Txn, key, value []byte) {
+func (c *tableCheck) tag(txn *index.Txn, key, value []byte) {
 	names := strings.Split(string(key[1:]), "\x00")
-	t, ok := decodeTag(value)
+	t, ok := index.DecodeTag(value)
 	if !ok || len(names) != 3 {
 		c.unreadable(fmt.Sprintf("tag %s", tagName(names)), "", key, value)
 		return
 	}
-	i, err := idOf(t.Digest)
-	if err == nil {
-		_, err = txn.Get(i.key(tableManifest))
-	}
-	c.note(func(r *CheckReport) {
+	i, err := volume.IDOf(t.Digest)
+	stored := err == nil && txn.Has(index.TableKey(index.TableManifest, i))
+	c.Note(func(r *CheckReport) {
 		r.Tags++
-		if err != nil {
+		if !stored {
 			r.TagsWithoutManifest++
 		}
 	})
 }
 
-func (c *checker) scope(_ *badger.Txn, key, value []byte) {
+func (c *tableCheck) scope(_ *index.Txn, key, value []byte) {
 	names := strings.Split(string(key[1:]), "\x00")
-	if _, intact := decodeUse(value); !intact || len(names) != 2 {
+	if _, intact := index.DecodeUse(value); !intact || len(names) != 2 {
 		c.unreadable(fmt.Sprintf("scope %q", strings.Join(names, "/")), "", key, value)
 	}
 }
 
-func (c *checker) pin(_ *badger.Txn, key, value []byte) {
-	if _, intact := decodePin(value); !intact {
+func (c *tableCheck) pin(_ *index.Txn, key, value []byte) {
+	if _, intact := index.DecodePin(value); !intact {
 		c.unreadable(fmt.Sprintf("pin %q", key[1:]), "", key, value)
 	}
 }
@@ -222,36 +178,27 @@ func tagName(names []string) string {
 	return names[0] + "/" + names[1] + ":" + names[2]
 }
 
-func (c *checker) link(_ *badger.Txn, key, value []byte) {
-	i, ok := scopedID(key)
-	if _, intact := decodeLink(value); !intact || !ok {
+func (c *tableCheck) link(_ *index.Txn, key, value []byte) {
+	i, ok := index.ScopedID(key)
+	if _, intact := index.DecodeLink(value); !intact || !ok {
 		c.unreadable("link", i, key, value)
 		return
 	}
-	c.note(func(r *CheckReport) { r.Links++ })
+	c.Note(func(r *CheckReport) { r.Links++ })
 }
 
-func (c *checker) referrers(_ *badger.Txn, key, value []byte) {
-	i, ok := scopedID(key)
-	if _, intact := decodeReferrers(value); !intact || !ok {
+func (c *tableCheck) referrers(_ *index.Txn, key, value []byte) {
+	i, ok := index.ScopedID(key)
+	if _, intact := index.DecodeReferrers(value); !intact || !ok {
 		c.unreadable("referrers", i, key, value)
 		return
 	}
-	c.note(func(r *CheckReport) { r.Referrers++ })
+	c.Note(func(r *CheckReport) { r.Referrers++ })
 }
 
-func (c *checker) origin(_ *badger.Txn, key, value []byte) {
-	i, ok := originID(key)
-	if _, intact := decodeOrigin(value); !intact || !ok {
+func (c *tableCheck) origin(_ *index.Txn, key, value []byte) {
+	i, ok := index.OriginID(key)
+	if _, intact := index.DecodeOrigin(value); !intact || !ok {
 		c.unreadable("origin", i, key, value)
 	}
-}
-
-// scopedID returns the id in a key of scopedKey.
-func scopedID(key []byte) (id, bool) {
-	if len(key) < 1+scopeLength {
-		return "", false
-	}
-	i := id(key[1+scopeLength:])
-	return i, i.valid()
 }

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 func TestCheckEnds(t *testing.T) {
@@ -41,9 +43,9 @@ func TestCheckEnds(t *testing.T) {
 	wantErr(t, "check of a closing store", <-ended, ErrClosed)
 	_, err = s.Check(t.Context(), CheckOptions{})
 	wantErr(t, "check of a closed store", err, ErrClosed)
-	_, err = Open(t.Context(), Options{Path: filepath.Join(s.path, "none"), Existing: true})
+	_, err = Open(t.Context(), Options{Path: filepath.Join(s.home.path, "none"), Existing: true})
 	wantErr(t, "open of no store", err, fs.ErrNotExist)
-	if _, err := os.Stat(filepath.Join(s.path, "none")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(s.home.path, "none")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("looking for a store made one: %v", err)
 	}
 }
@@ -128,26 +130,26 @@ func TestChecksAtOnce(t *testing.T) {
 func TestRebuild(t *testing.T) {
 	s := openTest(t, Options{})
 	m, blobs := putImage(t, s, "3", 5)
-	i, _ := idOf(blobs[4])
+	i, _ := volume.IDOf(blobs[4])
 	flipBit(t, s, blobs[3], 5)
 	// A crash: no snapshot holds any of it.
-	if err := errors.Join(s.Close(), os.RemoveAll(filepath.Join(s.path, snapshotDir))); err != nil {
+	if err := errors.Join(s.Close(), os.RemoveAll(filepath.Join(s.home.path, index.SnapshotDir))); err != nil {
 		t.Fatal(err)
 	}
-	s, err := Rebuild(t.Context(), Options{Path: s.path})
+	s, err := Rebuild(t.Context(), Options{Path: s.home.path})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	if _, known := s.blobRecord(i); known {
+	if _, known := s.index.Blob(i); known {
 		t.Error("the index is the old one")
 	}
 	r, got := check(t, s, CheckOptions{Verify: true, Repair: true})
-	if got[FindingUnrecorded] != (FindingCount{4, 4}) || got[FindingDamaged] != (FindingCount{1, 1}) || got[FindingIndex] != (FindingCount{1, 1}) || len(got) != 3 {
+	if got[FindingUnrecorded] != (FindingCount{Found: 4, Repaired: 4}) || got[FindingDamaged] != (FindingCount{Found: 1, Repaired: 1}) || got[FindingIndex] != (FindingCount{Found: 1, Repaired: 1}) || len(got) != 3 {
 		t.Errorf("found %+v", r.Findings)
 	}
 	s = reopen(t, s)
-	if kept, _ := filepath.Glob(filepath.Join(s.path, badMeta+"*")); len(kept) != 1 {
+	if kept, _ := filepath.Glob(filepath.Join(s.home.path, index.BadMeta+"*")); len(kept) != 1 {
 		t.Errorf("set aside: %v", kept)
 	}
 	if tag, err := s.Tag(t.Context(), scope, "3"); err != nil || tag.Digest != m.Digest {
@@ -176,12 +178,12 @@ func TestRebuild(t *testing.T) {
 func TestInspectChangesNothing(t *testing.T) {
 	s := openTest(t, Options{})
 	_, blobs := putImage(t, s, "3", 2)
-	i, _ := idOf(blobs[0])
-	stale := filepath.Join(s.path, i.partPath())
+	i, _ := volume.IDOf(blobs[0])
+	stale := filepath.Join(s.home.path, i.PartPath())
 	if err := errors.Join(s.Close(), os.WriteFile(stale, nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	tables, err := filepath.Glob(filepath.Join(s.path, metaDir, "*.sst"))
+	tables, err := filepath.Glob(filepath.Join(s.home.path, volume.MetaDir, "*.sst"))
 	if err != nil || len(tables) == 0 {
 		t.Fatalf("tables %v, %v", tables, err)
 	}
@@ -190,7 +192,7 @@ func TestInspectChangesNothing(t *testing.T) {
 	}
 	look := func(o Options) map[FindingKind]FindingCount {
 		t.Helper()
-		o.Path = s.path
+		o.Path = s.home.path
 		s = openTest(t, o)
 		_, got := check(t, s, CheckOptions{Repair: !o.Inspect})
 		if err := s.Close(); err != nil {
@@ -198,16 +200,16 @@ func TestInspectChangesNothing(t *testing.T) {
 		}
 		return got
 	}
-	for range maxOpenings + 1 {
-		if got := look(Options{Inspect: true}); got[FindingIndex] != (FindingCount{1, 0}) || got[FindingPart] != (FindingCount{1, 0}) || len(got) != 2 {
+	for range index.MaxOpenings + 1 {
+		if got := look(Options{Inspect: true}); got[FindingIndex] != (FindingCount{Found: 1, Repaired: 0}) || got[FindingPart] != (FindingCount{Found: 1, Repaired: 0}) || len(got) != 2 {
 			t.Errorf("found %v", got)
 		}
 	}
-	if kept, _ := filepath.Glob(filepath.Join(s.path, badMeta+"*")); len(kept) != 0 {
+	if kept, _ := filepath.Glob(filepath.Join(s.home.path, index.BadMeta+"*")); len(kept) != 0 {
 		t.Errorf("set aside: %v", kept)
 	}
 	got := look(Options{Quiet: true})
-	if got[FindingIndex] != (FindingCount{1, 1}) || got[FindingPart] != (FindingCount{1, 1}) || got[FindingUnrecorded] != (FindingCount{2, 2}) || len(got) != 3 {
+	if got[FindingIndex] != (FindingCount{Found: 1, Repaired: 1}) || got[FindingPart] != (FindingCount{Found: 1, Repaired: 1}) || got[FindingUnrecorded] != (FindingCount{Found: 2, Repaired: 2}) || len(got) != 3 {
 		t.Errorf("mended %v", got)
 	}
 	if got := look(Options{Inspect: true}); len(got) != 0 {

@@ -13,6 +13,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // check checks a store, and returns how many findings there are of each kind.
@@ -93,7 +95,7 @@ func TestCheckOfASoundStore(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("report (-want +got):\n%s", diff)
 		}
-		if want := (CheckProgress{5, 4006, 5, 4006}); last != want {
+		if want := (CheckProgress{Blobs: 5, Bytes: 4006, TotalBlobs: 5, TotalBytes: 4006}); last != want {
 			t.Errorf("progress ended at %+v, want %+v", last, want)
 		}
 	}
@@ -103,21 +105,21 @@ func TestCheckOfASoundStore(t *testing.T) {
 func TestCheckFindsAndMends(t *testing.T) {
 	write := func(t *testing.T, s *Store, name, text string) {
 		t.Helper()
-		name = filepath.Join(s.path, name)
+		name = filepath.Join(s.home.path, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o700), os.WriteFile(name, []byte(text), 0o600)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	set := func(t *testing.T, s *Store, key, value []byte) {
 		t.Helper()
-		if err := s.index.update(0, func(b *batch) error { return b.put(key, value) }); err != nil {
+		if err := s.index.Update(0, func(b *index.Batch) error { return b.Put(key, value) }); err != nil {
 			t.Fatal(err)
 		}
 	}
 	forget := func(t *testing.T, s *Store, d digest.Digest) {
 		t.Helper()
-		i, _ := idOf(d)
-		if err := s.index.update(0, func(b *batch) error { return b.dropBlob(i) }); err != nil {
+		i, _ := volume.IDOf(d)
+		if err := s.index.Update(0, func(b *index.Batch) error { return b.DropBlob(i) }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -140,12 +142,12 @@ func TestCheckFindsAndMends(t *testing.T) {
 			}
 		}, false, FindingDamaged, 2},
 		"wrong record": {func(t *testing.T, s *Store, _ oci.Manifest, blobs []digest.Digest) {
-			i, _ := idOf(blobs[0])
-			set(t, s, i.key(tableBlob), blobRecord{size: 7, created: time.Unix(100, 0)}.encode())
+			i, _ := volume.IDOf(blobs[0])
+			set(t, s, index.TableKey(index.TableBlob, i), index.Blob{Size: 7, Created: time.Unix(100, 0)}.Encode())
 		}, false, FindingSize, 3},
 		"unreadable record of a blob": {func(t *testing.T, s *Store, _ oci.Manifest, blobs []digest.Digest) {
-			i, _ := idOf(blobs[0])
-			set(t, s, i.key(tableBlob), []byte("x"))
+			i, _ := volume.IDOf(blobs[0])
+			set(t, s, index.TableKey(index.TableBlob, i), []byte("x"))
 		}, false, FindingUnrecorded, 3},
 		"unrecorded": {func(t *testing.T, s *Store, _ oci.Manifest, blobs []digest.Digest) {
 			forget(t, s, blobs[2])
@@ -165,37 +167,37 @@ func TestCheckFindsAndMends(t *testing.T) {
 		}, false, FindingStray, 3},
 		"no part": {func(t *testing.T, s *Store, _ oci.Manifest, _ []digest.Digest) { write(t, s, "ingest/x", "x") }, false, FindingStray, 3},
 		"part of nothing": {func(t *testing.T, s *Store, m oci.Manifest, _ []digest.Digest) {
-			i, _ := idOf(m.Digest)
-			write(t, s, i.partPath(), "")
+			i, _ := volume.IDOf(m.Digest)
+			write(t, s, i.PartPath(), "")
 		}, false, FindingPart, 3},
 		"part without bytes": {func(t *testing.T, s *Store, m oci.Manifest, _ []digest.Digest) {
-			i, _ := idOf(m.Digest)
-			write(t, s, i.partPath(), "")
-			write(t, s, i.sidecarPath(), `{"digest":"`+m.Digest.String()+`","size":9,"covered":[{"start":0,"end":9}]}`)
+			i, _ := volume.IDOf(m.Digest)
+			write(t, s, i.PartPath(), "")
+			write(t, s, i.SidecarPath(), `{"digest":"`+m.Digest.String()+`","size":9,"covered":[{"start":0,"end":9}]}`)
 		}, false, FindingPart, 3},
 		"snapshot": {func(t *testing.T, s *Store, _ oci.Manifest, _ []digest.Digest) {
 			write(t, s, "snapshot/meta-20200101T000000Z.zst", "x")
 		}, false, FindingSnapshot, 3},
 		"manifest": {func(t *testing.T, s *Store, m oci.Manifest, _ []digest.Digest) {
-			i, _ := idOf(m.Digest)
-			set(t, s, i.key(tableManifest), manifestRecord{bytes: []byte("other")}.encode())
+			i, _ := volume.IDOf(m.Digest)
+			set(t, s, index.TableKey(index.TableManifest, i), index.Manifest{Bytes: []byte("other")}.Encode())
 		}, false, FindingManifest, 3},
 		"manifest elsewhere": {func(t *testing.T, s *Store, m oci.Manifest, _ []digest.Digest) {
-			i, _ := idOf(m.Digest)
-			set(t, s, i.key(tableManifest), manifestRecord{external: true}.encode())
+			i, _ := volume.IDOf(m.Digest)
+			set(t, s, index.TableKey(index.TableManifest, i), index.Manifest{External: true}.Encode())
 		}, false, FindingManifest, 3},
 		"tag": {func(t *testing.T, s *Store, _ oci.Manifest, _ []digest.Digest) {
-			key, _ := tagKey(scope, "3")
+			key, _ := index.TagKey(scope, "3")
 			set(t, s, key, []byte("x"))
 		}, false, FindingRecord, 3},
 		"link": {func(t *testing.T, s *Store, _ oci.Manifest, blobs []digest.Digest) {
-			i, _ := idOf(blobs[0])
-			key, _ := scopedKey(tableLink, scope, i)
+			i, _ := volume.IDOf(blobs[0])
+			key, _ := index.ScopedKey(index.TableLink, scope, i)
 			set(t, s, key, []byte("x"))
 		}, false, FindingRecord, 3},
 		"referrers": {func(t *testing.T, s *Store, _ oci.Manifest, blobs []digest.Digest) {
-			i, _ := idOf(blobs[0])
-			key, _ := scopedKey(tableReferrers, scope, i)
+			i, _ := volume.IDOf(blobs[0])
+			key, _ := index.ScopedKey(index.TableReferrers, scope, i)
 			set(t, s, key, nil)
 		}, false, FindingRecord, 3},
 	} {
@@ -204,12 +206,12 @@ func TestCheckFindsAndMends(t *testing.T) {
 			m, blobs := putImage(t, s, "3", 3)
 			c.harm(t, s, m, blobs)
 			for range 2 {
-				if _, got := check(t, s, CheckOptions{Verify: c.verify}); len(got) != 1 || got[c.want] != (FindingCount{1, 0}) {
+				if _, got := check(t, s, CheckOptions{Verify: c.verify}); len(got) != 1 || got[c.want] != (FindingCount{Found: 1, Repaired: 0}) {
 					t.Errorf("found %v, want one %s", got, c.want)
 				}
 			}
 			r, got := check(t, s, CheckOptions{Verify: c.verify, Repair: true})
-			if len(got) != 1 || got[c.want] != (FindingCount{1, 1}) {
+			if len(got) != 1 || got[c.want] != (FindingCount{Found: 1, Repaired: 1}) {
 				t.Errorf("mended %v, want one %s", got, c.want)
 			}
 			if r.Blobs != c.blobs {
@@ -232,14 +234,14 @@ func TestCheckAdoptsWithAge(t *testing.T) {
 	s := openTest(t, Options{})
 	b, _ := content(1, 100)
 	d := putBlob(t, s, b)
-	i, _ := idOf(d)
+	i, _ := volume.IDOf(d)
 	old := time.Now().Add(-100 * time.Hour).Truncate(time.Second)
-	err := s.index.update(0, func(b *batch) error { return b.dropBlob(i) })
+	err := s.index.Update(0, func(b *index.Batch) error { return b.DropBlob(i) })
 	if err := errors.Join(err, os.Chtimes(blobFile(t, s, d), old, old)); err != nil {
 		t.Fatal(err)
 	}
 	check(t, s, CheckOptions{Repair: true})
-	if r, known := s.blobRecord(i); !known || !r.created.Equal(old) || r.size != 100 {
+	if r, known := s.index.Blob(i); !known || !r.Created.Equal(old) || r.Size != 100 {
 		t.Errorf("record is %+v, %v", r, known)
 	}
 }

@@ -12,17 +12,21 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/storage/internal/eviction"
+	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // mine are files of which some calls panic while it is armed.
 type mine struct {
-	files
+	volume.Files
 
 	armed atomic.Bool
 	trips func(verb, name string) bool
 }
 
-func (m *mine) over(lower files) files { m.files = lower; return m }
+func (m *mine) over(lower volume.Files) volume.Files { m.Files = lower; return m }
 
 func (m *mine) step(verb, name string) {
 	if m.armed.Load() && m.trips(verb, name) {
@@ -30,24 +34,24 @@ func (m *mine) step(verb, name string) {
 	}
 }
 
-func (m *mine) Open(name string) (file, error) {
+func (m *mine) Open(name string) (volume.File, error) {
 	m.step("open", name)
-	return m.files.Open(name)
+	return m.Files.Open(name)
 }
 
-func (m *mine) OpenFile(name string, flag int, perm fs.FileMode) (file, error) {
+func (m *mine) OpenFile(name string, flag int, perm fs.FileMode) (volume.File, error) {
 	m.step("make", name)
-	return m.files.OpenFile(name, flag, perm)
+	return m.Files.OpenFile(name, flag, perm)
 }
 
 func (m *mine) ReadDir(name string) ([]fs.DirEntry, error) {
 	m.step("list", name)
-	return m.files.ReadDir(name)
+	return m.Files.ReadDir(name)
 }
 
 func (m *mine) Remove(name string) error {
 	m.step("remove", name)
-	return m.files.Remove(name)
+	return m.Files.Remove(name)
 }
 
 // bomb is a context that panics when it is looked at.
@@ -67,9 +71,9 @@ func (b *bomb) Err() error {
 // An eviction that panics is logged and counted, rests for longer and longer, and
 // is done when it can be. Everything else goes on meanwhile.
 func TestPanicOfEviction(t *testing.T) {
-	m := &mine{trips: func(verb, name string) bool { return verb == "list" && name == ingestDir }}
+	m := &mine{trips: func(verb, name string) bool { return verb == "list" && name == volume.IngestDir }}
 	log, panics := newMessages(), atomic.Int64{}
-	s := openTest(t, Options{over: m.over, Logger: slog.New(log), rest: 20 * time.Millisecond, Panicked: func() { panics.Add(1) }})
+	s := openTest(t, Options{seams: seams{over: m.over, rest: 20 * time.Millisecond}, Logger: slog.New(log), Panicked: func() { panics.Add(1) }})
 	first, d := content(1, 1000)
 	putBlob(t, s, first)
 	tight := Limits{MinFree: 1 << 60}
@@ -78,7 +82,7 @@ func TestPanicOfEviction(t *testing.T) {
 	s.SetLimits(tight)
 	log.wait(t, "storage panicked")
 	for range 10_000 {
-		s.keepHouseNow() // no reason to try again at once
+		s.limits.Soon() // no reason to try again at once
 	}
 	log.wait(t, "storage panicked")
 	if most := int64(time.Since(began)/(20*time.Millisecond)) + 2; panics.Load() < 2 || panics.Load() > most {
@@ -101,7 +105,7 @@ func TestPanicOverBlob(t *testing.T) {
 	first, d := content(1, 1000)
 	m := &mine{trips: func(verb, name string) bool { return verb == "remove" && strings.HasSuffix(name, d.Encoded()) }}
 	log := newMessages()
-	s := openTest(t, Options{over: m.over, Logger: slog.New(log)})
+	s := openTest(t, Options{seams: seams{over: m.over}, Logger: slog.New(log)})
 	putBlob(t, s, first)
 	second, other := content(2, 1000)
 	putBlob(t, s, second)
@@ -110,14 +114,14 @@ func TestPanicOverBlob(t *testing.T) {
 	log.wait(t, "evicted blobs")
 	wantBlobs(t, s, []digest.Digest{d, other}, true, false)
 	m.armed.Store(false)
-	s.keepHouseNow()
+	s.limits.Soon()
 	log.wait(t, "evicted blobs")
 	wantBlobs(t, s, []digest.Digest{d, other}, false, false)
 }
 
 // A scrub that panics begins again.
 func TestPanicOfScrub(t *testing.T) {
-	m := &mine{trips: func(verb, name string) bool { return verb == "open" && strings.HasPrefix(name, blobsDir) }}
+	m := &mine{trips: func(verb, name string) bool { return verb == "open" && strings.HasPrefix(name, volume.BlobsDir) }}
 	s := openTest(t, Options{})
 	b, _ := content(1, 1000)
 	putBlob(t, s, b)
@@ -127,7 +131,7 @@ func TestPanicOfScrub(t *testing.T) {
 	m.armed.Store(true)
 	log := newMessages()
 	// An index that was begun anew makes it look for files that nobody knows.
-	_ = openTest(t, Options{Path: s.path, over: m.over, Logger: slog.New(log), rest: time.Millisecond, rebuild: true})
+	_ = openTest(t, Options{Path: s.home.path, seams: seams{over: m.over, rest: time.Millisecond}, Logger: slog.New(log), rebuild: true})
 	for range 3 {
 		log.wait(t, "storage panicked")
 	}
@@ -138,7 +142,7 @@ func TestPanicOfScrub(t *testing.T) {
 // A panic in a check, from within its own goroutines, is an error of the check.
 func TestPanicOfCheck(t *testing.T) {
 	m := &mine{trips: func(verb, name string) bool { return verb == "list" && strings.Count(name, "/") == 2 }}
-	s := openTest(t, Options{over: m.over})
+	s := openTest(t, Options{seams: seams{over: m.over}})
 	b, _ := content(1, 1000)
 	putBlob(t, s, b)
 	m.armed.Store(true)
@@ -158,17 +162,17 @@ func TestPanicOfWrite(t *testing.T) {
 	s := openTest(t, Options{Panicked: func() { panics.Add(1) }})
 	block, blocked := make(chan struct{}), make(chan struct{})
 	go func() {
-		_ = s.index.update(0, func(*batch) error { close(blocked); <-block; return nil })
+		_ = s.index.Update(0, func(*index.Batch) error { close(blocked); <-block; return nil })
 	}()
 	<-blocked
 	var all sync.WaitGroup
 	for k := range 20 {
 		all.Go(func() {
-			err := s.index.update(0, func(b *batch) error {
+			err := s.index.Update(0, func(b *index.Batch) error {
 				if k%5 == 0 {
 					panic("a fault of the program")
 				}
-				return b.put([]byte{'z', byte(k)}, []byte("x"))
+				return b.Put([]byte{'z', byte(k)}, []byte("x"))
 			})
 			if (err != nil) != (k%5 == 0) {
 				t.Errorf("write %d: %v", k, err)
@@ -181,7 +185,7 @@ func TestPanicOfWrite(t *testing.T) {
 		t.Errorf("%d panics are counted", n)
 	}
 	for k := range 20 {
-		_, err := s.get([]byte{'z', byte(k)})
+		_, err := s.index.Get([]byte{'z', byte(k)})
 		if (err != nil) != (k%5 == 0) {
 			t.Errorf("record %d: %v", k, err)
 		}
@@ -190,16 +194,16 @@ func TestPanicOfWrite(t *testing.T) {
 
 // A count of the blobs that panics half-way counts none of them twice.
 func TestPanicOfCount(t *testing.T) {
-	const blobs = countStep + 100
+	const blobs = eviction.CountStep + 100
 	s := openTest(t, Options{Quiet: true})
 	for !s.Usage().Counted {
 		time.Sleep(time.Millisecond) // its own count
 	}
 	for k := 0; k < blobs; k += 100 {
-		err := s.index.update(0, func(b *batch) error {
+		err := s.index.Update(0, func(b *index.Batch) error {
 			for n := range 100 {
 				sum := sha256.Sum256([]byte{byte(k + n), byte((k + n) >> 8)})
-				if err := b.putBlob(id(append([]byte{algorithmSHA256}, sum[:]...)), blobRecord{size: int64(k + n)}); err != nil {
+				if err := b.PutBlob(volume.ID(append([]byte{volume.SHA256}, sum[:]...)), index.Blob{Size: int64(k + n)}); err != nil {
 					return err
 				}
 			}
@@ -210,14 +214,18 @@ func TestPanicOfCount(t *testing.T) {
 		}
 	}
 	want := s.Usage().BlobBytes
-	for _, at := range []int64{1, countStep - 1, countStep + 1, blobs - 1} {
-		s.usage.ledger, s.told, s.present = ledger{}, 0, s.db.Load().NewTransaction(false)
+	for _, at := range []int64{1, eviction.CountStep - 1, eviction.CountStep + 1, blobs - 1} {
+		opened, err := s.index.Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		*s.home.ledger, s.keeper.census.Counted = volume.Ledger{}, 0
 		b := &bomb{Context: context.Background()}
 		b.looks.Store(at)
-		if s.survives("count", func() { s.count(b) }) {
+		if s.life.Survives("count", func() { s.keeper.census.Count(b, opened) }) {
 			t.Error("no panic")
 		}
-		s.count(t.Context())
+		s.keeper.census.Count(t.Context(), opened)
 		if u := s.Usage(); u.BlobBytes != want || u.Blobs != blobs {
 			t.Errorf("panic at %d: %d bytes of %d blobs are counted, want %d", at, u.BlobBytes, u.Blobs, want)
 		}
@@ -226,55 +234,39 @@ func TestPanicOfCount(t *testing.T) {
 
 // What the house keeper does besides is survived, too, and done later.
 func TestPanicOfChores(t *testing.T) {
-	m := &mine{trips: func(verb, name string) bool { return strings.Contains(name, snapshotDir) }}
+	m := &mine{trips: func(verb, name string) bool { return strings.Contains(name, index.SnapshotDir) }}
 	var panics atomic.Int64
-	s := openTest(t, Options{over: m.over, Quiet: true, rest: time.Millisecond, Panicked: func() { panics.Add(1) }})
+	s := openTest(t, Options{seams: seams{over: m.over, rest: time.Millisecond}, Quiet: true, Panicked: func() { panics.Add(1) }})
 	putImage(t, s, "3", 1)
-	c := newChores(s)
-	defer c.end()
+	c := s.life.Chores()
+	defer c.End()
 	m.armed.Store(true)
 	var done int
 	for range 3 {
-		c.do("save snapshot", func() { s.saveSnapshot(t.Context(), true) })
-		c.do("other", func() { done++ })
+		c.Do("save snapshot", func() { s.keeper.snapshots.Save(t.Context(), true) })
+		c.Do("other", func() { done++ })
 	}
-	if done != 3 || panics.Load() == 0 || len(c.resting) != 1 {
-		t.Errorf("%d others, %d panics, resting %v", done, panics.Load(), c.resting)
+	if done != 3 || panics.Load() == 0 {
+		t.Errorf("%d others, %d panics", done, panics.Load())
 	}
 	m.armed.Store(false)
-	for len(c.resting) > 0 {
-		<-c.over.C
-		c.again()
-	}
-	if names, err := s.snapshots(); err != nil || len(names) != 1 {
-		t.Errorf("snapshots: %v, %v", names, err)
+	for {
+		<-c.Over()
+		c.Again()
+		names, err := s.keeper.snapshots.List()
+		if err != nil || len(names) > 1 {
+			t.Errorf("snapshots: %v, %v", names, err)
+		}
+		if len(names) > 0 || err != nil {
+			break
+		}
 	}
 
 	var background sync.WaitGroup
 	before := panics.Load()
-	s.forgetSoon(&bomb{Context: context.Background()}, &background)
+	s.keeper.forgetting.soon(&bomb{Context: context.Background()}, &background)
 	background.Wait()
-	if panics.Load() != before+1 || s.memory.busy.Load() {
-		t.Errorf("forgetting: %d panics, busy: %v", panics.Load()-before, s.memory.busy.Load())
-	}
-}
-
-// The rest of what goes on panicking doubles up to its end.
-func TestRest(t *testing.T) {
-	s := &Store{log: slog.New(slog.DiscardHandler), rest: 4 * time.Minute, panicked: func() {}}
-	c := newChores(s)
-	defer c.end()
-	for _, want := range []time.Duration{4 * time.Minute, 8 * time.Minute, restMost, restMost} {
-		c.do("x", func() { panic("a fault of the program") })
-		if got := c.resting["x"].last; got != want {
-			t.Errorf("rest is %v, want %v", got, want)
-		}
-		c.resting["x"].until = time.Now()
-	}
-	c.again()
-	c.resting["x"].until = time.Now()
-	c.do("x", func() {})
-	if len(c.resting) != 0 {
-		t.Error("what is well again still rests")
+	if panics.Load() != before+1 || s.keeper.forgetting.busy.Load() {
+		t.Errorf("forgetting: %d panics, busy: %v", panics.Load()-before, s.keeper.forgetting.busy.Load())
 	}
 }

@@ -25,20 +25,16 @@ func TestClockThatIsSetBack(t *testing.T) {
 	if err := p.Suspend([]Extent{{0, 500}}); err != nil {
 		t.Fatal(err)
 	}
-	s.noteState(func(st *state) { st.scrubbed = c.now() })
 	c.move(-100 * day)
-	if wait := s.untilScrub(); wait > scrubEvery {
-		t.Errorf("the next scrub is in %v", wait)
-	}
-	if err := s.sweepParts(c.now().Add(-maxIdle)); err != nil {
+	if err := s.parts.sweep(c.now().Add(-maxIdle)); err != nil {
 		t.Fatal(err)
 	}
 	wantIngest(t, s, 2)
-	if err := s.sweepParts(c.now()); err != nil { // for want of space
+	if err := s.parts.sweep(c.now()); err != nil { // for want of space
 		t.Fatal(err)
 	}
 	wantIngest(t, s, 0)
-	if blobs, _, err := s.removeOldest(context.Background(), 1); err != nil || blobs != 1 {
+	if blobs, _, err := s.keeper.eviction.Remover.RemoveOldest(context.Background(), 1); err != nil || blobs != 1 {
 		t.Errorf("%d blobs went, %v", blobs, err)
 	}
 }

@@ -2,11 +2,14 @@ package storage
 
 import (
 	"context"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // A call whose context has ended does nothing.
@@ -50,10 +53,44 @@ func TestEndedContext(t *testing.T) {
 	wantQuarantined(t, s, 0)
 }
 
+// gatedFiles hold back what is read of blobs.
+type gatedFiles struct {
+	volume.Files
+
+	reads *gatedReads
+}
+
+type gatedReads struct {
+	once  sync.Once
+	begun chan struct{} // closed with the first
+	goOn  chan struct{} // closed to let them go on
+}
+
+func (h gatedFiles) Open(name string) (volume.File, error) {
+	f, err := h.Files.Open(name)
+	if err == nil && strings.HasPrefix(name, volume.BlobsDir) {
+		f = gatedFile{f, h.reads}
+	}
+	return f, err
+}
+
+type gatedFile struct {
+	volume.File
+
+	reads *gatedReads
+}
+
+func (f gatedFile) ReadAt(b []byte, off int64) (int, error) {
+	f.reads.once.Do(func() { close(f.reads.begun) })
+	<-f.reads.goOn
+	return f.File.ReadAt(b, off)
+}
+
 // Whoever waits for the writer, or for a blob to be verified, waits no longer than its
 // context.
 func TestContextEndsWaits(t *testing.T) {
-	s := openTest(t, Options{})
+	reads := &gatedReads{begun: make(chan struct{}), goOn: make(chan struct{})}
+	s := openTest(t, Options{seams: seams{over: func(f volume.Files) volume.Files { return gatedFiles{f, reads} }}})
 	b, d := content(1, 1000)
 	putBlob(t, s, b)
 	waits := func(what string, call func(context.Context) error) {
@@ -67,18 +104,14 @@ func TestContextEndsWaits(t *testing.T) {
 	release := stall(t, s)
 	waits("put tag", func(ctx context.Context) error { return s.PutTag(ctx, scope, "1", Tag{Digest: d}) })
 	close(release)
-	i, err := idOf(d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	held := make(chan struct{})
-	pass := s.verifying.DoChan(string(i), func() (any, error) {
-		<-held
-		return nil, nil
-	})
+	pass := make(chan error, 1)
+	go func() { pass <- s.VerifyBlob(t.Context(), d) }()
+	<-reads.begun
 	waits("verify blob", func(ctx context.Context) error { return s.VerifyBlob(ctx, d) })
-	close(held)
-	<-pass
+	close(reads.goOn)
+	if err := <-pass; err != nil {
+		t.Error(err)
+	}
 	if err := s.VerifyBlob(t.Context(), d); err != nil {
 		t.Error(err)
 	}

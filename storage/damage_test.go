@@ -11,6 +11,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // Whatever happens to whichever file of the index, the third start works within
@@ -38,7 +41,7 @@ func TestRandomIndexDamage(t *testing.T) {
 			if err == nil {
 				break
 			}
-			if start > maxOpenings {
+			if start > index.MaxOpenings {
 				t.Fatalf("round %d, %s: start %d: %v", round, what, start, err)
 			}
 		}
@@ -68,7 +71,7 @@ func startChild(t *testing.T, dir string) error {
 // damageIndex damages a random file of the index in a random way, and says how.
 func damageIndex(t *testing.T, random *rand.Rand, dir string) string {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dir, metaDir, "*"))
+	files, err := filepath.Glob(filepath.Join(dir, volume.MetaDir, "*"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("files of the index are %v, %v", files, err)
 	}
@@ -105,7 +108,7 @@ func damageIndex(t *testing.T, random *rand.Rand, dir string) string {
 func TestUnbackedIndex(t *testing.T) {
 	const n = 200
 	var faults atomic.Uint64
-	s := openTest(t, Options{unbacked: faults.Load})
+	s := openTest(t, Options{seams: seams{unbacked: faults.Load}})
 	fill(t, s, n/2)
 	faults.Add(3)
 	fill(t, s, n)
@@ -113,14 +116,14 @@ func TestUnbackedIndex(t *testing.T) {
 	if manifests, tags := known(t, s, n); manifests != n || tags != n {
 		t.Errorf("%d manifests and %d tags of %d are known", manifests, tags, n)
 	}
-	if u := s.Usage(); !u.IndexOpen || !strings.Contains(u.IndexError, errUnbacked.Error()) {
+	if u := s.Usage(); !u.IndexOpen || !strings.Contains(u.IndexError, index.ErrUnbacked.Error()) {
 		t.Errorf("usage %+v", u)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	// What lies in the files is not to be relied upon.
-	s = openTest(t, Options{Path: s.path})
+	s = openTest(t, Options{Path: s.home.path})
 	if u := s.Usage(); u.IndexRebuilds != 1 {
 		t.Errorf("the index was begun anew %d times", u.IndexRebuilds)
 	}

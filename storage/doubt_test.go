@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // wantFound waits until so many blobs are accounted for, though nobody asked for them.
@@ -16,7 +18,7 @@ func wantFound(t *testing.T, s *Store, blobs int64) {
 		if time.Since(began) > 10*time.Second {
 			t.Fatalf("usage is %+v, want %d blobs", s.Usage(), blobs)
 		}
-		s.keepHouseNow()
+		s.limits.Soon()
 	}
 }
 
@@ -29,23 +31,23 @@ func TestUnrecordedFilesAreFound(t *testing.T) {
 	}{
 		"closed properly": {func(*testing.T, string) {}, false},
 		"crash": {func(t *testing.T, dir string) {
-			reboot(t, dir, func(st *state) { st.boot = bootID() })
+			reboot(t, dir, func(st *volume.State) { st.Boot = kernelRun() })
 		}, true},
 		"crash, and a quiet opening": {func(t *testing.T, dir string) {
-			reboot(t, dir, func(st *state) { st.boot = bootID() })
+			reboot(t, dir, func(st *volume.State) { st.Boot = kernelRun() })
 			if err := openTest(t, Options{Path: dir, Quiet: true}).Close(); err != nil {
 				t.Fatal(err)
 			}
 		}, true},
 		"walk cut short": {func(t *testing.T, dir string) {
-			reboot(t, dir, func(st *state) { st.clean, st.unaccounted = true, true })
+			reboot(t, dir, func(st *volume.State) { st.Clean, st.Unaccounted = true, true })
 		}, true},
-		"state lost": {func(t *testing.T, dir string) { erase(t, filepath.Join(dir, stateFileName)) }, true},
+		"state lost": {func(t *testing.T, dir string) { erase(t, filepath.Join(dir, "state")) }, true},
 		"index lost what was written last": {func(t *testing.T, dir string) {
-			reboot(t, dir, func(st *state) { st.clean, st.probe = true, st.probe+1 })
+			reboot(t, dir, func(st *volume.State) { st.Clean, st.Probe = true, st.Probe+1 })
 		}, true},
 		"index damaged": {func(t *testing.T, dir string) {
-			rewrite(t, filepath.Join(dir, metaDir, "MANIFEST"), func([]byte) []byte { return nil })
+			rewrite(t, filepath.Join(dir, volume.MetaDir, "MANIFEST"), func([]byte) []byte { return nil })
 		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -56,9 +58,9 @@ func TestUnrecordedFilesAreFound(t *testing.T) {
 				t.Fatal(err)
 			}
 			b, d := content(2, 1000)
-			layBlob(t, s.path, d, b)
-			c.change(t, s.path)
-			s = openTest(t, Options{Path: s.path, retry: time.Millisecond})
+			layBlob(t, s.home.path, d, b)
+			c.change(t, s.home.path)
+			s = openTest(t, Options{Path: s.home.path, seams: seams{retry: time.Millisecond}})
 			if c.found {
 				wantFound(t, s, 2)
 			}
@@ -98,12 +100,12 @@ func TestCondemnedIsLookedAtAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			broken := &faulty{disk: disk, boot: "boot"}
-			s := openTest(t, Options{Path: dir, retry: retry, over: broken.over})
+			s := openTest(t, Options{Path: dir, seams: seams{retry: retry, over: broken.over}})
 			whole, _ := content(1, 1000)
 			putBlob(t, s, whole)
 			b, d := content(2, 1000)
 			putBlob(t, s, b)
-			i, _ := idOf(d)
+			i, _ := volume.IDOf(d)
 			info, err := os.Lstat(blobFile(t, s, d))
 			if err != nil {
 				t.Fatal(err)
@@ -111,8 +113,8 @@ func TestCondemnedIsLookedAtAgain(t *testing.T) {
 			if c.damaged {
 				flipBit(t, s, d, 5)
 			}
-			broken.arm("lstat "+sums.ReplaceAllString(i.blobPath(), "$1")+" 1", fault{errno: syscall.EIO, on: true}, nil)
-			if !s.quarantine(i, info, errors.New("it could not be read")) {
+			broken.arm("lstat "+sums.ReplaceAllString(i.BlobPath(), "$1")+" 1", fault{errno: syscall.EIO, on: true}, nil)
+			if !s.judge.Quarantine(i, info, errors.New("it could not be read")) {
 				t.Error("it is taken for another one")
 			}
 			broken.disarm()
@@ -124,8 +126,8 @@ func TestCondemnedIsLookedAtAgain(t *testing.T) {
 				want = 1
 			}
 			for began := time.Now(); ; time.Sleep(time.Millisecond) {
-				files, _ := filepath.Glob(filepath.Join(dir, blobsDir, "*", "*", "*"))
-				if len(files) == int(want) && len(s.suspects.listCondemned()) == 0 {
+				files, _ := filepath.Glob(filepath.Join(dir, volume.BlobsDir, "*", "*", "*"))
+				if len(files) == int(want) && len(s.judge.Suspects.Condemned()) == 0 {
 					break
 				}
 				if time.Since(began) > 10*time.Second {
@@ -145,14 +147,14 @@ func TestPartThatWasMadeAllTheSame(t *testing.T) {
 		t.Fatal(err)
 	}
 	broken := &faulty{disk: disk, boot: "boot"}
-	s := openTest(t, Options{Path: dir, over: broken.over})
+	s := openTest(t, Options{Path: dir, seams: seams{over: broken.over}})
 	_, d := content(1, 1000)
-	i, _ := idOf(d)
-	broken.arm("open "+sums.ReplaceAllString(i.partPath(), "$1")+" 1", fault{errno: syscall.EIO, late: true}, nil)
+	i, _ := volume.IDOf(d)
+	broken.arm("open "+sums.ReplaceAllString(i.PartPath(), "$1")+" 1", fault{errno: syscall.EIO, late: true}, nil)
 	_, err = s.Part(t.Context(), scope, d, 1000)
 	wantErr(t, "begin a part", err, syscall.EIO)
 	broken.disarm()
-	if left, _ := os.ReadDir(filepath.Join(dir, ingestDir)); len(left) != 0 {
+	if left, _ := os.ReadDir(filepath.Join(dir, volume.IngestDir)); len(left) != 0 {
 		t.Errorf("%v is left", left)
 	}
 }

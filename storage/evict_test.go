@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -15,14 +16,16 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/images"
+	"github.com/pullgate/pullgate/storage/internal/index"
 )
+
+// leastInodes are left free where there are few.
+const leastInodes = 16
 
 // setVolume makes the store believe that its file system has so many bytes.
 func setVolume(s *Store, free, total int64) {
-	s.space.mu.Lock()
-	defer s.space.mu.Unlock()
-	s.space.volume = func() (int64, int64, error) { return free, total, nil }
-	s.space.looked = time.Time{}
+	s.home.space.Measure(func() (int64, int64, error) { return free, total, nil })
 }
 
 // evictable is a store with blobs of 1000 bytes, one an hour, oldest first.
@@ -87,7 +90,7 @@ func TestEvictKeepsTheNewest(t *testing.T) {
 	for range 2 {
 		f.Close() // only the first counts
 	}
-	s.keepHouseNow()
+	s.limits.Soon()
 	log.wait(t, "evicted blobs")
 	wantBlobs(t, s, ds, false, false, false, false, false, false)
 }
@@ -95,19 +98,19 @@ func TestEvictKeepsTheNewest(t *testing.T) {
 // A hit between the decision and its execution saves the blob.
 func TestHitDuringEvictionSaves(t *testing.T) {
 	s, c, _, ds := evictable(t, 3)
-	txn, err := s.begin()
-	if err != nil {
+	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	defer txn.Discard()
-	d := decision{now: c.now(), demand: demand{all: 2000}, opened: &s.opened}
-	if err := d.decide(t.Context(), txn); err != nil {
-		t.Fatal(err)
+	s = openTest(t, Options{Path: s.home.path, Now: c.now, Quiet: true, Limits: Limits{MaxSize: 1020}}) // 2000 bytes too many
+	for !s.Usage().Counted {
+		time.Sleep(time.Millisecond)
 	}
-	readBlob(t, s, ds[0])
-	if err := s.carryOut(t.Context(), txn, &d); err != nil {
-		t.Fatal(err)
+	pins := s.keeper.eviction.Pins
+	s.keeper.eviction.Pins = func(ctx context.Context, txn *index.Txn) (images.Set, error) {
+		readBlob(t, s, ds[0])
+		return pins(ctx, txn)
 	}
+	s.keeper.eviction.Pass(t.Context())
 	wantBlobs(t, s, ds, true, false, true)
 }
 
@@ -119,7 +122,7 @@ func TestEvictKnowsUsesOfEarlierStores(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := newMessages()
-	s = openTest(t, Options{Path: s.path, Now: c.now, Logger: slog.New(log), Limits: Limits{MaxSize: 2100}})
+	s = openTest(t, Options{Path: s.home.path, Now: c.now, Logger: slog.New(log), Limits: Limits{MaxSize: 2100}})
 	log.wait(t, "evicted blobs")
 	wantBlobs(t, s, ds, true, false, true)
 }
@@ -169,7 +172,7 @@ func TestEvictWithClockThatWentBack(t *testing.T) {
 	s.SetLimits(Limits{MaxUnused: time.Hour})
 	b, d := content(99, 1000)
 	putBlob(t, s, b)
-	s.evict(t.Context())
+	s.keeper.eviction.Pass(t.Context())
 	wantBlobs(t, s, append(ds, d), true, true, true)
 }
 
@@ -188,9 +191,9 @@ func TestEvictForFreeSpace(t *testing.T) {
 			s, _, log, ds := evictable(t, 3)
 			s.limits.Store(&c.limits)
 			setVolume(s, c.free, 100<<30)
-			s.keepHouseNow()
+			s.limits.Soon()
 			if c.want[0] {
-				s.evict(t.Context())
+				s.keeper.eviction.Pass(t.Context())
 			} else {
 				log.wait(t, "evicted blobs")
 			}
@@ -203,7 +206,7 @@ func TestEvictForFreeSpace(t *testing.T) {
 func TestEvictOnFullDisk(t *testing.T) {
 	s, _, _, ds := evictable(t, 3)
 	setVolume(s, 1000, 100<<30)
-	s.evict(t.Context())
+	s.keeper.eviction.Pass(t.Context())
 	for _, d := range ds {
 		_, err := s.StatBlob(t.Context(), d)
 		wantErr(t, "stat", err, fs.ErrNotExist)
@@ -238,7 +241,7 @@ func TestEvictSparesRunningParts(t *testing.T) {
 		t.Fatal(err)
 	}
 	setVolume(s, 1<<30-1, 100<<30)
-	s.keepHouseNow()
+	s.limits.Soon()
 	log.wait(t, "evicted blobs")
 	wantIngest(t, s, 2)
 	if _, err := p.WriteAt(b[500:], 500); err != nil {
@@ -252,10 +255,10 @@ func TestEvictSparesRunningParts(t *testing.T) {
 // What an upstream merely announces must not empty the store.
 func TestWantIsBounded(t *testing.T) {
 	s, _, _, ds := evictable(t, 4)
-	s.want(1 << 40)
-	s.evict(t.Context())
+	s.limits.Want(1 << 40)
+	s.keeper.eviction.Pass(t.Context())
 	wantBlobs(t, s, ds, true, true, true, true)
-	if got := s.wanted.Load(); got != 0 {
+	if got := s.limits.Refused.Load(); got != 0 {
 		t.Errorf("wanted is %d", got)
 	}
 }
@@ -274,7 +277,7 @@ func TestEvictForInodes(t *testing.T) {
 	var free atomic.Int64
 	free.Store(1000)
 	log := newMessages()
-	s := openTest(t, Options{Logger: slog.New(log), inodes: func() (int64, int64, error) { return free.Load(), 1500, nil }})
+	s := openTest(t, Options{Logger: slog.New(log), seams: seams{inodes: func() (int64, int64, error) { return free.Load(), 1500, nil }}})
 	setVolume(s, 1<<50, 1<<50)
 	var ds []digest.Digest
 	for k := range 6 {
@@ -282,8 +285,8 @@ func TestEvictForInodes(t *testing.T) {
 		putBlob(t, s, b)
 		ds = append(ds, d)
 	}
-	free.Store(leastNodes - 1)
-	s.space.forget()
+	free.Store(leastInodes - 1)
+	s.home.space.Forget()
 	b, d := content(9, 1000)
 	p, err := s.Part(t.Context(), scope, d, int64(len(b)))
 	if p != nil || !errors.Is(err, ErrNoSpace) || !strings.Contains(err.Error(), "inodes") {
@@ -292,15 +295,15 @@ func TestEvictForInodes(t *testing.T) {
 	log.wait(t, "file system is out of inodes: blobs are evicted, and no more are stored meanwhile")
 	log.wait(t, "evicted blobs")
 	u := s.Usage()
-	if u.Blobs == 0 || u.Blobs == 6 || u.FreeInodes != leastNodes-1 || u.TotalInodes != 1500 {
+	if u.Blobs == 0 || u.Blobs == 6 || u.FreeInodes != leastInodes-1 || u.TotalInodes != 1500 {
 		t.Errorf("usage %+v", u)
 	}
 	if err := s.PutTag(t.Context(), scope, "3", Tag{Digest: ds[0], Checked: s.now()}); err != nil {
 		t.Errorf("the index is not written: %v", err)
 	}
-	free.Store(leastNodes)
-	s.space.forget()
-	s.keepHouseNow()
+	free.Store(leastInodes)
+	s.home.space.Forget()
+	s.limits.Soon()
 	log.wait(t, "file system has inodes again")
 	putBlob(t, s, b)
 	if got := readBlob(t, s, d); string(got) != string(b) {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // fault is what goes wrong at one operation. The zero value is nothing.
@@ -70,7 +72,7 @@ type operation struct {
 // faulty is a directory that counts what is done to it, and fails where it is told.
 type faulty struct {
 	disk *disk
-	real files
+	real volume.Files
 	boot string
 
 	mu      sync.Mutex // held for the whole of each operation
@@ -85,7 +87,7 @@ type faulty struct {
 }
 
 // over is the Options.over of a store whose files are these.
-func (y *faulty) over(lower files) files {
+func (y *faulty) over(lower volume.Files) volume.Files {
 	y.real = lower
 	return y
 }
@@ -171,9 +173,9 @@ func (y *faulty) do(verb, name string, k kind, all func() error, half func() err
 	return &fs.PathError{Op: verb, Path: name, Err: errno}
 }
 
-func (y *faulty) Open(name string) (file, error) { return y.OpenFile(name, os.O_RDONLY, 0) }
+func (y *faulty) Open(name string) (volume.File, error) { return y.OpenFile(name, os.O_RDONLY, 0) }
 
-func (y *faulty) OpenFile(name string, flag int, perm fs.FileMode) (_ file, err error) {
+func (y *faulty) OpenFile(name string, flag int, perm fs.FileMode) (_ volume.File, err error) {
 	k := walks
 	if flag&(os.O_WRONLY|os.O_RDWR) != 0 {
 		k |= changes
@@ -253,16 +255,16 @@ func (y *faulty) RemoveAll(name string) error {
 	}, nil)
 }
 
-func (y *faulty) volume() (free, total int64, err error) { return 1 << 50, 1 << 50, nil }
-func (y *faulty) inodes() (free, total int64, err error) { return 0, 0, nil }
-func (y *faulty) bootID() string                         { return y.boot }
+func (y *faulty) Bytes() (free, total int64, err error)  { return 1 << 50, 1 << 50, nil }
+func (y *faulty) Inodes() (free, total int64, err error) { return 0, 0, nil }
+func (y *faulty) BootID() string                         { return y.boot }
 func (y *faulty) Close() error                           { return y.real.Close() }
 
 // faultyFile is a file of faulty.
 type faultyFile struct {
 	on    *faulty
 	name  string
-	file  file
+	file  volume.File
 	inode *inode
 	off   int64 // where Write goes on
 	given bool  // or closed
@@ -294,12 +296,12 @@ func (f *faultyFile) Close() error {
 	return f.do("close", 0, func() error { return err }, nil)
 }
 
-func (f *faultyFile) bare() *os.File {
+func (f *faultyFile) Bare() *os.File {
 	f.on.mu.Lock()
 	defer f.on.mu.Unlock()
 	f.given = true
 	f.on.open--
-	return f.file.bare()
+	return f.file.Bare()
 }
 
 func (f *faultyFile) ReadAt(b []byte, off int64) (n int, err error) {
@@ -351,9 +353,9 @@ func (f *faultyFile) Chmod(mode fs.FileMode) error {
 	return f.do("chmod", changes, func() error { return f.file.Chmod(mode) }, nil)
 }
 
-// datasync leaves the real disk alone: what would be on it is known. Where it
+// Datasync leaves the real disk alone: what would be on it is known. Where it
 // fails, what was not on the disk is lost, also to who asks again.
-func (f *faultyFile) datasync() error {
+func (f *faultyFile) Datasync() error {
 	synced := false
 	err := f.do("sync", changes|grows, func() error { synced = true; f.inode.sync(); return nil }, nil)
 	f.on.mu.Lock()
@@ -364,16 +366,16 @@ func (f *faultyFile) datasync() error {
 	return err
 }
 
-func (f *faultyFile) allocate(size int64) (taken bool, err error) {
-	err = f.do("allocate", changes|grows, func() (err error) { taken, err = f.file.allocate(size); return err }, nil)
+func (f *faultyFile) Allocate(size int64) (taken bool, err error) {
+	err = f.do("allocate", changes|grows, func() (err error) { taken, err = f.file.Allocate(size); return err }, nil)
 	return taken, err
 }
 
-func (f *faultyFile) lock() error { return f.do("lock", 0, f.file.lock, nil) }
+func (f *faultyFile) Lock() error { return f.do("lock", 0, f.file.Lock, nil) }
 
-func (f *faultyFile) syncVolume() (done bool, err error) {
+func (f *faultyFile) SyncVolume() (done bool, err error) {
 	err = f.do("syncvolume", changes, func() error { done = true; f.on.disk.settle(); return nil }, nil)
 	return done && err == nil, err
 }
 
-func (f *faultyFile) dropPages() {}
+func (f *faultyFile) DropPages() {}

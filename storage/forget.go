@@ -1,308 +1,57 @@
 package storage
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-
-	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/eviction"
+	"github.com/pullgate/pullgate/storage/internal/images"
+	"github.com/pullgate/pullgate/storage/internal/life"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
-const (
-	// forgetEvery is how often it is looked for what nobody used, beside blobs.
-	forgetEvery = time.Hour
-	// forgetAfter is how long what nobody uses is remembered by default, once the blobs
-	// that it leads to are gone.
-	forgetAfter = 180 * 24 * time.Hour
-	// forgetMost is how many manifests one look forgets. The next takes more.
-	forgetMost = 50_000
-)
+// DefaultMaxIndex is Limits.MaxIndex where that is 0: millions of manifests and links.
+const DefaultMaxIndex = images.DefaultMaxIndex
 
-// memory is the state of forgetting.
-type memory struct {
+// forgetEvery is how often it is looked for what nobody used, beside blobs.
+const forgetEvery = time.Hour
+
+// forgetting is when records are forgotten.
+type forgetting struct {
+	images.Forgetter
+
+	limits *eviction.Budget
+	state  *volume.StateFile
+	clock  *eviction.Clock
+	life   *life.Life
+
 	busy atomic.Bool
 	last time.Duration // uptime of the last look; the house keeper's
-	// baseline says that every manifest has a use. Who is busy owns it.
-	baseline bool
 }
 
-// forgetSoon looks, from time to time and in the background, for manifests, tags,
+// soon looks, from time to time and in the background, for manifests, tags,
 // links and referrers to forget. Only the house keeper calls it.
-func (s *Store) forgetSoon(ctx context.Context, background *sync.WaitGroup) {
+func (f *forgetting) soon(ctx context.Context, background *sync.WaitGroup) {
 	// An index that is not complete yet may have manifests whose links are to come.
-	up := s.uptime()
-	recent := s.memory.last > 0 && up-s.memory.last < forgetEvery
-	if s.state.restore || recent && !s.crowded() || s.memory.busy.Swap(true) {
+	up := f.clock.Uptime()
+	recent := f.last > 0 && up-f.last < forgetEvery
+	if f.state.Restore || recent && !f.Crowded(f.limits.Load().MaxIndex) || f.busy.Swap(true) {
 		return
 	}
-	s.memory.last = up
+	f.last = up
 	background.Go(func() {
-		defer s.memory.busy.Store(false)
-		s.survives("forget", func() {
-			if err := s.forget(ctx); err != nil && ctx.Err() == nil {
-				s.log.Error("forget what nobody used", "error", err)
+		defer f.busy.Store(false)
+		f.life.Survives("forget", func() {
+			if err := f.forget(ctx); err != nil && ctx.Err() == nil {
+				f.Log.Error("forget what nobody used", "error", err)
 			}
 		})
 	})
 }
 
-// forgetting is one look.
-type forgetting struct {
-	s      *Store
-	txn    *badger.Txn
-	pins   pinned
-	unused time.Time // what was last used before goes; zero = nothing does
-	// leading says that what leads to something stays: to a blob that is here, or to a
-	// manifest. It is set where nobody has said how long to keep what nobody uses.
-	leading bool
-	offline offline
-	linked  pinned              // the manifests that some scope has
-	scopes  map[string]struct{} // the prefixes of keys of links
-	dying   []keyed
-	count   int
-}
-
-// forget drops manifests, tags and referrers that nobody used for MaxUnused, or
-// confirmed, links as old to what is not stored, and manifests that no scope has a
-// link to. What is pinned stays. A manifest that is used keeps its tags. Without
-// MaxUnused, that is after forgetAfter only what leads to nothing any more, and nothing
-// of an upstream that is offline: it could not be learned again. If the index exceeds its
-// limit, what was used the longest ago goes sooner.
-func (s *Store) forget(ctx context.Context) error {
-	txn, err := s.begin()
-	if err != nil {
-		return err
-	}
-	defer txn.Discard()
-	limits := s.limits.Load()
-	f := forgetting{s: s, txn: txn, linked: pinned{}, scopes: make(map[string]struct{})}
-	after := limits.MaxUnused
-	if after <= 0 {
-		after, f.leading = forgetAfter, true
-		if f.offline, err = scopesOf(ctx, txn, limits.Offline); err != nil {
-			return err
-		}
-	}
-	if s.clockTrusted() {
-		f.unused = s.now().Add(-after)
-	}
-	if f.pins, err = s.resolvePins(ctx, txn); err != nil {
-		return err
-	}
-	if !s.memory.baseline {
-		if err := f.addUses(ctx); err != nil {
-			return err
-		}
-		s.memory.baseline = true
-	}
-	if err := f.shorten(ctx); err != nil {
-		return err
-	}
-	for _, step := range []func(context.Context) error{f.links, f.manifests, f.tags, f.referrers, f.origins, f.names} {
-		if err := errors.Join(step(ctx), f.flush()); err != nil {
-			return err
-		}
-	}
-	if f.count > 0 {
-		s.log.Info("forgot what nobody used", "records", f.count)
-	}
-	return nil
-}
-
-// each calls fn for each record of a table.
-func (f *forgetting) each(ctx context.Context, table byte, fn func(key, value []byte) error) error {
-	it := f.txn.NewIterator(badger.IteratorOptions{Prefix: []byte{table}})
-	defer it.Close()
-	for it.Rewind(); it.Valid(); it.Next() {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := it.Item().Value(func(v []byte) error { return fn(it.Item().Key(), v) }); err != nil {
-			return fmt.Errorf("look at table %c: %w", table, err)
-		}
-	}
-	return nil
-}
-
-// addUses gives manifests from before uses were recorded one that is now.
-func (f *forgetting) addUses(ctx context.Context) error {
-	it := f.txn.NewIterator(badger.IteratorOptions{Prefix: []byte{tableManifest}})
-	defer it.Close()
-	var missing []id
-	hour := hourOf(f.s.now())
-	flush := func() error {
-		some := missing
-		missing = nil
-		return f.s.index.update(len(some)*linkBytes, func(b *batch) error {
-			for _, i := range some {
-				if err := b.firstUse(i, hour); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	for it.Rewind(); it.Valid(); it.Next() {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		i := id(it.Item().Key()[1:])
-		if _, err := f.txn.Get(i.key(tableManifestUse)); err == nil || !i.valid() {
-			continue
-		}
-		if missing = append(missing, i); len(missing) == maxUsesWrite {
-			if err := flush(); err != nil {
-				return err
-			}
-		}
-	}
-	return flush()
-}
-
-// drop drops a record if it still is the one that was looked at, and with a
-// manifest its use.
-func (f *forgetting) drop(key, value []byte) error {
-	f.dying = append(f.dying, keyed{bytes.Clone(key), bytes.Clone(value)})
-	if len(f.dying) < evictBatch {
-		return nil
-	}
-	return f.flush()
-}
-
-func (f *forgetting) flush() error {
-	some := f.dying
-	f.dying = nil
-	if len(some) == 0 {
-		return nil
-	}
-	var count int
-	err := f.s.index.update(len(some)*linkBytes, func(b *batch) error {
-		count = 0
-		for _, r := range some {
-			if now, err := get(b.txn, r.key); err != nil || !bytes.Equal(now, r.value) {
-				continue
-			}
-			err := b.delete(r.key)
-			if r.key[0] == tableManifestUse {
-				err = errors.Join(err, b.delete(id(r.key[1:]).key(tableManifest)))
-			}
-			if err != nil {
-				return err
-			}
-			count++
-		}
-		return nil
-	})
-	if err == nil {
-		f.count += count
-	}
-	return err
-}
-
-// links looks at links. That to a blob or manifest that is stored stays, however
-// long nobody in its scope asked: the content goes by its own use.
-func (f *forgetting) links(ctx context.Context) error {
-	return f.each(ctx, tableLink, func(key, value []byte) error {
-		i, ok := scopedID(key)
-		r, intact := decodeLink(value)
-		if !ok || !intact {
-			return nil
-		}
-		f.scopes[string(key[:1+scopeLength])] = struct{}{}
-		offline := f.offline.has(key)
-		if offline {
-			f.offline.keep[pinOf(i)] = struct{}{}
-		}
-		if _, err := f.txn.Get(i.key(tableManifest)); err == nil {
-			f.linked[pinOf(i)] = struct{}{}
-			return nil
-		}
-		if offline || !r.made.end().Before(f.unused) || f.pins.has(i) {
-			return nil
-		}
-		if _, err := f.txn.Get(i.key(tableBlob)); err == nil {
-			return nil
-		}
-		// It may be one that was not adopted yet.
-		if _, err := f.s.root.Lstat(i.blobPath()); !errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		return f.drop(key, value)
-	})
-}
-
-// manifests looks at the uses of manifests. A share goes because nobody used it,
-// and all that no scope has.
-func (f *forgetting) manifests(ctx context.Context) error {
-	var all, old int
-	var dying []keyed
-	err := f.each(ctx, tableManifestUse, func(key, value []byte) error {
-		all++
-		i := id(key[1:])
-		used, ok := decodeUse(value)
-		switch {
-		case !ok || !i.valid() || f.pins.has(i) || f.s.manifestUses.seen(i):
-		case !f.linked.has(i):
-			return f.drop(key, value)
-		case used.end().Before(f.unused) && old < forgetMost && !f.offline.keep.has(i):
-			leads, err := f.leads(i)
-			if err != nil || leads {
-				return err
-			}
-			old++
-			dying = append(dying, keyed{bytes.Clone(key), bytes.Clone(value)})
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for _, r := range dying[:min(old, (all+unusedShare-1)/unusedShare)] {
-		if err := f.drop(r.key, r.value); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// tags looks at tags. One that is asked for is confirmed, or leads to a manifest
-// that is used.
-func (f *forgetting) tags(ctx context.Context) error {
-	return f.each(ctx, tableTag, func(key, value []byte) error {
-		t, ok := decodeTag(value)
-		if !ok || !t.Checked.Before(f.unused) {
-			return nil
-		}
-		i, err := idOf(t.Digest)
-		if err != nil || f.pins.has(i) || f.s.manifestUses.seen(i) || f.remembered(i) {
-			return nil //nolint:nilerr // decoding has checked the digest
-		}
-		if scope, ok := scopeOf(key, "", 3); ok && f.offline.names[oci.UpstreamName(scope.Upstream)] {
-			return nil
-		}
-		if raw, err := get(f.txn, i.key(tableManifestUse)); err == nil {
-			if used, ok := decodeUse(raw); ok && !used.end().Before(f.unused) {
-				return nil
-			}
-		}
-		return f.drop(key, value)
-	})
-}
-
-func (f *forgetting) referrers(ctx context.Context) error {
-	return f.each(ctx, tableReferrers, func(key, value []byte) error {
-		i, ok := scopedID(key)
-		r, intact := decodeReferrers(value)
-		if !ok || !intact || f.pins.has(i) || !r.Checked.Before(f.unused) || f.remembered(i) || f.offline.has(key) {
-			return nil
-		}
-		return f.drop(key, value)
-	})
+func (f *forgetting) forget(ctx context.Context) error {
+	l := f.limits.Load()
+	return f.Forget(ctx, images.ForgetOptions{MaxUnused: l.MaxUnused, MaxIndex: l.MaxIndex, Offline: l.Offline})
 }

@@ -8,17 +8,18 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/images"
 )
 
 // indexSize returns how many bytes the records have that count against the limit.
 func indexSize(t testing.TB, s *Store) int64 {
 	t.Helper()
-	txn, err := s.begin()
+	txn, err := s.index.Begin()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer txn.Discard()
-	size, err := (&forgetting{s: s, txn: txn}).size(t.Context())
+	size, err := images.SizeOf(t.Context(), txn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,8 +64,8 @@ func TestIndexKeepsToItsLimit(t *testing.T) {
 		s.limits.Store(&limits)
 		for range 8 {
 			s.UseManifest(used)
-			s.writeUses()
-			if err := s.forget(t.Context()); err != nil {
+			s.keeper.eviction.Uses.Write()
+			if err := s.keeper.forgetting.forget(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -119,7 +120,7 @@ func TestIndexForgetsOrigins(t *testing.T) {
 	}
 	before := indexSize(t, s)
 	s.limits.Store(&Limits{MaxIndex: before / 2})
-	if err := s.forget(t.Context()); err != nil {
+	if err := s.keeper.forgetting.forget(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if size := indexSize(t, s); size > before/2 || size < before/4 {

@@ -8,6 +8,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // imageOf returns the one manifest below an index of storeImage.
@@ -38,7 +40,7 @@ func TestManifestUseIsOneOfItsBlobs(t *testing.T) {
 	s.UseManifest(imageOf(t, s, index))
 	s.UseManifest(other)
 	s.limits.Store(&Limits{MaxSize: 4200})
-	s.evict(t.Context())
+	s.keeper.eviction.Pass(t.Context())
 	wantStored(t, s, "used", blobs, true)
 	wantStored(t, s, "only its index was used", unused, false)
 	wantStored(t, s, "newer", []digest.Digest{d}, true)
@@ -63,8 +65,8 @@ func TestForget(t *testing.T) {
 	forget := func() {
 		t.Helper()
 		for range 8 {
-			s.writeUses()
-			if err := s.forget(t.Context()); err != nil {
+			s.keeper.eviction.Uses.Write()
+			if err := s.keeper.forgetting.forget(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -119,29 +121,29 @@ func TestForget(t *testing.T) {
 // A manifest that no scope has is of no use; one that had no use recorded gets one.
 func TestForgetManifestWithoutLink(t *testing.T) {
 	s := openTest(t, Options{})
-	index, _ := storeImage(t, s, scope, "3", 1, false)
-	i, err := idOf(index)
+	top, _ := storeImage(t, s, scope, "3", 1, false)
+	i, err := volume.IDOf(top)
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := scopedKey(tableLink, scope, i)
+	key, err := index.ScopedKey(index.TableLink, scope, i)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.index.update(0, func(b *batch) error { return b.drop(i.key(tableManifestUse)) }); err != nil {
+	if err := s.index.Update(0, func(b *index.Batch) error { return b.Drop(index.TableKey(index.TableManifestUse, i)) }); err != nil {
 		t.Fatal(err)
 	}
 	for _, there := range []bool{true, false} {
-		if err := s.forget(t.Context()); err != nil {
+		if err := s.keeper.forgetting.forget(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Manifest(t.Context(), index); (err == nil) != there {
+		if _, err := s.Manifest(t.Context(), top); (err == nil) != there {
 			t.Errorf("manifest is there: %v", err)
 		}
-		if _, err := s.get(i.key(tableManifestUse)); (err == nil) != there {
+		if _, err := s.index.Get(index.TableKey(index.TableManifestUse, i)); (err == nil) != there {
 			t.Errorf("its use is there: %v", err)
 		}
-		if err := s.index.update(0, func(b *batch) error { return b.drop(key) }); err != nil {
+		if err := s.index.Update(0, func(b *index.Batch) error { return b.Drop(key) }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -176,8 +178,8 @@ func TestForgetByDefault(t *testing.T) {
 		if err := s.PutReferrers(t.Context(), m.scope, m.image, Referrers{Checked: c.now()}); err != nil {
 			t.Fatal(err)
 		}
-		if i, _ := idOf(m.blobs[1]); m.gone {
-			if _, _, err := s.remove([]id{i}); err != nil {
+		if i, _ := volume.IDOf(m.blobs[1]); m.gone {
+			if _, err := s.keeper.eviction.Remover.Remove([]volume.ID{i}, func(volume.ID) bool { return false }); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -189,8 +191,8 @@ func TestForgetByDefault(t *testing.T) {
 			s.UseManifest(images[3].image)
 		}
 		for range 12 { // a quarter each
-			s.writeUses()
-			if err := s.forget(t.Context()); err != nil {
+			s.keeper.eviction.Uses.Write()
+			if err := s.keeper.forgetting.forget(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -1,31 +1,11 @@
 package storage
 
 import (
-	"bytes"
 	"encoding/json"
 	"testing"
-	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
 )
-
-// What stands in the file state after a broken disk is an older state or none.
-func FuzzState(f *testing.F) {
-	f.Add(state{}.encode())
-	f.Add(state{sequence: 5, restore: true, clean: true, shard: "a0f", boot: "b", wall: time.Unix(7, 0)}.encode())
-	f.Add([]byte{0xff, 0xff})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, b := range [][]byte{b, seal(append([]byte{recordVersion}, b...))} {
-			st, ok := decodeState(b)
-			if !ok {
-				continue
-			}
-			if again, ok := decodeState(st.encode()); !ok || !bytes.Equal(again.encode(), st.encode()) {
-				t.Errorf("state %+v became %+v", st, again)
-			}
-		}
-	})
-}
 
 // What a sidecar says is believed only where the part can hold it.
 func FuzzSidecar(f *testing.F) {

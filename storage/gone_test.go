@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // openLeft opens a store whose Close leaves the index open. What it leaves ends
@@ -23,7 +25,7 @@ func openLeft(t *testing.T, o Options) *Store {
 	}
 	t.Cleanup(func() {
 		_ = s.Close()
-		meta := filepath.Join(s.path, metaDir)
+		meta := filepath.Join(s.home.path, volume.MetaDir)
 		if info, err := os.Lstat(meta); err == nil && !info.IsDir() {
 			if err := os.Remove(meta); err != nil {
 				t.Error(err)
@@ -32,7 +34,7 @@ func openLeft(t *testing.T, o Options) *Store {
 		if err := os.MkdirAll(meta, 0o700); err != nil {
 			t.Error(err)
 		}
-		if err := s.db.Load().Close(); err != nil {
+		if err := s.index.Release(); err != nil {
 			t.Log(err) // it may miss a file
 		}
 	})
@@ -58,7 +60,7 @@ func TestDirectoryRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	if err := os.RemoveAll(s.path); err != nil {
+	if err := os.RemoveAll(s.home.path); err != nil {
 		t.Fatal(err)
 	}
 	// More than the memtables hold.
@@ -87,24 +89,24 @@ func TestDirectoryRemoved(t *testing.T) {
 	if u := s.Usage(); u.IndexOpen || u.IndexError == "" {
 		t.Errorf("usage is %+v", u)
 	}
-	if _, err := os.Lstat(s.path); err == nil {
+	if _, err := os.Lstat(s.home.path); err == nil {
 		t.Error("the directory is back")
 	}
 	begun := time.Now()
 	wantErr(t, "close", s.Close(), ErrGone)
-	if took := time.Since(begun); took > closePatience/2 {
+	if took := time.Since(begun); took > index.ClosePatience/2 {
 		t.Errorf("close took %v", took)
 	}
 	// Whoever opens it next begins anew.
-	openTest(t, Options{Path: s.path})
+	openTest(t, Options{Path: s.home.path})
 }
 
 // Badger tries for ever to write what it cannot write.
 func TestCloseIsBounded(t *testing.T) {
 	t.Parallel()
-	s := openLeft(t, Options{patience: 50 * time.Millisecond})
+	s := openLeft(t, Options{seams: seams{patience: 50 * time.Millisecond}})
 	fill(t, s, 5)
-	meta := filepath.Join(s.path, metaDir)
+	meta := filepath.Join(s.home.path, volume.MetaDir)
 	if err := os.RemoveAll(meta); err != nil {
 		t.Fatal(err)
 	}
@@ -114,12 +116,12 @@ func TestCloseIsBounded(t *testing.T) {
 	if err := s.Close(); err == nil {
 		t.Error("closed")
 	}
-	root, err := openRoot(s.path, nil)
+	root, err := volume.Open(s.home.path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	f, err := tryLock(root)
+	f, err := volume.Lock(t.Context(), root, -1)
 	if err != nil {
 		t.Fatalf("the lock is still held: %v", err)
 	}
@@ -129,8 +131,8 @@ func TestCloseIsBounded(t *testing.T) {
 // Directories that were removed are made again, and stay those of a store.
 func TestPartMakesDirectories(t *testing.T) {
 	s := openTest(t, Options{})
-	for _, name := range []string{blobsDir, ingestDir, versionFile} {
-		if err := os.RemoveAll(filepath.Join(s.path, name)); err != nil {
+	for _, name := range []string{volume.BlobsDir, volume.IngestDir, volume.VersionFile} {
+		if err := os.RemoveAll(filepath.Join(s.home.path, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -145,7 +147,7 @@ func TestPartMakesDirectories(t *testing.T) {
 // there is room.
 func TestNewDirectoryOnFullDisk(t *testing.T) {
 	dir := t.TempDir()
-	obstacle := filepath.Join(dir, versionFile+temporary)
+	obstacle := filepath.Join(dir, volume.VersionFile+volume.Temporary)
 	if err := os.Mkdir(obstacle, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +159,7 @@ func TestNewDirectoryOnFullDisk(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		s = openTest(t, Options{Path: dir, Logger: slog.New(log), retry: 10 * time.Millisecond})
+		s = openTest(t, Options{Path: dir, Logger: slog.New(log), seams: seams{retry: 10 * time.Millisecond}})
 		if _, err := s.Part(t.Context(), scope, oci.Sum(nil), 1); err == nil {
 			t.Error("part begun")
 		}
@@ -168,7 +170,7 @@ func TestNewDirectoryOnFullDisk(t *testing.T) {
 	log.wait(t, "index is open")
 	putBlob(t, s, []byte("x"))
 	fill(t, s, 1)
-	if s.state.file == nil {
+	if !s.home.state.Writable() {
 		t.Error("there is no state")
 	}
 	reopen(t, s)

@@ -7,22 +7,25 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // heldFiles makes who opens a snapshot wait.
 type heldFiles struct {
-	files
+	volume.Files
 
 	asked chan struct{} // gets one for each who waits
 	held  chan struct{}
 }
 
-func (f heldFiles) Open(name string) (file, error) {
-	if strings.HasPrefix(name, snapshotDir) {
+func (f heldFiles) Open(name string) (volume.File, error) {
+	if strings.HasPrefix(name, index.SnapshotDir) {
 		f.asked <- struct{}{}
 		<-f.held
 	}
-	return f.files.Open(name)
+	return f.Files.Open(name)
 }
 
 // While an index is restored, limits are kept all the same. What was here before
@@ -35,7 +38,7 @@ func TestLimitsAreKeptBesideARestore(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	reboot(t, s.path, func(st *state) { st.boot, st.probe = bootID(), st.probe+1 })
+	reboot(t, s.home.path, func(st *volume.State) { st.Boot, st.Probe = kernelRun(), st.Probe+1 })
 	c.move(time.Hour)
 	slow := heldFiles{asked: make(chan struct{}, 10), held: make(chan struct{})}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -43,10 +46,10 @@ func TestLimitsAreKeptBesideARestore(t *testing.T) {
 		<-slow.asked
 		cancel() // Open does not wait for the restore
 	}()
-	s, err := Open(ctx, Options{Path: s.path, Now: c.now, way: 5 * time.Second, Limits: Limits{MaxSize: size + 3500}, over: func(f files) files {
-		slow.files = f
+	s, err := Open(ctx, Options{Path: s.home.path, Now: c.now, seams: seams{way: 5 * time.Second, over: func(f volume.Files) volume.Files {
+		slow.Files = f
 		return slow
-	}})
+	}}, Limits: Limits{MaxSize: size + 3500}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,9 +67,9 @@ func TestLimitsAreKeptBesideARestore(t *testing.T) {
 		t.Errorf("usage is %+v", u)
 	}
 	close(slow.held)
-	<-s.restored
+	<-s.keeper.restored
 	s.SetLimits(Limits{MaxSize: 1})
-	s.evict(t.Context())
+	s.keeper.eviction.Pass(t.Context())
 	for _, d := range old {
 		if _, err := s.StatBlob(t.Context(), d); err == nil {
 			t.Error("an old blob stays for ever")

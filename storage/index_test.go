@@ -14,6 +14,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/record"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 func TestTagRoundTrip(t *testing.T) {
@@ -85,7 +88,7 @@ func TestLink(t *testing.T) {
 }
 
 func TestManifestRoundTrip(t *testing.T) {
-	for name, size := range map[string]int{"small": 6000, "largest inside": maxValue, "external": maxValue + 1} {
+	for name, size := range map[string]int{"small": 6000, "largest inside": index.MaxValue, "external": index.MaxValue + 1} {
 		t.Run(name, func(t *testing.T) {
 			s := openTest(t, Options{})
 			b, d := content(1, size)
@@ -227,8 +230,8 @@ func TestWriterIsolatesFailures(t *testing.T) {
 	for n := range 500 {
 		wg.Go(func() {
 			key := []byte("z" + strconv.Itoa(n))
-			err := s.index.update(10, func(b *batch) error {
-				if err := b.set(key, key); err != nil {
+			err := s.index.Update(10, func(b *index.Batch) error {
+				if err := b.Set(key, key); err != nil {
 					return err
 				}
 				if n%7 == 0 {
@@ -239,7 +242,7 @@ func TestWriterIsolatesFailures(t *testing.T) {
 			if (n%7 == 0) != errors.Is(err, poison) {
 				t.Errorf("write %d: %v", n, err)
 			}
-			if _, err := s.get(key); (n%7 == 0) != errors.Is(err, fs.ErrNotExist) {
+			if _, err := s.index.Get(key); (n%7 == 0) != errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("read %d: %v", n, err)
 			}
 		})
@@ -251,9 +254,9 @@ func TestWriterIsolatesFailures(t *testing.T) {
 func TestCorruptRecordIsMiss(t *testing.T) {
 	for name, corrupt := range map[string]func([]byte) []byte{
 		"bit":     func(b []byte) []byte { b[len(b)/2] ^= 1; return b },
-		"version": func(b []byte) []byte { return seal(append([]byte{99}, b[1:len(b)-4]...)) },
+		"version": func(b []byte) []byte { return record.Seal(append([]byte{99}, b[1:len(b)-4]...)) },
 		"short":   func(b []byte) []byte { return b[:len(b)-1] },
-		"fields":  func(b []byte) []byte { return seal(b[:1]) },
+		"fields":  func(b []byte) []byte { return record.Seal(b[:1]) },
 		"empty":   func([]byte) []byte { return nil },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -278,19 +281,10 @@ func TestCorruptRecordIsMiss(t *testing.T) {
 				return map[string]error{"tag": tag, "manifest": manifest, "link": link, "referrers": referrers}
 			}
 			put()
-			err := s.index.update(0, func(b *batch) error {
-				it := b.txn.NewIterator(badgerAll)
-				defer it.Close()
-				for it.Rewind(); it.Valid(); it.Next() {
-					record, err := it.Item().ValueCopy(nil)
-					if err != nil {
-						return err
-					}
-					if err := b.put(it.Item().KeyCopy(nil), corrupt(record)); err != nil {
-						return err
-					}
-				}
-				return nil
+			err := s.index.Update(0, func(b *index.Batch) error {
+				return b.Each(t.Context(), nil, func(key, record []byte) error {
+					return b.Put(bytes.Clone(key), corrupt(bytes.Clone(record)))
+				})
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -314,21 +308,21 @@ func TestCorruptRecordIsMiss(t *testing.T) {
 func TestManifestOfWrongDigestIsDropped(t *testing.T) {
 	s := openTest(t, Options{})
 	_, d := content(1, 10)
-	i, _ := idOf(d)
-	record := manifestRecord{mediaType: "a/b", bytes: []byte("{}")}.encode()
-	if err := s.index.update(0, func(b *batch) error { return b.set(i.key(tableManifest), record) }); err != nil {
+	i, _ := volume.IDOf(d)
+	record := index.Manifest{MediaType: "a/b", Bytes: []byte("{}")}.Encode()
+	if err := s.index.Update(0, func(b *index.Batch) error { return b.Set(index.TableKey(index.TableManifest, i), record) }); err != nil {
 		t.Fatal(err)
 	}
 	_, err := s.Manifest(t.Context(), d)
 	wantErr(t, "manifest", err, fs.ErrNotExist)
 	settle(t, s)
-	_, err = s.get(i.key(tableManifest))
+	_, err = s.index.Get(index.TableKey(index.TableManifest, i))
 	wantErr(t, "record", err, fs.ErrNotExist)
 }
 
 func TestExternalManifestOfWrongDigestIsDropped(t *testing.T) {
 	s := openTest(t, Options{})
-	b, d := content(1, maxValue+1)
+	b, d := content(1, index.MaxValue+1)
 	m := oci.Manifest{MediaType: "a/b", Digest: d, Bytes: b}
 	if err := s.PutManifest(t.Context(), scope, m, nil); err != nil {
 		t.Fatal(err)

@@ -4,202 +4,44 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
-	"time"
-
-	"github.com/dgraph-io/badger/v4"
-	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/images"
+	"github.com/pullgate/pullgate/storage/internal/index"
 )
 
-// Inventory is what a store holds, part by part.
-type Inventory struct {
-	// Selection is what was asked for; empty = everything.
-	Selection string `json:"selection,omitempty"`
-	// Holdings are the upstreams, or the repositories of one, or the images of one
-	// repository, in order of their names.
-	Holdings []Holding `json:"holdings"`
-	// Blobs and Bytes are all blobs of the store. Those that are Unlinked belong to
-	// no repository any more.
-	Blobs         int64 `json:"blobs"`
-	Bytes         int64 `json:"bytes"`
-	UnlinkedBlobs int64 `json:"unlinked_blobs"`
-	UnlinkedBytes int64 `json:"unlinked_bytes"`
-}
-
-// Holding is one part of an Inventory. Sizes are of blobs: manifests lie in the
-// index, and take little.
-type Holding struct {
-	// Name is that of an upstream, of a repository with its upstream, or of an image:
-	// with its tag, or with its digest if it has none.
-	Name string `json:"name"`
-	// Repositories are counted for upstreams, Tags for these and repositories.
-	Repositories int64 `json:"repositories,omitempty"`
-	Tags         int64 `json:"tags,omitempty"`
-	Manifests    int64 `json:"manifests"`
-	Blobs        int64 `json:"blobs"`
-	Bytes        int64 `json:"bytes"`
-	// OwnBytes are those of blobs that no other holding has, nor anything beyond the
-	// selection: what its removal would free.
-	OwnBytes int64 `json:"own_bytes"`
-
-	// Image is set for images only.
-	Image *HeldImage `json:"image,omitempty"`
-}
-
-// HeldImage is what is known of an image.
-type HeldImage struct {
-	Tag       string        `json:"tag,omitempty"`
-	Digest    digest.Digest `json:"digest"`
-	MediaType string        `json:"media_type,omitempty"`
-	// Absent are the blobs that are named by manifests which are here, and are not
-	// here themselves. Platforms that nobody pulled have no manifest here.
-	Absent int64 `json:"absent"`
-	// Checked and Changed are those of the tag. Used is when a client last got one of
-	// its manifests, to the hour. nil = unknown.
-	Checked *time.Time `json:"checked,omitempty"`
-	Changed *time.Time `json:"changed,omitempty"`
-	Used    *time.Time `json:"used,omitempty"`
-}
+// What a store holds by name; see Store.Inventory and Store.Catalog.
+type (
+	// Inventory is what a store holds, part by part.
+	Inventory = images.Inventory
+	// Holding is one part of an Inventory.
+	Holding = images.Holding
+	// HeldImage is what is known of an image.
+	HeldImage = images.HeldImage
+	// Catalog is what a store has by name, as it was at one moment.
+	Catalog = images.Catalog
+	// CatalogTag is a tag of a Catalog.
+	CatalogTag = images.CatalogTag
+)
 
 // Inventory returns what there is of a selection, as of one moment. It takes some 50
 // bytes of memory for each blob of the store. fs.ErrNotExist if there is nothing, and
 // the store is not merely empty.
-func (s *Store) Inventory(ctx context.Context, sel oci.Selection) (Inventory, error) {
-	v := &inventory{s: s, blobs: make(map[uint64]*heldBlob)}
-	if err := s.task(ctx, func(ctx context.Context) error { return v.run(ctx, sel) }); err != nil {
+func (s *Store) Inventory(ctx context.Context, sel oci.Selection) (v Inventory, err error) {
+	err = s.life.Task(ctx, func(ctx context.Context) error {
+		return s.index.View(func(txn *index.Txn) (err error) {
+			v, err = images.Take(ctx, txn, images.Contents{Root: s.home.root}, sel)
+			return err
+		})
+	})
+	if err != nil {
 		return Inventory{}, fmt.Errorf("take inventory of %s: %w", cmp.Or(sel.String(), "everything"), err)
 	}
-	return v.Inventory, nil
+	return v, nil
 }
 
-// inventory is an Inventory that is taken.
-type inventory struct {
-	Inventory
-
-	s     *Store
-	txn   *badger.Txn
-	blobs map[uint64]*heldBlob
-}
-
-// heldBlob is a blob, and who has it.
-type heldBlob struct {
-	size   int64
-	last   int // the holding that had it last, counted from 1; 0 = none
-	shared bool
-}
-
-func (v *inventory) run(ctx context.Context, sel oci.Selection) (err error) {
-	v.Selection, v.Holdings = sel.String(), []Holding{}
-	if v.txn, err = v.s.begin(); err != nil {
-		return err
-	}
-	defer v.txn.Discard()
-	err = scanBlobs(ctx, v.txn, func(i id, r blobRecord, _ useRecord) error {
-		v.blobs[pinOf(i)] = &heldBlob{size: r.size}
-		v.Blobs, v.Bytes = v.Blobs+1, v.Bytes+r.size
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	scopes, err := selectScopes(ctx, v.txn, oci.Selection{})
-	if err != nil {
-		return err
-	}
-	slices.SortFunc(scopes, func(a, b oci.Scope) int {
-		return cmp.Or(cmp.Compare(oci.UpstreamName(a.Upstream), oci.UpstreamName(b.Upstream)),
-			cmp.Compare(a.Repository, b.Repository), cmp.Compare(a.Upstream, b.Upstream))
-	})
-	var within []oci.Scope
-	for _, scope := range scopes {
-		if sel.Has(scope) {
-			within = append(within, scope)
-		} else if err := v.take(ctx, scope, nil); err != nil {
-			return err
-		}
-	}
-	if len(within) == 0 && sel.Upstream != "" {
-		return errNothing
-	}
-	if sel.Repository != "" {
-		err = v.images(ctx, within)
-	} else {
-		err = v.groups(ctx, within, sel.Upstream != "")
-	}
-	for _, b := range v.blobs {
-		if b.last == 0 && !b.shared {
-			v.UnlinkedBlobs, v.UnlinkedBytes = v.UnlinkedBlobs+1, v.UnlinkedBytes+b.size
-		}
-	}
-	return err
-}
-
-// groups takes scopes upstream by upstream, or repository by repository.
-func (v *inventory) groups(ctx context.Context, scopes []oci.Scope, repositories bool) error {
-	var last string
-	for _, scope := range scopes {
-		name := oci.UpstreamName(scope.Upstream)
-		repository := name + "/" + scope.Repository
-		if repositories {
-			name = repository
-		}
-		if n := len(v.Holdings); n == 0 || v.Holdings[n-1].Name != name {
-			v.Holdings = append(v.Holdings, Holding{Name: name})
-		}
-		h := &v.Holdings[len(v.Holdings)-1]
-		if !repositories && repository != last {
-			h.Repositories++
-			last = repository
-		}
-		err := scopeTags(ctx, v.txn, scope, func(string, []byte, []byte) error { h.Tags++; return nil })
-		if err == nil {
-			err = v.take(ctx, scope, h)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// take makes what is linked to a scope that of the last holding; nil = of what is
-// beyond the selection.
-func (v *inventory) take(ctx context.Context, scope oci.Scope, h *Holding) error {
-	return eachKey(ctx, v.txn, scopedPrefix(tableLink, scope), func(key []byte) error {
-		i, ok := scopedID(key)
-		if !ok {
-			return nil
-		}
-		v.hold(i, h)
-		if h == nil {
-			return nil
-		}
-		if _, err := v.txn.Get(i.key(tableManifest)); err == nil {
-			h.Manifests++
-		}
-		return nil
-	})
-}
-
-// hold counts a blob for the last holding, if it is one and was not counted yet.
-func (v *inventory) hold(i id, h *Holding) {
-	b, n := v.blobs[pinOf(i)], len(v.Holdings)
-	switch {
-	case b == nil:
-		return
-	case h == nil:
-		b.shared = true
-		return
-	case b.last == n:
-		return
-	case b.last == 0 && !b.shared:
-		h.OwnBytes += b.size
-	case !b.shared:
-		v.Holdings[b.last-1].OwnBytes -= b.size
-		b.shared = true
-	}
-	b.last = n
-	h.Blobs, h.Bytes = h.Blobs+1, h.Bytes+b.size
+// Catalog returns what the store has at present. It is ErrNoIndex while that is
+// not known.
+func (s *Store) Catalog(ctx context.Context) (*Catalog, error) {
+	return images.NewCatalog(ctx, s.life, s.index)
 }

@@ -48,7 +48,7 @@ func TestInventory(t *testing.T) {
 	putBlob(t, s, b)
 	c.move(3 * time.Hour)
 	s.UseManifest(one.Digest)
-	s.writeUses()
+	s.keeper.eviction.Uses.Write()
 	if r := remove(t, s, "docker.io/alpine@"+blobOf(4).String()); r.Blobs != 1 {
 		t.Fatal(r)
 	}

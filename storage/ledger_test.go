@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/record"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // putBlobOf stores a blob that an upstream has brought in.
@@ -42,11 +45,11 @@ func TestBytesByUpstream(t *testing.T) {
 	if err := s.VerifyBlob(t.Context(), d); err != nil {
 		t.Fatal(err)
 	}
-	i, err := idOf(d)
+	i, err := volume.IDOf(d)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.dropRecord(i)
+	s.judge.Drop(i)
 	settle(t, s)
 	readBlob(t, s, d) // adopted
 	wantUpstreams(t, s, map[string]int64{"docker.io": 2000, "ghcr.io": 1000, "": 1000})
@@ -58,16 +61,16 @@ func TestBlobRecordWithoutOrigin(t *testing.T) {
 	s := openTest(t, Options{Logger: slog.New(log)})
 	b, d := content(1, 1000)
 	putBlob(t, s, b)
-	i, err := idOf(d)
+	i, err := volume.IDOf(d)
 	if err != nil {
 		t.Fatal(err)
 	}
-	old := seal(appendTime(appendInt(begin(16), 1000), time.Unix(1_700_000_000, 0)))
-	if err := s.index.update(0, func(b *batch) error { return b.set(i.key(tableBlob), old) }); err != nil {
+	old := record.Seal(record.AppendTime(record.AppendInt(record.Begin(16), 1000), time.Unix(1_700_000_000, 0)))
+	if err := s.index.Update(0, func(b *index.Batch) error { return b.Set(index.TableKey(index.TableBlob, i), old) }); err != nil {
 		t.Fatal(err)
 	}
 	s = reopen(t, s)
-	if r, known := s.blobRecord(i); !known || r != (blobRecord{size: 1000, created: time.Unix(1_700_000_000, 0)}) {
+	if r, known := s.index.Blob(i); !known || r != (index.Blob{Size: 1000, Created: time.Unix(1_700_000_000, 0)}) {
 		t.Errorf("record is %+v, %v", r, known)
 	}
 	if got := readBlob(t, s, d); string(got) != string(b) {

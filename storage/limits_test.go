@@ -76,7 +76,7 @@ func TestAnnouncedBytesEvictLittle(t *testing.T) {
 	s.SetLimits(Limits{MaxSize: 8200})
 	_, d := content(99, 1)
 	p := beginPart(t, s, d, 8000)
-	s.evict(t.Context())
+	s.keeper.eviction.Pass(t.Context())
 	wantBlobs(t, s, ds, true, true, true, true, true, true, true, true)
 	if _, err := p.WriteAt([]byte("x"), 0); err != nil {
 		t.Fatal(err)
@@ -132,7 +132,7 @@ func TestNoWayForABlob(t *testing.T) {
 func TestClockInDoubt(t *testing.T) {
 	var up time.Duration
 	c := newClock()
-	s := openTest(t, Options{Now: c.now, uptime: func() time.Duration { return up }})
+	s := openTest(t, Options{Now: c.now, seams: seams{uptime: func() time.Duration { return up }}})
 	b, d := content(1, 1000)
 	putBlob(t, s, b)
 	sleep := func(by time.Duration) {
@@ -143,7 +143,7 @@ func TestClockInDoubt(t *testing.T) {
 	s.limits.Store(limits)
 	want := func(s *Store, want bool) {
 		t.Helper()
-		s.evict(t.Context())
+		s.keeper.eviction.Pass(t.Context())
 		wantBlobs(t, s, []digest.Digest{d}, want)
 	}
 	c.move(365 * 24 * time.Hour)
@@ -160,7 +160,7 @@ func TestClockInDoubt(t *testing.T) {
 	}
 	c.move(31 * 24 * time.Hour)
 	up = 0
-	s = openTest(t, Options{Path: s.path, Now: c.now, uptime: func() time.Duration { return up }})
+	s = openTest(t, Options{Path: s.home.path, Now: c.now, seams: seams{uptime: func() time.Duration { return up }}})
 	s.limits.Store(limits)
 	for !s.Usage().Counted {
 		time.Sleep(time.Millisecond)

@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // File is a finished blob, open for reading. Its os.File is bare, for who lets
@@ -14,7 +16,7 @@ type File struct {
 	*os.File
 
 	opened *opened
-	id     id
+	id     volume.ID
 }
 
 // Close closes the file. A second call is fs.ErrClosed.
@@ -37,23 +39,23 @@ type opened struct {
 
 type openedShard struct {
 	mu    sync.Mutex
-	times map[id]int
+	times map[volume.ID]int
 }
 
 // shard returns where a blob is counted.
-func (o *opened) shard(i id) *openedShard { return &o.shards[i[len(i)-1]%openedShards] }
+func (o *opened) shard(i volume.ID) *openedShard { return &o.shards[i[len(i)-1]%openedShards] }
 
-func (o *opened) add(i id) {
+func (o *opened) add(i volume.ID) {
 	s := o.shard(i)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.times == nil {
-		s.times = make(map[id]int)
+		s.times = make(map[volume.ID]int)
 	}
 	s.times[i]++
 }
 
-func (o *opened) done(i id) {
+func (o *opened) done(i volume.ID) {
 	s := o.shard(i)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,7 +65,7 @@ func (o *opened) done(i id) {
 }
 
 // has reports whether a blob is open.
-func (o *opened) has(i id) bool {
+func (o *opened) has(i volume.ID) bool {
 	s := o.shard(i)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -5,18 +5,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // childEnv makes the test binary a process that opens a store: the directory.
@@ -49,7 +49,7 @@ func filled(t *testing.T, n int) string {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return s.path
+	return s.home.path
 }
 
 func fill(t *testing.T, s *Store, n int) {
@@ -106,7 +106,7 @@ func wantWorking(t *testing.T, s *Store) {
 // metaFile returns the file of the index that matches the pattern.
 func metaFile(t *testing.T, dir, pattern string) string {
 	t.Helper()
-	names, err := filepath.Glob(filepath.Join(dir, metaDir, pattern))
+	names, err := filepath.Glob(filepath.Join(dir, volume.MetaDir, pattern))
 	if err != nil || len(names) == 0 {
 		t.Fatalf("no file of the index matches %s: %v", pattern, err)
 	}
@@ -127,7 +127,7 @@ func rewrite(t *testing.T, name string, change func([]byte) []byte) {
 
 func wantAside(t *testing.T, dir string, want int) {
 	t.Helper()
-	names, err := filepath.Glob(filepath.Join(dir, badMeta+"*"))
+	names, err := filepath.Glob(filepath.Join(dir, index.BadMeta+"*"))
 	if err != nil || len(names) != want {
 		t.Errorf("set aside are %v, %v, want %d", names, err, want)
 	}
@@ -164,15 +164,15 @@ func TestOpenSurvivesIndexDamage(t *testing.T) {
 			})
 		}, 1},
 		"everything gone": {func(t *testing.T, dir string) {
-			if err := os.RemoveAll(filepath.Join(dir, metaDir)); err != nil {
+			if err := os.RemoveAll(filepath.Join(dir, volume.MetaDir)); err != nil {
 				t.Fatal(err)
 			}
 		}, 0},
 		"a file in its place": {func(t *testing.T, dir string) {
-			if err := os.RemoveAll(filepath.Join(dir, metaDir)); err != nil {
+			if err := os.RemoveAll(filepath.Join(dir, volume.MetaDir)); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(filepath.Join(dir, metaDir), nil, 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, volume.MetaDir), nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}, 1},
@@ -205,7 +205,7 @@ func TestOpenSurvivesIndexDamage(t *testing.T) {
 
 func plant(t *testing.T, dir, name string) {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(dir, metaDir, name), nil, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, volume.MetaDir, name), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -239,7 +239,7 @@ func TestCrashLoopIsBroken(t *testing.T) {
 					}
 					break
 				}
-				if deaths == maxOpenings {
+				if deaths == index.MaxOpenings {
 					t.Fatalf("start %d died: %v\n%s", deaths+1, err, out)
 				}
 			}
@@ -253,80 +253,23 @@ func TestCrashLoopIsBroken(t *testing.T) {
 // A count of deaths that came from a crash loop condemns the index once.
 func TestCrashLoopIsForgotten(t *testing.T) {
 	dir := filled(t, 5)
-	root, err := openRoot(dir, nil)
+	root, err := volume.Open(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	st, err := openState(root)
 	if err == nil {
-		err = st.write(func(st *state) { st.openings = maxOpenings })
+		err = st.Write(func(st *volume.State) { st.Openings = index.MaxOpenings })
 	}
-	if err := errors.Join(err, st.close(), root.Close()); err != nil {
+	if err := errors.Join(err, st.Close(), root.Close()); err != nil {
 		t.Fatal(err)
 	}
 	s := openTest(t, Options{Path: dir})
-	if u := s.Usage(); u.IndexRebuilds != 1 || !strings.Contains(u.IndexError, errCrashLoop.Error()) {
+	if u := s.Usage(); u.IndexRebuilds != 1 || !strings.Contains(u.IndexError, index.ErrCrashLoop.Error()) {
 		t.Errorf("usage is %+v", u)
 	}
 	s = reopen(t, s)
 	if u := s.Usage(); u.IndexRebuilds != 0 || u.IndexError != "" {
 		t.Errorf("usage after reopening is %+v", u)
-	}
-}
-
-// A state that was torn while it was written is the one before.
-func TestStateSurvivesTearing(t *testing.T) {
-	dir := t.TempDir()
-	root, err := openRoot(dir, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer root.Close()
-	for n := range int64(5) {
-		st, err := openState(root)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if st.sequence != n || st.probe != n*10 {
-			t.Errorf("state %d is %+v", n, st.state)
-		}
-		err = st.write(func(st *state) { st.probe, st.restore, st.boot = (n+1)*10, true, "b" })
-		if err := errors.Join(err, st.close()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	name := filepath.Join(dir, stateFileName)
-	rewrite(t, name, func(b []byte) []byte { b[slotSize+20] ^= 1; return b })
-	st, err := openState(root)
-	if err != nil || st.sequence != 4 || st.probe != 40 {
-		t.Errorf("torn state is %+v, %v", st.state, err)
-	}
-	if info, err := os.Stat(name); err != nil || info.Size() != stateSize {
-		t.Errorf("file is %v, %v", info, err)
-	}
-	if err := st.close(); err != nil {
-		t.Error(err)
-	}
-	rewrite(t, name, func(b []byte) []byte { clear(b); return b })
-	if st, err = openState(root); err != nil || st.state != (state{}) {
-		t.Errorf("lost state is %+v, %v", st.state, err)
-	}
-	if err := st.close(); err != nil {
-		t.Error(err)
-	}
-}
-
-// What is not the fault of the index must not cost the index.
-func TestDamaged(t *testing.T) {
-	for _, err := range []error{
-		ErrNoSpace, fmt.Errorf("mkdir: %w", syscall.EROFS), fs.ErrPermission, syscall.EACCES,
-		errors.New("while opening memtables err: no space left on device"), ErrLocked,
-	} {
-		if damaged(err) {
-			t.Errorf("%v is taken for damage", err)
-		}
-	}
-	if !damaged(errors.New("manifest has bad magic")) {
-		t.Error("damage is not recognized")
 	}
 }

@@ -5,7 +5,10 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/pullgate/pullgate/internal/mapfault"
+	"github.com/pullgate/pullgate/storage/internal/eviction"
+	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/life"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // Options say where a store lies and how it behaves. Only Path is required.
@@ -38,43 +41,40 @@ type Options struct {
 	Panicked func()
 
 	rebuild bool // sets the index aside and begins it anew
-
-	volume func() (free, total int64, err error) // for tests; nil = that of the files
-	inodes func() (free, total int64, err error) // for tests; nil = those of the files
-	over   func(files) files                     // for tests; what lies over the file system, nil = nothing
-	// The clock that nobody sets, from the opening on. For tests; nil = that of Now.
-	uptime func() time.Duration
-
-	retry    time.Duration // for tests; 0 = indexRetry
-	patience time.Duration // for tests; 0 = closePatience
-	way      time.Duration // for tests; 0 = wayPatience
-	save     time.Duration // for tests; 0 = saveEvery
-	rest     time.Duration // for tests; 0 = restFirst
-	unbacked func() uint64 // for tests; nil = mapfault.Count
+	seams
 }
 
-// setDefaults takes the options that are functions and times, or their defaults.
-func (s *Store) setDefaults(o *Options) {
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
+// seams are what only tests set.
+type seams struct {
+	volume func() (free, total int64, err error) // nil = that of the files
+	inodes func() (free, total int64, err error) // nil = those of the files
+	over   func(volume.Files) volume.Files       // what lies over the file system; nil = nothing
+	// uptime is the clock that nobody sets, from the opening on; nil = that of Now.
+	uptime func() time.Duration
+
+	retry    time.Duration // 0 = indexRetry
+	patience time.Duration // 0 = index.ClosePatience
+	way      time.Duration // 0 = eviction.RoomPatience
+	save     time.Duration // 0 = saveEvery
+	rest     time.Duration // 0 = life.RestFirst
+	unbacked func() uint64 // nil = mapfault.Count
+}
+
+// setDefaults fills in the options that are functions and times.
+func (o *Options) setDefaults() {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if s.now == nil {
-		s.now = time.Now
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Panicked == nil {
+		o.Panicked = func() {}
 	}
 	o.LockWait = cmp.Or(o.LockWait, 10*time.Second)
-	s.born = s.now()
-	if s.uptime = o.uptime; s.uptime == nil {
-		s.uptime = func() time.Duration { return s.now().Sub(s.born) }
-	}
-	s.retry = cmp.Or(o.retry, indexRetry)
-	s.patience = cmp.Or(o.patience, closePatience)
-	s.way = cmp.Or(o.way, wayPatience)
-	s.save = cmp.Or(o.save, saveEvery)
-	s.rest = cmp.Or(o.rest, restFirst)
-	if s.unbacked = o.unbacked; s.unbacked == nil {
-		s.unbacked = mapfault.Count
-	}
-	if s.panicked = o.Panicked; s.panicked == nil {
-		s.panicked = func() {}
-	}
+	o.retry = cmp.Or(o.retry, indexRetry)
+	o.patience = cmp.Or(o.patience, index.ClosePatience)
+	o.way = cmp.Or(o.way, eviction.RoomPatience)
+	o.save = cmp.Or(o.save, saveEvery)
+	o.rest = cmp.Or(o.rest, life.RestFirst)
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // What one upstream has shown is its own, unless it is open; a word shows nothing.
@@ -75,10 +76,10 @@ func TestPartsByUpstream(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		s = openTest(t, Options{Path: s.path})
+		s = openTest(t, Options{Path: s.home.path})
 	}
-	i, _ := idOf(d)
-	name := filepath.Join(s.path, i.sidecarPath())
+	i, _ := volume.IDOf(d)
+	name := filepath.Join(s.home.path, i.SidecarPath())
 	raw, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 func beginPart(t testing.TB, s *Store, d digest.Digest, size int64) *Part {
@@ -27,7 +29,7 @@ func beginPart(t testing.TB, s *Store, d digest.Digest, size int64) *Part {
 
 func wantIngest(t testing.TB, s *Store, want int) {
 	t.Helper()
-	entries, err := os.ReadDir(filepath.Join(s.path, ingestDir))
+	entries, err := os.ReadDir(filepath.Join(s.home.path, volume.IngestDir))
 	if err != nil || len(entries) != want {
 		t.Errorf("ingest holds %v, %v, want %d files", entries, err, want)
 	}
@@ -130,8 +132,8 @@ func TestPartIsExclusive(t *testing.T) {
 func TestPartIsBegunOverLeftovers(t *testing.T) {
 	s := openTest(t, Options{})
 	b, d := content(1, 10)
-	i, _ := idOf(d)
-	if err := os.WriteFile(filepath.Join(s.path, i.partPath()), []byte("left behind, and longer"), 0o600); err != nil {
+	i, _ := volume.IDOf(d)
+	if err := os.WriteFile(filepath.Join(s.home.path, i.PartPath()), []byte("left behind, and longer"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	p := beginPart(t, s, d, 10)
@@ -155,8 +157,8 @@ func TestCommitOntoExisting(t *testing.T) {
 	s := openTest(t, Options{Now: c.now})
 	b, d := content(1, 1000)
 	putBlob(t, s, b)
-	i, _ := idOf(d)
-	stored, _ := s.blobRecord(i)
+	i, _ := volume.IDOf(d)
+	stored, _ := s.index.Blob(i)
 	c.move(time.Hour)
 	before, err := os.Stat(blobFile(t, s, d))
 	if err != nil {
@@ -167,7 +169,7 @@ func TestCommitOntoExisting(t *testing.T) {
 	if err != nil || !os.SameFile(before, after) {
 		t.Errorf("the file was replaced: %v", err)
 	}
-	if r, known := s.blobRecord(i); !known || r != stored {
+	if r, known := s.index.Blob(i); !known || r != stored {
 		t.Errorf("record is %+v, was %+v", r, stored)
 	}
 	wantIngest(t, s, 0)
@@ -259,14 +261,14 @@ func TestReopenedPartSurvivesCrash(t *testing.T) {
 
 func TestUnusableSidecar(t *testing.T) {
 	b, d := content(1, 1000)
-	i, _ := idOf(d)
+	i, _ := volume.IDOf(d)
 	for name, spoil := range map[string]func(dir string) error{
-		"garbage":      func(dir string) error { return os.WriteFile(dir+"/"+i.sidecarPath(), []byte("?"), 0o600) },
-		"empty":        func(dir string) error { return os.WriteFile(dir+"/"+i.sidecarPath(), nil, 0o600) },
-		"no part":      func(dir string) error { return os.Remove(dir + "/" + i.partPath()) },
-		"short part":   func(dir string) error { return os.Truncate(dir+"/"+i.partPath(), 99) },
-		"no sidecar":   func(dir string) error { return os.Remove(dir + "/" + i.sidecarPath()) },
-		"foreign part": func(dir string) error { return os.WriteFile(dir+"/"+ingestDir+"/x.part", nil, 0o600) },
+		"garbage":      func(dir string) error { return os.WriteFile(dir+"/"+i.SidecarPath(), []byte("?"), 0o600) },
+		"empty":        func(dir string) error { return os.WriteFile(dir+"/"+i.SidecarPath(), nil, 0o600) },
+		"no part":      func(dir string) error { return os.Remove(dir + "/" + i.PartPath()) },
+		"short part":   func(dir string) error { return os.Truncate(dir+"/"+i.PartPath(), 99) },
+		"no sidecar":   func(dir string) error { return os.Remove(dir + "/" + i.SidecarPath()) },
+		"foreign part": func(dir string) error { return os.WriteFile(dir+"/"+volume.IngestDir+"/x.part", nil, 0o600) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := openTest(t, Options{})
@@ -280,7 +282,7 @@ func TestUnusableSidecar(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if err := spoil(s.path); err != nil {
+			if err := spoil(s.home.path); err != nil {
 				t.Fatal(err)
 			}
 			s = reopen(t, s)
@@ -375,7 +377,7 @@ func TestNoSpace(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	setVolume(s, reserve(100<<30)-1, 100<<30)
+	setVolume(s, volume.Reserve(100<<30)-1, 100<<30)
 	_, err = beginPart(t, s, third, -1).WriteAt([]byte("x"), 0)
 	wantErr(t, "blob of unknown size", err, ErrNoSpace)
 	wantErr(t, "tag", s.PutTag(t.Context(), scope, "3", Tag{Digest: d}), ErrNoSpace)

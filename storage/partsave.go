@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 const (
@@ -40,7 +42,7 @@ func (v *saving) wrote(e Extent) error {
 	before := v.unsaved
 	v.unsaved += e.End - e.Start
 	if v.due == nil && !v.over {
-		v.due = time.AfterFunc(v.part.store.save, v.save)
+		v.due = time.AfterFunc(v.part.parts.save, v.save)
 	}
 	if before < saveBytes && v.unsaved >= saveBytes && v.due != nil && v.due.Stop() {
 		v.due.Reset(saveLeast - min(time.Since(v.last), saveLeast))
@@ -50,13 +52,12 @@ func (v *saving) wrote(e Extent) error {
 
 // save brings what came so far to the disk, and writes down what that is.
 func (v *saving) save() {
-	p, s := v.part, v.part.store
-	if s.enter(context.Background()) != nil {
+	p, s := v.part, v.part.parts
+	end, err := s.life.Begin(context.Background())
+	if err != nil {
 		return
 	}
-	s.tasks.Add(1)
-	s.leave()
-	defer s.tasks.Done()
+	defer end()
 	v.running.Lock()
 	defer v.running.Unlock()
 	v.mu.Lock()
@@ -66,7 +67,7 @@ func (v *saving) save() {
 	if over {
 		return
 	}
-	err := p.file.datasync()
+	err = p.file.Datasync()
 	v.mu.Lock()
 	// It may not be told again what could not be written: who writes or ends the part
 	// hears of it.
@@ -76,7 +77,7 @@ func (v *saving) save() {
 		err = v.write(covered)
 	}
 	if err != nil {
-		s.log.Debug("part is not saved", "digest", p.id.digest(), "error", err)
+		s.log.Debug("part is not saved", "digest", p.id.Digest(), "error", err)
 	}
 }
 
@@ -85,18 +86,15 @@ func (v *saving) write(covered []Extent) error {
 	p := v.part
 	v.sidecar.Lock()
 	defer v.sidecar.Unlock()
-	p.mu.RLock()
-	sealed := p.sealed
-	p.mu.RUnlock()
-	if sealed {
+	if p.gate.isSealed() {
 		return nil
 	}
-	return writeFile(p.store.root, p.name.sidecarPath(), p.sidecar(covered, p.size, ""))
+	return volume.WriteFile(p.parts.root, p.name.SidecarPath(), p.sidecar(covered, p.size, ""))
 }
 
 func (p *Part) sidecar(covered []Extent, size int64, boot string) sidecar {
 	return sidecar{
-		Digest: p.id.digest(), Origin: p.origin, Size: size, Covered: covered, Suspended: p.store.now().Unix(), Boot: boot,
+		Digest: p.id.Digest(), Origin: p.origin, Size: size, Covered: covered, Suspended: p.parts.now().Unix(), Boot: boot,
 	}
 }
 
@@ -125,17 +123,17 @@ func (v *saving) end() (covered []Extent, err error) {
 // can go on from. That waits for no disk: it holds until the machine goes down.
 func (p *Part) keep() error {
 	covered, err := p.saving.end()
-	if err != nil || len(covered) == 0 || p.placed {
+	if err != nil || len(covered) == 0 || p.ending.placed {
 		return err
 	}
-	root := p.store.root
-	boot := root.bootID()
+	root := p.parts.root
+	boot := root.BootID()
 	if boot == "" {
-		if err := p.file.datasync(); err != nil {
+		if err := p.file.Datasync(); err != nil {
 			return err
 		}
 	}
-	return writeFileSoon(root, p.name.sidecarPath(), p.sidecar(covered, p.size, boot))
+	return volume.WriteFileSoon(root, p.name.SidecarPath(), p.sidecar(covered, p.size, boot))
 }
 
 // addExtent adds bytes to a list that is sorted, disjoint and not touching.

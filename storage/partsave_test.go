@@ -10,13 +10,15 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // awaitSaved waits until what is written down of a part is what is wanted.
-func awaitSaved(t *testing.T, s *Store, i id, want []Extent) {
+func awaitSaved(t *testing.T, s *Store, i volume.ID, want []Extent) {
 	t.Helper()
 	for began := time.Now(); ; time.Sleep(time.Millisecond) {
-		c, err := s.readSidecar(i.partName())
+		c, err := s.parts.readSidecar(i.PartName())
 		if err == nil && slices.Equal(c.Covered, want) {
 			if c.Boot != "" {
 				t.Error("it is not on the disk")
@@ -45,9 +47,9 @@ func TestRunningPartIsSaved(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := openTest(t, Options{Path: dir, save: c.every, over: (&faulty{disk: disk, boot: "boot"}).over})
+			s := openTest(t, Options{Path: dir, seams: seams{save: c.every, over: (&faulty{disk: disk, boot: "boot"}).over}})
 			_, d := content(1, 1)
-			i, _ := idOf(d)
+			i, _ := volume.IDOf(d)
 			p := beginPart(t, s, d, 4*c.step)
 			b := bytes.Repeat([]byte("x"), int(c.step))
 			for _, step := range []struct {
@@ -63,7 +65,7 @@ func TestRunningPartIsSaved(t *testing.T) {
 				}
 				awaitSaved(t, s, i, step.want)
 			}
-			next := openTest(t, Options{Path: killed(t, s), over: (&faulty{disk: disk, boot: "another"}).over})
+			next := openTest(t, Options{Path: killed(t, s), seams: seams{over: (&faulty{disk: disk, boot: "another"}).over}})
 			if got := beginPart(t, next, d, 4*c.step).Covered(); !slices.Equal(got, []Extent{{0, 3 * c.step}}) {
 				t.Errorf("after a power failure, covered is %v", got)
 			}
@@ -90,7 +92,7 @@ func TestPartIsKeptByClose(t *testing.T) {
 	if err := p.Close(); err != nil {
 		t.Error(err)
 	}
-	s = openTest(t, Options{Path: s.path})
+	s = openTest(t, Options{Path: s.home.path})
 	p = beginPart(t, s, d, 1000)
 	got := make([]byte, 700)
 	if _, err := p.ReadAt(got, 0); err != nil || !slices.Equal(p.Covered(), []Extent{{0, 700}}) || !bytes.Equal(got, b[:700]) {
@@ -100,7 +102,7 @@ func TestPartIsKeptByClose(t *testing.T) {
 
 // Nothing of a part that has ended is written after that, however often it is saved.
 func TestSavingEndsWithThePart(t *testing.T) {
-	s := openTest(t, Options{save: time.Microsecond})
+	s := openTest(t, Options{seams: seams{save: time.Microsecond}})
 	for k := range uint64(50) {
 		b, d := content(k, 4000)
 		p := beginPart(t, s, d, 4000)
@@ -145,11 +147,11 @@ func TestPartThatCannotBeSaved(t *testing.T) {
 		t.Fatal(err)
 	}
 	broken := &faulty{disk: disk, boot: "boot"}
-	s := openTest(t, Options{Path: dir, save: time.Hour, over: broken.over})
+	s := openTest(t, Options{Path: dir, seams: seams{save: time.Hour, over: broken.over}})
 	b, d := content(1, 1000)
 	p := writePart(t, s, b, d)
-	i, _ := idOf(d)
-	broken.arm("sync "+sums.ReplaceAllString(i.partPath(), "$1")+" 1", fault{errno: syscall.EIO}, nil)
+	i, _ := volume.IDOf(d)
+	broken.arm("sync "+sums.ReplaceAllString(i.PartPath(), "$1")+" 1", fault{errno: syscall.EIO}, nil)
 	p.saving.save()
 	broken.disarm()
 	_, err = p.WriteAt(b[:1], 0)
@@ -159,7 +161,7 @@ func TestPartThatCannotBeSaved(t *testing.T) {
 		t.Error("it is published")
 	}
 	wantErr(t, "commit", p.Commit(1000), syscall.EIO)
-	if left, _ := os.ReadDir(filepath.Join(dir, ingestDir)); len(left) != 0 {
+	if left, _ := os.ReadDir(filepath.Join(dir, volume.IngestDir)); len(left) != 0 {
 		t.Errorf("%v is left", left)
 	}
 }

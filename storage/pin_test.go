@@ -11,12 +11,13 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 )
 
 // storeImage stores an image of one platform with an index above it and blobs of
 // 1000 bytes, and returns the blobs. long makes its manifest one that lies among
 // the blobs.
-func storeImage(t testing.TB, s *Store, scope oci.Scope, tag string, seed uint64, long bool) (index digest.Digest, blobs []digest.Digest) {
+func storeImage(t testing.TB, s *Store, scope oci.Scope, tag string, seed uint64, long bool) (top digest.Digest, blobs []digest.Digest) {
 	t.Helper()
 	var layers []oci.Descriptor
 	for k := range uint64(3) {
@@ -37,18 +38,18 @@ func storeImage(t testing.TB, s *Store, scope oci.Scope, tag string, seed uint64
 	}
 	padding := ""
 	if long {
-		padding = strings.Repeat("x", maxValue)
+		padding = strings.Repeat("x", index.MaxValue)
 	}
 	image := put(map[string]any{"config": layers[0], "layers": layers[1:], "annotations": map[string]string{"x": padding}}, layers)
 	if long {
 		blobs = append(blobs, image.Digest)
 	}
 	absent := oci.Descriptor{Digest: oci.Sum([]byte("another platform of " + tag)), Size: 5}
-	top := put(map[string]any{"manifests": []oci.Descriptor{image, absent}}, []oci.Descriptor{image, absent})
-	if err := s.PutTag(t.Context(), scope, tag, Tag{Digest: top.Digest, Checked: s.now()}); err != nil {
+	manifest := put(map[string]any{"manifests": []oci.Descriptor{image, absent}}, []oci.Descriptor{image, absent})
+	if err := s.PutTag(t.Context(), scope, tag, Tag{Digest: manifest.Digest, Checked: s.now()}); err != nil {
 		t.Fatal(err)
 	}
-	return top.Digest, blobs
+	return manifest.Digest, blobs
 }
 
 func pins(t testing.TB, patterns ...string) (pins []oci.Pin) {
@@ -86,7 +87,7 @@ func TestPinsStay(t *testing.T) {
 		"free": func(s *Store, _ *clock, l *Limits) {
 			l.MinFree = 20 << 30
 			setVolume(s, 20<<30-1<<20, 100<<30)
-			s.wanted.Store(1 << 30)
+			s.limits.Refused.Store(1 << 30)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -101,13 +102,13 @@ func TestPinsStay(t *testing.T) {
 			rule(s, c, &l)
 			s.limits.Store(&l)
 			for range 8 {
-				s.evict(t.Context())
+				s.keeper.eviction.Pass(t.Context())
 			}
 			wantStored(t, s, "by tag", tagged, true)
 			wantStored(t, s, "by digest", exact, true)
 			wantStored(t, s, "by repository", below, true)
 			wantStored(t, s, "not pinned", other, false)
-			if u := s.Usage(); u.PinnedBytes < 9000+maxValue || u.Overpinned != (name == "max_size" || name == "upstream") {
+			if u := s.Usage(); u.PinnedBytes < 9000+index.MaxValue || u.Overpinned != (name == "max_size" || name == "upstream") {
 				t.Errorf("usage is %+v", u)
 			}
 		})

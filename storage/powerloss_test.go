@@ -10,6 +10,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // disk knows what of a directory is on the disk, and what only in memory. Changes
@@ -31,7 +34,7 @@ type inode struct {
 
 // indexName reports whether a name is that of an index, or below one.
 func indexName(name string) bool {
-	return name == metaDir || strings.HasPrefix(name, metaDir+"/") || strings.HasPrefix(name, badMeta)
+	return name == volume.MetaDir || strings.HasPrefix(name, volume.MetaDir+"/") || strings.HasPrefix(name, index.BadMeta)
 }
 
 // loadDisk returns a disk on which everything is that lies in a directory.
@@ -135,7 +138,7 @@ func (n *inode) sync() { n.synced, n.dirty = append([]byte(nil), n.data...), nil
 
 // lose drops what was written since the last sync, as a kernel does that could
 // not write it. Nobody will hear of it again.
-func (n *inode) lose(f file) {
+func (n *inode) lose(f volume.File) {
 	for _, e := range n.dirty {
 		e.End = min(e.End, int64(len(n.data)))
 		if e.Start < e.End {

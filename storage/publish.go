@@ -7,6 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path"
+
+	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // Publish makes the bytes outlive the process, before anybody is given the last of
@@ -15,25 +18,25 @@ import (
 // stands beside the part says that it is complete. Nothing is brought to the disk,
 // and nobody waits for room: Commit does both, and tries again what failed here.
 func (p *Part) Publish(size int64) {
-	s := p.store
-	if s.enter(context.Background()) != nil {
+	s := p.parts
+	if s.life.Enter(context.Background()) != nil {
 		return
 	}
-	defer s.leave()
+	defer s.life.Leave()
 	p.ending.Lock()
 	defer p.ending.Unlock()
-	if !p.seal() || !p.saving.sound() {
+	if !p.gate.seal() || !p.saving.sound() {
 		return
 	}
 	var err error
-	if s.recordedAs(p.id, size) || s.usage.claim(s.limits.Load(), p, size) {
+	if s.judge.Recorded(p.id, size) || s.limits.Claim(&p.claim, p.origin, size) {
 		err = p.place(size)
 	} else {
-		s.keepHouseNow()
+		s.limits.Soon()
 		err = p.complete(size)
 	}
 	if err != nil {
-		s.log.Debug("part is not published yet", "digest", p.id.digest(), "error", err)
+		s.log.Debug("part is not published yet", "digest", p.id.Digest(), "error", err)
 	}
 }
 
@@ -67,59 +70,36 @@ func (p *Part) Close() error {
 }
 
 func (p *Part) endCall(verb string, last func() error) error {
-	err := p.store.enter(context.Background())
-	if err == nil {
-		err = p.end(last)
-		p.store.leave()
-	}
+	err := p.parts.life.Within(context.Background(), func() error { return p.end(last) })
 	if err != nil {
-		return fmt.Errorf("%s part of %s: %w", verb, p.id.digest(), err)
+		return fmt.Errorf("%s part of %s: %w", verb, p.id.Digest(), err)
 	}
 	return nil
-}
-
-// seal waits for the writes that are under way, and lets none begin. It reports
-// false if the part is ended.
-func (p *Part) seal() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.sealed = true
-	return !p.ended
 }
 
 // end does the last thing that is done with a part.
 func (p *Part) end(last func() error) error {
 	p.ending.Lock()
 	defer p.ending.Unlock()
-	if !p.seal() {
+	if !p.gate.seal() {
 		return fs.ErrClosed
 	}
-	p.abandon()
-	_, p.broken = p.saving.end()
-	defer p.store.parts.end(p)
+	p.gate.end()
+	_, p.ending.broken = p.saving.end()
+	defer p.parts.end(p)
 	defer func() {
-		p.release()
-		p.store.usage.drop(p)
-		if !p.stored.Load() {
-			p.store.usage.withdrawn.Add(1)
-		}
+		p.space.Release()
+		p.parts.limits.Drop(&p.claim)
 	}()
 	return last()
 }
 
-// abandon ends the part where it stands.
-func (p *Part) abandon() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.sealed, p.ended = true, true
-}
-
 func (p *Part) commit(size int64) error {
-	s := p.store
-	if !p.placed {
-		err := p.broken
+	s := p.parts
+	if !p.ending.placed {
+		err := p.ending.broken
 		if err == nil {
-			err = s.makeWay(p, size)
+			err = p.makeWay(size)
 		}
 		if err == nil {
 			err = p.place(size)
@@ -130,66 +110,59 @@ func (p *Part) commit(size int64) error {
 	}
 	// After a sync error the kernel may have dropped what it could not write: the
 	// file is not to be trusted again.
-	if err := errors.Join(p.broken, p.file.datasync()); err != nil {
+	if err := errors.Join(p.ending.broken, p.file.Datasync()); err != nil {
 		return errors.Join(err, p.withdraw(), p.remove())
 	}
-	if p.moved {
-		s.unsynced.Add(-1)
+	if p.ending.moved {
+		s.durability.Synced()
 	}
 	if err := p.remove(); err != nil {
-		s.log.Warn("remove what is left of a part", "digest", p.id.digest(), "error", err)
+		s.log.Warn("remove what is left of a part", "digest", p.id.Digest(), "error", err)
 	}
-	if !s.demand(*s.limits.Load()).none() {
-		s.keepHouseNow()
+	if !s.limits.Demand().None() {
+		s.limits.Soon()
 	}
 	return nil
 }
 
-// recordedAs reports whether a blob of the size is there already, as far as the index
-// knows.
-func (s *Store) recordedAs(i id, size int64) bool {
-	r, known := s.blobRecord(i)
-	return known && r.size == size
+// makeWay waits until a verified blob fits into the limits. Whoever reads it has
+// all of it already. It returns ErrNoSpace if what is there cannot go.
+func (p *Part) makeWay(size int64) error {
+	if p.parts.judge.Recorded(p.id, size) {
+		return nil
+	}
+	return p.parts.queue.Await(func() error {
+		if p.parts.limits.Claim(&p.claim, p.origin, size) {
+			return nil
+		}
+		return ErrNoSpace
+	})
 }
 
 // place makes the part a finished blob of the file system, and records it. One that
 // is there already stays.
 func (p *Part) place(size int64) error {
-	s := p.store
-	if s.recordedAs(p.id, size) && s.trusts(p.id, size) {
-		p.placed = true
+	s := p.parts
+	if s.judge.Trusts(p.id, size) {
+		p.ending.placed = true
 		return nil
 	}
 	if err := p.move(size); err != nil {
 		return err
 	}
-	p.placed, p.moved = true, true
-	s.unsynced.Add(1)
-	r := blobRecord{size: size, created: s.now(), origin: p.origin}
-	if err := s.index.offer(context.Background(), linkBytes, func(b *batch) error {
-		b.tally.parts = append(b.tally.parts, p)
-		return b.putBlob(p.id, r)
-	}); err != nil {
-		s.log.Warn("blob is stored but not recorded; it will be adopted", "digest", p.id.digest(), "error", err)
-		s.suspects.trust(p.id)
+	p.ending.placed, p.ending.moved = true, true
+	s.durability.Placed()
+	r := index.Blob{Size: size, Created: s.now(), Origin: p.origin}
+	if err := s.table.Add(p.id, r, &p.claim); err != nil {
+		s.log.Warn("blob is stored but not recorded; it will be adopted", "digest", p.id.Digest(), "error", err)
+		s.judge.Suspects.Trust(p.id)
 	}
 	return nil
 }
 
-// trusts reports whether there is a file of the size that can be opened, and need not be verified. One
-// without a record, or in doubt, may be anything.
-func (s *Store) trusts(i id, size int64) bool {
-	f, info, err := s.blobFile(i)
-	if err != nil {
-		return false
-	}
-	f.Close()
-	return info.Size() == size && !s.suspects.doubt(i, info, true)
-}
-
 // move moves the part to its place.
 func (p *Part) move(size int64) error {
-	root, blob := p.store.root, p.id.blobPath()
+	root, blob := p.parts.root, p.id.BlobPath()
 	info, err := p.file.Stat()
 	if err != nil {
 		return err
@@ -205,63 +178,68 @@ func (p *Part) move(size int64) error {
 	if err := p.file.Chmod(0o444); err != nil {
 		return err
 	}
-	p.store.placing.Lock()
-	defer p.store.placing.Unlock()
-	err = root.Rename(p.name.partPath(), blob)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := root.MkdirAll(path.Dir(blob), 0o700); err != nil {
-			return err
+	return p.parts.judge.Place(p.id, func() error {
+		err := root.Rename(p.name.PartPath(), blob)
+		if errors.Is(err, fs.ErrNotExist) {
+			if err := root.MkdirAll(path.Dir(blob), 0o700); err != nil {
+				return err
+			}
+			err = root.Rename(p.name.PartPath(), blob)
 		}
-		err = root.Rename(p.name.partPath(), blob)
-	}
-	if err != nil {
-		// Some file systems do it, and cannot say so.
-		if now, lerr := root.Lstat(blob); lerr == nil && os.SameFile(now, info) {
-			err = nil
+		if err != nil {
+			// Some file systems do it, and cannot say so.
+			if now, lerr := root.Lstat(blob); lerr == nil && os.SameFile(now, info) {
+				err = nil
+			}
 		}
-	}
-	if err == nil {
-		p.store.suspects.absolve(p.id)
-	}
-	return err
+		return err
+	})
 }
 
-// withdraw takes away what was placed, if it still is there. What cannot be taken away
-// is condemned: a look at it tells later what it is.
+// withdraw takes away what was placed, if it still is there.
 func (p *Part) withdraw() error {
-	s := p.store
-	if !p.moved {
+	if !p.ending.moved {
 		return nil
 	}
-	s.placing.Lock()
-	defer s.placing.Unlock()
-	info, err := p.file.Stat()
+	err := p.parts.judge.Withdraw(p.id, p.file)
 	if err == nil {
-		err = s.unchanged(p.id, info)
+		p.parts.durability.Synced()
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		s.unsynced.Add(-1)
-		return nil
-	}
-	s.suspects.condemn(p.id)
-	s.dropRecord(p.id)
-	if err == nil {
-		err = s.unlinkBlob(p.id)
-	}
-	if err != nil {
-		s.recheckSoon()
-		return err
-	}
-	s.suspects.absolve(p.id)
-	s.unsynced.Add(-1)
-	return nil
+	return err
 }
 
 // complete writes down that the part is complete.
 func (p *Part) complete(size int64) error {
 	p.saving.sidecar.Lock()
 	defer p.saving.sidecar.Unlock()
-	return writeFileSoon(p.store.root, p.name.sidecarPath(), p.sidecar([]Extent{{0, size}}, size, p.store.root.bootID()))
+	return volume.WriteFileSoon(p.parts.root, p.name.SidecarPath(), p.sidecar([]Extent{{0, size}}, size, p.parts.root.BootID()))
 }
 
-func (p *Part) remove() error { return p.store.removePart(p.name) }
+func (p *Part) remove() error { return p.parts.remove(p.name) }
+
+func (p *Part) suspend(covered []Extent) error {
+	if len(covered) == 0 || p.ending.placed {
+		return p.remove()
+	}
+	err := func() error {
+		info, err := p.file.Stat()
+		if err != nil {
+			return err
+		}
+		if !valid(covered, p.size, info.Size()) {
+			return errors.New("extents are not sorted and disjoint within what was written")
+		}
+		// Space that was allocated behind the last byte is given back.
+		if err := p.file.Truncate(covered[len(covered)-1].End); err != nil {
+			return err
+		}
+		if err := errors.Join(p.ending.broken, p.file.Datasync()); err != nil {
+			return err
+		}
+		return volume.WriteFile(p.parts.root, p.name.SidecarPath(), p.sidecar(covered, p.size, ""))
+	}()
+	if err != nil {
+		return errors.Join(err, p.remove())
+	}
+	return nil
+}

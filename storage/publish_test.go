@@ -9,13 +9,15 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // killed returns the directory of a store as a process leaves it that is killed now.
 func killed(t *testing.T, s *Store) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(s.path)); err != nil {
+	if err := os.CopyFS(dir, os.DirFS(s.home.path)); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -32,17 +34,17 @@ func writePart(t *testing.T, s *Store, b []byte, d digest.Digest) *Part {
 }
 
 // lastState returns what the state file of a closed store says.
-func lastState(t *testing.T, dir string) state {
+func lastState(t *testing.T, dir string) volume.State {
 	t.Helper()
-	root, err := openRoot(dir, nil)
+	root, err := volume.Open(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	st, err := openState(root)
-	if err := errors.Join(err, st.close(), root.Close()); err != nil {
+	if err := errors.Join(err, st.Close(), root.Close()); err != nil {
 		t.Fatal(err)
 	}
-	return st.state
+	return st.State
 }
 
 // What is published is there when the process is killed, before it was committed:
@@ -100,7 +102,7 @@ func TestCompletePartAfterPowerFailure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	next := openTest(t, Options{Path: dir, over: (&faulty{disk: disk, boot: "another"}).over})
+	next := openTest(t, Options{Path: dir, seams: seams{over: (&faulty{disk: disk, boot: "another"}).over}})
 	wantIngest(t, next, 0)
 	if p := beginPart(t, next, d, 3000); len(p.Covered()) != 0 {
 		t.Errorf("covered %v", p.Covered())
@@ -114,33 +116,33 @@ func TestDoubtOutlivesACleanRun(t *testing.T) {
 	b, d := content(1, 3000)
 	p := writePart(t, s, b, d)
 	p.Publish(3000)
-	if s.synced() {
+	if s.keeper.durability.Certain() {
 		t.Error("what is published counts as on the disk")
 	}
 	dir := killed(t, s)
-	if err := p.Commit(3000); err != nil || !s.synced() {
-		t.Errorf("committed: %v, all is on the disk: %v", err, s.synced())
+	if err := p.Commit(3000); err != nil || !s.keeper.durability.Certain() {
+		t.Errorf("committed: %v, all is on the disk: %v", err, s.keeper.durability.Certain())
 	}
 	// One that was killed, and one that nobody waited for.
 	next := openTest(t, Options{Path: dir, Quiet: true})
 	if err := next.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if st := lastState(t, dir); st.clean {
+	if st := lastState(t, dir); st.Clean {
 		t.Error("closed as if all was on the disk")
 	}
-	reboot(t, dir, func(*state) {})
+	reboot(t, dir, func(*volume.State) {})
 	next = openTest(t, Options{Path: dir, Quiet: true})
 	if trusted, err := next.HasBlob(t.Context(), d); err != nil || trusted {
 		t.Errorf("trusted after a power failure: %v, %v", trusted, err)
 	}
 	// Where everything is brought to the disk, it is closed as others are.
 	next = openTest(t, Options{Path: killed(t, s)})
-	next.checkpoint()
+	next.keeper.durability.Checkpoint(next.home.lock)
 	if err := next.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if st := lastState(t, next.path); !st.clean {
+	if st := lastState(t, next.home.path); !st.Clean {
 		t.Error("in doubt for ever")
 	}
 }
@@ -153,12 +155,12 @@ func TestPublishedIsWithdrawn(t *testing.T) {
 		t.Fatal(err)
 	}
 	broken := &faulty{disk: disk, boot: "boot"}
-	s := openTest(t, Options{Path: dir, over: broken.over})
+	s := openTest(t, Options{Path: dir, seams: seams{over: broken.over}})
 	b, d := content(1, 3000)
 	p := writePart(t, s, b, d)
 	p.Publish(3000)
-	i, _ := idOf(d)
-	broken.arm("sync "+sums.ReplaceAllString(i.partPath(), "$1")+" 1", fault{errno: 5}, nil)
+	i, _ := volume.IDOf(d)
+	broken.arm("sync "+sums.ReplaceAllString(i.PartPath(), "$1")+" 1", fault{errno: 5}, nil)
 	if err := p.Commit(3000); err == nil {
 		t.Error("committed")
 	}
@@ -167,7 +169,7 @@ func TestPublishedIsWithdrawn(t *testing.T) {
 		t.Error("it is still there")
 	}
 	settle(t, s)
-	if left, _ := filepath.Glob(filepath.Join(dir, "*", "*", "*", i.digest().Encoded())); len(left) != 0 || s.Usage().Blobs != 0 {
+	if left, _ := filepath.Glob(filepath.Join(dir, "*", "*", "*", i.Digest().Encoded())); len(left) != 0 || s.Usage().Blobs != 0 {
 		t.Errorf("left %v, usage %+v", left, s.Usage())
 	}
 }

@@ -6,8 +6,6 @@ import (
 	"fmt"
 )
 
-var errRebuild = errors.New("that was asked for")
-
 // Rebuild opens the store at o.Path, which has to be one, and begins its index
 // anew: the old one is set aside, and tags, manifests and links come back from a
 // snapshot, which is made of the old index first if that can be read. The blobs
@@ -20,10 +18,10 @@ func Rebuild(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.usage.indexRebuilds.Load() > 0 {
+	if s.index.Rebuilds() > 0 {
 		return s, nil // it was damaged
 	}
-	if err := errors.Join(s.snapshotAll(ctx), s.Close()); err != nil {
+	if err := errors.Join(s.keeper.snapshotAll(ctx), s.Close()); err != nil {
 		return nil, fmt.Errorf("rebuild index: %w", err)
 	}
 	o.rebuild = true
@@ -32,41 +30,14 @@ func Rebuild(ctx context.Context, o Options) (*Store, error) {
 
 // snapshotAll writes a snapshot of a quiet store, and of what an older one holds
 // that its index lacks. It returns an error only if ctx is done.
-func (s *Store) snapshotAll(ctx context.Context) error {
-	db := s.db.Load()
-	if db == nil {
+func (k *keeper) snapshotAll(ctx context.Context) error {
+	if !k.index.IsOpen() {
 		return nil
 	}
 	select {
-	case <-s.restored:
+	case <-k.restored:
+		return k.snapshots.SaveAll(ctx)
 	case <-ctx.Done():
 		return ctx.Err()
-	}
-	if s.state.restore {
-		return nil // the snapshot knows more than the index
-	}
-	records, err := s.writeSnapshot(ctx, db, true)
-	if err != nil {
-		s.log.Warn("no snapshot of the index before it is rebuilt", "error", err)
-		return ctx.Err()
-	}
-	s.noteState(func(st *state) { st.records = records })
-	return nil
-}
-
-// keepQuiet is what the house keeper of a quiet store does.
-func (s *Store) keepQuiet(ctx context.Context) {
-	if s.db.Load() != nil {
-		defer s.present.Discard()
-		if !s.inspect {
-			s.survives("restore index", func() { s.restore(ctx) })
-		}
-		close(s.restored)
-		s.persist(ctx, "count blobs", func() { s.count(ctx) })
-	}
-	<-ctx.Done()
-	if !s.inspect {
-		s.noteUnaccounted()
-		s.survives("write uses", s.writeUses)
 	}
 }

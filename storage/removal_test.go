@@ -12,6 +12,9 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/eviction"
+	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 func selection(t testing.TB, text string) oci.Selection {
@@ -193,7 +196,7 @@ func TestRemoveRepositoryAndUpstream(t *testing.T) {
 	if len(told) != 2 || told[1].Blobs != 3 {
 		t.Errorf("told %+v", told)
 	}
-	if entries, err := s.root.ReadDir(ingestDir); err != nil || len(entries) != 0 {
+	if entries, err := s.home.root.ReadDir(volume.IngestDir); err != nil || len(entries) != 0 {
 		t.Errorf("ingest/ has %v, %v", entries, err)
 	}
 	wantSeeds(t, s, "of others, or of nobody", true, 2, 5, 6, 7)
@@ -249,9 +252,9 @@ func TestRemoveRefusesPinned(t *testing.T) {
 	// A repository that lost its link needs a blob all the same.
 	shared := oci.Scope{Upstream: "quay.io", Repository: "c/d"}
 	putTagged(t, s, shared, "y", nil, 1, 4)
-	i, _ := idOf(blobOf(1))
-	key, _ := scopedKey(tableLink, scope, i)
-	if err := s.index.update(0, func(b *batch) error { return b.delete(key) }); err != nil {
+	i, _ := volume.IDOf(blobOf(1))
+	key, _ := index.ScopedKey(index.TableLink, scope, i)
+	if err := s.index.Update(0, func(b *index.Batch) error { return b.Delete(key) }); err != nil {
 		t.Fatal(err)
 	}
 	if r := remove(t, s, "quay.io"); r.Blobs != 1 || r.InUse != 1 {
@@ -295,8 +298,8 @@ func TestRemoveSparesWhatIsInUse(t *testing.T) {
 	}
 	image = putTagged(t, s, scope, "1", nil, last...)
 	var once sync.Once
-	many := make([]uint64, 0, evictBatch)
-	for k := range uint64(evictBatch) {
+	many := make([]uint64, 0, eviction.Batch)
+	for k := range uint64(eviction.Batch) {
 		many = append(many, 1000+k)
 	}
 	putTagged(t, s, scope, "many", nil, many...)
@@ -322,7 +325,7 @@ func TestRemoveSparesWhatIsInUse(t *testing.T) {
 func TestRemoveEndsWithTheStore(t *testing.T) {
 	s := openTest(t, Options{})
 	var seeds []uint64
-	for k := range uint64(2*evictBatch + 1) {
+	for k := range uint64(2*eviction.Batch + 1) {
 		seeds = append(seeds, k)
 	}
 	putTagged(t, s, scope, "1", nil, seeds...)
@@ -331,14 +334,14 @@ func TestRemoveEndsWithTheStore(t *testing.T) {
 	_, err := s.Remove(t.Context(), RemoveOptions{Selection: selection(t, "docker.io/alpine:1"), Progress: func(RemoveReport) {
 		once.Do(func() {
 			go func() { closed <- s.Close() }()
-			<-s.life.Done()
+			<-s.life.Context().Done()
 		})
 	}})
 	wantErr(t, "remove", err, ErrClosed)
 	if err := <-closed; err != nil {
 		t.Error(err)
 	}
-	s = openTest(t, Options{Path: s.path})
+	s = openTest(t, Options{Path: s.home.path})
 	if r := remove(t, s, "docker.io/alpine:1"); r.Tags != 1 || r.Blobs == 0 {
 		t.Errorf("the rest is %+v", r)
 	}

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
 )
 
 // A snapshot from before a removal must not bring back what was removed.
@@ -15,7 +16,7 @@ func TestRemovalIsInTheSnapshot(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			s = openTest(t, Options{Path: s.path, Quiet: quiet})
+			s = openTest(t, Options{Path: s.home.path, Quiet: quiet})
 			_, d := content(7, 100)
 			if err := s.Link(t.Context(), scope, oci.Descriptor{Digest: d, Size: 100}); err != nil {
 				t.Fatal(err)
@@ -28,16 +29,16 @@ func TestRemovalIsInTheSnapshot(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			s = openTest(t, Options{Path: s.path})
+			s = openTest(t, Options{Path: s.home.path})
 		}
 		names := mustSnapshots(t, s)
 		if len(names) != 1 {
 			t.Errorf("snapshots are %v", names)
 		}
 		for _, name := range names {
-			_, err := s.readSnapshot(t.Context(), name, func(r keyed) error {
-				if r.key[0] == tableManifest || r.key[0] == tableLink || r.key[0] == tableTag {
-					t.Errorf("%s has %q", name, r.key)
+			_, err := s.keeper.snapshots.Read(t.Context(), name, func(r index.Record) error {
+				if r.Key[0] == index.TableManifest || r.Key[0] == index.TableLink || r.Key[0] == index.TableTag {
+					t.Errorf("%s has %q", name, r.Key)
 				}
 				return nil
 			})

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // processBytes returns a number of /proc/self/status in bytes.
@@ -51,12 +53,12 @@ func raced() bool {
 }
 
 // syntheticID returns the id of a blob that nobody has the bytes of.
-func syntheticID(n int) id {
+func syntheticID(n int) volume.ID {
 	var key [32]byte
 	binary.LittleEndian.PutUint64(key[:], uint64(n)+1)
 	sum := make([]byte, 32)
 	_, _ = rand.NewChaCha8(key).Read(sum)
-	return id(append([]byte{algorithmSHA256}, sum...))
+	return volume.ID(append([]byte{volume.SHA256}, sum...))
 }
 
 // makeSynthetic records blobs of 1000 bytes, of which the first have files.
@@ -64,13 +66,13 @@ func makeSynthetic(t testing.TB, dir string, records, files int) {
 	t.Helper()
 	s := openTest(t, Options{Path: dir, Quiet: true})
 	now := time.Now()
-	for n := 0; n < records; n += maxUsesWrite {
-		err := s.index.update(maxUsesWrite*linkBytes, func(b *batch) error {
-			for k := n; k < min(n+maxUsesWrite, records); k++ {
+	for n := 0; n < records; n += index.MaxUsesWrite {
+		err := s.index.Update(index.MaxUsesWrite*index.LinkBytes, func(b *index.Batch) error {
+			for k := n; k < min(n+index.MaxUsesWrite, records); k++ {
 				i, age := syntheticID(k), time.Duration(k*7919%records)*time.Hour/100
-				err := b.putBlob(i, blobRecord{size: 1000, created: now.Add(-age - time.Hour), origin: []string{"docker.io", "ghcr.io"}[k%2]})
+				err := b.PutBlob(i, index.Blob{Size: 1000, Created: now.Add(-age - time.Hour), Origin: []string{"docker.io", "ghcr.io"}[k%2]})
 				if err == nil && k%3 == 0 {
-					err = b.put(i.key(tableUse), hourOf(now.Add(-age)).encode())
+					err = b.Put(index.TableKey(index.TableUse, i), index.HourOf(now.Add(-age)).Encode())
 				}
 				if err != nil {
 					return err
@@ -84,7 +86,7 @@ func makeSynthetic(t testing.TB, dir string, records, files int) {
 	}
 	bytes := make([]byte, 1000)
 	for n := range files {
-		name := filepath.Join(dir, syntheticID(n).blobPath())
+		name := filepath.Join(dir, syntheticID(n).BlobPath())
 		err := os.WriteFile(name, bytes, 0o400)
 		if os.IsNotExist(err) {
 			if err = os.MkdirAll(filepath.Dir(name), 0o700); err == nil {
@@ -121,7 +123,7 @@ func TestScale(t *testing.T) {
 	}
 	began = time.Now()
 	s := openTest(t, Options{Path: dir, Logger: slog.New(log)})
-	f, _, err := s.OpenBlob(t.Context(), syntheticID(1).digest())
+	f, _, err := s.OpenBlob(t.Context(), syntheticID(1).Digest())
 	if err != nil {
 		t.Fatal(err)
 	}

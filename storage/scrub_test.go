@@ -8,9 +8,20 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/integrity"
+	"github.com/pullgate/pullgate/storage/internal/volume"
+)
+
+// What the quarantine holds at most, and where.
+const (
+	quarantineDir    = integrity.QuarantineDir
+	quarantineSuffix = ".bad"
+	quarantineFiles  = 16
+	quarantineBytes  = 1 << 30
 )
 
 // flipBit changes one bit of a blob's file, as a failing disk does: in place,
@@ -33,11 +44,11 @@ func flipBit(t *testing.T, s *Store, d digest.Digest, bit int) {
 
 func countQuarantined(t *testing.T, s *Store) int {
 	t.Helper()
-	bad, err := filepath.Glob(filepath.Join(s.path, quarantineDir, "*"+quarantineSuffix))
+	bad, err := filepath.Glob(filepath.Join(s.home.path, quarantineDir, "*"+quarantineSuffix))
 	if err != nil {
 		t.Fatal(err)
 	}
-	reasons, err := filepath.Glob(filepath.Join(s.path, quarantineDir, "*.json"))
+	reasons, err := filepath.Glob(filepath.Join(s.home.path, quarantineDir, "*.json"))
 	if err != nil || len(reasons) != len(bad) {
 		t.Errorf("%d reasons of %d blobs, %v", len(reasons), len(bad), err)
 	}
@@ -97,8 +108,8 @@ func TestScrubMendsRecords(t *testing.T) {
 	s := openTest(t, Options{})
 	b, d := content(1, 1000)
 	putBlob(t, s, b)
-	i, _ := idOf(d)
-	if err := s.index.update(0, func(b *batch) error { return b.putBlob(i, blobRecord{size: 7}) }); err != nil {
+	i, _ := volume.IDOf(d)
+	if err := s.index.Update(0, func(b *index.Batch) error { return b.PutBlob(i, index.Blob{Size: 7}) }); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Scrub(t.Context(), -1, nil); err != nil {
@@ -123,7 +134,7 @@ func TestScrubEnds(t *testing.T) {
 		t.Errorf("scrubbed %+v", got)
 	}
 	// A blob is read outside the store: Close does not wait for it.
-	_, err = s.Scrub(t.Context(), -1, func(Scrubbed) { go s.Close(); <-s.life.Done() })
+	_, err = s.Scrub(t.Context(), -1, func(Scrubbed) { go s.Close(); <-s.life.Context().Done() })
 	if err != nil {
 		wantErr(t, "scrub of a closing store", err, ErrClosed)
 	}
@@ -132,22 +143,6 @@ func TestScrubEnds(t *testing.T) {
 	}
 	_, err = s.Scrub(t.Context(), -1, nil)
 	wantErr(t, "scrub of a closed store", err, ErrClosed)
-}
-
-func TestPace(t *testing.T) {
-	p := newPace(1 << 20)
-	began := time.Now()
-	for range 5 {
-		if err := p.wait(t.Context(), 64<<10); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if took := time.Since(began); took < 240*time.Millisecond {
-		t.Errorf("256 KiB at 1 MiB/s took %v", took)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	wantErr(t, "cancelled wait", p.wait(ctx, 1), context.Canceled)
 }
 
 // The quarantine is bounded in bytes, too, and never the reason for a full disk.

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 const (
@@ -33,66 +34,58 @@ type Served struct {
 // start comes at once, except the last 64 KiB, which come with io.EOF once it has the
 // digest; what is read from elsewhere waits for that, too. Of a blob that turns out to
 // be damaged, the rest is an error, and it is in quarantine. ctx bounds that waiting.
-func (s *Store) ServeBlob(ctx context.Context, d digest.Digest) (Served, int64, error) {
-	if err := s.enter(ctx); err != nil {
+func (b *Blobs) ServeBlob(ctx context.Context, d digest.Digest) (Served, int64, error) {
+	if err := b.life.Enter(ctx); err != nil {
 		return Served{}, 0, fmt.Errorf("open blob %s: %w", d, err)
 	}
-	defer s.leave()
-	i, err := idOf(d)
+	defer b.life.Leave()
+	i, err := volume.IDOf(d)
 	if err != nil {
 		return Served{}, 0, fmt.Errorf("open blob: %w", err)
 	}
-	s.opened.add(i)
-	f, info, doubt, err := s.sizedBlob(i)
+	b.opened.add(i)
+	f, info, doubt, err := b.sized(i)
 	large := err == nil && info.Size() > servedWhole
 	if err == nil && doubt && !large {
-		err = s.verify(ctx, i, f, info)
+		err = b.judge.Verify(ctx, i, f, info)
 	}
 	if err != nil {
-		s.opened.done(i)
+		b.opened.done(i)
 		return Served{}, 0, fmt.Errorf("open blob %s: %w", d, err)
 	}
-	s.touch(i)
-	file := &File{File: f.bare(), opened: &s.opened, id: i}
+	b.touch(i)
+	file := &File{File: f.Bare(), opened: b.opened, id: i}
 	if doubt && large {
-		return Served{ReadSeekCloser: s.doubted(ctx, file, info)}, info.Size(), nil
+		return Served{ReadSeekCloser: b.doubted(ctx, file, info)}, info.Size(), nil
 	}
 	return Served{file, file.File}, info.Size(), nil
 }
 
 // BlobSize returns the size of a finished blob, or fs.ErrNotExist. Unlike StatBlob, it
 // does not wait until a large blob that is in doubt was verified.
-func (s *Store) BlobSize(ctx context.Context, d digest.Digest) (int64, error) {
-	if i, err := idOf(d); err == nil && s.enter(ctx) == nil {
-		f, info, doubt, err := s.sizedBlob(i)
-		if s.leave(); err == nil {
+func (b *Blobs) BlobSize(ctx context.Context, d digest.Digest) (int64, error) {
+	if i, err := volume.IDOf(d); err == nil && b.life.Enter(ctx) == nil {
+		f, info, doubt, err := b.sized(i)
+		if b.life.Leave(); err == nil {
 			f.Close()
 		}
 		if err == nil && (!doubt || info.Size() > servedWhole) {
 			return info.Size(), nil
 		}
 	}
-	return s.StatBlob(ctx, d)
+	return b.StatBlob(ctx, d)
 }
 
 // doubted begins to verify a blob that is in doubt, and returns a reader of it.
-func (s *Store) doubted(ctx context.Context, f *File, info fs.FileInfo) *doubted {
-	b := &doubted{file: f, ctx: ctx, size: info.Size(), decided: make(chan struct{})}
+func (b *Blobs) doubted(ctx context.Context, f *File, info fs.FileInfo) *doubted {
+	r := &doubted{file: f, ctx: ctx, size: info.Size(), decided: make(chan struct{})}
 	go func() {
-		defer close(b.decided)
-		b.err = s.guard("verify blob", func() error {
-			err := s.VerifyBlob(context.Background(), f.id.digest())
-			if err == nil {
-				err = s.unchanged(f.id, info)
-			}
-			if errors.Is(err, fs.ErrNotExist) {
-				// It was evicted or replaced meanwhile: the file that is read decides.
-				err = match(s.life, f, f.id, nil)
-			}
-			return err
+		defer close(r.decided)
+		r.err = b.life.Guard("verify blob", func() error {
+			return b.judge.Decide(f.id, f, info, func() error { return b.VerifyBlob(context.Background(), f.id.Digest()) })
 		})
 	}()
-	return b
+	return r
 }
 
 // doubted is a blob that is read while it is verified.
@@ -111,14 +104,14 @@ func (b *doubted) Read(p []byte) (int, error) {
 	end := b.size - servedTail
 	if b.aside || b.off >= end {
 		if err := b.AwaitVerified(); err != nil {
-			return 0, fmt.Errorf("read blob %s at %d: %w", b.file.id.digest(), b.off, err)
+			return 0, fmt.Errorf("read blob %s at %d: %w", b.file.id.Digest(), b.off, err)
 		}
 	}
 	select {
 	case <-b.decided:
 		if b.err != nil {
 			// An io.EOF would say that the blob is complete.
-			return 0, fmt.Errorf("read blob %s at %d: %w", b.file.id.digest(), b.off, b.err)
+			return 0, fmt.Errorf("read blob %s at %d: %w", b.file.id.Digest(), b.off, b.err)
 		}
 		end = b.size
 	default:
@@ -133,7 +126,7 @@ func (b *doubted) Read(p []byte) (int, error) {
 	if err == nil || errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
-	return 0, fmt.Errorf("read blob %s at %d: %w", b.file.id.digest(), b.off, err)
+	return 0, fmt.Errorf("read blob %s at %d: %w", b.file.id.Digest(), b.off, err)
 }
 
 // Select implements oci.Filling. What ends before the end that waits has to wait as
@@ -169,10 +162,10 @@ func (b *doubted) Seek(offset int64, whence int) (int64, error) {
 	case io.SeekEnd:
 		offset += b.size
 	default:
-		return b.off, fmt.Errorf("seek blob %s: whence %d: %w", b.file.id.digest(), whence, fs.ErrInvalid)
+		return b.off, fmt.Errorf("seek blob %s: whence %d: %w", b.file.id.Digest(), whence, fs.ErrInvalid)
 	}
 	if offset < 0 {
-		return b.off, fmt.Errorf("seek blob %s to %d: %w", b.file.id.digest(), offset, fs.ErrInvalid)
+		return b.off, fmt.Errorf("seek blob %s to %d: %w", b.file.id.Digest(), offset, fs.ErrInvalid)
 	}
 	b.aside = b.aside || offset != b.off
 	b.off = offset

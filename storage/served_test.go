@@ -9,24 +9,26 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // heldReads makes who reads a blob wait, but not who sends it.
 type heldReads struct {
-	files
+	volume.Files
 
 	held chan struct{}
 }
 
 type heldRead struct {
-	file
+	volume.File
 
 	held chan struct{}
 }
 
-func (f heldReads) Open(name string) (file, error) {
-	opened, err := f.files.Open(name)
-	if err != nil || !strings.HasPrefix(name, blobsDir+"/") {
+func (f heldReads) Open(name string) (volume.File, error) {
+	opened, err := f.Files.Open(name)
+	if err != nil || !strings.HasPrefix(name, volume.BlobsDir+"/") {
 		return opened, err
 	}
 	return heldRead{opened, f.held}, nil
@@ -34,7 +36,7 @@ func (f heldReads) Open(name string) (file, error) {
 
 func (f heldRead) ReadAt(b []byte, off int64) (int, error) {
 	<-f.held
-	return f.file.ReadAt(b, off)
+	return f.File.ReadAt(b, off)
 }
 
 // inDoubt is a store with a blob of so many bytes that is in doubt, and cannot be
@@ -47,12 +49,12 @@ func inDoubt(t *testing.T, b []byte, spoil func(s *Store)) (s *Store, release fu
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	reboot(t, s.path, func(*state) {})
+	reboot(t, s.home.path, func(*volume.State) {})
 	slow := heldReads{held: make(chan struct{})}
-	s = openTest(t, Options{Path: s.path, over: func(f files) files {
-		slow.files = f
+	s = openTest(t, Options{Path: s.home.path, seams: seams{over: func(f volume.Files) volume.Files {
+		slow.Files = f
 		return slow
-	}})
+	}}})
 	released := false
 	release = func() {
 		if !released {
@@ -134,11 +136,11 @@ func TestBlobInDoubtIsEvicted(t *testing.T) {
 		t.Fatalf("file %v, %v", f.File, err)
 	}
 	defer f.Close()
-	i, err := idOf(d)
+	i, err := volume.IDOf(d)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.root.Remove(i.blobPath()); err != nil {
+	if err := s.home.root.Remove(i.BlobPath()); err != nil {
 		t.Fatal(err)
 	}
 	release()

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // breakIndex makes the index of a closed store unreadable.
@@ -28,7 +30,7 @@ func TestSnapshotIsRestored(t *testing.T) {
 	if err := s.PutReferrers(t.Context(), scope, subject, Referrers{Checked: time.Unix(7, 0)}); err != nil {
 		t.Fatal(err)
 	}
-	large, d := content(n+1, maxValue+1)
+	large, d := content(n+1, index.MaxValue+1)
 	if err := s.PutManifest(t.Context(), scope, oci.Manifest{MediaType: "a/b", Digest: d, Bytes: large}, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -36,8 +38,8 @@ func TestSnapshotIsRestored(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		breakIndex(t, s.path)
-		s = openTest(t, Options{Path: s.path})
+		breakIndex(t, s.home.path)
+		s = openTest(t, Options{Path: s.home.path})
 		if manifests, tags := known(t, s, n); manifests != n || tags != n {
 			t.Errorf("%d manifests and %d tags of %d are there again", manifests, tags, n)
 		}
@@ -52,7 +54,7 @@ func TestSnapshotIsRestored(t *testing.T) {
 		}
 		wantWorking(t, s)
 	}
-	if names := mustSnapshots(t, s); len(names) > snapshotsKept {
+	if names := mustSnapshots(t, s); len(names) > index.SnapshotsKept {
 		t.Errorf("snapshots are %v", names)
 	}
 }
@@ -67,7 +69,7 @@ func TestSilentLossIsRestored(t *testing.T) {
 			rewrite(t, metaFile(t, dir, "MANIFEST"), func(b []byte) []byte { return b[:len(b)-7] })
 		}},
 		"everything gone": {func(t *testing.T, dir string) {
-			if err := os.RemoveAll(filepath.Join(dir, metaDir)); err != nil {
+			if err := os.RemoveAll(filepath.Join(dir, volume.MetaDir)); err != nil {
 				t.Fatal(err)
 			}
 		}},
@@ -105,7 +107,7 @@ func TestRestoreKeepsWhatIsNewer(t *testing.T) {
 	if err := s.DeleteTag(t.Context(), scope, "b"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.restoreFrom(t.Context(), mustSnapshots(t, s)[0]); err != nil {
+	if _, err := s.keeper.snapshots.RestoreFrom(t.Context(), mustSnapshots(t, s)[0]); err != nil {
 		t.Fatal(err)
 	}
 	for tag, want := range map[string]any{"a": newer, "b": older} {
@@ -117,7 +119,7 @@ func TestRestoreKeepsWhatIsNewer(t *testing.T) {
 
 func mustSnapshots(t *testing.T, s *Store) []string {
 	t.Helper()
-	names, err := s.snapshots()
+	names, err := s.keeper.snapshots.List()
 	if err != nil || len(names) == 0 {
 		t.Fatalf("snapshots are %v, %v", names, err)
 	}
@@ -153,7 +155,7 @@ func TestDamagedSnapshot(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			names, err := filepath.Glob(filepath.Join(s.path, snapshotDir, "*"))
+			names, err := filepath.Glob(filepath.Join(s.home.path, index.SnapshotDir, "*"))
 			if err != nil || len(names) != 2 {
 				t.Fatalf("snapshots are %v, %v", names, err)
 			}
@@ -162,12 +164,12 @@ func TestDamagedSnapshot(t *testing.T) {
 					rewrite(t, names[k], change)
 				}
 			}
-			breakIndex(t, s.path)
-			s = openTest(t, Options{Path: s.path})
+			breakIndex(t, s.home.path)
+			s = openTest(t, Options{Path: s.home.path})
 			if tags, err := s.Tags(t.Context(), scope, "", -1); err != nil || len(tags) != c.want {
 				t.Errorf("tags are %v, %v, want %d", tags, err, c.want)
 			}
-			if s.state.restore {
+			if s.home.state.Restore {
 				t.Error("the index is still to be restored")
 			}
 		})
@@ -189,7 +191,7 @@ func TestSnapshotsAreBounded(t *testing.T) {
 		s = reopen(t, s)
 		s = reopen(t, s)
 		names := mustSnapshots(t, s)
-		if len(names) != min(k+1, snapshotsKept) || k > 0 && names[1] != last[0] {
+		if len(names) != min(k+1, index.SnapshotsKept) || k > 0 && names[1] != last[0] {
 			t.Errorf("snapshots are %v after %v", names, last)
 		}
 		last = names
@@ -213,7 +215,7 @@ func TestSnapshotOfDamagedIndexIsRefused(t *testing.T) {
 	if err := s.PutTag(t.Context(), scope, "one-more", Tag{Digest: d}); err != nil {
 		t.Fatal(err)
 	}
-	s.noteState(func(st *state) { st.records *= 100 })
+	s.home.state.Note(func(st *volume.State) { st.Records *= 100 })
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

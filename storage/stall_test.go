@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // stall keeps the writer busy until release is closed.
@@ -14,7 +16,7 @@ func stall(t *testing.T, s *Store) (release chan struct{}) {
 	release, busy := make(chan struct{}), make(chan struct{})
 	var once bool
 	go func() {
-		_ = s.index.update(0, func(*batch) error {
+		_ = s.index.Update(0, func(*index.Batch) error {
 			if !once {
 				once = true
 				close(busy)
@@ -50,7 +52,7 @@ func TestStalledIndex(t *testing.T) {
 		t.Error("blob has other bytes")
 	}
 	close(release)
-	if err := s.index.update(0, func(*batch) error { return nil }); err != nil {
+	if err := s.index.Update(0, func(*index.Batch) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.PutTag(t.Context(), scope, "now", Tag{Digest: d}); err != nil {
@@ -64,18 +66,19 @@ func TestStalledIndex(t *testing.T) {
 // Close does not wait for it either. What is stalled is left behind.
 func TestCloseOfStalledIndex(t *testing.T) {
 	t.Parallel()
-	s, err := Open(t.Context(), Options{Path: t.TempDir(), patience: 50 * time.Millisecond})
+	s, err := Open(t.Context(), Options{Path: t.TempDir(), seams: seams{patience: 50 * time.Millisecond}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	db := s.db.Load()
 	release := stall(t, s)
 	if err := s.Close(); !errors.Is(err, ErrStalled) {
 		t.Errorf("close: %v", err)
 	}
 	close(release)
-	<-s.index.done
-	if err := db.Close(); err != nil {
+	if !s.index.Stop(time.Minute) {
+		t.Error("the writer does not end")
+	}
+	if err := s.index.Release(); err != nil {
 		t.Error(err)
 	}
 }
@@ -99,7 +102,7 @@ func within(t *testing.T, what string, fn func()) {
 // to wait for the index, nor does who is kept waiting keep the store from closing.
 func TestStalledIndexHoldsNoLocks(t *testing.T) {
 	t.Parallel()
-	s, err := Open(t.Context(), Options{Path: t.TempDir(), patience: 50 * time.Millisecond})
+	s, err := Open(t.Context(), Options{Path: t.TempDir(), seams: seams{patience: 50 * time.Millisecond}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,19 +112,19 @@ func TestStalledIndexHoldsNoLocks(t *testing.T) {
 		t.Fatal(err)
 	}
 	other, d := content(2, 1000)
-	layBlob(t, s.path, d, other)
-	db, release := s.db.Load(), stall(t, s)
+	layBlob(t, s.home.path, d, other)
+	release := stall(t, s)
 	evicting, removing := make(chan struct{}), make(chan error, 1)
-	i, _ := idOf(oci.Sum(b))
+	i, _ := volume.IDOf(oci.Sum(b))
 	go func() {
 		defer close(evicting)
-		_, _, _ = s.remove([]id{i})
+		_, _ = s.keeper.eviction.Remover.Remove([]volume.ID{i}, func(volume.ID) bool { return false })
 	}()
 	go func() {
 		_, err := s.Remove(t.Context(), RemoveOptions{Selection: oci.Selection{Upstream: scope.Upstream, Repository: scope.Repository}})
 		removing <- err
 	}()
-	for len(s.index.queue) < 2 || len(s.pinning) == 0 {
+	for s.index.Queued() < 2 || !s.Pinning.Taken() {
 		time.Sleep(time.Millisecond) // both wait for the index
 	}
 	within(t, "open blob", func() {
@@ -145,8 +148,10 @@ func TestStalledIndexHoldsNoLocks(t *testing.T) {
 	within(t, "eviction", func() { <-evicting })
 	within(t, "removal", func() { wantErr(t, "remove", <-removing, ErrStalled) })
 	close(release)
-	<-s.index.done
-	if err := db.Close(); err != nil {
+	if !s.index.Stop(time.Minute) {
+		t.Error("the writer does not end")
+	}
+	if err := s.index.Release(); err != nil {
 		t.Error(err)
 	}
 }
@@ -154,24 +159,24 @@ func TestStalledIndexHoldsNoLocks(t *testing.T) {
 // A call that does not come to its end holds up Close for no longer than its patience.
 func TestCloseLeavesACallBehind(t *testing.T) {
 	t.Parallel()
-	s, err := Open(t.Context(), Options{Path: t.TempDir(), patience: 20 * time.Millisecond})
+	s, err := Open(t.Context(), Options{Path: t.TempDir(), seams: seams{patience: 20 * time.Millisecond}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.enter(t.Context()); err != nil {
+	if err := s.life.Enter(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	within(t, "close", func() { wantErr(t, "close", s.Close(), ErrStalled) })
-	wantErr(t, "a call after that", s.enter(t.Context()), ErrClosed)
-	wantErr(t, "write", s.index.update(0, func(*batch) error { return nil }), ErrStalled)
-	if _, err := s.begin(); err != nil {
+	wantErr(t, "a call after that", s.life.Enter(t.Context()), ErrClosed)
+	wantErr(t, "write", s.index.Update(0, func(*index.Batch) error { return nil }), ErrStalled)
+	if _, err := s.index.Begin(); err != nil {
 		t.Errorf("what it uses is gone: %v", err)
 	}
-	s.leave()
-	if !s.index.close(time.Minute) {
+	s.life.Leave()
+	if !s.index.Stop(time.Minute) {
 		t.Error("the writer does not end")
 	}
-	if err := s.db.Load().Close(); err != nil {
+	if err := s.index.Release(); err != nil {
 		t.Error(err)
 	}
 }

@@ -20,6 +20,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 func TestMain(m *testing.M) {
@@ -80,7 +82,7 @@ func reopen(t testing.TB, s *Store) *Store {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return openTest(t, Options{Path: s.path, Now: s.now})
+	return openTest(t, Options{Path: s.home.path, Now: s.now})
 }
 
 // content returns n bytes that differ with the seed, and their digest.
@@ -124,17 +126,17 @@ func wantErr(t testing.TB, what string, err, target error) {
 
 func blobFile(t testing.TB, s *Store, d digest.Digest) string {
 	t.Helper()
-	i, err := idOf(d)
+	i, err := volume.IDOf(d)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return filepath.Join(s.path, i.blobPath())
+	return filepath.Join(s.home.path, i.BlobPath())
 }
 
 // settle waits until what was posted to the index is made.
 func settle(t testing.TB, s *Store) {
 	t.Helper()
-	if err := s.index.update(0, func(*batch) error { return nil }); err != nil {
+	if err := s.index.Update(0, func(*index.Batch) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -171,8 +173,8 @@ func TestOpenMakesPrivateDirectory(t *testing.T) {
 	s := openTest(t, Options{Path: filepath.Join(t.TempDir(), "a", "b")})
 	d := putBlob(t, s, []byte("x"))
 	for name, want := range map[string]fs.FileMode{
-		s.path: 0o700, filepath.Join(s.path, blobsDir): 0o700, filepath.Join(s.path, ingestDir): 0o700,
-		filepath.Join(s.path, metaDir): 0o700, filepath.Dir(blobFile(t, s, d)): 0o700, blobFile(t, s, d): 0o444,
+		s.home.path: 0o700, filepath.Join(s.home.path, volume.BlobsDir): 0o700, filepath.Join(s.home.path, volume.IngestDir): 0o700,
+		filepath.Join(s.home.path, volume.MetaDir): 0o700, filepath.Dir(blobFile(t, s, d)): 0o700, blobFile(t, s, d): 0o444,
 	} {
 		info, err := os.Stat(name)
 		if err != nil {
@@ -186,14 +188,14 @@ func TestOpenMakesPrivateDirectory(t *testing.T) {
 
 func TestOpenLocked(t *testing.T) {
 	s := openTest(t, Options{})
-	_, err := Open(t.Context(), Options{Path: s.path, LockWait: -1})
+	_, err := Open(t.Context(), Options{Path: s.home.path, LockWait: -1})
 	wantErr(t, "second open", err, ErrLocked)
 	if err == nil || !strings.Contains(err.Error(), "process "+strconv.Itoa(os.Getpid())) {
 		t.Errorf("error does not name the holder: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = Open(ctx, Options{Path: s.path})
+	_, err = Open(ctx, Options{Path: s.home.path})
 	wantErr(t, "second open, cancelled", err, context.Canceled)
 	if _, err := s.Tags(t.Context(), scope, "", -1); err != nil {
 		t.Errorf("the first store does not work any more: %v", err)
@@ -205,7 +207,7 @@ func TestOpenWaitsForClose(t *testing.T) {
 	s := openTest(t, Options{})
 	opened := make(chan error)
 	go func() {
-		next, err := Open(context.Background(), Options{Path: s.path})
+		next, err := Open(context.Background(), Options{Path: s.home.path})
 		if err == nil {
 			err = next.Close()
 		}
@@ -222,8 +224,8 @@ func TestOpenWaitsForClose(t *testing.T) {
 func TestOpenRefusesForeignDirectory(t *testing.T) {
 	for name, files := range map[string]map[string]string{
 		"not empty":      {"photo.jpg": "x"},
-		"another layout": {versionFile: `{"layout":2}`},
-		"broken version": {versionFile: "?"},
+		"another layout": {volume.VersionFile: `{"layout":2}`},
+		"broken version": {volume.VersionFile: "?"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -261,7 +263,7 @@ func TestOpenRemovesEmptyLogs(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"00009.mem", "000009.vlog"} {
-		if err := os.WriteFile(filepath.Join(s.path, metaDir, name), nil, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(s.home.path, volume.MetaDir, name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -39,8 +39,8 @@ func TestStoredPin(t *testing.T) {
 	}
 	s.limits.Store(&Limits{MaxSize: 1, MaxUnused: time.Hour})
 	for range 8 {
-		s.evict(t.Context())
-		if err := s.forget(t.Context()); err != nil {
+		s.keeper.eviction.Pass(t.Context())
+		if err := s.keeper.forgetting.forget(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -52,7 +52,7 @@ func TestStoredPin(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s, err := Rebuild(t.Context(), Options{Path: s.path, Now: c.now})
+	s, err := Rebuild(t.Context(), Options{Path: s.home.path, Now: c.now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,6 +68,6 @@ func TestStoredPin(t *testing.T) {
 		}
 	}
 	s.limits.Store(&Limits{MaxSize: 1})
-	s.evict(t.Context())
+	s.keeper.eviction.Pass(t.Context())
 	wantStored(t, s, "pinned no more", tagged, false)
 }

@@ -5,26 +5,43 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
+// kernelRun tells this run of the kernel from others; empty = unknown.
+func kernelRun() string {
+	raw, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(raw))
+}
+
+// openState opens the state of a directory.
+func openState(root volume.Files) (*volume.StateFile, error) {
+	st := &volume.StateFile{}
+	return st, st.Open(root)
+}
+
 // reboot makes the state of a closed store that of one whose machine went down.
-func reboot(t *testing.T, dir string, change func(*state)) {
+func reboot(t *testing.T, dir string, change func(*volume.State)) {
 	t.Helper()
-	root, err := openRoot(dir, nil)
+	root, err := volume.Open(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	st, err := openState(root)
 	if err == nil {
-		err = st.write(func(st *state) { st.clean, st.boot = false, "earlier"; change(st) })
+		err = st.Write(func(st *volume.State) { st.Clean, st.Boot = false, "earlier"; change(st) })
 	}
-	if err := errors.Join(err, st.close(), root.Close()); err != nil {
+	if err := errors.Join(err, st.Close(), root.Close()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -33,16 +50,16 @@ func reboot(t *testing.T, dir string, change func(*state)) {
 // it was verified.
 func TestNewBlobsAreVerifiedAfterReboot(t *testing.T) {
 	for name, c := range map[string]struct {
-		change func(*state)
+		change func(*volume.State)
 		age    time.Duration // of the blob
 		served bool
 	}{
-		"new":             {func(st *state) { st.checkpoint = time.Now().Add(-24 * time.Hour) }, 0, false},
-		"within margin":   {func(st *state) { st.checkpoint = time.Now().Add(-time.Hour) }, 90 * time.Minute, false},
-		"no checkpoint":   {func(st *state) { st.checkpoint = time.Time{} }, 9000 * time.Hour, false},
-		"old":             {func(st *state) { st.checkpoint = time.Now().Add(-time.Hour) }, 3 * time.Hour, true},
-		"only a crash":    {func(st *state) { st.boot = bootID() }, 0, true},
-		"closed properly": {func(st *state) { st.clean = true }, 0, true},
+		"new":             {func(st *volume.State) { st.Checkpoint = time.Now().Add(-24 * time.Hour) }, 0, false},
+		"within margin":   {func(st *volume.State) { st.Checkpoint = time.Now().Add(-time.Hour) }, 90 * time.Minute, false},
+		"no checkpoint":   {func(st *volume.State) { st.Checkpoint = time.Time{} }, 9000 * time.Hour, false},
+		"old":             {func(st *volume.State) { st.Checkpoint = time.Now().Add(-time.Hour) }, 3 * time.Hour, true},
+		"only a crash":    {func(st *volume.State) { st.Boot = kernelRun() }, 0, true},
+		"closed properly": {func(st *volume.State) { st.Clean = true }, 0, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := openTest(t, Options{})
@@ -60,8 +77,8 @@ func TestNewBlobsAreVerifiedAfterReboot(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			reboot(t, s.path, c.change)
-			s = openTest(t, Options{Path: s.path})
+			reboot(t, s.home.path, c.change)
+			s = openTest(t, Options{Path: s.home.path})
 			f, _, err := s.OpenBlob(t.Context(), d)
 			if err == nil {
 				f.Close()
@@ -87,16 +104,16 @@ func TestDoubtIsCleared(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	reboot(t, s.path, func(*state) {})
+	reboot(t, s.home.path, func(*volume.State) {})
 	log := newMessages()
-	s = openTest(t, Options{Path: s.path, Logger: slog.New(log)})
+	s = openTest(t, Options{Path: s.home.path, Logger: slog.New(log)})
 	log.wait(t, "blobs in doubt are verified")
 	if u := s.Usage(); u.QuarantinedBlobs != 1 {
 		t.Errorf("usage is %+v", u)
 	}
 	s = reopen(t, s)
-	if !s.suspects.to.IsZero() {
-		t.Errorf("blobs are in doubt up to %v", s.suspects.to)
+	if !s.judge.Suspects.Settled() {
+		t.Error("blobs are in doubt")
 	}
 }
 
@@ -105,10 +122,12 @@ func TestDoubtIsSettledOnce(t *testing.T) {
 	s := openTest(t, Options{})
 	b, d := content(1, 1<<20)
 	putBlob(t, s, b)
-	s.suspects.mu.Lock()
-	s.suspects.from, s.suspects.to = time.Unix(1, 0), time.Now().Add(time.Hour)
-	s.suspects.changed()
 	flipBit(t, s, d, 1)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	reboot(t, s.home.path, func(*volume.State) {})
+	s = openTest(t, Options{Path: s.home.path, Quiet: true})
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {
@@ -120,78 +139,4 @@ func TestDoubtIsSettledOnce(t *testing.T) {
 	if u := s.Usage(); u.QuarantinedBlobs != 1 {
 		t.Errorf("usage is %+v", u)
 	}
-}
-
-func TestCheckpoint(t *testing.T) {
-	c := newClock()
-	s := openTest(t, Options{Now: c.now})
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	s.state.file = nil
-	for _, step := range []struct{ wait, age time.Duration }{
-		{checkpointEvery, 0},
-		{checkpointEvery - time.Second, checkpointEvery - time.Second},
-		{time.Second, 0},
-		{-100 * checkpointEvery, 0},
-	} {
-		c.move(step.wait)
-		lock, err := os.Open(s.path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.lock = osFile{lock}
-		s.checkpoint()
-		if err := lock.Close(); err != nil {
-			t.Error(err)
-		}
-		if age := c.now().Sub(s.state.checkpoint); bootID() != "" && age != step.age {
-			t.Errorf("after %v the checkpoint is %v old, want %v", step.wait, age, step.age)
-		}
-	}
-}
-
-// Each reason for doubt counts from the moment that there is one, also where there was
-// none before, and until it is gone.
-func TestEachDoubtCounts(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "blob")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	info, err := os.Stat(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, d := content(1, 10)
-	i, err := idOf(d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var u suspects
-	want := func(step string, recorded, doubt bool) {
-		t.Helper()
-		for range 2 { // an answer changes nothing
-			if got := u.doubt(i, info, recorded); got != doubt {
-				t.Errorf("%s: in doubt: %v, want %v", step, got, doubt)
-			}
-		}
-	}
-	want("a record", true, false)
-	want("no record", false, true)
-	u.condemn(i)
-	want("condemned", true, true)
-	u.absolve(i)
-	want("absolved", true, false)
-	u.mu.Lock()
-	u.from, u.to = info.ModTime(), info.ModTime()
-	u.changed()
-	want("of the time in doubt", true, true)
-	u.trust(i)
-	want("verified", true, false)
-	u.clear()
-	want("no time in doubt", true, false)
-	u.trust(i)
-	want("verified, and not recorded", false, false)
-	u.forget(i)
-	want("forgotten", false, true)
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 var (
@@ -66,8 +67,8 @@ func (w *world) wantRemoved() {
 		if seed == 112 {
 			continue
 		}
-		i, _ := idOf(d)
-		if _, err := os.Lstat(filepath.Join(w.dir, i.blobPath())); !errors.Is(err, fs.ErrNotExist) {
+		i, _ := volume.IDOf(d)
+		if _, err := os.Lstat(filepath.Join(w.dir, i.BlobPath())); !errors.Is(err, fs.ErrNotExist) {
 			w.problem("blob %d is left: %v", seed, err)
 		}
 		if _, err := w.s.Linked(context.Background(), scopeGone, d); !errors.Is(err, fs.ErrNotExist) {

@@ -13,6 +13,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // scenario is something that a store does, to be cut short at each of its
@@ -74,10 +76,10 @@ func scenarios() []scenario {
 		{name: "open-empty", empty: true, opening: true, run: (*world).settle},
 		{name: "open", opening: true, run: (*world).settle},
 		{name: "open-in-doubt", opening: true, verifies: true, run: (*world).readInDoubt, prepare: func(t *testing.T, w *world) {
-			reboot(t, w.dir, func(*state) {})
+			reboot(t, w.dir, func(*volume.State) {})
 		}},
 		{name: "open-damaged", opening: true, rebuilds: true, verifies: true, run: (*world).settle, prepare: func(t *testing.T, w *world) {
-			rewrite(t, filepath.Join(w.dir, metaDir, "MANIFEST"), func([]byte) []byte { return nil })
+			rewrite(t, filepath.Join(w.dir, volume.MetaDir, "MANIFEST"), func([]byte) []byte { return nil })
 		}},
 		{name: "close", run: func(w *world) {
 			b, d := content(60, 100)
@@ -132,15 +134,15 @@ func scenarios() []scenario {
 		{name: "remove-repository", run: removeSeed("ghcr.io/a/b"), again: removedSeed("ghcr.io/a/b")},
 		{name: "evict-by-directory", run: func(w *world) {
 			clear(w.must)
-			_, _, _ = w.s.removeOldest(context.Background(), 5000)
-			_ = w.s.sweepParts(w.s.now())
+			_, _, _ = w.s.keeper.eviction.Remover.RemoveOldest(context.Background(), 5000)
+			_ = w.s.parts.sweep(w.s.now())
 		}, prepare: func(t *testing.T, w *world) {
 			for k := range seedBlobs {
 				_, d := content(uint64(k)+100, sweepBytes)
-				i, _ := idOf(d)
+				i, _ := volume.IDOf(d)
 				// Each of another age: the same ones go in each run.
 				old := time.Now().Add(-time.Duration(k+1) * 24 * time.Hour)
-				if err := os.Chtimes(filepath.Join(w.dir, i.blobPath()), old, old); err != nil {
+				if err := os.Chtimes(filepath.Join(w.dir, i.BlobPath()), old, old); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -149,7 +151,7 @@ func scenarios() []scenario {
 		{name: "quarantine-full", run: (*world).scrub, verifies: true, prepare: func(t *testing.T, w *world) {
 			rot(t, w)
 			for k := range quarantineFiles - 1 {
-				name := filepath.Join(w.dir, quarantineDir, time.Unix(int64(k), 0).UTC().Format(snapshotTime)+"-00")
+				name := filepath.Join(w.dir, quarantineDir, time.Unix(int64(k), 0).UTC().Format(index.SnapshotTime)+"-00")
 				for _, suffix := range []string{quarantineSuffix, ".json"} {
 					if err := os.WriteFile(name+suffix, []byte("{}"), 0o600); err != nil {
 						t.Fatal(err)
@@ -159,12 +161,12 @@ func scenarios() []scenario {
 		}},
 		{name: "checkpoint", run: func(w *world) {
 			w.put(60, sweepBytes, sweepBytes)
-			w.s.checkpoint()
+			w.s.keeper.durability.Checkpoint(w.s.home.lock)
 		}},
 		{name: "ballast", run: func(w *world) {
 			w.setVolume(1<<20, 1<<20)
-			_ = w.s.makeBallast()
-			_ = w.s.dropBallast()
+			_ = w.s.home.ballast.Make()
+			_ = w.s.home.ballast.Drop()
 			w.setVolume(1<<50, 1<<50)
 		}},
 	}
@@ -173,11 +175,11 @@ func scenarios() []scenario {
 // layBlob lays a file where a blob belongs.
 func layBlob(t *testing.T, dir string, d digest.Digest, b []byte) {
 	t.Helper()
-	i, err := idOf(d)
+	i, err := volume.IDOf(d)
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := filepath.Join(dir, i.blobPath())
+	name := filepath.Join(dir, i.BlobPath())
 	if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o700), os.WriteFile(name, b, 0o444)); err != nil {
 		t.Fatal(err)
 	}
@@ -205,9 +207,9 @@ func (w *world) evict() {
 func (w *world) scrub() {
 	_, err := w.s.Scrub(context.Background(), -1, nil)
 	for d := range w.rotten {
-		i, _ := idOf(d)
-		_, lerr := os.Lstat(filepath.Join(w.dir, i.blobPath()))
-		if err == nil || lerr != nil || slices.Contains(w.s.suspects.listCondemned(), i) {
+		i, _ := volume.IDOf(d)
+		_, lerr := os.Lstat(filepath.Join(w.dir, i.BlobPath()))
+		if err == nil || lerr != nil || slices.Contains(w.s.judge.Suspects.Condemned(), i) {
 			delete(w.rotten, d)
 		}
 	}
@@ -233,7 +235,7 @@ func (w *world) publish(seed uint64) {
 		return
 	}
 	if w.write(p, d, []Extent{{0, sweepBytes}}) == nil {
-		if p.Publish(sweepBytes); p.placed {
+		if p.Publish(sweepBytes); p.ending.placed {
 			w.must[d] = true
 		}
 	}
@@ -327,11 +329,9 @@ func (w *world) settle() {
 }
 
 func (w *world) settled() bool {
-	if w.s.db.Load() == nil {
+	if !w.s.index.IsOpen() {
 		return false
 	}
-	st := w.s.state
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	return st.trusted.IsZero() && !st.unaccounted && len(w.s.suspects.listCondemned()) == 0
+	st := w.s.home.state.Read()
+	return st.Trusted.IsZero() && !st.Unaccounted && len(w.s.judge.Suspects.Condemned()) == 0
 }

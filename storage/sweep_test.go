@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // sweepEnv chooses what TestSweep runs: "full" for every case, a number for the
@@ -173,7 +175,7 @@ func (sw *sweep) run(t *testing.T, c sweepCase) (done []operation, struck bool) 
 	var store atomic.Pointer[Store]
 	crashed := func() {
 		if s := store.Load(); s != nil && c.fault.crash {
-			s.lost.Store(true) // from here on the index stays as it is, too
+			s.index.Leave() // from here on the index stays as it is, too
 		}
 	}
 	open := func() {
@@ -287,12 +289,12 @@ func (sw *sweep) afterOutage(t *testing.T, w, after *world, o outage) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	from := filepath.Join(w.dir, metaDir)
+	from := filepath.Join(w.dir, volume.MetaDir)
 	if !o.index {
-		from = filepath.Join(sw.seeded, metaDir)
+		from = filepath.Join(sw.seeded, volume.MetaDir)
 	}
-	if _, err := os.Stat(from); err == nil && names[versionFile] != nil {
-		if err := os.CopyFS(filepath.Join(after.dir, metaDir), os.DirFS(from)); err != nil {
+	if _, err := os.Stat(from); err == nil && names[volume.VersionFile] != nil {
+		if err := os.CopyFS(filepath.Join(after.dir, volume.MetaDir), os.DirFS(from)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -331,11 +333,14 @@ var sweepDirs atomic.Int64
 func sweepDir(t *testing.T) string {
 	t.Helper()
 	const memory = "/dev/shm"
-	if free, _, err := volume(memory); err == nil && free > 1<<30 {
-		dir := filepath.Join(memory, fmt.Sprintf("pullgate-sweep-%d-%d", os.Getpid(), sweepDirs.Add(1)))
-		if err := os.Mkdir(dir, 0o700); err == nil {
-			t.Cleanup(func() { os.RemoveAll(dir) })
-			return dir
+	dir := filepath.Join(memory, fmt.Sprintf("pullgate-sweep-%d-%d", os.Getpid(), sweepDirs.Add(1)))
+	if err := os.Mkdir(dir, 0o700); err == nil {
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		if root, err := volume.Open(dir, nil); err == nil {
+			defer root.Close()
+			if free, _, err := root.Bytes(); err == nil && free > 1<<30 {
+				return dir
+			}
 		}
 	}
 	return t.TempDir()

@@ -19,6 +19,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // world is one store, and what is known of what it has to hold.
@@ -77,11 +79,11 @@ func newWorld(t *testing.T, sc scenario, seeded string) *world {
 // tear finds out which blobs have their name on the disk, but not their bytes.
 func (w *world) tear(names map[string]*inode) {
 	for d, b := range w.content {
-		i, _ := idOf(d)
-		if names[i.blobPath()] == nil {
+		i, _ := volume.IDOf(d)
+		if names[i.BlobPath()] == nil {
 			continue
 		}
-		if got, err := os.ReadFile(filepath.Join(w.dir, i.blobPath())); err != nil || !bytes.Equal(got, b) {
+		if got, err := os.ReadFile(filepath.Join(w.dir, i.BlobPath())); err != nil || !bytes.Equal(got, b) {
 			w.planted[d] = true
 		}
 	}
@@ -105,7 +107,7 @@ const sweepPatience = 20 * time.Second
 // by each process that another test is just about to start.
 func (w *world) opens(t *testing.T) error {
 	s, err := Open(t.Context(), Options{
-		Path: w.dir, LockWait: sweepPatience, over: w.files.over, retry: 2 * time.Millisecond, patience: 30 * time.Second,
+		Path: w.dir, LockWait: sweepPatience, seams: seams{over: w.files.over, retry: 2 * time.Millisecond, patience: 30 * time.Second},
 		Logger: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if w.s = s; err == nil {
@@ -116,13 +118,13 @@ func (w *world) opens(t *testing.T) error {
 
 // quiesce returns when the house keeper did what it was asked to.
 func (w *world) quiesce() {
-	for range cap(w.s.kick) + 2 {
-		w.s.kick <- struct{}{}
+	for range cap(w.s.limits.Kick) + 2 {
+		w.s.limits.Kick <- struct{}{}
 	}
 }
 
 // flush returns when the index has made what was asked of it.
-func (w *world) flush() { _ = w.s.index.update(0, func(*batch) error { return nil }) }
+func (w *world) flush() { _ = w.s.index.Update(0, func(*index.Batch) error { return nil }) }
 
 func (w *world) setVolume(free, total int64) { setVolume(w.s, free, total) }
 
@@ -141,10 +143,10 @@ func (w *world) abandon() error {
 	if s == nil {
 		return nil
 	}
-	s.lost.Store(true)
+	s.index.Leave()
 	_ = s.Close()
-	if db := s.db.Load(); db != nil {
-		return db.Close()
+	if s.index.IsOpen() {
+		return s.index.Release()
 	}
 	return nil
 }
@@ -190,10 +192,10 @@ func (w *world) audit(fresh, tags bool, names map[string]*inode) {
 		w.again = nil
 	}
 	for d := range w.content {
-		i, _ := idOf(d)
+		i, _ := volume.IDOf(d)
 		must := w.must[d]
 		if names != nil {
-			must = names[i.blobPath()] != nil && !w.doubted[d] && !w.planted[d]
+			must = names[i.BlobPath()] != nil && !w.doubted[d] && !w.planted[d]
 		}
 		if w.wantSound(d, must) {
 			continue
@@ -227,7 +229,7 @@ func (w *world) audit(fresh, tags bool, names map[string]*inode) {
 	w.must[d] = true
 	w.wantSound(d, true)
 	w.wantAccounted(false)
-	if err := w.s.sweepParts(w.s.now().Add(-maxIdle)); err != nil {
+	if err := w.s.parts.sweep(w.s.now().Add(-maxIdle)); err != nil {
 		w.problem("sweep parts: %v", err)
 	}
 	if fresh {
@@ -257,7 +259,7 @@ func (w *world) wantAccounted(unasked bool) {
 
 // onDisk counts the files of blobs.
 func (w *world) onDisk() (blobs, size int64) {
-	err := filepath.WalkDir(filepath.Join(w.dir, blobsDir), func(_ string, e fs.DirEntry, err error) error {
+	err := filepath.WalkDir(filepath.Join(w.dir, volume.BlobsDir), func(_ string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return err
 		}
@@ -281,10 +283,8 @@ var layoutNames = regexp.MustCompile(`^(LOCK|VERSION|state|ballast|meta|meta\.ba
 // that there are no suspended parts.
 func (w *world) wantLayout(idle bool) {
 	w.wantParts(idle)
-	w.s.placing.Lock() // a pass in the background may be writing
-	defer w.s.placing.Unlock()
 	count := make(map[string]int)
-	err := fs.WalkDir(os.DirFS(w.dir), ".", func(name string, e fs.DirEntry, err error) error {
+	look := func(name string, e fs.DirEntry, err error) error {
 		if err != nil || name == "." {
 			return err
 		}
@@ -302,26 +302,28 @@ func (w *world) wantLayout(idle bool) {
 			}
 		}
 		return nil
-	})
+	}
+	// A pass in the background may be writing.
+	err := w.s.judge.Place("", func() error { return fs.WalkDir(os.DirFS(w.dir), ".", look) })
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		w.problem("walk: %v", err)
 	}
 	if n := count[quarantineDir+quarantineSuffix]; n > quarantineFiles {
 		w.problem("quarantine holds %d files", n)
 	}
-	if n := count[snapshotDir+snapshotSuffix]; n > snapshotsKept {
+	if n := count[index.SnapshotDir+index.SnapshotSuffix]; n > index.SnapshotsKept {
 		w.problem("there are %d snapshots", n)
 	}
 }
 
 // wantParts looks for what is left of parts that were ended.
 func (w *world) wantParts(idle bool) {
-	entries, err := os.ReadDir(filepath.Join(w.dir, ingestDir))
+	entries, err := os.ReadDir(filepath.Join(w.dir, volume.IngestDir))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		w.problem("list parts: %v", err)
 	}
 	for _, e := range entries {
-		if _, _, err := w.s.suspended(partNameIn(e.Name()), -1); idle || err != nil {
+		if _, _, err := w.s.parts.suspended(volume.PartNameIn(e.Name()), -1); idle || err != nil {
 			w.problem("%s is left", e.Name())
 		}
 	}

@@ -7,16 +7,16 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/storage/internal/eviction"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // heldVolume makes the store believe in a file system of which so many bytes are free
 // beside what it holds now.
 func heldVolume(s *Store, free, total int64) {
-	s.space.mu.Lock()
-	defer s.space.mu.Unlock()
-	free += s.usage.used()
-	s.space.volume = func() (int64, int64, error) { return free - s.usage.used(), total, nil }
-	s.space.looked = time.Time{}
+	free += s.home.ledger.Used()
+	s.home.space.Measure(func() (int64, int64, error) { return free - s.home.ledger.Used(), total, nil })
 }
 
 // A part for which an upstream has no byte evicts nothing, neither under a limit nor
@@ -25,7 +25,7 @@ func TestRoomIsMadeForTheFirstByte(t *testing.T) {
 	const total = 200_000
 	for name, limit := range map[string]func(*Store){
 		"limit": func(s *Store) { s.SetLimits(Limits{MaxSize: 20_000}) },
-		"disk":  func(s *Store) { heldVolume(s, floor(total)+floor(total)/8, total) },
+		"disk":  func(s *Store) { heldVolume(s, volume.Floor(total)+volume.Floor(total)/8, total) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			log := newMessages()
@@ -39,8 +39,8 @@ func TestRoomIsMadeForTheFirstByte(t *testing.T) {
 			_, d := content(99, 1)
 			limit(s)
 			p := beginPart(t, s, d, 5000)
-			s.keepHouseNow()
-			s.evict(t.Context())
+			s.limits.Soon()
+			s.keeper.eviction.Pass(t.Context())
 			if err := p.Remove(); err != nil {
 				t.Fatal(err)
 			}
@@ -50,7 +50,7 @@ func TestRoomIsMadeForTheFirstByte(t *testing.T) {
 			b, d := content(100, 3000)
 			p = beginPart(t, s, d, 3000)
 			if name == "disk" {
-				heldVolume(s, floor(total)-1, total) // what others write
+				heldVolume(s, volume.Floor(total)-1, total) // what others write
 			}
 			if _, err := p.WriteAt(b, 0); err != nil {
 				t.Fatal(err)
@@ -76,14 +76,14 @@ func TestNoRoomForTheFirstByte(t *testing.T) {
 		}
 		defer f.Close()
 	}
-	setVolume(s, floor(1<<30), 1<<30)
+	setVolume(s, volume.Floor(1<<30), 1<<30)
 	_, err := s.Part(t.Context(), scope, digest.FromString("large"), 2001)
 	wantErr(t, "part", err, syscall.ENOSPC)
 	b, d := content(99, 2000)
 	began := time.Now()
 	_, err = beginPart(t, s, d, 2000).WriteAt(b, 0)
 	wantErr(t, "first byte", err, ErrNoSpace)
-	if took := time.Since(began); took > wayPatience/2 {
+	if took := time.Since(began); took > eviction.RoomPatience/2 {
 		t.Errorf("it took %v", took)
 	}
 	if u := s.Usage(); u.Blobs != 8 {

@@ -12,6 +12,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // spoil cuts the end off the file of a blob.
@@ -47,8 +49,8 @@ func TestVerifyBlob(t *testing.T) {
 	wantErr(t, "damaged", s.VerifyBlob(t.Context(), damaged), fs.ErrNotExist)
 	wantErr(t, "again", s.VerifyBlob(t.Context(), damaged), fs.ErrNotExist)
 	wantQuarantined(t, s, 1)
-	i, _ := idOf(damaged)
-	if r, known := s.blobRecord(i); known {
+	i, _ := volume.IDOf(damaged)
+	if r, known := s.index.Blob(i); known {
 		t.Errorf("record is %+v", r)
 	}
 	putBlob(t, s, b)
@@ -66,15 +68,15 @@ func TestVerifyBlobCorrectsRecord(t *testing.T) {
 	s := openTest(t, Options{})
 	b, d := content(1, 5000)
 	putBlob(t, s, b)
-	i, _ := idOf(d)
-	wrong := blobRecord{size: 4000, created: s.now()}
-	if err := s.index.update(0, func(b *batch) error { return b.putBlob(i, wrong) }); err != nil {
+	i, _ := volume.IDOf(d)
+	wrong := index.Blob{Size: 4000, Created: s.now()}
+	if err := s.index.Update(0, func(b *index.Batch) error { return b.PutBlob(i, wrong) }); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.VerifyBlob(t.Context(), d); err != nil {
 		t.Fatal(err)
 	}
-	if r, known := s.blobRecord(i); !known || r.size != 5000 {
+	if r, known := s.index.Blob(i); !known || r.Size != 5000 {
 		t.Errorf("record is %+v, %v", r, known)
 	}
 	if u := s.Usage(); u.BlobBytes != 5000 {
@@ -150,7 +152,7 @@ func TestFileWithoutRecordIsVerified(t *testing.T) {
 					t.Fatal(err)
 				}
 				c.spoil(s, d)
-				if err := os.RemoveAll(filepath.Join(s.path, metaDir)); err != nil {
+				if err := os.RemoveAll(filepath.Join(s.home.path, volume.MetaDir)); err != nil {
 					t.Fatal(err)
 				}
 				s = reopen(t, s)
@@ -178,8 +180,7 @@ func TestFileWithoutRecordIsVerified(t *testing.T) {
 // one that was just stored not at all.
 func TestFileWithoutRecordIsVerifiedOnceWithoutIndex(t *testing.T) {
 	s := openTest(t, Options{
-		Path: filled(t, 1), retry: time.Hour,
-		volume: func() (int64, int64, error) { return 1000, 100 << 30, nil },
+		Path: filled(t, 1), seams: seams{retry: time.Hour, volume: func() (int64, int64, error) { return 1000, 100 << 30, nil }},
 	})
 	old := oci.Sum([]byte("blob"))
 	if _, err := s.StatBlob(t.Context(), old); err != nil {
@@ -205,8 +206,8 @@ func TestCommitReplacesFileWithoutRecord(t *testing.T) {
 	b, d := content(1, 5000)
 	putBlob(t, s, b)
 	flipBit(t, s, d, 20_000)
-	i, _ := idOf(d)
-	if err := s.index.update(0, func(b *batch) error { return b.dropBlob(i) }); err != nil {
+	i, _ := volume.IDOf(d)
+	if err := s.index.Update(0, func(b *index.Batch) error { return b.DropBlob(i) }); err != nil {
 		t.Fatal(err)
 	}
 	putBlob(t, s, b)

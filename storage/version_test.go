@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // A store that a newer program has written is left as it is, to the last byte.
@@ -16,11 +18,11 @@ func TestOpenRefusesNewerStore(t *testing.T) {
 	want, d := content(1, 5000)
 	putBlob(t, s, want)
 	putImage(t, s, "3", 1)
-	dir := s.path
+	dir := s.home.path
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	name := filepath.Join(dir, versionFile)
+	name := filepath.Join(dir, volume.VersionFile)
 	ours, err := os.ReadFile(name)
 	if err == nil {
 		err = os.WriteFile(name, []byte(`{"layout":2,"more":"than we know"}`), 0o600)

@@ -59,15 +59,16 @@ type FillEvent struct {
 // Stats is a snapshot of what is going on.
 type Stats struct {
 	// Fills and Readers count running fills and open readers of fills.
-	Fills, Readers int
+	Fills   int `json:"fills"`
+	Readers int `json:"readers"`
 	// FillBytes is how many bytes the running fills have received.
-	FillBytes int64
+	FillBytes int64 `json:"fill_bytes"`
 	// LookUps counts running questions to upstreams about tags, manifests, sizes.
-	LookUps int
+	LookUps int `json:"look_ups"`
 	// Queued counts fills that wait for others of their upstream.
-	Queued int
+	Queued int `json:"queued"`
 	// Failures counts remembered failures.
-	Failures int
+	Failures int `json:"failures"`
 }
 
 // Cache is what all mirrors on one store share: running fills, running look-ups

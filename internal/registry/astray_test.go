@@ -52,6 +52,14 @@ func TestAstray(t *testing.T) {
 		"/docker.io/library/nginx/manifests/1":         {oci.CodeUnsupported, "/v2/proxy-docker.io/<repository>"},
 		"/corp/v2/":                                    {oci.CodeUnsupported, "/v2/proxy-corp/<repository>"},
 		"/corp/v2/a/manifests/1":                       {oci.CodeUnsupported, "/v2/proxy-corp/<repository>"},
+		"/mirror/v2/proxy-docker.io/nginx/manifests/1": {oci.CodeUnsupported, "/v2/proxy-docker.io/<repository>"},
+		"/mirror/v2/proxy-docker.io/":                  {oci.CodeUnsupported, "/v2/proxy-docker.io/<repository>"},
+		"/a/b//v2/proxy-corp/a/blobs/sha256:" + hex64:  {oci.CodeUnsupported, "/v2/proxy-corp/<repository>"},
+		"/docker.io/v2/proxy-ghcr.io/a/manifests/1":    {oci.CodeUnsupported, "/v2/proxy-ghcr.io/<repository>"},
+		"/mirror/v2/Proxy-docker.io/a/tags/list":       {oci.CodeUnsupported, "/v2/proxy-docker.io/<repository>"},
+		"/mirror/v2/proxy-nope.io/a/manifests/1":       {oci.CodeNameUnknown, "nope.io/a:1: "},
+		"/mirror/v2/proxy-ghrc.io/":                    {oci.CodeNameUnknown, `did you mean "ghcr.io"?`},
+		"/mirror%2Fv2%2Fproxy-docker.io%2Fa":           {oci.CodeUnsupported, "/v2/proxy-docker.io/<repository>"},
 		"/proxy-docker.io":                             {oci.CodeUnsupported, "/v2/proxy-docker.io/<repository>"},
 		"/proxy-docker.io/":                            {oci.CodeUnsupported, "/v2/proxy-docker.io/<repository>"},
 		"/proxy-docker.io/library/nginx":               {oci.CodeUnsupported, "/v2/proxy-docker.io/<repository>"},
@@ -74,7 +82,7 @@ func TestAstray(t *testing.T) {
 	} {
 		for _, method := range []string{http.MethodGet, http.MethodHead} {
 			r := httptest.NewRequest(method, "http://x"+target, nil)
-			if !h.Serves(r) {
+			if _, ok := h.o.Router.Route(r.URL); !ok {
 				t.Errorf("%s is left to others", target)
 				continue
 			}
@@ -104,8 +112,8 @@ func errorOf(h *Handler, target string) error {
 	if err != nil {
 		return err
 	}
-	_, err = h.router.parse(u.EscapedPath(), u.RawQuery)
-	return err
+	route, _ := h.o.Router.Route(u)
+	return route.Err
 }
 
 // What others of the server may well answer is theirs.
@@ -115,6 +123,7 @@ func TestOthersAreLeftAlone(t *testing.T) {
 		"/", "", "*", "/index.html", "/metrics", "/healthz", "/v1/", "/v1/_ping", "/v1/search?q=v2", "/V2/", "/V2/proxy-docker.io/a/manifests/1",
 		"/v2ray", "/v2x/", "/v20/a", "/v2.1/a", "/a/v2/", "/api/v2/", "/api/v2/a/manifests/1", "/foo/v2x", "/proxy-nope.io/v2x/", "/proxy-nope.io/v2/x", "/nope.io/v2/index.html", "/proxy", "/proxy-/", "/v2.json",
 		"/proxy-settings", "/proxy-settings/", "/proxy-settings/index.html", "/proxy-nope.io", "/proxy-guide.html/part", "/proxy-x/manifests/1",
+		"/mirror/v2/", "/mirror/v2/a/manifests/1", "/mirror/v2/proxy-docker.io", "/mirror/v2/proxy-/", "/mirror/v2x/proxy-docker.io/", "/mirror/xv2/proxy-docker.io/", "/mirror/proxy-docker.io/a",
 		"/docker.io", "/docker.io/", "/docker.io/library/nginx", "/docker.io/index.html", "/corp/", "/corp/v2/users", "/corp/a/manifests/1", "/hub/a/blobs/main",
 		"/v3.21/manifests/calico.yaml", "/v3.21/v2/", "/1.0/v2/users", "/v1.2/x/manifests/deploy.yaml", "/nope.io/manifests/1", "/nope.io/a/blobs/main",
 		"/library/nginx/manifests/latest", "/library/nginx/blobs/sha256:" + hex64, "/library/nginx?ns=docker.io", "/?ns=docker.io",
@@ -130,7 +139,7 @@ func TestOthersAreLeftAlone(t *testing.T) {
 		default:
 			r.URL = u
 		}
-		if h.Serves(r) {
+		if _, ok := h.o.Router.Route(r.URL); ok {
 			t.Errorf("%q is taken from others", target)
 		}
 	}
@@ -144,13 +153,14 @@ func TestMessagesAreBounded(t *testing.T) {
 		upstreams[name] = Upstream{Name: name}
 		upstreams["alias-"+name] = Upstream{Name: name}
 	}
-	rt := newRouter(upstreams, "")
+	rt := NewRouter(upstreams, "")
 	for _, target := range []string{
 		"/v2/proxy-nope.io/a/manifests/1", "/v2/a/manifests/1", "//v2/", "/v2/proxy-" + strings.Repeat("x", 9000) + "/a/manifests/1",
 		"/v2/proxy-x/" + strings.Repeat("x", 9000) + "/manifests/1", "/v2/a/manifests/1?ns=" + strings.Repeat("%00", 9000),
 	} {
 		path, query := cutTarget(t, target)
-		_, err := rt.parse(path, query)
+		route, _ := parsePath(rt, path, query)
+		err := route.Err
 		var e *oci.Error
 		if !errors.As(err, &e) || e.Status != http.StatusNotFound || len(e.Message) > 1500 || strings.Contains(e.Message, "alias-") {
 			t.Fatalf("%.40s: %v", target, err)
@@ -165,14 +175,14 @@ func TestMessagesAreBounded(t *testing.T) {
 			name := fmt.Sprintf("r%02d.example.com", i)
 			some[name] = Upstream{Name: name}
 		}
-		if got := newRouter(some, "").list(); got != want {
+		if got := NewRouter(some, "").list(); got != want {
 			t.Errorf("%d upstreams: %q, want %q", n, got, want)
 		}
 	}
 }
 
 func TestNearest(t *testing.T) {
-	rt := newRouter(testUpstreams(), "")
+	rt := NewRouter(testUpstreams(), "")
 	for name, want := range map[string]string{
 		"docker.oi": "docker.io", "dokcer.io": "docker.io", "DOCKER.IO": "docker.io", "docker.io:443": "docker.io", "ghcr.io.": "ghcr.io",
 		"ghrc.io": "ghcr.io", "gcir.io": "gcr.io", "index.docker.com": "index.docker.io", "hubb": "hub", "harbor.corp:8444": "harbor.corp:8443",
@@ -244,7 +254,7 @@ func BenchmarkServesOthers(b *testing.B) {
 	r := httptest.NewRequest(http.MethodGet, "/assets/app/index.html?v=12", nil)
 	b.ReportAllocs()
 	for b.Loop() {
-		if h.Serves(r) {
+		if _, ok := h.o.Router.Route(r.URL); ok {
 			b.Fatal("taken")
 		}
 	}

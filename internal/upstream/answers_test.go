@@ -10,9 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +20,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/testenv"
+	"github.com/pullgate/pullgate/internal/upstream/internal/egress"
 )
 
 type requestReader struct{ *bufio.Reader }
@@ -37,34 +37,12 @@ func (r requestReader) next() (*http.Request, string, error) {
 	return request, string(body), err
 }
 
-// rounds is how many cases a test generates: a few, or all if PULLGATE_LONG is set.
-func rounds(few, all int) int {
-	if os.Getenv("PULLGATE_LONG") != "" {
-		return all
-	}
-	return few
-}
-
-// testSeed returns the seed of what is random in a test, and tells it.
-func testSeed(t *testing.T) uint64 {
-	t.Helper()
-	seed := rand.Uint64()
-	if text := os.Getenv("PULLGATE_SEED"); text != "" {
-		var err error
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("PULLGATE_SEED=%d", seed)
-	return seed
-}
-
 // TestGeneratedAnswers asks an upstream that answers nonsense, with a clock that
 // does not wait: whatever comes, an operation ends in time, in a result that is
 // what it says, or in an error that has a class and quotes nobody.
 func TestGeneratedAnswers(t *testing.T) {
 	const batch = 200
-	n, seed := rounds(600, 100_000), testSeed(t)
+	n, seed := testenv.Rounds(600, 100_000), testenv.Seed(t)
 	// net/http tells the standard logger of bytes that come after an answer.
 	defer log.SetOutput(log.Writer())
 	log.SetOutput(io.Discard)
@@ -118,7 +96,7 @@ type nonsense struct {
 func (n *nonsense) client(change ...func(*Options)) *Client {
 	o := Options{
 		Name: "hub.test", URLs: []*url.URL{{Scheme: "http", Host: "hub.test"}},
-		Credentials: BasicCredentials("canary-user", "canary-password"), resolver: noNames(),
+		Credentials: BasicCredentials("canary-user", "canary-password"), seams: egress.Seams{Resolver: noNames()},
 	}
 	for _, f := range change {
 		f(&o)
@@ -130,7 +108,7 @@ func (n *nonsense) client(change ...func(*Options)) *Client {
 	// What is random is drawn under a lock, so that a seed gives the same answers
 	// to the same requests.
 	seeds := n.f.Uint64()
-	for _, way := range []*http.Transport{c.transports.home, c.transports.abroad} {
+	for _, way := range []*http.Transport{c.network.Transports.Home, c.network.Transports.Abroad} {
 		way.Proxy = nil
 		way.DialContext = func(_ context.Context, _, address string) (net.Conn, error) {
 			ours, theirs := net.Pipe()

@@ -1,0 +1,81 @@
+package command
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/pullgate/pullgate/internal/image"
+)
+
+const (
+	// preloadBars is how many images have a bar at most, so that the bars fit onto
+	// any terminal.
+	preloadBars = 8
+	// Bar, name and what else there is to say fit into 80 columns.
+	preloadBar  = 16
+	preloadName = 36
+)
+
+// sayPulled tells that an image is done.
+func sayPulled(out *progress, p image.Pulled) {
+	stale := ""
+	if p.Stale != "" {
+		stale = " (its tag as it was known: " + p.Stale + ")"
+	}
+	what := fmt.Sprintf("pulled%s, %s of %s in %v", stale, size(p.Bytes), size(p.Size), p.Duration.Round(100*time.Millisecond))
+	switch {
+	case p.Error != "":
+		what = fmt.Sprintf("failed%s: %s", stale, p.Error)
+	case p.Bytes == 0:
+		what = fmt.Sprintf("is cached%s, %s", stale, size(p.Size))
+	}
+	out.say("%s", printable(fmt.Sprintf("%s: %s", p.Image, what)))
+}
+
+// showPreload tells how far it got.
+func showPreload(out *progress, p image.PreloadProgress) {
+	line := preloadLine(p, out.since())
+	if !out.terminal {
+		out.show(line)
+		return
+	}
+	var bars []string
+	for _, r := range p.Running[:min(len(p.Running), preloadBars)] {
+		what := "reading manifests"
+		if r.Size > 0 {
+			what = fmt.Sprintf("%s of %s", size(r.Bytes), size(r.Size))
+		}
+		bars = append(bars, fmt.Sprintf("%s %s %s", bar(r.Bytes, r.Size), fixed(r.Image.String()), what))
+	}
+	out.show(bar(int64(p.Images), int64(p.Total))+" total: "+line, bars...)
+}
+
+func preloadLine(p image.PreloadProgress, since time.Duration) string {
+	line := fmt.Sprintf("%s of %s", number(p.Images), counted(p.Total, "image"))
+	if p.Failed > 0 {
+		line += fmt.Sprintf(", %s failed", number(p.Failed))
+	}
+	line += ", " + size(p.Bytes)
+	if since >= time.Second {
+		line += fmt.Sprintf(", %s/s", size(int64(float64(p.Bytes)/since.Seconds())))
+	}
+	return line
+}
+
+// bar shows how much of a whole there is.
+func bar(n, of int64) string {
+	filled := 0
+	if of > 0 {
+		filled = int(min(max(n, 0), of) * preloadBar / of)
+	}
+	return "[" + strings.Repeat("=", filled) + strings.Repeat(" ", preloadBar-filled) + "]"
+}
+
+// fixed makes a name as wide as all others. Its end tells more than its beginning.
+func fixed(name string) string {
+	if len(name) > preloadName {
+		return "..." + name[len(name)-preloadName+3:]
+	}
+	return name + strings.Repeat(" ", preloadName-len(name))
+}

@@ -1,0 +1,39 @@
+package command
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/pullgate/pullgate/internal/image"
+	"github.com/pullgate/pullgate/internal/imagelist"
+)
+
+func TestPreloadOutput(t *testing.T) {
+	a := imagelist.Image{Upstream: "docker.io", Repository: "library/alpine", Tag: "3"}
+	long := imagelist.Image{Upstream: "factory.talos.dev", Repository: "metal-installer/376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba", Tag: "v1"}
+	var b bytes.Buffer
+	now := time.Unix(1_000, 0)
+	o := &progress{to: &b, terminal: true, now: func() time.Time { return now }, began: now}
+	now = now.Add(2 * time.Second)
+	showPreload(o, image.PreloadProgress{Images: 1, Failed: 1, Total: 4, Bytes: 3 << 20, Running: []image.Running{
+		{Image: a, Bytes: 3 << 20, Size: 6 << 20}, {Image: long},
+	}})
+	sayPulled(o, image.Pulled{Image: a, Size: 6 << 20, Bytes: 6 << 20, Duration: 1234 * time.Millisecond})
+	sayPulled(o, image.Pulled{Image: a, Size: 6 << 20, Stale: "timeout"})
+	sayPulled(o, image.Pulled{Image: a, Error: "\x1b[31mno"})
+	want := "\x1b[?7l" +
+		"[========        ] docker.io/library/alpine:3           3.0 MiB of 6.0 MiB\n" +
+		"[                ] ..." + long.String()[len(long.String())-33:] + " reading manifests\n" +
+		"[====            ] total: 1 of 4 images, 1 failed, 3.0 MiB, 1.5 MiB/s\n\x1b[?7h" +
+		"\x1b[3A\r\x1b[J" +
+		"docker.io/library/alpine:3: pulled, 6.0 MiB of 6.0 MiB in 1.2s\n" +
+		"docker.io/library/alpine:3: is cached (its tag as it was known: timeout), 6.0 MiB\n" +
+		`"docker.io/library/alpine:3: failed: \x1b[31mno"` + "\n"
+	if got := b.String(); got != want {
+		t.Errorf("output is\n%q, want\n%q", got, want)
+	}
+	if n := len(fixed(long.String())); n != preloadName {
+		t.Errorf("name has %d characters", n)
+	}
+}

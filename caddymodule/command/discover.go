@@ -1,0 +1,205 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+// discover asks the running server for what was not given, and whether it
+// mirrors what was. Where all that is needed was given, the server need not be
+// there, nor be the one that the files are for.
+func (c *clientConfig) discover(ctx context.Context) error {
+	o := &c.options
+	complete := o.Endpoint != nil && len(o.Upstreams) > 0
+	secured := complete && (o.Endpoint.Scheme != "https" || len(o.Authority) > 0)
+	named := c.address != "" || c.config != ""
+	err := c.ask(ctx)
+	switch {
+	case err == nil || !complete || named && !secured:
+		return err
+	case !secured:
+		c.remarks = append(c.remarks, "without --ca, clients have to trust the gateway's certificate already")
+	case named:
+		c.remarks = append(c.remarks, "nobody could be asked what the gateway mirrors: "+err.Error())
+	}
+	return nil
+}
+
+// ask takes over what the server says, where nothing was given.
+func (c *clientConfig) ask(ctx context.Context) error {
+	address, err := caddycmd.DetermineAdminAPIAddress(c.address, nil, c.config, c.adapter)
+	if err != nil {
+		return err
+	}
+	config, err := adminGet(ctx, address, "/config/")
+	if err != nil {
+		return fmt.Errorf("no server to ask for what was not given; start it, or give --endpoint and the upstreams: %w", err)
+	}
+	endpoints, err := endpointsOf(config)
+	if err != nil {
+		return fmt.Errorf("configuration of the server at %s: %w", address, err)
+	}
+	o := &c.options
+	chosen, err := choose(endpoints, o.Endpoint, len(o.Upstreams) > 0)
+	if err != nil {
+		return fmt.Errorf("the server at %s %w", address, err)
+	}
+	if o.Endpoint == nil {
+		if o.Endpoint, err = url.Parse(chosen.url); err != nil {
+			return err
+		}
+	}
+	if chosen.login && o.Username == "" {
+		c.remarks = append(c.remarks, "the gateway asks for a user: give --user and --password-file")
+	}
+	c.match(chosen.upstreams)
+	if len(o.Authority) > 0 || chosen.authority == "" || o.Endpoint.Scheme != "https" {
+		return nil
+	}
+	raw, err := adminGet(ctx, address, "/pki/ca/"+url.PathEscape(chosen.authority))
+	if err != nil {
+		return fmt.Errorf("certificate authority %s of the server at %s: %w", chosen.authority, address, err)
+	}
+	var info struct {
+		Root string `json:"root_certificate"`
+	}
+	if err := json.Unmarshal(raw, &info); err != nil {
+		return fmt.Errorf("certificate authority %s of the server at %s: %w", chosen.authority, address, err)
+	}
+	o.Authority = []byte(info.Root)
+	return nil
+}
+
+// match compares the upstreams that are wanted with those that the gateway has,
+// which are all wanted where none is named. One whose name cannot stand in an
+// image reference goes by an alias that can, if it has one.
+func (c *clientConfig) match(upstreams []siteUpstream) {
+	o := &c.options
+	if len(o.Upstreams) == 0 {
+		for _, u := range upstreams {
+			c.take(u)
+		}
+	}
+	var known []string
+	of := map[string]siteUpstream{}
+	for _, u := range upstreams {
+		for _, name := range u.names() {
+			known = append(known, name)
+			of[name] = u
+		}
+	}
+	slices.Sort(known)
+	for _, name := range o.Upstreams {
+		at := name
+		if o.Names[name] != "" {
+			at = o.Names[name]
+		}
+		switch u, ok := of[at]; {
+		case len(known) == 0:
+		case !ok:
+			c.remarks = append(c.remarks, fmt.Sprintf("the gateway does not mirror %s, as far as its configuration tells%s", at, guess(at, known)))
+		case at == name && !o.ByNamespace && strings.Contains(name, ":"):
+			plain := slices.IndexFunc(u.names(), func(n string) bool { return !strings.Contains(n, ":") })
+			if plain >= 0 {
+				c.rename(name, u.names()[plain])
+			}
+		}
+	}
+}
+
+// take adds the names of an upstream by which images can mean it.
+func (c *clientConfig) take(u siteUpstream) {
+	before := len(c.options.Upstreams)
+	for _, name := range u.names() {
+		if oci.IsRegistry(name) {
+			c.options.Upstreams = append(c.options.Upstreams, name)
+		}
+	}
+	if len(c.options.Upstreams) == before {
+		c.remarks = append(c.remarks, fmt.Sprintf("the upstream %s is left out: no image name begins so; name it as HOST=%s, with the registry's host in image names", u.Name, u.Name))
+	}
+}
+
+// guess says which of the known names may have been meant.
+func guess(name string, known []string) string {
+	if near := nearest(name, known); near != "" {
+		return ": did you mean " + near + "?"
+	}
+	return ": it has " + strings.Join(known, ", ")
+}
+
+// choose picks the endpoint that clients are to use: the one at the URL, or the
+// only one that other machines can reach. A site without a host may be at any URL
+// that no other has. All upstreams of that address count; there may be none if
+// the caller has named its own.
+func choose(endpoints []endpoint, at *url.URL, named bool) (chosen endpoint, err error) {
+	var urls []string
+	wanted := ""
+	if at != nil {
+		wanted = siteURL(at)
+		if !slices.ContainsFunc(endpoints, func(e endpoint) bool { return e.url == wanted }) {
+			wanted = ""
+		}
+	}
+	for _, e := range endpoints {
+		if at == nil && (e.url == "" || e.loopback) || at != nil && e.url != wanted {
+			continue
+		}
+		if e.url != "" && !slices.Contains(urls, e.url) {
+			urls = append(urls, e.url)
+		}
+		if chosen.url == "" {
+			chosen.url, chosen.authority = e.url, e.authority
+		}
+		chosen.login = chosen.login || e.login
+		for _, u := range e.upstreams {
+			if !slices.ContainsFunc(chosen.upstreams, func(other siteUpstream) bool { return other.Name == u.Name }) {
+				chosen.upstreams = append(chosen.upstreams, u)
+			}
+		}
+	}
+	switch {
+	case len(endpoints) == 0:
+		return endpoint{}, errors.New("mirrors no registries")
+	case at == nil && len(urls) == 0:
+		return endpoint{}, errors.New("names no host that other machines could reach it by: give --endpoint")
+	case at == nil && len(urls) > 1:
+		return endpoint{}, fmt.Errorf("serves at several addresses, give one of them as --endpoint: %s", strings.Join(urls, ", "))
+	case len(chosen.upstreams) == 0 && !named:
+		return endpoint{}, fmt.Errorf("does not serve at %s, as far as its configuration tells: name the upstreams", at)
+	}
+	return chosen, nil
+}
+
+// siteURL returns a URL as endpoints have it.
+func siteURL(u *url.URL) string {
+	usual := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
+	return u.Scheme + "://" + strings.TrimSuffix(strings.ToLower(u.Host), usual)
+}
+
+// answerTime is how long a server may take to answer.
+const answerTime = 5 * time.Second
+
+// adminGet reads an answer of the admin API of a running server.
+func adminGet(ctx context.Context, address, path string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	response, err := asking(address)(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	return io.ReadAll(io.LimitReader(response.Body, 64<<20))
+}

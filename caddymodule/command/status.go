@@ -1,0 +1,96 @@
+package command
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pullgate/pullgate/internal/operate"
+	"github.com/pullgate/pullgate/storage"
+)
+
+func (r reader) statusCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "status [--watch] [--storage <dir>] [--address <admin>]",
+		Short: "Shows how the gateway fares",
+		Long: `
+Shows the storage, what is being downloaded, and for each upstream whether it is
+asked at present, and how much of what was asked for came from the cache. Counts are
+those since the server began. Of a storage that no server has open, only its size is
+shown.
+
+STATE is ok, as long as nothing failed; failing, with the number of failures in a
+row; down, while the upstream is left alone until the next probe; or not asked, of
+one that is not configured any more. HITS is the share of answers that did not need
+the upstream.
+
+With --watch it goes on until it is interrupted; in a terminal, in place.
+
+The exit code is 0 if all is well, 1 if an index is not open or an upstream is down,
+and 2 if it could not be found out.`,
+		Example: `  pullgate mirror status --watch
+  pullgate mirror status --address unix//run/pullgate/admin.sock --json`,
+	}
+	cmd.Flags().BoolP("watch", "w", false, "Show it again and again; with --json, one document after another")
+	cmd.Flags().Duration("interval", 2*time.Second, "How often --watch looks")
+	return r.gatewayCommand(cmd, runStatus)
+}
+
+func runStatus(r *run) (int, error) {
+	interval := r.flags.Duration("interval")
+	if interval < 100*time.Millisecond {
+		return exitFailure, fmt.Errorf("--interval: %v is too often, want 100ms or more", interval)
+	}
+	if err := r.find(); err != nil {
+		return exitFailure, err
+	}
+	out := statusOutput{run: r, out: r.cmd.OutOrStdout(), watch: r.flags.Bool("watch"), now: time.Now}
+	if r.address == "" && out.watch {
+		return exitFailure, fmt.Errorf("there is no server to watch: %w", r.silence)
+	}
+	g, done, err := r.gateway("Looking at %s", "", storage.Options{Existing: true, Inspect: true})
+	if err != nil {
+		return exitFailure, err
+	}
+	code, err := watchStatus(r, g, out, interval)
+	if closing := done(); closing != nil && err == nil {
+		return exitFailure, closing
+	}
+	return code, err
+}
+
+// watchStatus prints the status, again and again if it is watched.
+func watchStatus(r *run, g operate.Gateway, out statusOutput, interval time.Duration) (int, error) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		s, err := g.Status(r.ctx, r.path)
+		if r.ctx.Err() != nil && out.watch {
+			return 0, nil
+		}
+		if err == nil {
+			err = out.print(s)
+		}
+		switch {
+		case err != nil:
+			return exitFailure, err
+		case !out.watch && well(s):
+			return 0, nil
+		case !out.watch:
+			return exitFindings, nil
+		}
+		select {
+		case <-tick.C:
+		case <-r.ctx.Done():
+			return 0, nil
+		}
+	}
+}
+
+// well reports whether nothing is wrong.
+func well(s operate.Status) bool {
+	return !slices.ContainsFunc(s.Storage, func(s operate.StoreStatus) bool { return !s.IndexOpen }) &&
+		!slices.ContainsFunc(s.Upstreams, func(u operate.UpstreamStatus) bool { return u.State == operate.BreakerOpen })
+}

@@ -1,0 +1,134 @@
+package caddymodule
+
+import (
+	"cmp"
+	"log/slog"
+	"runtime/debug"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/pullgate/pullgate/caddymodule/admin"
+	"github.com/pullgate/pullgate/caddymodule/command"
+	"github.com/pullgate/pullgate/caddymodule/config"
+	"github.com/pullgate/pullgate/internal/image"
+	"github.com/pullgate/pullgate/internal/metrics"
+	"github.com/pullgate/pullgate/internal/mirror"
+	"github.com/pullgate/pullgate/internal/operate"
+	"github.com/pullgate/pullgate/internal/registry"
+)
+
+func init() {
+	caddy.RegisterModule(admin.New(gateway()))
+	command.Register(readConfiguration)
+}
+
+// gateway returns the verbs on what this process serves. It has no state: stores and
+// clients are looked up for each request.
+func gateway() *operate.Local {
+	return &operate.Local{
+		Stores: func() (open []*operate.Store) {
+			for _, c := range openCaches() {
+				open = append(open, &c.Store)
+			}
+			return open
+		},
+		Sites: liveSites, Upstreams: upstreamStatuses, Traffic: counted.Traffic,
+	}
+}
+
+// counted is what the process counts. It is registered with the registry of every
+// configuration, so counts survive reloads.
+var counted = metrics.New(metrics.Options{
+	Stores: storeStatuses, Upstreams: upstreamStatuses,
+	Panicked: func(p any) {
+		slog.New(newestLog{}).Error("metrics panicked", "panic", p, "stack", string(debug.Stack()))
+	},
+})
+
+// storeStatuses returns the state of the open stores.
+func storeStatuses() (statuses []operate.StoreStatus) {
+	for _, c := range openCaches() {
+		statuses = append(statuses, operate.StoreStatus{Path: c.Path, Usage: c.Usage(), Stats: c.Mirror.Stats()})
+	}
+	return statuses
+}
+
+// upstreamStatuses returns the circuit breakers of the clients in use, the worst one
+// where several clients have one name and URL.
+func upstreamStatuses() []operate.UpstreamStatus {
+	worst := map[[2]string]operate.UpstreamStatus{}
+	clients.Range(func(_, value any) bool {
+		c, ok := value.(*client)
+		if !ok {
+			return true // one that is still being made
+		}
+		for _, b := range c.Breakers() {
+			s := operate.UpstreamStatus{
+				Name: c.name, URL: b.URL, State: operate.BreakerClosed, Fails: b.Fails, Class: string(b.Class), Wait: b.Wait.Seconds(),
+			}
+			switch {
+			case b.Open && b.Wait > 0:
+				s.State = operate.BreakerOpen
+			case b.Open:
+				s.State = operate.BreakerHalfOpen
+			}
+			key := [2]string{s.Name, s.URL}
+			if old, ok := worst[key]; !ok || s.Level() > old.Level() {
+				worst[key] = s
+			}
+		}
+		return true
+	})
+	statuses := make([]operate.UpstreamStatus, 0, len(worst))
+	for _, s := range worst {
+		statuses = append(statuses, s)
+	}
+	slices.SortFunc(statuses, func(a, b operate.UpstreamStatus) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.URL, b.URL))
+	})
+	return statuses
+}
+
+// liveSites returns the sites of the newest configuration that runs on a store, which
+// is at path unless that is empty.
+func liveSites(path string) (*operate.Store, operate.Sites) {
+	generations.RLock()
+	defer generations.RUnlock()
+	for _, g := range slices.Backward(generations.list) {
+		if path != "" && g.cache.Path != path {
+			continue
+		}
+		g.run.mu.Lock()
+		services := slices.Clone(g.run.handlers)
+		g.run.mu.Unlock()
+		var live operate.Sites
+		for _, s := range services {
+			site := siteOf(s.names, s.upstreams)
+			site.Exiting = s.exiting
+			site.Enter = func(*mirror.Cache) (image.Puller, func(), error) {
+				m, err := s.enterAdmin()
+				return m, s.leave, err
+			}
+			live = append(live, site)
+		}
+		return &g.cache.Store, live
+	}
+	return nil, nil
+}
+
+// siteOf returns the site that has upstreams by their names and aliases.
+func siteOf(names map[string]registry.Upstream, upstreams []*config.Upstream) *operate.Site {
+	site := &operate.Site{Names: make(map[string]string, len(names))}
+	for alias, u := range names {
+		site.Names[alias] = u.Name
+	}
+	for _, u := range upstreams {
+		known := &operate.Upstream{Name: u.Name, MaxSize: u.MaxSize, Isolated: u.Isolated(), Public: u.Everybody(), LookUp: u.LookUp}
+		if u.Provisioned() {
+			known.Identity = u.Identity()
+		}
+		site.Upstreams = append(site.Upstreams, known)
+	}
+	return site
+}

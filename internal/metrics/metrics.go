@@ -1,0 +1,176 @@
+// Package metrics counts what a gateway does, for Prometheus and for its status.
+package metrics
+
+import (
+	"errors"
+	"net/http"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pullgate/pullgate/internal/mirror"
+	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/operate"
+	"github.com/pullgate/pullgate/internal/registry"
+	"github.com/pullgate/pullgate/internal/upstream"
+)
+
+// Where panics come from.
+const (
+	PanicRequest = "request"
+	PanicMirror  = "mirror"
+	PanicStorage = "storage"
+	PanicMetrics = "metrics"
+)
+
+// Options say where the state is read of what is not counted.
+type Options struct {
+	Stores    func() []operate.StoreStatus
+	Upstreams func() []operate.UpstreamStatus
+	// Panicked is called with what a scrape panicked of: scrapes run in goroutines of
+	// their own, where that would end the process.
+	Panicked func(p any)
+}
+
+// Metrics are the collectors of a process. They may be registered more than once, so
+// that counts survive reloads.
+type Metrics struct {
+	o                Options
+	requests         *prometheus.CounterVec
+	stale            *prometheus.CounterVec
+	responseBytes    *prometheus.CounterVec
+	upstreamRequests *prometheus.CounterVec
+	upstreamDuration *prometheus.HistogramVec
+	upstreamBytes    *prometheus.CounterVec
+	fills            *prometheus.CounterVec
+	panics           *prometheus.CounterVec
+
+	// answers has an answerCounter for each answerLabels that there were: to find one
+	// is cheaper than to find its counters by their labels.
+	answers sync.Map
+}
+
+type answerLabels struct {
+	upstream string
+	kind     oci.Kind
+	result   string
+}
+
+type answerCounter struct{ requests, bytes prometheus.Counter }
+
+// New returns collectors that have counted nothing yet.
+func New(o Options) *Metrics {
+	counter := func(name string) *prometheus.CounterVec {
+		m := named(name)
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: m.Help}, m.Labels)
+	}
+	duration := named("upstream_request_duration_seconds")
+	m := &Metrics{
+		o:                o,
+		requests:         counter("requests_total"),
+		stale:            counter("stale_served_total"),
+		responseBytes:    counter("response_bytes_total"),
+		upstreamRequests: counter("upstream_requests_total"),
+		upstreamDuration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: namespace, Subsystem: subsystem, Name: duration.Name, Help: duration.Help, Buckets: prometheus.DefBuckets,
+		}, duration.Labels),
+		upstreamBytes: counter("upstream_bytes_total"),
+		fills:         counter("fills_total"),
+		panics:        counter("panics_total"),
+	}
+	for _, where := range []string{PanicRequest, PanicMirror, PanicStorage, PanicMetrics} {
+		m.panics.WithLabelValues(where) // so that an alert sees the first one as growth
+	}
+	return m
+}
+
+// Register makes the collectors part of a registry.
+func (m *Metrics) Register(to *prometheus.Registry) error {
+	for _, c := range []prometheus.Collector{
+		m.requests, m.stale, m.responseBytes, m.upstreamRequests, m.upstreamDuration, m.upstreamBytes, m.fills, m.panics,
+		stateCollector{m},
+	} {
+		var already prometheus.AlreadyRegisteredError
+		if err := to.Register(c); err != nil && !errors.As(err, &already) {
+			return err
+		}
+	}
+	return nil
+}
+
+// Panic returns what counts the panics of a place.
+func (m *Metrics) Panic(where string) func() { return m.panics.WithLabelValues(where).Inc }
+
+// Answer counts an answer to a client.
+func (m *Metrics) Answer(_ *http.Request, a *registry.Answer) {
+	q := a.Request
+	counter := m.answerCounter(answerLabels{q.Upstream, q.Kind, result(a)})
+	counter.requests.Inc()
+	counter.bytes.Add(float64(a.Bytes))
+	if a.Panicked {
+		m.panics.WithLabelValues(PanicRequest).Inc()
+	}
+	if a.Cache.Result == oci.ResultStale {
+		m.stale.WithLabelValues(q.Upstream, a.Cache.Detail).Inc()
+	}
+}
+
+func (m *Metrics) answerCounter(of answerLabels) answerCounter {
+	counter, ok := m.answers.Load(of)
+	if !ok {
+		counter, _ = m.answers.LoadOrStore(of, answerCounter{
+			requests: m.requests.WithLabelValues(of.upstream, string(of.kind), of.result),
+			bytes:    m.responseBytes.WithLabelValues(of.upstream, string(of.kind)),
+		})
+	}
+	return counter.(answerCounter)
+}
+
+func result(a *registry.Answer) string {
+	switch {
+	case a.Aborted:
+		return "aborted"
+	case a.Status >= 500:
+		return "error"
+	case a.Status == http.StatusNotFound:
+		return "notfound"
+	case a.Status == http.StatusUnauthorized, a.Status == http.StatusForbidden:
+		return "denied"
+	case a.Status == http.StatusTooManyRequests:
+		return "ratelimited"
+	case a.Status >= 400:
+		return "client_error"
+	case a.Cache.Result != "":
+		return string(a.Cache.Result)
+	}
+	return string(oci.ResultHit) // a ping
+}
+
+// Requests returns what counts the requests to an upstream.
+func (m *Metrics) Requests(name string) func(upstream.Observation) {
+	duration := m.upstreamDuration.WithLabelValues(name)
+	return func(o upstream.Observation) {
+		m.upstreamRequests.WithLabelValues(name, o.Op, class(o.Class)).Inc()
+		duration.Observe(o.Duration.Seconds())
+	}
+}
+
+// Received returns what counts the bytes from an upstream.
+func (m *Metrics) Received(name string) func(string, int64) {
+	received := m.upstreamBytes.WithLabelValues(name)
+	return func(_ string, n int64) { received.Add(float64(n)) }
+}
+
+// Fill counts a download of a blob.
+func (m *Metrics) Fill(e mirror.FillEvent) {
+	if e.Finished {
+		m.fills.WithLabelValues(e.Upstream, class(e.Class)).Inc()
+	}
+}
+
+func class(c oci.Class) string {
+	if c == oci.ClassNone {
+		return "ok"
+	}
+	return string(c)
+}

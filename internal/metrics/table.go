@@ -1,0 +1,80 @@
+package metrics
+
+import (
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pullgate/pullgate/internal/operate"
+)
+
+// All names begin with it.
+const namespace, subsystem = "caddy", "registry_mirror"
+
+// Metric is one that is exposed.
+type Metric struct {
+	// Name is what follows caddy_registry_mirror_.
+	Name   string
+	Help   string
+	Labels []string
+
+	counts bool                            // it only grows
+	store  func(operate.StoreStatus) int64 // of all stores together; nil = it is no sum
+}
+
+func (m Metric) desc() *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, m.Name), m.Help, m.Labels, nil)
+}
+
+// Table returns all metrics. Every label has a closed set of values. upstream is a
+// configured name, or empty if a request names none. kind is ping, manifest, blob, tags,
+// referrers, or empty for what is no request of the API. op is that of
+// upstream.Observation, class an oci.Class, or ok. result is one of:
+//
+//	hit, miss, joined, stale   answered; see oci.Result. A ping is a hit
+//	notfound                   404
+//	denied                     401, 403
+//	ratelimited                429
+//	client_error               other 4xx
+//	error                      5xx
+//	aborted                    cut before it was complete, by whichever end
+func Table() []Metric {
+	type s = operate.StoreStatus
+	return []Metric{
+		{Name: "requests_total", Help: "Requests answered.", Labels: []string{"upstream", "kind", "result"}},
+		{Name: "response_bytes_total", Help: "Bytes of bodies sent to clients.", Labels: []string{"upstream", "kind"}},
+		{Name: "upstream_requests_total", Help: "HTTP requests sent to upstreams.", Labels: []string{"upstream", "op", "class"}},
+		{Name: "upstream_request_duration_seconds", Help: "Time from an HTTP request to an upstream to the header of its answer.", Labels: []string{"upstream"}},
+		{Name: "upstream_bytes_total", Help: "Bytes of bodies received from upstreams.", Labels: []string{"upstream"}},
+		{Name: "stale_served_total", Help: "Stale answers, in place of fresh ones.", Labels: []string{"upstream", "reason"}},
+		{Name: "breaker_state", Help: "Whether an upstream is asked: 0 = it is, 1 = a probe is due, 2 = it is not.", Labels: []string{"upstream", "url"}},
+		{Name: "fills_total", Help: "Downloads of blobs that ended.", Labels: []string{"upstream", "class"}},
+		{Name: "panics_total", Help: "Panics that were survived.", Labels: []string{"where"}},
+		{Name: "fills_running", Help: "Downloads of blobs in progress.", store: func(s s) int64 { return int64(s.Stats.Fills) }},
+		{Name: "cache_bytes", Help: "Bytes of blobs in the store.", store: func(s s) int64 { return s.BlobBytes }},
+		{Name: "cache_blobs", Help: "Blobs in the store.", store: func(s s) int64 { return s.Blobs }},
+		{Name: "cache_upstream_bytes", Help: "Bytes of blobs by the upstream that brought them in first.", Labels: []string{"upstream"}},
+		{Name: "cache_pinned_bytes", Help: "Bytes of blobs of pinned images.", store: func(s s) int64 { return s.PinnedBytes }},
+		{Name: "cache_index_bytes", Help: "Size of the store's index.", store: func(s s) int64 { return s.IndexBytes }},
+		{Name: "cache_index_open", Help: "Stores whose index is open.", store: func(s s) int64 { return one(s.IndexOpen) }},
+		{Name: "cache_index_rebuilds_total", Help: "Times that the index was damaged and begun anew.", counts: true, store: func(s s) int64 { return s.IndexRebuilds }},
+		{Name: "cache_quarantined_blobs_total", Help: "Blobs found damaged since the store was opened.", counts: true, store: func(s s) int64 { return s.QuarantinedBlobs }},
+		{Name: "cache_free_bytes", Help: "Free space on the store's file system.", store: func(s s) int64 { return s.FreeBytes }},
+		{Name: "cache_free_inodes", Help: "Free inodes on the store's file system.", store: func(s s) int64 { return s.FreeInodes }},
+		{Name: "cache_evicted_blobs_total", Help: "Blobs evicted since the store was opened.", counts: true, store: func(s s) int64 { return s.EvictedBlobs }},
+		{Name: "cache_evicted_bytes_total", Help: "Bytes evicted since the store was opened.", counts: true, store: func(s s) int64 { return s.EvictedBytes }},
+	}
+}
+
+// named returns a metric of the table.
+func named(name string) Metric {
+	table := Table()
+	return table[slices.IndexFunc(table, func(m Metric) bool { return m.Name == name })]
+}
+
+func one(yes bool) int64 {
+	if yes {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,142 @@
+package operate
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/pullgate/pullgate/internal/image"
+	"github.com/pullgate/pullgate/internal/imagelist"
+	"github.com/pullgate/pullgate/internal/mirror"
+	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage"
+)
+
+// Upstream is an upstream of a site.
+type Upstream struct {
+	Name string
+	// Identity is what the store keeps its images under; empty = not looked up yet.
+	Identity string
+	// LookUp finds the identity out, for which secrets and files are read.
+	LookUp func() (string, error)
+	// MaxSize is how many bytes it may have brought in; 0 = no limit.
+	MaxSize int64
+	// Isolated says that what it answers need not be for everybody, and Public that
+	// everybody may pull it here.
+	Isolated, Public bool
+}
+
+// identity returns the identity, also if it is not looked up yet.
+func (u *Upstream) identity() (string, error) {
+	if u.Identity != "" {
+		return u.Identity, nil
+	}
+	return u.LookUp()
+}
+
+// Site is one handler of a configuration: which upstreams it has, by what names, and
+// how to pull from them.
+type Site struct {
+	// Names are those of upstreams, by name and alias.
+	Names     map[string]string
+	Upstreams []*Upstream
+	// Enter returns what pulls from the upstreams whose identities are looked up, for
+	// as long as the caller stays; with no error, it has to leave.
+	Enter func(*mirror.Cache) (p image.Puller, leave func(), err error)
+	// Exiting is closed when the process exits; nil = never.
+	Exiting <-chan struct{}
+}
+
+// upstream returns the upstream of a name or alias; nil = there is none.
+func (s *Site) upstream(alias string) *Upstream {
+	name, ok := s.Names[alias]
+	if !ok {
+		return nil
+	}
+	return s.Upstreams[slices.IndexFunc(s.Upstreams, func(u *Upstream) bool { return u.Name == name })]
+}
+
+// Sites are those of one configuration.
+type Sites []*Site
+
+// Limit adds the limits of the upstreams to those of a store.
+func (l Sites) Limit(limits *storage.Limits) {
+	for _, s := range l {
+		for _, u := range s.Upstreams {
+			if u.MaxSize > 0 {
+				if limits.Upstreams == nil {
+					limits.Upstreams = map[string]int64{}
+				}
+				limits.Upstreams[u.Name] = u.MaxSize
+			}
+		}
+	}
+}
+
+// LookUp finds the identities of the upstreams of images out.
+func (l Sites) LookUp(images []imagelist.Image) (err error) {
+	for _, i := range images {
+		for _, p := range l.find(i) {
+			if p.upstream.Identity, err = p.upstream.identity(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// place is where an image lies.
+type place struct {
+	site       *Site
+	upstream   *Upstream
+	repository string
+}
+
+func (p place) scope() oci.Scope {
+	return oci.Scope{Upstream: p.upstream.Identity, Repository: p.repository}
+}
+
+// find returns the places of an image at all sites that mirror it.
+func (l Sites) find(i imagelist.Image) (places []place) {
+	for _, s := range l {
+		if u := s.upstream(i.Upstream); u != nil {
+			places = append(places, place{s, u, oci.CanonicalRepository(u.Name, i.Repository)})
+		}
+	}
+	return places
+}
+
+// places is find with each identity once; all are looked up. Without any, it returns
+// the reason why nobody pulls the image.
+func (l Sites) places(i imagelist.Image) (places []place, unknown string) {
+	seen := map[oci.Scope]bool{}
+	for _, p := range l.find(i) {
+		if scope := p.scope(); !seen[scope] {
+			seen[scope] = true
+			places = append(places, p)
+		}
+	}
+	if len(places) == 0 {
+		unknown = fmt.Sprintf("no site mirrors %s: add it to the configuration", i.Upstream)
+	}
+	return places, unknown
+}
+
+// enter enters all sites. Whoever gets no error has to leave.
+func (l Sites) enter(c *mirror.Cache) (pullers map[*Site]image.Puller, leave func(), err error) {
+	pullers = make(map[*Site]image.Puller, len(l))
+	var leaves []func()
+	leave = func() {
+		for _, leave := range leaves {
+			leave()
+		}
+	}
+	for _, s := range l {
+		puller, out, err := s.Enter(c)
+		if err != nil {
+			leave()
+			return nil, nil, err
+		}
+		pullers[s], leaves = puller, append(leaves, out)
+	}
+	return pullers, leave, nil
+}

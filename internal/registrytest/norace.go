@@ -1,5 +1,0 @@
-//go:build !race
-
-package registrytest
-
-const raceDetector = false

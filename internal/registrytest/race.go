@@ -1,6 +1,0 @@
-//go:build race
-
-package registrytest
-
-// raceDetector says that everything takes some times as much memory.
-const raceDetector = true
