@@ -82,7 +82,7 @@ func (v view) pullAhead(layer digest.Digest) {
 		if b.digest == layer || !v.missing(v.ctx, b.digest) || limited && b.size > left {
 			continue
 		}
-		if count++; count > maxAhead || !s.send(v.ctx) || v.ahead.enter(v.ctx, v.Identity, v.LookAhead) != nil {
+		if count++; count > maxAhead || !s.send(v.ctx) || v.ahead.Enter(v.ctx, v.Identity, v.LookAhead) != nil {
 			return
 		}
 		most := left
@@ -96,7 +96,7 @@ func (v view) pullAhead(layer digest.Digest) {
 		}
 		turn.end()
 		s.recall()
-		v.ahead.leave(v.Identity)
+		v.ahead.Leave(v.Identity)
 		if !ok {
 			break // the next layer that the client asks for goes on
 		}
@@ -136,7 +136,7 @@ func (v view) fillAhead(ctx context.Context, d digest.Digest, most int64, turn *
 	f.most, f.turn = most, turn
 	c.fills[v.fillKey(d)] = f
 	c.running.Go(func() {
-		defer c.ahead.leave(v.Identity)
+		defer c.ahead.Leave(v.Identity)
 		f.run()
 		s.back(f.stored())
 	})

@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/pace"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -90,15 +91,15 @@ type Cache struct {
 	cancel context.CancelFunc
 
 	failures  failures
-	turns     turns
+	turns     pace.Limiter[turnKey]
 	denials   since[oci.Scope] // since when an upstream denies a repository
 	gone      since[key]       // since when it says that a tag is gone
 	voices    voices
 	promised  promised
 	told      told
-	slots     slots
+	slots     pace.Limiter[string]
 	images    images
-	ahead     slots // of what no client has asked for yet
+	ahead     pace.Limiter[string] // of what no client has asked for yet
 	tags      flights[tagAnswer]
 	tagged    flights[tagAnswer] // that get the manifest, too
 	manifests flights[manifestAnswer]
@@ -107,8 +108,8 @@ type Cache struct {
 	referrers flights[referrersAnswer]
 	lists     listings
 
-	uplinks uplinks
-	crowds  crowds
+	uplinks pace.Uplinks
+	crowds  pace.Crowds
 
 	downloads  atomic.Int64 // fills that are at it
 	processors int64        // that they share
@@ -163,7 +164,8 @@ func (c *Cache) Close() {
 
 // Stats returns a snapshot.
 func (c *Cache) Stats() Stats {
-	s := Stats{Failures: c.failures.len(), Queued: c.slots.waiting()}
+	s := Stats{Failures: c.failures.len()}
+	_, s.Queued = c.slots.Count()
 	s.LookUps = c.tags.len() + c.tagged.len() + c.manifests.len() + c.heads.len() + c.possessed.len() + c.referrers.len() +
 		c.lists.begun.len() + c.lists.pages.len()
 	c.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/pace"
 )
 
 const (
@@ -64,7 +65,7 @@ func (e *errand) get(offset, length int64) (oci.BlobBody, error) {
 	defer f.rest(false)
 	defer func() {
 		if e.held {
-			f.c.crowds.letGo(f.source.Identity, f.c.now())
+			f.c.crowds.Unhold(f.source.Identity, f.c.now())
 		}
 	}()
 	for {
@@ -76,7 +77,7 @@ func (e *errand) get(offset, length int64) (oci.BlobBody, error) {
 			return body, nil
 		case e.s.extra || e.s.ctx.Err() != nil:
 			return oci.BlobBody{}, err
-		case errors.Is(err, errYielded):
+		case errors.Is(err, pace.ErrYielded):
 			continue // its turn comes again
 		}
 		if e.err = err; !e.again() {
@@ -123,7 +124,7 @@ func (e *errand) again() bool {
 	// An answer that may yet be a refusal of the upstream's is not begun.
 	f.rest(!crowded)
 	if crowded && e.needed {
-		f.c.crowds.hold(f.source.Identity)
+		f.c.crowds.Hold(f.source.Identity)
 		e.held = true
 	}
 	return f.pause(e.s.ctx, pause)

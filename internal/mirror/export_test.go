@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/pace"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -119,13 +120,9 @@ func (p heldCommit) Commit(size int64) error {
 }
 
 // Turns counts turns, and requests that wait for one.
-func (c *Cache) Turns() (n int) {
-	c.turns.mu.Lock()
-	defer c.turns.mu.Unlock()
-	for _, q := range c.turns.queues {
-		n += q.in
-	}
-	return n
+func (c *Cache) Turns() int {
+	in, waiting := c.turns.Count()
+	return in + waiting
 }
 
 // FailReads makes every part fail to be read at a place, unless err is nil.
@@ -181,26 +178,39 @@ func (p *watchedPart) WriteAt(b []byte, off int64) (int, error) {
 	return p.Part.WriteAt(b, off)
 }
 
+// WatchStanding returns what gets something once a connection stands back.
+func (c *Cache) WatchStanding() <-chan struct{} {
+	stands, after := make(chan struct{}, 1), c.after
+	c.after = func(d time.Duration) <-chan time.Time {
+		if d == pace.LookEvery {
+			select {
+			case stands <- struct{}{}:
+			default:
+			}
+		}
+		return after(d)
+	}
+	return stands
+}
+
 // StandBack has what no client waits for stand back at an upstream that is being
 // asked for blobs, until the function that it returns is called.
 func (c *Cache) StandBack(upstream string) (goOn func()) {
-	c.uplinks.mu.Lock()
-	defer c.uplinks.mu.Unlock()
-	w := c.uplinks.ways[upstream]
-	w.over, w.until = make(chan struct{}), c.now().Add(time.Hour)
-	return func() {
-		c.uplinks.mu.Lock()
-		defer c.uplinks.mu.Unlock()
-		w.goOn(c.now().Add(time.Hour))
+	now, added := c.now(), 0
+	for receipt := (pace.Receipt{Bytes: 1 << 30, Waited: time.Hour, Awaited: true, Left: 1 << 40}); ; now = now.Add(pace.LookEvery) {
+		c.uplinks.Received(upstream, receipt, now)
+		if c.uplinks.Received(upstream, pace.Receipt{Bytes: 1}, now).GoOn != nil {
+			break
+		}
+		if c.uplinks.Take(upstream) { // which brings nothing more
+			c.uplinks.Begin(upstream)
+			c.uplinks.Received(upstream, pace.Receipt{First: true}, now)
+			added++
+		}
+		time.Sleep(time.Millisecond)
 	}
-}
-
-// Standing counts the connections to an upstream that stand back.
-func (c *Cache) Standing(upstream string) int {
-	c.uplinks.mu.Lock()
-	defer c.uplinks.mu.Unlock()
-	if w := c.uplinks.ways[upstream]; w != nil {
-		return w.standing
+	for range added {
+		c.uplinks.End(upstream, false)
 	}
-	return 0
+	return func() { c.uplinks.Look(upstream, now.Add(time.Hour)) }
 }

@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/pace"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -54,7 +55,7 @@ type fill struct {
 	done     chan struct{} // closed once it is out of Cache.fills
 	turn     *turn         // of the client that started it
 	caller   caller
-	party    party // of the clients; guarded by Cache.crowds
+	party    *pace.Party // of the clients; guarded by Cache.crowds
 
 	workers sync.WaitGroup
 
@@ -104,12 +105,12 @@ type fill struct {
 func newFill(ctx context.Context, source view, d digest.Digest, link storage.Link, ahead bool) *fill {
 	f := &fill{
 		c: source.Cache, digest: d, source: source, proven: link.Proven, expected: toldSize(d, link.Size),
-		began: source.now(), done: make(chan struct{}), refs: 1, size: -1, ahead: ahead, looked: ahead,
+		began: source.now(), done: make(chan struct{}), refs: 1, size: -1, party: pace.NewParty(0), ahead: ahead, looked: ahead,
 	}
 	if !ahead {
-		f.refs, f.party.clients = 2, 1
+		f.refs, f.party = 2, pace.NewParty(1)
 	}
-	f.caller = caller{view: source, digest: d, party: &f.party, known: link.Proven || link.Size >= 0}
+	f.caller = caller{view: source, digest: d, party: f.party, known: link.Proven || link.Size >= 0}
 	if source.remembered(source.key(kindSize, d.String()), false) != nil {
 		f.expected = -1
 	}
@@ -158,10 +159,10 @@ func (f *fill) run() {
 
 func (f *fill) download() (stored bool, err error) {
 	defer f.recovered(&err)
-	if err := f.c.slots.enter(f.pulling, f.source.Identity, f.source.MaxFills); err != nil {
+	if err := f.c.slots.Enter(f.pulling, f.source.Identity, f.source.MaxFills); err != nil {
 		return false, errClosed()
 	}
-	defer f.c.slots.leave(f.source.Identity)
+	defer f.c.slots.Leave(f.source.Identity)
 	f.c.downloads.Add(1)
 	defer f.c.downloads.Add(-1)
 	if err := f.open(); err != nil {
@@ -304,14 +305,14 @@ func (f *fill) retain() bool {
 	}
 	f.refs++
 	f.ahead = false
-	f.c.crowds.join(f.source.Identity, &f.party, 1, f.c.now())
+	f.c.crowds.Join(f.source.Identity, f.party, 1, f.c.now())
 	f.changed()
 	return true
 }
 
 // leave is the release of a client's reference.
 func (f *fill) leave() {
-	f.c.crowds.join(f.source.Identity, &f.party, -1, f.c.now())
+	f.c.crowds.Join(f.source.Identity, f.party, -1, f.c.now())
 	f.release()
 }
 

@@ -58,7 +58,7 @@ func TestDistant(t *testing.T) {
 		s := segment{began: now, leaving: test.leaving}
 		at := now
 		for ; test.rate > 0 && at.Before(now.Add(test.passed)); at = at.Add(100 * time.Millisecond) {
-			s.speed.add(test.rate, at)
+			s.speed.Add(test.rate, at)
 		}
 		again, far := s.distant(test.off, test.off, now.Add(test.passed))
 		if far != test.far || !far && again < 0 {

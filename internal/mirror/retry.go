@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/pace"
 )
 
 // retry decides what follows a failed GET: another one from where it got to, the
@@ -42,7 +43,7 @@ func (f *fill) retry(s *segment, err error) bool {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	s.began, s.speed = f.c.now(), meter{}
+	s.began, s.speed = f.c.now(), pace.Meter{}
 	return true
 }
 
@@ -50,7 +51,7 @@ func (f *fill) retry(s *segment, err error) bool {
 // f.mu is held.
 func (f *fill) retreat(s *segment, err error) (again, decided bool) {
 	others := len(f.segments) > 1
-	yielded, crowded := errors.Is(err, errYielded), errors.Is(err, errCrowded)
+	yielded, crowded := errors.Is(err, pace.ErrYielded), errors.Is(err, errCrowded)
 	switch {
 	case f.halted() || f.pulling.Err() != nil:
 	case s.ctx.Err() != nil && others: // it was replaced
@@ -64,7 +65,7 @@ func (f *fill) retreat(s *segment, err error) (again, decided bool) {
 	case s.extra && others && (s.bytes == 0 || yielded || crowded):
 		// Others get what it was to get. An upstream that refuses one more
 		// connection is not asked for it again.
-		f.c.uplinks.enough(f.source.Identity, f.c.now())
+		f.c.uplinks.Enough(f.source.Identity, f.c.now())
 		f.c.log.Debug("further connection is of no use", "upstream", f.source.Name, "digest", f.digest, "error", err)
 	case yielded, s.extra && crowded:
 		s.extra = false // it is the only one

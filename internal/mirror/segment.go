@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/pace"
 )
 
 const (
@@ -36,7 +37,7 @@ type segment struct {
 	pos   int64 // how far it got
 	began time.Time
 	bytes int64 // since began, or since the last failure
-	speed meter
+	speed pace.Meter
 	extra bool // only for speed
 	// leaving says that it was told to, and that another one has its place.
 	leaving bool
@@ -74,7 +75,7 @@ func (s *segment) take() *oci.BlobBody {
 // launch starts a worker; f.mu is held, and either run has not yet begun to wait
 // for workers or another one is running.
 func (f *fill) launch(s *segment) {
-	f.c.uplinks.begin(f.source.Identity)
+	f.c.uplinks.Begin(f.source.Identity)
 	s.start, s.began = s.pos, f.c.now()
 	f.segments = append(f.segments, s)
 	f.workers.Go(func() {
@@ -88,7 +89,7 @@ func (f *fill) launch(s *segment) {
 		}
 		s.close()
 		s.stop(nil)
-		f.c.uplinks.end(f.source.Identity, !s.heard)
+		f.c.uplinks.End(f.source.Identity, !s.heard)
 	})
 }
 
@@ -210,7 +211,7 @@ func (f *fill) advance(s *segment, n int64) (limit int64, own hash.Hash) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.c.now()
-	s.speed.add(n, now)
+	s.speed.Add(n, now)
 	f.covered.add(s.pos, s.pos+n)
 	if own = f.takeSum(s, n); own == nil {
 		f.lend(s, int(n))
@@ -221,14 +222,14 @@ func (f *fill) advance(s *segment, n int64) (limit int64, own hash.Hash) {
 	if f.ahead && f.most > 0 && f.received > f.most {
 		f.failLocked(errTooLarge())
 	}
-	r := receipt{bytes: n, waited: s.waited, queued: s.queued, first: !s.heard, awaited: f.awaited(s)}
+	r := pace.Receipt{Bytes: n, Waited: s.waited, Queued: s.queued, First: !s.heard, Awaited: f.awaited(s)}
 	if f.size >= 0 {
-		r.left = f.covered.missing(0, f.size) / int64(len(f.segments))
+		r.Left = f.covered.missing(0, f.size) / int64(len(f.segments))
 	}
-	a := f.c.uplinks.received(f.source.Identity, r, now)
-	s.heard, s.waited, s.over, f.each, f.crowded = true, 0, a.over, a.each, a.crowded
-	if a.more {
-		f.quicken(a.each)
+	a := f.c.uplinks.Received(f.source.Identity, r, now)
+	s.heard, s.waited, s.over, f.each, f.crowded = true, 0, a.GoOn, a.Each, a.Crowded
+	if a.More {
+		f.quicken(a.Each)
 	}
 	f.changed()
 	return f.limitLocked(s), own
@@ -286,7 +287,7 @@ func (f *fill) claim(s *segment) bool {
 
 // begin begins a claim.
 func (s *segment) begin(off int64, now time.Time) {
-	s.start, s.pos, s.began, s.bytes, s.speed = off, off, now, 0, meter{}
+	s.start, s.pos, s.began, s.bytes, s.speed = off, off, now, 0, pace.Meter{}
 }
 
 func (f *fill) retire(s *segment) {

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/pace"
 )
 
 // split is where a fill ended because the store takes no more bytes. Readers go
@@ -91,7 +92,7 @@ func newDirect(ctx context.Context, f *fill) (*direct, error) {
 		return nil, fmt.Errorf("read blob %s: clone its hash: %w", f.digest, err)
 	}
 	d := &direct{source: f.source, digest: f.digest, size: f.size, off: s.at, hash: state, body: s.take(), began: f.c.now()}
-	d.caller = caller{view: f.source, digest: f.digest, party: &party{clients: 1}, known: true}
+	d.caller = caller{view: f.source, digest: f.digest, party: pace.NewParty(1), known: true}
 	d.ctx, d.cancel = context.WithCancel(ctx)
 	d.unhook = context.AfterFunc(f.c.ctx, d.cancel)
 	return d, nil
@@ -166,7 +167,7 @@ func (d *direct) pull(p []byte) (int, error) {
 			_ = d.body.Close()
 			d.body = nil
 		}
-		if errors.Is(err, errYielded) {
+		if errors.Is(err, pace.ErrYielded) {
 			continue
 		}
 		now := d.source.now()

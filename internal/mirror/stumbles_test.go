@@ -48,27 +48,3 @@ func TestStumbles(t *testing.T) {
 		t.Errorf("after progress: %s, %t", pause, ok)
 	}
 }
-
-// A speed is that of late, not of all the time.
-func TestMeter(t *testing.T) {
-	var m meter
-	now := time.Unix(1, 0)
-	if _, _, ok := m.wait(1, now); ok {
-		t.Error("a speed before the first bytes")
-	}
-	for range 50 { // 10 MiB in a burst
-		m.add(200<<10, now)
-	}
-	for range 100 {
-		now = now.Add(100 * time.Millisecond)
-		m.add(50<<10, now)
-	}
-	expected, measured, ok := m.wait(1<<20, now)
-	if !ok || expected < 1800*time.Millisecond || expected > 2200*time.Millisecond || measured < meterSpan || measured > 2*meterSpan+time.Second {
-		t.Errorf("%s, measured for %s", expected, measured)
-	}
-	// Nor is it if nothing comes any more.
-	if later, _, _ := m.wait(1<<20, now.Add(10*time.Second)); later < 5*expected {
-		t.Errorf("%s after a silence", later)
-	}
-}

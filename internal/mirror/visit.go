@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/pace"
 )
 
 // errCrowded is why a GET was not sent, or is to be sent again: too many others are
@@ -20,7 +21,7 @@ type caller struct {
 	view
 
 	digest digest.Digest
-	party  *party
+	party  *pace.Party
 	// known says that the upstream serves the repository, as far as is known here.
 	known bool
 }
@@ -35,20 +36,21 @@ type call struct {
 }
 
 // get sends one GET once it is its turn, and returns the body, which ends in
-// errYielded if the connection was needed by others. An error that wraps errCrowded
+// pace.ErrYielded if the connection was needed by others. An error that wraps errCrowded
 // is of a refusal that is due to others of ours.
 func (c *caller) get(ctx context.Context, g call) (oci.BlobBody, error) {
-	v := &visit{upstream: c.Identity, scope: c.scope, party: c.party, extra: g.extra, held: g.held}
+	v := &pace.Visit{Scope: c.scope, Party: c.party, Extra: g.extra, Held: g.held}
 	going, cancel := context.WithCancelCause(ctx)
-	if !c.crowds.enter(v, cancel, c.now()) {
+	turn := c.crowds.Enter(v, cancel, c.now())
+	if turn == nil {
 		cancel(nil)
 		return oci.BlobBody{}, errCrowded
 	}
 	end := func(cut bool) {
-		c.crowds.leave(v, cut, c.now())
+		c.crowds.Leave(v, cut, c.now())
 		cancel(nil)
 	}
-	if err := c.awaitVisit(going, v, g.late); err != nil {
+	if err := c.awaitTurn(going, turn, g.late); err != nil {
 		end(false)
 		return oci.BlobBody{}, err
 	}
@@ -58,16 +60,16 @@ func (c *caller) get(ctx context.Context, g call) (oci.BlobBody, error) {
 		end(going.Err() != nil)
 		return oci.BlobBody{}, err
 	}
-	c.crowds.serve(v, c.now())
+	c.crowds.Serve(v, c.now())
 	body.ReadCloser = &visitBody{ReadCloser: body.ReadCloser, ctx: going, end: end}
 	return body, nil
 }
 
-// awaitVisit waits for the turn of a visit.
-func (c *caller) awaitVisit(ctx context.Context, v *visit, late func() error) error {
+// awaitTurn waits for the turn of a visit.
+func (c *caller) awaitTurn(ctx context.Context, turn <-chan struct{}, late func() error) error {
 	for {
 		select {
-		case <-v.turn:
+		case <-turn:
 			return nil
 		default:
 		}
@@ -77,9 +79,9 @@ func (c *caller) awaitVisit(ctx context.Context, v *visit, late func() error) er
 			}
 		}
 		select {
-		case <-v.turn:
+		case <-turn:
 		case <-c.after(lookAgain):
-			c.crowds.look(v.upstream, c.now())
+			c.crowds.Look(c.Identity, c.now())
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -87,11 +89,11 @@ func (c *caller) awaitVisit(ctx context.Context, v *visit, late func() error) er
 }
 
 // refused tells the errors apart that a GET ends in.
-func (c *caller) refused(ctx context.Context, v *visit, err error) error {
-	if errors.Is(context.Cause(ctx), errYielded) {
-		return errYielded
+func (c *caller) refused(ctx context.Context, v *pace.Visit, err error) error {
+	if errors.Is(context.Cause(ctx), pace.ErrYielded) {
+		return pace.ErrYielded
 	}
-	if refused, denied := refusal(err); refused && c.crowds.refuse(v, denied, c.known, c.now()) {
+	if refused, denied := refusal(err); refused && c.crowds.Refuse(v, denied, c.known, c.now()) {
 		return &crowdError{err}
 	}
 	return err
@@ -132,8 +134,8 @@ type visitBody struct {
 func (b *visitBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.over = err != nil && b.ctx.Err() == nil
-	if err != nil && errors.Is(context.Cause(b.ctx), errYielded) {
-		err = errYielded
+	if err != nil && errors.Is(context.Cause(b.ctx), pace.ErrYielded) {
+		err = pace.ErrYielded
 	}
 	return n, err
 }

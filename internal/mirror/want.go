@@ -49,7 +49,7 @@ func (s *segment) distant(off, missing int64, now time.Time) (again time.Duratio
 	case s.leaving:
 		return 0, true
 	}
-	expected, measured, ok := s.speed.wait(missing, now)
+	expected, measured, ok := s.speed.Wait(missing, now)
 	switch waited := now.Sub(s.began); {
 	case !ok:
 		return max(answerTime-waited, 0), waited >= answerTime

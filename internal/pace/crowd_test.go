@@ -1,4 +1,4 @@
-package mirror
+package pace
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 // throng is a model of the GETs at one upstream.
 type throng struct {
 	t     *testing.T
-	c     crowds
+	c     Crowds
 	now   time.Time
 	scope oci.Scope
 }
@@ -23,14 +23,14 @@ func newThrong(t *testing.T) *throng {
 
 // guest is one GET, which a client waits for or none.
 type guest struct {
-	*visit
+	*Visit
 	ctx context.Context
 }
 
 func (h *throng) enter(clients int, extra bool) (guest, bool) {
 	ctx, yield := context.WithCancelCause(h.t.Context())
-	g := guest{&visit{upstream: wayName, scope: h.scope, party: &party{clients: clients}, extra: extra}, ctx}
-	return g, h.c.enter(g.visit, yield, h.now)
+	g := guest{&Visit{Scope: h.scope, Party: NewParty(clients), Extra: extra}, ctx}
+	return g, h.c.Enter(g.Visit, yield, h.now) != nil
 }
 
 func (h *throng) add(clients int) guest {
@@ -41,7 +41,7 @@ func (h *throng) add(clients int) guest {
 // serve makes the upstream serve as many as are given.
 func (h *throng) serve(guests ...guest) {
 	for _, g := range guests {
-		h.c.serve(g.visit, h.now)
+		h.c.Serve(g.Visit, h.now)
 	}
 }
 
@@ -54,9 +54,9 @@ func (g guest) in() bool {
 	}
 }
 
-func (g guest) yielded() bool { return errors.Is(context.Cause(g.ctx), errYielded) }
+func (g guest) yielded() bool { return errors.Is(context.Cause(g.ctx), ErrYielded) }
 
-func (h *throng) limit() int { return h.c.crowds[wayName].limit }
+func (h *throng) limit() int { return h.c.byUpstream[wayName].limit }
 
 // There is no limit before a refusal. Each halves what is in flight, but not what the
 // upstream serves, and those that were sent before count once.
@@ -73,7 +73,7 @@ func TestCrowdIsHalved(t *testing.T) {
 	}
 	h.serve(guests[:2]...)
 	for i, g := range guests[2:] {
-		if !h.c.refuse(g.visit, false, false, h.now) {
+		if !h.c.Refuse(g.Visit, false, false, h.now) {
 			t.Errorf("refusal %d is the upstream's answer", i)
 		}
 		if h.limit() != 4 {
@@ -81,7 +81,7 @@ func TestCrowdIsHalved(t *testing.T) {
 		}
 	}
 	third := h.add(1)
-	if !third.in() || !h.c.refuse(third.visit, false, false, h.now) || h.limit() != 2 {
+	if !third.in() || !h.c.Refuse(third.Visit, false, false, h.now) || h.limit() != 2 {
 		t.Errorf("a limit of %d, want 2", h.limit())
 	}
 	if h.add(1).in() {
@@ -93,36 +93,36 @@ func TestCrowdIsHalved(t *testing.T) {
 // moment ago.
 func TestRefusalWithoutACrowd(t *testing.T) {
 	h := newThrong(t)
-	if h.c.refuse(h.add(1).visit, false, false, h.now) {
+	if h.c.Refuse(h.add(1).Visit, false, false, h.now) {
 		t.Error("alone")
 	}
 	before := h.add(1)
 	h.serve(before)
-	h.c.leave(before.visit, false, h.now)
-	if !h.c.refuse(h.add(1).visit, false, false, h.now) {
+	h.c.Leave(before.Visit, false, h.now)
+	if !h.c.Refuse(h.add(1).Visit, false, false, h.now) {
 		t.Error("after one that has just ended")
 	}
 	h.now = h.now.Add(settling)
-	if h.c.refuse(h.add(1).visit, false, false, h.now) {
+	if h.c.Refuse(h.add(1).Visit, false, false, h.now) {
 		t.Error("long after it")
 	}
 	before = h.add(1)
-	h.c.leave(before.visit, true, h.now)
+	h.c.Leave(before.Visit, true, h.now)
 	h.now = h.now.Add(lingering - 1)
-	if !h.c.refuse(h.add(1).visit, false, false, h.now) {
+	if !h.c.Refuse(h.add(1).Visit, false, false, h.now) {
 		t.Error("after one that we have cut off")
 	}
 	h.now = h.now.Add(1)
-	if h.c.refuse(h.add(1).visit, false, false, h.now) {
+	if h.c.Refuse(h.add(1).Visit, false, false, h.now) {
 		t.Error("long after it was cut off")
 	}
 	// A blob whose GET the upstream has ended is not refused on its own account.
 	before = h.add(1)
 	h.serve(before)
-	h.c.leave(before.visit, false, h.now)
+	h.c.Leave(before.Visit, false, h.now)
 	again := h.add(1)
-	again.party = before.party
-	if h.c.refuse(again.visit, false, false, h.now) {
+	again.Party = before.Party
+	if h.c.Refuse(again.Visit, false, false, h.now) {
 		t.Error("after its own")
 	}
 }
@@ -132,14 +132,14 @@ func TestDenialInACrowd(t *testing.T) {
 	h := newThrong(t)
 	h.serve(h.add(1))
 	h.scope.Repository = "b"
-	if h.c.refuse(h.add(1).visit, true, false, h.now) {
+	if h.c.Refuse(h.add(1).Visit, true, false, h.now) {
 		t.Error("another repository")
 	}
-	if !h.c.refuse(h.add(1).visit, true, true, h.now) {
+	if !h.c.Refuse(h.add(1).Visit, true, true, h.now) {
 		t.Error("one that is known")
 	}
 	h.scope.Repository = "a"
-	if !h.c.refuse(h.add(1).visit, true, false, h.now) {
+	if !h.c.Refuse(h.add(1).Visit, true, false, h.now) {
 		t.Error("the same")
 	}
 }
@@ -149,7 +149,7 @@ func TestCrowdMakesRoom(t *testing.T) {
 	h := newThrong(t)
 	idle, busy := h.add(0), h.add(1)
 	h.serve(idle, busy)
-	h.c.refuse(h.add(0).visit, false, false, h.now)
+	h.c.Refuse(h.add(0).Visit, false, false, h.now)
 	if h.limit() != 2 {
 		t.Fatalf("a limit of %d", h.limit())
 	}
@@ -164,17 +164,17 @@ func TestCrowdMakesRoom(t *testing.T) {
 	if other.in() || busy.yielded() || wanted.yielded() {
 		t.Error("what a client waits for makes room")
 	}
-	h.c.leave(busy.visit, false, h.now)
+	h.c.Leave(busy.Visit, false, h.now)
 	if !other.in() || ahead.in() {
 		t.Error("the order is not that of the need")
 	}
 	// A client comes to wait for it.
 	last := h.add(0)
-	h.c.leave(other.visit, false, h.now)
+	h.c.Leave(other.Visit, false, h.now)
 	if !ahead.in() || last.in() {
 		t.Error("it is not the turn of what has waited longest")
 	}
-	h.c.join(wayName, last.party, 1, h.now)
+	h.c.Join(wayName, last.Party, 1, h.now)
 	if !last.in() || !ahead.yielded() {
 		t.Error("a client waits for what is ahead")
 	}
@@ -186,27 +186,27 @@ func TestCrowdGrows(t *testing.T) {
 	h := newThrong(t)
 	a := h.add(1)
 	h.serve(a)
-	h.c.refuse(h.add(1).visit, false, false, h.now)
+	h.c.Refuse(h.add(1).Visit, false, false, h.now)
 	waiting := h.add(0)
 	for range 9 {
 		h.now = h.now.Add(time.Second)
-		h.c.look(wayName, h.now)
+		h.c.Look(wayName, h.now)
 	}
 	if waiting.in() {
 		t.Error("it grows too fast")
 	}
 	h.now = h.now.Add(time.Second)
-	h.c.look(wayName, h.now)
+	h.c.Look(wayName, h.now)
 	if !waiting.in() || h.limit() != 2 {
 		t.Errorf("a limit of %d after a while", h.limit())
 	}
 	h.now = h.now.Add(growAfter)
-	h.c.look(wayName, h.now)
+	h.c.Look(wayName, h.now)
 	if h.limit() != 2 {
 		t.Error("it grows before the upstream serves what is in flight")
 	}
-	h.c.leave(a.visit, false, h.now)
-	h.c.leave(waiting.visit, false, h.now)
+	h.c.Leave(a.Visit, false, h.now)
+	h.c.Leave(waiting.Visit, false, h.now)
 	h.now = h.now.Add(forgetCrowd + 1)
 	h.add(1)
 	if h.limit() != 0 {
@@ -221,27 +221,27 @@ func TestCrowdHoldsAPlace(t *testing.T) {
 	busy := h.add(1)
 	h.serve(busy)
 	refused := h.add(1)
-	h.c.refuse(refused.visit, false, false, h.now)
+	h.c.Refuse(refused.Visit, false, false, h.now)
 	ahead := h.add(0)
-	h.c.hold(wayName)
-	h.c.leave(busy.visit, false, h.now)
+	h.c.Hold(wayName)
+	h.c.Leave(busy.Visit, false, h.now)
 	if ahead.in() {
 		t.Error("what is ahead takes the place")
 	}
 	ctx, yield := context.WithCancelCause(t.Context())
-	again := guest{&visit{upstream: wayName, scope: h.scope, party: refused.party, held: true}, ctx}
-	h.c.enter(again.visit, yield, h.now)
+	again := guest{&Visit{Scope: h.scope, Party: refused.Party, Held: true}, ctx}
+	h.c.Enter(again.Visit, yield, h.now)
 	if !again.in() || ahead.in() {
 		t.Error("the place is not held")
 	}
-	h.c.leave(again.visit, false, h.now)
+	h.c.Leave(again.Visit, false, h.now)
 	if !ahead.in() {
 		t.Error("the place is held for ever")
 	}
-	h.c.hold(wayName)
+	h.c.Hold(wayName)
 	last := h.add(0)
-	h.c.leave(ahead.visit, false, h.now)
-	h.c.letGo(wayName, h.now)
+	h.c.Leave(ahead.Visit, false, h.now)
+	h.c.Unhold(wayName, h.now)
 	if !last.in() {
 		t.Error("the place is not given back")
 	}

@@ -1,4 +1,4 @@
-package mirror
+package pace
 
 import (
 	"context"
@@ -24,105 +24,108 @@ const (
 	noCrowd = 64
 )
 
-// errYielded is why a GET ends that made room for one that a client waits for.
-var errYielded = errors.New("the connection is given to what a client waits for")
+// ErrYielded is why a GET ends that made room for one that a client waits for.
+var ErrYielded = errors.New("the connection is given to what a client waits for")
 
-// crowds bound how many GETs of blobs are in flight at an upstream that refuses them
+// Crowds bound how many GETs of blobs are in flight at an upstream that refuses them
 // beyond some number. Which number that is nobody tells. So there is no bound at
 // first; each refusal halves what is in flight, but to no less than what the upstream
 // serves meanwhile, and each while without one adds one. What no client waits for
 // makes room for what one waits for. The zero value is ready. Safe for concurrent use.
-type crowds struct {
-	mu     sync.Mutex
-	crowds map[string]*crowd // by upstream
+type Crowds struct {
+	mu         sync.Mutex
+	byUpstream map[string]*crowd
 }
 
 type crowd struct {
-	flying  []*visit
-	waiting []*visit
+	flying  []*Visit
+	waiting []*Visit
 	held    int       // places that are kept for what clients wait for and that pauses
 	limit   int       // 0 = not known to be any
 	epoch   int       // counts the halvings
 	changed time.Time // of the limit, the last time
 	// last is the visit that has ended last, of those that the upstream served or that
 	// we have cut off, and when that was.
-	last    *visit
+	last    *Visit
 	lastEnd time.Time
 }
 
-// party are the visits of one fill: how many clients wait for it.
-type party struct{ clients int }
+// Party are the visits of one fill. It is guarded by the Crowds that it is in.
+type Party struct{ clients int }
 
-// visit is one GET of a blob: it waits, or is in flight until it leaves.
-type visit struct {
-	upstream string
-	scope    oci.Scope
-	party    *party
-	extra    bool // for speed alone: nobody ever waits for it
-	held     bool // a place is held for it until it enters
-	served   bool // the upstream sends what was asked for
-	cut      bool // we have ended it, not the upstream
-	epoch    int
-	turn     chan struct{} // closed when it is in flight
-	yield    context.CancelCauseFunc
+// NewParty returns a party that so many clients wait for.
+func NewParty(clients int) *Party { return &Party{clients} }
+
+// Visit is one GET of a blob: it waits, or is in flight until it leaves.
+type Visit struct {
+	Scope oci.Scope
+	Party *Party
+	Extra bool // for speed alone: nobody ever waits for it
+	Held  bool // a place is held for it until it enters
+
+	served bool // the upstream sends what was asked for
+	cut    bool // we have ended it, not the upstream
+	epoch  int
+	turn   chan struct{} // closed when it is in flight
+	yield  context.CancelCauseFunc
 }
 
-func (v *visit) needed() bool { return v.party.clients > 0 && !v.extra }
+func (v *Visit) needed() bool { return v.Party.clients > 0 && !v.Extra }
 
-func (c *crowds) at(upstream string) *crowd {
-	if c.crowds == nil {
-		c.crowds = map[string]*crowd{}
+func (c *Crowds) at(upstream string) *crowd {
+	if c.byUpstream == nil {
+		c.byUpstream = map[string]*crowd{}
 	}
-	w := c.crowds[upstream]
+	w := c.byUpstream[upstream]
 	if w == nil {
 		w = new(crowd)
-		c.crowds[upstream] = w
+		c.byUpstream[upstream] = w
 	}
 	return w
 }
 
-// enter makes a GET one of those that are in flight, or in line for that: then its
-// turn is closed later. One that is extra is not put in line, and entered is false.
-// Whoever entered calls leave. yield is called when it has left to make room.
-func (c *crowds) enter(v *visit, yield context.CancelCauseFunc, now time.Time) (entered bool) {
+// Enter makes a GET one of those that are in flight, or in line for that: it may be
+// sent once turn is closed. An extra one is not put in line: it gets no turn, which is
+// nil. The others call Leave. yield is called when the visit has left to make room.
+func (c *Crowds) Enter(v *Visit, yield context.CancelCauseFunc, now time.Time) (turn <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	w := c.at(v.upstream)
+	w := c.at(v.Scope.Upstream)
 	if len(w.flying) == 0 && now.Sub(w.changed) > forgetCrowd {
 		w.limit = 0
 	}
-	if v.extra && !w.room(v) {
-		return false
+	if v.Extra && !w.takes(v) {
+		return nil
 	}
-	if v.held {
+	if v.Held {
 		w.held--
 	}
 	v.turn, v.yield = make(chan struct{}), yield
 	w.waiting = append(w.waiting, v)
 	w.admit(now)
-	return true
+	return v.turn
 }
 
 // full reports whether no more may be in flight.
 func (w *crowd) full() bool { return w.limit > 0 && len(w.flying) >= w.limit }
 
-// room reports whether a visit may be in flight, too.
-func (w *crowd) room(v *visit) bool {
+// takes reports whether a visit may be in flight, too.
+func (w *crowd) takes(v *Visit) bool {
 	return !w.full() && (v.needed() || w.limit == 0 || len(w.flying)+w.held < w.limit)
 }
 
 // admit lets those in line go, the needed ones first.
 func (w *crowd) admit(now time.Time) {
 	for len(w.waiting) > 0 {
-		next := max(0, slices.IndexFunc(w.waiting, (*visit).needed))
+		next := max(0, slices.IndexFunc(w.waiting, (*Visit).needed))
 		v := w.waiting[next]
-		if !w.room(v) {
-			spare := slices.IndexFunc(w.flying, func(o *visit) bool { return !o.needed() })
+		if !w.takes(v) {
+			spare := slices.IndexFunc(w.flying, func(o *Visit) bool { return !o.needed() })
 			if !v.needed() || spare < 0 {
 				return
 			}
 			w.flying[spare].cut = true
-			w.flying[spare].yield(errYielded)
+			w.flying[spare].yield(ErrYielded)
 			w.drop(w.flying[spare], now)
 		}
 		w.waiting = slices.Delete(w.waiting, next, next+1)
@@ -133,8 +136,8 @@ func (w *crowd) admit(now time.Time) {
 }
 
 // drop takes a visit out, wherever it is.
-func (w *crowd) drop(v *visit, now time.Time) {
-	w.waiting = slices.DeleteFunc(w.waiting, func(o *visit) bool { return o == v })
+func (w *crowd) drop(v *Visit, now time.Time) {
+	w.waiting = slices.DeleteFunc(w.waiting, func(o *Visit) bool { return o == v })
 	if i := slices.Index(w.flying, v); i >= 0 {
 		w.flying = slices.Delete(w.flying, i, i+1)
 		if v.served || v.cut {
@@ -143,24 +146,24 @@ func (w *crowd) drop(v *visit, now time.Time) {
 	}
 }
 
-// leave ends a visit; cut says that it is not the upstream that has. Later calls do
+// Leave ends a visit; cut says that it is not the upstream that has. Later calls do
 // nothing.
-func (c *crowds) leave(v *visit, cut bool, now time.Time) {
+func (c *Crowds) Leave(v *Visit, cut bool, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	v.cut = v.cut || cut
-	if w := c.crowds[v.upstream]; w != nil {
+	if w := c.byUpstream[v.Scope.Upstream]; w != nil {
 		w.drop(v, now)
 		w.admit(now)
 	}
 }
 
-// serve notes that the upstream serves a visit.
-func (c *crowds) serve(v *visit, now time.Time) {
+// Serve notes that the upstream serves a visit.
+func (c *Crowds) Serve(v *Visit, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	v.served = true
-	if w := c.crowds[v.upstream]; w != nil {
+	if w := c.byUpstream[v.Scope.Upstream]; w != nil {
 		w.grow(now)
 	}
 }
@@ -168,7 +171,7 @@ func (c *crowds) serve(v *visit, now time.Time) {
 // grow adds one to the limit where that is reached and has been good for a while.
 func (w *crowd) grow(now time.Time) {
 	if !w.full() || within(now.Sub(w.changed), growAfter) ||
-		slices.ContainsFunc(w.flying, func(v *visit) bool { return !v.served }) {
+		slices.ContainsFunc(w.flying, func(v *Visit) bool { return !v.served }) {
 		return
 	}
 	w.changed = now
@@ -178,23 +181,23 @@ func (w *crowd) grow(now time.Time) {
 	w.admit(now)
 }
 
-// look is for those in line, in case that nothing else happens.
-func (c *crowds) look(upstream string, now time.Time) {
+// Look is for those in line, in case that nothing else happens.
+func (c *Crowds) Look(upstream string, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if w := c.crowds[upstream]; w != nil {
+	if w := c.byUpstream[upstream]; w != nil {
 		w.grow(now)
 	}
 }
 
-// refuse ends a visit that the upstream has refused, and reports whether that is due
+// Refuse ends a visit that the upstream has refused, and reports whether that is due
 // to the others: they are in flight, or have just been. A denial may be due to them
 // only where the upstream serves the repository: known says that it does so far as is
 // known here.
-func (c *crowds) refuse(v *visit, denied, known bool, now time.Time) bool {
+func (c *Crowds) Refuse(v *Visit, denied, known bool, now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	w := c.crowds[v.upstream]
+	w := c.byUpstream[v.Scope.Upstream]
 	if w == nil {
 		return false
 	}
@@ -204,12 +207,12 @@ func (c *crowds) refuse(v *visit, denied, known bool, now time.Time) bool {
 	for _, o := range w.flying {
 		if o.served {
 			served++
-			same = same || o.scope == v.scope
+			same = same || o.Scope == v.Scope
 		}
 	}
 	if o := w.last; o.lingers(now.Sub(w.lastEnd), v) {
 		others++
-		same = same || o.scope == v.scope
+		same = same || o.Scope == v.Scope
 	}
 	if others == 0 || denied && !same && !known {
 		return false
@@ -224,46 +227,50 @@ func (c *crowds) refuse(v *visit, denied, known bool, now time.Time) bool {
 
 // lingers reports whether a visit that has ended so long ago may be what another one
 // was refused for.
-func (v *visit) lingers(ago time.Duration, other *visit) bool {
+func (v *Visit) lingers(ago time.Duration, other *Visit) bool {
 	switch {
 	case v == nil:
 		return false
 	case v.cut:
 		return within(ago, lingering)
 	}
-	return v.party != other.party && within(ago, settling)
+	return v.Party != other.Party && within(ago, settling)
 }
 
-// join counts a client of a party in, by 1, or out, by -1.
-func (c *crowds) join(upstream string, p *party, by int, now time.Time) {
+// Join counts a client of a party in, by 1, or out, by -1.
+func (c *Crowds) Join(upstream string, p *Party, by int, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p.clients += by
-	if w := c.crowds[upstream]; w != nil && by > 0 && p.clients == by {
+	if w := c.byUpstream[upstream]; w != nil && by > 0 && p.clients == by {
 		w.admit(now)
 	}
 }
 
-// free reports whether an upstream may be asked for one more.
-func (c *crowds) free(upstream string) bool {
+// Free reports whether an upstream may be asked for one more.
+func (c *Crowds) Free(upstream string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	w := c.crowds[upstream]
+	w := c.byUpstream[upstream]
 	return w == nil || w.limit == 0 || len(w.flying)+w.held < w.limit
 }
 
-// hold keeps a place for what a client waits for, while that pauses after a refusal:
-// until it enters as one whose place is held, or until letGo.
-func (c *crowds) hold(upstream string) {
+// Hold keeps a place for what a client waits for, while that pauses after a refusal:
+// until it enters as one whose place is held, or until Unhold.
+func (c *Crowds) Hold(upstream string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.at(upstream).held++
 }
 
-func (c *crowds) letGo(upstream string, now time.Time) {
+// Unhold gives a place back that was held.
+func (c *Crowds) Unhold(upstream string, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	w := c.at(upstream)
 	w.held--
 	w.admit(now)
 }
+
+// within reports whether something is at most so old, and not in the future.
+func within(age, limit time.Duration) bool { return age >= 0 && age < limit }

@@ -1,18 +1,19 @@
-package mirror
+package pace
 
 import "time"
 
 // meterSpan is the least time that a speed is measured over, once it has gone by.
 const meterSpan = time.Second
 
-// meter measures the speed of what comes in, over the last one to two meterSpans: what
+// Meter measures the speed of what comes in, over the last one to two meterSpans: what
 // came before says little of what comes next. It begins with the first bytes.
-type meter struct {
+type Meter struct {
 	began, middle time.Time // of the measurement, and of its later half
 	bytes, later  int64     // since then
 }
 
-func (m *meter) add(n int64, now time.Time) {
+// Add counts n bytes that have just come in.
+func (m *Meter) Add(n int64, now time.Time) {
 	switch {
 	case m.began.IsZero():
 		m.began, m.middle = now, now
@@ -24,9 +25,9 @@ func (m *meter) add(n int64, now time.Time) {
 	m.later += n
 }
 
-// wait returns how long n more bytes are expected to take, and since when that is
+// Wait returns how long n more bytes are expected to take, and since when that is
 // measured; ok is false before the first bytes.
-func (m *meter) wait(n int64, now time.Time) (expected, measured time.Duration, ok bool) {
+func (m *Meter) Wait(n int64, now time.Time) (expected, measured time.Duration, ok bool) {
 	measured = now.Sub(m.began)
 	if m.began.IsZero() || m.bytes == 0 {
 		return 0, 0, false

@@ -1,4 +1,4 @@
-package mirror
+package pace
 
 import "time"
 
@@ -17,19 +17,18 @@ const (
 )
 
 // priority has what no client waits for stand back for what one waits for, while more
-// connections to an upstream bring no more: all of them share what the way can carry
+// connections to an upstream bring no more: all of them share what the line can carry
 // then. That is blobs which are pulled ahead, and of others, segments that are ahead
 // of their readers. Where each connection has a limit of its own, standing back would
 // help nobody.
 type priority struct {
 	share    share
-	over     chan struct{} // closed at the end; nil = none is to stand back
+	goOn     chan struct{} // closed at the end; nil = none is to stand back
 	until    time.Time     // the end at the latest; then, when to begin at the earliest
 	standing int           // connections that stand back
 	looks    int           // since the beginning, or since they went on
 	total    float64       // bytes per second before that
 	fewer    int           // connections before they went on
-	wanted   bool          // a client waits for something
 }
 
 // share is who brought what since the look began.
@@ -38,12 +37,12 @@ type share struct {
 	left           int64 // the most that a connection of the awaited has yet to bring
 }
 
-func (p *priority) note(r receipt) {
-	if r.awaited {
-		p.share.awaited += r.bytes
-		p.share.left = max(p.share.left, r.left)
+func (p *priority) note(r Receipt) {
+	if r.Awaited {
+		p.share.awaited += r.Bytes
+		p.share.left = max(p.share.left, r.Left)
 	} else {
-		p.share.ahead += r.bytes
+		p.share.ahead += r.Bytes
 	}
 }
 
@@ -51,14 +50,14 @@ func (p *priority) note(r receipt) {
 // no use, or not.
 func (w *uplink) prioritise(now time.Time, useless bool) {
 	p, s := &w.priority, w.share
-	p.looks, p.wanted = p.looks+1, s.awaited > 0
+	p.looks++
 	if p.fewer > 0 && p.looks >= burstLooks {
 		// Those who went on are as good as new ones.
 		useless = useless || w.rate < p.total*needed(w.active(), p.fewer)
 		p.fewer = 0
 	}
 	switch {
-	case p.over == nil:
+	case p.goOn == nil:
 		if !useless || s.ahead == 0 || now.Before(p.until) {
 			return
 		}
@@ -66,11 +65,11 @@ func (w *uplink) prioritise(now time.Time, useless bool) {
 		if each := w.rate / float64(w.active()); float64(s.left) < each*worthwhileLead.Seconds() {
 			return
 		}
-		p.over, p.until, p.looks, p.total, p.fewer = make(chan struct{}), now.Add(paceRest), 0, w.rate, 0
-	case !p.wanted:
-		w.goOn(now)
+		p.goOn, p.until, p.looks, p.total, p.fewer = make(chan struct{}), now.Add(restTime), 0, w.rate, 0
+	case s.awaited == 0:
+		w.end(now)
 	case p.looks >= clearLooks && w.rate < enough*p.total:
-		w.goOn(now.Add(paceRest)) // it was no limit of all, or is none any more
+		w.end(now.Add(restTime)) // it was no limit of all, or is none any more
 	}
 }
 
@@ -80,62 +79,32 @@ func needed(more, fewer int) float64 {
 }
 
 // expire ends the standing back after a while: no upstream likes connections that
-// take nothing, and what the way carries changes.
+// take nothing, and what the line carries changes.
 func (w *uplink) expire(now time.Time) {
-	if w.over != nil && !now.Before(w.until) {
+	if w.goOn != nil && !now.Before(w.until) {
 		fewer := w.active()
-		w.goOn(now)
+		w.end(now)
 		w.looks, w.total, w.fewer = 0, w.rate, fewer
 		w.measure(now)
 	}
 }
 
-// goOn ends the standing back, and says when another may begin.
-func (p *priority) goOn(again time.Time) {
-	close(p.over)
-	p.over, p.until = nil, again
+// end ends the standing back, and says when another may begin.
+func (p *priority) end(again time.Time) {
+	close(p.goOn)
+	p.goOn, p.until = nil, again
 }
 
-// stand counts a connection that stands back, by 1, and one that goes on, by -1.
-func (u *uplinks) stand(upstream string, by int) {
+// Stand counts a connection that stands back, by 1, and one that goes on, by -1.
+func (u *Uplinks) Stand(upstream string, by int) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.ways[upstream].standing += by
+	u.byUpstream[upstream].standing += by
 }
 
-// look is for those who stand back, in case that nobody else looks.
-func (u *uplinks) look(upstream string, now time.Time) {
+// Look is for those who stand back, in case that nobody else looks.
+func (u *Uplinks) Look(upstream string, now time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.ways[upstream].look(now)
-}
-
-// standBack waits until over is closed, or a client waits for what comes next.
-func (f *fill) standBack(s *segment, over <-chan struct{}) {
-	f.c.uplinks.stand(f.source.Identity, 1)
-	defer f.c.uplinks.stand(f.source.Identity, -1)
-	for {
-		f.mu.Lock()
-		awaited, change := f.awaited(s) || f.halted(), f.waiting()
-		f.mu.Unlock()
-		if awaited {
-			return
-		}
-		select {
-		case <-over:
-			return
-		case <-s.ctx.Done():
-			return
-		case <-change:
-		case <-f.c.after(paceLook):
-			f.c.uplinks.look(f.source.Identity, f.c.now())
-		}
-	}
-}
-
-// awaited reports whether a client waits for what the segment brings next: readers
-// begin at the beginning, but for those that asked for a segment of their own. f.mu
-// is held.
-func (f *fill) awaited(s *segment) bool {
-	return f.refs > 1 && (s.wanted || s.pos == f.covered.end(0))
+	u.byUpstream[upstream].look(now)
 }

@@ -1,4 +1,4 @@
-package mirror
+package pace
 
 import (
 	"testing"
@@ -9,13 +9,13 @@ const wayName = "docker.io"
 
 // way is a model of the way to an upstream.
 type way struct {
-	u uplinks
+	u Uplinks
 	// line is what it carries in a second, and each what a connection does at the
 	// most; 0 = any.
 	line, each float64
 	// buffer is what comes in for a connection that nothing is taken from.
 	buffer float64
-	left   int64 // as in receipt
+	left   int64 // as in Receipt
 	queued int64
 	now    time.Time
 	conns  []*modelConn
@@ -31,7 +31,7 @@ type modelConn struct {
 
 func (w *way) add(awaited bool, n int) {
 	for range n {
-		w.u.begin(wayName)
+		w.u.Begin(wayName)
 		w.conns = append(w.conns, &modelConn{awaited: awaited})
 	}
 }
@@ -58,7 +58,7 @@ func (w *way) run(d time.Duration) (awaited, all float64) {
 		var open []*modelConn
 		for _, c := range w.conns {
 			if stood := c.over != nil; stood && !c.stands() {
-				w.u.stand(wayName, -1)
+				w.u.Stand(wayName, -1)
 			}
 			if c.over == nil || c.held < w.buffer {
 				open = append(open, c)
@@ -73,17 +73,17 @@ func (w *way) run(d time.Duration) (awaited, all float64) {
 		}
 		for _, c := range w.conns {
 			if c.over != nil {
-				w.u.look(wayName, w.now)
+				w.u.Look(wayName, w.now)
 				continue
 			}
-			r := receipt{bytes: int64(c.held), waited: step, first: !c.heard, awaited: c.awaited, left: w.left, queued: w.queued}
+			r := Receipt{Bytes: int64(c.held), Waited: step, First: !c.heard, Awaited: c.awaited, Left: w.left, Queued: w.queued}
 			c.taken, c.held, c.heard = c.taken+c.held, 0, true
-			a := w.u.received(wayName, r, w.now)
-			if a.more && w.u.take(wayName) {
+			a := w.u.Received(wayName, r, w.now)
+			if a.More && w.u.Take(wayName) {
 				w.add(c.awaited, 1)
 			}
-			if c.over = a.over; c.over != nil {
-				w.u.stand(wayName, 1)
+			if c.over = a.GoOn; c.over != nil {
+				w.u.Stand(wayName, 1)
 			}
 		}
 	}
@@ -115,7 +115,7 @@ func TestStandBackOnSharedLine(t *testing.T) {
 		if awaited < 0.8*all || all < 0.99*span*w.line {
 			t.Errorf("with buffers of %.0f, those waited for get %.2f of %.2f of the line", buffer, awaited/all, all/(span*w.line))
 		}
-		if ahead := all - awaited; ahead < span/paceRest.Seconds()*(w.line*paceLook.Seconds()/10+buffer) {
+		if ahead := all - awaited; ahead < span/restTime.Seconds()*(w.line*LookEvery.Seconds()/10+buffer) {
 			t.Errorf("with buffers of %.0f, those who stand back get %.0f bytes in all", buffer, ahead)
 		}
 	}
@@ -129,7 +129,7 @@ func TestStandBackInVain(t *testing.T) {
 	w.add(false, 3)
 	for range 300 {
 		w.run(100 * time.Millisecond)
-		if w.u.ways[wayName].standing > 0 {
+		if w.u.byUpstream[wayName].standing > 0 {
 			t.Fatal("somebody stands back")
 		}
 	}
@@ -150,7 +150,7 @@ func TestStandBackForNothing(t *testing.T) {
 		prepare(w)
 		for range 100 {
 			w.run(100 * time.Millisecond)
-			if w.u.ways[wayName].standing > 0 {
+			if w.u.byUpstream[wayName].standing > 0 {
 				t.Fatalf("%s: somebody stands back", name)
 			}
 		}
@@ -174,12 +174,12 @@ func TestStandBackForNothing(t *testing.T) {
 		for range 6 {
 			w.run(100 * time.Millisecond)
 		}
-		if w.u.ways[wayName].standing != 3 {
-			t.Fatalf("%d stand back, want 3", w.u.ways[wayName].standing)
+		if w.u.byUpstream[wayName].standing != 3 {
+			t.Fatalf("%d stand back, want 3", w.u.byUpstream[wayName].standing)
 		}
 		test.change(w)
 		w.run(test.within)
-		if w.u.ways[wayName].standing > 0 {
+		if w.u.byUpstream[wayName].standing > 0 {
 			t.Errorf("%s: they still stand back", test.name)
 		}
 	}
@@ -196,7 +196,7 @@ func TestNoneAreAddedWhileBehind(t *testing.T) {
 		t.Fatalf("%d connections, crowded: %t", n, w.crowded())
 	}
 	w.queued = mostQueued - 1
-	w.run(paceRest - paceLook)
+	w.run(restTime - LookEvery)
 	if n := len(w.conns); n != 1 || !w.crowded() {
 		t.Errorf("%d connections soon after, crowded: %t", n, w.crowded())
 	}
@@ -207,5 +207,5 @@ func TestNoneAreAddedWhileBehind(t *testing.T) {
 }
 
 func (w *way) crowded() bool {
-	return w.u.received(wayName, receipt{}, w.now).crowded
+	return w.u.Received(wayName, Receipt{}, w.now).Crowded
 }
