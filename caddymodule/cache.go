@@ -84,7 +84,8 @@ func openCache(path string, limits storage.Limits) (*cache, error) {
 	return &cache{
 		path:  path,
 		store: store,
-		mirror: mirror.NewCache(store, mirror.CacheOptions{
+		mirror: mirror.NewCache(mirror.CacheOptions{
+			Records: store, Blobs: mirror.BlobsOf(store),
 			Logger: logger, Observe: metrics.observeFill, Panicked: metrics.observePanic(panicMirror),
 		}),
 	}, nil

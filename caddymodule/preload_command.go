@@ -86,7 +86,7 @@ func runPreload(ctx context.Context, cmd *cobra.Command, t target, o imageOperat
 	if err != nil {
 		return result, err
 	}
-	c := mirror.NewCache(store, mirror.CacheOptions{})
+	c := mirror.NewCache(mirror.CacheOptions{Records: store, Blobs: mirror.BlobsOf(store)})
 	closeClients := func() {}
 	defer func() {
 		c.Close()

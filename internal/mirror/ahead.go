@@ -115,33 +115,33 @@ func (v view) missing(ctx context.Context, d digest.Digest) bool {
 // within reports whether a blob is stored, and need not be delivered once more.
 func (v view) within(ctx context.Context, d digest.Digest) bool {
 	_, err := v.store.HasBlob(ctx, d)
-	return err == nil && (v.linked(ctx, v.scope, d).Proven || v.proof(ctx, d) != proofWhole)
+	return err == nil && (v.linked(ctx, d).Proven || v.proof(ctx, d) != proofWhole)
 }
 
 // fillAhead starts a fill that nobody waits for, of at most so many bytes; 0 = any.
 // Its slot and its turn are given back with its end. It reports false if there is one
 // already, or there can be none.
 func (v view) fillAhead(ctx context.Context, d digest.Digest, most int64, turn *turn, s *scouts) bool {
-	link := v.linked(ctx, v.scope, d)
-	c := v.Cache
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed || c.fills[v.fillKey(d)] != nil {
+	k := v.fillKey(d)
+	mine, _, _ := v.fills.reserve(k, func(*fill) bool { return false })
+	if mine == nil {
 		return false
 	}
 	if v.within(ctx, d) {
+		v.fills.release(k)
 		return false
 	}
-	f := newFill(c.ctx, v, d, link, true)
-	f.most, f.turn = most, turn
-	c.fills[v.fillKey(d)] = f
-	c.running.Go(func() {
-		defer c.ahead.Leave(v.Identity)
-		f.run()
+	f := newFill(v.ctx, v, d, v.linked(ctx, d), true)
+	f.most = most
+	if !v.launch(k, mine, f, turn, func() {
 		s.back(f.stored())
-	})
-	c.running.Go(func() {
-		if f.awaitOpened(c.ctx) == nil {
+		v.ahead.Leave(v.Identity)
+	}) {
+		v.fills.release(k)
+		return false
+	}
+	v.start(func() {
+		if f.awaitOpened(v.ctx) == nil {
 			s.served()
 		}
 	})

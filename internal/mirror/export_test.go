@@ -12,7 +12,6 @@ import (
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/pace"
-	"github.com/pullgate/pullgate/storage"
 )
 
 // SetDeadlines shortens the deadlines of look-ups.
@@ -53,23 +52,45 @@ func (c *Cache) HashInSegments(yes bool) {
 	}
 }
 
+// makeParts has parts begin in another way, on top of the store.
+func (c *Cache) makeParts(begin func(ctx context.Context, lower Blobs, scope oci.Scope, d digest.Digest, size int64) (part, error)) {
+	lower := c.store.Blobs
+	if made, ok := lower.(madeParts); ok {
+		lower = made.Blobs
+	}
+	c.store.Blobs = madeParts{lower, begin}
+}
+
+type madeParts struct {
+	Blobs
+
+	begin func(ctx context.Context, lower Blobs, scope oci.Scope, d digest.Digest, size int64) (part, error)
+}
+
+func (m madeParts) Begin(ctx context.Context, scope oci.Scope, d digest.Digest, size int64) (part, error) {
+	return m.begin(ctx, m.Blobs, scope, d, size)
+}
+
+// Part is what Blobs begin.
+type Part = part
+
 // FailParts makes parts fail: at their making, or, where room >= 0, once that
 // many bytes were written to one.
 func (c *Cache) FailParts(room int64, err error) {
-	c.makePart = func(ctx context.Context, scope oci.Scope, d digest.Digest, size int64) (part, error) {
+	c.makeParts(func(ctx context.Context, lower Blobs, scope oci.Scope, d digest.Digest, size int64) (part, error) {
 		if room < 0 {
 			return nil, err
 		}
-		p, failure := c.store.Part(ctx, scope, d, size)
+		p, failure := lower.Begin(ctx, scope, d, size)
 		if failure != nil {
 			return nil, failure
 		}
-		return &fullPart{Part: p, room: room, err: err}, nil
-	}
+		return &fullPart{part: p, room: room, err: err}, nil
+	})
 }
 
 type fullPart struct {
-	*storage.Part
+	part
 
 	room int64
 	err  error
@@ -77,20 +98,20 @@ type fullPart struct {
 
 func (p *fullPart) WriteAt(b []byte, off int64) (int, error) {
 	if off+int64(len(b)) <= p.room {
-		return p.Part.WriteAt(b, off)
+		return p.part.WriteAt(b, off)
 	}
 	return 0, p.err
 }
 
 // FailCommits makes every commit fail after the fact, as a failing fsync does.
 func (c *Cache) FailCommits() {
-	c.makePart = func(ctx context.Context, scope oci.Scope, d digest.Digest, size int64) (part, error) {
-		p, err := c.store.Part(ctx, scope, d, size)
+	c.makeParts(func(ctx context.Context, lower Blobs, scope oci.Scope, d digest.Digest, size int64) (part, error) {
+		p, err := lower.Begin(ctx, scope, d, size)
 		return failingCommit{p}, err
-	}
+	})
 }
 
-type failingCommit struct{ *storage.Part }
+type failingCommit struct{ part }
 
 func (failingCommit) Publish(int64) {}
 
@@ -101,22 +122,22 @@ func (p failingCommit) Commit(int64) error {
 // HoldCommits makes every commit wait until the function that it returns is called.
 func (c *Cache) HoldCommits() (release func()) {
 	held := make(chan struct{})
-	c.makePart = func(ctx context.Context, scope oci.Scope, d digest.Digest, size int64) (part, error) {
-		p, err := c.store.Part(ctx, scope, d, size)
+	c.makeParts(func(ctx context.Context, lower Blobs, scope oci.Scope, d digest.Digest, size int64) (part, error) {
+		p, err := lower.Begin(ctx, scope, d, size)
 		return heldCommit{p, held}, err
-	}
+	})
 	return sync.OnceFunc(func() { close(held) })
 }
 
 type heldCommit struct {
-	*storage.Part
+	part
 
 	held <-chan struct{}
 }
 
 func (p heldCommit) Commit(size int64) error {
 	<-p.held
-	return p.Part.Commit(size)
+	return p.part.Commit(size)
 }
 
 // Turns counts turns, and requests that wait for one.
@@ -127,17 +148,17 @@ func (c *Cache) Turns() int {
 
 // FailReads makes every part fail to be read at a place, unless err is nil.
 func (c *Cache) FailReads(at int64, err error) {
-	c.makePart = func(ctx context.Context, scope oci.Scope, d digest.Digest, size int64) (part, error) {
-		p, failure := c.store.Part(ctx, scope, d, size)
+	c.makeParts(func(ctx context.Context, lower Blobs, scope oci.Scope, d digest.Digest, size int64) (part, error) {
+		p, failure := lower.Begin(ctx, scope, d, size)
 		if failure != nil {
 			return nil, failure
 		}
-		return &unreadPart{Part: p, at: at, err: err}, nil
-	}
+		return &unreadPart{part: p, at: at, err: err}, nil
+	})
 }
 
 type unreadPart struct {
-	*storage.Part
+	part
 
 	at  int64
 	err error
@@ -147,35 +168,35 @@ func (p *unreadPart) ReadAt(b []byte, off int64) (int, error) {
 	if p.err != nil && off <= p.at && p.at < off+int64(len(b)) {
 		return 0, p.err
 	}
-	return p.Part.ReadAt(b, off)
+	return p.part.ReadAt(b, off)
 }
 
 // WatchParts calls read and write before every ReadAt and WriteAt of a part; they may
 // wait.
 func (c *Cache) WatchParts(read, write func(off, n int64)) {
-	c.makePart = func(ctx context.Context, scope oci.Scope, d digest.Digest, size int64) (part, error) {
-		p, err := c.store.Part(ctx, scope, d, size)
+	c.makeParts(func(ctx context.Context, lower Blobs, scope oci.Scope, d digest.Digest, size int64) (part, error) {
+		p, err := lower.Begin(ctx, scope, d, size)
 		if err != nil {
 			return nil, err
 		}
-		return &watchedPart{Part: p, read: read, write: write}, nil
-	}
+		return &watchedPart{part: p, read: read, write: write}, nil
+	})
 }
 
 type watchedPart struct {
-	*storage.Part
+	part
 
 	read, write func(off, n int64)
 }
 
 func (p *watchedPart) ReadAt(b []byte, off int64) (int, error) {
 	p.read(off, int64(len(b)))
-	return p.Part.ReadAt(b, off)
+	return p.part.ReadAt(b, off)
 }
 
 func (p *watchedPart) WriteAt(b []byte, off int64) (int, error) {
 	p.write(off, int64(len(b)))
-	return p.Part.WriteAt(b, off)
+	return p.part.WriteAt(b, off)
 }
 
 // WatchStanding returns what gets something once a connection stands back.

@@ -149,9 +149,7 @@ func (f *fill) run() {
 	}
 	f.settle()
 	f.report(stored)
-	f.c.mu.Lock()
-	delete(f.c.fills, f.source.fillKey(f.digest))
-	f.c.mu.Unlock()
+	f.c.fills.release(f.source.fillKey(f.digest))
 	f.turn.end()
 	close(f.done)
 	f.release()

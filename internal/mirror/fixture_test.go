@@ -124,7 +124,7 @@ func (f *fixture) open() {
 	if log == nil {
 		log = slog.DiscardHandler
 	}
-	f.cache = mirror.NewCache(store, mirror.CacheOptions{Now: f.clock.Now, Observe: f.observe, Logger: slog.New(log)})
+	f.cache = mirror.NewCache(mirror.CacheOptions{Records: store, Blobs: mirror.BlobsOf(store), Now: f.clock.Now, Observe: f.observe, Logger: slog.New(log)})
 	if _, benchmark := f.t.(*testing.B); !benchmark {
 		f.cache.HashInSegments(f.inSegments)
 	}

@@ -144,9 +144,9 @@ func (u *upstream) provision() (err error) {
 type view struct {
 	*Cache
 	*upstream
+	links
 
 	repository string
-	scope      oci.Scope
 	client     string // who asks; empty = nobody in particular
 	ranged     bool   // only for a range of a blob
 }
@@ -247,7 +247,7 @@ func (m *Mirror) Referrers(ctx context.Context, r oci.Request) ([]oci.Descriptor
 		return nil, oci.CacheStatus{}, err
 	}
 	ctx, span := startSpan(ctx, "mirror.referrers", v, r.Reference.String())
-	ds, status, err := v.referring(ctx, r.Reference.Digest)
+	ds, status, err := referrersQuery{v, r.Reference.Digest}.list(ctx)
 	err = m.answered(ctx, span, v, r, status, err)
 	return ds, status, err
 }

@@ -94,7 +94,7 @@ func (f *fill) begun() bool {
 
 // begin gets the part. Nobody else looks at it before the fill is opened.
 func (f *fill) begin(size int64) error {
-	p, err := f.c.makePart(f.ctx, f.source.scope, f.digest, size)
+	p, err := f.c.store.Begin(f.ctx, f.source.scope, f.digest, size)
 	if err != nil {
 		return err
 	}

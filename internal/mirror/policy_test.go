@@ -98,11 +98,11 @@ func TestRetryAfterCountsDown(t *testing.T) {
 func TestNoIndexIsToldOnceASecond(t *testing.T) {
 	var lines bytes.Buffer
 	now := time.Unix(1_800_000_000, 0)
-	c := &Cache{log: slog.New(slog.NewTextHandler(&lines, nil)), now: func() time.Time { return now }}
+	s := &shelf{log: slog.New(slog.NewTextHandler(&lines, nil)), now: func() time.Time { return now }}
 	want := func(n int, err error) {
 		t.Helper()
 		for range 10 {
-			c.readFailed("read link", oci.Scope{}, "x", fmt.Errorf("get link: %w", err))
+			s.readFailed("read link", oci.Scope{}, "x", fmt.Errorf("get link: %w", err))
 		}
 		if got := bytes.Count(lines.Bytes(), []byte("\n")); got != n {
 			t.Errorf("%d warnings of 10 reads that failed, want %d: %v", got, n, err)

@@ -3,19 +3,8 @@ package mirror
 import (
 	"context"
 
-	"github.com/opencontainers/go-digest"
-
 	"github.com/pullgate/pullgate/internal/oci"
 )
-
-// fillKey is what there is one fill of at a time: what one upstream sends is nothing to
-// those who ask another one, before it is verified.
-type fillKey struct {
-	digest   digest.Digest
-	identity string
-}
-
-func (v view) fillKey(d digest.Digest) fillKey { return fillKey{d, v.Identity} }
 
 // sharer is a scope that follows the fill of another one of the same upstream.
 type sharer struct {

@@ -26,15 +26,21 @@ func (v view) askForImage(ctx context.Context, d digest.Digest, mark uint64) boo
 	}
 	defer v.images.settled(image)
 	v.client = "" // whose turn it is anyway
-	k := v.key(kindImage, image.digest.String())
-	_, _, err := v.manifests.do(ctx, v, k, v.patience(false), func(ctx context.Context) (manifestAnswer, error) {
-		if v.images.since(image, mark) {
-			return manifestAnswer{}, nil
-		}
-		_, err := v.Remote.Manifest(ctx, v.repository, oci.Reference{Digest: image.digest})
-		return manifestAnswer{}, err
-	})
+	_, err := v.askAgain(ctx, image, mark)
 	return err == nil && v.images.since(image, mark)
+}
+
+// askAgain asks for a manifest that is stored.
+func (v view) askAgain(ctx context.Context, image imageKey, mark uint64) (answer[oci.Manifest], error) {
+	return lookUp(ctx, v, &v.manifests, question[oci.Manifest]{
+		key:  v.key(kindImage, image.digest.String()),
+		have: func(context.Context) (oci.Manifest, bool) { return oci.Manifest{}, v.images.since(image, mark) },
+		ask: func(ctx context.Context) (mf oci.Manifest, stored bool, err error) {
+			mf, err = v.Remote.Manifest(ctx, v.repository, oci.Reference{Digest: image.digest})
+			return mf, false, err
+		},
+		failed: func(_ context.Context, err error) error { return err }, // nobody has asked for it
+	})
 }
 
 // maxRecalled is how many tags, and how many manifests, are looked at for the image of a
@@ -44,14 +50,14 @@ const maxRecalled = 256
 // recall looks for the image of a blob among those that are stored: none that names it
 // was served lately, such as since a restart.
 func (v view) recall(ctx context.Context, d digest.Digest) {
-	if v.linked(ctx, v.scope, d).Size < 0 {
+	if v.linked(ctx, d).Size < 0 {
 		return // no manifest of the scope names it
 	}
 	tags, err := v.store.Tags(ctx, v.scope, "", maxRecalled)
-	v.readFailed("list tags", v.scope, "", err)
+	v.store.readFailed("list tags", v.scope, "", err)
 	left := maxRecalled
 	for _, name := range tags {
-		if t, ok := v.tag(ctx, name); ok && v.recallFrom(ctx, t.Digest, d, &left) {
+		if t, ok := (tagQuery{v, name}).stored(ctx); ok && v.recallFrom(ctx, t.Digest, d, &left) {
 			return
 		}
 	}

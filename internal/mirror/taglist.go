@@ -88,18 +88,19 @@ func (w *walk) begin(ctx context.Context) error {
 		w.refused = true
 		return e
 	}
-	l, led, err := w.lists.begun.do(ctx, w.view, k, w.patience(false), func(ctx context.Context) (*listing, error) {
-		page, err := w.fetch(ctx, k, oci.TagsCursor{})
+	v := w.view
+	a, err := v.lists.begun.do(ctx, v, k, v.patience(false), func(ctx context.Context) (answer[*listing], error) {
+		page, err := v.fetch(ctx, k, oci.TagsCursor{})
 		if err != nil {
-			return nil, err
+			return answer[*listing]{}, err
 		}
-		l := newListing(w.scope, page.asked)
-		w.lists.put(l, w.now())
-		return l, w.take(ctx, k, l, oci.TagsCursor{}, page)
+		l := newListing(v.scope, page.asked)
+		v.lists.put(l, v.now())
+		return answer[*listing]{value: l}, v.take(ctx, k, l, oci.TagsCursor{}, page)
 	})
-	w.note(led)
+	w.note(a.course == led)
 	if err == nil {
-		w.l = l
+		w.l = a.value
 	}
 	return err
 }
@@ -121,30 +122,31 @@ func (w *walk) forward(ctx context.Context) error {
 		return w.take(ctx, k, l, at, page)
 	}
 	var taken error
-	page, led, err := w.lists.pages.do(ctx, w.view, k, w.patience(false), func(ctx context.Context) (*fetchedPage, error) {
-		page := w.lists.pageFor(l, at)
+	v := w.view
+	a, err := v.lists.pages.do(ctx, v, k, v.patience(false), func(ctx context.Context) (answer[*fetchedPage], error) {
+		page := v.lists.pageFor(l, at)
 		if page == nil {
 			var err error
-			if page, err = w.fetch(ctx, k, at); err != nil {
-				return nil, err
+			if page, err = v.fetch(ctx, k, at); err != nil {
+				return answer[*fetchedPage]{}, err
 			}
 		}
-		taken = w.take(ctx, k, l, at, page) // also if nobody waits any more
-		return page, nil
+		taken = v.take(ctx, k, l, at, page) // also if nobody waits any more
+		return answer[*fetchedPage]{value: page}, nil
 	})
-	w.note(led)
+	w.note(a.course == led)
 	switch {
 	case err != nil:
 		if isLost(err) { // who asks again walks from the start to where it was
 			w.lists.forget(l)
 		}
 		return err
-	case led:
+	case a.course == led:
 		return taken
-	case !page.asked.After(l.begun):
+	case !a.value.asked.After(l.begun):
 		return nil // it is no news for this listing, unless it has it already
 	}
-	return w.take(ctx, k, l, at, page)
+	return w.take(ctx, k, l, at, a.value)
 }
 
 // fetch gets one page of the upstream's list.
@@ -162,18 +164,18 @@ func (v view) fetch(ctx context.Context, k key, at oci.TagsCursor) (*fetchedPage
 		lost.UpstreamStatus = http.StatusNotFound
 		err = lost
 	}
-	return nil, v.listFailed(ctx, k, err, false)
+	return nil, v.noteFailure(ctx, k, err, false)
 }
 
 // take adds a page to a listing.
 func (v view) take(ctx context.Context, k key, l *listing, at oci.TagsCursor, page *fetchedPage) error {
 	if err := l.add(at, page, v.now()); err != nil {
 		v.lists.forget(l)
-		return v.listFailed(ctx, k, err, false)
+		return v.noteFailure(ctx, k, err, false)
 	}
 	err := v.lists.settle(l, v.now())
 	if oci.ClassOf(err) == oci.ClassLength {
-		return v.listFailed(ctx, v.key(kindTags, ""), err, false)
+		return v.noteFailure(ctx, v.key(kindTags, ""), err, false)
 	}
 	return err
 }
@@ -221,7 +223,7 @@ func (w *walk) failed(err error) oci.CacheStatus {
 // upstream has which is never asked.
 func (v view) storedTags(ctx context.Context, page oci.TagsPage) (oci.TagList, oci.CacheStatus, error) {
 	tags, err := v.store.Tags(ctx, v.scope, page.Last, -1)
-	v.readFailed("list tags", v.scope, "", err)
+	v.store.readFailed("list tags", v.scope, "", err)
 	if len(tags) == 0 && (err != nil || page.Last == "") {
 		status, err := v.unknown(oci.CodeNameUnknown)
 		return oci.TagList{}, status, err
