@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/pullgate/pullgate/internal/fill"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage"
 )
@@ -62,7 +63,7 @@ func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheSta
 			w.verified = true
 			continue
 		case j.full:
-			if w.turn, err = v.awaitTurn(ctx, true, fillPatience); err != nil {
+			if w.turn, err = v.awaitTurn(ctx, true, fill.Patience); err != nil {
 				return oci.Blob{}, failed(false, err), err
 			}
 			continue
@@ -75,7 +76,7 @@ func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheSta
 			continue
 		}
 		if j.fill.source.scope != v.scope {
-			j.fill.share(sharer{v, w.link.Proven})
+			j.fill.sharers.add(sharer{v, w.link.Proven})
 		}
 		b, err := v.follow(ctx, j, w.link)
 		if err == nil {
@@ -85,7 +86,7 @@ func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheSta
 		if again && ctx.Err() == nil && j.othersFault(err, v.scope) {
 			again = false
 			select {
-			case <-j.fill.done:
+			case <-j.fill.Done():
 				continue
 			case <-ctx.Done():
 			}
@@ -113,7 +114,7 @@ type wanted struct {
 // failed and is about to leave.
 type joined struct {
 	over   <-chan struct{}
-	fill   *fill
+	fill   *sharedFill
 	led    bool // the request started the fill
 	stored bool
 	doubt  bool
@@ -135,8 +136,8 @@ func (v view) join(ctx context.Context, k key, w *wanted) (joined, error) {
 		if !w.link.Proven && !w.confirmed && !f.serves(v.scope) {
 			return joined{prove: true, proof: proofHead}, nil
 		}
-		if !f.retain() {
-			return joined{over: f.done}, nil
+		if !f.Retain() {
+			return joined{over: f.Done()}, nil
 		}
 		f.span.AddLink(trace.LinkFromContext(ctx))
 		return joined{fill: f}, nil
@@ -156,7 +157,7 @@ func (v view) join(ctx context.Context, k key, w *wanted) (joined, error) {
 			return joined{full: true}, nil
 		}
 	}
-	f := newFill(ctx, v, d, w.link, false)
+	f := newFill(ctx, v, d, w.link, nil)
 	f.turn, w.turn = w.turn, nil
 	c.fills[v.fillKey(d)] = f
 	c.running.Go(f.run)
@@ -183,28 +184,22 @@ func (v view) find(w *wanted) (joined, bool) {
 // reference that joined holds goes to the reader, or back.
 func (v view) follow(ctx context.Context, j joined, link storage.Link) (oci.Blob, error) {
 	f := j.fill
-	size, err := f.ready(ctx, toldSize(f.digest, link.Size))
+	size, err := f.Ready(ctx, toldSize(f.Digest, link.Size))
 	if err != nil {
-		f.leave()
+		f.Leave()
 		if oci.IsNotFound(err) {
 			return oci.Blob{}, err
 		}
-		return oci.Blob{}, fmt.Errorf("get blob %s@%s: %w", v.scope, f.digest, err)
+		return oci.Blob{}, fmt.Errorf("get blob %s@%s: %w", v.scope, f.Digest, err)
 	}
-	return oci.Blob{Digest: f.digest, Size: size, Content: &reader{ctx: ctx, fill: f, size: size, strict: v.VerifyRanges}}, nil
+	return oci.Blob{Digest: f.Digest, Size: size, Content: f.Reader(ctx, size, v.VerifyRanges)}, nil
 }
 
 // othersFault reports whether another try may get what this one did not: the
 // fill asked another scope's upstream, or went on from bytes of an earlier one.
 func (j joined) othersFault(err error, scope oci.Scope) bool {
 	return !j.led && j.fill.source.scope != scope ||
-		j.fill.tainted() && oci.ClassOf(err) == oci.ClassDigest
-}
-
-func (f *fill) tainted() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.resumed
+		oci.ClassOf(err) == oci.ClassDigest && j.fill.Outcome().Resumed
 }
 
 // filling is the status of an answer that follows a fill. It is told before the
@@ -215,9 +210,7 @@ func (v view) filling(j joined) oci.CacheStatus {
 		return oci.CacheStatus{Result: oci.ResultJoined}
 	}
 	status := oci.CacheStatus{Result: oci.ResultMiss, Stored: true}
-	j.fill.mu.Lock()
-	defer j.fill.mu.Unlock()
-	if cause := j.fill.cause; cause != nil {
+	if cause := j.fill.Outcome().Cause; cause != nil {
 		status.Stored = false
 		status.Detail = "io_error"
 		if errors.Is(cause, storage.ErrNoSpace) {
@@ -332,10 +325,5 @@ func (v view) fillSize(d digest.Digest, proven bool) int64 {
 	if f == nil || !proven && !f.serves(v.scope) {
 		return -1
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.err != nil || !f.opened || f.disputed && !f.verified {
-		return -1
-	}
-	return f.size
+	return f.CertainSize()
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/internal/fill"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/pace"
 	"github.com/pullgate/pullgate/storage"
@@ -22,6 +23,7 @@ import (
 const (
 	coldDeadline  = 10 * time.Second // nothing to answer with otherwise
 	staleDeadline = 3 * time.Second  // a stale answer is at hand
+	sizePatience  = 5 * time.Second  // see fill.Downloads
 )
 
 // CacheOptions make a Cache. The zero value is usable.
@@ -83,9 +85,8 @@ type Cache struct {
 	noIndex atomic.Int64 // when it was last said that the store has no index
 
 	// Seams for tests, fixed before the first request.
-	after     func(time.Duration) <-chan time.Time
-	makePart  func(oci.Scope, digest.Digest, int64) (part, error)
-	deadlines struct{ cold, stale, tell time.Duration }
+	makePart  func(oci.Scope, digest.Digest, int64) (fill.Part, error)
+	deadlines struct{ cold, stale time.Duration }
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -97,7 +98,6 @@ type Cache struct {
 	voices    voices
 	promised  promised
 	told      told
-	slots     pace.Limiter[string]
 	images    images
 	ahead     pace.Limiter[string] // of what no client has asked for yet
 	tags      flights[tagAnswer]
@@ -108,16 +108,12 @@ type Cache struct {
 	referrers flights[referrersAnswer]
 	lists     listings
 
-	uplinks pace.Uplinks
-	crowds  pace.Crowds
-
-	downloads  atomic.Int64 // fills that are at it
-	processors int64        // that they share
+	downloads fill.Downloads
 
 	mu      sync.Mutex
 	closed  bool
 	running sync.WaitGroup
-	fills   map[fillKey]*fill
+	fills   map[fillKey]*sharedFill
 }
 
 // NewCache returns a Cache on an open store. The caller closes the Cache before
@@ -125,7 +121,7 @@ type Cache struct {
 func NewCache(store *storage.Store, o CacheOptions) *Cache {
 	c := &Cache{
 		store: store, log: o.Logger, now: o.Now, observe: o.Observe, panics: o.Panicked,
-		after: time.After, fills: map[fillKey]*fill{}, processors: int64(runtime.GOMAXPROCS(0)),
+		fills: map[fillKey]*sharedFill{},
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
@@ -139,14 +135,14 @@ func NewCache(store *storage.Store, o CacheOptions) *Cache {
 	if c.panics == nil {
 		c.panics = func() {}
 	}
-	c.makePart = func(scope oci.Scope, d digest.Digest, size int64) (part, error) {
-		p, err := store.Part(scope, d, size)
-		if err != nil {
-			return nil, err // not a nil *storage.Part in a non-nil interface
-		}
-		return p, nil
+	c.downloads = fill.Downloads{
+		Now: c.now, After: time.After, Panicked: c.panics, SizePatience: sizePatience, Processors: int64(runtime.GOMAXPROCS(0)),
 	}
-	c.deadlines.cold, c.deadlines.stale, c.deadlines.tell = coldDeadline, staleDeadline, tellAfter
+	c.makePart = func(scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
+		p, err := store.Part(scope, d, size)
+		return storedPart{p}, err
+	}
+	c.deadlines.cold, c.deadlines.stale = coldDeadline, staleDeadline
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
 }
@@ -164,15 +160,14 @@ func (c *Cache) Close() {
 
 // Stats returns a snapshot.
 func (c *Cache) Stats() Stats {
-	s := Stats{Failures: c.failures.len()}
-	_, s.Queued = c.slots.Count()
+	s := Stats{Failures: c.failures.len(), Queued: c.downloads.Queued()}
 	s.LookUps = c.tags.len() + c.tagged.len() + c.manifests.len() + c.heads.len() + c.possessed.len() + c.referrers.len() +
 		c.lists.begun.len() + c.lists.pages.len()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.Fills = len(c.fills)
 	for _, f := range c.fills {
-		readers, received := f.progress()
+		readers, received := f.Progress()
 		s.Readers += readers
 		s.FillBytes += received
 	}

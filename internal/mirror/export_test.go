@@ -9,9 +9,9 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/internal/fill"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/pace"
-	"github.com/pullgate/pullgate/storage"
 )
 
 // SetDeadlines shortens the deadlines of look-ups.
@@ -20,11 +20,11 @@ func (c *Cache) SetDeadlines(cold, stale time.Duration) {
 }
 
 // TellAfter is how long a header waits for the upstream to tell the size.
-func (c *Cache) TellAfter(d time.Duration) { c.deadlines.tell = d }
+func (c *Cache) TellAfter(d time.Duration) { c.downloads.SizePatience = d }
 
 // SkipWaits makes every backoff and every recheck immediate.
 func (c *Cache) SkipWaits() {
-	c.after = func(time.Duration) <-chan time.Time {
+	c.downloads.After = func(time.Duration) <-chan time.Time {
 		ch := make(chan time.Time, 1)
 		ch <- time.Time{}
 		return ch
@@ -34,9 +34,9 @@ func (c *Cache) SkipWaits() {
 // CountWaits does the same, and returns how long they would have been in all.
 func (c *Cache) CountWaits() (waited func() time.Duration) {
 	c.SkipWaits()
-	skipped := c.after
+	skipped := c.downloads.After
 	var total atomic.Int64
-	c.after = func(d time.Duration) <-chan time.Time {
+	c.downloads.After = func(d time.Duration) <-chan time.Time {
 		total.Add(int64(d))
 		return skipped(d)
 	}
@@ -46,16 +46,16 @@ func (c *Cache) CountWaits() (waited func() time.Duration) {
 // HashInSegments has segments hash what they bring themselves where they can, however
 // many downloads there are, or never.
 func (c *Cache) HashInSegments(yes bool) {
-	c.processors = math.MaxInt64
+	c.downloads.Processors = math.MaxInt64
 	if yes {
-		c.processors = 0
+		c.downloads.Processors = 0
 	}
 }
 
 // FailParts makes parts fail: at their making, or, where room >= 0, once that
 // many bytes were written to one.
 func (c *Cache) FailParts(room int64, err error) {
-	c.makePart = func(scope oci.Scope, d digest.Digest, size int64) (part, error) {
+	c.makePart = func(scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
 		if room < 0 {
 			return nil, err
 		}
@@ -63,12 +63,12 @@ func (c *Cache) FailParts(room int64, err error) {
 		if failure != nil {
 			return nil, failure
 		}
-		return &fullPart{Part: p, room: room, err: err}, nil
+		return &fullPart{storedPart: storedPart{p}, room: room, err: err}, nil
 	}
 }
 
 type fullPart struct {
-	*storage.Part
+	storedPart
 
 	room int64
 	err  error
@@ -83,13 +83,13 @@ func (p *fullPart) WriteAt(b []byte, off int64) (int, error) {
 
 // FailCommits makes every commit fail after the fact, as a failing fsync does.
 func (c *Cache) FailCommits() {
-	c.makePart = func(scope oci.Scope, d digest.Digest, size int64) (part, error) {
+	c.makePart = func(scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
 		p, err := c.store.Part(scope, d, size)
-		return failingCommit{p}, err
+		return failingCommit{storedPart{p}}, err
 	}
 }
 
-type failingCommit struct{ *storage.Part }
+type failingCommit struct{ storedPart }
 
 func (failingCommit) Publish(int64) {}
 
@@ -100,15 +100,15 @@ func (p failingCommit) Commit(int64) error {
 // HoldCommits makes every commit wait until the function that it returns is called.
 func (c *Cache) HoldCommits() (release func()) {
 	held := make(chan struct{})
-	c.makePart = func(scope oci.Scope, d digest.Digest, size int64) (part, error) {
+	c.makePart = func(scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
 		p, err := c.store.Part(scope, d, size)
-		return heldCommit{p, held}, err
+		return heldCommit{storedPart{p}, held}, err
 	}
 	return sync.OnceFunc(func() { close(held) })
 }
 
 type heldCommit struct {
-	*storage.Part
+	storedPart
 
 	held <-chan struct{}
 }
@@ -126,17 +126,17 @@ func (c *Cache) Turns() int {
 
 // FailReads makes every part fail to be read at a place, unless err is nil.
 func (c *Cache) FailReads(at int64, err error) {
-	c.makePart = func(scope oci.Scope, d digest.Digest, size int64) (part, error) {
+	c.makePart = func(scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
 		p, failure := c.store.Part(scope, d, size)
 		if failure != nil {
 			return nil, failure
 		}
-		return &unreadPart{Part: p, at: at, err: err}, nil
+		return &unreadPart{storedPart: storedPart{p}, at: at, err: err}, nil
 	}
 }
 
 type unreadPart struct {
-	*storage.Part
+	storedPart
 
 	at  int64
 	err error
@@ -152,17 +152,17 @@ func (p *unreadPart) ReadAt(b []byte, off int64) (int, error) {
 // WatchParts calls read and write before every ReadAt and WriteAt of a part; they may
 // wait.
 func (c *Cache) WatchParts(read, write func(off, n int64)) {
-	c.makePart = func(scope oci.Scope, d digest.Digest, size int64) (part, error) {
+	c.makePart = func(scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
 		p, err := c.store.Part(scope, d, size)
 		if err != nil {
 			return nil, err
 		}
-		return &watchedPart{Part: p, read: read, write: write}, nil
+		return &watchedPart{storedPart: storedPart{p}, read: read, write: write}, nil
 	}
 }
 
 type watchedPart struct {
-	*storage.Part
+	storedPart
 
 	read, write func(off, n int64)
 }
@@ -179,8 +179,8 @@ func (p *watchedPart) WriteAt(b []byte, off int64) (int, error) {
 
 // WatchStanding returns what gets something once a connection stands back.
 func (c *Cache) WatchStanding() <-chan struct{} {
-	stands, after := make(chan struct{}, 1), c.after
-	c.after = func(d time.Duration) <-chan time.Time {
+	stands, after := make(chan struct{}, 1), c.downloads.After
+	c.downloads.After = func(d time.Duration) <-chan time.Time {
 		if d == pace.LookEvery {
 			select {
 			case stands <- struct{}{}:
@@ -197,19 +197,19 @@ func (c *Cache) WatchStanding() <-chan struct{} {
 func (c *Cache) StandBack(upstream string) (goOn func()) {
 	now, added := c.now(), 0
 	for receipt := (pace.Receipt{Bytes: 1 << 30, Waited: time.Hour, Awaited: true, Left: 1 << 40}); ; now = now.Add(pace.LookEvery) {
-		c.uplinks.Received(upstream, receipt, now)
-		if c.uplinks.Received(upstream, pace.Receipt{Bytes: 1}, now).GoOn != nil {
+		c.downloads.Uplinks.Received(upstream, receipt, now)
+		if c.downloads.Uplinks.Received(upstream, pace.Receipt{Bytes: 1}, now).GoOn != nil {
 			break
 		}
-		if c.uplinks.Take(upstream) { // which brings nothing more
-			c.uplinks.Begin(upstream)
-			c.uplinks.Received(upstream, pace.Receipt{First: true}, now)
+		if c.downloads.Uplinks.Take(upstream) { // which brings nothing more
+			c.downloads.Uplinks.Begin(upstream)
+			c.downloads.Uplinks.Received(upstream, pace.Receipt{First: true}, now)
 			added++
 		}
 		time.Sleep(time.Millisecond)
 	}
 	for range added {
-		c.uplinks.End(upstream, false)
+		c.downloads.Uplinks.End(upstream, false)
 	}
-	return func() { c.uplinks.Look(upstream, now.Add(time.Hour)) }
+	return func() { c.downloads.Uplinks.Look(upstream, now.Add(time.Hour)) }
 }

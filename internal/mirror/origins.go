@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/internal/fill"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage"
 )
@@ -89,7 +90,7 @@ func (v view) said(d oci.Descriptor) (proven bool) {
 // cheap, and of others it is what is left.
 func (v view) possess(ctx context.Context, d digest.Digest) (proven, led bool, err error) {
 	size, err := v.store.StatBlob(d)
-	if err != nil || size <= wholeSize {
+	if err != nil || size <= fill.WholeSize {
 		return false, false, nil //nolint:nilerr // it is about to go
 	}
 	k := v.key(kindBlob, d.String())

@@ -1,4 +1,4 @@
-package mirror
+package fill
 
 import (
 	"context"
@@ -39,6 +39,9 @@ func (s *split) take() *oci.BlobBody {
 }
 
 func (s *split) close() error {
+	if s == nil {
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.body == nil {
@@ -49,28 +52,13 @@ func (s *split) close() error {
 	return body.Close()
 }
 
-func (f *fill) detached() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.split != nil
-}
-
-func (f *fill) detach(s *split) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.split = s
-	f.changed()
-}
-
 // direct reads the rest of a blob past the store, from the split on. It belongs to
 // one reader.
 type direct struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
 	unhook   func() bool
-	source   view
 	caller   caller
-	digest   digest.Digest
 	size     int64
 	off      int64
 	body     *oci.BlobBody
@@ -81,20 +69,20 @@ type direct struct {
 	began    time.Time
 }
 
-func newDirect(ctx context.Context, f *fill) (*direct, error) {
-	s := f.split
-	cloner, ok := s.state.(hash.Cloner)
+func newDirect(ctx context.Context, f *Fill) (*direct, error) {
+	v := f.outcome.now()
+	cloner, ok := v.split.state.(hash.Cloner)
 	if !ok {
-		return nil, fmt.Errorf("read blob %s: its hash cannot be cloned", f.digest)
+		return nil, fmt.Errorf("read blob %s: its hash cannot be cloned", f.Digest)
 	}
 	state, err := cloner.Clone()
 	if err != nil {
-		return nil, fmt.Errorf("read blob %s: clone its hash: %w", f.digest, err)
+		return nil, fmt.Errorf("read blob %s: clone its hash: %w", f.Digest, err)
 	}
-	d := &direct{source: f.source, digest: f.digest, size: f.size, off: s.at, hash: state, body: s.take(), began: f.c.now()}
-	d.caller = caller{view: f.source, digest: f.digest, party: pace.NewParty(1), known: true}
+	d := &direct{size: v.size, off: v.split.at, hash: state, body: v.split.take(), began: f.Now()}
+	d.caller = caller{Options: &f.Options, party: pace.NewParty(1), known: true}
 	d.ctx, d.cancel = context.WithCancel(ctx)
-	d.unhook = context.AfterFunc(f.c.ctx, d.cancel)
+	d.unhook = context.AfterFunc(f.ctx, d.cancel)
 	return d, nil
 }
 
@@ -140,11 +128,10 @@ func (d *direct) verify() error {
 		}
 	}
 	_, _ = d.hash.Write(tail)
-	if digest.NewDigest(d.digest.Algorithm(), d.hash) != d.digest {
+	if want := d.caller.Digest; digest.NewDigest(want.Algorithm(), d.hash) != want {
 		err := oci.UpstreamError(oci.ClassDigest, "", "the upstream's bytes do not match the digest", nil)
-		d.source.remember(d.source.key(kindBlob, d.digest.String()), err, false)
-		d.source.Cache.log.Error("blob does not match its digest", "upstream", d.source.Name,
-			"repository", d.source.repository, "digest", d.digest)
+		d.caller.Policy.Failed(Outcome{Err: err})
+		d.caller.Log.Error("blob does not match its digest")
 		return err
 	}
 	d.tail, d.off = tail, start
@@ -170,16 +157,16 @@ func (d *direct) pull(p []byte) (int, error) {
 		if errors.Is(err, pace.ErrYielded) {
 			continue
 		}
-		now := d.source.now()
+		now := d.caller.Now()
 		pause, ok := d.stumbles.note(d.got, now.Sub(d.began))
 		pause += oci.AsError(err).RetryAfter
-		if d.ctx.Err() != nil || !ok || !resumable(err) || pause > maxPause || pause > 0 && !d.source.sleep(d.ctx, pause) {
+		if d.ctx.Err() != nil || !ok || !resumable(err) || pause > maxPause || pause > 0 && !d.caller.sleep(d.ctx, pause) {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
-			return 0, fmt.Errorf("get blob %s@%s: %w", d.source.scope, d.digest, classed(err))
+			return 0, fmt.Errorf("get blob %s@%s: %w", d.caller.Scope, d.caller.Digest, classed(err))
 		}
-		d.got, d.began = 0, d.source.now()
+		d.got, d.began = 0, d.caller.Now()
 	}
 }
 

@@ -1,9 +1,8 @@
-package mirror
+package fill
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 
 	"github.com/pullgate/pullgate/internal/oci"
@@ -12,68 +11,69 @@ import (
 
 // retry decides what follows a failed GET: another one from where it got to, the
 // retreat of this segment, or, if it is the last, the end of the fill.
-func (f *fill) retry(s *segment, err error) bool {
-	f.mu.Lock()
-	if again, decided := f.retreat(s, err); decided {
-		f.mu.Unlock()
+func (w *workers) retry(s *segment, err error) bool {
+	f := w.f
+	w.mu.Lock()
+	if again, decided := w.retreat(s, err); decided {
+		w.mu.Unlock()
 		return again
 	}
-	now := f.c.now()
-	pause, ok := f.stumbles.note(s.bytes, now.Sub(s.began))
+	pause, ok := w.stumbles.note(s.bytes, f.Now().Sub(s.began))
 	asked := oci.AsError(err).RetryAfter
 	if !ok || errors.Is(err, errNoRanges) || !resumable(err) || asked > maxPause {
-		f.retire(s)
-		f.sequential = true
-		if len(f.segments) == 0 {
-			f.failLocked(fmt.Errorf("get blob %s@%s: %w", f.source.scope, f.digest, classed(err)))
+		w.retire(s)
+		w.sequential = true
+		last := len(w.segments) == 0
+		w.mu.Unlock()
+		if last {
+			f.fail(w.lost(err))
 		}
-		f.mu.Unlock()
 		return false
 	}
 	s.bytes = 0
-	attempt, level := f.stumbles.row, slog.LevelDebug
-	if !f.warned { // an upstream that goes on like that has been told of
-		f.warned, level = true, slog.LevelWarn
+	attempt, level := w.stumbles.row, slog.LevelDebug
+	if !w.warned { // an upstream that goes on like that has been told of
+		w.warned, level = true, slog.LevelWarn
 	}
-	f.mu.Unlock()
-	f.c.log.Log(s.ctx, level, "blob is cut off, resuming", "upstream", f.source.Name, "repository", f.source.repository,
-		"digest", f.digest, "offset", s.pos, "attempt", attempt, "error", err)
-	if pause += asked; pause > 0 && !f.c.sleep(s.ctx, pause) {
-		return f.retry(s, context.Cause(s.ctx))
+	w.mu.Unlock()
+	f.Log.Log(s.ctx, level, "blob is cut off, resuming", "offset", s.pos, "attempt", attempt, "error", err)
+	if pause += asked; pause > 0 && !f.sleep(s.ctx, pause) {
+		return w.retry(s, context.Cause(s.ctx))
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	s.began, s.speed = f.c.now(), pace.Meter{}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s.began, s.speed = f.Now(), pace.Meter{}
 	return true
 }
 
 // retreat decides what needs no pause: whether the segment leaves or goes on at once.
-// f.mu is held.
-func (f *fill) retreat(s *segment, err error) (again, decided bool) {
-	others := len(f.segments) > 1
+// w.mu is held.
+func (w *workers) retreat(s *segment, err error) (again, decided bool) {
+	f := w.f
+	others := len(w.segments) > 1
 	yielded, crowded := errors.Is(err, pace.ErrYielded), errors.Is(err, errCrowded)
 	switch {
-	case f.halted() || f.pulling.Err() != nil:
+	case f.outcome.halted() || w.ctx.Err() != nil:
 	case s.ctx.Err() != nil && others: // it was replaced
 	case s.ctx.Err() != nil:
 		// All the others have left meanwhile.
 		s.leaving = false
-		s.ctx, s.stop = context.WithCancelCause(f.pulling)
+		s.ctx, s.stop = context.WithCancelCause(w.ctx)
 		return true, true
 	case errors.Is(err, errNoRanges) && !others:
 		return true, true // from the start, then
 	case s.extra && others && (s.bytes == 0 || yielded || crowded):
 		// Others get what it was to get. An upstream that refuses one more
 		// connection is not asked for it again.
-		f.c.uplinks.Enough(f.source.Identity, f.c.now())
-		f.c.log.Debug("further connection is of no use", "upstream", f.source.Name, "digest", f.digest, "error", err)
+		f.Uplinks.Enough(f.Scope.Upstream, f.Now())
+		f.Log.Debug("further connection is of no use", "error", err)
 	case yielded, s.extra && crowded:
 		s.extra = false // it is the only one
 		return true, true
 	default:
 		return false, false
 	}
-	f.retire(s)
+	w.retire(s)
 	return false, true
 }
 

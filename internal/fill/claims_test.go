@@ -1,4 +1,4 @@
-package mirror
+package fill
 
 import (
 	"context"
@@ -16,7 +16,7 @@ func TestMakePlace(t *testing.T) {
 	}
 	first, speed, wanted, idle := place(0, false), place(100, true), place(200, false), place(300, false)
 	ss := segments{first, idle, speed, wanted}
-	waiting := seekers{50, 210}
+	waiting := &content{seekers: seekers{50, 210}}
 	if !ss.makePlace(5, waiting, 400) || speed.leaving || idle.leaving {
 		t.Fatal("somebody leaves though there is room")
 	}
@@ -25,12 +25,12 @@ func TestMakePlace(t *testing.T) {
 			t.Errorf("the one at %d does not leave", next.pos)
 		}
 		ss = append(ss, place(150+next.pos, false)) // which took its place
-		waiting.add(160 + next.pos)
+		waiting.seek(160 + next.pos)
 	}
 	if ss.makePlace(4, waiting, 500) || first.leaving || wanted.leaving {
 		t.Error("what a reader waits for leaves")
 	}
-	waiting.remove(50)
+	waiting.unseek(50)
 	if !ss.makePlace(4, waiting, 500) || !first.leaving {
 		t.Error("what nobody waits for any more stays")
 	}

@@ -1,4 +1,4 @@
-package mirror
+package fill
 
 import (
 	"io"
@@ -7,7 +7,7 @@ import (
 )
 
 // Select implements oci.Filling.
-func (r *reader) Select(offset, end int64) error {
+func (r *Reader) Select(offset, end int64) error {
 	_, err := r.Seek(offset, io.SeekStart)
 	r.start, r.partial = offset, end <= r.size-held(r.size)
 	return err
@@ -16,14 +16,12 @@ func (r *reader) Select(offset, end int64) error {
 // Trust implements oci.Filling. What reaches into the end that is held back ends
 // as the whole does. That of a fill which stores no more is verified by a hash that
 // has got what is stored, so it cannot begin after that.
-func (r *reader) Trust() oci.Trust {
-	f := r.fill
-	f.mu.Lock()
-	defer f.mu.Unlock()
+func (r *Reader) Trust() oci.Trust {
+	v := r.fill.outcome.now()
 	switch {
-	case f.verified, r.size <= wholeSize:
+	case v.verified, r.size <= WholeSize:
 		return oci.TrustVerified
-	case f.split != nil && (r.partial || r.start > f.split.at):
+	case v.split != nil && (r.partial || r.start > v.split.at):
 		return oci.TrustWhole
 	case !r.partial:
 		return oci.TrustVerified
@@ -34,23 +32,16 @@ func (r *reader) Trust() oci.Trust {
 }
 
 // AwaitVerified implements oci.Filling.
-func (r *reader) AwaitVerified() error {
-	f := r.fill
-	f.mu.Lock()
-	defer f.mu.Unlock()
+func (r *Reader) AwaitVerified() error {
 	for {
-		switch {
-		case f.err != nil:
-			return f.err
-		case f.verified && f.size != r.size:
-			return errSize(r.size, f.size)
-		case f.verified:
-			return nil
-		case f.split != nil:
-			return oci.ErrPasses
-		case r.ctx.Err() != nil:
+		seen := r.fill.changes.seen()
+		v := r.fill.outcome.now()
+		if verified, err := v.verification(r.size); verified || err != nil {
+			return err
+		}
+		if r.ctx.Err() != nil {
 			return r.ctx.Err()
 		}
-		f.wait(r.ctx, nil)
+		r.fill.changes.wait(r.ctx, seen, nil)
 	}
 }

@@ -1,4 +1,4 @@
-package mirror
+package fill
 
 import (
 	"math/rand/v2"

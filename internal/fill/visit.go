@@ -1,12 +1,10 @@
-package mirror
+package fill
 
 import (
 	"context"
 	"errors"
 	"io"
 	"net/http"
-
-	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/pace"
@@ -18,10 +16,9 @@ var errCrowded = errors.New("the upstream takes no more requests at a time")
 
 // caller sends the GETs of one blob, each in its turn.
 type caller struct {
-	view
+	*Options
 
-	digest digest.Digest
-	party  *pace.Party
+	party *pace.Party
 	// known says that the upstream serves the repository, as far as is known here.
 	known bool
 }
@@ -39,28 +36,28 @@ type call struct {
 // pace.ErrYielded if the connection was needed by others. An error that wraps errCrowded
 // is of a refusal that is due to others of ours.
 func (c *caller) get(ctx context.Context, g call) (oci.BlobBody, error) {
-	v := &pace.Visit{Scope: c.scope, Party: c.party, Extra: g.extra, Held: g.held}
+	v := &pace.Visit{Scope: c.Scope, Party: c.party, Extra: g.extra, Held: g.held}
 	going, cancel := context.WithCancelCause(ctx)
-	turn := c.crowds.Enter(v, cancel, c.now())
+	turn := c.crowds.Enter(v, cancel, c.Now())
 	if turn == nil {
 		cancel(nil)
 		return oci.BlobBody{}, errCrowded
 	}
 	end := func(cut bool) {
-		c.crowds.Leave(v, cut, c.now())
+		c.crowds.Leave(v, cut, c.Now())
 		cancel(nil)
 	}
 	if err := c.awaitTurn(going, turn, g.late); err != nil {
 		end(false)
 		return oci.BlobBody{}, err
 	}
-	body, err := c.Remote.Blob(going, c.repository, c.digest, g.offset, g.length)
+	body, err := c.Source.Blob(going, c.Digest, g.offset, g.length)
 	if err != nil {
 		err = c.refused(going, v, err)
 		end(going.Err() != nil)
 		return oci.BlobBody{}, err
 	}
-	c.crowds.Serve(v, c.now())
+	c.crowds.Serve(v, c.Now())
 	body.ReadCloser = &visitBody{ReadCloser: body.ReadCloser, ctx: going, end: end}
 	return body, nil
 }
@@ -80,8 +77,8 @@ func (c *caller) awaitTurn(ctx context.Context, turn <-chan struct{}, late func(
 		}
 		select {
 		case <-turn:
-		case <-c.after(lookAgain):
-			c.crowds.Look(c.Identity, c.now())
+		case <-c.After(lookAgain):
+			c.crowds.Look(c.Scope.Upstream, c.Now())
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -93,7 +90,7 @@ func (c *caller) refused(ctx context.Context, v *pace.Visit, err error) error {
 	if errors.Is(context.Cause(ctx), pace.ErrYielded) {
 		return pace.ErrYielded
 	}
-	if refused, denied := refusal(err); refused && c.crowds.Refuse(v, denied, c.known, c.now()) {
+	if refused, denied := refusal(err); refused && c.crowds.Refuse(v, denied, c.known, c.Now()) {
 		return &crowdError{err}
 	}
 	return err

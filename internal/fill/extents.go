@@ -1,22 +1,23 @@
-package mirror
+package fill
 
 import (
 	"math"
 	"slices"
-
-	"github.com/pullgate/pullgate/storage"
 )
+
+// Extent is the bytes [Start, End) of a blob.
+type Extent struct{ Start, End int64 }
 
 // extents are the bytes of a blob that are there: sorted, disjoint, not
 // touching, none empty.
-type extents []storage.Extent
+type extents []Extent
 
 // add adds the bytes [start, end), of which none need be new.
 func (e *extents) add(start, end int64) {
 	if end <= start {
 		return
 	}
-	i, _ := slices.BinarySearchFunc(*e, start, func(x storage.Extent, start int64) int {
+	i, _ := slices.BinarySearchFunc(*e, start, func(x Extent, start int64) int {
 		if x.End < start {
 			return -1
 		}
@@ -26,7 +27,7 @@ func (e *extents) add(start, end int64) {
 	for ; j < len(*e) && (*e)[j].Start <= end; j++ {
 		start, end = min(start, (*e)[j].Start), max(end, (*e)[j].End)
 	}
-	*e = slices.Replace(*e, i, j, storage.Extent{Start: start, End: end})
+	*e = slices.Replace(*e, i, j, Extent{Start: start, End: end})
 }
 
 // end returns where the bytes that are there from off on end; off if there are
@@ -55,6 +56,14 @@ func (e extents) missing(start, end int64) int64 {
 	n := end - start
 	for _, x := range e {
 		n -= max(0, min(end, x.End)-max(start, x.Start))
+	}
+	return n
+}
+
+// total returns how many bytes are there.
+func (e extents) total() (n int64) {
+	for _, x := range e {
+		n += x.End - x.Start
 	}
 	return n
 }

@@ -1,7 +1,6 @@
-package mirror
+package fill
 
 import (
-	"context"
 	"errors"
 	"time"
 
@@ -10,6 +9,9 @@ import (
 )
 
 const (
+	// Patience is how long a client is kept waiting for a header, such as for its turn.
+	// containerd waits 30 s.
+	Patience = 25 * time.Second
 	// crowdPause is how long to wait after a refusal that is due to others of ours,
 	// doubled each time up to maxCrowdPause.
 	crowdPause    = 100 * time.Millisecond
@@ -39,7 +41,7 @@ func (p *patience) spend(d time.Duration) bool {
 // errand is one attempt to get bytes of a fill, over as many refusals as a client
 // has time for.
 type errand struct {
-	f     *fill
+	f     *Fill
 	s     *segment
 	pause patience // that the upstream asks for
 	line  patience // for others of ours
@@ -50,9 +52,9 @@ type errand struct {
 	held   bool  // its place is, during the pause
 }
 
-func newErrand(f *fill, s *segment) *errand {
-	e := &errand{f: f, s: s, pause: patience{fillPatience}, line: patience{fillPatience}}
-	if f.expected >= 0 {
+func newErrand(f *Fill, s *segment) *errand {
+	e := &errand{f: f, s: s, pause: patience{Patience}, line: patience{Patience}}
+	if f.outcome.now().hint >= 0 {
 		e.line.left = crowdPatience
 	}
 	return e
@@ -62,15 +64,15 @@ func newErrand(f *fill, s *segment) *errand {
 // sent once.
 func (e *errand) get(offset, length int64) (oci.BlobBody, error) {
 	f := e.f
-	defer f.rest(false)
+	defer e.rest(false)
 	defer func() {
 		if e.held {
-			f.c.crowds.Unhold(f.source.Identity, f.c.now())
+			f.crowds.Unhold(f.Scope.Upstream, f.Now())
 		}
 	}()
 	for {
 		c := call{offset: offset, length: length, extra: e.s.extra, held: e.held, late: e.late}
-		e.held, e.needed = false, f.awaitedAtAll()
+		e.held, e.needed = false, f.audience.clients() > 0
 		body, err := f.caller.get(e.s.ctx, c)
 		switch {
 		case err == nil:
@@ -90,7 +92,7 @@ func (e *errand) get(offset, length int64) (oci.BlobBody, error) {
 // got, once that has taken too long: it may be meant for this blob alone. A 429 is
 // meant for all.
 func (e *errand) late() error {
-	if e.err == nil || oci.ClassOf(e.err) == oci.ClassRateLimited || !e.f.awaitedAtAll() || e.line.spend(lookAgain) {
+	if e.err == nil || oci.ClassOf(e.err) == oci.ClassRateLimited || e.f.audience.clients() == 0 || e.line.spend(lookAgain) {
 		return nil
 	}
 	return e.err
@@ -103,12 +105,13 @@ func (e *errand) again() bool {
 	if !refused {
 		return false
 	}
-	if !e.needed && f.awaitedAtAll() {
+	if !e.needed && f.audience.clients() > 0 {
 		e.tries = 0
 		return true // it was not the client's that was refused
 	}
 	e.tries++
-	if f.abandon(e.err, !crowded || e.tries > maxIdleTries) {
+	if final := !crowded || e.tries > maxIdleTries; final && f.audience.abandon(&f.outcome, e.err) {
+		f.abort()
 		return false
 	}
 	pause, left := oci.AsError(e.err).RetryAfter, &e.pause
@@ -122,63 +125,31 @@ func (e *errand) again() bool {
 		return false
 	}
 	// An answer that may yet be a refusal of the upstream's is not begun.
-	f.rest(!crowded)
+	e.rest(!crowded)
 	if crowded && e.needed {
-		f.c.crowds.Hold(f.source.Identity)
+		f.crowds.Hold(f.Scope.Upstream)
 		e.held = true
 	}
-	return f.pause(e.s.ctx, pause)
+	return e.wait(pause)
 }
 
-// pause waits, but not for longer than until a client comes to wait for a fill that
+// wait waits, but not for longer than until a client comes to wait for a fill that
 // none has waited for. It reports false if ctx ends first.
-func (f *fill) pause(ctx context.Context, d time.Duration) bool {
-	timer := f.c.after(d)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for idle := f.refs == 1; ctx.Err() == nil; {
-		if f.wait(ctx, timer) || idle && f.refs > 1 {
+func (e *errand) wait(d time.Duration) bool {
+	f, ctx := e.f, e.s.ctx
+	timer := f.After(d)
+	for idle := f.audience.clients() == 0; ctx.Err() == nil; {
+		seen := f.changes.seen()
+		if idle && f.audience.clients() > 0 || f.changes.wait(ctx, seen, timer) {
 			return true
 		}
 	}
 	return false
 }
 
-// sleep reports false if ctx ends first.
-func (c *Cache) sleep(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-c.after(d):
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// abandon ends a fill that was pulled ahead with a refusal, unless it is not for good
-// or a client has come to wait for it: then it is tried again as the client's.
-func (f *fill) abandon(err error, final bool) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.ahead || !final {
-		return false
-	}
-	f.failLocked(err)
-	return true
-}
-
-// awaitedAtAll reports whether a client waits for anything of the blob.
-func (f *fill) awaitedAtAll() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.refs > 1
-}
-
 // rest notes that the fill pauses after a refusal.
-func (f *fill) rest(resting bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.resting != resting {
-		f.resting = resting
-		f.changed()
+func (e *errand) rest(resting bool) {
+	if e.f.outcome.rest(resting) {
+		e.f.changes.announce()
 	}
 }
