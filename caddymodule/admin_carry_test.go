@@ -111,7 +111,7 @@ func send(ctx context.Context, t *testing.T, uri string, body io.Reader) (int, i
 }
 
 func tagged(c *cache, name bundle.Name) bool {
-	_, err := c.store.Tag(oci.Scope{Upstream: name.Upstream, Repository: name.Repository}, name.Reference.Tag)
+	_, err := c.store.Tag(context.Background(), oci.Scope{Upstream: name.Upstream, Repository: name.Repository}, name.Reference.Tag)
 	return err == nil
 }
 

@@ -32,7 +32,7 @@ func openTestCache(t *testing.T, n int) *cache {
 		}
 	})
 	b := registrytest.Random(uint64(n), n)
-	p, err := c.store.Part(oci.Scope{Upstream: "docker.io", Repository: "library/alpine"}, oci.Sum(b), int64(n))
+	p, err := c.store.Part(t.Context(), oci.Scope{Upstream: "docker.io", Repository: "library/alpine"}, oci.Sum(b), int64(n))
 	if err != nil {
 		t.Fatal(err)
 	}

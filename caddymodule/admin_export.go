@@ -153,7 +153,7 @@ func newExport(ctx context.Context, store *storage.Store, known *identities, req
 // locate finds out where images lie; without any, it returns all tags. What an
 // upstream has left under an identity that it has no more, is nothing that is served.
 func locate(ctx context.Context, store *storage.Store, known *identities, wants []image.Want) ([]image.Want, error) {
-	catalog, err := store.Catalog()
+	catalog, err := store.Catalog(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -226,17 +226,17 @@ func TestCostOfAskingForNothing(t *testing.T) {
 	}
 	defer s.Close()
 	scope := oneScope(t, s)
-	if _, err := s.Referrers(scope, image.Index.Digest); err != nil {
+	if _, err := s.Referrers(t.Context(), scope, image.Index.Digest); err != nil {
 		t.Errorf("there is no record of what is here: %v", err)
 	}
 	for _, d := range digests {
-		_, err := s.Referrers(scope, d)
-		_, err2 := s.Linked(scope, d)
+		_, err := s.Referrers(t.Context(), scope, d)
+		_, err2 := s.Linked(t.Context(), scope, d)
 		if !errors.Is(err, fs.ErrNotExist) || !errors.Is(err2, fs.ErrNotExist) {
 			t.Fatalf("there is a record of %s: %v, %v", d, err, err2)
 		}
 	}
-	if tags, err := s.Tags(scope, "", 10); err != nil || len(tags) != 1 {
+	if tags, err := s.Tags(t.Context(), scope, "", 10); err != nil || len(tags) != 1 {
 		t.Errorf("tags are %v, %v", tags, err)
 	}
 }
@@ -244,7 +244,7 @@ func TestCostOfAskingForNothing(t *testing.T) {
 // oneScope returns the only scope of a store.
 func oneScope(t *testing.T, s *storage.Store) (one oci.Scope) {
 	t.Helper()
-	c, err := s.Catalog()
+	c, err := s.Catalog(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

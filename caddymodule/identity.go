@@ -187,7 +187,7 @@ func (r *appRun) serves(identity string) bool {
 }
 
 func storedIdentities(store *storage.Store, upstream string) ([]string, error) {
-	catalog, err := store.Catalog()
+	catalog, err := store.Catalog(context.Background())
 	if err != nil {
 		return nil, err
 	}

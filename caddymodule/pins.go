@@ -61,7 +61,7 @@ func listPins(ctx context.Context, s *storage.Store, _ oci.Pin) (pinReport, erro
 }
 
 func addPin(ctx context.Context, s *storage.Store, pin oci.Pin) (report pinReport, err error) {
-	if report.Changed, err = s.Pin(pin); err != nil {
+	if report.Changed, err = s.Pin(ctx, pin); err != nil {
 		return report, err
 	}
 	uses, err := s.PinUses(ctx)
@@ -74,7 +74,7 @@ func addPin(ctx context.Context, s *storage.Store, pin oci.Pin) (report pinRepor
 }
 
 func dropPin(ctx context.Context, s *storage.Store, pin oci.Pin) (report pinReport, err error) {
-	if report.Changed, err = s.Unpin(pin); err != nil {
+	if report.Changed, err = s.Unpin(ctx, pin); err != nil {
 		return report, err
 	}
 	uses, err := s.PinUses(ctx)

@@ -26,10 +26,10 @@ func seedImage(ts *testscript.TestScript, _ bool, args []string) {
 		for _, content := range []string{strings.Repeat("shared", 5000)[:5000], strings.Repeat(name, 3000)[:3000]} {
 			d := oci.Descriptor{Digest: oci.Sum([]byte(content)), Size: int64(len(content))}
 			layers = append(layers, d)
-			if _, err := s.StatBlob(d.Digest); err == nil {
+			if _, err := s.StatBlob(context.Background(), d.Digest); err == nil {
 				continue
 			}
-			p, err := s.Part(scope, d.Digest, d.Size)
+			p, err := s.Part(context.Background(), scope, d.Digest, d.Size)
 			ts.Check(err)
 			_, err = p.WriteAt([]byte(content), 0)
 			ts.Check(err)
@@ -40,11 +40,11 @@ func seedImage(ts *testscript.TestScript, _ bool, args []string) {
 		raw, err := json.Marshal(map[string]any{"schemaVersion": 2, "mediaType": mediaType, "config": layers[1], "layers": layers})
 		ts.Check(err)
 		m := oci.Manifest{MediaType: mediaType, Digest: oci.Sum(raw), Bytes: raw}
-		ts.Check(s.PutManifest(scope, m, layers))
-		ts.Check(s.Link(scope, layers...))
+		ts.Check(s.PutManifest(context.Background(), scope, m, layers))
+		ts.Check(s.Link(context.Background(), scope, layers...))
 		if sel.Reference.Tag != "" {
 			t := storage.Tag{Digest: m.Digest, MediaType: mediaType, Size: int64(len(raw)), Checked: time.Now(), Changed: time.Now()}
-			ts.Check(s.PutTag(scope, sel.Reference.Tag, t))
+			ts.Check(s.PutTag(context.Background(), scope, sel.Reference.Tag, t))
 		}
 	}
 }

@@ -47,7 +47,7 @@ func TestServiceIsOpenWhileSomebodyIsIn(t *testing.T) {
 				}
 				if open == nil || open != s.open.Load() {
 					t.Errorf("request %d is in, and what it got is not what is open", k)
-				} else if _, err := open.cache.store.Tag(scope, "t"); !errors.Is(err, fs.ErrNotExist) {
+				} else if _, err := open.cache.store.Tag(t.Context(), scope, "t"); !errors.Is(err, fs.ErrNotExist) {
 					t.Errorf("request %d is in, and the store is not open: %v", k, err)
 				}
 				s.leave()

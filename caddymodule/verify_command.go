@@ -100,7 +100,7 @@ func storedWants(ctx context.Context, store *storage.Store, config []byte, image
 			return nil, err
 		}
 	}
-	catalog, err := store.Catalog()
+	catalog, err := store.Catalog(ctx)
 	if err != nil {
 		return nil, err
 	}

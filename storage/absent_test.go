@@ -36,14 +36,14 @@ func TestBlobThatCannotBeOpened(t *testing.T) {
 		name := i.blobPath()
 		locked.Store(&name)
 		for range 2 {
-			_, err := s.HasBlob(d)
+			_, err := s.HasBlob(t.Context(), d)
 			wantErr(t, "has", err, fs.ErrNotExist)
 			wantErr(t, "has", err, errno)
-			_, err = s.StatBlob(d)
+			_, err = s.StatBlob(t.Context(), d)
 			wantErr(t, "stat", err, fs.ErrNotExist)
-			_, _, err = s.OpenBlob(d)
+			_, _, err = s.OpenBlob(t.Context(), d)
 			wantErr(t, "open", err, fs.ErrNotExist)
-			wantErr(t, "verify", s.VerifyBlob(d), fs.ErrNotExist)
+			wantErr(t, "verify", s.VerifyBlob(t.Context(), d), fs.ErrNotExist)
 		}
 		before, err := s.root.Lstat(name)
 		if err != nil {
@@ -72,10 +72,10 @@ func TestBlobBesideTooManyOpenFiles(t *testing.T) {
 	i, _ := idOf(d)
 	name := i.blobPath()
 	locked.Store(&name)
-	if _, err := s.HasBlob(d); err == nil || errors.Is(err, fs.ErrNotExist) {
+	if _, err := s.HasBlob(t.Context(), d); err == nil || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("has: %v", err)
 	}
-	if _, _, err := s.OpenBlob(d); err == nil || errors.Is(err, fs.ErrNotExist) {
+	if _, _, err := s.OpenBlob(t.Context(), d); err == nil || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("open: %v", err)
 	}
 }

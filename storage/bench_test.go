@@ -10,12 +10,12 @@ import (
 func BenchmarkManifest(b *testing.B) {
 	s := openTest(b, Options{})
 	raw, d := content(1, 6<<10)
-	if err := s.PutManifest(scope, oci.Manifest{Digest: d, Bytes: raw}, nil); err != nil {
+	if err := s.PutManifest(b.Context(), scope, oci.Manifest{Digest: d, Bytes: raw}, nil); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := s.Manifest(d); err != nil {
+		if _, err := s.Manifest(b.Context(), d); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -27,7 +27,7 @@ func BenchmarkPutTag(b *testing.B) {
 	n := 0
 	for b.Loop() {
 		n++
-		if err := s.PutTag(scope, fmt.Sprint("t", n%1000), Tag{Digest: d, Size: int64(n)}); err != nil {
+		if err := s.PutTag(b.Context(), scope, fmt.Sprint("t", n%1000), Tag{Digest: d, Size: int64(n)}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -39,7 +39,7 @@ func BenchmarkOpenBlob(b *testing.B) {
 	putBlob(b, s, raw)
 	b.ReportAllocs()
 	for b.Loop() {
-		f, _, err := s.OpenBlob(d)
+		f, _, err := s.OpenBlob(b.Context(), d)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -59,7 +59,7 @@ func BenchmarkFill(b *testing.B) {
 				n++
 				// Only the name has to differ.
 				_, d := content(n, 8)
-				p, err := s.Part(scope, d, int64(size))
+				p, err := s.Part(b.Context(), scope, d, int64(size))
 				if err != nil {
 					b.Fatal(err)
 				}

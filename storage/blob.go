@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,8 +14,8 @@ import (
 // store closed. It counts as a use, and while the file is open, the blob is not
 // evicted. fs.ErrNotExist if there is no such blob, or only a file of the wrong
 // size.
-func (s *Store) OpenBlob(d digest.Digest) (*File, int64, error) {
-	if err := s.enter(); err != nil {
+func (s *Store) OpenBlob(ctx context.Context, d digest.Digest) (*File, int64, error) {
+	if err := s.enter(ctx); err != nil {
 		return nil, 0, fmt.Errorf("open blob %s: %w", d, err)
 	}
 	defer s.leave()
@@ -23,7 +24,7 @@ func (s *Store) OpenBlob(d digest.Digest) (*File, int64, error) {
 		return nil, 0, fmt.Errorf("open blob: %w", err)
 	}
 	s.opened.add(i)
-	f, size, err := s.openBlob(i)
+	f, size, err := s.openBlob(ctx, i)
 	if err != nil {
 		s.opened.done(i)
 		return nil, 0, fmt.Errorf("open blob %s: %w", d, err)
@@ -31,8 +32,8 @@ func (s *Store) OpenBlob(d digest.Digest) (*File, int64, error) {
 	return &File{File: f.bare(), opened: &s.opened, id: i}, size, nil
 }
 
-func (s *Store) openBlob(i id) (file, int64, error) {
-	f, info, err := s.soundBlob(i)
+func (s *Store) openBlob(ctx context.Context, i id) (file, int64, error) {
+	f, info, err := s.soundBlob(ctx, i)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -48,13 +49,12 @@ func (s *Store) touch(i id) {
 }
 
 // soundBlob opens a blob that is not in doubt, or not any more.
-func (s *Store) soundBlob(i id) (file, fs.FileInfo, error) {
+func (s *Store) soundBlob(ctx context.Context, i id) (file, fs.FileInfo, error) {
 	f, info, doubt, err := s.sizedBlob(i)
 	if err != nil || !doubt {
 		return f, info, err
 	}
-	if err := s.verify(i, f, info); err != nil {
-		f.Close()
+	if err := s.verify(ctx, i, f, info); err != nil {
 		return nil, nil, err
 	}
 	return f, info, nil
@@ -101,8 +101,8 @@ func irregular(i id) error {
 // StatBlob returns the size of a finished blob, or fs.ErrNotExist. It vouches for
 // the blob as OpenBlob does, and so takes as long where one has to be verified
 // first: one hash of it. It does not count as a use.
-func (s *Store) StatBlob(d digest.Digest) (int64, error) {
-	if err := s.enter(); err != nil {
+func (s *Store) StatBlob(ctx context.Context, d digest.Digest) (int64, error) {
+	if err := s.enter(ctx); err != nil {
 		return 0, fmt.Errorf("stat blob %s: %w", d, err)
 	}
 	defer s.leave()
@@ -110,7 +110,7 @@ func (s *Store) StatBlob(d digest.Digest) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("stat blob: %w", err)
 	}
-	f, info, err := s.soundBlob(i)
+	f, info, err := s.soundBlob(ctx, i)
 	if err != nil {
 		return 0, fmt.Errorf("stat blob %s: %w", d, err)
 	}
@@ -121,8 +121,8 @@ func (s *Store) StatBlob(d digest.Digest) (int64, error) {
 // HasBlob reports that there is a finished blob that can be opened, and whether
 // OpenBlob would trust it as it is, or verify it first, which VerifyBlob does. It reads
 // no content, and does not count as a use. fs.ErrNotExist if there is no such blob.
-func (s *Store) HasBlob(d digest.Digest) (trusted bool, err error) {
-	if err := s.enter(); err != nil {
+func (s *Store) HasBlob(ctx context.Context, d digest.Digest) (trusted bool, err error) {
+	if err := s.enter(ctx); err != nil {
 		return false, fmt.Errorf("look up blob %s: %w", d, err)
 	}
 	defer s.leave()

@@ -14,7 +14,7 @@ import (
 
 func readBlob(t testing.TB, s *Store, d digest.Digest) []byte {
 	t.Helper()
-	f, size, err := s.OpenBlob(d)
+	f, size, err := s.OpenBlob(t.Context(), d)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,15 +30,15 @@ func TestBlobRoundTrip(t *testing.T) {
 	s := openTest(t, Options{})
 	for _, size := range []int{0, 1, 100_000} {
 		b, d := content(1, size)
-		_, _, err := s.OpenBlob(d)
+		_, _, err := s.OpenBlob(t.Context(), d)
 		wantErr(t, "open before", err, fs.ErrNotExist)
-		_, err = s.StatBlob(d)
+		_, err = s.StatBlob(t.Context(), d)
 		wantErr(t, "stat before", err, fs.ErrNotExist)
 		putBlob(t, s, b)
 		if !bytes.Equal(readBlob(t, s, d), b) {
 			t.Error("other bytes")
 		}
-		if got, err := s.StatBlob(d); err != nil || got != int64(size) {
+		if got, err := s.StatBlob(t.Context(), d); err != nil || got != int64(size) {
 			t.Errorf("size is %d, %v", got, err)
 		}
 	}
@@ -51,7 +51,7 @@ func TestBlobSHA512(t *testing.T) {
 	s := openTest(t, Options{})
 	b := []byte("x")
 	d := digest.SHA512.FromBytes(b)
-	p, err := s.Part(scope, d, 1)
+	p, err := s.Part(t.Context(), scope, d, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func TestRecordWithoutFileIsDropped(t *testing.T) {
 	if err := os.Remove(blobFile(t, s, d)); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err := s.OpenBlob(d)
+	_, _, err := s.OpenBlob(t.Context(), d)
 	wantErr(t, "open", err, fs.ErrNotExist)
 	settle(t, s)
 	if u := s.Usage(); u.Blobs != 0 || u.BlobBytes != 0 {
@@ -140,12 +140,12 @@ func TestFileOfWrongSizeIsDropped(t *testing.T) {
 			if err := spoil(file); err != nil {
 				t.Fatal(err)
 			}
-			if f, _, err := s.OpenBlob(d); err == nil {
+			if f, _, err := s.OpenBlob(t.Context(), d); err == nil {
 				f.Close()
 				t.Fatal("opened")
 			}
 			if name == "short" || name == "long" {
-				_, err := s.StatBlob(d)
+				_, err := s.StatBlob(t.Context(), d)
 				wantErr(t, "stat", err, fs.ErrNotExist)
 				settle(t, s)
 				if u := s.Usage(); u.Blobs != 0 {

@@ -31,8 +31,8 @@ type CatalogTag struct {
 
 // Catalog returns what the store has at present. It is ErrNoIndex while that is
 // not known.
-func (s *Store) Catalog() (*Catalog, error) {
-	if err := s.enter(); err != nil {
+func (s *Store) Catalog(ctx context.Context) (*Catalog, error) {
+	if err := s.enter(ctx); err != nil {
 		return nil, fmt.Errorf("read catalog: %w", err)
 	}
 	defer s.leave()
@@ -45,7 +45,7 @@ func (s *Store) Catalog() (*Catalog, error) {
 
 // Close lets go of what the Catalog holds.
 func (c *Catalog) Close() {
-	if c.store.enter() != nil {
+	if c.store.enter(context.Background()) != nil {
 		return // nothing is left to let go of
 	}
 	defer c.store.leave()
@@ -135,10 +135,7 @@ func (c *Catalog) scan(ctx context.Context, prefix []byte, values bool) iter.Seq
 
 // step returns up to n records from a key on, and the key of the next one.
 func (c *Catalog) step(ctx context.Context, prefix, from []byte, values bool, n int) (some []keyed, next []byte, err error) {
-	if err := ctx.Err(); err != nil {
-		return nil, nil, err
-	}
-	if err := c.store.enter(); err != nil {
+	if err := c.store.enter(ctx); err != nil {
 		return nil, nil, err
 	}
 	defer c.store.leave()

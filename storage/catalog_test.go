@@ -14,7 +14,7 @@ import (
 // catalogOf returns what a store has of an upstream and a repository.
 func catalogOf(t testing.TB, s *Store, upstream, repository string) (scopes, tags []string) {
 	t.Helper()
-	c, err := s.Catalog()
+	c, err := s.Catalog(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func wantList(t testing.TB, what string, got []string, want ...string) {
 
 func wantIdentities(t testing.TB, s *Store, upstream string, want ...string) {
 	t.Helper()
-	c, err := s.Catalog()
+	c, err := s.Catalog(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestCatalog(t *testing.T) {
 	storeImage(t, s, scope, "edge", 2, false)
 	storeImage(t, s, secret, "v1", 3, false)
 	storeImage(t, s, longer, "v2", 4, false)
-	if err := s.Link(bare, oci.Descriptor{Digest: index, Size: 5}); err != nil {
+	if err := s.Link(t.Context(), bare, oci.Descriptor{Digest: index, Size: 5}); err != nil {
 		t.Fatal(err)
 	}
 	check := func(s *Store) {
@@ -86,7 +86,7 @@ func TestCatalog(t *testing.T) {
 		wantList(t, "tags of nobody", tags)
 	}
 	check(s)
-	view, err := s.Catalog()
+	view, err := s.Catalog(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,11 +113,11 @@ func TestCatalogIsOfOneMoment(t *testing.T) {
 	s := openTest(t, Options{})
 	const n = 2*tableStep + 3
 	for k := range n {
-		if err := s.PutTag(scope, fmt.Sprintf("t%05d", k), Tag{Digest: oci.Sum([]byte("x")), Checked: s.now()}); err != nil {
+		if err := s.PutTag(t.Context(), scope, fmt.Sprintf("t%05d", k), Tag{Digest: oci.Sum([]byte("x")), Checked: s.now()}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	c, err := s.Catalog()
+	c, err := s.Catalog(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestCatalogIsOfOneMoment(t *testing.T) {
 		}
 		if seen++; seen == 1 {
 			// Neither is to be seen, and neither waits.
-			err = errors.Join(s.DeleteTag(scope, "t01000"), s.PutTag(scope, "t00500x", Tag{Digest: tag.Digest}))
+			err = errors.Join(s.DeleteTag(t.Context(), scope, "t01000"), s.PutTag(t.Context(), scope, "t00500x", Tag{Digest: tag.Digest}))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -163,7 +163,7 @@ func TestCatalogIsOfOneMoment(t *testing.T) {
 	if seen != tableStep+1 {
 		t.Errorf("%d after closing", seen)
 	}
-	_, err = s.Catalog()
+	_, err = s.Catalog(ctx)
 	wantErr(t, "catalog", err, ErrClosed)
 }
 
@@ -174,13 +174,13 @@ func TestForgetScope(t *testing.T) {
 	gone := oci.Scope{Upstream: "ghcr.io", Repository: "a/gone"}
 	tagged := oci.Scope{Upstream: "ghcr.io", Repository: "a/tagged"}
 	absent := oci.Descriptor{Digest: oci.Sum([]byte("never came")), Size: 5}
-	if err := errors.Join(s.Link(gone, absent), s.Link(tagged, absent)); err != nil {
+	if err := errors.Join(s.Link(t.Context(), gone, absent), s.Link(t.Context(), tagged, absent)); err != nil {
 		t.Fatal(err)
 	}
 	storeImage(t, s, scope, "3", 1, false)
 	s.limits.Store(&Limits{MaxUnused: time.Hour})
 	c.move(48 * time.Hour)
-	if err := s.PutTag(tagged, "v1", Tag{Digest: absent.Digest, Checked: c.now()}); err != nil {
+	if err := s.PutTag(t.Context(), tagged, "v1", Tag{Digest: absent.Digest, Checked: c.now()}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.forget(t.Context()); err != nil {

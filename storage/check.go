@@ -137,7 +137,7 @@ func (c *checker) eachShard(ctx context.Context, plan []shard, fn func(context.C
 
 // within calls fn within the life of the store.
 func (c *checker) within(fn func() error) error {
-	if err := c.store.enter(); err != nil {
+	if err := c.store.enter(context.Background()); err != nil {
 		return err
 	}
 	defer c.store.leave()

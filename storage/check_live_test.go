@@ -65,15 +65,15 @@ func TestCheckBesideEverything(t *testing.T) {
 				b, _ := content(k, size)
 				d := putBlob(t, s, b)
 				m := oci.Manifest{Bytes: b[:100], Digest: oci.Sum(b[:100])}
-				err := s.PutManifest(scope, m, []oci.Descriptor{{Digest: d, Size: size}})
+				err := s.PutManifest(t.Context(), scope, m, []oci.Descriptor{{Digest: d, Size: size}})
 				if err == nil {
-					err = s.PutTag(scope, "latest", Tag{Digest: m.Digest, Checked: s.now()})
+					err = s.PutTag(t.Context(), scope, "latest", Tag{Digest: m.Digest, Checked: s.now()})
 				}
 				if err != nil {
 					t.Error(err)
 				}
 				_, d = content(k-rand.Uint64N(min(k, 2*most)), size)
-				if f, _, err := s.OpenBlob(d); err == nil {
+				if f, _, err := s.OpenBlob(t.Context(), d); err == nil {
 					f.Close()
 					served.Add(1)
 				} else if !errors.Is(err, fs.ErrNotExist) {
@@ -150,17 +150,17 @@ func TestRebuild(t *testing.T) {
 	if kept, _ := filepath.Glob(filepath.Join(s.path, badMeta+"*")); len(kept) != 1 {
 		t.Errorf("set aside: %v", kept)
 	}
-	if tag, err := s.Tag(scope, "3"); err != nil || tag.Digest != m.Digest {
+	if tag, err := s.Tag(t.Context(), scope, "3"); err != nil || tag.Digest != m.Digest {
 		t.Errorf("tag is %+v, %v", tag, err)
 	}
-	if got, err := s.Manifest(m.Digest); err != nil || string(got.Bytes) != string(m.Bytes) {
+	if got, err := s.Manifest(t.Context(), m.Digest); err != nil || string(got.Bytes) != string(m.Bytes) {
 		t.Errorf("manifest: %v", err)
 	}
 	for k, d := range blobs {
-		if _, err := s.Linked(scope, d); err != nil {
+		if _, err := s.Linked(t.Context(), scope, d); err != nil {
 			t.Error(err)
 		}
-		if _, err := s.StatBlob(d); errors.Is(err, fs.ErrNotExist) != (k == 3) {
+		if _, err := s.StatBlob(t.Context(), d); errors.Is(err, fs.ErrNotExist) != (k == 3) {
 			t.Errorf("blob %d: %v", k, err)
 		}
 	}

@@ -41,9 +41,9 @@ func putImage(t *testing.T, s *Store, tag string, n int) (m oci.Manifest, blobs 
 	}
 	m = oci.Manifest{MediaType: "application/vnd.oci.image.manifest.v1+json", Bytes: []byte(`{"tag":"` + tag + `"}`)}
 	m.Digest = oci.Sum(m.Bytes)
-	err := s.PutManifest(scope, m, children)
+	err := s.PutManifest(t.Context(), scope, m, children)
 	if err == nil {
-		err = s.PutTag(scope, tag, Tag{Digest: m.Digest, Size: int64(len(m.Bytes)), Checked: s.now(), Changed: s.now()})
+		err = s.PutTag(t.Context(), scope, tag, Tag{Digest: m.Digest, Size: int64(len(m.Bytes)), Checked: s.now(), Changed: s.now()})
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -54,20 +54,20 @@ func putImage(t *testing.T, s *Store, tag string, n int) (m oci.Manifest, blobs 
 func TestCheckOfASoundStore(t *testing.T) {
 	s := openTest(t, Options{})
 	putImage(t, s, "3", 4)
-	err := s.PutTag(scope, "head", Tag{Digest: oci.Sum([]byte("not here")), Size: 8, Checked: s.now()})
+	err := s.PutTag(t.Context(), scope, "head", Tag{Digest: oci.Sum([]byte("not here")), Size: 8, Checked: s.now()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	putBlob(t, s, nil)
 	// What runs and what was suspended is in order.
 	running, _ := content(1, 5000)
-	p, err := s.Part(scope, oci.Sum(running), 5000)
+	p, err := s.Part(t.Context(), scope, oci.Sum(running), 5000)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.Close()
 	suspended, d := content(2, 5000)
-	q, err := s.Part(scope, d, 5000)
+	q, err := s.Part(t.Context(), scope, d, 5000)
 	if err == nil {
 		_, err = q.WriteAt(suspended[:700], 0)
 	}

@@ -149,7 +149,7 @@ func TestPartThatWasMadeAllTheSame(t *testing.T) {
 	_, d := content(1, 1000)
 	i, _ := idOf(d)
 	broken.arm("open "+sums.ReplaceAllString(i.partPath(), "$1")+" 1", fault{errno: syscall.EIO, late: true}, nil)
-	_, err = s.Part(scope, d, 1000)
+	_, err = s.Part(t.Context(), scope, d, 1000)
 	wantErr(t, "begin a part", err, syscall.EIO)
 	broken.disarm()
 	if left, _ := os.ReadDir(filepath.Join(dir, ingestDir)); len(left) != 0 {

@@ -44,7 +44,7 @@ func wantBlobs(t *testing.T, s *Store, ds []digest.Digest, want ...bool) {
 	t.Helper()
 	var blobs int64
 	for k, d := range ds {
-		_, err := s.StatBlob(d)
+		_, err := s.StatBlob(t.Context(), d)
 		if want[k] {
 			blobs++
 			if err != nil {
@@ -63,7 +63,7 @@ func TestEvictKeepsTheNewest(t *testing.T) {
 	s, _, log, ds := evictable(t, 6)
 	// The oldest is used again, and an open blob is read to its end.
 	readBlob(t, s, ds[0])
-	f, _, err := s.OpenBlob(ds[1])
+	f, _, err := s.OpenBlob(t.Context(), ds[1])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,12 +205,12 @@ func TestEvictOnFullDisk(t *testing.T) {
 	setVolume(s, 1000, 100<<30)
 	s.evict(t.Context())
 	for _, d := range ds {
-		_, err := s.StatBlob(d)
+		_, err := s.StatBlob(t.Context(), d)
 		wantErr(t, "stat", err, fs.ErrNotExist)
 	}
 	setVolume(s, 50<<30, 100<<30)
 	for _, d := range ds {
-		_, err := s.StatBlob(d)
+		_, err := s.StatBlob(t.Context(), d)
 		wantErr(t, "stat", err, fs.ErrNotExist)
 	}
 	settle(t, s)
@@ -263,7 +263,7 @@ func TestWantIsBounded(t *testing.T) {
 func TestPartLargerThanMaxSize(t *testing.T) {
 	s := openTest(t, Options{Limits: Limits{MaxSize: 1000}})
 	_, d := content(1, 1)
-	_, err := s.Part(scope, d, 1001)
+	_, err := s.Part(t.Context(), scope, d, 1001)
 	wantErr(t, "part", err, ErrNoSpace)
 	wantIngest(t, s, 0)
 }
@@ -285,7 +285,7 @@ func TestEvictForInodes(t *testing.T) {
 	free.Store(leastNodes - 1)
 	s.space.forget()
 	b, d := content(9, 1000)
-	p, err := s.Part(scope, d, int64(len(b)))
+	p, err := s.Part(t.Context(), scope, d, int64(len(b)))
 	if p != nil || !errors.Is(err, ErrNoSpace) || !strings.Contains(err.Error(), "inodes") {
 		t.Fatalf("part: %v, %v", p, err)
 	}
@@ -295,7 +295,7 @@ func TestEvictForInodes(t *testing.T) {
 	if u.Blobs == 0 || u.Blobs == 6 || u.FreeInodes != leastNodes-1 || u.TotalInodes != 1500 {
 		t.Errorf("usage %+v", u)
 	}
-	if err := s.PutTag(scope, "3", Tag{Digest: ds[0], Checked: s.now()}); err != nil {
+	if err := s.PutTag(t.Context(), scope, "3", Tag{Digest: ds[0], Checked: s.now()}); err != nil {
 		t.Errorf("the index is not written: %v", err)
 	}
 	free.Store(leastNodes)

@@ -34,10 +34,10 @@ func putClutter(t testing.TB, s *Store, scope oci.Scope, n int) digest.Digest {
 		children = append(children, oci.Descriptor{Digest: oci.Sum(fmt.Append(nil, n, i)), Size: 1})
 	}
 	m := oci.Manifest{MediaType: "a/b", Digest: oci.Sum(raw), Bytes: raw}
-	if err := s.PutManifest(scope, m, children); err != nil {
+	if err := s.PutManifest(t.Context(), scope, m, children); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.PutTag(scope, fmt.Sprint("t", n), Tag{Digest: m.Digest, Checked: s.now()}); err != nil {
+	if err := s.PutTag(t.Context(), scope, fmt.Sprint("t", n), Tag{Digest: m.Digest, Checked: s.now()}); err != nil {
 		t.Fatal(err)
 	}
 	return m.Digest
@@ -71,7 +71,7 @@ func TestIndexKeepsToItsLimit(t *testing.T) {
 	}
 	left := func() (n int) {
 		for _, d := range all {
-			if _, err := s.Manifest(d); err == nil {
+			if _, err := s.Manifest(t.Context(), d); err == nil {
 				n++
 			}
 		}
@@ -87,16 +87,16 @@ func TestIndexKeepsToItsLimit(t *testing.T) {
 		t.Errorf("%d of %d bytes are left, and %d manifests", size, before, n)
 	}
 	for what, d := range map[string]digest.Digest{"pinned": pinned, "offline": offline, "used": used, "the newest": all[19]} {
-		if _, err := s.Manifest(d); err != nil {
+		if _, err := s.Manifest(t.Context(), d); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
 	for what, tag := range map[string]string{"pinned": "t0", "used": "t2", "the newest": "t22"} {
-		if _, err := s.Tag(scope, tag); err != nil {
+		if _, err := s.Tag(t.Context(), scope, tag); err != nil {
 			t.Errorf("tag of what is %s: %v", what, err)
 		}
 	}
-	if _, err := s.Manifest(all[0]); err == nil {
+	if _, err := s.Manifest(t.Context(), all[0]); err == nil {
 		t.Error("the oldest is left")
 	}
 }
@@ -111,7 +111,7 @@ func TestIndexForgetsOrigins(t *testing.T) {
 			for i := range 50 {
 				ds = append(ds, oci.Descriptor{Digest: oci.Sum(fmt.Append(nil, n, i)), Size: 1})
 			}
-			if err := s.LinkOpen(oci.Scope{Upstream: upstream, Repository: "a"}, ds...); err != nil {
+			if err := s.LinkOpen(t.Context(), oci.Scope{Upstream: upstream, Repository: "a"}, ds...); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -126,7 +126,7 @@ func TestIndexForgetsOrigins(t *testing.T) {
 		t.Errorf("%d of %d bytes are left", size, before)
 	}
 	for n, want := range map[int]Origins{0: {}, 19: {Own: true, Open: true}} {
-		if o, err := s.Origins(scope, oci.Sum(fmt.Append(nil, n, 0))); err != nil || o != want {
+		if o, err := s.Origins(t.Context(), scope, oci.Sum(fmt.Append(nil, n, 0))); err != nil || o != want {
 			t.Errorf("of %d: %+v, want %+v, %v", n, o, want, err)
 		}
 	}

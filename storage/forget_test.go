@@ -13,7 +13,7 @@ import (
 // imageOf returns the one manifest below an index of storeImage.
 func imageOf(t testing.TB, s *Store, index digest.Digest) digest.Digest {
 	t.Helper()
-	m, err := s.Manifest(index)
+	m, err := s.Manifest(t.Context(), index)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func TestForget(t *testing.T) {
 	kept, _ := storeImage(t, s, scope, "3", 2, false)
 	used, _ := storeImage(t, s, other, "used", 3, false)
 	absent := oci.Sum([]byte("another platform of old"))
-	if err := s.PutReferrers(other, old, Referrers{Checked: c.now()}); err != nil {
+	if err := s.PutReferrers(t.Context(), other, old, Referrers{Checked: c.now()}); err != nil {
 		t.Fatal(err)
 	}
 	oldImage := imageOf(t, s, old)
@@ -80,24 +80,24 @@ func TestForget(t *testing.T) {
 	check := func(there bool) {
 		t.Helper()
 		for what, d := range map[string]digest.Digest{"index": old, "image": oldImage} {
-			_, err := s.Manifest(d)
+			_, err := s.Manifest(t.Context(), d)
 			want(what, err, there)
 		}
-		_, err := s.Tag(other, "old")
+		_, err := s.Tag(t.Context(), other, "old")
 		want("tag", err, there)
-		_, err = s.Referrers(other, old)
+		_, err = s.Referrers(t.Context(), other, old)
 		want("referrers", err, there)
-		_, err = s.Linked(other, absent)
+		_, err = s.Linked(t.Context(), other, absent)
 		want("link to what never came", err, there)
 		for what, d := range map[string]digest.Digest{"pinned": kept, "used": used} {
-			_, err := s.Manifest(d)
+			_, err := s.Manifest(t.Context(), d)
 			want(what, err, true)
 		}
-		_, err = s.Tag(scope, "3")
+		_, err = s.Tag(t.Context(), scope, "3")
 		want("pinned tag", err, true)
-		_, err = s.Tag(other, "used")
+		_, err = s.Tag(t.Context(), other, "used")
 		want("tag of what is used", err, true)
-		_, err = s.Linked(other, oldBlobs[0])
+		_, err = s.Linked(t.Context(), other, oldBlobs[0])
 		want("link to a blob that is stored", err, true)
 	}
 	c.move(80 * day)
@@ -108,10 +108,10 @@ func TestForget(t *testing.T) {
 	c.move(11 * day)
 	forget()
 	check(false)
-	if _, err := s.Linked(other, old); err == nil {
+	if _, err := s.Linked(t.Context(), other, old); err == nil {
 		// The manifest was there when the links were looked at last.
 		forget()
-		_, err = s.Linked(other, old)
+		_, err = s.Linked(t.Context(), other, old)
 		want("link of a manifest", err, false)
 	}
 }
@@ -135,7 +135,7 @@ func TestForgetManifestWithoutLink(t *testing.T) {
 		if err := s.forget(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Manifest(index); (err == nil) != there {
+		if _, err := s.Manifest(t.Context(), index); (err == nil) != there {
 			t.Errorf("manifest is there: %v", err)
 		}
 		if _, err := s.get(i.key(tableManifestUse)); (err == nil) != there {
@@ -173,7 +173,7 @@ func TestForgetByDefault(t *testing.T) {
 	for k, m := range images {
 		m.index, m.blobs = storeImage(t, s, m.scope, m.tag, uint64(k), false)
 		m.image = imageOf(t, s, m.index)
-		if err := s.PutReferrers(m.scope, m.image, Referrers{Checked: c.now()}); err != nil {
+		if err := s.PutReferrers(t.Context(), m.scope, m.image, Referrers{Checked: c.now()}); err != nil {
 			t.Fatal(err)
 		}
 		if i, _ := idOf(m.blobs[1]); m.gone {
@@ -196,12 +196,12 @@ func TestForgetByDefault(t *testing.T) {
 		}
 		for _, m := range images {
 			want := m.stays || age > 100*day
-			_, tag := s.Tag(m.scope, m.tag)
-			_, index := s.Manifest(m.index)
-			_, child := s.Manifest(m.image)
-			_, link := s.Linked(m.scope, m.image)
-			_, blob := s.Linked(m.scope, m.blobs[1])
-			_, referrers := s.Referrers(m.scope, m.image)
+			_, tag := s.Tag(t.Context(), m.scope, m.tag)
+			_, index := s.Manifest(t.Context(), m.index)
+			_, child := s.Manifest(t.Context(), m.image)
+			_, link := s.Linked(t.Context(), m.scope, m.image)
+			_, blob := s.Linked(t.Context(), m.scope, m.blobs[1])
+			_, referrers := s.Referrers(t.Context(), m.scope, m.image)
 			for what, err := range map[string]error{
 				"tag": tag, "index": index, "image": child, "link": link, "link to the blob": blob, "referrers": referrers,
 			} {

@@ -47,13 +47,13 @@ func TestDirectoryRemoved(t *testing.T) {
 	fill(t, s, 5)
 	b, d := content(1, 1000)
 	putBlob(t, s, b)
-	f, _, err := s.OpenBlob(d)
+	f, _, err := s.OpenBlob(t.Context(), d)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
 	other, missing := content(2, 1000)
-	p, err := s.Part(scope, missing, 1000)
+	p, err := s.Part(t.Context(), scope, missing, 1000)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,16 +64,16 @@ func TestDirectoryRemoved(t *testing.T) {
 	// More than the memtables hold.
 	for k := range uint64(100) {
 		b, d := content(k, 400<<10)
-		if err := s.PutManifest(scope, oci.Manifest{Digest: d, Bytes: b}, nil); !errors.Is(err, ErrGone) {
+		if err := s.PutManifest(t.Context(), scope, oci.Manifest{Digest: d, Bytes: b}, nil); !errors.Is(err, ErrGone) {
 			t.Fatalf("put manifest: %v", err)
 		}
 	}
 	if _, err := f.ReadAt(make([]byte, 1000), 0); err != nil {
 		t.Errorf("open blob: %v", err)
 	}
-	_, _, err = s.OpenBlob(d)
+	_, _, err = s.OpenBlob(t.Context(), d)
 	wantErr(t, "open blob", err, fs.ErrNotExist)
-	_, err = s.Part(scope, d, 1000)
+	_, err = s.Part(t.Context(), scope, d, 1000)
 	wantErr(t, "begin part", err, ErrGone)
 	if _, err := p.WriteAt(other, 0); err != nil {
 		t.Errorf("running part: %v", err)
@@ -158,7 +158,7 @@ func TestNewDirectoryOnFullDisk(t *testing.T) {
 			}
 		}
 		s = openTest(t, Options{Path: dir, Logger: slog.New(log), retry: 10 * time.Millisecond})
-		if _, err := s.Part(scope, oci.Sum(nil), 1); err == nil {
+		if _, err := s.Part(t.Context(), scope, oci.Sum(nil), 1); err == nil {
 			t.Error("part begun")
 		}
 	}

@@ -56,7 +56,7 @@ func TestLimitsAreKeptBesideARestore(t *testing.T) {
 		ds = append(ds, putBlob(t, s, b))
 	}
 	for _, d := range append(old, ds[9]) {
-		if _, err := s.StatBlob(d); err != nil {
+		if _, err := s.StatBlob(t.Context(), d); err != nil {
 			t.Error(err)
 		}
 	}
@@ -68,7 +68,7 @@ func TestLimitsAreKeptBesideARestore(t *testing.T) {
 	s.SetLimits(Limits{MaxSize: 1})
 	s.evict(t.Context())
 	for _, d := range old {
-		if _, err := s.StatBlob(d); err == nil {
+		if _, err := s.StatBlob(t.Context(), d); err == nil {
 			t.Error("an old blob stays for ever")
 		}
 	}

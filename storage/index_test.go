@@ -19,30 +19,30 @@ import (
 func TestTagRoundTrip(t *testing.T) {
 	s := openTest(t, Options{})
 	_, d := content(1, 10)
-	_, err := s.Tag(scope, "3")
+	_, err := s.Tag(t.Context(), scope, "3")
 	wantErr(t, "unknown tag", err, fs.ErrNotExist)
 	want := Tag{Digest: d, MediaType: "application/json", Size: 10, Checked: time.Unix(1_700_000_000, 0), Changed: time.Unix(5, 0)}
 	for _, tag := range []string{"3", "3.1", "latest", "4"} {
-		if err := s.PutTag(scope, tag, want); err != nil {
+		if err := s.PutTag(t.Context(), scope, tag, want); err != nil {
 			t.Fatal(err)
 		}
 	}
 	neighbour := oci.Scope{Upstream: scope.Upstream, Repository: scope.Repository + "x"}
-	if err := s.PutTag(neighbour, "5", Tag{Digest: d}); err != nil {
+	if err := s.PutTag(t.Context(), neighbour, "5", Tag{Digest: d}); err != nil {
 		t.Fatal(err)
 	}
 	s = reopen(t, s)
-	got, err := s.Tag(scope, "3")
+	got, err := s.Tag(t.Context(), scope, "3")
 	if err != nil || got != want {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}
-	if l, err := s.Linked(scope, d); err != nil || l.Size != 10 {
+	if l, err := s.Linked(t.Context(), scope, d); err != nil || l.Size != 10 {
 		t.Errorf("link is %+v, %v", l, err)
 	}
-	if err := s.DeleteTag(scope, "4"); err != nil {
+	if err := s.DeleteTag(t.Context(), scope, "4"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.DeleteTag(scope, "4"); err != nil {
+	if err := s.DeleteTag(t.Context(), scope, "4"); err != nil {
 		t.Errorf("second delete: %v", err)
 	}
 	for _, c := range []struct {
@@ -57,7 +57,7 @@ func TestTagRoundTrip(t *testing.T) {
 		{"3.0", 1, []string{"3.1"}},
 		{"z", -1, nil},
 	} {
-		if got, err := s.Tags(scope, c.after, c.n); err != nil || !slices.Equal(got, c.want) {
+		if got, err := s.Tags(t.Context(), scope, c.after, c.n); err != nil || !slices.Equal(got, c.want) {
 			t.Errorf("tags after %q, %d: %v, %v, want %v", c.after, c.n, got, err, c.want)
 		}
 	}
@@ -66,20 +66,20 @@ func TestTagRoundTrip(t *testing.T) {
 func TestLink(t *testing.T) {
 	s := openTest(t, Options{})
 	_, d := content(1, 10)
-	_, err := s.Linked(scope, d)
+	_, err := s.Linked(t.Context(), scope, d)
 	wantErr(t, "unknown link", err, fs.ErrNotExist)
 	for _, c := range []struct{ put, want int64 }{{-1, -1}, {10, 10}, {-1, 10}} {
-		if err := s.Link(scope, oci.Descriptor{Digest: d, Size: c.put}); err != nil {
+		if err := s.Link(t.Context(), scope, oci.Descriptor{Digest: d, Size: c.put}); err != nil {
 			t.Fatal(err)
 		}
-		if l, err := s.Linked(scope, d); err != nil || l.Size != c.want {
+		if l, err := s.Linked(t.Context(), scope, d); err != nil || l.Size != c.want {
 			t.Errorf("after %d: %+v, %v, want %d", c.put, l, err, c.want)
 		}
 	}
 	for _, other := range []oci.Scope{
 		{Upstream: scope.Upstream, Repository: "library/busybox"}, {Upstream: "ghcr.io", Repository: scope.Repository},
 	} {
-		_, err := s.Linked(other, d)
+		_, err := s.Linked(t.Context(), other, d)
 		wantErr(t, other.String(), err, fs.ErrNotExist)
 	}
 }
@@ -91,22 +91,22 @@ func TestManifestRoundTrip(t *testing.T) {
 			b, d := content(1, size)
 			_, child := content(2, 1)
 			want := oci.Manifest{MediaType: "application/vnd.oci.image.manifest.v1+json", Digest: d, Bytes: b}
-			_, err := s.Manifest(d)
+			_, err := s.Manifest(t.Context(), d)
 			wantErr(t, "unknown manifest", err, fs.ErrNotExist)
 			for range 2 {
-				if err := s.PutManifest(scope, want, []oci.Descriptor{{Digest: child, Size: 1}}); err != nil {
+				if err := s.PutManifest(t.Context(), scope, want, []oci.Descriptor{{Digest: child, Size: 1}}); err != nil {
 					t.Fatal(err)
 				}
 			}
 			s = reopen(t, s)
-			got, err := s.Manifest(d)
+			got, err := s.Manifest(t.Context(), d)
 			if err != nil || got.MediaType != want.MediaType || got.Digest != d || !bytes.Equal(got.Bytes, b) {
 				t.Errorf("got another manifest: %v", err)
 			}
-			if l, err := s.Linked(scope, child); err != nil || l != (Link{Size: 1}) {
+			if l, err := s.Linked(t.Context(), scope, child); err != nil || l != (Link{Size: 1}) {
 				t.Errorf("link of child is %+v, %v", l, err)
 			}
-			if l, err := s.Linked(scope, d); err != nil || l != (Link{Size: int64(size), Proven: true}) {
+			if l, err := s.Linked(t.Context(), scope, d); err != nil || l != (Link{Size: int64(size), Proven: true}) {
 				t.Errorf("own link is %+v, %v", l, err)
 			}
 		})
@@ -118,37 +118,37 @@ func TestPutRefuses(t *testing.T) {
 	b, d := content(1, 10)
 	m := oci.Manifest{Digest: d, Bytes: b}
 	for name, err := range map[string]error{
-		"bytes of another digest": s.PutManifest(scope, oci.Manifest{Digest: d, Bytes: b[1:]}, nil),
-		"child without digest":    s.PutManifest(scope, m, []oci.Descriptor{{}}),
-		"no scope":                s.PutManifest(oci.Scope{}, m, nil),
-		"scope with a zero byte":  s.PutTag(oci.Scope{Upstream: "a\x00b", Repository: "c"}, "3", Tag{Digest: d}),
-		"tag of a path":           s.PutTag(scope, "../3", Tag{Digest: d}),
-		"digest of a path":        s.Link(scope, oci.Descriptor{Digest: "sha256:../../../../etc/passwd"}),
-		"too many referrers":      s.PutReferrers(scope, d, Referrers{Descriptors: make([]oci.Descriptor, 20_000)}),
+		"bytes of another digest": s.PutManifest(t.Context(), scope, oci.Manifest{Digest: d, Bytes: b[1:]}, nil),
+		"child without digest":    s.PutManifest(t.Context(), scope, m, []oci.Descriptor{{}}),
+		"no scope":                s.PutManifest(t.Context(), oci.Scope{}, m, nil),
+		"scope with a zero byte":  s.PutTag(t.Context(), oci.Scope{Upstream: "a\x00b", Repository: "c"}, "3", Tag{Digest: d}),
+		"tag of a path":           s.PutTag(t.Context(), scope, "../3", Tag{Digest: d}),
+		"digest of a path":        s.Link(t.Context(), scope, oci.Descriptor{Digest: "sha256:../../../../etc/passwd"}),
+		"too many referrers":      s.PutReferrers(t.Context(), scope, d, Referrers{Descriptors: make([]oci.Descriptor, 20_000)}),
 	} {
 		if err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	_, err := s.Manifest(d)
+	_, err := s.Manifest(t.Context(), d)
 	wantErr(t, "refused manifest", err, fs.ErrNotExist)
-	_, err = s.Linked(scope, d)
+	_, err = s.Linked(t.Context(), scope, d)
 	wantErr(t, "link of a refused manifest", err, fs.ErrNotExist)
 }
 
 func TestReferrersRoundTrip(t *testing.T) {
 	s := openTest(t, Options{})
 	_, d := content(1, 10)
-	_, err := s.Referrers(scope, d)
+	_, err := s.Referrers(t.Context(), scope, d)
 	wantErr(t, "unknown referrers", err, fs.ErrNotExist)
 	for _, want := range []Referrers{
 		{Descriptors: []oci.Descriptor{{MediaType: "a/b", Digest: d, Size: 3, Annotations: map[string]string{"k": "v"}}}, Checked: time.Unix(9, 0)},
 		{Checked: time.Unix(10, 0)},
 	} {
-		if err := s.PutReferrers(scope, d, want); err != nil {
+		if err := s.PutReferrers(t.Context(), scope, d, want); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := s.Referrers(scope, d); err != nil || !cmp.Equal(got, want) {
+		if got, err := s.Referrers(t.Context(), scope, d); err != nil || !cmp.Equal(got, want) {
 			t.Errorf("got %+v, %v, want %+v", got, err, want)
 		}
 	}
@@ -163,13 +163,13 @@ func TestClaimsAndProofs(t *testing.T) {
 		t.Helper()
 		child.Size = size
 		raw := []byte(text)
-		if err := s.PutManifest(scope, oci.Manifest{MediaType: "a/b", Digest: oci.Sum(raw), Bytes: raw}, []oci.Descriptor{child}); err != nil {
+		if err := s.PutManifest(t.Context(), scope, oci.Manifest{MediaType: "a/b", Digest: oci.Sum(raw), Bytes: raw}, []oci.Descriptor{child}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	check := func(what string, want Link) {
 		t.Helper()
-		if l, err := s.Linked(scope, child.Digest); err != nil || l != want {
+		if l, err := s.Linked(t.Context(), scope, child.Digest); err != nil || l != want {
 			t.Errorf("%s: %+v, %v, want %+v", what, l, err, want)
 		}
 	}
@@ -177,11 +177,11 @@ func TestClaimsAndProofs(t *testing.T) {
 	check("claimed", Link{Size: 5})
 	claim("{ }", 6)
 	check("claimed again", Link{Size: 6})
-	if err := s.Link(scope, oci.Descriptor{Digest: child.Digest, Size: -1}); err != nil {
+	if err := s.Link(t.Context(), scope, oci.Descriptor{Digest: child.Digest, Size: -1}); err != nil {
 		t.Fatal(err)
 	}
 	check("proven, size unknown", Link{Size: 6, Proven: true})
-	if err := s.Link(scope, oci.Descriptor{Digest: child.Digest, Size: 7}); err != nil {
+	if err := s.Link(t.Context(), scope, oci.Descriptor{Digest: child.Digest, Size: 7}); err != nil {
 		t.Fatal(err)
 	}
 	claim("{  }", 8)
@@ -201,17 +201,17 @@ func TestPutManifestIsOneTransaction(t *testing.T) {
 		repository := oci.Scope{Upstream: "u", Repository: strconv.Itoa(n)}
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			if err := s.PutManifest(repository, oci.Manifest{Digest: d, Bytes: b}, children); err != nil {
+			if err := s.PutManifest(t.Context(), repository, oci.Manifest{Digest: d, Bytes: b}, children); err != nil {
 				t.Error(err)
 			}
 		})
 		for {
-			if _, err := s.Manifest(d); err == nil {
+			if _, err := s.Manifest(t.Context(), d); err == nil {
 				break
 			}
 		}
 		for _, c := range children {
-			if _, err := s.Linked(repository, c.Digest); err != nil {
+			if _, err := s.Linked(t.Context(), repository, c.Digest); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -262,19 +262,19 @@ func TestCorruptRecordIsMiss(t *testing.T) {
 			put := func() {
 				t.Helper()
 				err := errors.Join(
-					s.PutManifest(scope, oci.Manifest{MediaType: "a/b", Digest: d, Bytes: b}, nil),
-					s.PutTag(scope, "3", Tag{Digest: d, Size: 100}),
-					s.PutReferrers(scope, d, Referrers{Checked: time.Unix(1, 0)}))
+					s.PutManifest(t.Context(), scope, oci.Manifest{MediaType: "a/b", Digest: d, Bytes: b}, nil),
+					s.PutTag(t.Context(), scope, "3", Tag{Digest: d, Size: 100}),
+					s.PutReferrers(t.Context(), scope, d, Referrers{Checked: time.Unix(1, 0)}))
 				if err != nil {
 					t.Fatal(err)
 				}
 				putBlob(t, s, b)
 			}
 			get := func() map[string]error {
-				_, tag := s.Tag(scope, "3")
-				_, manifest := s.Manifest(d)
-				_, link := s.Linked(scope, d)
-				_, referrers := s.Referrers(scope, d)
+				_, tag := s.Tag(t.Context(), scope, "3")
+				_, manifest := s.Manifest(t.Context(), d)
+				_, link := s.Linked(t.Context(), scope, d)
+				_, referrers := s.Referrers(t.Context(), scope, d)
 				return map[string]error{"tag": tag, "manifest": manifest, "link": link, "referrers": referrers}
 			}
 			put()
@@ -298,7 +298,7 @@ func TestCorruptRecordIsMiss(t *testing.T) {
 			for name, err := range get() {
 				wantErr(t, name, err, fs.ErrNotExist)
 			}
-			if size, err := s.StatBlob(d); err != nil || size != 100 {
+			if size, err := s.StatBlob(t.Context(), d); err != nil || size != 100 {
 				t.Errorf("blob is not adopted: %d, %v", size, err)
 			}
 			put()
@@ -319,7 +319,7 @@ func TestManifestOfWrongDigestIsDropped(t *testing.T) {
 	if err := s.index.update(0, func(b *batch) error { return b.set(i.key(tableManifest), record) }); err != nil {
 		t.Fatal(err)
 	}
-	_, err := s.Manifest(d)
+	_, err := s.Manifest(t.Context(), d)
 	wantErr(t, "manifest", err, fs.ErrNotExist)
 	settle(t, s)
 	_, err = s.get(i.key(tableManifest))
@@ -330,7 +330,7 @@ func TestExternalManifestOfWrongDigestIsDropped(t *testing.T) {
 	s := openTest(t, Options{})
 	b, d := content(1, maxValue+1)
 	m := oci.Manifest{MediaType: "a/b", Digest: d, Bytes: b}
-	if err := s.PutManifest(scope, m, nil); err != nil {
+	if err := s.PutManifest(t.Context(), scope, m, nil); err != nil {
 		t.Fatal(err)
 	}
 	file := blobFile(t, s, d)
@@ -340,14 +340,14 @@ func TestExternalManifestOfWrongDigestIsDropped(t *testing.T) {
 	if err := os.WriteFile(file, bytes.ToUpper(b), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := s.Manifest(d)
+	_, err := s.Manifest(t.Context(), d)
 	wantErr(t, "manifest", err, fs.ErrNotExist)
-	_, err = s.StatBlob(d)
+	_, err = s.StatBlob(t.Context(), d)
 	wantErr(t, "its file", err, fs.ErrNotExist)
-	if err := s.PutManifest(scope, m, nil); err != nil {
+	if err := s.PutManifest(t.Context(), scope, m, nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Manifest(d); err != nil {
+	if _, err := s.Manifest(t.Context(), d); err != nil {
 		t.Error(err)
 	}
 }

@@ -39,7 +39,7 @@ func TestBytesByUpstream(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	wantUpstreams(t, s, want)
-	if err := s.VerifyBlob(d); err != nil {
+	if err := s.VerifyBlob(t.Context(), d); err != nil {
 		t.Fatal(err)
 	}
 	i, err := idOf(d)

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -90,7 +91,7 @@ type Usage struct {
 // Usage returns how much is stored, without touching the disk more than four
 // times a second. It is zero after Close.
 func (s *Store) Usage() Usage {
-	if s.enter() != nil {
+	if s.enter(context.Background()) != nil {
 		return Usage{}
 	}
 	defer s.leave()

@@ -30,7 +30,7 @@ func TestUpstreamLimits(t *testing.T) {
 	s.SetLimits(Limits{MaxSize: 2600, Upstreams: map[string]int64{"docker.io": 500}})
 	log.wait(t, "evicted blobs")
 	wantBlobs(t, s, ds, false, false, false, true, false, true)
-	_, err := s.Part(oci.Scope{Upstream: "docker.io", Repository: "r"}, ds[0], 501)
+	_, err := s.Part(t.Context(), oci.Scope{Upstream: "docker.io", Repository: "r"}, ds[0], 501)
 	wantErr(t, "part", err, ErrNoSpace)
 }
 
@@ -110,7 +110,7 @@ func TestAnnouncedBytesEvictLittle(t *testing.T) {
 func TestNoWayForABlob(t *testing.T) {
 	s, _, _, ds := evictable(t, 3)
 	for _, d := range ds {
-		f, _, err := s.OpenBlob(d)
+		f, _, err := s.OpenBlob(t.Context(), d)
 		if err != nil {
 			t.Fatal(err)
 		}

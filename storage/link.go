@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -26,8 +27,8 @@ type Link struct {
 }
 
 // Linked returns the link of a digest to a scope, or fs.ErrNotExist.
-func (s *Store) Linked(scope oci.Scope, d digest.Digest) (Link, error) {
-	r, err := s.linked(scope, d)
+func (s *Store) Linked(ctx context.Context, scope oci.Scope, d digest.Digest) (Link, error) {
+	r, err := s.linked(ctx, scope, d)
 	if err != nil {
 		return Link{}, fmt.Errorf("get link of %s to %s: %w", d, scope, err)
 	}
@@ -37,8 +38,8 @@ func (s *Store) Linked(scope oci.Scope, d digest.Digest) (Link, error) {
 // ProvenAt returns when the link of a digest to a scope was last proven, or
 // fs.ErrNotExist if it is not. Of one from before that was recorded, it is when the link
 // was made.
-func (s *Store) ProvenAt(scope oci.Scope, d digest.Digest) (time.Time, error) {
-	r, err := s.linked(scope, d)
+func (s *Store) ProvenAt(ctx context.Context, scope oci.Scope, d digest.Digest) (time.Time, error) {
+	r, err := s.linked(ctx, scope, d)
 	if err == nil && !r.Proven {
 		err = fs.ErrNotExist
 	}
@@ -51,7 +52,7 @@ func (s *Store) ProvenAt(scope oci.Scope, d digest.Digest) (time.Time, error) {
 	return r.proved, nil
 }
 
-func (s *Store) linked(scope oci.Scope, d digest.Digest) (linkRecord, error) {
+func (s *Store) linked(ctx context.Context, scope oci.Scope, d digest.Digest) (linkRecord, error) {
 	var buffer [keyBytes]byte
 	prefix := appendScope(buffer[:0], tableLink, scope)
 	recent, err := appendID(prefix, d)
@@ -63,7 +64,7 @@ func (s *Store) linked(scope oci.Scope, d digest.Digest) (linkRecord, error) {
 		return *r, nil
 	}
 	i := id(recent[len(prefix):])
-	if err := s.enter(); err != nil {
+	if err := s.enter(ctx); err != nil {
 		return linkRecord{}, err
 	}
 	defer s.leave()
@@ -82,37 +83,37 @@ func (s *Store) linked(scope oci.Scope, d digest.Digest) (linkRecord, error) {
 // Link links descriptors that the scope's upstream has shown to have, in one
 // transaction: by delivering the bytes, or by a proof. What it shows opens nothing to
 // other upstreams. A size of -1 does not replace one that is known.
-func (s *Store) Link(scope oci.Scope, ds ...oci.Descriptor) error {
-	return s.link(scope, ds, linkTo{linkRecord: linkRecord{Link: Link{Proven: true}}})
+func (s *Store) Link(ctx context.Context, scope oci.Scope, ds ...oci.Descriptor) error {
+	return s.link(ctx, scope, ds, linkTo{linkRecord: linkRecord{Link: Link{Proven: true}}})
 }
 
 // LinkOpen is Link for what other upstreams may prove to have, too.
-func (s *Store) LinkOpen(scope oci.Scope, ds ...oci.Descriptor) error {
-	return s.link(scope, ds, linkTo{open: true, linkRecord: linkRecord{Link: Link{Proven: true}}})
+func (s *Store) LinkOpen(ctx context.Context, scope oci.Scope, ds ...oci.Descriptor) error {
+	return s.link(ctx, scope, ds, linkTo{open: true, linkRecord: linkRecord{Link: Link{Proven: true}}})
 }
 
 // Claim links descriptors that the scope's upstream merely speaks of. It opens nothing,
 // and changes no size that is proven.
-func (s *Store) Claim(scope oci.Scope, ds ...oci.Descriptor) error {
-	return s.link(scope, ds, linkTo{})
+func (s *Store) Claim(ctx context.Context, scope oci.Scope, ds ...oci.Descriptor) error {
+	return s.link(ctx, scope, ds, linkTo{})
 }
 
 // Resize corrects the size of a link, which says no more than before otherwise.
-func (s *Store) Resize(scope oci.Scope, d oci.Descriptor) error {
-	return s.amend(scope, d.Digest, func(r *linkRecord) { r.Size = d.Size })
+func (s *Store) Resize(ctx context.Context, scope oci.Scope, d oci.Descriptor) error {
+	return s.amend(ctx, scope, d.Digest, func(r *linkRecord) { r.Size = d.Size })
 }
 
 // Refute ends what was proven of a digest for a scope: its upstream says that it is not
 // there any more. Others keep what they have shown.
-func (s *Store) Refute(scope oci.Scope, d digest.Digest) error {
-	return s.amend(scope, d, func(r *linkRecord) { r.Proven, r.proved = false, time.Time{} })
+func (s *Store) Refute(ctx context.Context, scope oci.Scope, d digest.Digest) error {
+	return s.amend(ctx, scope, d, func(r *linkRecord) { r.Proven, r.proved = false, time.Time{} })
 }
 
 // amend changes a link that is there.
-func (s *Store) amend(scope oci.Scope, d digest.Digest, change func(*linkRecord)) error {
+func (s *Store) amend(ctx context.Context, scope oci.Scope, d digest.Digest, change func(*linkRecord)) error {
 	i, err := idOf(d)
 	if err == nil {
-		err = s.enter()
+		err = s.enter(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("amend link of %s to %s: %w", d, scope, err)
@@ -120,7 +121,7 @@ func (s *Store) amend(scope oci.Scope, d digest.Digest, change func(*linkRecord)
 	defer s.leave()
 	key, err := scopedKey(tableLink, scope, i)
 	if err == nil {
-		err = s.index.offer(linkBytes, func(b *batch) error {
+		err = s.index.offer(ctx, linkBytes, func(b *batch) error {
 			raw, err := get(b.txn, key)
 			if err != nil {
 				return err
@@ -139,14 +140,14 @@ func (s *Store) amend(scope oci.Scope, d digest.Digest, change func(*linkRecord)
 	return nil
 }
 
-func (s *Store) link(scope oci.Scope, ds []oci.Descriptor, as linkTo) error {
-	if err := s.enter(); err != nil {
+func (s *Store) link(ctx context.Context, scope oci.Scope, ds []oci.Descriptor, as linkTo) error {
+	if err := s.enter(ctx); err != nil {
 		return fmt.Errorf("link to %s: %w", scope, err)
 	}
 	defer s.leave()
 	links, err := s.linksTo(ds, as)
 	if err == nil {
-		err = s.index.offer(len(ds)*linkBytes, func(b *batch) error { return b.linkAll(scope, links) })
+		err = s.index.offer(ctx, len(ds)*linkBytes, func(b *batch) error { return b.linkAll(scope, links) })
 	}
 	if err != nil {
 		return fmt.Errorf("link to %s: %w", scope, err)

@@ -25,7 +25,7 @@ func TestLogsHaveTheirSpace(t *testing.T) {
 			size = 100
 		}
 		b, d := content(uint64(k), size)
-		if err := s.PutManifest(scope, oci.Manifest{MediaType: "a/b", Digest: d, Bytes: b}, nil); err != nil {
+		if err := s.PutManifest(t.Context(), scope, oci.Manifest{MediaType: "a/b", Digest: d, Bytes: b}, nil); err != nil {
 			t.Fatal(err)
 		}
 		if k%8 > 0 {
@@ -92,13 +92,13 @@ func TestNoSpaceForLog(t *testing.T) {
 		s.index.logs.root = noAllocation{s.root, c.err}
 		b, d := content(1, 100)
 		for range 2 {
-			err := s.PutManifest(scope, oci.Manifest{MediaType: "a/b", Digest: d, Bytes: b}, nil)
+			err := s.PutManifest(t.Context(), scope, oci.Manifest{MediaType: "a/b", Digest: d, Bytes: b}, nil)
 			wantErr(t, "put manifest", err, c.want)
 		}
 		if c.err == nil {
 			continue
 		}
-		_, err := s.Manifest(d)
+		_, err := s.Manifest(t.Context(), d)
 		wantErr(t, "get manifest", err, fs.ErrNotExist)
 		s.index.logs.root = s.root
 	}

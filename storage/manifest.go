@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,15 +15,15 @@ import (
 
 // Manifest returns a manifest, its digest verified, or fs.ErrNotExist. Its Bytes
 // are shared: nobody may change them.
-func (s *Store) Manifest(d digest.Digest) (oci.Manifest, error) {
-	m, err := s.manifest(d)
+func (s *Store) Manifest(ctx context.Context, d digest.Digest) (oci.Manifest, error) {
+	m, err := s.manifest(ctx, d)
 	if err != nil {
 		return oci.Manifest{}, fmt.Errorf("get manifest %s: %w", d, err)
 	}
 	return m, nil
 }
 
-func (s *Store) manifest(d digest.Digest) (oci.Manifest, error) {
+func (s *Store) manifest(ctx context.Context, d digest.Digest) (oci.Manifest, error) {
 	var buffer [keyBytes]byte
 	recent, err := appendID(append(buffer[:0], tableManifest), d)
 	if err != nil {
@@ -33,7 +34,7 @@ func (s *Store) manifest(d digest.Digest) (oci.Manifest, error) {
 		return *m, nil
 	}
 	i := id(recent[1:])
-	if err := s.enter(); err != nil {
+	if err := s.enter(ctx); err != nil {
 		return oci.Manifest{}, err
 	}
 	defer s.leave()
@@ -46,7 +47,7 @@ func (s *Store) manifest(d digest.Digest) (oci.Manifest, error) {
 		return oci.Manifest{}, fs.ErrNotExist
 	}
 	if r.external {
-		if r.bytes, err = s.readBlob(i); err != nil {
+		if r.bytes, err = s.readBlob(ctx, i); err != nil {
 			return oci.Manifest{}, err
 		}
 	}
@@ -65,8 +66,8 @@ func (s *Store) manifest(d digest.Digest) (oci.Manifest, error) {
 	return m, nil
 }
 
-func (s *Store) readBlob(i id) ([]byte, error) {
-	f, size, err := s.openBlob(i)
+func (s *Store) readBlob(ctx context.Context, i id) ([]byte, error) {
+	f, size, err := s.openBlob(ctx, i)
 	if err != nil {
 		return nil, err
 	}
@@ -79,24 +80,24 @@ func (s *Store) readBlob(i id) ([]byte, error) {
 // PutManifest stores a manifest that the scope's upstream has sent, and links it
 // and, unproven, its children to the scope, in one transaction. Bytes that do not
 // match the digest are refused.
-func (s *Store) PutManifest(scope oci.Scope, m oci.Manifest, children []oci.Descriptor) error {
-	return s.putManifest(scope, m, children, false)
+func (s *Store) PutManifest(ctx context.Context, scope oci.Scope, m oci.Manifest, children []oci.Descriptor) error {
+	return s.putManifest(ctx, scope, m, children, false)
 }
 
 // PutOpenManifest is PutManifest for what other upstreams may prove to have, too.
-func (s *Store) PutOpenManifest(scope oci.Scope, m oci.Manifest, children []oci.Descriptor) error {
-	return s.putManifest(scope, m, children, true)
+func (s *Store) PutOpenManifest(ctx context.Context, scope oci.Scope, m oci.Manifest, children []oci.Descriptor) error {
+	return s.putManifest(ctx, scope, m, children, true)
 }
 
-func (s *Store) putManifest(scope oci.Scope, m oci.Manifest, children []oci.Descriptor, open bool) error {
-	if err := s.recordManifest(scope, m, children, open); err != nil {
+func (s *Store) putManifest(ctx context.Context, scope oci.Scope, m oci.Manifest, children []oci.Descriptor, open bool) error {
+	if err := s.recordManifest(ctx, scope, m, children, open); err != nil {
 		return fmt.Errorf("put manifest %s of %s: %w", m.Digest, scope, err)
 	}
 	return nil
 }
 
-func (s *Store) recordManifest(scope oci.Scope, m oci.Manifest, children []oci.Descriptor, open bool) error {
-	if err := s.enter(); err != nil {
+func (s *Store) recordManifest(ctx context.Context, scope oci.Scope, m oci.Manifest, children []oci.Descriptor, open bool) error {
+	if err := s.enter(ctx); err != nil {
 		return err
 	}
 	defer s.leave()
@@ -123,7 +124,7 @@ func (s *Store) recordManifest(scope oci.Scope, m oci.Manifest, children []oci.D
 		r = manifestRecord{mediaType: m.MediaType, external: true}
 	}
 	record := r.encode()
-	return s.index.offer(len(record)+len(links)*linkBytes, func(b *batch) error {
+	return s.index.offer(ctx, len(record)+len(links)*linkBytes, func(b *batch) error {
 		if err := b.linkAll(scope, links); err != nil {
 			return err
 		}
@@ -139,7 +140,7 @@ func (s *Store) recordManifest(scope oci.Scope, m oci.Manifest, children []oci.D
 // of its blobs, too: a node that has them all asks for nothing else. It waits for
 // nothing.
 func (s *Store) UseManifest(d digest.Digest) {
-	if s.enter() != nil {
+	if s.enter(context.Background()) != nil {
 		return
 	}
 	defer s.leave()

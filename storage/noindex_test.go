@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -25,10 +26,10 @@ func TestFullDiskAtOpen(t *testing.T) {
 	if got := readBlob(t, s, oci.Sum([]byte("blob"))); string(got) != "blob" {
 		t.Errorf("blob reads %q", got)
 	}
-	for name, call := range noIndexCalls(s, d) {
+	for name, call := range noIndexCalls(t.Context(), s, d) {
 		wantErr(t, name, call(), ErrNoIndex)
 	}
-	_, err := s.Part(scope, d, 1)
+	_, err := s.Part(t.Context(), scope, d, 1)
 	wantErr(t, "part", err, ErrNoSpace)
 	if u := s.Usage(); u.IndexOpen || u.IndexError == "" || u.IndexRebuilds != 0 || u.FreeBytes != 1000 {
 		t.Errorf("usage is %+v", u)
@@ -42,17 +43,17 @@ func TestFullDiskAtOpen(t *testing.T) {
 	wantAside(t, dir, 0)
 }
 
-func noIndexCalls(s *Store, d digest.Digest) map[string]func() error {
+func noIndexCalls(ctx context.Context, s *Store, d digest.Digest) map[string]func() error {
 	return map[string]func() error{
-		"Linked":       func() error { _, err := s.Linked(scope, d); return err },
-		"Tag":          func() error { _, err := s.Tag(scope, "t1"); return err },
-		"Tags":         func() error { _, err := s.Tags(scope, "", -1); return err },
-		"Manifest":     func() error { _, err := s.Manifest(d); return err },
-		"Referrers":    func() error { _, err := s.Referrers(scope, d); return err },
-		"Link":         func() error { return s.Link(scope, oci.Descriptor{Digest: d}) },
-		"PutTag":       func() error { return s.PutTag(scope, "t1", Tag{Digest: d}) },
-		"DeleteTag":    func() error { return s.DeleteTag(scope, "t1") },
-		"PutReferrers": func() error { return s.PutReferrers(scope, d, Referrers{}) },
+		"Linked":       func() error { _, err := s.Linked(ctx, scope, d); return err },
+		"Tag":          func() error { _, err := s.Tag(ctx, scope, "t1"); return err },
+		"Tags":         func() error { _, err := s.Tags(ctx, scope, "", -1); return err },
+		"Manifest":     func() error { _, err := s.Manifest(ctx, d); return err },
+		"Referrers":    func() error { _, err := s.Referrers(ctx, scope, d); return err },
+		"Link":         func() error { return s.Link(ctx, scope, oci.Descriptor{Digest: d}) },
+		"PutTag":       func() error { return s.PutTag(ctx, scope, "t1", Tag{Digest: d}) },
+		"DeleteTag":    func() error { return s.DeleteTag(ctx, scope, "t1") },
+		"PutReferrers": func() error { return s.PutReferrers(ctx, scope, d, Referrers{}) },
 	}
 }
 
@@ -119,12 +120,12 @@ func TestOpenMakesRoomWithoutIndex(t *testing.T) {
 	if !u.IndexOpen || u.EvictedBlobs != 38 {
 		t.Errorf("usage is %+v", u)
 	}
-	if _, err := s.StatBlob(young); err != nil {
+	if _, err := s.StatBlob(t.Context(), young); err != nil {
 		t.Errorf("young blob: %v", err)
 	}
 	var kept int
 	for _, d := range ds {
-		if _, err := s.StatBlob(d); err == nil {
+		if _, err := s.StatBlob(t.Context(), d); err == nil {
 			kept++
 		}
 	}

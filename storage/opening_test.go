@@ -28,8 +28,8 @@ func openInChild(dir string) int {
 	if err == nil {
 		b, d := content(1, 100)
 		err = errors.Join(
-			s.PutManifest(scope, oci.Manifest{MediaType: "a/b", Digest: d, Bytes: b}, nil),
-			s.PutTag(scope, "new", Tag{Digest: d}))
+			s.PutManifest(context.Background(), scope, oci.Manifest{MediaType: "a/b", Digest: d, Bytes: b}, nil),
+			s.PutTag(context.Background(), scope, "new", Tag{Digest: d}))
 		fmt.Println("rebuilds", s.Usage().IndexRebuilds)
 		err = errors.Join(err, s.Close())
 	}
@@ -57,7 +57,7 @@ func fill(t *testing.T, s *Store, n int) {
 	for k := range n {
 		b, d := content(uint64(k), 2000)
 		m := oci.Manifest{MediaType: "a/b", Digest: d, Bytes: b}
-		if err := errors.Join(s.PutManifest(scope, m, nil), s.PutTag(scope, "t"+strconv.Itoa(k), Tag{Digest: d, Size: 2000})); err != nil {
+		if err := errors.Join(s.PutManifest(t.Context(), scope, m, nil), s.PutTag(t.Context(), scope, "t"+strconv.Itoa(k), Tag{Digest: d, Size: 2000})); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -69,10 +69,10 @@ func known(t *testing.T, s *Store, n int) (manifests, tags int) {
 	t.Helper()
 	for k := range n {
 		b, d := content(uint64(k), 2000)
-		if m, err := s.Manifest(d); err == nil && bytes.Equal(m.Bytes, b) {
+		if m, err := s.Manifest(t.Context(), d); err == nil && bytes.Equal(m.Bytes, b) {
 			manifests++
 		}
-		if tag, err := s.Tag(scope, "t"+strconv.Itoa(k)); err == nil && tag.Digest == d {
+		if tag, err := s.Tag(t.Context(), scope, "t"+strconv.Itoa(k)); err == nil && tag.Digest == d {
 			tags++
 		}
 	}
@@ -87,18 +87,18 @@ func wantWorking(t *testing.T, s *Store) {
 	}
 	b, d := content(4711, 100)
 	if err := errors.Join(
-		s.PutManifest(scope, oci.Manifest{MediaType: "a/b", Digest: d, Bytes: b}, nil),
-		s.PutTag(scope, "new", Tag{Digest: d})); err != nil {
+		s.PutManifest(t.Context(), scope, oci.Manifest{MediaType: "a/b", Digest: d, Bytes: b}, nil),
+		s.PutTag(t.Context(), scope, "new", Tag{Digest: d})); err != nil {
 		t.Fatal(err)
 	}
 	putBlob(t, s, b)
 	if !bytes.Equal(readBlob(t, s, d), b) {
 		t.Error("new blob has other bytes")
 	}
-	if _, err := s.Manifest(d); err != nil {
+	if _, err := s.Manifest(t.Context(), d); err != nil {
 		t.Error(err)
 	}
-	if tag, err := s.Tag(scope, "new"); err != nil || tag.Digest != d {
+	if tag, err := s.Tag(t.Context(), scope, "new"); err != nil || tag.Digest != d {
 		t.Errorf("tag is %+v, %v", tag, err)
 	}
 }

@@ -64,10 +64,10 @@ func originID(key []byte) (id, bool) {
 // Origins returns who has shown to have some content, as seen from the upstream of a
 // scope. Of a blob that was brought in before that was recorded, it is the upstream that
 // did so.
-func (s *Store) Origins(scope oci.Scope, d digest.Digest) (o Origins, err error) {
+func (s *Store) Origins(ctx context.Context, scope oci.Scope, d digest.Digest) (o Origins, err error) {
 	i, err := idOf(d)
 	if err == nil {
-		err = s.enter()
+		err = s.enter(ctx)
 	}
 	if err != nil {
 		return o, fmt.Errorf("get origins of %s: %w", d, err)

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,13 +18,13 @@ func TestOrigins(t *testing.T) {
 	desc := oci.Descriptor{Digest: d, Size: 100}
 	check := func(what string, of oci.Scope, want Origins) {
 		t.Helper()
-		if got, err := s.Origins(of, d); err != nil || got != want {
+		if got, err := s.Origins(t.Context(), of, d); err != nil || got != want {
 			t.Errorf("%s: %+v, %v, want %+v", what, got, err, want)
 		}
 	}
 	for _, one := range []struct {
 		what       string
-		link       func(oci.Scope, ...oci.Descriptor) error
+		link       func(context.Context, oci.Scope, ...oci.Descriptor) error
 		own, other Origins
 	}{
 		{"claimed", s.Claim, Origins{}, Origins{}},
@@ -31,16 +32,16 @@ func TestOrigins(t *testing.T) {
 		{"opened", s.LinkOpen, Origins{Own: true, Open: true}, Origins{Open: true}},
 		{"linked again", s.Link, Origins{Own: true, Open: true}, Origins{Open: true}},
 	} {
-		if err := one.link(scope, desc); err != nil {
+		if err := one.link(t.Context(), scope, desc); err != nil {
 			t.Fatal(err)
 		}
 		check(one.what, scope, one.own)
 		check(one.what, elsewhere, one.other)
 	}
-	if err := s.Refute(scope, d); err != nil {
+	if err := s.Refute(t.Context(), scope, d); err != nil {
 		t.Fatal(err)
 	}
-	if l, err := s.Linked(scope, d); err != nil || l != (Link{Size: 100}) {
+	if l, err := s.Linked(t.Context(), scope, d); err != nil || l != (Link{Size: 100}) {
 		t.Errorf("refuted: %+v, %v", l, err)
 	}
 	check("refuted", scope, Origins{Own: true, Open: true})
@@ -53,7 +54,7 @@ func TestPartsByUpstream(t *testing.T) {
 	elsewhere := oci.Scope{Upstream: "other.example", Repository: "x"}
 	b, d := content(1, 1000)
 	for _, of := range []oci.Scope{scope, elsewhere} {
-		p, err := s.Part(of, d, 1000)
+		p, err := s.Part(t.Context(), of, d, 1000)
 		if err != nil || len(p.Covered()) != 0 {
 			t.Fatalf("%s: %v, %v", of, p, err)
 		}
@@ -67,7 +68,7 @@ func TestPartsByUpstream(t *testing.T) {
 	}
 	for range 2 {
 		for _, of := range []oci.Scope{scope, elsewhere} {
-			if size, ok := s.Suspended(of, d); !ok || size != 1000 {
+			if size, ok := s.Suspended(t.Context(), of, d); !ok || size != 1000 {
 				t.Errorf("%s: %d, %v", of, size, ok)
 			}
 		}
@@ -85,7 +86,7 @@ func TestPartsByUpstream(t *testing.T) {
 	if err := os.WriteFile(name, regexp.MustCompile(`"origin":"[^"]*",`).ReplaceAll(raw, nil), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p, err := s.Part(scope, d, 1000)
+	p, err := s.Part(t.Context(), scope, d, 1000)
 	if err != nil || len(p.Covered()) != 0 {
 		t.Errorf("%v, %v", p, err)
 	}

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -68,8 +69,8 @@ type Part struct {
 // those of other upstreams lie beside it. It is ErrNoSpace if the blob does not fit, whatever went, and
 // ErrGone if the directory was removed: it can be served, but not be kept. Nothing is
 // evicted for it before its first byte is written.
-func (s *Store) Part(scope oci.Scope, d digest.Digest, size int64) (*Part, error) {
-	if err := s.enter(); err != nil {
+func (s *Store) Part(ctx context.Context, scope oci.Scope, d digest.Digest, size int64) (*Part, error) {
+	if err := s.enter(ctx); err != nil {
 		return nil, fmt.Errorf("begin part of %s: %w", d, err)
 	}
 	defer s.leave()

@@ -17,7 +17,7 @@ import (
 
 func beginPart(t testing.TB, s *Store, d digest.Digest, size int64) *Part {
 	t.Helper()
-	p, err := s.Part(scope, d, size)
+	p, err := s.Part(t.Context(), scope, d, size)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func TestPartIsExclusive(t *testing.T) {
 		"commit":  func(p *Part) error { return p.Commit(0) },
 	} {
 		p := beginPart(t, s, d, 10)
-		_, err := s.Part(scope, d, 10)
+		_, err := s.Part(t.Context(), scope, d, 10)
 		wantErr(t, name+": second part", err, fs.ErrExist)
 		if u := s.Usage(); u.Fills != 1 {
 			t.Errorf("usage is %+v", u)
@@ -194,7 +194,7 @@ func TestCommitOfShortPart(t *testing.T) {
 	if err := p.Commit(10); err == nil {
 		t.Error("committed")
 	}
-	_, err := s.StatBlob(d)
+	_, err := s.StatBlob(t.Context(), d)
 	wantErr(t, "stat", err, fs.ErrNotExist)
 	wantIngest(t, s, 0)
 }
@@ -363,14 +363,14 @@ func TestNoSpace(t *testing.T) {
 	setVolume(s, 10<<30, 100<<30)
 	_, other := content(2, 1)
 	_, third := content(3, 1)
-	_, err := s.Part(scope, other, 10<<30)
+	_, err := s.Part(t.Context(), scope, other, 10<<30)
 	wantErr(t, "blob that does not fit", err, ErrNoSpace)
 	wantErr(t, "blob that does not fit", err, syscall.ENOSPC)
 	p := beginPart(t, s, other, 1<<20)
 	if _, err := p.WriteAt([]byte("x"), 0); err != nil {
 		t.Error(err)
 	}
-	f, _, err := s.OpenBlob(d) // it stays
+	f, _, err := s.OpenBlob(t.Context(), d) // it stays
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -378,7 +378,7 @@ func TestNoSpace(t *testing.T) {
 	setVolume(s, reserve(100<<30)-1, 100<<30)
 	_, err = beginPart(t, s, third, -1).WriteAt([]byte("x"), 0)
 	wantErr(t, "blob of unknown size", err, ErrNoSpace)
-	wantErr(t, "tag", s.PutTag(scope, "3", Tag{Digest: d}), ErrNoSpace)
+	wantErr(t, "tag", s.PutTag(t.Context(), scope, "3", Tag{Digest: d}), ErrNoSpace)
 	if err := p.Commit(1); err != nil {
 		t.Errorf("a blob that cannot be recorded is not an error: %v", err)
 	}

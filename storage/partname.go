@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -66,9 +67,9 @@ func (s *Store) choosePart(p *Part) error {
 
 // Suspended reports whether a part of the digest is suspended that the upstream of the
 // scope has begun to send, and of what size, -1 = unknown.
-func (s *Store) Suspended(scope oci.Scope, d digest.Digest) (size int64, ok bool) {
+func (s *Store) Suspended(ctx context.Context, scope oci.Scope, d digest.Digest) (size int64, ok bool) {
 	i, err := idOf(d)
-	if err != nil || s.enter() != nil {
+	if err != nil || s.enter(ctx) != nil {
 		return -1, false
 	}
 	defer s.leave()

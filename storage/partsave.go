@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
@@ -50,7 +51,7 @@ func (v *saving) wrote(e Extent) error {
 // save brings what came so far to the disk, and writes down what that is.
 func (v *saving) save() {
 	p, s := v.part, v.part.store
-	if s.enter() != nil {
+	if s.enter(context.Background()) != nil {
 		return
 	}
 	s.tasks.Add(1)

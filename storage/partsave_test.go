@@ -155,7 +155,7 @@ func TestPartThatCannotBeSaved(t *testing.T) {
 	_, err = p.WriteAt(b[:1], 0)
 	wantErr(t, "write", err, syscall.EIO)
 	p.Publish(1000)
-	if _, err := s.HasBlob(d); err == nil {
+	if _, err := s.HasBlob(t.Context(), d); err == nil {
 		t.Error("it is published")
 	}
 	wantErr(t, "commit", p.Commit(1000), syscall.EIO)

@@ -30,7 +30,7 @@ func storeImage(t testing.TB, s *Store, scope oci.Scope, tag string, seed uint64
 			t.Fatal(err)
 		}
 		m := oci.Manifest{MediaType: "application/vnd.oci.image.manifest.v1+json", Digest: oci.Sum(raw), Bytes: raw}
-		if err := s.PutManifest(scope, m, children); err != nil {
+		if err := s.PutManifest(t.Context(), scope, m, children); err != nil {
 			t.Fatal(err)
 		}
 		return m.Descriptor()
@@ -45,7 +45,7 @@ func storeImage(t testing.TB, s *Store, scope oci.Scope, tag string, seed uint64
 	}
 	absent := oci.Descriptor{Digest: oci.Sum([]byte("another platform of " + tag)), Size: 5}
 	top := put(map[string]any{"manifests": []oci.Descriptor{image, absent}}, []oci.Descriptor{image, absent})
-	if err := s.PutTag(scope, tag, Tag{Digest: top.Digest, Checked: s.now()}); err != nil {
+	if err := s.PutTag(t.Context(), scope, tag, Tag{Digest: top.Digest, Checked: s.now()}); err != nil {
 		t.Fatal(err)
 	}
 	return top.Digest, blobs
@@ -66,7 +66,7 @@ func pins(t testing.TB, patterns ...string) (pins []oci.Pin) {
 func wantStored(t testing.TB, s *Store, what string, ds []digest.Digest, want bool) {
 	t.Helper()
 	for k, d := range ds {
-		if _, err := s.StatBlob(d); want && err != nil {
+		if _, err := s.StatBlob(t.Context(), d); want && err != nil {
 			t.Errorf("%s: blob %d is gone: %v", what, k, err)
 		} else if !want {
 			wantErr(t, what, err, fs.ErrNotExist)
@@ -124,7 +124,7 @@ func TestPinsExceedTheLimit(t *testing.T) {
 	s.SetLimits(limits)
 	log.wait(t, "pinned images exceed the limit by themselves: nothing more is stored until there are fewer, or the limit is raised")
 	_, d := content(99, 1)
-	_, err := s.Part(scope, d, 1)
+	_, err := s.Part(t.Context(), scope, d, 1)
 	wantErr(t, "part", err, ErrNoSpace)
 	wantStored(t, s, "pinned", blobs, true)
 	limits.MaxSize = 3600

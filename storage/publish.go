@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,7 +16,7 @@ import (
 // and nobody waits for room: Commit does both, and tries again what failed here.
 func (p *Part) Publish(size int64) {
 	s := p.store
-	if s.enter() != nil {
+	if s.enter(context.Background()) != nil {
 		return
 	}
 	defer s.leave()
@@ -66,7 +67,7 @@ func (p *Part) Close() error {
 }
 
 func (p *Part) endCall(verb string, last func() error) error {
-	err := p.store.enter()
+	err := p.store.enter(context.Background())
 	if err == nil {
 		err = p.end(last)
 		p.store.leave()
@@ -165,7 +166,7 @@ func (p *Part) place(size int64) error {
 	p.placed, p.moved = true, true
 	s.unsynced.Add(1)
 	r := blobRecord{size: size, created: s.now(), origin: p.origin}
-	if err := s.index.offer(linkBytes, func(b *batch) error {
+	if err := s.index.offer(context.Background(), linkBytes, func(b *batch) error {
 		b.tally.parts = append(b.tally.parts, p)
 		return b.putBlob(p.id, r)
 	}); err != nil {

@@ -53,7 +53,7 @@ func TestPublishedOutlivesTheProcess(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := openTest(t, Options{})
 			other, _ := content(2, 3000)
-			f, _, err := s.OpenBlob(putBlob(t, s, other))
+			f, _, err := s.OpenBlob(t.Context(), putBlob(t, s, other))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -68,7 +68,7 @@ func TestPublishedOutlivesTheProcess(t *testing.T) {
 			}
 			next := openTest(t, Options{Path: killed(t, s)})
 			if room {
-				if trusted, err := next.HasBlob(d); err != nil || !trusted {
+				if trusted, err := next.HasBlob(t.Context(), d); err != nil || !trusted {
 					t.Errorf("blob is trusted: %v, %v", trusted, err)
 				}
 				if !bytes.Equal(readBlob(t, next, d), b) {
@@ -131,7 +131,7 @@ func TestDoubtOutlivesACleanRun(t *testing.T) {
 	}
 	reboot(t, dir, func(*state) {})
 	next = openTest(t, Options{Path: dir, Quiet: true})
-	if trusted, err := next.HasBlob(d); err != nil || trusted {
+	if trusted, err := next.HasBlob(t.Context(), d); err != nil || trusted {
 		t.Errorf("trusted after a power failure: %v, %v", trusted, err)
 	}
 	// Where everything is brought to the disk, it is closed as others are.
@@ -163,7 +163,7 @@ func TestPublishedIsWithdrawn(t *testing.T) {
 		t.Error("committed")
 	}
 	broken.disarm()
-	if _, err := s.HasBlob(d); err == nil {
+	if _, err := s.HasBlob(t.Context(), d); err == nil {
 		t.Error("it is still there")
 	}
 	settle(t, s)

@@ -25,7 +25,7 @@ func TestRecentIsNeverOld(t *testing.T) {
 				default:
 				}
 				least := acknowledged.Load()
-				tag, err := s.Tag(scope, "t")
+				tag, err := s.Tag(t.Context(), scope, "t")
 				if errors.Is(err, fs.ErrNotExist) && least == 0 {
 					continue
 				}
@@ -37,17 +37,17 @@ func TestRecentIsNeverOld(t *testing.T) {
 		})
 	}
 	for n := int64(1); n <= 300; n++ {
-		if err := s.PutTag(scope, "t", Tag{Digest: d, Size: n}); err != nil {
+		if err := s.PutTag(t.Context(), scope, "t", Tag{Digest: d, Size: n}); err != nil {
 			t.Fatal(err)
 		}
 		acknowledged.Store(n)
 	}
 	close(stop)
 	readers.Wait()
-	if err := s.DeleteTag(scope, "t"); err != nil {
+	if err := s.DeleteTag(t.Context(), scope, "t"); err != nil {
 		t.Fatal(err)
 	}
-	if tag, err := s.Tag(scope, "t"); !errors.Is(err, fs.ErrNotExist) {
+	if tag, err := s.Tag(t.Context(), scope, "t"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("deleted, and still there: %+v, %v", tag, err)
 	}
 }
@@ -120,18 +120,18 @@ func TestRecentKeepsAsManyAsThereIsRoomFor(t *testing.T) {
 func TestRecentEndsWithStore(t *testing.T) {
 	s := openTest(t, Options{})
 	_, d := content(1, 10)
-	if err := s.PutTag(scope, "t", Tag{Digest: d, Size: 10}); err != nil {
+	if err := s.PutTag(t.Context(), scope, "t", Tag{Digest: d, Size: 10}); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if _, err := s.Tag(scope, "t"); err != nil {
+		if _, err := s.Tag(t.Context(), scope, "t"); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Tag(scope, "t"); !errors.Is(err, ErrClosed) {
+	if _, err := s.Tag(t.Context(), scope, "t"); !errors.Is(err, ErrClosed) {
 		t.Errorf("got %v, want %v", err, ErrClosed)
 	}
 }

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"time"
@@ -20,16 +21,16 @@ type Referrers struct {
 
 // Referrers returns the referrers of a digest, however long ago they were
 // checked, or fs.ErrNotExist if they are not known.
-func (s *Store) Referrers(scope oci.Scope, d digest.Digest) (Referrers, error) {
-	r, err := s.referrers(scope, d)
+func (s *Store) Referrers(ctx context.Context, scope oci.Scope, d digest.Digest) (Referrers, error) {
+	r, err := s.referrers(ctx, scope, d)
 	if err != nil {
 		return Referrers{}, fmt.Errorf("get referrers of %s in %s: %w", d, scope, err)
 	}
 	return r, nil
 }
 
-func (s *Store) referrers(scope oci.Scope, d digest.Digest) (Referrers, error) {
-	if err := s.enter(); err != nil {
+func (s *Store) referrers(ctx context.Context, scope oci.Scope, d digest.Digest) (Referrers, error) {
+	if err := s.enter(ctx); err != nil {
 		return Referrers{}, err
 	}
 	defer s.leave()
@@ -50,15 +51,15 @@ func (s *Store) referrers(scope oci.Scope, d digest.Digest) (Referrers, error) {
 
 // PutReferrers records the referrers of a digest. It links nothing. A list of
 // more than 512 KiB is refused.
-func (s *Store) PutReferrers(scope oci.Scope, d digest.Digest, r Referrers) error {
-	if err := s.putReferrers(scope, d, r); err != nil {
+func (s *Store) PutReferrers(ctx context.Context, scope oci.Scope, d digest.Digest, r Referrers) error {
+	if err := s.putReferrers(ctx, scope, d, r); err != nil {
 		return fmt.Errorf("put referrers of %s in %s: %w", d, scope, err)
 	}
 	return nil
 }
 
-func (s *Store) putReferrers(scope oci.Scope, d digest.Digest, r Referrers) error {
-	if err := s.enter(); err != nil {
+func (s *Store) putReferrers(ctx context.Context, scope oci.Scope, d digest.Digest, r Referrers) error {
+	if err := s.enter(ctx); err != nil {
 		return err
 	}
 	defer s.leave()
@@ -77,5 +78,5 @@ func (s *Store) putReferrers(scope oci.Scope, d digest.Digest, r Referrers) erro
 	if len(record) > maxValue {
 		return fmt.Errorf("list of %d bytes is longer than %d", len(record), maxValue)
 	}
-	return s.index.offer(len(record), func(b *batch) error { return b.set(key, record) })
+	return s.index.offer(ctx, len(record), func(b *batch) error { return b.set(key, record) })
 }

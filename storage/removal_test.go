@@ -40,7 +40,7 @@ func putJSON(t testing.TB, s *Store, scope oci.Scope, v map[string]any, children
 		t.Fatal(err)
 	}
 	m := oci.Manifest{MediaType: "application/vnd.oci.image.manifest.v1+json", Digest: oci.Sum(raw), Bytes: raw}
-	if err := s.PutManifest(scope, m, children); err != nil {
+	if err := s.PutManifest(t.Context(), scope, m, children); err != nil {
 		t.Fatal(err)
 	}
 	return m.Descriptor()
@@ -52,7 +52,7 @@ func putTagged(t testing.TB, s *Store, scope oci.Scope, tag string, subject *oci
 	var layers []oci.Descriptor
 	for _, seed := range seeds {
 		b, d := content(seed, 1000)
-		if _, err := s.StatBlob(d); err != nil {
+		if _, err := s.StatBlob(t.Context(), d); err != nil {
 			putBlobIn(t, s, scope, b)
 		}
 		layers = append(layers, oci.Descriptor{Digest: d, Size: 1000})
@@ -63,7 +63,7 @@ func putTagged(t testing.TB, s *Store, scope oci.Scope, tag string, subject *oci
 	}
 	image := putJSON(t, s, scope, v, layers...)
 	if tag != "" {
-		if err := s.PutTag(scope, tag, Tag{Digest: image.Digest, Checked: s.now()}); err != nil {
+		if err := s.PutTag(t.Context(), scope, tag, Tag{Digest: image.Digest, Checked: s.now()}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -85,10 +85,10 @@ func wantSeeds(t testing.TB, s *Store, what string, there bool, seeds ...uint64)
 // wantManifest checks whether a scope has a manifest, and the store its bytes.
 func wantManifest(t testing.TB, s *Store, scope oci.Scope, d digest.Digest, linked, stored bool) {
 	t.Helper()
-	if _, err := s.Linked(scope, d); (err == nil) != linked {
+	if _, err := s.Linked(t.Context(), scope, d); (err == nil) != linked {
 		t.Errorf("%s@%s is linked: %v, want %v", scope, d, err, linked)
 	}
-	if _, err := s.Manifest(d); (err == nil) != stored {
+	if _, err := s.Manifest(t.Context(), d); (err == nil) != stored {
 		t.Errorf("%s@%s is stored: %v, want %v", scope, d, err, stored)
 	}
 }
@@ -102,7 +102,7 @@ func TestRemoveTag(t *testing.T) {
 	two := putTagged(t, s, scope, "2", nil, 3, 4)
 	exact := putTagged(t, s, scope, "", nil, 2, 5)
 	copied := putTagged(t, s, other, "x", nil, 1)
-	if err := errors.Join(s.PutTag(scope, "1.0", Tag{Digest: one.Digest}), s.PutReferrers(scope, one.Digest, Referrers{Descriptors: []oci.Descriptor{signature}})); err != nil {
+	if err := errors.Join(s.PutTag(t.Context(), scope, "1.0", Tag{Digest: one.Digest}), s.PutReferrers(t.Context(), scope, one.Digest, Referrers{Descriptors: []oci.Descriptor{signature}})); err != nil {
 		t.Fatal(err)
 	}
 	// Another tag has all of it.
@@ -125,9 +125,9 @@ func TestRemoveTag(t *testing.T) {
 	wantManifest(t, s, other, copied.Digest, true, true)
 	wantSeeds(t, s, "only of the tag", false, 9)
 	wantSeeds(t, s, "of others", true, 1, 2, 3, 4, 5)
-	_, err = s.Linked(scope, blobOf(1))
+	_, err = s.Linked(t.Context(), scope, blobOf(1))
 	wantErr(t, "link to what only another repository has", err, fs.ErrNotExist)
-	_, err = s.Referrers(scope, one.Digest)
+	_, err = s.Referrers(t.Context(), scope, one.Digest)
 	wantErr(t, "referrers", err, fs.ErrNotExist)
 	_, err = s.Remove(t.Context(), RemoveOptions{Selection: selection(t, "docker.io/alpine:1")})
 	wantErr(t, "again", err, fs.ErrNotExist)
@@ -145,7 +145,7 @@ func TestRemoveDigest(t *testing.T) {
 	s := openTest(t, Options{})
 	image := putTagged(t, s, scope, "1", nil, 1, 2)
 	index := putJSON(t, s, scope, map[string]any{"manifests": []oci.Descriptor{image}}, image)
-	if err := s.PutTag(scope, "all", Tag{Digest: index.Digest}); err != nil {
+	if err := s.PutTag(t.Context(), scope, "all", Tag{Digest: index.Digest}); err != nil {
 		t.Fatal(err)
 	}
 	r := remove(t, s, "docker.io/library/alpine@"+image.Digest.String())
@@ -182,7 +182,7 @@ func TestRemoveRepositoryAndUpstream(t *testing.T) {
 	if _, err := part.WriteAt([]byte("unfin"), 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(part.Suspend([]Extent{{0, 5}}), part.Close(), s.Link(scope, oci.Descriptor{Digest: oci.Sum([]byte("unfinished")), Size: 1000})); err != nil {
+	if err := errors.Join(part.Suspend([]Extent{{0, 5}}), part.Close(), s.Link(t.Context(), scope, oci.Descriptor{Digest: oci.Sum([]byte("unfinished")), Size: 1000})); err != nil {
 		t.Fatal(err)
 	}
 	var told []RemoveReport
@@ -230,7 +230,7 @@ func TestRemoveRefusesPinned(t *testing.T) {
 	}
 	pin := func(text string) {
 		t.Helper()
-		if added, err := s.Pin(pins(t, text)[0]); !added || err != nil {
+		if added, err := s.Pin(t.Context(), pins(t, text)[0]); !added || err != nil {
 			t.Fatal(added, err)
 		}
 	}
@@ -243,7 +243,7 @@ func TestRemoveRefusesPinned(t *testing.T) {
 	pin("docker.io/alpine@" + two.Digest.String())
 	refused("docker.io/alpine:2", "docker.io/library/alpine@"+two.Digest.String(), true)
 	wantSeeds(t, s, "pinned", true, 1, 2, 3)
-	if dropped, err := s.Unpin(pins(t, "ghcr.io/a/**:*")[0]); !dropped || err != nil {
+	if dropped, err := s.Unpin(t.Context(), pins(t, "ghcr.io/a/**:*")[0]); !dropped || err != nil {
 		t.Fatal(dropped, err)
 	}
 	// A repository that lost its link needs a blob all the same.
@@ -266,7 +266,7 @@ func TestRemoveRefusesPinned(t *testing.T) {
 func TestRemoveSparesWhatIsInUse(t *testing.T) {
 	s := openTest(t, Options{})
 	image := putTagged(t, s, scope, "1", nil, 1, 2, 3)
-	f, _, err := s.OpenBlob(blobOf(1))
+	f, _, err := s.OpenBlob(t.Context(), blobOf(1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -277,7 +277,7 @@ func TestRemoveSparesWhatIsInUse(t *testing.T) {
 	}
 	wantSeeds(t, s, "in use", true, 1, 2)
 	wantManifest(t, s, scope, image.Digest, false, false)
-	if _, err := s.Linked(scope, blobOf(1)); err != nil {
+	if _, err := s.Linked(t.Context(), scope, blobOf(1)); err != nil {
 		t.Error(err)
 	}
 	if err := errors.Join(f.Close(), running.Remove()); err != nil {
@@ -306,10 +306,10 @@ func TestRemoveSparesWhatIsInUse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.Manifest(image.Digest)
+	_, err = s.Manifest(t.Context(), image.Digest)
 	missing := 0
 	for _, seed := range last {
-		if _, err := s.StatBlob(blobOf(seed)); err != nil {
+		if _, err := s.StatBlob(t.Context(), blobOf(seed)); err != nil {
 			missing++
 		}
 	}

@@ -17,7 +17,7 @@ func TestRemovalIsInTheSnapshot(t *testing.T) {
 			}
 			s = openTest(t, Options{Path: s.path, Quiet: quiet})
 			_, d := content(7, 100)
-			if err := s.Link(scope, oci.Descriptor{Digest: d, Size: 100}); err != nil {
+			if err := s.Link(t.Context(), scope, oci.Descriptor{Digest: d, Size: 100}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -121,7 +121,7 @@ func TestScale(t *testing.T) {
 	}
 	began = time.Now()
 	s := openTest(t, Options{Path: dir, Logger: slog.New(log)})
-	f, _, err := s.OpenBlob(syntheticID(1).digest())
+	f, _, err := s.OpenBlob(t.Context(), syntheticID(1).digest())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -90,7 +90,7 @@ func (p *pass) run(ctx context.Context, from string) error {
 
 // listed calls fn within the life of the store.
 func (s *Store) listed(fn func() ([]string, error)) ([]string, error) {
-	if err := s.enter(); err != nil {
+	if err := s.enter(context.Background()); err != nil {
 		return nil, err
 	}
 	defer s.leave()
@@ -142,7 +142,7 @@ func (p *pass) blob(ctx context.Context, algorithm, sum string) error {
 	if errors.Is(err, fs.ErrPermission) || exhausted(err) {
 		return err
 	}
-	if err := s.enter(); err != nil {
+	if err := s.enter(context.Background()); err != nil {
 		return err
 	}
 	defer s.leave()

@@ -72,7 +72,7 @@ func TestScrubFindsEveryFlippedBit(t *testing.T) {
 		t.Errorf("scrubbed %+v, reported %+v, %v, want %+v", got, last, err, want)
 	}
 	for d, damaged := range damage {
-		if _, err := s.StatBlob(d); errors.Is(err, fs.ErrNotExist) != damaged {
+		if _, err := s.StatBlob(t.Context(), d); errors.Is(err, fs.ErrNotExist) != damaged {
 			t.Errorf("blob %s, damaged %v: %v", d, damaged, err)
 		}
 	}
@@ -105,7 +105,7 @@ func TestScrubMendsRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	settle(t, s)
-	if size, err := s.StatBlob(d); err != nil || size != 1000 {
+	if size, err := s.StatBlob(t.Context(), d); err != nil || size != 1000 {
 		t.Errorf("size is %d, %v", size, err)
 	}
 }
@@ -162,7 +162,7 @@ func TestQuarantineIsBounded(t *testing.T) {
 		if err := errors.Join(os.Chmod(name, 0o600), os.Truncate(name, size)); err != nil {
 			t.Fatal(err)
 		}
-		_, err := s.StatBlob(d)
+		_, err := s.StatBlob(t.Context(), d)
 		wantErr(t, "blob of another size", err, fs.ErrNotExist)
 	}
 	for k, c := range []struct {

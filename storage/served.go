@@ -34,7 +34,7 @@ type Served struct {
 // digest; what is read from elsewhere waits for that, too. Of a blob that turns out to
 // be damaged, the rest is an error, and it is in quarantine. ctx bounds that waiting.
 func (s *Store) ServeBlob(ctx context.Context, d digest.Digest) (Served, int64, error) {
-	if err := s.enter(); err != nil {
+	if err := s.enter(ctx); err != nil {
 		return Served{}, 0, fmt.Errorf("open blob %s: %w", d, err)
 	}
 	defer s.leave()
@@ -46,9 +46,7 @@ func (s *Store) ServeBlob(ctx context.Context, d digest.Digest) (Served, int64, 
 	f, info, doubt, err := s.sizedBlob(i)
 	large := err == nil && info.Size() > servedWhole
 	if err == nil && doubt && !large {
-		if err = s.verify(i, f, info); err != nil {
-			f.Close()
-		}
+		err = s.verify(ctx, i, f, info)
 	}
 	if err != nil {
 		s.opened.done(i)
@@ -64,8 +62,8 @@ func (s *Store) ServeBlob(ctx context.Context, d digest.Digest) (Served, int64, 
 
 // BlobSize returns the size of a finished blob, or fs.ErrNotExist. Unlike StatBlob, it
 // does not wait until a large blob that is in doubt was verified.
-func (s *Store) BlobSize(d digest.Digest) (int64, error) {
-	if i, err := idOf(d); err == nil && s.enter() == nil {
+func (s *Store) BlobSize(ctx context.Context, d digest.Digest) (int64, error) {
+	if i, err := idOf(d); err == nil && s.enter(ctx) == nil {
 		f, info, doubt, err := s.sizedBlob(i)
 		if s.leave(); err == nil {
 			f.Close()
@@ -74,7 +72,7 @@ func (s *Store) BlobSize(d digest.Digest) (int64, error) {
 			return info.Size(), nil
 		}
 	}
-	return s.StatBlob(d)
+	return s.StatBlob(ctx, d)
 }
 
 // doubted begins to verify a blob that is in doubt, and returns a reader of it.
@@ -83,7 +81,7 @@ func (s *Store) doubted(ctx context.Context, f *File, info fs.FileInfo) *doubted
 	go func() {
 		defer close(b.decided)
 		b.err = s.guard("verify blob", func() error {
-			err := s.VerifyBlob(f.id.digest())
+			err := s.VerifyBlob(context.Background(), f.id.digest())
 			if err == nil {
 				err = s.unchanged(f.id, info)
 			}

@@ -75,7 +75,7 @@ func TestBlobInDoubtIsServedAtOnce(t *testing.T) {
 					flipBit(t, s, d, size-5)
 				}
 			})
-			if n, err := s.BlobSize(d); err != nil || n != size {
+			if n, err := s.BlobSize(t.Context(), d); err != nil || n != size {
 				t.Errorf("size %d, %v", n, err)
 			}
 			f, n, err := s.ServeBlob(t.Context(), d)

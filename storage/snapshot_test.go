@@ -25,11 +25,11 @@ func TestSnapshotIsRestored(t *testing.T) {
 	s := openTest(t, Options{})
 	fill(t, s, n)
 	_, subject := content(1, 2000)
-	if err := s.PutReferrers(scope, subject, Referrers{Checked: time.Unix(7, 0)}); err != nil {
+	if err := s.PutReferrers(t.Context(), scope, subject, Referrers{Checked: time.Unix(7, 0)}); err != nil {
 		t.Fatal(err)
 	}
 	large, d := content(n+1, maxValue+1)
-	if err := s.PutManifest(scope, oci.Manifest{MediaType: "a/b", Digest: d, Bytes: large}, nil); err != nil {
+	if err := s.PutManifest(t.Context(), scope, oci.Manifest{MediaType: "a/b", Digest: d, Bytes: large}, nil); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -41,13 +41,13 @@ func TestSnapshotIsRestored(t *testing.T) {
 		if manifests, tags := known(t, s, n); manifests != n || tags != n {
 			t.Errorf("%d manifests and %d tags of %d are there again", manifests, tags, n)
 		}
-		if l, err := s.Linked(scope, subject); err != nil || l.Size != 2000 {
+		if l, err := s.Linked(t.Context(), scope, subject); err != nil || l.Size != 2000 {
 			t.Errorf("link is %+v, %v", l, err)
 		}
-		if r, err := s.Referrers(scope, subject); err != nil || r.Checked.Unix() != 7 {
+		if r, err := s.Referrers(t.Context(), scope, subject); err != nil || r.Checked.Unix() != 7 {
 			t.Errorf("referrers are %+v, %v", r, err)
 		}
-		if m, err := s.Manifest(d); err != nil || !bytes.Equal(m.Bytes, large) {
+		if m, err := s.Manifest(t.Context(), d); err != nil || !bytes.Equal(m.Bytes, large) {
 			t.Errorf("large manifest: %v", err)
 		}
 		wantWorking(t, s)
@@ -94,22 +94,22 @@ func TestRestoreKeepsWhatIsNewer(t *testing.T) {
 	_, older := content(1, 1)
 	_, newer := content(2, 1)
 	for _, tag := range []string{"a", "b"} {
-		if err := s.PutTag(scope, tag, Tag{Digest: older}); err != nil {
+		if err := s.PutTag(t.Context(), scope, tag, Tag{Digest: older}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	s = reopen(t, s)
-	if err := s.PutTag(scope, "a", Tag{Digest: newer}); err != nil {
+	if err := s.PutTag(t.Context(), scope, "a", Tag{Digest: newer}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.DeleteTag(scope, "b"); err != nil {
+	if err := s.DeleteTag(t.Context(), scope, "b"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.restoreFrom(t.Context(), mustSnapshots(t, s)[0]); err != nil {
 		t.Fatal(err)
 	}
 	for tag, want := range map[string]any{"a": newer, "b": older} {
-		if got, err := s.Tag(scope, tag); err != nil || got.Digest != want {
+		if got, err := s.Tag(t.Context(), scope, tag); err != nil || got.Digest != want {
 			t.Errorf("tag %s is %+v, %v, want %v", tag, got, err, want)
 		}
 	}
@@ -146,7 +146,7 @@ func TestDamagedSnapshot(t *testing.T) {
 				if k == 10 {
 					s = reopen(t, s)
 				}
-				if err := s.PutTag(scope, strconv.Itoa(k), Tag{Digest: d}); err != nil {
+				if err := s.PutTag(t.Context(), scope, strconv.Itoa(k), Tag{Digest: d}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -164,7 +164,7 @@ func TestDamagedSnapshot(t *testing.T) {
 			}
 			breakIndex(t, s.path)
 			s = openTest(t, Options{Path: s.path})
-			if tags, err := s.Tags(scope, "", -1); err != nil || len(tags) != c.want {
+			if tags, err := s.Tags(t.Context(), scope, "", -1); err != nil || len(tags) != c.want {
 				t.Errorf("tags are %v, %v, want %d", tags, err, c.want)
 			}
 			if s.state.restore {
@@ -182,7 +182,7 @@ func TestSnapshotsAreBounded(t *testing.T) {
 	var last []string
 	for k := range 6 {
 		_, d := content(1, 1)
-		if err := s.PutTag(scope, strconv.Itoa(k), Tag{Digest: d}); err != nil {
+		if err := s.PutTag(t.Context(), scope, strconv.Itoa(k), Tag{Digest: d}); err != nil {
 			t.Fatal(err)
 		}
 		c.move(-time.Hour)
@@ -210,7 +210,7 @@ func TestSnapshotOfDamagedIndexIsRefused(t *testing.T) {
 	}
 	before := mustSnapshots(t, s)
 	_, d := content(1, 1)
-	if err := s.PutTag(scope, "one-more", Tag{Digest: d}); err != nil {
+	if err := s.PutTag(t.Context(), scope, "one-more", Tag{Digest: d}); err != nil {
 		t.Fatal(err)
 	}
 	s.noteState(func(st *state) { st.records *= 100 })

@@ -52,7 +52,7 @@ func TestPartsShareOneAccountOfSpace(t *testing.T) {
 	partsVolume(s, floor(total)+size+size/2, total)
 	begin := func(seed uint64) (*Part, error) {
 		_, d := content(seed, 1)
-		p, err := s.Part(scope, d, size)
+		p, err := s.Part(t.Context(), scope, d, size)
 		if err == nil {
 			t.Cleanup(func() { p.Close() })
 			_, err = p.WriteAt(make([]byte, 4096), 0)

@@ -35,15 +35,15 @@ func TestStalledIndex(t *testing.T) {
 	release := stall(t, s)
 	b, d := content(1, 1000)
 	m := oci.Manifest{MediaType: "a/b", Digest: d, Bytes: b}
-	if err := s.PutManifest(scope, m, nil); !errors.Is(err, ErrStalled) {
+	if err := s.PutManifest(t.Context(), scope, m, nil); !errors.Is(err, ErrStalled) {
 		t.Errorf("put manifest: %v", err)
 	}
 	for range 100 {
-		if err := s.PutTag(scope, "later", Tag{Digest: d}); !errors.Is(err, ErrStalled) {
+		if err := s.PutTag(t.Context(), scope, "later", Tag{Digest: d}); !errors.Is(err, ErrStalled) {
 			t.Errorf("put tag: %v", err)
 		}
 	}
-	if _, err := s.Tag(scope, "later"); err == nil {
+	if _, err := s.Tag(t.Context(), scope, "later"); err == nil {
 		t.Error("a tag is known that was not written")
 	}
 	if putBlob(t, s, b) != d || string(readBlob(t, s, d)) != string(b) {
@@ -53,10 +53,10 @@ func TestStalledIndex(t *testing.T) {
 	if err := s.index.update(0, func(*batch) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.PutTag(scope, "now", Tag{Digest: d}); err != nil {
+	if err := s.PutTag(t.Context(), scope, "now", Tag{Digest: d}); err != nil {
 		t.Errorf("put tag: %v", err)
 	}
-	if _, err := s.Manifest(d); err != nil {
+	if _, err := s.Manifest(t.Context(), d); err != nil {
 		t.Errorf("manifest: %v", err)
 	}
 }
@@ -105,7 +105,7 @@ func TestStalledIndexHoldsNoLocks(t *testing.T) {
 	}
 	b, _ := content(1, 1000)
 	putBlob(t, s, b)
-	if err := s.Link(scope, oci.Descriptor{Digest: oci.Sum(b), Size: 1000}); err != nil {
+	if err := s.Link(t.Context(), scope, oci.Descriptor{Digest: oci.Sum(b), Size: 1000}); err != nil {
 		t.Fatal(err)
 	}
 	other, d := content(2, 1000)
@@ -125,7 +125,7 @@ func TestStalledIndexHoldsNoLocks(t *testing.T) {
 		time.Sleep(time.Millisecond) // both wait for the index
 	}
 	within(t, "open blob", func() {
-		f, _, err := s.OpenBlob(d)
+		f, _, err := s.OpenBlob(t.Context(), d)
 		if err != nil {
 			t.Error(err)
 			return
@@ -138,7 +138,7 @@ func TestStalledIndexHoldsNoLocks(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		_, err = s.Pin(p)
+		_, err = s.Pin(t.Context(), p)
 		wantErr(t, "pin", err, ErrStalled)
 	})
 	within(t, "close", func() { wantErr(t, "close", s.Close(), ErrStalled) })
@@ -158,11 +158,11 @@ func TestCloseLeavesACallBehind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.enter(); err != nil {
+	if err := s.enter(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	within(t, "close", func() { wantErr(t, "close", s.Close(), ErrStalled) })
-	wantErr(t, "a call after that", s.enter(), ErrClosed)
+	wantErr(t, "a call after that", s.enter(t.Context()), ErrClosed)
 	wantErr(t, "write", s.index.update(0, func(*batch) error { return nil }), ErrStalled)
 	if _, err := s.begin(); err != nil {
 		t.Errorf("what it uses is gone: %v", err)

@@ -288,10 +288,14 @@ func (s *Store) changed(key []byte) {
 	s.recent.changed(key)
 }
 
-// enter begins a call.
-func (s *Store) enter() error {
+// enter begins a call, unless its context has ended.
+func (s *Store) enter(ctx context.Context) error {
 	if !s.calls.enter() {
 		return ErrClosed
+	}
+	if err := ctx.Err(); err != nil {
+		s.calls.leave()
+		return err
 	}
 	return nil
 }

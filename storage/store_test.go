@@ -101,7 +101,7 @@ func putBlob(t testing.TB, s *Store, b []byte) digest.Digest {
 func putBlobIn(t testing.TB, s *Store, scope oci.Scope, b []byte) digest.Digest {
 	t.Helper()
 	d := oci.Sum(b)
-	p, err := s.Part(scope, d, int64(len(b)))
+	p, err := s.Part(t.Context(), scope, d, int64(len(b)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func TestOpenLocked(t *testing.T) {
 	cancel()
 	_, err = Open(ctx, Options{Path: s.path})
 	wantErr(t, "second open, cancelled", err, context.Canceled)
-	if _, err := s.Tags(scope, "", -1); err != nil {
+	if _, err := s.Tags(t.Context(), scope, "", -1); err != nil {
 		t.Errorf("the first store does not work any more: %v", err)
 	}
 }
@@ -273,12 +273,12 @@ func TestUseAfterClose(t *testing.T) {
 	b, d := content(1, 100)
 	putBlob(t, s, b)
 	_, other := content(2, 1)
-	running, err := s.Part(scope, other, -1)
+	running, err := s.Part(t.Context(), scope, other, -1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer running.Close()
-	f, _, err := s.OpenBlob(d)
+	f, _, err := s.OpenBlob(t.Context(), d)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -290,19 +290,19 @@ func TestUseAfterClose(t *testing.T) {
 	}
 	m := oci.Manifest{Digest: d, Bytes: b}
 	for name, call := range map[string]func() error{
-		"Tag":          func() error { _, err := s.Tag(scope, "3"); return err },
-		"PutTag":       func() error { return s.PutTag(scope, "3", Tag{Digest: d}) },
-		"DeleteTag":    func() error { return s.DeleteTag(scope, "3") },
-		"Tags":         func() error { _, err := s.Tags(scope, "", -1); return err },
-		"Manifest":     func() error { _, err := s.Manifest(d); return err },
-		"PutManifest":  func() error { return s.PutManifest(scope, m, nil) },
-		"Linked":       func() error { _, err := s.Linked(scope, d); return err },
-		"Link":         func() error { return s.Link(scope, m.Descriptor()) },
-		"Referrers":    func() error { _, err := s.Referrers(scope, d); return err },
-		"PutReferrers": func() error { return s.PutReferrers(scope, d, Referrers{}) },
-		"OpenBlob":     func() error { _, _, err := s.OpenBlob(d); return err },
-		"StatBlob":     func() error { _, err := s.StatBlob(d); return err },
-		"Part":         func() error { _, err := s.Part(scope, d, 1); return err },
+		"Tag":          func() error { _, err := s.Tag(t.Context(), scope, "3"); return err },
+		"PutTag":       func() error { return s.PutTag(t.Context(), scope, "3", Tag{Digest: d}) },
+		"DeleteTag":    func() error { return s.DeleteTag(t.Context(), scope, "3") },
+		"Tags":         func() error { _, err := s.Tags(t.Context(), scope, "", -1); return err },
+		"Manifest":     func() error { _, err := s.Manifest(t.Context(), d); return err },
+		"PutManifest":  func() error { return s.PutManifest(t.Context(), scope, m, nil) },
+		"Linked":       func() error { _, err := s.Linked(t.Context(), scope, d); return err },
+		"Link":         func() error { return s.Link(t.Context(), scope, m.Descriptor()) },
+		"Referrers":    func() error { _, err := s.Referrers(t.Context(), scope, d); return err },
+		"PutReferrers": func() error { return s.PutReferrers(t.Context(), scope, d, Referrers{}) },
+		"OpenBlob":     func() error { _, _, err := s.OpenBlob(t.Context(), d); return err },
+		"StatBlob":     func() error { _, err := s.StatBlob(t.Context(), d); return err },
+		"Part":         func() error { _, err := s.Part(t.Context(), scope, d, 1); return err },
 		"Commit":       func() error { return running.Commit(0) },
 		"Suspend":      func() error { return running.Suspend(nil) },
 		"Remove":       func() error { return running.Remove() },
@@ -336,14 +336,14 @@ func TestCloseDuringUse(t *testing.T) {
 				var err error
 				switch n % 4 {
 				case 0:
-					err = s.PutManifest(scope, oci.Manifest{Digest: d, Bytes: b}, nil)
+					err = s.PutManifest(t.Context(), scope, oci.Manifest{Digest: d, Bytes: b}, nil)
 				case 1:
-					_, err = s.Tags(scope, "", -1)
+					_, err = s.Tags(t.Context(), scope, "", -1)
 				case 2:
-					err = s.PutTag(scope, "t"+strconv.Itoa(k), Tag{Digest: d})
+					err = s.PutTag(t.Context(), scope, "t"+strconv.Itoa(k), Tag{Digest: d})
 				case 3:
 					var p *Part
-					if p, err = s.Part(scope, d, int64(len(b))); err == nil {
+					if p, err = s.Part(t.Context(), scope, d, int64(len(b))); err == nil {
 						if _, err = p.WriteAt(b, 0); err == nil || errors.Is(err, fs.ErrClosed) {
 							err = p.Commit(int64(len(b)))
 						}

@@ -23,8 +23,8 @@ type StoredPin struct {
 
 // Pin stores a pin: what it means is kept as what Limits.Pins mean, until Unpin. It
 // reports whether there was no such pin before.
-func (s *Store) Pin(p oci.Pin) (added bool, err error) {
-	if added, err = s.setPin(p, true); err != nil {
+func (s *Store) Pin(ctx context.Context, p oci.Pin) (added bool, err error) {
+	if added, err = s.setPin(ctx, p, true); err != nil {
 		return false, fmt.Errorf("pin %s: %w", p, err)
 	}
 	return added, nil
@@ -32,15 +32,15 @@ func (s *Store) Pin(p oci.Pin) (added bool, err error) {
 
 // Unpin drops a stored pin that has the pattern of p, and reports whether there was
 // one. What it meant is kept as long as another pin means it, too.
-func (s *Store) Unpin(p oci.Pin) (dropped bool, err error) {
-	if dropped, err = s.setPin(p, false); err != nil {
+func (s *Store) Unpin(ctx context.Context, p oci.Pin) (dropped bool, err error) {
+	if dropped, err = s.setPin(ctx, p, false); err != nil {
 		return false, fmt.Errorf("unpin %s: %w", p, err)
 	}
 	return dropped, nil
 }
 
-func (s *Store) setPin(p oci.Pin, there bool) (changed bool, err error) {
-	if err := s.enter(); err != nil {
+func (s *Store) setPin(ctx context.Context, p oci.Pin, there bool) (changed bool, err error) {
+	if err := s.enter(ctx); err != nil {
 		return false, err
 	}
 	defer s.leave()
@@ -48,7 +48,7 @@ func (s *Store) setPin(p oci.Pin, there bool) (changed bool, err error) {
 		return false, errors.New("it has no pattern")
 	}
 	// A removal does not miss a pin that is made meanwhile.
-	if err := s.pinTurn(context.Background()); err != nil {
+	if err := s.pinTurn(ctx); err != nil {
 		return false, err
 	}
 	defer func() { <-s.pinning }()
@@ -58,7 +58,7 @@ func (s *Store) setPin(p oci.Pin, there bool) (changed bool, err error) {
 	} else if known := err == nil; known == there {
 		return false, nil
 	}
-	err = s.index.offer(len(key)+linkBytes, func(b *batch) error {
+	err = s.index.offer(ctx, len(key)+linkBytes, func(b *batch) error {
 		if there {
 			return b.set(key, encodePin(s.now()))
 		}
@@ -94,8 +94,8 @@ func (s *Store) pinTurn(ctx context.Context) error {
 }
 
 // Pins returns the stored pins, in order of their patterns.
-func (s *Store) Pins() ([]StoredPin, error) {
-	if err := s.enter(); err != nil {
+func (s *Store) Pins(ctx context.Context) ([]StoredPin, error) {
+	if err := s.enter(ctx); err != nil {
 		return nil, fmt.Errorf("read pins: %w", err)
 	}
 	defer s.leave()
@@ -143,8 +143,8 @@ func (s *Store) allPins(txn *badger.Txn) (pins []oci.Pin, limits int, err error)
 }
 
 // Pinned reports whether a tag is that of an image that is pinned.
-func (s *Store) Pinned(scope oci.Scope, tag string) (bool, error) {
-	if err := s.enter(); err != nil {
+func (s *Store) Pinned(ctx context.Context, scope oci.Scope, tag string) (bool, error) {
+	if err := s.enter(ctx); err != nil {
 		return false, fmt.Errorf("read pins: %w", err)
 	}
 	defer s.leave()

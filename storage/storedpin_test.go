@@ -16,17 +16,17 @@ func TestStoredPin(t *testing.T) {
 	_, other := storeImage(t, s, scope, "edge", 2, false)
 	p := pins(t, "docker.io/alpine:3.*")[0]
 	for n, want := range []bool{true, false} {
-		if added, err := s.Pin(p); added != want || err != nil {
+		if added, err := s.Pin(t.Context(), p); added != want || err != nil {
 			t.Errorf("pin %d: %v, %v", n, added, err)
 		}
 		c.move(time.Hour)
 	}
-	if _, err := s.Pin(oci.Pin{}); err == nil {
+	if _, err := s.Pin(t.Context(), oci.Pin{}); err == nil {
 		t.Error("nothing was pinned")
 	}
 	check := func(s *Store) {
 		t.Helper()
-		stored, err := s.Pins()
+		stored, err := s.Pins(t.Context())
 		if err != nil || len(stored) != 1 || stored[0].String() != "docker.io/library/alpine:3.*" || !stored[0].Made.Equal(newClock().now()) {
 			t.Errorf("pins are %+v, %v", stored, err)
 		}
@@ -46,7 +46,7 @@ func TestStoredPin(t *testing.T) {
 	}
 	wantStored(t, s, "pinned", tagged, true)
 	wantStored(t, s, "not pinned", other, false)
-	if _, err := s.Tag(scope, "3.20"); err != nil {
+	if _, err := s.Tag(t.Context(), scope, "3.20"); err != nil {
 		t.Error(err)
 	}
 	if err := s.Close(); err != nil {
@@ -63,7 +63,7 @@ func TestStoredPin(t *testing.T) {
 	}
 	check(s)
 	for n, want := range []bool{true, false} {
-		if dropped, err := s.Unpin(p); dropped != want || err != nil {
+		if dropped, err := s.Unpin(t.Context(), p); dropped != want || err != nil {
 			t.Errorf("unpin %d: %v, %v", n, dropped, err)
 		}
 	}

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"maps"
@@ -149,7 +150,7 @@ func (s *Store) noteUnaccounted() {
 		return
 	}
 	// With a record, the next store would trust them.
-	err := s.index.offer(len(condemned)*linkBytes, func(b *batch) error {
+	err := s.index.offer(context.Background(), len(condemned)*linkBytes, func(b *batch) error {
 		for _, i := range condemned {
 			if err := b.dropBlob(i); err != nil {
 				return err

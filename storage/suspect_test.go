@@ -62,7 +62,7 @@ func TestNewBlobsAreVerifiedAfterReboot(t *testing.T) {
 			}
 			reboot(t, s.path, c.change)
 			s = openTest(t, Options{Path: s.path})
-			f, _, err := s.OpenBlob(d)
+			f, _, err := s.OpenBlob(t.Context(), d)
 			if err == nil {
 				f.Close()
 			}
@@ -112,7 +112,7 @@ func TestDoubtIsSettledOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {
-			_, _, err := s.OpenBlob(d)
+			_, _, err := s.OpenBlob(t.Context(), d)
 			wantErr(t, "open", err, fs.ErrNotExist)
 		})
 	}

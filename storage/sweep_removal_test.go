@@ -24,7 +24,7 @@ func seedRemoved(t *testing.T, s *Store) {
 	t.Helper()
 	image := putTagged(t, s, scopeGone, "gone", nil, seedGone[:3]...)
 	putTagged(t, s, scopeGone, "", &image, seedGone[3])
-	if err := s.Link(scope, oci.Descriptor{Digest: blobOf(112), Size: 1000}); err != nil {
+	if err := s.Link(t.Context(), scope, oci.Descriptor{Digest: blobOf(112), Size: 1000}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -70,18 +70,18 @@ func (w *world) wantRemoved() {
 		if _, err := os.Lstat(filepath.Join(w.dir, i.blobPath())); !errors.Is(err, fs.ErrNotExist) {
 			w.problem("blob %d is left: %v", seed, err)
 		}
-		if _, err := w.s.Linked(scopeGone, d); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := w.s.Linked(context.Background(), scopeGone, d); !errors.Is(err, fs.ErrNotExist) {
 			w.problem("link to blob %d is left: %v", seed, err)
 		}
 	}
 	shared := blobOf(112)
-	if _, err := w.s.Tag(scopeGone, "gone"); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := w.s.Tag(context.Background(), scopeGone, "gone"); !errors.Is(err, fs.ErrNotExist) {
 		w.problem("tag is left: %v", err)
 	}
-	if _, err := w.s.Linked(scope, shared); err != nil {
+	if _, err := w.s.Linked(context.Background(), scope, shared); err != nil {
 		w.problem("link of another repository is lost: %v", err)
 	}
-	if _, err := w.s.StatBlob(shared); err != nil {
+	if _, err := w.s.StatBlob(context.Background(), shared); err != nil {
 		w.problem("blob of another repository is lost: %v", err)
 	}
 }

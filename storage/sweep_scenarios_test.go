@@ -81,7 +81,7 @@ func scenarios() []scenario {
 		}},
 		{name: "close", run: func(w *world) {
 			b, d := content(60, 100)
-			if w.s.PutManifest(scope, oci.Manifest{MediaType: "a/b", Digest: d, Bytes: b}, nil) == nil {
+			if w.s.PutManifest(context.Background(), scope, oci.Manifest{MediaType: "a/b", Digest: d, Bytes: b}, nil) == nil {
 				w.put(61, sweepBytes, sweepBytes)
 				w.closes()
 			}
@@ -114,7 +114,7 @@ func scenarios() []scenario {
 		{name: "remove", run: func(w *world) {
 			w.half(60, nil)
 			_, d := content(60, sweepBytes)
-			if p, err := w.s.Part(scope, d, -1); err == nil {
+			if p, err := w.s.Part(context.Background(), scope, d, -1); err == nil {
 				_, _ = p.WriteAt([]byte("x"), 0)
 				_ = p.Close() // without an end
 			}
@@ -228,7 +228,7 @@ func (w *world) put(seed uint64, size int, announced int64) {
 func (w *world) publish(seed uint64) {
 	b, d := content(seed, sweepBytes)
 	w.content[d] = b
-	p, err := w.s.Part(scope, d, sweepBytes)
+	p, err := w.s.Part(context.Background(), scope, d, sweepBytes)
 	if err != nil {
 		return
 	}
@@ -243,7 +243,7 @@ func (w *world) publish(seed uint64) {
 // complete begins or goes on with a part, and commits it.
 func (w *world) complete(d digest.Digest, announced int64) error {
 	b := w.content[d]
-	p, err := w.s.Part(scope, d, announced)
+	p, err := w.s.Part(context.Background(), scope, d, announced)
 	if err != nil {
 		return err
 	}
@@ -260,7 +260,7 @@ func (w *world) complete(d digest.Digest, announced int64) error {
 func (w *world) half(seed uint64, covered []Extent) {
 	b, d := content(seed, sweepBytes)
 	w.content[d] = b
-	p, err := w.s.Part(scope, d, sweepBytes)
+	p, err := w.s.Part(context.Background(), scope, d, sweepBytes)
 	if err != nil {
 		return
 	}

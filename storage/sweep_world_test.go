@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -151,7 +152,7 @@ func (w *world) abandon() error {
 // wantSound reads a blob, which may be absent, unless it must be there, but never
 // wrong. It reports whether it could be read.
 func (w *world) wantSound(d digest.Digest, must bool) bool {
-	f, size, err := w.s.OpenBlob(d)
+	f, size, err := w.s.OpenBlob(context.Background(), d)
 	if err != nil {
 		if must {
 			w.problem("blob %s is lost: %v", d, err)
@@ -209,11 +210,11 @@ func (w *world) audit(fresh, tags bool, names map[string]*inode) {
 	if tags {
 		for k := range seedTags {
 			_, d := content(uint64(k), 2000)
-			tag, err := w.s.Tag(scope, "t"+strconv.Itoa(k))
+			tag, err := w.s.Tag(context.Background(), scope, "t"+strconv.Itoa(k))
 			if err != nil || tag.Digest != d {
 				w.problem("tag t%d is %v, %v", k, tag, err)
 			}
-			if _, err := w.s.Manifest(d); err != nil {
+			if _, err := w.s.Manifest(context.Background(), d); err != nil {
 				w.problem("manifest of t%d: %v", k, err)
 			}
 		}

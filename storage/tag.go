@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -26,22 +27,22 @@ type Tag struct {
 
 // Tag returns what a tag points to, however long ago that was checked, or
 // fs.ErrNotExist.
-func (s *Store) Tag(scope oci.Scope, tag string) (Tag, error) {
-	t, err := s.tag(scope, tag)
+func (s *Store) Tag(ctx context.Context, scope oci.Scope, tag string) (Tag, error) {
+	t, err := s.tag(ctx, scope, tag)
 	if err != nil {
 		return Tag{}, fmt.Errorf("get tag %s:%s: %w", scope, tag, err)
 	}
 	return t, nil
 }
 
-func (s *Store) tag(scope oci.Scope, tag string) (Tag, error) {
+func (s *Store) tag(ctx context.Context, scope oci.Scope, tag string) (Tag, error) {
 	var buffer [keyBytes]byte
 	recent := appendTag(buffer[:0], scope, tag)
 	known, place := s.recent.look(recent)
 	if t, ok := known.(*Tag); ok {
 		return *t, nil
 	}
-	if err := s.enter(); err != nil {
+	if err := s.enter(ctx); err != nil {
 		return Tag{}, err
 	}
 	defer s.leave()
@@ -63,15 +64,15 @@ func (s *Store) tag(scope oci.Scope, tag string) (Tag, error) {
 
 // PutTag records what a tag points to, and links that to the scope, unproven, in one
 // transaction: to name a manifest shows nothing.
-func (s *Store) PutTag(scope oci.Scope, tag string, t Tag) error {
-	if err := s.putTag(scope, tag, t); err != nil {
+func (s *Store) PutTag(ctx context.Context, scope oci.Scope, tag string, t Tag) error {
+	if err := s.putTag(ctx, scope, tag, t); err != nil {
 		return fmt.Errorf("put tag %s:%s: %w", scope, tag, err)
 	}
 	return nil
 }
 
-func (s *Store) putTag(scope oci.Scope, tag string, t Tag) error {
-	if err := s.enter(); err != nil {
+func (s *Store) putTag(ctx context.Context, scope oci.Scope, tag string, t Tag) error {
+	if err := s.enter(ctx); err != nil {
 		return err
 	}
 	defer s.leave()
@@ -84,7 +85,7 @@ func (s *Store) putTag(scope oci.Scope, tag string, t Tag) error {
 		return err
 	}
 	record := encodeTag(t)
-	return s.index.offer(len(record)+linkBytes, func(b *batch) error {
+	return s.index.offer(ctx, len(record)+linkBytes, func(b *batch) error {
 		if err := b.linkAll(scope, []linkTo{s.linkTo(i, t.Size, linkTo{})}); err != nil {
 			return err
 		}
@@ -93,15 +94,15 @@ func (s *Store) putTag(scope oci.Scope, tag string, t Tag) error {
 }
 
 // DeleteTag forgets a tag. One that is not known is no error.
-func (s *Store) DeleteTag(scope oci.Scope, tag string) error {
-	if err := s.deleteTag(scope, tag); err != nil {
+func (s *Store) DeleteTag(ctx context.Context, scope oci.Scope, tag string) error {
+	if err := s.deleteTag(ctx, scope, tag); err != nil {
 		return fmt.Errorf("delete tag %s:%s: %w", scope, tag, err)
 	}
 	return nil
 }
 
-func (s *Store) deleteTag(scope oci.Scope, tag string) error {
-	if err := s.enter(); err != nil {
+func (s *Store) deleteTag(ctx context.Context, scope oci.Scope, tag string) error {
+	if err := s.enter(ctx); err != nil {
 		return err
 	}
 	defer s.leave()
@@ -109,21 +110,21 @@ func (s *Store) deleteTag(scope oci.Scope, tag string) error {
 	if err != nil {
 		return err
 	}
-	return s.index.offer(len(key), func(b *batch) error { return b.delete(key) })
+	return s.index.offer(ctx, len(key), func(b *batch) error { return b.delete(key) })
 }
 
 // Tags returns the known tags of a scope that sort after the given one, in
 // order, n at most; n < 0 = all. None is no error.
-func (s *Store) Tags(scope oci.Scope, after string, n int) ([]string, error) {
-	tags, err := s.tags(scope, after, n)
+func (s *Store) Tags(ctx context.Context, scope oci.Scope, after string, n int) ([]string, error) {
+	tags, err := s.tags(ctx, scope, after, n)
 	if err != nil {
 		return nil, fmt.Errorf("list tags of %s: %w", scope, err)
 	}
 	return tags, nil
 }
 
-func (s *Store) tags(scope oci.Scope, after string, n int) ([]string, error) {
-	if err := s.enter(); err != nil {
+func (s *Store) tags(ctx context.Context, scope oci.Scope, after string, n int) ([]string, error) {
+	if err := s.enter(ctx); err != nil {
 		return nil, err
 	}
 	defer s.leave()

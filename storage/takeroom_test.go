@@ -70,14 +70,14 @@ func TestRoomIsMadeForTheFirstByte(t *testing.T) {
 func TestNoRoomForTheFirstByte(t *testing.T) {
 	s, _, _, ds := evictable(t, 8)
 	for _, d := range ds {
-		f, _, err := s.OpenBlob(d)
+		f, _, err := s.OpenBlob(t.Context(), d)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer f.Close()
 	}
 	setVolume(s, floor(1<<30), 1<<30)
-	_, err := s.Part(scope, digest.FromString("large"), 2001)
+	_, err := s.Part(t.Context(), scope, digest.FromString("large"), 2001)
 	wantErr(t, "part", err, syscall.ENOSPC)
 	b, d := content(99, 2000)
 	began := time.Now()

@@ -17,7 +17,7 @@ func (nothing) Is(target error) bool { return target == fs.ErrNotExist }
 // task calls fn, which takes long, within the life of the store: ctx ends when that
 // ends, and the error is ErrClosed then. Close waits for it as for the house keeper.
 func (s *Store) task(ctx context.Context, fn func(context.Context) error) error {
-	if err := s.enter(); err != nil {
+	if err := s.enter(ctx); err != nil {
 		return err
 	}
 	s.tasks.Add(1)

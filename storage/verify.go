@@ -18,8 +18,8 @@ import (
 // if the store was closed meanwhile. Calls for one digest share one pass with
 // each other and with whoever opens the blob. It takes as long as reading the
 // blob does, and does not count as a use.
-func (s *Store) VerifyBlob(d digest.Digest) error {
-	if err := s.enter(); err != nil {
+func (s *Store) VerifyBlob(ctx context.Context, d digest.Digest) error {
+	if err := s.enter(ctx); err != nil {
 		return fmt.Errorf("verify blob %s: %w", d, err)
 	}
 	defer s.leave()
@@ -29,12 +29,12 @@ func (s *Store) VerifyBlob(d digest.Digest) error {
 	}
 	f, info, err := s.blobFile(i)
 	if err == nil {
-		defer f.Close()
-		err = s.verify(i, f, info)
+		err = s.verify(ctx, i, f, info)
 	}
 	if err != nil {
 		return fmt.Errorf("verify blob %s: %w", d, err)
 	}
+	f.Close()
 	return nil
 }
 
@@ -60,7 +60,7 @@ func (s *Store) VerifyBlobAt(ctx context.Context, d digest.Digest, p *Pace, read
 	case matches:
 		return nil
 	}
-	return s.VerifyBlob(d) // which decides
+	return s.VerifyBlob(ctx, d) // which decides
 }
 
 // matchAt reads the file of a blob, and records the blob if it matches its digest.
@@ -74,7 +74,7 @@ func (s *Store) matchAt(ctx context.Context, i id, p *Pace, read func(int64)) (m
 		return false, ctx.Err()
 	}
 	f.dropPages()
-	if err := s.enter(); err != nil {
+	if err := s.enter(ctx); err != nil {
 		return false, err
 	}
 	defer s.leave()
@@ -83,21 +83,44 @@ func (s *Store) matchAt(ctx context.Context, i id, p *Pace, read func(int64)) (m
 }
 
 // verify reads the file of a blob, and records the blob if it matches its digest.
-// One that does not is quarantined, and fs.ErrNotExist.
-func (s *Store) verify(i id, f file, info fs.FileInfo) error {
-	_, err, _ := s.verifying.Do(string(i), func() (any, error) {
-		err := match(s.life, f, i, nil)
-		switch {
-		case err == nil:
-			s.vouch(i, info)
-		case s.life.Err() != nil:
-			err = ErrClosed
-		case !exhausted(err):
-			s.quarantine(i, info, err)
-			err = fs.ErrNotExist
-		}
-		return nil, err
+// One that does not is quarantined, and fs.ErrNotExist. The pass goes on when ctx ends.
+// After an error, the file is closed, or will be.
+func (s *Store) verify(ctx context.Context, i id, f file, info fs.FileInfo) error {
+	pass := s.verifying.DoChan(string(i), func() (any, error) {
+		return nil, s.guard("verify blob", func() error { return s.matchShared(i, f, info) })
 	})
+	select {
+	case verified := <-pass:
+		if verified.Err != nil {
+			f.Close()
+		}
+		return verified.Err
+	case <-ctx.Done():
+		// It may be this file that the pass reads.
+		go func() {
+			<-pass
+			f.Close()
+		}()
+		return ctx.Err()
+	}
+}
+
+// matchShared is the pass that all share who wait for it.
+func (s *Store) matchShared(i id, f file, info fs.FileInfo) error {
+	if err := s.enter(context.Background()); err != nil {
+		return err
+	}
+	defer s.leave()
+	err := match(s.life, f, i, nil)
+	switch {
+	case err == nil:
+		s.vouch(i, info)
+	case s.life.Err() != nil:
+		err = ErrClosed
+	case !exhausted(err):
+		s.quarantine(i, info, err)
+		err = fs.ErrNotExist
+	}
 	return err
 }
 
@@ -120,7 +143,7 @@ func (s *Store) vouch(i id, info fs.FileInfo) {
 // evicted or replaced meanwhile.
 func (s *Store) record(i id, info fs.FileInfo, created time.Time) error {
 	r := blobRecord{size: info.Size(), created: created}
-	return s.index.offer(linkBytes, func(b *batch) error {
+	return s.index.offer(context.Background(), linkBytes, func(b *batch) error {
 		// Who removes it drops the record before the file.
 		if s.going.has(i) {
 			return fs.ErrNotExist

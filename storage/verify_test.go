@@ -36,29 +36,29 @@ func wantQuarantined(t *testing.T, s *Store, want int64) {
 func TestVerifyBlob(t *testing.T) {
 	s := openTest(t, Options{})
 	whole, d := content(1, 5000)
-	wantErr(t, "absent", s.VerifyBlob(d), fs.ErrNotExist)
+	wantErr(t, "absent", s.VerifyBlob(t.Context(), d), fs.ErrNotExist)
 	putBlob(t, s, whole)
-	if err := s.VerifyBlob(d); err != nil {
+	if err := s.VerifyBlob(t.Context(), d); err != nil {
 		t.Errorf("whole: %v", err)
 	}
 	b, damaged := content(2, 5000)
 	putBlob(t, s, b)
 	flipBit(t, s, damaged, 20_000)
-	wantErr(t, "damaged", s.VerifyBlob(damaged), fs.ErrNotExist)
-	wantErr(t, "again", s.VerifyBlob(damaged), fs.ErrNotExist)
+	wantErr(t, "damaged", s.VerifyBlob(t.Context(), damaged), fs.ErrNotExist)
+	wantErr(t, "again", s.VerifyBlob(t.Context(), damaged), fs.ErrNotExist)
 	wantQuarantined(t, s, 1)
 	i, _ := idOf(damaged)
 	if r, known := s.blobRecord(i); known {
 		t.Errorf("record is %+v", r)
 	}
 	putBlob(t, s, b)
-	if err := s.VerifyBlob(damaged); err != nil {
+	if err := s.VerifyBlob(t.Context(), damaged); err != nil {
 		t.Errorf("stored again: %v", err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	wantErr(t, "closed", s.VerifyBlob(d), ErrClosed)
+	wantErr(t, "closed", s.VerifyBlob(t.Context(), d), ErrClosed)
 }
 
 // The bytes decide, not what the index says of them.
@@ -71,7 +71,7 @@ func TestVerifyBlobCorrectsRecord(t *testing.T) {
 	if err := s.index.update(0, func(b *batch) error { return b.putBlob(i, wrong) }); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.VerifyBlob(d); err != nil {
+	if err := s.VerifyBlob(t.Context(), d); err != nil {
 		t.Fatal(err)
 	}
 	if r, known := s.blobRecord(i); !known || r.size != 5000 {
@@ -96,7 +96,7 @@ func TestVerifyBlobAt(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	err := s.VerifyBlobAt(ctx, d, NewPace(1), func(int64) {
-		if n, err := s.StatBlob(d); err != nil || n != 5<<20 {
+		if n, err := s.StatBlob(ctx, d); err != nil || n != 5<<20 {
 			t.Errorf("meanwhile: %d, %v", n, err)
 		}
 		cancel()
@@ -116,7 +116,7 @@ func TestVerifyBlobIsShared(t *testing.T) {
 	flipBit(t, s, d, 1)
 	var wg sync.WaitGroup
 	for range 20 {
-		wg.Go(func() { wantErr(t, "verify", s.VerifyBlob(d), fs.ErrNotExist) })
+		wg.Go(func() { wantErr(t, "verify", s.VerifyBlob(t.Context(), d), fs.ErrNotExist) })
 	}
 	wg.Wait()
 	wantQuarantined(t, s, 1)
@@ -134,13 +134,13 @@ func TestFileWithoutRecordIsVerified(t *testing.T) {
 	} {
 		for verb, use := range map[string]func(*Store, digest.Digest) error{
 			"open": func(s *Store, d digest.Digest) error {
-				f, _, err := s.OpenBlob(d)
+				f, _, err := s.OpenBlob(t.Context(), d)
 				if err == nil {
 					err = f.Close()
 				}
 				return err
 			},
-			"stat": func(s *Store, d digest.Digest) error { _, err := s.StatBlob(d); return err },
+			"stat": func(s *Store, d digest.Digest) error { _, err := s.StatBlob(t.Context(), d); return err },
 		} {
 			t.Run(name+"/"+verb, func(t *testing.T) {
 				s := openTest(t, Options{})
@@ -182,7 +182,7 @@ func TestFileWithoutRecordIsVerifiedOnceWithoutIndex(t *testing.T) {
 		volume: func() (int64, int64, error) { return 1000, 100 << 30, nil },
 	})
 	old := oci.Sum([]byte("blob"))
-	if _, err := s.StatBlob(old); err != nil {
+	if _, err := s.StatBlob(t.Context(), old); err != nil {
 		t.Fatal(err)
 	}
 	setVolume(s, 50<<30, 100<<30)
@@ -190,11 +190,11 @@ func TestFileWithoutRecordIsVerifiedOnceWithoutIndex(t *testing.T) {
 	putBlob(t, s, b)
 	for _, d := range []digest.Digest{old, d} {
 		flipBit(t, s, d, 1)
-		if _, err := s.StatBlob(d); err != nil {
+		if _, err := s.StatBlob(t.Context(), d); err != nil {
 			t.Errorf("it is read again: %v", err)
 		}
-		wantErr(t, "verify", s.VerifyBlob(d), fs.ErrNotExist)
-		_, err := s.StatBlob(d)
+		wantErr(t, "verify", s.VerifyBlob(t.Context(), d), fs.ErrNotExist)
+		_, err := s.StatBlob(t.Context(), d)
 		wantErr(t, "stat", err, fs.ErrNotExist)
 	}
 }

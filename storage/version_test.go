@@ -53,7 +53,7 @@ func TestOpenRefusesNewerStore(t *testing.T) {
 	if got := readBlob(t, s, d); string(got) != string(want) {
 		t.Error("the blob is lost")
 	}
-	if _, err := s.Tag(scope, "3"); err != nil {
+	if _, err := s.Tag(t.Context(), scope, "3"); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"strings"
@@ -87,19 +88,19 @@ func startWriter(db *atomic.Pointer[badger.DB], root files, log *slog.Logger, s 
 // update makes a change of about the given size, and returns when it is made,
 // however long that takes: until Close gives up. Requests use offer.
 func (w *writer) update(bytes int, apply func(*batch) error) error {
-	return w.ask(bytes, apply, nil)
+	return w.ask(context.Background(), bytes, apply, nil)
 }
 
 // offer is update for those whom somebody waits for: it is ErrStalled if the change
-// is not made soon. It may be made later then, so apply leaves alone what the
-// caller goes on to use.
-func (w *writer) offer(bytes int, apply func(*batch) error) error {
+// is not made soon, or ctx's error if that ends first. It may be made later then, so
+// apply leaves alone what the caller goes on to use.
+func (w *writer) offer(ctx context.Context, bytes int, apply func(*batch) error) error {
 	if w.stalled() {
 		return ErrStalled
 	}
 	late := time.NewTimer(writePatience)
 	defer late.Stop()
-	return w.ask(bytes, apply, late.C)
+	return w.ask(ctx, bytes, apply, late.C)
 }
 
 // stalled reports whether the running transaction has taken long.
@@ -108,12 +109,14 @@ func (w *writer) stalled() bool {
 	return began != 0 && time.Since(w.born)-time.Duration(began) > writePatience
 }
 
-func (w *writer) ask(bytes int, apply func(*batch) error, late <-chan time.Time) error {
+func (w *writer) ask(ctx context.Context, bytes int, apply func(*batch) error, late <-chan time.Time) error {
 	done := make(chan error, 1)
 	select {
 	case w.queue <- write{apply: apply, bytes: bytes, done: done}:
 	case <-late:
 		return ErrStalled
+	case <-ctx.Done():
+		return ctx.Err()
 	case <-w.abandoned:
 		return ErrStalled
 	case <-w.done:
@@ -124,6 +127,8 @@ func (w *writer) ask(bytes int, apply func(*batch) error, late <-chan time.Time)
 		return err
 	case <-late:
 		return ErrStalled
+	case <-ctx.Done():
+		return ctx.Err()
 	case <-w.abandoned:
 		return ErrStalled
 	case <-w.done:

@@ -32,7 +32,7 @@ func fillStore(ctx context.Context, dir string, n int, manifest []byte) (err err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	m := oci.Manifest{MediaType: manifestType, Digest: oci.Sum(manifest), Bytes: manifest}
-	if err := s.PutManifest(filled, m, nil); err != nil {
+	if err := s.PutManifest(ctx, filled, m, nil); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -72,12 +72,12 @@ func filledDigest(k int) digest.Digest { return oci.Sum(filledBlob(k)) }
 
 func putBlob(s *storage.Store, content []byte) error {
 	d := oci.Descriptor{Digest: oci.Sum(content), Size: int64(len(content))}
-	p, err := s.Part(filled, d.Digest, d.Size)
+	p, err := s.Part(context.Background(), filled, d.Digest, d.Size)
 	if err != nil {
 		return err
 	}
 	if _, err = p.WriteAt(content, 0); err == nil {
 		err = p.Commit(d.Size)
 	}
-	return errors.Join(err, p.Close(), s.Link(filled, d))
+	return errors.Join(err, p.Close(), s.Link(context.Background(), filled, d))
 }

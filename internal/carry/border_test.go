@@ -36,7 +36,7 @@ func namesOnly(t *testing.T, s *sample, name string, since ...digest.Digest) []b
 
 func proven(t *testing.T, store *storage.Store, scope oci.Scope, d digest.Digest) bool {
 	t.Helper()
-	l, err := store.Linked(scope, d)
+	l, err := store.Linked(t.Context(), scope, d)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestBundleOfNamesOpensNothing(t *testing.T) {
 			if !told {
 				t.Errorf("error names no digest: %v", err)
 			}
-			if _, err := to.Tag(mine, "1"); !errors.Is(err, fs.ErrNotExist) {
+			if _, err := to.Tag(t.Context(), mine, "1"); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("tag: %v", err)
 			}
 			// Under its own name, the scope has them all.
@@ -99,10 +99,10 @@ func single(t *testing.T, store *storage.Store, name string, blobs map[string][]
 	manifest := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest}
 	for mediaType, b := range blobs {
 		d := oci.Descriptor{MediaType: mediaType, Digest: oci.Sum(b), Size: int64(len(b))}
-		if _, err := store.StatBlob(d.Digest); err != nil {
+		if _, err := store.StatBlob(t.Context(), d.Digest); err != nil {
 			s.cacheBlob(t, store, d.Digest, b)
 		}
-		must(t, store.Link(s.scope(), d))
+		must(t, store.Link(t.Context(), s.scope(), d))
 		if mediaType == ocispec.MediaTypeImageConfig {
 			manifest.Config = d
 		} else {
@@ -120,8 +120,8 @@ func (s *sample) putRoot(t *testing.T, store *storage.Store, mediaType string, v
 	raw, err := json.Marshal(v)
 	must(t, err)
 	m := oci.Manifest{MediaType: mediaType, Digest: oci.Sum(raw), Bytes: raw}
-	must(t, store.PutManifest(s.scope(), m, nil))
-	must(t, store.PutTag(s.scope(), s.name.Reference.Tag, storage.Tag{Digest: m.Digest, MediaType: m.MediaType, Size: int64(len(raw))}))
+	must(t, store.PutManifest(t.Context(), s.scope(), m, nil))
+	must(t, store.PutTag(t.Context(), s.scope(), s.name.Reference.Tag, storage.Tag{Digest: m.Digest, MediaType: m.MediaType, Size: int64(len(raw))}))
 	return m
 }
 

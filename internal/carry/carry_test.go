@@ -234,7 +234,7 @@ func TestImportWaitsForFill(t *testing.T) {
 	for first = range a.blobs[0] {
 		break
 	}
-	part, err := to.Part(a.scope(), first, int64(len(a.blobs[0][first])))
+	part, err := to.Part(t.Context(), a.scope(), first, int64(len(a.blobs[0][first])))
 	must(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	r, err := bundle.NewStream(bytes.NewReader(raw))

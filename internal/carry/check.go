@@ -1,6 +1,7 @@
 package carry
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,13 +21,13 @@ type checked struct {
 
 // check returns an error unless an image can be pulled from all of its scopes once it
 // shows.
-func (i *importing) check(image bundle.Image) error {
+func (i *importing) check(ctx context.Context, image bundle.Image) error {
 	root := i.manifests[image.Descriptor.Digest]
 	if root == nil {
 		return &bundle.DamageError{Digest: image.Descriptor.Digest, Reason: fmt.Errorf("the manifest of %s is missing", image)}
 	}
 	for _, scope := range i.o.Scopes(image.Name) {
-		runnable, err := i.complete(scope, root, image, 0)
+		runnable, err := i.complete(ctx, scope, root, image, 0)
 		if err == nil && !runnable {
 			err = &bundle.DamageError{Digest: root.Digest, Reason: fmt.Errorf("it is the index of %s, none of whose images is in the bundle", image)}
 		}
@@ -39,7 +40,7 @@ func (i *importing) check(image bundle.Image) error {
 
 // complete checks a manifest and what is below it. It reports whether there is a
 // manifest that is no index: of the platforms of an index, some may be missing.
-func (i *importing) complete(scope oci.Scope, m *manifest, of bundle.Image, depth int) (runnable bool, err error) {
+func (i *importing) complete(ctx context.Context, scope oci.Scope, m *manifest, of bundle.Image, depth int) (runnable bool, err error) {
 	at := checked{scope, m.Digest}
 	if runnable, ok := i.checked[at]; ok {
 		return runnable, nil
@@ -49,7 +50,7 @@ func (i *importing) complete(scope oci.Scope, m *manifest, of bundle.Image, dept
 	}
 	children, blobs := m.contents.Children()
 	for _, d := range blobs {
-		if err := i.has(scope, d, of, len(m.contents.Manifests) > 0); err != nil {
+		if err := i.has(ctx, scope, d, of, len(m.contents.Manifests) > 0); err != nil {
 			return false, err
 		}
 	}
@@ -59,7 +60,7 @@ func (i *importing) complete(scope oci.Scope, m *manifest, of bundle.Image, dept
 		if child == nil {
 			continue
 		}
-		below, err := i.complete(scope, child, of, depth+1)
+		below, err := i.complete(ctx, scope, child, of, depth+1)
 		if err != nil {
 			return false, err
 		}
@@ -72,12 +73,12 @@ func (i *importing) complete(scope oci.Scope, m *manifest, of bundle.Image, dept
 // has returns an error unless a scope may have a blob: the bundle has brought its
 // bytes, or they are known to be the scope's. What other repositories have brought
 // into the store, a bundle that names it opens to nobody.
-func (i *importing) has(scope oci.Scope, d oci.Descriptor, of bundle.Image, inIndex bool) error {
+func (i *importing) has(ctx context.Context, scope oci.Scope, d oci.Descriptor, of bundle.Image, inIndex bool) error {
 	brought := i.blobs[d.Digest]
 	if brought && i.o.DryRun {
 		return nil
 	}
-	size, err := i.store.StatBlob(d.Digest)
+	size, err := i.store.StatBlob(ctx, d.Digest)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -86,7 +87,7 @@ func (i *importing) has(scope oci.Scope, d oci.Descriptor, of bundle.Image, inIn
 		return &bundle.DamageError{Digest: d.Digest, Reason: fmt.Errorf("%s says that it has %d bytes, and it has %d", of, d.Size, size)}
 	}
 	if stored && !brought {
-		link, err := i.store.Linked(scope, d.Digest)
+		link, err := i.store.Linked(ctx, scope, d.Digest)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

@@ -115,7 +115,7 @@ func nameOf(want image.Want) bundle.Name {
 func (e *Export) add(ctx context.Context, want image.Want) error {
 	name := nameOf(want)
 	missing := MissingImage{Name: name.String(), Reason: cmp.Or(want.Error, "is not cached")}
-	for _, scope := range e.newest(want) {
+	for _, scope := range e.newest(ctx, want) {
 		found, err := e.find(ctx, image.Stored{Store: e.store, Scope: scope}, name)
 		if err != nil {
 			return err
@@ -132,7 +132,7 @@ func (e *Export) add(ctx context.Context, want image.Want) error {
 }
 
 // newest returns the scopes of an image in the order in which they are tried.
-func (e *Export) newest(want image.Want) []oci.Scope {
+func (e *Export) newest(ctx context.Context, want image.Want) []oci.Scope {
 	scopes := slices.Clone(want.Scopes)
 	tag := want.Image.Reference().Tag
 	if tag == "" || len(scopes) < 2 {
@@ -140,7 +140,7 @@ func (e *Export) newest(want image.Want) []oci.Scope {
 	}
 	checked := make(map[oci.Scope]storage.Tag, len(scopes))
 	for _, scope := range scopes {
-		checked[scope], _ = e.store.Tag(scope, tag)
+		checked[scope], _ = e.store.Tag(ctx, scope, tag)
 	}
 	slices.SortStableFunc(scopes, func(a, b oci.Scope) int { return checked[b].Checked.Compare(checked[a].Checked) })
 	return scopes
@@ -160,7 +160,7 @@ func (e *Export) find(ctx context.Context, from image.Stored, name bundle.Name) 
 	f := &found{exported: ExportedImage{Name: name.String()}}
 	runnable := false
 	err := image.Walk(ctx, from, name.Reference, image.Choice{Platforms: e.o.Platforms}, func(p image.Part) error {
-		lack, err := e.lack(p)
+		lack, err := e.lack(ctx, p)
 		if err != nil {
 			return err
 		}
@@ -216,7 +216,7 @@ func (f *found) add(p image.Part) {
 
 // lack returns what of a part is missing; nil = nothing. The error is one of a store
 // that cannot tell.
-func (e *Export) lack(p image.Part) (*MissingImage, error) {
+func (e *Export) lack(ctx context.Context, p image.Part) (*MissingImage, error) {
 	if p.Err != nil {
 		if !errors.Is(p.Err, fs.ErrNotExist) {
 			return nil, p.Err
@@ -227,7 +227,7 @@ func (e *Export) lack(p image.Part) (*MissingImage, error) {
 		if e.seen[d.Digest] {
 			continue
 		}
-		size, err := e.store.StatBlob(d.Digest)
+		size, err := e.store.StatBlob(ctx, d.Digest)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			return &MissingImage{Digest: d.Digest, Reason: "blob is not cached"}, nil
@@ -292,7 +292,7 @@ func (e *Export) Write(ctx context.Context, w *bundle.Writer, progress func(writ
 	}
 	var written int64
 	for _, d := range e.manifests {
-		m, err := e.store.Manifest(d)
+		m, err := e.store.Manifest(ctx, d)
 		if err == nil {
 			err = cmp.Or(ctx.Err(), w.Manifest(m))
 		}
@@ -314,7 +314,7 @@ func (e *Export) Write(ctx context.Context, w *bundle.Writer, progress func(writ
 }
 
 func (e *Export) writeBlob(ctx context.Context, w *bundle.Writer, d oci.Descriptor, progress func(int)) error {
-	f, size, err := e.store.OpenBlob(d.Digest)
+	f, size, err := e.store.OpenBlob(ctx, d.Digest)
 	if err != nil {
 		return err
 	}
@@ -323,7 +323,7 @@ func (e *Export) writeBlob(ctx context.Context, w *bundle.Writer, d oci.Descript
 	err = w.Blob(d, &counted{ctx, bundle.Verify(d, f), progress})
 	if _, ok := errors.AsType[*bundle.DamageError](err); ok {
 		// The storage finds out the same, and keeps it from others.
-		return errors.Join(fmt.Errorf("blob %s is damaged in the storage", d.Digest), unless(e.store.VerifyBlob(d.Digest), fs.ErrNotExist))
+		return errors.Join(fmt.Errorf("blob %s is damaged in the storage", d.Digest), unless(e.store.VerifyBlob(ctx, d.Digest), fs.ErrNotExist))
 	}
 	return err
 }

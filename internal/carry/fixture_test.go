@@ -100,7 +100,7 @@ func (s *sample) cache(t testing.TB, store *storage.Store, platforms ...int) {
 	put := func(m oci.Manifest) {
 		contents, err := oci.ParseManifest(m.Bytes)
 		must(t, err)
-		must(t, store.PutManifest(s.scope(), m, append(contents.Manifests, contents.Blobs...)))
+		must(t, store.PutManifest(t.Context(), s.scope(), m, append(contents.Manifests, contents.Blobs...)))
 	}
 	for _, p := range platforms {
 		for d, content := range s.blobs[p] {
@@ -109,18 +109,18 @@ func (s *sample) cache(t testing.TB, store *storage.Store, platforms ...int) {
 		put(s.manifests[p])
 	}
 	put(s.index)
-	must(t, store.PutTag(s.scope(), s.name.Reference.Tag, storage.Tag{
+	must(t, store.PutTag(t.Context(), s.scope(), s.name.Reference.Tag, storage.Tag{
 		Digest: s.index.Digest, MediaType: s.index.MediaType, Size: int64(len(s.index.Bytes)), Checked: time.Now(), Changed: time.Now(),
 	}))
 }
 
 func (s *sample) cacheBlob(t testing.TB, store *storage.Store, d digest.Digest, content []byte) {
 	t.Helper()
-	part, err := store.Part(s.scope(), d, int64(len(content)))
+	part, err := store.Part(t.Context(), s.scope(), d, int64(len(content)))
 	must(t, err)
 	_, err = part.WriteAt(content, 0)
 	must(t, errors.Join(err, part.Commit(int64(len(content))), part.Close()))
-	must(t, store.Link(s.scope(), oci.Descriptor{Digest: d, Size: int64(len(content))}))
+	must(t, store.Link(t.Context(), s.scope(), oci.Descriptor{Digest: d, Size: int64(len(content))}))
 }
 
 // export returns a bundle of samples.
@@ -164,7 +164,7 @@ func (s *sample) complete(t testing.TB, store *storage.Store, platforms ...image
 // checkHidden checks that nothing of the samples can be asked for.
 func checkHidden(t testing.TB, store *storage.Store, samples ...*sample) {
 	t.Helper()
-	catalog, err := store.Catalog()
+	catalog, err := store.Catalog(t.Context())
 	must(t, err)
 	defer catalog.Close()
 	for scope, err := range catalog.Scopes(t.Context(), "") {
@@ -172,10 +172,10 @@ func checkHidden(t testing.TB, store *storage.Store, samples ...*sample) {
 	}
 	for _, s := range samples {
 		for _, m := range append(s.manifests, s.index) {
-			if _, err := store.Manifest(m.Digest); !errors.Is(err, fs.ErrNotExist) {
+			if _, err := store.Manifest(t.Context(), m.Digest); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("manifest %s: %v", m.Digest, err)
 			}
-			if _, err := store.Linked(s.scope(), m.Digest); !errors.Is(err, fs.ErrNotExist) {
+			if _, err := store.Linked(t.Context(), s.scope(), m.Digest); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("link of %s: %v", m.Digest, err)
 			}
 		}

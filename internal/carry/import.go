@@ -143,7 +143,7 @@ func (i *importing) run(ctx context.Context, r bundle.Reader) error {
 		}
 		i.origins[image.String()] = i.o.Scopes(image.Name)[0]
 	}
-	planned, err := i.plan()
+	planned, err := i.plan(ctx)
 	if err != nil {
 		return err
 	}
@@ -172,7 +172,7 @@ func (i *importing) run(ctx context.Context, r bundle.Reader) error {
 		}
 	}
 	for _, image := range i.index.Images {
-		if err := i.check(image); err != nil {
+		if err := i.check(ctx, image); err != nil {
 			return err
 		}
 	}
@@ -184,7 +184,7 @@ func (i *importing) run(ctx context.Context, r bundle.Reader) error {
 		return nil
 	}
 	// Somebody may have pulled meanwhile.
-	if planned, err = i.plan(); err != nil {
+	if planned, err = i.plan(ctx); err != nil {
 		return err
 	}
 	if err := i.allow(planned); err != nil {
@@ -258,14 +258,14 @@ func roomless(err error) error {
 // is under way is waited for.
 func (i *importing) part(ctx context.Context, e *bundle.Entry) (_ *storage.Part, there bool, err error) {
 	for {
-		size, err := i.store.StatBlob(e.Descriptor.Digest)
+		size, err := i.store.StatBlob(ctx, e.Descriptor.Digest)
 		if there = err == nil && size == e.Descriptor.Size; there || i.o.DryRun {
 			return nil, there, nil
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, false, err
 		}
-		part, err := i.store.Part(i.origins[e.Image], e.Descriptor.Digest, e.Descriptor.Size)
+		part, err := i.store.Part(ctx, i.origins[e.Image], e.Descriptor.Digest, e.Descriptor.Size)
 		if err == nil {
 			return part, false, nil
 		}

@@ -1,6 +1,7 @@
 package carry
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -33,13 +34,13 @@ func (e *MoveError) Error() string {
 }
 
 // plan returns what is going to show, in the order of the index.
-func (i *importing) plan() ([]ImportedImage, error) {
+func (i *importing) plan(ctx context.Context) ([]ImportedImage, error) {
 	planned := make([]ImportedImage, 0, len(i.index.Images))
 	for _, image := range i.index.Images {
 		p := ImportedImage{Name: image.Name.String(), Digest: image.Descriptor.Digest, Isolated: image.Isolated}
 		if tag := image.Name.Reference.Tag; tag != "" {
 			for _, scope := range i.o.Scopes(image.Name) {
-				old, err := i.store.Tag(scope, tag)
+				old, err := i.store.Tag(ctx, scope, tag)
 				if err != nil && !errors.Is(err, fs.ErrNotExist) {
 					return nil, err
 				}

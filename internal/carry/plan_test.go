@@ -36,7 +36,7 @@ func moving(t *testing.T) (to *storage.Store, raw []byte, old, fresh, other *sam
 
 func tagOf(t *testing.T, store *storage.Store, s *sample) oci.Manifest {
 	t.Helper()
-	tag, err := store.Tag(s.scope(), s.name.Reference.Tag)
+	tag, err := store.Tag(t.Context(), s.scope(), s.name.Reference.Tag)
 	if err != nil {
 		return oci.Manifest{}
 	}

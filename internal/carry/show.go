@@ -26,10 +26,10 @@ func (i *importing) show(image bundle.Image, planned ImportedImage) error {
 		}
 		root, now := i.manifests[image.Descriptor.Digest], i.o.Now()
 		put := storage.Tag{Digest: root.Digest, MediaType: root.MediaType, Size: int64(len(root.Bytes)), Checked: now, Changed: now}
-		if old, err := i.store.Tag(scope, tag); err == nil && old.Digest == put.Digest {
+		if old, err := i.store.Tag(context.Background(), scope, tag); err == nil && old.Digest == put.Digest {
 			put.Changed = old.Changed
 		}
-		if err := i.persist(func() error { return i.store.PutTag(scope, tag, put) }); err != nil {
+		if err := i.persist(func() error { return i.store.PutTag(context.Background(), scope, tag, put) }); err != nil {
 			return err
 		}
 	}
@@ -54,12 +54,12 @@ func (i *importing) put(scope oci.Scope, m *manifest, done map[digest.Digest]boo
 	// Others are known to be the scope's, or nobody gets them from it.
 	brought := slices.DeleteFunc(slices.Clone(blobs), func(d oci.Descriptor) bool { return !i.blobs[d.Digest] })
 	for some := range slices.Chunk(brought, maxLinks) {
-		if err := i.persist(func() error { return i.store.Link(scope, some...) }); err != nil {
+		if err := i.persist(func() error { return i.store.Link(context.Background(), scope, some...) }); err != nil {
 			return err
 		}
 	}
 	children := slices.Concat(manifests, blobs)
-	err := i.persist(func() error { return i.store.PutManifest(scope, m.Manifest, children) })
+	err := i.persist(func() error { return i.store.PutManifest(context.Background(), scope, m.Manifest, children) })
 	if err == nil {
 		i.report.Manifests++
 	}

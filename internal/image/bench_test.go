@@ -1,6 +1,7 @@
 package image_test
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -75,7 +76,7 @@ func putImage(store *storage.Store, scope oci.Scope, tag string, serial *atomic.
 	for i := range 11 {
 		content := binary.BigEndian.AppendUint64(nil, serial.Add(1))
 		d := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: oci.Sum(content), Size: int64(len(content))}
-		p, err := store.Part(scope, d.Digest, d.Size)
+		p, err := store.Part(context.Background(), scope, d.Digest, d.Size)
 		if err != nil {
 			return err
 		}
@@ -94,7 +95,7 @@ func putImage(store *storage.Store, scope oci.Scope, tag string, serial *atomic.
 			m.Layers = append(m.Layers, d)
 		}
 	}
-	if err := store.Link(scope, append(m.Layers, m.Config)...); err != nil {
+	if err := store.Link(context.Background(), scope, append(m.Layers, m.Config)...); err != nil {
 		return err
 	}
 	child, err := put(store, scope, m.MediaType, m)
@@ -108,7 +109,7 @@ func putImage(store *storage.Store, scope oci.Scope, tag string, serial *atomic.
 	if err != nil {
 		return err
 	}
-	return store.PutTag(scope, tag, storage.Tag{Digest: index.Digest, MediaType: index.MediaType, Size: index.Size})
+	return store.PutTag(context.Background(), scope, tag, storage.Tag{Digest: index.Digest, MediaType: index.MediaType, Size: index.Size})
 }
 
 func put(store *storage.Store, scope oci.Scope, mediaType string, v any) (ocispec.Descriptor, error) {
@@ -117,5 +118,5 @@ func put(store *storage.Store, scope oci.Scope, mediaType string, v any) (ocispe
 		return ocispec.Descriptor{}, err
 	}
 	mf := oci.Manifest{MediaType: mediaType, Digest: oci.Sum(raw), Bytes: raw}
-	return mf.Descriptor(), store.PutManifest(scope, mf, nil)
+	return mf.Descriptor(), store.PutManifest(context.Background(), scope, mf, nil)
 }

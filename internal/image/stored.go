@@ -39,28 +39,28 @@ type Stored struct {
 }
 
 // Manifest implements Source.
-func (s Stored) Manifest(_ context.Context, ref oci.Reference) (oci.Manifest, error) {
+func (s Stored) Manifest(ctx context.Context, ref oci.Reference) (oci.Manifest, error) {
 	d := ref.Digest
 	if !ref.IsDigest() {
-		t, err := s.Store.Tag(s.Scope, ref.Tag)
+		t, err := s.Store.Tag(ctx, s.Scope, ref.Tag)
 		if err != nil {
 			return oci.Manifest{}, plain(err)
 		}
 		d = t.Digest
 	}
-	mf, err := s.Store.Manifest(d)
+	mf, err := s.Store.Manifest(ctx, d)
 	if err == nil {
-		err = s.proven(d)
+		err = s.proven(ctx, d)
 	}
 	return mf, plain(err)
 }
 
 // Config implements Source.
-func (s Stored) Config(_ context.Context, d oci.Descriptor) ([]byte, error) {
-	if err := s.proven(d.Digest); err != nil {
+func (s Stored) Config(ctx context.Context, d oci.Descriptor) ([]byte, error) {
+	if err := s.proven(ctx, d.Digest); err != nil {
 		return nil, plain(err)
 	}
-	f, size, err := s.Store.OpenBlob(d.Digest)
+	f, size, err := s.Store.OpenBlob(ctx, d.Digest)
 	if err != nil {
 		return nil, plain(err)
 	}
@@ -72,15 +72,15 @@ func (s Stored) Config(_ context.Context, d oci.Descriptor) ([]byte, error) {
 }
 
 // Referrers implements Source.
-func (s Stored) Referrers(_ context.Context, d digest.Digest) ([]oci.Descriptor, error) {
-	r, err := s.Store.Referrers(s.Scope, d)
+func (s Stored) Referrers(ctx context.Context, d digest.Digest) ([]oci.Descriptor, error) {
+	r, err := s.Store.Referrers(ctx, s.Scope, d)
 	return r.Descriptors, plain(err)
 }
 
 // proven returns an error unless the upstream has confirmed that the repository has
 // a digest.
-func (s Stored) proven(d digest.Digest) error {
-	link, err := s.Store.Linked(s.Scope, d)
+func (s Stored) proven(ctx context.Context, d digest.Digest) error {
+	link, err := s.Store.Linked(ctx, s.Scope, d)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !link.Proven {
 		return errUnproven
 	}

@@ -161,7 +161,7 @@ func (v *verifier) part(ctx context.Context, src Stored, p Part) (PartReport, er
 		r.Bytes += max(d.Size, 0)
 		err := v.blob(ctx, d)
 		if err == nil {
-			err = src.proven(d.Digest)
+			err = src.proven(ctx, d.Digest)
 		}
 		if err == nil {
 			continue
@@ -203,7 +203,7 @@ func (v *verifier) blob(ctx context.Context, d oci.Descriptor) error {
 	}
 	v.mu.Unlock()
 	b.once.Do(func() {
-		trusted, err := v.store.HasBlob(d.Digest)
+		trusted, err := v.store.HasBlob(ctx, d.Digest)
 		read := err == nil && (v.o.Deep || !trusted)
 		if read {
 			err = v.store.VerifyBlobAt(ctx, d.Digest, v.pace, func(bytes int64) { v.tell(0, bytes) })

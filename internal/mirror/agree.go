@@ -18,7 +18,7 @@ func (v view) openBlob(ctx context.Context, d digest.Digest, link *storage.Link)
 	if err != nil {
 		return oci.Blob{}, err
 	}
-	if err := v.agree(d, link, size); err != nil {
+	if err := v.agree(ctx, d, link, size); err != nil {
 		return oci.Blob{}, errors.Join(err, served.Close())
 	}
 	return oci.Blob{Digest: d, Size: size, Content: served.ReadSeekCloser, File: served.File}, nil
@@ -29,19 +29,19 @@ func (v view) openBlob(ctx context.Context, d digest.Digest, link *storage.Link)
 // digest, the link is corrected. It is fs.ErrNotExist if the blob turned out to
 // be damaged, and an *oci.Error if that cannot be found out at present: such a
 // file is not served.
-func (v view) agree(d digest.Digest, link *storage.Link, size int64) error {
+func (v view) agree(ctx context.Context, d digest.Digest, link *storage.Link, size int64) error {
 	if link.Size < 0 || link.Size == size {
 		return nil
 	}
-	err := v.store.VerifyBlob(d)
+	err := v.store.VerifyBlob(ctx, d)
 	switch {
 	case err == nil:
 		link.Size = size
-		v.resize(oci.Descriptor{Digest: d, Size: size})
+		v.resize(ctx, oci.Descriptor{Digest: d, Size: size})
 		return nil
 	case !errors.Is(err, fs.ErrNotExist):
 	default:
-		if now, gone := v.store.StatBlob(d); gone != nil || now != size {
+		if now, gone := v.store.StatBlob(ctx, d); gone != nil || now != size {
 			return err
 		}
 	}

@@ -56,7 +56,7 @@ func (v view) pullAhead(layer digest.Digest) {
 	}
 	limited, count := left > 0, 0
 	for _, b := range blobs {
-		if b.digest == layer || !v.missing(b.digest) || limited && b.size > left {
+		if b.digest == layer || !v.missing(v.ctx, b.digest) || limited && b.size > left {
 			continue
 		}
 		if count++; count > maxAhead || !s.send(v.ctx) || v.ahead.Enter(v.ctx, v.Identity, v.LookAhead) != nil {
@@ -67,7 +67,7 @@ func (v view) pullAhead(layer digest.Digest) {
 			most = 0
 		}
 		turn, ok := v.trySpareTurn()
-		if ok && v.fillAhead(b.digest, most, turn, &s) {
+		if ok && v.fillAhead(v.ctx, b.digest, most, turn, &s) {
 			left -= max(b.size, 0)
 			continue
 		}
@@ -82,31 +82,31 @@ func (v view) pullAhead(layer digest.Digest) {
 }
 
 // missing reports whether a blob is neither stored nor known not to be had.
-func (v view) missing(d digest.Digest) bool {
-	if v.within(d) {
+func (v view) missing(ctx context.Context, d digest.Digest) bool {
+	if v.within(ctx, d) {
 		return false
 	}
 	return v.remembered(v.key(kindBlob, d.String()), false) == nil
 }
 
 // within reports whether a blob is stored, and need not be delivered once more.
-func (v view) within(d digest.Digest) bool {
-	_, err := v.store.HasBlob(d)
-	return err == nil && (v.linked(v.scope, d).Proven || v.proof(d) != proofWhole)
+func (v view) within(ctx context.Context, d digest.Digest) bool {
+	_, err := v.store.HasBlob(ctx, d)
+	return err == nil && (v.linked(ctx, v.scope, d).Proven || v.proof(ctx, d) != proofWhole)
 }
 
 // fillAhead starts a fill that nobody waits for, of at most so many bytes; 0 = any.
 // Its slot and its turn are given back with its end. It reports false if there is one
 // already, or there can be none.
-func (v view) fillAhead(d digest.Digest, most int64, turn *turn, s *scouts) bool {
-	link := v.linked(v.scope, d)
+func (v view) fillAhead(ctx context.Context, d digest.Digest, most int64, turn *turn, s *scouts) bool {
+	link := v.linked(ctx, v.scope, d)
 	c := v.Cache
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed || c.fills[v.fillKey(d)] != nil {
 		return false
 	}
-	if v.within(d) {
+	if v.within(ctx, d) {
 		return false
 	}
 	f := newFill(c.ctx, v, d, link, &most)

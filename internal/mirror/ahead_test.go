@@ -179,11 +179,11 @@ func TestLookAheadSize(t *testing.T) {
 	}
 	f.quiet(4) // a, the config, what lies, and what is small
 	for _, d := range []ocispec.Descriptor{large, lied, last} {
-		if _, err := f.store.HasBlob(d.Digest); err == nil {
+		if _, err := f.store.HasBlob(t.Context(), d.Digest); err == nil {
 			t.Errorf("a blob of %d bytes is there", d.Size)
 		}
 	}
-	if _, err := f.store.HasBlob(small.Digest); err != nil {
+	if _, err := f.store.HasBlob(t.Context(), small.Digest); err != nil {
 		t.Error(err)
 	}
 	// Who asks for it gets it.

@@ -17,7 +17,7 @@ import (
 // digest whose link is not proven is proven first: by the GET of the new fill or, where
 // others have brought the bytes in, as proof says.
 func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheStatus, error) {
-	w := wanted{digest: d, link: v.linked(v.scope, d), status: oci.CacheStatus{Result: oci.ResultHit}}
+	w := wanted{digest: d, link: v.linked(ctx, v.scope, d), status: oci.CacheStatus{Result: oci.ResultHit}}
 	defer func() { w.turn.end() }()
 	if err := v.renew(ctx, &w.link, d, v.askBlob); err != nil {
 		return oci.Blob{}, failed(true, err), err
@@ -59,7 +59,7 @@ func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheSta
 			}
 		case j.doubt:
 			// What it finds out shows in the next look.
-			v.readFailed("verify blob", v.scope, d.String(), v.store.VerifyBlob(d))
+			v.readFailed("verify blob", v.scope, d.String(), v.store.VerifyBlob(ctx, d))
 			w.verified = true
 			continue
 		case j.full:
@@ -142,7 +142,7 @@ func (v view) join(ctx context.Context, k key, w *wanted) (joined, error) {
 		f.span.AddLink(trace.LinkFromContext(ctx))
 		return joined{fill: f}, nil
 	}
-	if j, ok := v.find(w); ok {
+	if j, ok := v.find(ctx, w); ok {
 		return j, nil
 	}
 	if e := v.remembered(k, false); e != nil { // of a fill that has just failed
@@ -166,14 +166,14 @@ func (v view) join(ctx context.Context, k key, w *wanted) (joined, error) {
 
 // find looks for the finished blob. To read a whole file here would keep everybody
 // waiting.
-func (v view) find(w *wanted) (joined, bool) {
-	trusted, err := v.store.HasBlob(w.digest)
+func (v view) find(ctx context.Context, w *wanted) (joined, bool) {
+	trusted, err := v.store.HasBlob(ctx, w.digest)
 	if err != nil || !trusted && w.verified {
 		return joined{}, false
 	}
 	how := proofWhole
 	if !w.link.Proven {
-		if how = v.proof(w.digest); how == proofWhole || how == proofSamples && w.whole {
+		if how = v.proof(ctx, w.digest); how == proofWhole || how == proofSamples && w.whole {
 			return joined{}, false
 		}
 	}
@@ -224,7 +224,7 @@ func (v view) filling(j joined) oci.CacheStatus {
 // belongs to this one too.
 func (v view) proveBlob(ctx context.Context, w *wanted, by proof) error {
 	// It may have been this scope's own fill that has just ended.
-	if w.link = v.linked(v.scope, w.digest); w.link.Proven {
+	if w.link = v.linked(ctx, v.scope, w.digest); w.link.Proven {
 		return nil
 	}
 	if by == proofSamples {
@@ -240,7 +240,7 @@ func (v view) proveBlob(ctx context.Context, w *wanted, by proof) error {
 		return nil
 	}
 	if w.confirmed { // and its fill has ended since
-		w.link.Proven = v.said(oci.Descriptor{Digest: w.digest, Size: w.link.Size})
+		w.link.Proven = v.said(ctx, oci.Descriptor{Digest: w.digest, Size: w.link.Size})
 		return nil
 	}
 	desc, led, err := v.headBlob(ctx, w.digest)
@@ -249,7 +249,7 @@ func (v view) proveBlob(ctx context.Context, w *wanted, by proof) error {
 		return err
 	}
 	w.status, w.confirmed = asked(led, false), true
-	w.link.Proven = v.origins(w.digest).Own
+	w.link.Proven = v.origins(ctx, w.digest).Own
 	if desc.Size >= 0 {
 		w.link.Size = desc.Size
 	}
@@ -270,20 +270,20 @@ func (v view) headBlob(ctx context.Context, d digest.Digest) (oci.Descriptor, bo
 			return oci.Descriptor{}, err
 		}
 		desc := oci.Descriptor{Digest: d, Size: max(size, -1)}
-		v.said(desc)
+		v.said(ctx, desc)
 		return desc, nil
 	})
 }
 
 func (v view) statBlob(ctx context.Context, d digest.Digest) (oci.Descriptor, oci.CacheStatus, error) {
-	link := v.linked(v.scope, d)
+	link := v.linked(ctx, v.scope, d)
 	if err := v.renew(ctx, &link, d, v.askBlob); err != nil {
 		return oci.Descriptor{}, failed(true, err), err
 	}
 	if link.Proven {
-		size, err := v.store.BlobSize(d)
+		size, err := v.store.BlobSize(ctx, d)
 		if err == nil {
-			err = v.agree(d, &link, size)
+			err = v.agree(ctx, d, &link, size)
 		}
 		switch {
 		case err == nil:

@@ -94,7 +94,7 @@ func TestWrongDigest(t *testing.T) {
 				if e := f.filled(); e.Class != oci.ClassDigest || e.Stored {
 					t.Errorf("event %+v", e)
 				}
-				if _, err := f.store.StatBlob(d); !errors.Is(err, fs.ErrNotExist) {
+				if _, err := f.store.StatBlob(t.Context(), d); !errors.Is(err, fs.ErrNotExist) {
 					t.Errorf("it is in the store: %v", err)
 				}
 				f.saw(0, 1)

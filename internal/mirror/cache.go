@@ -85,7 +85,7 @@ type Cache struct {
 	noIndex atomic.Int64 // when it was last said that the store has no index
 
 	// Seams for tests, fixed before the first request.
-	makePart  func(oci.Scope, digest.Digest, int64) (fill.Part, error)
+	makePart  func(context.Context, oci.Scope, digest.Digest, int64) (fill.Part, error)
 	deadlines struct{ cold, stale time.Duration }
 
 	ctx    context.Context
@@ -138,8 +138,8 @@ func NewCache(store *storage.Store, o CacheOptions) *Cache {
 	c.downloads = fill.Downloads{
 		Now: c.now, After: time.After, Panicked: c.panics, SizePatience: sizePatience, Processors: int64(runtime.GOMAXPROCS(0)),
 	}
-	c.makePart = func(scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
-		p, err := store.Part(scope, d, size)
+	c.makePart = func(ctx context.Context, scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
+		p, err := store.Part(ctx, scope, d, size)
 		return storedPart{p}, err
 	}
 	c.deadlines.cold, c.deadlines.stale = coldDeadline, staleDeadline
@@ -204,8 +204,8 @@ func errClosed() *oci.Error {
 
 // linked returns the link of a digest to a scope. A store that cannot tell
 // counts as no link: then the upstream has to confirm the digest.
-func (c *Cache) linked(s oci.Scope, d digest.Digest) storage.Link {
-	link, err := c.store.Linked(s, d)
+func (c *Cache) linked(ctx context.Context, s oci.Scope, d digest.Digest) storage.Link {
+	link, err := c.store.Linked(ctx, s, d)
 	if err != nil {
 		c.readFailed("read link", s, d.String(), err)
 		return storage.Link{Size: -1}

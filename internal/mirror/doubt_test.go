@@ -60,7 +60,7 @@ func TestVerificationKeepsNobodyElseWaiting(t *testing.T) {
 			d = zeros(t, size)
 		}
 		f.plant(d, size)
-		if err := f.store.Link(oci.Scope{Upstream: upstreamName, Repository: "team/other"}, oci.Descriptor{Digest: d, Size: size}); err != nil {
+		if err := f.store.Link(t.Context(), oci.Scope{Upstream: upstreamName, Repository: "team/other"}, oci.Descriptor{Digest: d, Size: size}); err != nil {
 			t.Fatal(err)
 		}
 		other := registrytest.Random(1, 2*mib)
@@ -87,7 +87,7 @@ func TestVerificationKeepsNobodyElseWaiting(t *testing.T) {
 		if err := <-done; !oci.IsNotFound(err) {
 			t.Errorf("sound %v: %v", sound, err)
 		}
-		if _, err := f.store.StatBlob(d); sound != (err == nil) {
+		if _, err := f.store.StatBlob(t.Context(), d); sound != (err == nil) {
 			t.Errorf("sound %v: %v", sound, err)
 		}
 	}
@@ -111,7 +111,7 @@ func TestDoubtIsServedAsAFill(t *testing.T) {
 	want := registrytest.Random(1, size)
 	damaged := f.upstream.PutBlob(repository, want)
 	for _, d := range []digest.Digest{sound, damaged} {
-		if err := f.store.Link(own, oci.Descriptor{Digest: d, Size: size}); err != nil {
+		if err := f.store.Link(t.Context(), own, oci.Descriptor{Digest: d, Size: size}); err != nil {
 			t.Fatal(err)
 		}
 		f.plant(d, size)
@@ -140,7 +140,7 @@ func TestRangeOfDoubt(t *testing.T) {
 		f := newFixture(t)
 		sound, damaged := zeros(t, size), oci.Sum([]byte("x"))
 		for _, d := range []digest.Digest{sound, damaged} {
-			if err := f.store.Link(own, oci.Descriptor{Digest: d, Size: size}); err != nil {
+			if err := f.store.Link(t.Context(), own, oci.Descriptor{Digest: d, Size: size}); err != nil {
 				t.Fatal(err)
 			}
 			f.plant(d, size)

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"context"
 	"errors"
 	"math"
 	"sync"
@@ -55,11 +56,11 @@ func (c *Cache) HashInSegments(yes bool) {
 // FailParts makes parts fail: at their making, or, where room >= 0, once that
 // many bytes were written to one.
 func (c *Cache) FailParts(room int64, err error) {
-	c.makePart = func(scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
+	c.makePart = func(ctx context.Context, scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
 		if room < 0 {
 			return nil, err
 		}
-		p, failure := c.store.Part(scope, d, size)
+		p, failure := c.store.Part(ctx, scope, d, size)
 		if failure != nil {
 			return nil, failure
 		}
@@ -83,8 +84,8 @@ func (p *fullPart) WriteAt(b []byte, off int64) (int, error) {
 
 // FailCommits makes every commit fail after the fact, as a failing fsync does.
 func (c *Cache) FailCommits() {
-	c.makePart = func(scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
-		p, err := c.store.Part(scope, d, size)
+	c.makePart = func(ctx context.Context, scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
+		p, err := c.store.Part(ctx, scope, d, size)
 		return failingCommit{storedPart{p}}, err
 	}
 }
@@ -100,8 +101,8 @@ func (p failingCommit) Commit(int64) error {
 // HoldCommits makes every commit wait until the function that it returns is called.
 func (c *Cache) HoldCommits() (release func()) {
 	held := make(chan struct{})
-	c.makePart = func(scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
-		p, err := c.store.Part(scope, d, size)
+	c.makePart = func(ctx context.Context, scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
+		p, err := c.store.Part(ctx, scope, d, size)
 		return heldCommit{storedPart{p}, held}, err
 	}
 	return sync.OnceFunc(func() { close(held) })
@@ -126,8 +127,8 @@ func (c *Cache) Turns() int {
 
 // FailReads makes every part fail to be read at a place, unless err is nil.
 func (c *Cache) FailReads(at int64, err error) {
-	c.makePart = func(scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
-		p, failure := c.store.Part(scope, d, size)
+	c.makePart = func(ctx context.Context, scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
+		p, failure := c.store.Part(ctx, scope, d, size)
 		if failure != nil {
 			return nil, failure
 		}
@@ -152,8 +153,8 @@ func (p *unreadPart) ReadAt(b []byte, off int64) (int, error) {
 // WatchParts calls read and write before every ReadAt and WriteAt of a part; they may
 // wait.
 func (c *Cache) WatchParts(read, write func(off, n int64)) {
-	c.makePart = func(scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
-		p, err := c.store.Part(scope, d, size)
+	c.makePart = func(ctx context.Context, scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
+		p, err := c.store.Part(ctx, scope, d, size)
 		if err != nil {
 			return nil, err
 		}

@@ -250,7 +250,7 @@ func TestSuspendedPartWentBad(t *testing.T) {
 		f := newFixture(t)
 		want := registrytest.Random(1, size)
 		d := f.upstream.PutBlob(repository, want)
-		p, err := f.store.Part(own, d, int64(size))
+		p, err := f.store.Part(t.Context(), own, d, int64(size))
 		if err != nil {
 			t.Fatal(err)
 		}

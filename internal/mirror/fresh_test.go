@@ -189,7 +189,7 @@ func (f *fixture) fillInPieces(random *rand.Rand, seed uint64) {
 
 // leave leaves a part with some of the bytes of a blob.
 func (f *fixture) leave(d digest.Digest, b []byte, kept []storage.Extent) {
-	p, err := f.store.Part(own, d, int64(len(b)))
+	p, err := f.store.Part(context.Background(), own, d, int64(len(b)))
 	if err != nil {
 		f.t.Error(err)
 		return

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"context"
 	"sync"
 	"time"
 )
@@ -55,18 +56,18 @@ func (m *since[K]) forget(k K) {
 
 // missed notes that the upstream has answered 404 for a tag. One that outlives that
 // stays; others are forgotten once the upstream has kept to it for a while.
-func (v view) missed(k key, name string) {
-	if _, known := v.tag(name); !known {
+func (v view) missed(ctx context.Context, k key, name string) {
+	if _, known := v.tag(ctx, name); !known {
 		return
 	}
 	began, first := v.gone.put(k, v.now())
 	switch {
-	case v.outlives(name):
+	case v.outlives(ctx, name):
 		if first {
 			v.log.Warn("upstream has deleted a tag, serving what it meant", "upstream", v.Name, "repository", v.repository, "tag", name)
 		}
 	case v.now().Sub(began) >= goneAfter:
-		if err := v.store.DeleteTag(v.scope, name); err != nil {
+		if err := v.store.DeleteTag(ctx, v.scope, name); err != nil {
 			v.storeFailed("tag not deleted", err, "scope", v.scope.String(), "tag", name)
 		}
 		v.gone.forget(k)
@@ -75,14 +76,14 @@ func (v view) missed(k key, name string) {
 
 // outlives reports whether what a tag meant is served although the upstream says
 // that there is none: for a while, if that is configured, and always if it is pinned.
-func (v view) outlives(name string) bool {
+func (v view) outlives(ctx context.Context, name string) bool {
 	if began, ok := v.gone.get(v.key(kindTag, name)); ok && within(v.now().Sub(began), v.StaleIfGone) {
 		return true
 	}
 	if v.StaleIfGone < 0 {
 		return false
 	}
-	pinned, err := v.store.Pinned(v.scope, name)
+	pinned, err := v.store.Pinned(ctx, v.scope, name)
 	v.readFailed("read pins", v.scope, name, err)
 	return pinned
 }

@@ -108,7 +108,7 @@ func TestStaleIfGone(t *testing.T) {
 	})
 	t.Run("never", func(t *testing.T) {
 		f, _ := deleted(t, func(u *mirror.Upstream) { u.StaleIfGone = -1 })
-		if _, err := f.store.Pin(pin); err != nil {
+		if _, err := f.store.Pin(t.Context(), pin); err != nil {
 			t.Fatal(err)
 		}
 		f.wantGone()

@@ -92,7 +92,7 @@ func (v view) statManifestByDigest(ctx context.Context, d digest.Digest) (oci.De
 	if mf, ok, err := v.current(ctx, d); ok || err != nil {
 		return mf.Descriptor(), settled(err), err
 	}
-	if v.Offline || v.hasManifest(d) {
+	if v.Offline || v.hasManifest(ctx, d) {
 		mf, status, err := v.manifestByDigest(ctx, d)
 		return mf.Descriptor(), status, err
 	}
@@ -106,7 +106,7 @@ func (v view) statManifestByDigest(ctx context.Context, d digest.Digest) (oci.De
 	desc, led, err := v.heads.do(ctx, v, k, v.patience(false), func(ctx context.Context) (oci.Descriptor, error) {
 		desc, mf, err := v.prove(ctx, k, d)
 		if mf != nil {
-			v.keep(mf)
+			v.keep(ctx, mf)
 		}
 		if err == nil {
 			v.told.put(k, desc, v.now())
@@ -120,35 +120,35 @@ func (v view) statManifestByDigest(ctx context.Context, d digest.Digest) (oci.De
 }
 
 // local returns a manifest that is stored and proven to be the scope's.
-func (v view) local(d digest.Digest) (oci.Manifest, bool) {
-	if !v.linked(v.scope, d).Proven {
+func (v view) local(ctx context.Context, d digest.Digest) (oci.Manifest, bool) {
+	if !v.linked(ctx, v.scope, d).Proven {
 		return oci.Manifest{}, false
 	}
-	mf, err := v.store.Manifest(d)
+	mf, err := v.store.Manifest(ctx, d)
 	v.readFailed("read manifest", v.scope, d.String(), err)
 	return mf, err == nil
 }
 
 // hasManifest reports whether the bytes are stored, and the upstream has delivered them,
 // for whichever scope.
-func (v view) hasManifest(d digest.Digest) bool {
-	if _, err := v.store.Manifest(d); err != nil {
+func (v view) hasManifest(ctx context.Context, d digest.Digest) bool {
+	if _, err := v.store.Manifest(ctx, d); err != nil {
 		return false
 	}
-	return v.linked(v.scope, d).Proven || v.proof(d) == proofHead
+	return v.linked(ctx, v.scope, d).Proven || v.proof(ctx, d) == proofHead
 }
 
 // lookUpManifest gets a manifest from the upstream, or, where the upstream has delivered
 // it to another scope, only its word that it belongs to this one too.
 func (v view) lookUpManifest(ctx context.Context, d digest.Digest) (manifestAnswer, error) {
-	if mf, ok := v.local(d); ok {
+	if mf, ok := v.local(ctx, d); ok {
 		return manifestAnswer{manifest: mf}, nil
 	}
 	k := v.key(kindManifest, d.String())
 	if e := v.remembered(k, false); e != nil {
 		return manifestAnswer{}, e
 	}
-	if stored, err := v.store.Manifest(d); err == nil && v.proof(d) == proofHead {
+	if stored, err := v.store.Manifest(ctx, d); err == nil && v.proof(ctx, d) == proofHead {
 		_, mf, err := v.prove(ctx, k, d)
 		switch {
 		case err != nil:
@@ -156,12 +156,12 @@ func (v view) lookUpManifest(ctx context.Context, d digest.Digest) (manifestAnsw
 		case mf == nil:
 			mf = &stored
 		}
-		stored := v.keep(mf)
+		stored := v.keep(ctx, mf)
 		return manifestAnswer{manifest: *mf, asked: true, stored: stored}, nil
 	}
 	mf, err := v.get(ctx, oci.Reference{Digest: d})
 	if err == nil {
-		stored := v.keep(mf)
+		stored := v.keep(ctx, mf)
 		return manifestAnswer{manifest: *mf, asked: true, stored: stored}, nil
 	}
 	if tag, ok := v.promised.take(k); ok && decidedByTag(err) {
@@ -193,7 +193,7 @@ func (v view) prove(ctx context.Context, k key, d digest.Digest) (oci.Descriptor
 		return oci.Descriptor{}, nil, err
 	}
 	if mf == nil {
-		v.said(desc)
+		v.said(ctx, desc)
 	}
 	return desc, mf, nil
 }
@@ -211,7 +211,7 @@ func check(mf *oci.Manifest, ref oci.Reference) error {
 // keep stores a checked manifest and links it. What it points to is linked too,
 // but unproven: it tells sizes, and opens nothing that others brought in. The contents
 // have had their use then, and go.
-func (v view) keep(mf *oci.Manifest) (stored bool) {
+func (v view) keep(ctx context.Context, mf *oci.Manifest) (stored bool) {
 	if mf.Read() != nil {
 		return false // stored before this was checked: serve, but link nothing
 	}
@@ -224,7 +224,7 @@ func (v view) keep(mf *oci.Manifest) (stored bool) {
 	if v.Isolate {
 		put = v.store.PutManifest
 	}
-	if err := put(v.scope, *mf, children); err != nil {
+	if err := put(ctx, v.scope, *mf, children); err != nil {
 		v.storeFailed("manifest not stored", err, "scope", v.scope.String(), "digest", mf.Digest)
 		return false
 	}

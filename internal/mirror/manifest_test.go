@@ -297,7 +297,7 @@ func TestWrongManifest(t *testing.T) {
 		_, _, err := f.mirror.Manifest(t.Context(), manifestRequest(ref))
 		wantStatus(t, err, http.StatusBadGateway)
 	}
-	if _, err := f.store.Manifest(d); err == nil {
+	if _, err := f.store.Manifest(t.Context(), d); err == nil {
 		t.Error("it is stored")
 	}
 	lie := digest.FromString("another")

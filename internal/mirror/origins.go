@@ -37,8 +37,8 @@ const (
 )
 
 // proof returns how the scope, which has no proof, comes to what is stored.
-func (v view) proof(d digest.Digest) proof {
-	switch o := v.origins(d); {
+func (v view) proof(ctx context.Context, d digest.Digest) proof {
+	switch o := v.origins(ctx, d); {
 	case o.Own:
 		return proofHead
 	case o.Open:
@@ -49,37 +49,37 @@ func (v view) proof(d digest.Digest) proof {
 
 // origins returns who has shown to have a digest. A store that cannot tell counts as
 // nobody.
-func (v view) origins(d digest.Digest) storage.Origins {
-	o, err := v.store.Origins(v.scope, d)
+func (v view) origins(ctx context.Context, d digest.Digest) storage.Origins {
+	o, err := v.store.Origins(ctx, v.scope, d)
 	v.readFailed("read origins", v.scope, d.String(), err)
 	return o
 }
 
 // proven records that the upstream has shown to have content: its bytes were verified,
 // or compared with those that were.
-func (v view) proven(ds ...oci.Descriptor) {
+func (v view) proven(ctx context.Context, ds ...oci.Descriptor) {
 	link := v.store.LinkOpen
 	if v.Isolate {
 		link = v.store.Link
 	}
-	if err := link(v.scope, ds...); err != nil {
+	if err := link(ctx, v.scope, ds...); err != nil {
 		v.storeFailed("link not stored", err, "scope", v.scope.String())
 	}
 }
 
 // resize corrects the size that a link tells.
-func (v view) resize(d oci.Descriptor) {
-	if err := v.store.Resize(v.scope, d); err != nil {
+func (v view) resize(ctx context.Context, d oci.Descriptor) {
+	if err := v.store.Resize(ctx, v.scope, d); err != nil {
 		v.storeFailed("link not stored", err, "scope", v.scope.String())
 	}
 }
 
 // said records what the upstream says that it has. That shows something only where it
 // has delivered the bytes itself, for whichever repository.
-func (v view) said(d oci.Descriptor) (proven bool) {
-	if proven = v.origins(d.Digest).Own; proven {
-		v.proven(d)
-	} else if err := v.store.Claim(v.scope, d); err != nil {
+func (v view) said(ctx context.Context, d oci.Descriptor) (proven bool) {
+	if proven = v.origins(ctx, d.Digest).Own; proven {
+		v.proven(ctx, d)
+	} else if err := v.store.Claim(ctx, v.scope, d); err != nil {
 		v.storeFailed("link not stored", err, "scope", v.scope.String())
 	}
 	return proven
@@ -89,13 +89,13 @@ func (v view) said(d oci.Descriptor) (proven bool) {
 // in. It reports false where it has to deliver the whole: of a small one that is as
 // cheap, and of others it is what is left.
 func (v view) possess(ctx context.Context, d digest.Digest) (proven, led bool, err error) {
-	size, err := v.store.StatBlob(d)
+	size, err := v.store.StatBlob(ctx, d)
 	if err != nil || size <= fill.WholeSize {
 		return false, false, nil //nolint:nilerr // it is about to go
 	}
 	k := v.key(kindBlob, d.String())
 	return v.possessed.do(ctx, v, k, v.patience(false), func(ctx context.Context) (bool, error) {
-		if v.linked(v.scope, d).Proven {
+		if v.linked(ctx, v.scope, d).Proven {
 			return true, nil
 		}
 		if e := v.remembered(k, false); e != nil {
@@ -108,7 +108,7 @@ func (v view) possess(ctx context.Context, d digest.Digest) (proven, led bool, e
 		}
 		switch class := oci.ClassOf(err); {
 		case err == nil:
-			v.proven(oci.Descriptor{Digest: d, Size: size})
+			v.proven(ctx, oci.Descriptor{Digest: d, Size: size})
 			return true, nil
 		case class == oci.ClassNotFound, class == oci.ClassDenied:
 			err = v.asked(ctx, err)
@@ -124,7 +124,7 @@ var errSample = errors.New("the upstream does not show that it has the blob")
 // sample compares what the upstream sends of a blob, at places that it cannot know
 // before, with what is stored.
 func (v view) sample(ctx context.Context, d digest.Digest, size int64) error {
-	file, stored, err := v.store.OpenBlob(d)
+	file, stored, err := v.store.OpenBlob(ctx, d)
 	if err != nil {
 		return err
 	}

@@ -29,13 +29,13 @@ func TestWhatAClientHasOutlivesTheProcess(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { s.Close() })
-		if link, err := s.Linked(own, r.Reference.Digest); err != nil || !link.Proven {
+		if link, err := s.Linked(t.Context(), own, r.Reference.Digest); err != nil || !link.Proven {
 			t.Errorf("%d bytes: link %+v, %v", size, link, err)
 		}
-		if trusted, err := s.HasBlob(r.Reference.Digest); err != nil || !trusted {
+		if trusted, err := s.HasBlob(t.Context(), r.Reference.Digest); err != nil || !trusted {
 			t.Errorf("%d bytes: blob is recorded %v, %v", size, trusted, err)
 		}
-		b, n, err := s.OpenBlob(r.Reference.Digest)
+		b, n, err := s.OpenBlob(t.Context(), r.Reference.Digest)
 		if err != nil {
 			t.Fatalf("%d bytes: %v", size, err)
 		}

@@ -26,7 +26,7 @@ func TestPull(t *testing.T) {
 		if covered != of || of != int64(size) && size > 1<<20 {
 			t.Errorf("last progress is %d of %d", covered, of)
 		}
-		if trusted, err := f.store.HasBlob(d); !trusted || err != nil {
+		if trusted, err := f.store.HasBlob(t.Context(), d); !trusted || err != nil {
 			t.Errorf("blob is trusted: %v, %v", trusted, err)
 		}
 		n := f.upstream.Count("", "")

@@ -36,10 +36,10 @@ func TestManifestIsNotReadAgain(t *testing.T) {
 	if m.Contents != nil {
 		t.Error("the contents are kept")
 	}
-	if link, err := f.store.Linked(own, blob.Digest); err != nil || link.Size != 77 {
+	if link, err := f.store.Linked(t.Context(), own, blob.Digest); err != nil || link.Size != 77 {
 		t.Errorf("the link is %+v, %v", link, err)
 	}
-	if _, err := f.store.Linked(own, image.Platforms[0].Manifest.Digest); err == nil {
+	if _, err := f.store.Linked(t.Context(), own, image.Platforms[0].Manifest.Digest); err == nil {
 		t.Error("the manifest was read again")
 	}
 }
@@ -59,7 +59,7 @@ func TestManifestOfManyBlobs(t *testing.T) {
 		t.Fatalf("%+v, %v", status, err)
 	}
 	for i, want := range map[int]bool{0: true, 4095: true, 4096: false} {
-		if _, err := f.store.Linked(own, blobs[i].Digest); (err == nil) != want {
+		if _, err := f.store.Linked(t.Context(), own, blobs[i].Digest); (err == nil) != want {
 			t.Errorf("blob %d: %v", i, err)
 		}
 	}

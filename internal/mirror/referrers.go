@@ -25,7 +25,7 @@ type referrersAnswer struct {
 // referring returns the referrers of d: believed as long as a tag, stale where
 // the upstream fails, and none offline where none are known.
 func (v view) referring(ctx context.Context, d digest.Digest) ([]oci.Descriptor, oci.CacheStatus, error) {
-	old, known := v.knownReferrers(d)
+	old, known := v.knownReferrers(ctx, d)
 	if v.Offline || known && v.believed(old) {
 		return old.Descriptors, oci.CacheStatus{Result: oci.ResultHit}, nil
 	}
@@ -51,8 +51,8 @@ func (v view) referring(ctx context.Context, d digest.Digest) ([]oci.Descriptor,
 	return nil, failed(led, err), fmt.Errorf("get referrers of %s@%s: %w", v.scope, d, err)
 }
 
-func (v view) knownReferrers(d digest.Digest) (storage.Referrers, bool) {
-	r, err := v.store.Referrers(v.scope, d)
+func (v view) knownReferrers(ctx context.Context, d digest.Digest) (storage.Referrers, bool) {
+	r, err := v.store.Referrers(ctx, v.scope, d)
 	v.readFailed("read referrers", v.scope, d.String(), err)
 	return r, err == nil
 }
@@ -67,7 +67,7 @@ func (v view) believed(r storage.Referrers) bool {
 }
 
 func (v view) lookUpReferrers(ctx context.Context, k key, d digest.Digest, spare bool) (referrersAnswer, error) {
-	old, known := v.knownReferrers(d)
+	old, known := v.knownReferrers(ctx, d)
 	if known && v.believed(old) {
 		return referrersAnswer{descriptors: old.Descriptors}, nil
 	}
@@ -90,16 +90,16 @@ func (v view) lookUpReferrers(ctx context.Context, k key, d digest.Digest, spare
 		none := oci.UpstreamError(oci.ClassNotFound, oci.CodeManifestUnknown, "there are no referrers", nil)
 		v.failures.put(k, none, v.now(), min(v.TagTTL, noneTTL))
 	}
-	if len(found) > 0 || known && len(old.Descriptors) > 0 || !known && v.linked(v.scope, d).Proven {
-		a.stored = v.putReferrers(d, found)
+	if len(found) > 0 || known && len(old.Descriptors) > 0 || !known && v.linked(ctx, v.scope, d).Proven {
+		a.stored = v.putReferrers(ctx, d, found)
 	}
 	return a, nil
 }
 
 // putReferrers records a list. That there are none is worth it only of what is here:
 // anybody can ask for any digest, and verification of an image asks for all of its.
-func (v view) putReferrers(d digest.Digest, found []oci.Descriptor) bool {
-	err := v.store.PutReferrers(v.scope, d, storage.Referrers{Descriptors: found, Checked: v.now()})
+func (v view) putReferrers(ctx context.Context, d digest.Digest, found []oci.Descriptor) bool {
+	err := v.store.PutReferrers(ctx, v.scope, d, storage.Referrers{Descriptors: found, Checked: v.now()})
 	if err != nil {
 		v.storeFailed("referrers not stored", err, "scope", v.scope.String(), "digest", d)
 	}

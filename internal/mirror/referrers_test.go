@@ -40,7 +40,7 @@ func TestNoReferrersAreBelievedForSeconds(t *testing.T) {
 	want(0, oci.ResultMiss)
 	want(0, oci.ResultHit)
 	f.saw(0, 1)
-	if _, err := f.store.Referrers(own, d); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := f.store.Referrers(t.Context(), own, d); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a record of nothing about what is not here: %v", err)
 	}
 	f.sign(d)
@@ -68,7 +68,7 @@ func TestNoReferrersOfACachedImage(t *testing.T) {
 		if ds, _, err := f.mirror.Referrers(t.Context(), r); err != nil || len(ds) != 0 {
 			t.Errorf("%v, %v", ds, err)
 		}
-		record, err := f.store.Referrers(own, d)
+		record, err := f.store.Referrers(t.Context(), own, d)
 		if err != nil || len(record.Descriptors) != 0 || i > 0 && !record.Checked.Equal(first) {
 			t.Errorf("%v, %v", record, err)
 		}

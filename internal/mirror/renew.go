@@ -21,7 +21,7 @@ func (v view) renew(ctx context.Context, link *storage.Link, d digest.Digest, as
 	if v.ProofTTL <= 0 || !link.Proven || v.Offline {
 		return nil
 	}
-	at, err := v.store.ProvenAt(v.scope, d)
+	at, err := v.store.ProvenAt(ctx, v.scope, d)
 	if err != nil || within(v.now().Sub(at), v.ProofTTL) {
 		v.readFailed("read proof", v.scope, d.String(), err)
 		return nil
@@ -34,12 +34,12 @@ func (v view) renew(ctx context.Context, link *storage.Link, d digest.Digest, as
 		size, err := ask(ctx, d)
 		if err == nil {
 			desc := oci.Descriptor{Digest: d, Size: max(size, -1)}
-			v.proven(desc)
+			v.proven(ctx, desc)
 			return desc, nil
 		}
 		err = v.asked(ctx, err)
 		if class := oci.ClassOf(err); class == oci.ClassNotFound || class == oci.ClassDenied {
-			v.refuted(d)
+			v.refuted(ctx, d)
 			v.remember(v.key(kindBlob, d.String()), err, false)
 			v.remember(v.key(kindManifest, d.String()), err, false)
 			return oci.Descriptor{}, err
@@ -58,8 +58,8 @@ func (v view) renew(ctx context.Context, link *storage.Link, d digest.Digest, as
 }
 
 // refuted records that the upstream does not have, or give, what it had.
-func (v view) refuted(d digest.Digest) {
-	if err := v.store.Refute(v.scope, d); err != nil {
+func (v view) refuted(ctx context.Context, d digest.Digest) {
+	if err := v.store.Refute(ctx, v.scope, d); err != nil {
 		v.storeFailed("link not stored", err, "scope", v.scope.String())
 	}
 }
@@ -91,7 +91,7 @@ func (v view) askManifest(ctx context.Context, d digest.Digest) (int64, error) {
 // current returns a manifest that is stored and the scope's, its proof renewed where
 // that is too old.
 func (v view) current(ctx context.Context, d digest.Digest) (oci.Manifest, bool, error) {
-	mf, ok := v.local(d)
+	mf, ok := v.local(ctx, d)
 	if !ok {
 		return mf, false, nil
 	}

@@ -99,13 +99,13 @@ func (s *sharedFill) Blob(ctx context.Context, d digest.Digest, offset, length i
 }
 
 // Part implements fill.Policy.
-func (s *sharedFill) Part(_ context.Context, size int64) (fill.Part, error) {
-	return s.source.makePart(s.source.scope, s.Digest, size)
+func (s *sharedFill) Part(ctx context.Context, size int64) (fill.Part, error) {
+	return s.source.makePart(ctx, s.source.scope, s.Digest, size)
 }
 
 // Suspended implements fill.Policy.
-func (s *sharedFill) Suspended(context.Context) (size int64, ok bool) {
-	size, ok = s.source.store.Suspended(s.source.scope, s.Digest)
+func (s *sharedFill) Suspended(ctx context.Context) (size int64, ok bool) {
+	size, ok = s.source.store.Suspended(ctx, s.source.scope, s.Digest)
 	if s.sizeInDoubt(s.Digest) {
 		size = -1
 	}
@@ -119,10 +119,11 @@ func (s *sharedFill) Summon() func(context.Context) bool {
 }
 
 // Verified implements fill.Policy: it records whose the bytes are.
-func (s *sharedFill) Verified(_ context.Context, size int64) {
+func (s *sharedFill) Verified(ctx context.Context, size int64) {
+	ctx = context.WithoutCancel(ctx) // what was verified counts, also while the Cache closes
 	d := oci.Descriptor{Digest: s.Digest, Size: size}
-	s.source.proven(d)
-	s.sharers.prove(d)
+	s.source.proven(ctx, d)
+	s.sharers.prove(ctx, d)
 }
 
 // Failed implements fill.Policy: it keeps the failure for the requests to come.

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"context"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -25,12 +26,12 @@ type sharer struct {
 }
 
 // record records what a verified fill shows for the scope.
-func (s sharer) record(d oci.Descriptor) {
+func (s sharer) record(ctx context.Context, d oci.Descriptor) {
 	if s.known {
-		s.resize(d)
+		s.resize(ctx, d)
 		return
 	}
-	s.proven(d)
+	s.proven(ctx, d)
 }
 
 // sharers are the scopes that follow a fill beside the one that it is of. The upstream
@@ -54,7 +55,7 @@ func (m *sharers) add(s sharer) {
 	}
 	m.mu.Unlock()
 	if right != nil {
-		s.record(*right)
+		s.record(s.ctx, *right)
 	}
 }
 
@@ -66,11 +67,11 @@ func (m *sharers) has(s oci.Scope) bool {
 }
 
 // prove records, once the bytes are verified, whose they are.
-func (m *sharers) prove(d oci.Descriptor) {
+func (m *sharers) prove(ctx context.Context, d oci.Descriptor) {
 	m.mu.Lock()
 	m.right = &d
 	m.mu.Unlock()
 	for _, s := range m.byScope { // add changes it no more
-		s.record(d)
+		s.record(ctx, d)
 	}
 }

@@ -161,7 +161,7 @@ func TestFailedFillProvesNothing(t *testing.T) {
 		d := f.upstream.PutBlob(repository, want)
 		liar.Hook(liars(oci.Descriptor{}, map[digest.Digest]int64{d: int64(size)})["garbage"])
 		f.wantRefused(d, beside(blobRequest(d)))
-		if link, err := f.store.Linked(oci.Scope{Upstream: other, Repository: repository}, d); link.Proven {
+		if link, err := f.store.Linked(t.Context(), oci.Scope{Upstream: other, Repository: repository}, d); link.Proven {
 			t.Errorf("link %+v, %v", link, err)
 		}
 		f.mustPull(blobRequest(d), want, oci.ResultMiss)
@@ -239,7 +239,7 @@ func TestPartIsOfItsUpstream(t *testing.T) {
 	if r := s.Requests(); len(r) != 1 || r[0].Header.Get("Range") != "" {
 		t.Errorf("requests %v", r)
 	}
-	if _, ok := f.store.Suspended(own, d); !ok {
+	if _, ok := f.store.Suspended(t.Context(), own, d); !ok {
 		t.Error("what the other upstream has sent is gone")
 	}
 }

@@ -2,6 +2,7 @@ package mirror_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -19,7 +20,7 @@ import (
 // suspend leaves a part with the first bytes of a blob.
 func (f *fixture) suspend(d digest.Digest, b []byte, covered int) {
 	f.t.Helper()
-	p, err := f.store.Part(own, d, int64(len(b)))
+	p, err := f.store.Part(context.Background(), own, d, int64(len(b)))
 	if err == nil {
 		_, err = p.WriteAt(b[:covered], 0)
 	}
@@ -34,7 +35,7 @@ func (f *fixture) suspend(d digest.Digest, b []byte, covered int) {
 // wantLink asserts what the store knows.
 func (f *fixture) wantLink(name string, d digest.Digest, size int) {
 	f.t.Helper()
-	link, err := f.store.Linked(oci.Scope{Upstream: upstreamName, Repository: name}, d)
+	link, err := f.store.Linked(context.Background(), oci.Scope{Upstream: upstreamName, Repository: name}, d)
 	if err != nil || link != (storage.Link{Size: int64(size), Proven: true}) {
 		f.t.Errorf("%s: link %+v, %v; want one of %d bytes", name, link, err, size)
 	}
@@ -167,7 +168,7 @@ func TestContradictedSizeOfAFollower(t *testing.T) {
 	defer first.Content.Close()
 	<-reached
 	link := oci.Descriptor{Digest: d, Size: 5}
-	if err := f.store.Link(oci.Scope{Upstream: upstreamName, Repository: other}, link); err != nil {
+	if err := f.store.Link(t.Context(), oci.Scope{Upstream: upstreamName, Repository: other}, link); err != nil {
 		t.Fatal(err)
 	}
 	result := make(chan error, 1)
@@ -308,7 +309,7 @@ func TestStoredFileOfAnotherSize(t *testing.T) {
 			f := newFixture(t)
 			want := registrytest.Random(1, size)
 			d := f.upstream.PutBlob(repository, want)
-			p, err := f.store.Part(own, d, size-1) // it was cut, and recorded like that
+			p, err := f.store.Part(t.Context(), own, d, size-1) // it was cut, and recorded like that
 			if err == nil {
 				_, err = p.WriteAt(want[:size-1], 0)
 			}
@@ -318,7 +319,7 @@ func TestStoredFileOfAnotherSize(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := f.store.Link(oci.Scope{Upstream: upstreamName, Repository: repository}, oci.Descriptor{Digest: d, Size: size}); err != nil {
+			if err := f.store.Link(t.Context(), oci.Scope{Upstream: upstreamName, Repository: repository}, oci.Descriptor{Digest: d, Size: size}); err != nil {
 				t.Fatal(err)
 			}
 			ask(f, blobRequest(d), want)
@@ -341,7 +342,7 @@ func TestLinkOfAnotherSize(t *testing.T) {
 	f.filled()
 	f.saw(0, 1)
 	for range 2 {
-		if err := f.store.Link(oci.Scope{Upstream: upstreamName, Repository: repository}, oci.Descriptor{Digest: d, Size: 5}); err != nil {
+		if err := f.store.Link(t.Context(), oci.Scope{Upstream: upstreamName, Repository: repository}, oci.Descriptor{Digest: d, Size: 5}); err != nil {
 			t.Fatal(err)
 		}
 		f.mustPull(blobRequest(d), want, oci.ResultHit)

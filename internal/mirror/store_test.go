@@ -92,7 +92,7 @@ func TestFullDisk(t *testing.T) {
 				if e := f.filled(); e.Stored || e.Class != oci.ClassNone {
 					t.Errorf("event %+v", e)
 				}
-				if _, err := f.store.StatBlob(r.Reference.Digest); err == nil {
+				if _, err := f.store.StatBlob(t.Context(), r.Reference.Digest); err == nil {
 					t.Error("it is stored")
 				}
 				f.cache.FailParts(1<<40, nil)
@@ -222,7 +222,7 @@ func TestFailedCommit(t *testing.T) {
 		if e := f.filled(); e.Stored || e.Class != oci.ClassNone {
 			t.Errorf("event %+v", e)
 		}
-		if _, err := f.store.StatBlob(r.Reference.Digest); err == nil {
+		if _, err := f.store.StatBlob(t.Context(), r.Reference.Digest); err == nil {
 			t.Error("it is stored")
 		}
 	}
@@ -258,7 +258,7 @@ func TestStoreIsGone(t *testing.T) {
 			t.Errorf("tags: %v, %v", list, err)
 		}
 	}
-	if _, err := f.store.Tag(oci.Scope{Upstream: upstreamName, Repository: repository}, "3"); !errors.Is(err, storage.ErrClosed) {
+	if _, err := f.store.Tag(t.Context(), oci.Scope{Upstream: upstreamName, Repository: repository}, "3"); !errors.Is(err, storage.ErrClosed) {
 		t.Errorf("the store is not gone: %v", err)
 	}
 }

@@ -118,7 +118,7 @@ func TestBodiesThatAreWrong(t *testing.T) {
 		}
 		f.upstream.PutBlobAs(repository, d, wrong)
 		if random.IntN(2) == 0 { // as a manifest would have told the right size
-			if err := f.store.Link(oci.Scope{Upstream: upstreamName, Repository: repository}, oci.Descriptor{Digest: d, Size: told}); err != nil {
+			if err := f.store.Link(t.Context(), oci.Scope{Upstream: upstreamName, Repository: repository}, oci.Descriptor{Digest: d, Size: told}); err != nil {
 				t.Error(err)
 			}
 		}
@@ -134,7 +134,7 @@ func TestBodiesThatAreWrong(t *testing.T) {
 			}
 			broken.Add(1)
 		}
-		if _, err := f.store.StatBlob(d); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := f.store.StatBlob(t.Context(), d); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("download %d, %s: it is in the store: %v", i, name, err)
 		}
 	})

@@ -18,7 +18,7 @@ const kindImage kind = "image"
 // the upstream has sent it since the mark.
 func (v view) askForImage(ctx context.Context, d digest.Digest, mark uint64) bool {
 	if !v.images.names(v.scope, d) {
-		v.recall(d)
+		v.recall(ctx, d)
 	}
 	image, ask := v.images.missed(v.scope, d, mark, v.now())
 	if !ask {
@@ -43,26 +43,26 @@ const maxRecalled = 256
 
 // recall looks for the image of a blob among those that are stored: none that names it
 // was served lately, such as since a restart.
-func (v view) recall(d digest.Digest) {
-	if v.linked(v.scope, d).Size < 0 {
+func (v view) recall(ctx context.Context, d digest.Digest) {
+	if v.linked(ctx, v.scope, d).Size < 0 {
 		return // no manifest of the scope names it
 	}
-	tags, err := v.store.Tags(v.scope, "", maxRecalled)
+	tags, err := v.store.Tags(ctx, v.scope, "", maxRecalled)
 	v.readFailed("list tags", v.scope, "", err)
 	left := maxRecalled
 	for _, name := range tags {
-		if t, ok := v.tag(name); ok && v.recallFrom(t.Digest, d, &left) {
+		if t, ok := v.tag(ctx, name); ok && v.recallFrom(ctx, t.Digest, d, &left) {
 			return
 		}
 	}
 }
 
 // recallFrom looks into one manifest, and into those that it lists.
-func (v view) recallFrom(m, d digest.Digest, left *int) bool {
+func (v view) recallFrom(ctx context.Context, m, d digest.Digest, left *int) bool {
 	if *left--; *left < 0 {
 		return false
 	}
-	mf, ok := v.local(m)
+	mf, ok := v.local(ctx, m)
 	if !ok {
 		return false
 	}
@@ -75,7 +75,7 @@ func (v view) recallFrom(m, d digest.Digest, left *int) bool {
 		v.images.add(imageKey{v.scope, m}, contents)
 		return true
 	}
-	return slices.ContainsFunc(contents.Manifests, func(child oci.Descriptor) bool { return v.recallFrom(child.Digest, d, left) })
+	return slices.ContainsFunc(contents.Manifests, func(child oci.Descriptor) bool { return v.recallFrom(ctx, child.Digest, d, left) })
 }
 
 // watched is a Remote whose manifests are noted as they come.

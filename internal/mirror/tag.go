@@ -24,8 +24,8 @@ type tagAnswer struct {
 // resolve answers what a tag means: from the store while that is fresh, else
 // with one question to the upstream that all waiting requests share, else stale.
 func (v view) resolve(ctx context.Context, name string) (tagAnswer, oci.CacheStatus, error) {
-	old, known := v.tag(name)
-	if known && v.fresh(old, name) {
+	old, known := v.tag(ctx, name)
+	if known && v.fresh(ctx, old, name) {
 		return tagAnswer{tag: old}, v.tagStatus(oci.ResultHit, old, name), nil
 	}
 	if v.Offline {
@@ -36,11 +36,11 @@ func (v view) resolve(ctx context.Context, name string) (tagAnswer, oci.CacheSta
 	// that fails helps nobody.
 	spare := false
 	if known {
-		_, spare = v.local(old.Digest)
+		_, spare = v.local(ctx, old.Digest)
 	}
 	k := v.key(kindTag, name)
 	if e := v.remembered(k, spare); e != nil {
-		if spare && v.forgives(name, e) {
+		if spare && v.forgives(ctx, name, e) {
 			return tagAnswer{tag: old}, v.stale(old, name, e), nil
 		}
 		return tagAnswer{}, negative(), e
@@ -58,7 +58,7 @@ func (v view) resolve(ctx context.Context, name string) (tagAnswer, oci.CacheSta
 	switch {
 	case err == nil:
 		return a, v.tagAsked(a, led, name), nil
-	case ctx.Err() != nil || !spare || !v.forgives(name, err):
+	case ctx.Err() != nil || !spare || !v.forgives(ctx, name, err):
 		return tagAnswer{}, failed(led, err), err
 	}
 	return tagAnswer{tag: old}, v.stale(old, name, err), nil
@@ -70,16 +70,16 @@ func (v view) tagAsked(a tagAnswer, led bool, name string) oci.CacheStatus {
 	return status
 }
 
-func (v view) tag(name string) (storage.Tag, bool) {
-	t, err := v.store.Tag(v.scope, name)
+func (v view) tag(ctx context.Context, name string) (storage.Tag, bool) {
+	t, err := v.store.Tag(ctx, v.scope, name)
 	v.readFailed("read tag", v.scope, name, err)
 	return t, err == nil
 }
 
 // fresh reports whether a tag need not be asked for. One that never moves may still
 // have moved as long as nobody has its manifest.
-func (v view) fresh(t storage.Tag, name string) bool {
-	return v.Offline || within(v.now().Sub(t.Checked), v.TagTTL) || v.immutable(name) && v.hasManifest(t.Digest)
+func (v view) fresh(ctx context.Context, t storage.Tag, name string) bool {
+	return v.Offline || within(v.now().Sub(t.Checked), v.TagTTL) || v.immutable(name) && v.hasManifest(ctx, t.Digest)
 }
 
 func (v view) immutable(name string) bool {
@@ -110,9 +110,9 @@ func (v view) stale(t storage.Tag, name string, cause error) oci.CacheStatus {
 }
 
 // forgives reports whether what the tag meant may serve in place of the error.
-func (v view) forgives(name string, err error) bool {
+func (v view) forgives(ctx context.Context, name string, err error) bool {
 	if oci.IsNotFound(err) {
-		return v.outlives(name)
+		return v.outlives(ctx, name)
 	}
 	return v.excuses(err)
 }
@@ -133,8 +133,8 @@ func (v view) excuses(err error) bool {
 // lookUpTag answers from the store or from memory what others have asked
 // meanwhile, else it asks.
 func (v view) lookUpTag(ctx context.Context, name string, spare bool) (tagAnswer, error) {
-	old, known := v.tag(name)
-	if known && v.fresh(old, name) {
+	old, known := v.tag(ctx, name)
+	if known && v.fresh(ctx, old, name) {
 		return tagAnswer{tag: old}, nil
 	}
 	k := v.key(kindTag, name)
@@ -146,10 +146,10 @@ func (v view) lookUpTag(ctx context.Context, name string, spare bool) (tagAnswer
 
 // askTag asks the upstream what a tag means, and records the answer.
 func (v view) askTag(ctx context.Context, k key, name string, spare bool) (tagAnswer, error) {
-	old, _ := v.tag(name)
+	old, _ := v.tag(ctx, name)
 	ref := oci.Reference{Tag: name}
 	desc, mf, err := v.Remote.Resolve(ctx, v.repository, ref)
-	if err == nil && mf == nil && spare && desc.Digest != old.Digest && !v.hasManifest(desc.Digest) {
+	if err == nil && mf == nil && spare && desc.Digest != old.Digest && !v.hasManifest(ctx, desc.Digest) {
 		// The tag moves only once its new manifest is here: until then the old
 		// one is the stale answer.
 		mf, err = v.get(ctx, oci.Reference{Digest: desc.Digest})
@@ -163,18 +163,18 @@ func (v view) askTag(ctx context.Context, k key, name string, spare bool) (tagAn
 	if err != nil {
 		return tagAnswer{}, v.tagFailed(ctx, k, name, err, spare)
 	}
-	return v.keepTag(k, name, desc, mf), nil
+	return v.keepTag(ctx, k, name, desc, mf), nil
 }
 
 // keepTag records what a tag means, and its manifest, if that came along.
-func (v view) keepTag(k key, name string, desc oci.Descriptor, mf *oci.Manifest) tagAnswer {
-	old, known := v.tag(name)
+func (v view) keepTag(ctx context.Context, k key, name string, desc oci.Descriptor, mf *oci.Manifest) tagAnswer {
+	old, known := v.tag(ctx, name)
 	a := tagAnswer{manifest: mf, asked: true}
 	if mf != nil {
 		desc = mf.Descriptor()
-		a.stored = v.keep(mf)
+		a.stored = v.keep(ctx, mf)
 	} else {
-		v.said(desc)
+		v.said(ctx, desc)
 		v.promised.put(v.key(kindManifest, desc.Digest.String()), name)
 	}
 	now := v.now()
@@ -182,7 +182,7 @@ func (v view) keepTag(k key, name string, desc oci.Descriptor, mf *oci.Manifest)
 	if known && old.Digest == desc.Digest {
 		a.tag.Changed = old.Changed
 	}
-	if err := v.store.PutTag(v.scope, name, a.tag); err != nil {
+	if err := v.store.PutTag(ctx, v.scope, name, a.tag); err != nil {
 		v.storeFailed("tag not stored", err, "scope", v.scope.String(), "tag", name)
 	}
 	v.trust(k)
@@ -211,8 +211,8 @@ func (v view) byTag(ctx context.Context, name string, not digest.Digest) (tagAns
 		return tagAnswer{}, negative(), e
 	}
 	a, led, err := v.tagged.do(ctx, v, k, v.patience(false), func(ctx context.Context) (tagAnswer, error) {
-		if t, ok := v.tag(name); ok && t.Digest != not { // somebody else has asked meanwhile
-			if mf, ok := v.local(t.Digest); ok && v.fresh(t, name) {
+		if t, ok := v.tag(ctx, name); ok && t.Digest != not { // somebody else has asked meanwhile
+			if mf, ok := v.local(ctx, t.Digest); ok && v.fresh(ctx, t, name) {
 				return tagAnswer{tag: t, manifest: &mf}, nil
 			}
 		}
@@ -230,7 +230,7 @@ func (v view) getByTag(ctx context.Context, name string) (tagAnswer, error) {
 	if err != nil {
 		return tagAnswer{}, v.tagFailed(ctx, k, name, err, false)
 	}
-	return v.keepTag(k, name, mf.Descriptor(), mf), nil
+	return v.keepTag(ctx, k, name, mf.Descriptor(), mf), nil
 }
 
 func (v view) get(ctx context.Context, ref oci.Reference) (*oci.Manifest, error) {
@@ -244,7 +244,7 @@ func (v view) get(ctx context.Context, ref oci.Reference) (*oci.Manifest, error)
 func (v view) tagFailed(ctx context.Context, k key, name string, err error, spare bool) error {
 	err = v.asked(ctx, err)
 	if oci.IsNotFound(err) {
-		v.missed(k, name)
+		v.missed(ctx, k, name)
 	}
 	v.remember(k, err, spare)
 	return err

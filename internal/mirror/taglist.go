@@ -14,7 +14,7 @@ import (
 // whole serves, from its first page to its last.
 func (v view) tagList(ctx context.Context, page oci.TagsPage) (oci.TagList, oci.CacheStatus, error) {
 	if v.Offline {
-		return v.storedTags(page)
+		return v.storedTags(ctx, page)
 	}
 	var l *listing
 	if page.Last != "" {
@@ -219,8 +219,8 @@ func (w *walk) failed(err error) oci.CacheStatus {
 
 // storedTags pages through the tags that were pulled through this gateway: all that an
 // upstream has which is never asked.
-func (v view) storedTags(page oci.TagsPage) (oci.TagList, oci.CacheStatus, error) {
-	tags, err := v.store.Tags(v.scope, page.Last, -1)
+func (v view) storedTags(ctx context.Context, page oci.TagsPage) (oci.TagList, oci.CacheStatus, error) {
+	tags, err := v.store.Tags(ctx, v.scope, page.Last, -1)
 	v.readFailed("list tags", v.scope, "", err)
 	if len(tags) == 0 && (err != nil || page.Last == "") {
 		status, err := v.unknown(oci.CodeNameUnknown)

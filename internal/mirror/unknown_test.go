@@ -42,10 +42,10 @@ func TestWhatIsUnknownIsNotRecorded(t *testing.T) {
 		records := 0
 		for i := range lists {
 			d := oci.Sum(registrytest.Random(uint64(i), 8))
-			_, noReferrers := f.store.Referrers(own, d)
-			_, noTag := f.store.Tag(own, "t"+d.Encoded()[:16])
-			_, noManifest := f.store.Manifest(d)
-			_, noLink := f.store.Linked(own, d)
+			_, noReferrers := f.store.Referrers(t.Context(), own, d)
+			_, noTag := f.store.Tag(t.Context(), own, "t"+d.Encoded()[:16])
+			_, noManifest := f.store.Manifest(t.Context(), d)
+			_, noLink := f.store.Linked(t.Context(), own, d)
 			for _, err := range []error{noReferrers, noTag, noManifest, noLink} {
 				if !errors.Is(err, fs.ErrNotExist) {
 					records++

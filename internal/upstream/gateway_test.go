@@ -287,7 +287,7 @@ func (g *gateway) end() (stored int) {
 	g.cache.Close()
 	stored = int(g.store.Usage().Blobs)
 	for _, d := range g.world.digests {
-		if m, err := g.store.Manifest(d); err == nil {
+		if m, err := g.store.Manifest(t.Context(), d); err == nil {
 			stored++
 			if string(m.Bytes) != g.world.bytes[d] || m.MediaType != g.world.types[d] {
 				t.Errorf("manifest %s is stored as %s: %.200s", d, m.MediaType, m.Bytes)
