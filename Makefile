@@ -15,7 +15,7 @@ MEASURED := ^Test(CostOf(UnknownDigest|ColdManifests|Referrers)|ListsTake(Little
 SOAK ?= 10m
 
 .DEFAULT_GOAL := build
-.PHONY: build run test lint fmt bench fuzz vuln integration soak nightly xcaddy check clean help
+.PHONY: build run test lint fmt bench fuzz vuln integration soak nightly xcaddy release release-test image check clean help
 
 build: ; @internal/tools/need go && CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/pullgate ./cmd/pullgate ## build bin/pullgate
 run: build ; bin/pullgate run --config Caddyfile.example ## build, and serve with Caddyfile.example
@@ -28,12 +28,16 @@ vuln: ; @internal/tools/need go curl && internal/tools/vulncheck $(TAGS) ## repo
 integration: ; @internal/tools/need go clients && $(GO) test -count=1 -timeout 20m -tags $(TAGS),integration $(TESTFLAGS) ./integration/... ## drive the binary with real clients (as root)
 soak: ; @internal/tools/need go clients && SOAK=$(SOAK) $(GO) test -count=1 -timeout 0 -tags $(TAGS),integration $(TESTFLAGS) -run '^TestSoak$$' -v ./integration ## serve a mixed load with faults for SOAK (as root)
 xcaddy: ; @internal/tools/need go curl && $(GO) -C internal/tools run ./xcaddy "$(CURDIR)/xcaddy.json" "$(CURDIR)/dist/caddy" && internal/tools/smoke dist/caddy Caddyfile.example ## build dist/caddy from xcaddy.json, and try it
+# The tag of the checkout, or VERSION=v1.2.3.
+release: ; @internal/tools/need go && internal/tools/release/make '$(VERSION)' dist/release ## build archives, packages, SBOMs, chart and checksums in dist/release
+release-test: build ; @internal/tools/need go release && $(GO) -C internal/tools/release test -count=1 -timeout 20m $(TESTFLAGS) . ## test the release: built twice, package in a chroot, chart (as root)
+image: ; docker build --file deploy/docker/Dockerfile --build-arg VERSION=$(VERSION) --tag pullgate:$(VERSION) . ## build the container image with Docker
 # The same tests with more of everything: hours.
 nightly: export PULLGATE_LONG = 1
 nightly: export PULLGATE_SWEEP = full
 nightly: FUZZTIME = 5000000x
 nightly: TESTFLAGS = -v -timeout 6h
 nightly: test fuzz integration ## run the long versions of all tests, 200 kills and a soak of 10 minutes among them (as root)
-check: lint test fuzz xcaddy integration ## what CI runs
+check: lint test fuzz xcaddy release-test integration ## what CI runs
 clean: ; rm -rf bin dist ## remove what was built
 help: ; @sed -nE 's/^([a-z]+):.* ## (.*)/\1\t\2/p' Makefile | expand -t 14 ## list the targets

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-
-	"github.com/pullgate/pullgate/internal/oci"
 )
 
 // DefaultLookAheadSize is Upstream.LookAheadSize where that is 0.
@@ -23,37 +21,16 @@ const (
 
 // lookAhead has the rest of an image pulled once a fill of one of its layers, which a
 // client gets as a whole, was answered. It is done once for each fill.
-func (v view) lookAhead(f *fill) {
-	if v.LookAhead <= 0 || v.ranged || !f.looks() {
+func (v view) lookAhead(f *sharedFill) {
+	if v.LookAhead <= 0 || v.ranged || !f.looked.CompareAndSwap(false, true) {
 		return
 	}
 	v.start(func() {
 		defer v.survive("look ahead")
-		if f.awaitOpened(v.ctx) == nil {
-			v.pullAhead(f.digest)
+		if f.Opened(v.ctx) == nil {
+			v.pullAhead(f.Digest)
 		}
 	})
-}
-
-func (f *fill) looks() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	first := !f.looked
-	f.looked = true
-	return first
-}
-
-// awaitOpened waits until the upstream has answered, or need not be asked.
-func (f *fill) awaitOpened(ctx context.Context) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for !f.opened && f.err == nil && ctx.Err() == nil {
-		f.wait(ctx, nil)
-	}
-	if f.err != nil {
-		return f.err
-	}
-	return ctx.Err()
 }
 
 // pullAhead starts the fills of all blobs of the image that a layer belongs to, a few
@@ -123,7 +100,7 @@ func (v view) within(ctx context.Context, d digest.Digest) bool {
 // already, or there can be none.
 func (v view) fillAhead(ctx context.Context, d digest.Digest, most int64, turn *turn, s *scouts) bool {
 	k := v.fillKey(d)
-	mine, _, _ := v.fills.reserve(k, func(*fill) bool { return false })
+	mine, _, _ := v.fills.reserve(k, func(*sharedFill) bool { return false })
 	if mine == nil {
 		return false
 	}
@@ -131,35 +108,20 @@ func (v view) fillAhead(ctx context.Context, d digest.Digest, most int64, turn *
 		v.fills.release(k)
 		return false
 	}
-	f := newFill(v.ctx, v, d, v.linked(ctx, d), true)
-	f.most = most
+	f := newFill(v.ctx, v, d, v.linked(ctx, d), &most)
 	if !v.launch(k, mine, f, turn, func() {
-		s.back(f.stored())
+		s.back(f.Outcome().Stored())
 		v.ahead.Leave(v.Identity)
 	}) {
 		v.fills.release(k)
 		return false
 	}
 	v.start(func() {
-		if f.awaitOpened(v.ctx) == nil {
+		if f.Opened(v.ctx) == nil {
 			s.served()
 		}
 	})
 	return true
-}
-
-// stored reports whether the fill has ended well.
-func (f *fill) stored() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.err == nil && f.cause == nil
-}
-
-// errTooLarge is for what is more than may be pulled ahead.
-func errTooLarge() *oci.Error {
-	return &oci.Error{
-		Code: oci.CodeUnavailable, Status: 503, Class: oci.ClassCanceled, Message: "the blob is too large to be pulled ahead",
-	}
 }
 
 // scouts find out whether an upstream has what an image names: no more are under way

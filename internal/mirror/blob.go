@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/pullgate/pullgate/internal/fill"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage"
 )
@@ -55,7 +56,7 @@ func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheSta
 				return oci.Blob{}, failed(false, ctx.Err()), ctx.Err()
 			}
 		case j.full:
-			if q.turn, err = v.awaitTurn(ctx, true, fillPatience); err != nil {
+			if q.turn, err = v.awaitTurn(ctx, true, fill.Patience); err != nil {
 				return oci.Blob{}, failed(false, err), err
 			}
 			continue
@@ -73,7 +74,7 @@ func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheSta
 		if again && ctx.Err() == nil && j.othersFault(err, v.scope) {
 			again = false
 			select {
-			case <-j.fill.done:
+			case <-j.fill.Done():
 				continue
 			case <-ctx.Done():
 			}
@@ -86,8 +87,8 @@ func (v view) blob(ctx context.Context, d digest.Digest) (oci.Blob, oci.CacheSta
 // before it looks again, or, if all are nil, the need to prove the digest first.
 type joining struct {
 	open  oci.Blob
-	fill  *fill // with a reference
-	led   bool  // the request started the fill
+	fill  *sharedFill // with a reference
+	led   bool        // the request started the fill
 	wait  <-chan struct{}
 	full  bool  // it has to wait for a turn: the client has started all the fills that it may
 	proof proof // to prove it
@@ -116,7 +117,7 @@ func (q *blobQuery) join(ctx context.Context) (joining, oci.CacheStatus, error) 
 	case f != nil:
 		f.span.AddLink(trace.LinkFromContext(ctx))
 		if f.source.scope != q.scope {
-			f.share(sharer{q.view, q.link.Proven})
+			f.sharers.add(sharer{q.view, q.link.Proven})
 		}
 		return joining{fill: f}, oci.CacheStatus{}, nil
 	case again != nil:
@@ -126,7 +127,7 @@ func (q *blobQuery) join(ctx context.Context) (joining, oci.CacheStatus, error) 
 }
 
 // mayFollow reports whether the scope may have what a fill brings.
-func (q *blobQuery) mayFollow(f *fill) bool {
+func (q *blobQuery) mayFollow(f *sharedFill) bool {
 	return q.link.Proven || q.confirmed || f.serves(q.scope)
 }
 
@@ -169,9 +170,9 @@ func (q *blobQuery) begin(ctx context.Context, mine *place) (j joining, status o
 			return joining{full: true}, oci.CacheStatus{}, nil
 		}
 	}
-	f := newFill(ctx, q.view, q.digest, q.link, false)
+	f := newFill(ctx, q.view, q.digest, q.link, nil)
 	if !q.launch(k, mine, f, q.turn, func() {}) {
-		err := errClosed()
+		err := fill.ErrClosed()
 		return joining{}, failed(true, err), err
 	}
 	q.turn = nil
@@ -180,7 +181,7 @@ func (q *blobQuery) begin(ctx context.Context, mine *place) (j joining, status o
 
 // launch starts a fill in a place that was reserved, and gives it a turn. It reports
 // false, and starts nothing, once the Cache is closed.
-func (c *Cache) launch(k fillKey, mine *place, f *fill, turn *turn, ended func()) bool {
+func (c *Cache) launch(k fillKey, mine *place, f *sharedFill, turn *turn, ended func()) bool {
 	f.turn = turn
 	if !c.start(func() {
 		<-mine.free
@@ -188,7 +189,6 @@ func (c *Cache) launch(k fillKey, mine *place, f *fill, turn *turn, ended func()
 		ended()
 	}) {
 		f.span.End()
-		f.cancel()
 		return false
 	}
 	c.fills.put(k, f)
@@ -218,29 +218,23 @@ func (q *blobQuery) provable(ctx context.Context) (proof, bool) {
 
 // follow waits until a fill can be read, and returns a reader of it. The
 // reference goes to the reader, or back.
-func (q *blobQuery) follow(ctx context.Context, f *fill) (oci.Blob, error) {
-	size, err := f.ready(ctx, toldSize(f.digest, q.link.Size))
+func (q *blobQuery) follow(ctx context.Context, f *sharedFill) (oci.Blob, error) {
+	size, err := f.Ready(ctx, toldSize(f.Digest, q.link.Size))
 	if err != nil {
-		f.leave()
+		f.Leave()
 		if oci.IsNotFound(err) {
 			return oci.Blob{}, err
 		}
-		return oci.Blob{}, fmt.Errorf("get blob %s@%s: %w", q.scope, f.digest, err)
+		return oci.Blob{}, fmt.Errorf("get blob %s@%s: %w", q.scope, f.Digest, err)
 	}
-	return oci.Blob{Digest: f.digest, Size: size, Content: &reader{ctx: ctx, fill: f, size: size, strict: q.VerifyRanges}}, nil
+	return oci.Blob{Digest: f.Digest, Size: size, Content: f.Reader(ctx, size, q.VerifyRanges)}, nil
 }
 
 // othersFault reports whether another try may get what this one did not: the
 // fill asked another scope's upstream, or went on from bytes of an earlier one.
 func (j joining) othersFault(err error, scope oci.Scope) bool {
 	return !j.led && j.fill.source.scope != scope ||
-		j.fill.tainted() && oci.ClassOf(err) == oci.ClassDigest
-}
-
-func (f *fill) tainted() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.resumed
+		oci.ClassOf(err) == oci.ClassDigest && j.fill.Outcome().Resumed
 }
 
 // status is that of an answer that follows a fill. It is told before the
@@ -251,9 +245,7 @@ func (j joining) status() oci.CacheStatus {
 		return oci.CacheStatus{Result: oci.ResultJoined}
 	}
 	status := oci.CacheStatus{Result: oci.ResultMiss, Stored: true}
-	j.fill.mu.Lock()
-	defer j.fill.mu.Unlock()
-	if cause := j.fill.cause; cause != nil {
+	if cause := j.fill.Outcome().Cause; cause != nil {
 		status.Stored = false
 		status.Detail = "io_error"
 		if errors.Is(cause, storage.ErrNoSpace) {
@@ -354,10 +346,5 @@ func (v view) fillSize(d digest.Digest, proven bool) int64 {
 	if f == nil || !proven && !f.serves(v.scope) {
 		return -1
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.err != nil || !f.opened || f.disputed && !f.verified {
-		return -1
-	}
-	return f.size
+	return f.CertainSize()
 }

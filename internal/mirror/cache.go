@@ -6,11 +6,11 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
-	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/internal/fill"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/pace"
 )
@@ -19,6 +19,7 @@ import (
 const (
 	coldDeadline  = 10 * time.Second // nothing to answer with otherwise
 	staleDeadline = 3 * time.Second  // a stale answer is at hand
+	sizePatience  = 5 * time.Second  // see fill.Downloads
 )
 
 // closePatience is how long Close waits for what hangs.
@@ -82,25 +83,25 @@ type Cache struct {
 	*life
 	troubles
 	hints
-	traffic
 	lookUps
 
-	store  *shelf
-	images images
-	lists  listings
-	fills  fills
+	store     *shelf
+	images    images
+	lists     listings
+	fills     fills
+	downloads fill.Downloads
+	turns     pace.Limiter[turnKey]
+	ahead     pace.Limiter[string] // of what no client has asked for yet
+	// deadlines are a seam for tests, fixed before the first request.
+	deadlines struct{ cold, stale time.Duration }
 }
 
-// hooks are what a Cache tells and asks those who made it. The last ones are seams for
-// tests, fixed before the first request.
+// hooks are what a Cache tells and asks those who made it.
 type hooks struct {
 	log     *slog.Logger
 	now     func() time.Time
 	observe func(FillEvent)
 	panics  func()
-
-	after     func(time.Duration) <-chan time.Time
-	deadlines struct{ cold, stale, tell time.Duration }
 }
 
 // hints are what upstreams have said of tags and manifests, which is worth little.
@@ -108,17 +109,6 @@ type hints struct {
 	gone     since[key] // since when an upstream says that a tag is gone
 	promised promised
 	told     told
-}
-
-// traffic is what upstreams are asked for at a time, and may be.
-type traffic struct {
-	turns      pace.Limiter[turnKey]
-	slots      pace.Limiter[string]
-	ahead      pace.Limiter[string] // of what no client has asked for yet
-	uplinks    pace.Uplinks
-	crowds     pace.Crowds
-	downloads  atomic.Int64 // fills that are at it
-	processors int64        // that they share
 }
 
 // lookUps are the running questions to upstreams.
@@ -150,12 +140,15 @@ func NewCache(o CacheOptions) *Cache {
 		o.Panicked = func() {}
 	}
 	c := &Cache{
-		hooks: hooks{log: o.Logger, now: o.Now, observe: o.Observe, panics: o.Panicked, after: time.After},
+		hooks: hooks{log: o.Logger, now: o.Now, observe: o.Observe, panics: o.Panicked},
 		life:  newLife(),
 		store: &shelf{Records: o.Records, Blobs: o.Blobs, log: o.Logger, now: o.Now},
+		downloads: fill.Downloads{
+			Now: o.Now, After: time.After, Panicked: o.Panicked, SizePatience: sizePatience, Processors: int64(runtime.GOMAXPROCS(0)),
+		},
 	}
-	c.troubles.clock, c.processors = o.Now, int64(runtime.GOMAXPROCS(0))
-	c.deadlines.cold, c.deadlines.stale, c.deadlines.tell = coldDeadline, staleDeadline, tellAfter
+	c.troubles.clock = o.Now
+	c.deadlines.cold, c.deadlines.stale = coldDeadline, staleDeadline
 	return c
 }
 
@@ -171,10 +164,9 @@ func (c *Cache) Close() {
 
 // Stats returns a snapshot.
 func (c *Cache) Stats() Stats {
-	s := Stats{Failures: c.failures.len(), LookUps: c.lookUps.len() + c.lists.begun.len() + c.lists.pages.len()}
-	_, s.Queued = c.slots.Count()
+	s := Stats{Failures: c.failures.len(), Queued: c.downloads.Queued(), LookUps: c.lookUps.len() + c.lists.begun.len() + c.lists.pages.len()}
 	for _, f := range c.fills.all() {
-		readers, received := f.progress()
+		readers, received := f.Progress()
 		s.Fills++
 		s.Readers += readers
 		s.FillBytes += received
@@ -191,13 +183,6 @@ func (c *Cache) survive(task string) {
 	}
 }
 
-func errClosed() *oci.Error {
-	return &oci.Error{
-		Code: oci.CodeUnavailable, Status: 503, Message: "the gateway is shutting down",
-		Class: oci.ClassCanceled, RetryAfter: 5 * time.Second,
-	}
-}
-
 // asked turns what a Remote returned into an error with a class, also where the
 // deadline of the look-up or the end of the Cache cut it short.
 func (c *Cache) asked(ctx context.Context, err error) error {
@@ -211,7 +196,7 @@ func (c *Cache) asked(ctx context.Context, err error) error {
 	case err == nil:
 		return nil
 	case c.ctx.Err() != nil:
-		return errClosed()
+		return fill.ErrClosed()
 	case class != oci.ClassTimeout && errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return oci.UpstreamError(oci.ClassTimeout, "", "the upstream did not answer in time", err)
 	}

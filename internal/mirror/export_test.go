@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/internal/fill"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/pace"
 )
@@ -20,11 +21,11 @@ func (c *Cache) SetDeadlines(cold, stale time.Duration) {
 }
 
 // TellAfter is how long a header waits for the upstream to tell the size.
-func (c *Cache) TellAfter(d time.Duration) { c.deadlines.tell = d }
+func (c *Cache) TellAfter(d time.Duration) { c.downloads.SizePatience = d }
 
 // SkipWaits makes every backoff and every recheck immediate.
 func (c *Cache) SkipWaits() {
-	c.after = func(time.Duration) <-chan time.Time {
+	c.downloads.After = func(time.Duration) <-chan time.Time {
 		ch := make(chan time.Time, 1)
 		ch <- time.Time{}
 		return ch
@@ -34,9 +35,9 @@ func (c *Cache) SkipWaits() {
 // CountWaits does the same, and returns how long they would have been in all.
 func (c *Cache) CountWaits() (waited func() time.Duration) {
 	c.SkipWaits()
-	skipped := c.after
+	skipped := c.downloads.After
 	var total atomic.Int64
-	c.after = func(d time.Duration) <-chan time.Time {
+	c.downloads.After = func(d time.Duration) <-chan time.Time {
 		total.Add(int64(d))
 		return skipped(d)
 	}
@@ -46,14 +47,14 @@ func (c *Cache) CountWaits() (waited func() time.Duration) {
 // HashInSegments has segments hash what they bring themselves where they can, however
 // many downloads there are, or never.
 func (c *Cache) HashInSegments(yes bool) {
-	c.processors = math.MaxInt64
+	c.downloads.Processors = math.MaxInt64
 	if yes {
-		c.processors = 0
+		c.downloads.Processors = 0
 	}
 }
 
 // makeParts has parts begin in another way, on top of the store.
-func (c *Cache) makeParts(begin func(ctx context.Context, lower Blobs, scope oci.Scope, d digest.Digest, size int64) (part, error)) {
+func (c *Cache) makeParts(begin func(ctx context.Context, lower Blobs, scope oci.Scope, d digest.Digest, size int64) (fill.Part, error)) {
 	lower := c.store.Blobs
 	if made, ok := lower.(madeParts); ok {
 		lower = made.Blobs
@@ -64,20 +65,17 @@ func (c *Cache) makeParts(begin func(ctx context.Context, lower Blobs, scope oci
 type madeParts struct {
 	Blobs
 
-	begin func(ctx context.Context, lower Blobs, scope oci.Scope, d digest.Digest, size int64) (part, error)
+	begin func(ctx context.Context, lower Blobs, scope oci.Scope, d digest.Digest, size int64) (fill.Part, error)
 }
 
-func (m madeParts) Begin(ctx context.Context, scope oci.Scope, d digest.Digest, size int64) (part, error) {
+func (m madeParts) Begin(ctx context.Context, scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
 	return m.begin(ctx, m.Blobs, scope, d, size)
 }
-
-// Part is what Blobs begin.
-type Part = part
 
 // FailParts makes parts fail: at their making, or, where room >= 0, once that
 // many bytes were written to one.
 func (c *Cache) FailParts(room int64, err error) {
-	c.makeParts(func(ctx context.Context, lower Blobs, scope oci.Scope, d digest.Digest, size int64) (part, error) {
+	c.makeParts(func(ctx context.Context, lower Blobs, scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
 		if room < 0 {
 			return nil, err
 		}
@@ -85,12 +83,12 @@ func (c *Cache) FailParts(room int64, err error) {
 		if failure != nil {
 			return nil, failure
 		}
-		return &fullPart{part: p, room: room, err: err}, nil
+		return &fullPart{Part: p, room: room, err: err}, nil
 	})
 }
 
 type fullPart struct {
-	part
+	fill.Part
 
 	room int64
 	err  error
@@ -98,20 +96,20 @@ type fullPart struct {
 
 func (p *fullPart) WriteAt(b []byte, off int64) (int, error) {
 	if off+int64(len(b)) <= p.room {
-		return p.part.WriteAt(b, off)
+		return p.Part.WriteAt(b, off)
 	}
 	return 0, p.err
 }
 
 // FailCommits makes every commit fail after the fact, as a failing fsync does.
 func (c *Cache) FailCommits() {
-	c.makeParts(func(ctx context.Context, lower Blobs, scope oci.Scope, d digest.Digest, size int64) (part, error) {
+	c.makeParts(func(ctx context.Context, lower Blobs, scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
 		p, err := lower.Begin(ctx, scope, d, size)
 		return failingCommit{p}, err
 	})
 }
 
-type failingCommit struct{ part }
+type failingCommit struct{ fill.Part }
 
 func (failingCommit) Publish(int64) {}
 
@@ -122,7 +120,7 @@ func (p failingCommit) Commit(int64) error {
 // HoldCommits makes every commit wait until the function that it returns is called.
 func (c *Cache) HoldCommits() (release func()) {
 	held := make(chan struct{})
-	c.makeParts(func(ctx context.Context, lower Blobs, scope oci.Scope, d digest.Digest, size int64) (part, error) {
+	c.makeParts(func(ctx context.Context, lower Blobs, scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
 		p, err := lower.Begin(ctx, scope, d, size)
 		return heldCommit{p, held}, err
 	})
@@ -130,14 +128,14 @@ func (c *Cache) HoldCommits() (release func()) {
 }
 
 type heldCommit struct {
-	part
+	fill.Part
 
 	held <-chan struct{}
 }
 
 func (p heldCommit) Commit(size int64) error {
 	<-p.held
-	return p.part.Commit(size)
+	return p.Part.Commit(size)
 }
 
 // Turns counts turns, and requests that wait for one.
@@ -148,17 +146,17 @@ func (c *Cache) Turns() int {
 
 // FailReads makes every part fail to be read at a place, unless err is nil.
 func (c *Cache) FailReads(at int64, err error) {
-	c.makeParts(func(ctx context.Context, lower Blobs, scope oci.Scope, d digest.Digest, size int64) (part, error) {
+	c.makeParts(func(ctx context.Context, lower Blobs, scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
 		p, failure := lower.Begin(ctx, scope, d, size)
 		if failure != nil {
 			return nil, failure
 		}
-		return &unreadPart{part: p, at: at, err: err}, nil
+		return &unreadPart{Part: p, at: at, err: err}, nil
 	})
 }
 
 type unreadPart struct {
-	part
+	fill.Part
 
 	at  int64
 	err error
@@ -168,41 +166,41 @@ func (p *unreadPart) ReadAt(b []byte, off int64) (int, error) {
 	if p.err != nil && off <= p.at && p.at < off+int64(len(b)) {
 		return 0, p.err
 	}
-	return p.part.ReadAt(b, off)
+	return p.Part.ReadAt(b, off)
 }
 
 // WatchParts calls read and write before every ReadAt and WriteAt of a part; they may
 // wait.
 func (c *Cache) WatchParts(read, write func(off, n int64)) {
-	c.makeParts(func(ctx context.Context, lower Blobs, scope oci.Scope, d digest.Digest, size int64) (part, error) {
+	c.makeParts(func(ctx context.Context, lower Blobs, scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
 		p, err := lower.Begin(ctx, scope, d, size)
 		if err != nil {
 			return nil, err
 		}
-		return &watchedPart{part: p, read: read, write: write}, nil
+		return &watchedPart{Part: p, read: read, write: write}, nil
 	})
 }
 
 type watchedPart struct {
-	part
+	fill.Part
 
 	read, write func(off, n int64)
 }
 
 func (p *watchedPart) ReadAt(b []byte, off int64) (int, error) {
 	p.read(off, int64(len(b)))
-	return p.part.ReadAt(b, off)
+	return p.Part.ReadAt(b, off)
 }
 
 func (p *watchedPart) WriteAt(b []byte, off int64) (int, error) {
 	p.write(off, int64(len(b)))
-	return p.part.WriteAt(b, off)
+	return p.Part.WriteAt(b, off)
 }
 
 // WatchStanding returns what gets something once a connection stands back.
 func (c *Cache) WatchStanding() <-chan struct{} {
-	stands, after := make(chan struct{}, 1), c.after
-	c.after = func(d time.Duration) <-chan time.Time {
+	stands, after := make(chan struct{}, 1), c.downloads.After
+	c.downloads.After = func(d time.Duration) <-chan time.Time {
 		if d == pace.LookEvery {
 			select {
 			case stands <- struct{}{}:
@@ -219,19 +217,19 @@ func (c *Cache) WatchStanding() <-chan struct{} {
 func (c *Cache) StandBack(upstream string) (goOn func()) {
 	now, added := c.now(), 0
 	for receipt := (pace.Receipt{Bytes: 1 << 30, Waited: time.Hour, Awaited: true, Left: 1 << 40}); ; now = now.Add(pace.LookEvery) {
-		c.uplinks.Received(upstream, receipt, now)
-		if c.uplinks.Received(upstream, pace.Receipt{Bytes: 1}, now).GoOn != nil {
+		c.downloads.Uplinks.Received(upstream, receipt, now)
+		if c.downloads.Uplinks.Received(upstream, pace.Receipt{Bytes: 1}, now).GoOn != nil {
 			break
 		}
-		if c.uplinks.Take(upstream) { // which brings nothing more
-			c.uplinks.Begin(upstream)
-			c.uplinks.Received(upstream, pace.Receipt{First: true}, now)
+		if c.downloads.Uplinks.Take(upstream) { // which brings nothing more
+			c.downloads.Uplinks.Begin(upstream)
+			c.downloads.Uplinks.Received(upstream, pace.Receipt{First: true}, now)
 			added++
 		}
 		time.Sleep(time.Millisecond)
 	}
 	for range added {
-		c.uplinks.End(upstream, false)
+		c.downloads.Uplinks.End(upstream, false)
 	}
-	return func() { c.uplinks.Look(upstream, now.Add(time.Hour)) }
+	return func() { c.downloads.Uplinks.Look(upstream, now.Add(time.Hour)) }
 }

@@ -28,12 +28,12 @@ type fills struct {
 
 // place is that of one fill.
 type place struct {
-	fill *fill         // nil = it is reserved
+	fill *sharedFill   // nil = it is reserved
 	free chan struct{} // closed once it is not reserved any more
 }
 
 // get returns the running fill; nil = there is none.
-func (s *fills) get(k fillKey) *fill {
+func (s *fills) get(k fillKey) *sharedFill {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if p := s.byKey[k]; p != nil {
@@ -46,7 +46,7 @@ func (s *fills) get(k fillKey) *fill {
 // a reference of the caller's, or else what is closed when it is worth to try again: as
 // somebody else has reserved it, or the fill has failed and is about to leave. admits
 // says whether the caller may follow a fill; nil, nil = it may not.
-func (s *fills) reserve(k fillKey, admits func(*fill) bool) (mine *place, running *fill, again <-chan struct{}) {
+func (s *fills) reserve(k fillKey, admits func(*sharedFill) bool) (mine *place, running *sharedFill, again <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch p := s.byKey[k]; {
@@ -61,8 +61,8 @@ func (s *fills) reserve(k fillKey, admits func(*fill) bool) (mine *place, runnin
 		return nil, nil, p.free
 	case !admits(p.fill):
 		return nil, nil, nil
-	case !p.fill.retain():
-		return nil, nil, p.fill.done
+	case !p.fill.Retain():
+		return nil, nil, p.fill.Done()
 	default:
 		return nil, p.fill, nil
 	}
@@ -80,7 +80,7 @@ func (s *fills) release(k fillKey) {
 }
 
 // put puts a fill in its place, which the caller has reserved.
-func (s *fills) put(k fillKey, f *fill) {
+func (s *fills) put(k fillKey, f *sharedFill) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.byKey[k]
@@ -88,7 +88,7 @@ func (s *fills) put(k fillKey, f *fill) {
 	close(p.free)
 }
 
-func (s *fills) all() (all []*fill) {
+func (s *fills) all() (all []*sharedFill) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range s.byKey {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/pullgate/pullgate/internal/fill"
 )
 
 // flights lets concurrent callers share one question to an upstream. A flight
@@ -61,7 +63,7 @@ func (g *flights[T]) do(ctx context.Context, v view, k key, deadline time.Durati
 	}
 	g.mu.Unlock()
 	if f == nil {
-		return answer[T]{course: by}, errClosed()
+		return answer[T]{course: by}, fill.ErrClosed()
 	}
 	select {
 	case <-f.done:

@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/internal/fill"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage"
 )
@@ -120,7 +121,7 @@ func (p prover) askManifest(ctx context.Context) (int64, error) {
 // cheap, and of others it is what is left.
 func (p prover) possess(ctx context.Context) (answer[bool], error) {
 	size, err := p.store.StatBlob(ctx, p.digest)
-	if err != nil || size <= wholeSize {
+	if err != nil || size <= fill.WholeSize {
 		return answer[bool]{}, nil //nolint:nilerr // it is about to go
 	}
 	return lookUp(ctx, p.view, &p.possessed, question[bool]{

@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/internal/fill"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage"
 )
@@ -55,7 +56,7 @@ type Blobs interface {
 	// the scope has begun to send, and of what size, -1 = unknown.
 	Suspended(ctx context.Context, scope oci.Scope, d digest.Digest) (size int64, ok bool)
 	// Begin begins a part, or goes on with one that is suspended.
-	Begin(ctx context.Context, scope oci.Scope, d digest.Digest, size int64) (part, error)
+	Begin(ctx context.Context, scope oci.Scope, d digest.Digest, size int64) (fill.Part, error)
 }
 
 // BlobsOf returns the blobs of a store.
@@ -64,12 +65,12 @@ func BlobsOf(s *storage.Store) Blobs { return storeBlobs{s} }
 type storeBlobs struct{ *storage.Store }
 
 // Begin implements Blobs.
-func (b storeBlobs) Begin(ctx context.Context, scope oci.Scope, d digest.Digest, size int64) (part, error) {
+func (b storeBlobs) Begin(ctx context.Context, scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
 	p, err := b.Part(ctx, scope, d, size)
 	if err != nil {
-		return nil, err // not a nil *storage.Part in a non-nil interface
+		return nil, err
 	}
-	return p, nil
+	return storedPart{p}, nil
 }
 
 // shelf is the store as a Cache uses it: one that fails counts as one that lacks what

@@ -12,10 +12,6 @@ import (
 // any container runtime asks for at once.
 const DefaultMissesPerClient = 64
 
-// fillPatience is how long a request waits for its client's turn to start a fill.
-// containerd waits 30 s for a header.
-const fillPatience = 25 * time.Second
-
 // turnKey is what one client may make an upstream do at once so often: look-ups, or
 // fills. Nobody waits for another client or another upstream, nor for what others have
 // started anyway.

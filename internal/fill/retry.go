@@ -1,0 +1,96 @@
+package fill
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/pace"
+)
+
+// retry decides what follows a failed GET: another one from where it got to, the
+// retreat of this segment, or, if it is the last, the end of the fill.
+func (w *workers) retry(s *segment, err error) bool {
+	f := w.f
+	w.mu.Lock()
+	if again, decided := w.retreat(s, err); decided {
+		w.mu.Unlock()
+		return again
+	}
+	pause, ok := w.stumbles.note(s.bytes, f.Now().Sub(s.began))
+	asked := oci.AsError(err).RetryAfter
+	if !ok || errors.Is(err, errNoRanges) || !resumable(err) || asked > maxPause {
+		w.retire(s)
+		w.sequential = true
+		last := len(w.segments) == 0
+		w.mu.Unlock()
+		if last {
+			f.fail(w.lost(err))
+		}
+		return false
+	}
+	s.bytes = 0
+	attempt, level := w.stumbles.row, slog.LevelDebug
+	if !w.warned { // an upstream that goes on like that has been told of
+		w.warned, level = true, slog.LevelWarn
+	}
+	w.mu.Unlock()
+	f.Log.Log(s.ctx, level, "blob is cut off, resuming", "offset", s.pos, "attempt", attempt, "error", err)
+	if pause += asked; pause > 0 && !f.sleep(s.ctx, pause) {
+		return w.retry(s, context.Cause(s.ctx))
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s.began, s.speed = f.Now(), pace.Meter{}
+	return true
+}
+
+// retreat decides what needs no pause: whether the segment leaves or goes on at once.
+// w.mu is held.
+func (w *workers) retreat(s *segment, err error) (again, decided bool) {
+	f := w.f
+	others := len(w.segments) > 1
+	yielded, crowded := errors.Is(err, pace.ErrYielded), errors.Is(err, errCrowded)
+	switch {
+	case f.outcome.halted() || w.ctx.Err() != nil:
+	case s.ctx.Err() != nil && others: // it was replaced
+	case s.ctx.Err() != nil:
+		// All the others have left meanwhile.
+		s.leaving = false
+		s.ctx, s.stop = context.WithCancelCause(w.ctx)
+		return true, true
+	case errors.Is(err, errNoRanges) && !others:
+		return true, true // from the start, then
+	case s.extra && others && (s.bytes == 0 || yielded || crowded):
+		// Others get what it was to get. An upstream that refuses one more
+		// connection is not asked for it again.
+		f.Uplinks.Enough(f.Scope.Upstream, f.Now())
+		f.Log.Debug("further connection is of no use", "error", err)
+	case yielded, s.extra && crowded:
+		s.extra = false // it is the only one
+		return true, true
+	default:
+		return false, false
+	}
+	w.retire(s)
+	return false, true
+}
+
+// classed gives a plain cut of the body a class.
+func classed(err error) error {
+	if oci.ClassOf(err) != oci.ClassNone {
+		return err
+	}
+	return oci.UpstreamError(oci.ClassConnect, "", "the upstream cut the blob off", err)
+}
+
+// resumable reports whether asking again can help.
+func resumable(err error) bool {
+	switch oci.ClassOf(err) {
+	case oci.ClassNone, oci.ClassConnect, oci.ClassDNS, oci.ClassTLS, oci.ClassTimeout, oci.ClassToken,
+		oci.ClassRateLimited, oci.ClassBreaker, oci.ClassStatus, oci.ClassCanceled, oci.ClassExhausted:
+		return true
+	}
+	return false
+}
