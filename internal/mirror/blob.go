@@ -243,7 +243,7 @@ func (v view) proveBlob(ctx context.Context, w *wanted, by proof) error {
 		w.link.Proven = v.said(ctx, oci.Descriptor{Digest: w.digest, Size: w.link.Size})
 		return nil
 	}
-	desc, led, err := v.headBlob(ctx, w.digest)
+	desc, led, err := v.headBlob(ctx, w.digest, -1)
 	if err != nil {
 		w.status = failed(led, err)
 		return err
@@ -257,7 +257,7 @@ func (v view) proveBlob(ctx context.Context, w *wanted, by proof) error {
 }
 
 // headBlob asks for the size, which is -1 if the upstream does not tell it.
-func (v view) headBlob(ctx context.Context, d digest.Digest) (oci.Descriptor, bool, error) {
+func (v view) headBlob(ctx context.Context, d digest.Digest, known int64) (oci.Descriptor, bool, error) {
 	k := v.key(kindBlob, d.String())
 	return v.heads.do(ctx, v, k, v.patience(false), func(ctx context.Context) (oci.Descriptor, error) {
 		if e := v.remembered(k, false); e != nil {
@@ -268,6 +268,11 @@ func (v view) headBlob(ctx context.Context, d digest.Digest) (oci.Descriptor, bo
 			err = v.asked(ctx, err)
 			v.remember(k, err, false)
 			return oci.Descriptor{}, err
+		}
+		// No byte vouches for either: the size of a manifest is what its clients compare
+		// with, and a header is the best hint only where no manifest tells.
+		if known > 0 {
+			size = known
 		}
 		desc := oci.Descriptor{Digest: d, Size: max(size, -1)}
 		v.said(ctx, desc)
@@ -287,7 +292,7 @@ func (v view) statBlob(ctx context.Context, d digest.Digest) (oci.Descriptor, oc
 		}
 		switch {
 		case err == nil:
-			return oci.Descriptor{Digest: d, Size: size}, oci.CacheStatus{Result: oci.ResultHit}, nil
+			return oci.Descriptor{Digest: d, Size: size, MediaType: v.typeOf(ctx, d)}, oci.CacheStatus{Result: oci.ResultHit}, nil
 		case oci.ClassOf(err) != oci.ClassNone:
 			return oci.Descriptor{}, failed(true, err), err
 		}
@@ -302,18 +307,25 @@ func (v view) statBlob(ctx context.Context, d digest.Digest) (oci.Descriptor, oc
 	if e := v.remembered(v.key(kindBlob, d.String()), false); e != nil {
 		return oci.Descriptor{}, negative(), e
 	}
-	desc, led, err := v.headBlob(ctx, d)
+	desc, led, err := v.headBlob(ctx, d, link.Size)
 	switch {
 	case err != nil:
 		return desc, failed(led, err), fmt.Errorf("head blob %s@%s: %w", v.scope, d, err)
 	case desc.Size >= 0:
+		desc.MediaType = v.typeOf(ctx, d)
 		return desc, asked(led, false), nil
 	}
 	b, status, err := v.blob(ctx, d) // only a GET tells
 	if err == nil {
 		err = b.Content.Close()
 	}
-	return oci.Descriptor{Digest: d, Size: b.Size}, status, err
+	return oci.Descriptor{Digest: d, Size: b.Size, MediaType: v.typeOf(ctx, d)}, status, err
+}
+
+// typeOf returns the type of a blob that is known to be a manifest; empty = it is not.
+func (v view) typeOf(ctx context.Context, d digest.Digest) string {
+	mf, _ := v.local(ctx, d)
+	return mf.MediaType
 }
 
 // fillSize returns the size of the blob that is being filled; -1 = not certain, or not to
