@@ -128,7 +128,7 @@ func (u *Upstream) policy(remote mirror.Remote) mirror.Upstream {
 		VerifyRanges:    u.VerifyRanges,
 		ImmutableTags:   u.resolved.immutableTags,
 		MissesPerClient: u.MissesPerClient,
-		Isolate:         u.apart(),
+		Isolate:         u.isolated(),
 		ProofTTL:        u.proofTTL(),
 		Access:          mirror.Access{Public: !u.guarded(), Hint: guardedHint},
 		Allow:           u.Allow,

@@ -37,19 +37,15 @@ func (s *Sharing) check() error {
 	return nil
 }
 
-// isolated reports whether what the upstream answers need not be for everybody,
-// wherever it is carried.
+// isolated reports whether what the upstream answers need not be for everybody: it is
+// kept from other upstreams, and marked wherever it is carried. What is at a private
+// address is not: whoever may pull here has it, but others need not know of it.
 func (u *Upstream) isolated() bool {
 	if u.Isolate != nil {
 		return *u.Isolate
 	}
-	return u.authenticates() || !u.everybody()
+	return u.authenticates() || !u.everybody() || u.private()
 }
-
-// apart reports whether the bytes of the upstream are kept from other ones. Those of one
-// at a private address are, too: whoever may pull here has them, but the operators of
-// other upstreams need not know of them.
-func (u *Upstream) apart() bool { return u.isolated() || u.Isolate == nil && u.private() }
 
 // private reports whether the upstream is at an address that not everybody can reach.
 func (u *Upstream) private() bool {
@@ -80,7 +76,7 @@ func (u *Upstream) proofTTL() time.Duration {
 	switch {
 	case u.ProofTTL > 0:
 		return time.Duration(u.ProofTTL)
-	case u.ProofTTL == 0 && u.apart():
+	case u.ProofTTL == 0 && u.isolated():
 		return defaultProofTTL
 	}
 	return 0

@@ -81,9 +81,9 @@ func TestDirectoryRemoved(t *testing.T) {
 	}
 }
 
-// TestReadOnly starts the gateway on a file system that nobody may write to. Its
-// index does not open, so nobody knows what a repository may have: it passes what the
-// upstream confirms, and caches once it may write.
+// TestReadOnly starts the gateway on a file system that nobody may write to: it serves
+// what it has without the upstream, passes the rest through, and caches once it may
+// write.
 func TestReadOnly(t *testing.T) {
 	t.Parallel()
 	images := &catalog{server: registrytest.New(t, registrytest.Options{}), upstream: "readonly.example", seed: newSeed(t)}
@@ -95,7 +95,22 @@ func TestReadOnly(t *testing.T) {
 	s.stop(t)
 	run(t, nil, "mount", "-o", "remount,ro", v.dir)
 	s.start(t)
-	pullAll(t, r, images, 1, 20, images.image(0), false)
+	cached := images.image(0)
+	images.server.Reset()
+	if err := allHits(t.Context(), r, cached); err != nil {
+		t.Error(err)
+	}
+	images.server.Refuse()
+	if err := allHits(t.Context(), r, cached); err != nil {
+		t.Errorf("while the upstream is down: %v", err)
+	}
+	if err := images.server.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	if requests := images.server.Requests(); len(requests) > 0 {
+		t.Errorf("the upstream was asked for what is cached: %v", requests)
+	}
+	pullAll(t, r, images, 1, 20, cached, false)
 	run(t, nil, "mount", "-o", "remount,rw", v.dir)
 	resumed := s.await(t, func() error { time.Sleep(20 * time.Millisecond); return allHits(t.Context(), r, images.image(100)) })
 	s.stop(t)

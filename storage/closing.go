@@ -34,6 +34,11 @@ func (s *Store) closeIndex(db *badger.DB) error {
 		if err := s.closeBadger(db); err != nil {
 			return fmt.Errorf("close index: %w", err)
 		}
+		// Beside the log that the writer has made in advance, nobody can read the index
+		// without writing.
+		if err := removeEmpty(s.root); err != nil {
+			s.log.Warn("remove the next log of the index", "error", err)
+		}
 		if s.synced() {
 			s.noteState(func(st *state) { st.clean, st.checkpoint = true, s.now() })
 		}

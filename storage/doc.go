@@ -61,9 +61,10 @@
 //
 // Nothing that lies on the disk keeps a store from opening. An index that does
 // not open, or that two starts in a row died of, is set aside and begun anew. On
-// a disk too full for it the store works without: ErrNoIndex. Permission is
-// never guessed: where links are not known, the upstream has to confirm. What an
-// index lost comes back from a snapshot, with nothing that is newer overwritten.
+// a disk too full for it, or read-only, the store reads one that was closed well, or works
+// without: ErrNoIndex. Permission is never guessed: where links are not known, the
+// upstream has to confirm. What an index lost comes back from a snapshot, with nothing
+// that is newer overwritten.
 //
 // What is removed under an open store is made again where a part needs it. Without
 // the directory itself, or that of the index, it keeps nothing more: ErrGone.

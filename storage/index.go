@@ -23,7 +23,17 @@ const maxValue = 512 << 10
 // openBadger opens the index. The lock of the store is held, and there is room.
 // What Badger says of an index that is lost interests nobody.
 func openBadger(dir string, log *slog.Logger, lost *atomic.Bool) (*badger.DB, error) {
-	db, err := badger.Open(badger.DefaultOptions(dir).
+	db, err := badger.Open(indexOptions(dir, log, lost))
+	if err != nil && strings.Contains(err.Error(), "Cannot acquire directory lock") {
+		// Where the store has no lock of its own, this is it. Elsewhere an
+		// earlier store of this process waits for room to close.
+		return nil, fmt.Errorf("%w: %w", ErrLocked, err)
+	}
+	return db, err
+}
+
+func indexOptions(dir string, log *slog.Logger, lost *atomic.Bool) badger.Options {
+	return badger.DefaultOptions(dir).
 		WithLogger(badgerLogger{log, lost}).
 		WithMetricsEnabled(false).
 		// The writer syncs each second; nothing is lost by a mere crash.
@@ -48,13 +58,7 @@ func openBadger(dir string, log *slog.Logger, lost *atomic.Bool) (*badger.DB, er
 		WithCompression(options.None).
 		WithBlockCacheSize(0).
 		WithIndexCacheSize(64 << 20).
-		WithChecksumVerificationMode(options.OnBlockRead))
-	if err != nil && strings.Contains(err.Error(), "Cannot acquire directory lock") {
-		// Where the store has no lock of its own, this is it. Elsewhere an
-		// earlier store of this process waits for room to close.
-		return nil, fmt.Errorf("%w: %w", ErrLocked, err)
-	}
-	return db, err
+		WithChecksumVerificationMode(options.OnBlockRead)
 }
 
 // removeEmpty removes memtables and value logs that a crash left without a

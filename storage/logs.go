@@ -119,7 +119,7 @@ func (l *logs) open(number int64, flag int) (*memLog, error) {
 }
 
 // close lets go of the files. The next log, of no byte yet, is removed when the
-// index is opened again.
+// index is closed, or opened again.
 func (l *logs) close() {
 	for _, log := range []*memLog{l.current, l.next} {
 		if log != nil {

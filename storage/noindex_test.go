@@ -13,8 +13,8 @@ import (
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
-// A disk too full for the index does not keep the store from opening: it serves
-// blobs, knows no links, and recovers by itself.
+// A disk too full for the index does not keep the store from opening: it serves what it
+// holds, records nothing, and recovers by itself.
 func TestFullDiskAtOpen(t *testing.T) {
 	dir := filled(t, 5)
 	log := newMessages()
@@ -22,13 +22,8 @@ func TestFullDiskAtOpen(t *testing.T) {
 		Path: dir, Logger: slog.New(log), retry: 10 * time.Millisecond,
 		volume: func() (int64, int64, error) { return 1000, 100 << 30, nil },
 	})
+	wantReadable(t, s, 5)
 	_, d := content(1, 2000)
-	if got := readBlob(t, s, oci.Sum([]byte("blob"))); string(got) != "blob" {
-		t.Errorf("blob reads %q", got)
-	}
-	for name, call := range noIndexCalls(t.Context(), s, d) {
-		wantErr(t, name, call(), ErrNoIndex)
-	}
 	_, err := s.Part(t.Context(), scope, d, 1)
 	wantErr(t, "part", err, ErrNoSpace)
 	if u := s.Usage(); u.IndexOpen || u.IndexError == "" || u.IndexRebuilds != 0 || u.FreeBytes != 1000 {
@@ -43,13 +38,66 @@ func TestFullDiskAtOpen(t *testing.T) {
 	wantAside(t, dir, 0)
 }
 
+// wantReadable wants that what fill has put is known, and that nothing is recorded.
+func wantReadable(t *testing.T, s *Store, n int) {
+	t.Helper()
+	if got := readBlob(t, s, oci.Sum([]byte("blob"))); string(got) != "blob" {
+		t.Errorf("blob reads %q", got)
+	}
+	if manifests, tags := known(t, s, n); manifests != n || tags != n {
+		t.Errorf("%d manifests and %d tags are known", manifests, tags)
+	}
+	_, d := content(1, 2000)
+	if link, err := s.Linked(t.Context(), scope, d); err != nil || !link.Proven {
+		t.Errorf("link is %+v, %v", link, err)
+	}
+	for name, call := range noIndexWrites(t.Context(), s, d) {
+		wantErr(t, name, call(), ErrNoIndex)
+	}
+}
+
+// An index that a crash left cannot be read without being written: the store serves
+// blobs, knows no links, and recovers by itself.
+func TestFullDiskAfterCrash(t *testing.T) {
+	crashed := openTest(t, Options{})
+	fill(t, crashed, 5)
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(crashed.path)); err != nil {
+		t.Fatal(err)
+	}
+	log := newMessages()
+	s := openTest(t, Options{
+		Path: dir, Logger: slog.New(log), retry: 10 * time.Millisecond,
+		volume: func() (int64, int64, error) { return 1000, 100 << 30, nil },
+	})
+	_, d := content(1, 2000)
+	if got := readBlob(t, s, oci.Sum([]byte("blob"))); string(got) != "blob" {
+		t.Errorf("blob reads %q", got)
+	}
+	for name, call := range noIndexCalls(t.Context(), s, d) {
+		wantErr(t, name, call(), ErrNoIndex)
+	}
+	setVolume(s, 50<<30, 100<<30)
+	log.wait(t, "index is open")
+	wantWorking(t, s)
+	if manifests, tags := known(t, s, 5); manifests != 5 || tags != 5 {
+		t.Errorf("%d manifests and %d tags are known", manifests, tags)
+	}
+	wantAside(t, dir, 0)
+}
+
 func noIndexCalls(ctx context.Context, s *Store, d digest.Digest) map[string]func() error {
+	calls := noIndexWrites(ctx, s, d)
+	calls["Linked"] = func() error { _, err := s.Linked(ctx, scope, d); return err }
+	calls["Tag"] = func() error { _, err := s.Tag(ctx, scope, "t1"); return err }
+	calls["Tags"] = func() error { _, err := s.Tags(ctx, scope, "", -1); return err }
+	calls["Manifest"] = func() error { _, err := s.Manifest(ctx, d); return err }
+	calls["Referrers"] = func() error { _, err := s.Referrers(ctx, scope, d); return err }
+	return calls
+}
+
+func noIndexWrites(ctx context.Context, s *Store, d digest.Digest) map[string]func() error {
 	return map[string]func() error{
-		"Linked":       func() error { _, err := s.Linked(ctx, scope, d); return err },
-		"Tag":          func() error { _, err := s.Tag(ctx, scope, "t1"); return err },
-		"Tags":         func() error { _, err := s.Tags(ctx, scope, "", -1); return err },
-		"Manifest":     func() error { _, err := s.Manifest(ctx, d); return err },
-		"Referrers":    func() error { _, err := s.Referrers(ctx, scope, d); return err },
 		"Link":         func() error { return s.Link(ctx, scope, oci.Descriptor{Digest: d}) },
 		"PutTag":       func() error { return s.PutTag(ctx, scope, "t1", Tag{Digest: d}) },
 		"DeleteTag":    func() error { return s.DeleteTag(ctx, scope, "t1") },

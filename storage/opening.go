@@ -32,8 +32,9 @@ const (
 )
 
 // ErrNoIndex means that the index cannot be opened at present, so that tags,
-// manifests and links are not known and cannot be recorded. Blobs can be opened
-// and stored all the same. It goes on being tried in the background.
+// manifests and links cannot be recorded. Nor are they known, unless it was closed well
+// and could be opened for reading only. Blobs can be opened and stored all the same. It
+// goes on being tried in the background.
 var ErrNoIndex = errors.New("index is not open")
 
 var errDamaged = errors.New("some of it could not be read any more")
@@ -228,6 +229,9 @@ func (s *Store) setIndexError(err error) {
 // begin starts a reading transaction, or returns ErrNoIndex.
 func (s *Store) begin() (*badger.Txn, error) {
 	if db := s.db.Load(); db != nil {
+		return db.NewTransaction(false), nil
+	}
+	if db := s.readable.Load(); db != nil {
 		return db.NewTransaction(false), nil
 	}
 	return nil, ErrNoIndex

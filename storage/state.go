@@ -103,17 +103,24 @@ type stateFile struct {
 // is forgotten; what cannot be written is an error, and the state can be used
 // all the same.
 func openState(root files) (*stateFile, error) {
-	f, err := root.OpenFile(stateFileName, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return &stateFile{}, err
+	st := &stateFile{}
+	f, readOnly := root.OpenFile(stateFileName, os.O_RDWR|os.O_CREATE, 0o600)
+	if readOnly == nil {
+		st.file = f
+	} else {
+		// What it says counts where it cannot be written, too.
+		var err error
+		if f, err = root.Open(stateFileName); err != nil {
+			return st, readOnly
+		}
+		defer f.Close()
 	}
-	st := &stateFile{file: f}
 	slots := make([]byte, stateSize)
 	n, err := f.ReadAt(slots, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return st, err
 	}
-	if n < stateSize {
+	if n < stateSize && readOnly == nil {
 		// The space is taken now, while there is some.
 		if _, err := f.WriteAt(slots[n:], int64(n)); err != nil {
 			return st, err
@@ -128,7 +135,7 @@ func openState(root files) (*stateFile, error) {
 			st.state = read
 		}
 	}
-	return st, nil
+	return st, readOnly
 }
 
 // write changes the state, and returns when that is on the disk.

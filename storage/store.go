@@ -47,9 +47,10 @@ type Store struct {
 	state *stateFile
 	// db is nil until the index is open, and never again after that.
 	db       atomic.Pointer[badger.DB]
-	present  *badger.Txn // the index as it was opened, for the house keeper to count
-	scarce   bool        // inodes were, when keepLimits last looked
-	told     int64       // how many of its blobs others have heard of
+	readable atomic.Pointer[badger.DB] // see openReadable; nil where db was open at once
+	present  *badger.Txn               // the index as it was opened, for the house keeper to count
+	scarce   bool                      // inodes were, when keepLimits last looked
+	told     int64                     // how many of its blobs others have heard of
 	index    *writer
 	damage   atomic.Pointer[error] // the first error that reading the index met
 	saved    int64                 // writer.changes as of the last snapshot
@@ -117,8 +118,8 @@ type Store struct {
 // the opening. Errors are, or wrap, ErrLocked if the directory stays in use.
 //
 // A damaged index is no error: it is set aside and begun anew. Nor is a file
-// system that is too full or may not be written: the store then works without
-// index, as ErrNoIndex says.
+// system that is too full or may not be written: the store then works with an index that
+// is only read, or without, as ErrNoIndex says.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	s, err := openStore(ctx, o)
 	if err != nil {
@@ -180,7 +181,11 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 		return nil, err
 	} else if err != nil {
 		s.setIndexError(err)
-		s.log.Error("index is not open: only what an upstream confirms is served", "error", err)
+		if rerr := s.openReadable(); rerr == nil {
+			s.log.Error("index is open for reading only: what it knows is served, and nothing is recorded", "error", err)
+		} else {
+			s.log.Error("index is not open: only what an upstream confirms is served", "error", err, "reading", rerr)
+		}
 	}
 	s.index = startWriter(&s.db, s.root, s.log, s.space, hooks{
 		gone: s.indexGone, counted: s.usage.add, linked: s.relinked.note, changed: s.changed, guard: s.guard,
@@ -232,6 +237,9 @@ func (s *Store) Close() error {
 			err = s.closeIndex(db)
 			s.noteFaults()
 			s.recordDamage()
+		}
+		if !s.lost.Load() {
+			err = errors.Join(err, s.closeReadable())
 		}
 		if err := errors.Join(err, s.closeFiles()); err != nil {
 			s.closeErr = fmt.Errorf("close storage %s: %w", s.path, err)

@@ -193,6 +193,9 @@ func (w *workers) reach(off int64) time.Duration {
 	if w.sequential || size < 0 || len(w.segments) == 0 || !f.outcome.well() {
 		return 0
 	}
+	if _, there := f.content.at(off); there > off {
+		return 0 // it has come since
+	}
 	if owner := w.segments.before(off); owner != nil {
 		if again, far := owner.distant(off, f.content.missing(owner.pos, off), f.Now()); !far {
 			return again

@@ -28,21 +28,28 @@ func (v view) lookAhead(f *sharedFill) {
 	v.start(func() {
 		defer v.survive("look ahead")
 		if f.Opened(v.ctx) == nil {
-			v.pullAhead(f.Digest)
+			(&pullAhead{view: v}).run(f.Digest)
 		}
 	})
 }
 
-// pullAhead starts the fills of all blobs of the image that a layer belongs to, a few
-// at a time, whether or not a client has asked for them: one asks for three at a time,
-// and for all of them in the end. It takes turns of the client's, but leaves half of
-// them to what that asks for, and what fails is tried again when it is asked for.
-func (v view) pullAhead(layer digest.Digest) {
+// pullAhead starts the fills of all blobs of an image, a few at a time, whether or not a
+// client has asked for them: one asks for three at a time, and for all of them in the
+// end. It takes turns of the client's, but leaves half of them to what that asks for, and
+// what fails is tried again when it is asked for.
+type pullAhead struct {
+	view
+
+	scouts scouts
+}
+
+// run pulls the image that a layer belongs to.
+func (v *pullAhead) run(layer digest.Digest) {
+	s := &v.scouts
 	m, blobs := v.images.begin(v.scope, layer, v.now())
 	if m == nil {
 		return
 	}
-	var s scouts
 	defer func() {
 		rest := time.Time{}
 		if s.failed() {
@@ -56,7 +63,7 @@ func (v view) pullAhead(layer digest.Digest) {
 	}
 	limited, count := left > 0, 0
 	for _, b := range blobs {
-		if b.digest == layer || !v.missing(v.ctx, b.digest) || limited && b.size > left {
+		if b.digest == layer || !v.missing(b.digest) || limited && b.size > left {
 			continue
 		}
 		if count++; count > maxAhead || !s.send(v.ctx) || v.ahead.Enter(v.ctx, v.Identity, v.LookAhead) != nil {
@@ -67,7 +74,7 @@ func (v view) pullAhead(layer digest.Digest) {
 			most = 0
 		}
 		turn, ok := v.trySpareTurn()
-		if ok && v.fillAhead(v.ctx, b.digest, most, turn, &s) {
+		if ok && v.begin(b.digest, most, turn) {
 			left -= max(b.size, 0)
 			continue
 		}
@@ -82,33 +89,34 @@ func (v view) pullAhead(layer digest.Digest) {
 }
 
 // missing reports whether a blob is neither stored nor known not to be had.
-func (v view) missing(ctx context.Context, d digest.Digest) bool {
-	if v.within(ctx, d) {
+func (v *pullAhead) missing(d digest.Digest) bool {
+	if v.within(d) {
 		return false
 	}
 	return v.remembered(v.key(kindBlob, d.String()), false) == nil
 }
 
 // within reports whether a blob is stored, and need not be delivered once more.
-func (v view) within(ctx context.Context, d digest.Digest) bool {
-	_, err := v.store.HasBlob(ctx, d)
-	return err == nil && (v.linked(ctx, d).Proven || v.proof(ctx, d) != proofWhole)
+func (v *pullAhead) within(d digest.Digest) bool {
+	_, err := v.store.HasBlob(v.ctx, d)
+	return err == nil && (v.linked(v.ctx, d).Proven || v.proof(v.ctx, d) != proofWhole)
 }
 
-// fillAhead starts a fill that nobody waits for, of at most so many bytes; 0 = any.
+// begin starts a fill that nobody waits for, of at most so many bytes; 0 = any.
 // Its slot and its turn are given back with its end. It reports false if there is one
 // already, or there can be none.
-func (v view) fillAhead(ctx context.Context, d digest.Digest, most int64, turn *turn, s *scouts) bool {
+func (v *pullAhead) begin(d digest.Digest, most int64, turn *turn) bool {
+	s := &v.scouts
 	k := v.fillKey(d)
 	mine, _, _ := v.fills.reserve(k, func(*sharedFill) bool { return false })
 	if mine == nil {
 		return false
 	}
-	if v.within(ctx, d) {
+	if v.within(d) {
 		v.fills.release(k)
 		return false
 	}
-	f := newFill(v.ctx, v, d, v.linked(ctx, d), &most)
+	f := newFill(v.ctx, v.view, d, v.linked(v.ctx, d), &most)
 	if !v.launch(k, mine, f, turn, func() {
 		s.back(f.Outcome().Stored())
 		v.ahead.Leave(v.Identity)

@@ -131,20 +131,6 @@ func (q *blobQuery) mayFollow(f *sharedFill) bool {
 	return q.link.Proven || q.confirmed || f.serves(q.scope)
 }
 
-// open opens the finished blob. It returns none if there is none that can be served, nor
-// is an error.
-func (q *blobQuery) open(ctx context.Context) (oci.Blob, oci.CacheStatus, error) {
-	if !q.link.Proven {
-		return oci.Blob{}, oci.CacheStatus{}, nil
-	}
-	b, err := q.openBlob(ctx, q.digest, &q.link)
-	if oci.ClassOf(err) != oci.ClassNone {
-		return oci.Blob{}, failed(true, err), err
-	}
-	q.store.readFailed("open blob", q.scope, q.digest.String(), err)
-	return b, oci.CacheStatus{}, nil
-}
-
 // begin starts a fill in a place that was reserved, unless the blob has come into the
 // store since: a fill leaves its place only after that. A file that is in doubt even
 // after it was verified is none, nor is one that the upstream has to deliver once more.
@@ -274,7 +260,7 @@ func (q *blobQuery) prove(ctx context.Context, by proof) error {
 		q.link.Proven = q.said(ctx, oci.Descriptor{Digest: q.digest, Size: q.link.Size})
 		return nil
 	}
-	a, err := q.view.headBlob(ctx, q.digest)
+	a, err := prover{q.view, q.digest}.head(ctx, -1)
 	q.status = a.status(err)
 	if err != nil {
 		return err
@@ -284,67 +270,4 @@ func (q *blobQuery) prove(ctx context.Context, by proof) error {
 		q.link.Size = a.value.Size
 	}
 	return nil
-}
-
-// headBlob asks for the size, which is -1 if the upstream does not tell it.
-func (v view) headBlob(ctx context.Context, d digest.Digest) (answer[oci.Descriptor], error) {
-	return lookUp(ctx, v, &v.heads, question[oci.Descriptor]{
-		key: v.key(kindBlob, d.String()),
-		ask: func(ctx context.Context) (oci.Descriptor, bool, error) {
-			size, err := prover{v, d}.askBlob(ctx)
-			desc := oci.Descriptor{Digest: d, Size: max(size, -1)}
-			if err == nil {
-				v.said(ctx, desc)
-			}
-			return desc, false, err
-		},
-	})
-}
-
-func (v view) statBlob(ctx context.Context, d digest.Digest) (oci.Descriptor, oci.CacheStatus, error) {
-	link := v.linked(ctx, d)
-	if err := (prover{v, d}).renew(ctx, &link, prover.askBlob); err != nil {
-		return oci.Descriptor{}, failed(true, err), err
-	}
-	if link.Proven {
-		size, err := v.store.BlobSize(ctx, d)
-		if err == nil {
-			err = v.agree(ctx, d, &link, size)
-		}
-		switch {
-		case err == nil:
-			return oci.Descriptor{Digest: d, Size: size}, oci.CacheStatus{Result: oci.ResultHit}, nil
-		case oci.ClassOf(err) != oci.ClassNone:
-			return oci.Descriptor{}, failed(true, err), err
-		}
-	}
-	if size := v.fillSize(d, link.Proven); size >= 0 {
-		return oci.Descriptor{Digest: d, Size: size}, oci.CacheStatus{Result: oci.ResultJoined}, nil
-	}
-	if v.Offline {
-		status, err := v.unknown(oci.CodeBlobUnknown)
-		return oci.Descriptor{}, status, err
-	}
-	a, err := v.headBlob(ctx, d)
-	switch {
-	case err != nil:
-		return oci.Descriptor{}, a.status(err), fmt.Errorf("head blob %s@%s: %w", v.scope, d, err)
-	case a.value.Size >= 0:
-		return a.value, a.status(nil), nil
-	}
-	b, status, err := v.blob(ctx, d) // only a GET tells
-	if err == nil {
-		err = b.Content.Close()
-	}
-	return oci.Descriptor{Digest: d, Size: b.Size}, status, err
-}
-
-// fillSize returns the size of the blob that is being filled; -1 = not certain, or not to
-// be told to the scope.
-func (v view) fillSize(d digest.Digest, proven bool) int64 {
-	f := v.fills.get(v.fillKey(d))
-	if f == nil || !proven && !f.serves(v.scope) {
-		return -1
-	}
-	return f.CertainSize()
 }

@@ -83,13 +83,17 @@ func TestImmutableTagWithoutItsManifest(t *testing.T) {
 	f.wantManifest(moved.Index.Digest.String(), moved.IndexBytes)
 }
 
-// A registry that gives manifests by tag only, whatever it says of digests: 404, 403,
+// A registry that gives manifests by tag only, whatever it says of digests: 404, 403, 5xx,
 // or other bytes.
 func TestManifestsByTagOnly(t *testing.T) {
 	for name, hook := range map[string]registrytest.Hook{
 		"404": registrytest.Answer(http.StatusNotFound, nil, ""),
 		"400": registrytest.Answer(http.StatusBadRequest, nil, ""),
+		"401": registrytest.Answer(http.StatusUnauthorized, nil, ""),
 		"403": registrytest.Answer(http.StatusForbidden, nil, ""),
+		"500": registrytest.Answer(http.StatusInternalServerError, nil, ""),
+		"502": registrytest.Answer(http.StatusBadGateway, nil, ""),
+		"503": registrytest.Answer(http.StatusServiceUnavailable, nil, ""),
 		"other bytes": registrytest.Answer(http.StatusOK, http.Header{"Content-Type": {"application/vnd.oci.image.index.v1+json"}},
 			`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`),
 	} {
@@ -113,6 +117,35 @@ func TestManifestsByTagOnly(t *testing.T) {
 				t.Errorf("by digest: %v", err)
 			}
 		})
+	}
+}
+
+// A tag moves where the registry gives manifests by tag only: the new one is what
+// comes, not the old one as a stale answer. Where it gives none at all, the old one does.
+func TestTagMovesByTagOnly(t *testing.T) {
+	for _, status := range []int{403, 404, 500, 502, 503} {
+		f := newFixture(t)
+		f.connect(upstream.Options{})
+		old := f.upstream.PutImage(repository, "3", 1, 10)
+		f.wantManifest("3", old.IndexBytes)
+		moved := f.upstream.PutImage(repository, "3", 2, 10)
+		f.upstream.On(registrytest.Rule{
+			Kind: "manifests", Method: http.MethodGet, Reference: moved.Index.Digest.String(), Hook: registrytest.Answer(status, nil, ""),
+		})
+		f.clock.advance(ttl)
+		f.wantManifest("3", moved.IndexBytes)
+
+		last := f.upstream.PutImage(repository, "3", 3, 10)
+		for _, ref := range []string{"3", last.Index.Digest.String()} {
+			f.upstream.On(registrytest.Rule{
+				Kind: "manifests", Method: http.MethodGet, Reference: ref, Hook: registrytest.Answer(http.StatusInternalServerError, nil, ""),
+			})
+		}
+		f.clock.advance(ttl)
+		m, cache, err := f.mirror.Manifest(t.Context(), manifestRequest("3"))
+		if err != nil || !bytes.Equal(m.Bytes, moved.IndexBytes) || cache.Result != oci.ResultStale {
+			t.Errorf("%d: neither by digest nor by tag: %v, %v", status, err, cache)
+		}
 	}
 }
 

@@ -207,7 +207,8 @@ func (m *Mirror) StatBlob(ctx context.Context, r oci.Request) (oci.Descriptor, o
 		return oci.Descriptor{}, oci.CacheStatus{}, err
 	}
 	ctx, span := startSpan(ctx, "mirror.blob", v, r.Reference.String())
-	d, status, err := v.statBlob(ctx, r.Reference.Digest)
+	q := v.blobQuery(ctx, r.Reference.Digest)
+	d, status, err := q.stat(ctx)
 	err = m.answered(ctx, span, v, r, status, err)
 	return d, status, err
 }

@@ -82,6 +82,28 @@ func (p prover) confirm(ctx context.Context, ask func(prover, context.Context) (
 	return a.value, err
 }
 
+// head asks for the size of a blob, which is -1 if the upstream does not tell it. known
+// is the size that a manifest tells; -1 = none does.
+func (p prover) head(ctx context.Context, known int64) (answer[oci.Descriptor], error) {
+	return lookUp(ctx, p.view, &p.heads, question[oci.Descriptor]{
+		key: p.key(kindBlob, p.digest.String()),
+		ask: func(ctx context.Context) (oci.Descriptor, bool, error) {
+			size, err := p.askBlob(ctx)
+			if err != nil {
+				return oci.Descriptor{}, false, err
+			}
+			// No byte vouches for either: the size of a manifest is what its clients compare
+			// with, and a header is the best hint only where no manifest tells.
+			if known > 0 {
+				size = known
+			}
+			desc := oci.Descriptor{Digest: p.digest, Size: max(size, -1)}
+			p.said(ctx, desc)
+			return desc, false, nil
+		},
+	})
+}
+
 // askBlob asks for the size of a blob, which is -1 if the upstream does not tell it.
 func (p prover) askBlob(ctx context.Context) (size int64, err error) {
 	err = p.summoning(ctx, func() (err error) {
@@ -95,7 +117,7 @@ func (p prover) askBlob(ctx context.Context) (size int64, err error) {
 func (p prover) summoning(ctx context.Context, ask func() error) error {
 	mark := p.images.mark()
 	err := ask()
-	if oci.IsNotFound(err) && p.askForImage(ctx, p.digest, mark) {
+	if oci.IsNotFound(err) && (summons{p.view, p.digest}).send(ctx, mark) {
 		err = ask()
 	}
 	return err

@@ -112,7 +112,7 @@ func (s *sharedFill) Suspended(ctx context.Context) (size int64, ok bool) {
 // Summon implements fill.Policy.
 func (s *sharedFill) Summon() func(context.Context) bool {
 	mark := s.source.images.mark()
-	return func(ctx context.Context) bool { return s.source.askForImage(ctx, s.Digest, mark) }
+	return func(ctx context.Context) bool { return summons{s.source, s.Digest}.send(ctx, mark) }
 }
 
 // Verified implements fill.Policy: it records whose the bytes are.

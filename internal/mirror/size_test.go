@@ -104,6 +104,42 @@ func TestWrongSizeInHead(t *testing.T) {
 	}
 }
 
+// Where a manifest tells the size, a HEAD tells that, whatever the upstream's header
+// says.
+func TestSizeOfManifestInHead(t *testing.T) {
+	f := newFixture(t)
+	const size = 1000
+	want := registrytest.Random(1, size)
+	d := f.upstream.PutBlob(repository, want)
+	f.namedBy(repository, d, size)
+	f.upstream.On(registrytest.Rule{Method: http.MethodHead, Reference: d.String(), Hook: func(w http.ResponseWriter, _ *http.Request, _ http.HandlerFunc) {
+		w.Header().Set("Content-Length", "7")
+	}})
+	for range 2 {
+		if got, _, err := f.mirror.StatBlob(t.Context(), blobRequest(d)); err != nil || got.Size != size || got.MediaType != "" {
+			t.Errorf("HEAD: %+v, %v", got, err)
+		}
+	}
+	f.mustPull(blobRequest(d), want, oci.ResultMiss)
+}
+
+// A manifest that is asked for as a blob is known by its type, cached as one or not.
+func TestTypeOfManifestInHeadOfBlob(t *testing.T) {
+	f := newFixture(t)
+	image := f.upstream.PutImage(repository, "3", 1, 10)
+	f.upstream.PutBlobAs(repository, image.Index.Digest, image.IndexBytes)
+	f.wantManifest("3", image.IndexBytes)
+	got, _, err := f.mirror.StatBlob(t.Context(), blobRequest(image.Index.Digest))
+	if err != nil || got.MediaType != image.Index.MediaType || got.Size != int64(len(image.IndexBytes)) {
+		t.Errorf("HEAD: %+v, %v", got, err)
+	}
+	f.mustPull(blobRequest(image.Index.Digest), image.IndexBytes, oci.ResultMiss)
+	got, status, err := f.mirror.StatBlob(t.Context(), blobRequest(image.Index.Digest))
+	if err != nil || got.MediaType != image.Index.MediaType || status.Result != oci.ResultHit {
+		t.Errorf("HEAD: %+v, %v, %v", got, status, err)
+	}
+}
+
 // While sizes contradict each other, nothing is told before it is proven, and
 // nothing to those who believe the wrong one ever.
 func TestContradictedSizeIsHeldBack(t *testing.T) {

@@ -12,15 +12,21 @@ import (
 // kindImage is a manifest that is asked for again for the sake of its blobs.
 const kindImage kind = "image"
 
-// askForImage is for a blob that the upstream has not: some fetch the blobs of an
-// image, or know of them, only once they were asked for its manifest. It asks for that
-// where it was cached here for longer, once for all blobs of it, and reports whether
-// the upstream has sent it since the mark.
-func (v view) askForImage(ctx context.Context, d digest.Digest, mark uint64) bool {
-	if !v.images.names(v.scope, d) {
-		v.recall(ctx, d)
+// summons is for a blob that the upstream has not: some fetch the blobs of an image, or
+// know of them, only once they were asked for its manifest.
+type summons struct {
+	view
+
+	digest digest.Digest
+}
+
+// send asks for the manifest where it was cached here for longer, once for all blobs of
+// it, and reports whether the upstream has sent it since the mark.
+func (v summons) send(ctx context.Context, mark uint64) bool {
+	if !v.images.names(v.scope, v.digest) {
+		v.recall(ctx)
 	}
-	image, ask := v.images.missed(v.scope, d, mark, v.now())
+	image, ask := v.images.missed(v.scope, v.digest, mark, v.now())
 	if !ask {
 		return false
 	}
@@ -31,8 +37,8 @@ func (v view) askForImage(ctx context.Context, d digest.Digest, mark uint64) boo
 }
 
 // askAgain asks for a manifest that is stored.
-func (v view) askAgain(ctx context.Context, image imageKey, mark uint64) (answer[oci.Manifest], error) {
-	return lookUp(ctx, v, &v.manifests, question[oci.Manifest]{
+func (v summons) askAgain(ctx context.Context, image imageKey, mark uint64) (answer[oci.Manifest], error) {
+	return lookUp(ctx, v.view, &v.manifests, question[oci.Manifest]{
 		key:  v.key(kindImage, image.digest.String()),
 		have: func(context.Context) (oci.Manifest, bool) { return oci.Manifest{}, v.images.since(image, mark) },
 		ask: func(ctx context.Context) (mf oci.Manifest, stored bool, err error) {
@@ -49,22 +55,22 @@ const maxRecalled = 256
 
 // recall looks for the image of a blob among those that are stored: none that names it
 // was served lately, such as since a restart.
-func (v view) recall(ctx context.Context, d digest.Digest) {
-	if v.linked(ctx, d).Size < 0 {
+func (v summons) recall(ctx context.Context) {
+	if v.linked(ctx, v.digest).Size < 0 {
 		return // no manifest of the scope names it
 	}
 	tags, err := v.store.Tags(ctx, v.scope, "", maxRecalled)
 	v.store.readFailed("list tags", v.scope, "", err)
 	left := maxRecalled
 	for _, name := range tags {
-		if t, ok := (tagQuery{v, name}).stored(ctx); ok && v.recallFrom(ctx, t.Digest, d, &left) {
+		if t, ok := (tagQuery{v.view, name}).stored(ctx); ok && v.recallFrom(ctx, t.Digest, &left) {
 			return
 		}
 	}
 }
 
 // recallFrom looks into one manifest, and into those that it lists.
-func (v view) recallFrom(ctx context.Context, m, d digest.Digest, left *int) bool {
+func (v summons) recallFrom(ctx context.Context, m digest.Digest, left *int) bool {
 	if *left--; *left < 0 {
 		return false
 	}
@@ -76,12 +82,12 @@ func (v view) recallFrom(ctx context.Context, m, d digest.Digest, left *int) boo
 	if err != nil {
 		return false
 	}
-	named := func(b oci.Descriptor) bool { return b.Digest == d }
+	named := func(b oci.Descriptor) bool { return b.Digest == v.digest }
 	if slices.ContainsFunc(contents.Blobs, named) {
 		v.images.add(imageKey{v.scope, m}, contents)
 		return true
 	}
-	return slices.ContainsFunc(contents.Manifests, func(child oci.Descriptor) bool { return v.recallFrom(ctx, child.Digest, d, left) })
+	return slices.ContainsFunc(contents.Manifests, func(child oci.Descriptor) bool { return v.recallFrom(ctx, child.Digest, left) })
 }
 
 // watched is a Remote whose manifests are noted as they come.

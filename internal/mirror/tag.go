@@ -215,13 +215,13 @@ func (q tagQuery) settle(ctx context.Context, old storage.Tag, known bool, desc 
 
 // decidedByTag reports whether a manifest that cannot be had by its digest may be
 // had by its tag: that has moved since and the old manifest was deleted, or the
-// registry gives nothing by digest, or a wrong one in its headers.
+// registry gives nothing by digest, whatever it answers, or a wrong one in its headers.
 func decidedByTag(err error) bool {
 	switch e := oci.AsError(err); e.Class {
 	case oci.ClassNotFound, oci.ClassDenied, oci.ClassDigest:
 		return true
 	case oci.ClassStatus:
-		return e.UpstreamStatus >= http.StatusBadRequest && e.UpstreamStatus < http.StatusInternalServerError
+		return e.UpstreamStatus >= http.StatusBadRequest
 	}
 	return false
 }

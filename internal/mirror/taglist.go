@@ -88,15 +88,14 @@ func (w *walk) begin(ctx context.Context) error {
 		w.refused = true
 		return e
 	}
-	v := w.view
-	a, err := v.lists.begun.do(ctx, v, k, v.patience(false), func(ctx context.Context) (answer[*listing], error) {
-		page, err := v.fetch(ctx, k, oci.TagsCursor{})
+	a, err := w.lists.begun.do(ctx, w.view, k, w.patience(false), func(ctx context.Context) (answer[*listing], error) {
+		page, err := w.fetch(ctx, k, oci.TagsCursor{})
 		if err != nil {
 			return answer[*listing]{}, err
 		}
-		l := newListing(v.scope, page.asked)
-		v.lists.put(l, v.now())
-		return answer[*listing]{value: l}, v.take(ctx, k, l, oci.TagsCursor{}, page)
+		l := newListing(w.scope, page.asked)
+		w.lists.put(l, w.now())
+		return answer[*listing]{value: l}, w.take(ctx, k, l, oci.TagsCursor{}, page)
 	})
 	w.note(a.course == led)
 	if err == nil {
@@ -122,16 +121,15 @@ func (w *walk) forward(ctx context.Context) error {
 		return w.take(ctx, k, l, at, page)
 	}
 	var taken error
-	v := w.view
-	a, err := v.lists.pages.do(ctx, v, k, v.patience(false), func(ctx context.Context) (answer[*fetchedPage], error) {
-		page := v.lists.pageFor(l, at)
+	a, err := w.lists.pages.do(ctx, w.view, k, w.patience(false), func(ctx context.Context) (answer[*fetchedPage], error) {
+		page := w.lists.pageFor(l, at)
 		if page == nil {
 			var err error
-			if page, err = v.fetch(ctx, k, at); err != nil {
+			if page, err = w.fetch(ctx, k, at); err != nil {
 				return answer[*fetchedPage]{}, err
 			}
 		}
-		taken = v.take(ctx, k, l, at, page) // also if nobody waits any more
+		taken = w.take(ctx, k, l, at, page) // also if nobody waits any more
 		return answer[*fetchedPage]{value: page}, nil
 	})
 	w.note(a.course == led)
@@ -150,13 +148,13 @@ func (w *walk) forward(ctx context.Context) error {
 }
 
 // fetch gets one page of the upstream's list.
-func (v view) fetch(ctx context.Context, k key, at oci.TagsCursor) (*fetchedPage, error) {
-	if e := v.remembered(k, false); e != nil {
+func (w *walk) fetch(ctx context.Context, k key, at oci.TagsCursor) (*fetchedPage, error) {
+	if e := w.remembered(k, false); e != nil {
 		return nil, e
 	}
-	page := &fetchedPage{asked: v.now()}
+	page := &fetchedPage{asked: w.now()}
 	var err error
-	if page.part, err = v.Remote.Tags(ctx, v.repository, at); err == nil {
+	if page.part, err = w.Remote.Tags(ctx, w.repository, at); err == nil {
 		return page, nil
 	}
 	if at != (oci.TagsCursor{}) && oci.IsNotFound(err) { // the page is missing, not the repository
@@ -164,18 +162,18 @@ func (v view) fetch(ctx context.Context, k key, at oci.TagsCursor) (*fetchedPage
 		lost.UpstreamStatus = http.StatusNotFound
 		err = lost
 	}
-	return nil, v.noteFailure(ctx, k, err, false)
+	return nil, w.noteFailure(ctx, k, err, false)
 }
 
 // take adds a page to a listing.
-func (v view) take(ctx context.Context, k key, l *listing, at oci.TagsCursor, page *fetchedPage) error {
-	if err := l.add(at, page, v.now()); err != nil {
-		v.lists.forget(l)
-		return v.noteFailure(ctx, k, err, false)
+func (w *walk) take(ctx context.Context, k key, l *listing, at oci.TagsCursor, page *fetchedPage) error {
+	if err := l.add(at, page, w.now()); err != nil {
+		w.lists.forget(l)
+		return w.noteFailure(ctx, k, err, false)
 	}
-	err := v.lists.settle(l, v.now())
+	err := w.lists.settle(l, w.now())
 	if oci.ClassOf(err) == oci.ClassLength {
-		return v.noteFailure(ctx, v.key(kindTags, ""), err, false)
+		return w.noteFailure(ctx, w.key(kindTags, ""), err, false)
 	}
 	return err
 }

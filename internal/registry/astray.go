@@ -25,6 +25,9 @@ func (rt router) astray(u *url.URL) bool {
 	if !strings.HasPrefix(cleaned, "/") {
 		return false
 	}
+	if _, _, ok := misplaced(u.Path); ok {
+		return true
+	}
 	cleaned = cleaned[1:]
 	if rooted(cleaned) {
 		return true // slashes doubled before the root, or letters of it escaped
@@ -47,6 +50,28 @@ func (rt router) astray(u *url.URL) bool {
 		return true
 	}
 	return u.RawQuery != "" && pullShaped(cleaned) && rt.namesRegistry(u.RawQuery)
+}
+
+// misplaced returns the name and the rest of a pull below a prefix that the gateway does
+// not have, such as /mirror/v2/proxy-<name>/<rest>: a handler that strips the prefix was
+// left out, or the client's URL is wrong.
+func misplaced(p string) (name, rest string, ok bool) {
+	const root = "/v2/"
+	left := path.Clean("/" + p)
+	if strings.HasSuffix(p, "/") {
+		left += "/" // it ends the name
+	}
+	for {
+		i := strings.Index(left, root)
+		if i < 0 {
+			return "", "", false
+		}
+		first, rest, more := strings.Cut(left[i+len(root):], "/")
+		if name, marked := cutMark(first); marked && more && name != "" {
+			return name, rest, true
+		}
+		left = left[i+len(root)-1:] // the slash may begin the next
+	}
 }
 
 // namesRegistry reports whether a query has containerd's ns. Elsewhere ns is
@@ -108,8 +133,12 @@ func (rt router) errAstray(escaped string) error {
 	if err != nil {
 		decoded = escaped
 	}
-	first, rest, _ := strings.Cut(strings.TrimPrefix(path.Clean("/"+decoded), "/"), "/")
-	name, marked := cutMark(first)
+	name, rest, marked := misplaced(decoded)
+	if !marked {
+		var first string
+		first, rest, _ = strings.Cut(strings.TrimPrefix(path.Clean("/"+decoded), "/"), "/")
+		name, marked = cutMark(first)
+	}
 	switch known := rt.upstreams[name] != nil; {
 	case !known && (marked || hostLike(name)):
 		return rt.errUnknown(name, rest)

@@ -50,8 +50,10 @@ func (x *exchange) serveBlob() error {
 		if err != nil {
 			return err
 		}
-		// What a layer is, only the manifest knows; and nobody compresses this.
-		d.MediaType = oci.MediaTypeOctetStream
+		if d.MediaType == "" || d.Size > maxTyped {
+			// What a layer is, only the manifest knows; and nobody compresses this.
+			d.MediaType = oci.MediaTypeOctetStream
+		}
 		return x.sendHead(d)
 	}
 	request := x.answer.Request

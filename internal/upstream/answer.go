@@ -138,5 +138,5 @@ func (a *answer) isPage() bool {
 }
 
 func pageFailure(a *answer) *failure {
-	return &failure{class: oci.ClassNotRegistry, status: a.StatusCode, text: a.url.Host + " answered with a web page"}
+	return &failure{class: oci.ClassNotRegistry, status: a.StatusCode, text: a.url.Host + " answered with a web page: check `url`"}
 }

@@ -186,7 +186,7 @@ func (d dialogue) after(ctx context.Context, way challenge, ways []challenge, a 
 // for, nothing could be had. nil = the answer tells it.
 func (v *visit) why(a *answer) *failure {
 	if a == nil {
-		return &failure{class: oci.ClassDenied, text: v.e.base.Host + " wants credentials"}
+		return &failure{class: oci.ClassDenied, text: v.e.base.Host + " wants credentials: give the upstream `credentials`"}
 	}
 	for _, offered := range offeredFor(v.e.inner+v.repository, a) {
 		if f := v.unfit[offered]; f != nil {

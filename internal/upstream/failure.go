@@ -75,16 +75,18 @@ func asFailure(ctx context.Context, host string, err error) *failure {
 		f.text = "this machine has no descriptor or port left to connect to " + host
 		f.retryAfter = time.Second
 	case oci.ClassDNS:
-		f.text = "the name " + host + " does not resolve"
+		f.text = "the name " + host + " does not resolve: check `url` and the DNS of this machine"
 	case oci.ClassTLS:
-		f.text = "no trusted TLS connection to " + host
+		f.text = "no trusted TLS connection to " + host + ": check `url`, or trust its authority with `tls_ca`"
 	case oci.ClassForbidden:
-		f.text = host + " is at an address that is not allowed"
+		f.text = host + " is at an address that is not allowed: `allow_address` allows private ones"
 	case oci.ClassNotRegistry:
-		f.text = host + " does not speak HTTP"
+		f.text = host + " does not speak HTTP: check scheme and port of `url`"
 	default:
 		f.text = "no connection to " + host
-		f.again = isReset(err)
+		if f.again = isReset(err); !f.again {
+			f.text += ": check `url`, `proxy` and the firewall"
+		}
 	}
 	return f
 }
