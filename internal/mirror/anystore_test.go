@@ -219,7 +219,7 @@ func storesSizes(t *testing.T, f *fixture) {
 	f.mustPull(blobRequest(d), raw, oci.ResultMiss)
 	f.filled()
 	records := f.records()
-	if err := records.Resize(t.Context(), own, oci.Descriptor{Digest: d, Size: 999}); err != nil {
+	if err := records.Link(t.Context(), own, oci.Descriptor{Digest: d, Size: 999}); err != nil {
 		t.Fatal(err)
 	}
 	f.mustPull(blobRequest(d), raw, oci.ResultHit)
