@@ -2,7 +2,6 @@ package fill
 
 import (
 	"context"
-	"fmt"
 	"hash"
 	"slices"
 	"sync"
@@ -193,6 +192,9 @@ func (w *workers) reach(off int64) time.Duration {
 	if w.sequential || size < 0 || len(w.segments) == 0 || !f.outcome.well() {
 		return 0
 	}
+	if _, there := f.content.at(off); there > off {
+		return 0 // it has come since
+	}
 	if owner := w.segments.before(off); owner != nil {
 		if again, far := owner.distant(off, f.content.missing(owner.pos, off), f.Now()); !far {
 			return again
@@ -207,17 +209,9 @@ func (w *workers) reach(off int64) time.Duration {
 	return 0
 }
 
-// wait waits until no segment is running any more.
-func (w *workers) wait() { w.running.Wait() }
-
 // bytes returns how many have come.
 func (w *workers) bytes() int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.received
-}
-
-// lost is the error of a fill whose last segment has failed.
-func (w *workers) lost(err error) error {
-	return fmt.Errorf("get blob %s@%s: %w", w.f.Scope, w.f.Digest, classed(err))
 }
