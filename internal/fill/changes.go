@@ -30,14 +30,12 @@ func (c *changes) announce() {
 
 func (c *changes) seen() uint64 { return c.count.Load() }
 
-// after returns what is closed once there was a change after seen.
+// after returns what is closed once there was a change after seen; nil if there was.
 func (c *changes) after(seen uint64) <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.count.Load() != seen {
-		over := make(chan struct{})
-		close(over)
-		return over
+		return nil
 	}
 	if c.next == nil {
 		c.next = make(chan struct{})
@@ -47,8 +45,12 @@ func (c *changes) after(seen uint64) <-chan struct{} {
 
 // wait waits for a change after seen, for ctx, and for the timer unless that is nil.
 func (c *changes) wait(ctx context.Context, seen uint64, timer <-chan time.Time) (fired bool) {
+	change := c.after(seen)
+	if change == nil {
+		return false
+	}
 	select {
-	case <-c.after(seen):
+	case <-change:
 	case <-timer:
 		return true
 	case <-ctx.Done():

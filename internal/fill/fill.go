@@ -203,7 +203,7 @@ func (f *Fill) spool() (h hash.Hash, err error) {
 			err = f.unreadable(fmt.Errorf("blob %s: %w", f.Digest, err))
 		}
 	}()
-	f.workers.wait()
+	f.workers.running.Wait()
 	f.hasher.rest()
 	f.changes.announce()
 	err = <-hashed

@@ -181,12 +181,16 @@ func (s *segment) standBack() {
 		if s.w.awaits(s) || f.outcome.halted() {
 			return
 		}
+		change := f.changes.after(seen)
+		if change == nil {
+			continue
+		}
 		select {
 		case <-s.goOn:
 			return
 		case <-s.ctx.Done():
 			return
-		case <-f.changes.after(seen):
+		case <-change:
 		case <-f.After(pace.LookEvery):
 			f.Uplinks.Look(upstream, f.Now())
 		}

@@ -2,7 +2,6 @@ package fill
 
 import (
 	"context"
-	"fmt"
 	"hash"
 	"slices"
 	"sync"
@@ -210,17 +209,9 @@ func (w *workers) reach(off int64) time.Duration {
 	return 0
 }
 
-// wait waits until no segment is running any more.
-func (w *workers) wait() { w.running.Wait() }
-
 // bytes returns how many have come.
 func (w *workers) bytes() int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.received
-}
-
-// lost is the error of a fill whose last segment has failed.
-func (w *workers) lost(err error) error {
-	return fmt.Errorf("get blob %s@%s: %w", w.f.Scope, w.f.Digest, classed(err))
 }
