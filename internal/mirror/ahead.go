@@ -46,7 +46,7 @@ type pullAhead struct {
 // run pulls the image that a layer belongs to.
 func (v *pullAhead) run(layer digest.Digest) {
 	s := &v.scouts
-	m, blobs := v.images.begin(v.scope, layer, v.now())
+	m, blobs := v.images.Begin(v.scope, layer, v.now())
 	if m == nil {
 		return
 	}
@@ -55,7 +55,7 @@ func (v *pullAhead) run(layer digest.Digest) {
 		if s.failed() {
 			rest = v.now().Add(aheadRest)
 		}
-		v.images.end(m, rest)
+		v.images.End(m, rest)
 	}()
 	left := v.LookAheadSize
 	if left == 0 {
@@ -63,7 +63,7 @@ func (v *pullAhead) run(layer digest.Digest) {
 	}
 	limited, count := left > 0, 0
 	for _, b := range blobs {
-		if b.digest == layer || !v.missing(b.digest) || limited && b.size > left {
+		if b.Digest == layer || !v.missing(b.Digest) || limited && b.Size > left {
 			continue
 		}
 		if count++; count > maxAhead || !s.send(v.ctx) || v.ahead.Enter(v.ctx, v.Identity, v.LookAhead) != nil {
@@ -74,8 +74,8 @@ func (v *pullAhead) run(layer digest.Digest) {
 			most = 0
 		}
 		turn, ok := v.trySpareTurn()
-		if ok && v.begin(b.digest, most, turn) {
-			left -= max(b.size, 0)
+		if ok && v.begin(b.Digest, most, turn) {
+			left -= max(b.Size, 0)
 			continue
 		}
 		turn.end()

@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/pullgate/pullgate/internal/fill"
+	"github.com/pullgate/pullgate/internal/known"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage"
 )
@@ -205,7 +206,7 @@ func (q *blobQuery) provable(ctx context.Context) (proof, bool) {
 // follow waits until a fill can be read, and returns a reader of it. The
 // reference goes to the reader, or back.
 func (q *blobQuery) follow(ctx context.Context, f *sharedFill) (oci.Blob, error) {
-	size, err := f.Ready(ctx, toldSize(f.Digest, q.link.Size))
+	size, err := f.Ready(ctx, known.SizeTold(f.Digest, q.link.Size))
 	if err != nil {
 		f.Leave()
 		if oci.IsNotFound(err) {

@@ -11,8 +11,10 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/fill"
+	"github.com/pullgate/pullgate/internal/known"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/pace"
+	"github.com/pullgate/pullgate/internal/taglist"
 )
 
 // The deadlines of look-ups: whole, not per attempt.
@@ -86,8 +88,8 @@ type Cache struct {
 	lookUps
 
 	store     *shelf
-	images    images
-	lists     listings
+	images    known.Images
+	lists     taglist.Lists
 	fills     fills
 	downloads fill.Downloads
 	turns     pace.Limiter[turnKey]
@@ -119,10 +121,14 @@ type lookUps struct {
 	heads     flights[oci.Descriptor]
 	possessed flights[bool]
 	referrers flights[[]oci.Descriptor]
+
+	listBegins flights[*taglist.List]
+	listPages  flights[*taglist.Page]
 }
 
 func (l *lookUps) len() int {
-	return l.tags.len() + l.tagged.len() + l.manifests.len() + l.heads.len() + l.possessed.len() + l.referrers.len()
+	return l.tags.len() + l.tagged.len() + l.manifests.len() + l.heads.len() + l.possessed.len() + l.referrers.len() +
+		l.listBegins.len() + l.listPages.len()
 }
 
 // NewCache returns a Cache. The caller closes the Cache before the store.
@@ -164,7 +170,7 @@ func (c *Cache) Close() {
 
 // Stats returns a snapshot.
 func (c *Cache) Stats() Stats {
-	s := Stats{Failures: c.failures.len(), Queued: c.downloads.Queued(), LookUps: c.lookUps.len() + c.lists.begun.len() + c.lists.pages.len()}
+	s := Stats{Failures: c.failures.len(), Queued: c.downloads.Queued(), LookUps: c.lookUps.len()}
 	for _, f := range c.fills.all() {
 		readers, received := f.Progress()
 		s.Fills++

@@ -6,6 +6,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/internal/known"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage"
 )
@@ -217,9 +218,9 @@ func (v view) keep(ctx context.Context, mf *oci.Manifest) (stored bool) {
 	}
 	contents := *mf.Contents
 	mf.Contents = nil
-	v.images.add(imageKey{v.scope, mf.Digest}, contents)
+	v.images.Add(known.Key{Scope: v.scope, Digest: mf.Digest}, contents)
 	// More than are known of an image would be more than the store writes at a time.
-	children := slices.Concat(contents.Manifests[:min(len(contents.Manifests), maxImageBlobs)], contents.Blobs[:min(len(contents.Blobs), maxImageBlobs)])
+	children := slices.Concat(contents.Manifests[:min(len(contents.Manifests), known.MaxBlobs)], contents.Blobs[:min(len(contents.Blobs), known.MaxBlobs)])
 	put := v.store.PutOpenManifest
 	if v.Isolate {
 		put = v.store.PutManifest

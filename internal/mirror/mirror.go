@@ -194,7 +194,7 @@ func (m *Mirror) Manifest(ctx context.Context, r oci.Request) (oci.Manifest, oci
 	mf, status, err := v.manifest(ctx, r.Reference)
 	if err == nil {
 		v.store.UseManifest(mf.Digest)
-		v.images.served(v.scope, mf)
+		v.images.Served(v.scope, mf)
 	}
 	err = m.answered(ctx, span, v, r, status, err)
 	return mf, status, err

@@ -115,7 +115,7 @@ func (p prover) askBlob(ctx context.Context) (size int64, err error) {
 
 // summoning asks for a blob, and once more if the upstream has it only then.
 func (p prover) summoning(ctx context.Context, ask func() error) error {
-	mark := p.images.mark()
+	mark := p.images.Mark()
 	err := ask()
 	if oci.IsNotFound(err) && (summons{p.view, p.digest}).send(ctx, mark) {
 		err = ask()

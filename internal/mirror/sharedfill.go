@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/pullgate/pullgate/internal/fill"
+	"github.com/pullgate/pullgate/internal/known"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage"
 )
@@ -36,7 +37,7 @@ func newFill(ctx context.Context, source view, d digest.Digest, link storage.Lin
 	s := &sharedFill{source: source, began: source.now()}
 	o := fill.Options{
 		Downloads: &source.downloads, Digest: d, Scope: source.scope, Source: s, Policy: s,
-		Size: toldSize(d, link.Size), Proven: link.Proven, Known: link.Proven || link.Size >= 0,
+		Size: known.SizeTold(d, link.Size), Proven: link.Proven, Known: link.Proven || link.Size >= 0,
 		Parallel: source.Parallel, MaxFills: source.MaxFills,
 		Log: source.Cache.log.With("upstream", source.Name, "repository", source.repository, "digest", d),
 	}
@@ -57,15 +58,6 @@ func newFill(ctx context.Context, source view, d digest.Digest, link storage.Lin
 	s.span = span
 	s.Fill = fill.New(spanned, o)
 	return s
-}
-
-// toldSize returns what a size that was told is worth; -1 = nothing. Manifests that
-// leave it out say 0, which is one digest's alone.
-func toldSize(d digest.Digest, size int64) int64 {
-	if size == 0 && d != d.Algorithm().FromBytes(nil) {
-		return -1
-	}
-	return size
 }
 
 // sizeInDoubt reports whether the size that was told turned out to be wrong.
@@ -111,7 +103,7 @@ func (s *sharedFill) Suspended(ctx context.Context) (size int64, ok bool) {
 
 // Summon implements fill.Policy.
 func (s *sharedFill) Summon() func(context.Context) bool {
-	mark := s.source.images.mark()
+	mark := s.source.images.Mark()
 	return func(ctx context.Context) bool { return summons{s.source, s.Digest}.send(ctx, mark) }
 }
 

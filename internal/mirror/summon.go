@@ -6,6 +6,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/internal/known"
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
@@ -23,26 +24,26 @@ type summons struct {
 // send asks for the manifest where it was cached here for longer, once for all blobs of
 // it, and reports whether the upstream has sent it since the mark.
 func (v summons) send(ctx context.Context, mark uint64) bool {
-	if !v.images.names(v.scope, v.digest) {
+	if !v.images.Names(v.scope, v.digest) {
 		v.recall(ctx)
 	}
-	image, ask := v.images.missed(v.scope, v.digest, mark, v.now())
+	image, ask := v.images.Missed(v.scope, v.digest, mark, v.now())
 	if !ask {
 		return false
 	}
-	defer v.images.settled(image)
+	defer v.images.Settled(image)
 	v.client = "" // whose turn it is anyway
 	_, err := v.askAgain(ctx, image, mark)
-	return err == nil && v.images.since(image, mark)
+	return err == nil && v.images.Since(image, mark)
 }
 
 // askAgain asks for a manifest that is stored.
-func (v summons) askAgain(ctx context.Context, image imageKey, mark uint64) (answer[oci.Manifest], error) {
+func (v summons) askAgain(ctx context.Context, image known.Key, mark uint64) (answer[oci.Manifest], error) {
 	return lookUp(ctx, v.view, &v.manifests, question[oci.Manifest]{
-		key:  v.key(kindImage, image.digest.String()),
-		have: func(context.Context) (oci.Manifest, bool) { return oci.Manifest{}, v.images.since(image, mark) },
+		key:  v.key(kindImage, image.Digest.String()),
+		have: func(context.Context) (oci.Manifest, bool) { return oci.Manifest{}, v.images.Since(image, mark) },
 		ask: func(ctx context.Context) (mf oci.Manifest, stored bool, err error) {
-			mf, err = v.Remote.Manifest(ctx, v.repository, oci.Reference{Digest: image.digest})
+			mf, err = v.Remote.Manifest(ctx, v.repository, oci.Reference{Digest: image.Digest})
 			return mf, false, err
 		},
 		failed: func(_ context.Context, err error) error { return err }, // nobody has asked for it
@@ -84,7 +85,7 @@ func (v summons) recallFrom(ctx context.Context, m digest.Digest, left *int) boo
 	}
 	named := func(b oci.Descriptor) bool { return b.Digest == v.digest }
 	if slices.ContainsFunc(contents.Blobs, named) {
-		v.images.add(imageKey{v.scope, m}, contents)
+		v.images.Add(known.Key{Scope: v.scope, Digest: m}, contents)
 		return true
 	}
 	return slices.ContainsFunc(contents.Manifests, func(child oci.Descriptor) bool { return v.recallFrom(ctx, child.Digest, left) })
@@ -102,7 +103,7 @@ type watched struct {
 func (w watched) Manifest(ctx context.Context, repository string, ref oci.Reference) (oci.Manifest, error) {
 	mf, err := w.Remote.Manifest(ctx, repository, ref)
 	if err == nil {
-		w.cache.images.fetched(imageKey{oci.Scope{Upstream: w.identity, Repository: repository}, mf.Digest}, w.cache.now())
+		w.cache.images.Fetched(known.Key{Scope: oci.Scope{Upstream: w.identity, Repository: repository}, Digest: mf.Digest}, w.cache.now())
 	}
 	return mf, err
 }

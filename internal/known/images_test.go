@@ -1,4 +1,4 @@
-package mirror
+package known
 
 import (
 	"fmt"
@@ -22,12 +22,12 @@ func contentsOf(n, salt int) oci.Contents {
 // A layer finds the image of its scope, a config and a stranger do not, and an image
 // begins once.
 func TestImagesAreFoundByTheirLayers(t *testing.T) {
-	var s images
+	var s Images
 	now := time.Unix(1, 0)
 	here, there := oci.Scope{Upstream: "docker.io", Repository: "a"}, oci.Scope{Upstream: "docker.io", Repository: "b"}
 	c := contentsOf(3, 1)
-	k := imageKey{here, oci.Sum([]byte("m"))}
-	s.add(k, c)
+	k := Key{here, oci.Sum([]byte("m"))}
+	s.Add(k, c)
 	config, layer := c.Blobs[0].Digest, c.Blobs[1].Digest
 	for name, found := range map[string]bool{
 		"config":        beginOf(&s, here, oci.Descriptor{Digest: config}, now),
@@ -38,30 +38,30 @@ func TestImagesAreFoundByTheirLayers(t *testing.T) {
 			t.Errorf("%s begins an image", name)
 		}
 	}
-	m, blobs := s.begin(here, layer, now)
-	if m == nil || len(blobs) != 3 || !blobs[2].config || blobs[2].digest != config {
+	m, blobs := s.Begin(here, layer, now)
+	if m == nil || len(blobs) != 3 || !blobs[2].config || blobs[2].Digest != config {
 		t.Fatalf("%+v", blobs)
 	}
 	if beginOf(&s, here, c.Blobs[2], now) {
 		t.Error("it begins twice")
 	}
-	s.end(m, now.Add(time.Minute))
+	s.End(m, now.Add(time.Minute))
 	if beginOf(&s, here, c.Blobs[2], now) || !beginOf(&s, here, c.Blobs[2], now.Add(time.Minute)) {
 		t.Error("it does not rest")
 	}
 }
 
-func beginOf(s *images, scope oci.Scope, d oci.Descriptor, now time.Time) bool {
-	m, _ := s.begin(scope, d.Digest, now)
+func beginOf(s *Images, scope oci.Scope, d oci.Descriptor, now time.Time) bool {
+	m, _ := s.Begin(scope, d.Digest, now)
 	return m != nil
 }
 
 // However many manifests are served, and however large, so much is remembered.
 func TestImagesAreBounded(t *testing.T) {
-	var s images
+	var s Images
 	scope := oci.Scope{Upstream: "docker.io", Repository: "a"}
 	for i := range 600 {
-		s.add(imageKey{scope, oci.Sum(fmt.Append(nil, "m", i))}, contentsOf(i%2*3, i))
+		s.Add(Key{scope, oci.Sum(fmt.Append(nil, "m", i))}, contentsOf(i%2*3, i))
 	}
 	if n := s.order.Len(); n > maxImages || n != len(s.known) {
 		t.Errorf("%d images, %d known", n, len(s.known))
@@ -71,11 +71,11 @@ func TestImagesAreBounded(t *testing.T) {
 		t.Error("the last is forgotten")
 	}
 	for i := range 12 {
-		s.add(imageKey{scope, oci.Sum(fmt.Append(nil, "large", i))}, contentsOf(5000, 1000+i))
+		s.Add(Key{scope, oci.Sum(fmt.Append(nil, "large", i))}, contentsOf(5000, 1000+i))
 	}
 	blobs := 0
 	for _, e := range s.known {
-		blobs += len(e.Value.(*image).blobs)
+		blobs += len(e.Value.(*Image).blobs)
 	}
 	if blobs > maxBlobs || blobs != s.blobs {
 		t.Errorf("%d blobs, %d counted", blobs, s.blobs)
@@ -84,27 +84,27 @@ func TestImagesAreBounded(t *testing.T) {
 
 // A manifest is read once, though it is served often, and again once it was forgotten.
 func TestManifestIsReadOnce(t *testing.T) {
-	var s images
+	var s Images
 	scope := oci.Scope{Upstream: "docker.io", Repository: "a"}
 	blob := oci.Sum([]byte("b"))
 	raw := fmt.Appendf(nil, `{"layers":[{"digest":%q,"size":10}]}`, blob)
 	mf := oci.Manifest{Digest: oci.Sum(raw), Bytes: raw}
-	s.served(scope, mf)
-	if n := testing.AllocsPerRun(100, func() { s.served(scope, mf) }); n > 0 {
+	s.Served(scope, mf)
+	if n := testing.AllocsPerRun(100, func() { s.Served(scope, mf) }); n > 0 {
 		t.Errorf("%.0f allocations for one that is known", n)
 	}
-	s.slot(imageKey{scope, mf.Digest}).Store(&imageKey{scope, oci.Sum(nil)})
-	s.served(scope, oci.Manifest{Digest: mf.Digest, Bytes: []byte(`{"layers":[]}`)})
+	s.slot(Key{scope, mf.Digest}).Store(&Key{scope, oci.Sum(nil)})
+	s.Served(scope, oci.Manifest{Digest: mf.Digest, Bytes: []byte(`{"layers":[]}`)})
 	if m, _ := s.of(scope, blob); m == nil {
 		t.Error("it is read again since another one has its slot")
 	}
 	for i := range maxImages {
-		s.add(imageKey{scope, oci.Sum(fmt.Append(nil, "m", i))}, contentsOf(2, i))
+		s.Add(Key{scope, oci.Sum(fmt.Append(nil, "m", i))}, contentsOf(2, i))
 	}
 	if m, _ := s.of(scope, blob); m != nil {
 		t.Fatal("it is not forgotten")
 	}
-	s.served(scope, mf)
+	s.Served(scope, mf)
 	if m, _ := s.of(scope, blob); m == nil {
 		t.Error("it is not read again")
 	}

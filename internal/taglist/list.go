@@ -1,4 +1,6 @@
-package mirror
+// Package taglist holds upstreams' tag lists in memory, for clients that page through
+// them.
+package taglist
 
 import (
 	"fmt"
@@ -20,13 +22,13 @@ const (
 	handedFor = 5 * time.Minute
 )
 
-// listing is an upstream's tag list of one scope, as one walk from its first page on
+// List is an upstream's tag list of one scope, as one walk from its first page on
 // brings it: page by page as clients come to need them. Clients go on in it by the
 // place of the tag that they had last, in whatever order the tags are. Tags are only
 // ever added to it. Safe for concurrent use.
-type listing struct {
+type List struct {
 	scope oci.Scope
-	begun time.Time // before its first page was asked for
+	begun time.Time
 
 	mu sync.Mutex
 	// tags are in the upstream's order, each of them once; places tell where.
@@ -38,7 +40,7 @@ type listing struct {
 	next  oci.TagsCursor
 	whole bool
 	// visited are the pages that were led to; nil = one that was not fetched yet.
-	visited map[oci.TagsCursor]*fetchedPage
+	visited map[oci.TagsCursor]*Page
 	// idle counts the last pages that brought no new tag; one of those was blank.
 	idle  int
 	blank bool
@@ -49,34 +51,35 @@ type listing struct {
 	// grown is the memory that was not accounted for yet.
 	grown int
 
-	// What listings.mu guards.
+	// What Lists.mu guards.
 	used    time.Time
 	bytes   int
 	dropped bool
 }
 
-// fetchedPage is a page as it came, and when it was asked for.
-type fetchedPage struct {
-	part  oci.TagsPart
-	asked time.Time
+// Page is a page of the upstream as it came, and when it was asked for.
+type Page struct {
+	Part  oci.TagsPart
+	Asked time.Time
 }
 
-func newListing(scope oci.Scope, now time.Time) *listing {
-	return &listing{
+// New returns the list of a scope whose first page was asked for at a time.
+func New(scope oci.Scope, now time.Time) *List {
+	return &List{
 		scope: scope, begun: now, places: map[string]int32{}, handed: map[int32]time.Time{},
-		visited: map[oci.TagsCursor]*fetchedPage{},
+		visited: map[oci.TagsCursor]*Page{},
 	}
 }
 
-// add takes in the page at a cursor, unless somebody else has. It is an error if the
+// Add takes in the page at a cursor, unless somebody else has. It is an error if the
 // upstream leads in a circle.
-func (l *listing) add(at oci.TagsCursor, page *fetchedPage, now time.Time) error {
+func (l *List) Add(at oci.TagsCursor, page *Page, now time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.whole || l.next != at {
 		return nil
 	}
-	before, part := len(l.tags), page.part
+	before, part := len(l.tags), page.Part
 	l.visited[at] = page
 	_, again := l.visited[part.Next]
 	for _, tag := range part.Tags {
@@ -111,18 +114,18 @@ func (l *listing) add(at oci.TagsCursor, page *fetchedPage, now time.Time) error
 func circle(text string) error { return oci.UpstreamError(oci.ClassNotRegistry, "", text, nil) }
 
 // pageAt returns the page at a cursor if it was asked for after a time.
-func (l *listing) pageAt(at oci.TagsCursor, after time.Time) *fetchedPage {
+func (l *List) pageAt(at oci.TagsCursor, after time.Time) *Page {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if p := l.visited[at]; p != nil && p.asked.After(after) {
+	if p := l.visited[at]; p != nil && p.Asked.After(after) {
 		return p
 	}
 	return nil
 }
 
-// page returns the tags that are known of a page. done says that these are all that it
+// Page returns the tags that are known of a page. done says that these are all that it
 // is to have.
-func (l *listing) page(p oci.TagsPage) (list oci.TagList, done bool) {
+func (l *List) Page(p oci.TagsPage) (list oci.TagList, done bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	from, known := l.after(p.Last)
@@ -143,7 +146,7 @@ func (l *listing) page(p oci.TagsPage) (list oci.TagList, done bool) {
 // after returns the place behind a tag. That of a tag which the whole list does not
 // have is before the first greater one: in a list without order that may be too early,
 // so that some tags come twice, but none is left out. l.mu is held.
-func (l *listing) after(last string) (place int, known bool) {
+func (l *List) after(last string) (place int, known bool) {
 	if last == "" {
 		return 0, true
 	}
@@ -161,8 +164,8 @@ func (l *listing) after(last string) (place int, known bool) {
 	return len(l.tags), true
 }
 
-// handOut notes that a client is sent on to what follows a page.
-func (l *listing) handOut(list oci.TagList, now time.Time) {
+// HandOut notes that a client is sent on to what follows a page.
+func (l *List) HandOut(list oci.TagList, now time.Time) {
 	if !list.More {
 		return
 	}
@@ -175,8 +178,8 @@ func (l *listing) handOut(list oci.TagList, now time.Time) {
 	l.handed[place] = now
 }
 
-// continues reports whether a client was sent on to what follows a tag not long ago.
-func (l *listing) continues(last string, now time.Time) bool {
+// Continues reports whether a client was sent on to what follows a tag not long ago.
+func (l *List) Continues(last string, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	place, known := l.places[last]
@@ -184,29 +187,29 @@ func (l *listing) continues(last string, now time.Time) bool {
 	return known && handed && within(now.Sub(when), handedFor)
 }
 
-// state returns what leads to the next page. more is false if none follows.
-func (l *listing) state() (next oci.TagsCursor, more bool) {
+// State returns what leads to the next page. more is false if none follows.
+func (l *List) State() (next oci.TagsCursor, more bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.next, !l.whole
 }
 
-// servesFor notes why the listing serves in place of a newer one.
-func (l *listing) servesFor(cause error) {
+// ServesFor notes why the listing serves in place of a newer one.
+func (l *List) ServesFor(cause error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.cause = cause
 }
 
-// servedFor returns what servesFor was told.
-func (l *listing) servedFor() error {
+// ServedFor returns what ServesFor was told.
+func (l *List) ServedFor() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.cause
 }
 
 // takeGrown returns the memory that was not accounted for yet.
-func (l *listing) takeGrown() int {
+func (l *List) takeGrown() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := l.grown
@@ -216,7 +219,7 @@ func (l *listing) takeGrown() int {
 
 // young reports whether somebody who comes with a tag that no client was sent on from
 // may join: a walk that others have just brought forward is not begun anew.
-func (l *listing) young(now time.Time) bool {
+func (l *List) young(now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	age := time.Minute
@@ -225,3 +228,10 @@ func (l *listing) young(now time.Time) bool {
 	}
 	return l.cause == nil && within(now.Sub(l.fetched), age)
 }
+
+// Begun is when the first page was asked for.
+func (l *List) Begun() time.Time { return l.begun }
+
+// within reports whether something of that age is fresh. A negative age is that of a clock
+// that was set back: nothing is known then.
+func within(age, ttl time.Duration) bool { return age >= 0 && age < ttl }
