@@ -10,7 +10,7 @@ LDFLAGS := -s -w -X github.com/caddyserver/caddy/v2.CustomVersion=$(VERSION)
 PKG ?= ./...
 FUZZTIME ?= 200000x
 # These tests measure time or memory, of which the race detector takes its own.
-MEASURED := ^Test(CostOf(UnknownDigest|ColdManifests|Referrers)|ListsTake(Little|Bounded)Memory|ManifestsAtOnceTakeLittleMemory)$$
+MEASURED := ^Test(CostOf(UnknownDigest|ColdManifests|Referrers)|ListsTake(Little|Bounded)Memory|ManifestsAtOnceTakeLittleMemory|PeakMemory)$$
 # How long make soak takes, at least 10s.
 SOAK ?= 10m
 

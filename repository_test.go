@@ -37,6 +37,7 @@ var imports = map[string][]string{
 	"internal/oci":          {},
 	"internal/registrytest": {"internal/oci"},
 	"internal/freeport":     {},
+	"internal/testenv":      {},
 	"internal/clientconfig": {"internal/oci"},
 	"internal/image":        {"internal/imagelist", "internal/mirror", "storage", "internal/oci"},
 	"internal/imagelist":    {"internal/oci"},
@@ -163,7 +164,7 @@ func ownerOf(folder string) (owner string, known bool) {
 // the fake registry, and for tests of the policy and above the parts that they
 // are put together with.
 func allowedInTests(from, folder string) bool {
-	return folder == "internal/registrytest" || folder == "internal/freeport" ||
+	return slices.Contains([]string{"internal/registrytest", "internal/freeport", "internal/testenv"}, folder) ||
 		from == "internal/image" && folder == "internal/upstream" ||
 		from == "internal/mirror" && slices.Contains([]string{"internal/upstream", "internal/registry"}, folder) ||
 		from == "internal/upstream" && slices.Contains([]string{"internal/mirror", "internal/registry", "storage"}, folder)

@@ -143,7 +143,7 @@ func importFrom(ctx context.Context, store *storage.Store, known *identities, r 
 }
 
 // importAll imports what a bundle holds, whose images have names.
-func importAll(ctx context.Context, store *storage.Store, known *identities, b bundle.Reader, request importRequest, events importEvents) (result importResult, err error) {
+func importAll(ctx context.Context, store *storage.Store, known *identities, b *bundle.Reader, request importRequest, events importEvents) (result importResult, err error) {
 	result.DryRun = request.dryRun
 	for n := range b.Index().Images {
 		name := &b.Index().Images[n].Name

@@ -60,7 +60,6 @@ type Handler struct {
 // handlerRun is the run-time state of a Handler.
 type handlerRun struct {
 	service *service
-	routes  *registry.Handler // for Serves only: it opens nothing
 }
 
 // CaddyModule returns the Caddy module information.
@@ -91,19 +90,17 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	app := value.(*App).run
 	wire := registry.Options{
-		Upstreams: names,
-		Default:   h.Default,
-		User:      user,
-		Client:    clientOf,
-		Guard:     guardOf,
-		OnHeader:  describe,
-		OnDone:    metrics.observeAnswer,
-		Logger:    slog.New(newFloodGuard(ctx.Slogger().Handler())),
+		Router:   registry.NewRouter(names, h.Default),
+		User:     user,
+		Client:   clientOf,
+		Guard:    guardOf,
+		OnHeader: describe,
+		OnDone:   metrics.observeAnswer,
+		Logger:   slog.New(newFloodGuard(ctx.Slogger().Handler())),
 	}
-	h.run = &handlerRun{
-		service: &service{app: app, upstreams: h.Upstreams, wire: wire, log: ctx.Slogger(), empty: make(chan struct{}), exiting: make(chan struct{})},
-		routes:  registry.New(wire),
-	}
+	h.run = &handlerRun{service: &service{
+		app: app, upstreams: h.Upstreams, names: names, wire: wire, log: ctx.Slogger(), empty: make(chan struct{}), exiting: make(chan struct{}),
+	}}
 	return app.add(h.run.service, newAddresses(ctx))
 }
 
@@ -152,7 +149,8 @@ func (h *Handler) names() (map[string]registry.Upstream, error) {
 // ServeHTTP answers requests of the pull API and leaves all others to next. It
 // passes w on as it is, so that blobs can go from file to socket.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if !h.run.routes.Serves(r) {
+	route, ok := h.run.service.wire.Router.Route(r.URL)
+	if !ok {
 		return next.ServeHTTP(w, r)
 	}
 	handler, err := h.run.service.enter()
@@ -161,7 +159,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return nil
 	}
 	defer h.run.service.leave()
-	handler.ServeHTTP(w, r)
+	handler.Serve(w, r, route)
 	return nil
 }
 

@@ -53,7 +53,7 @@ func liveSites(path string) (*cache, imageSites, error) {
 		g.run.mu.Unlock()
 		var live imageSites
 		for _, s := range services {
-			live = append(live, &imageSite{names: s.wire.Upstreams, upstreams: s.upstreams, service: s})
+			live = append(live, &imageSite{names: s.names, upstreams: s.upstreams, service: s})
 		}
 		return g.cache, live, nil
 	}

@@ -89,7 +89,7 @@ func runImport(cmd *cobra.Command) (int, error) {
 		return exitFailure, err
 	}
 	name := flags.Arg(0)
-	var r bundle.Reader
+	var r *bundle.Reader
 	if name == "-" {
 		r, err = bundle.OpenStream(cmd.InOrStdin())
 	} else {
@@ -139,7 +139,7 @@ func runImport(cmd *cobra.Command) (int, error) {
 }
 
 // importOffline opens the storage, and imports into it.
-func importOffline(ctx context.Context, t target, r bundle.Reader, request importRequest, meter *meter) (result importResult, err error) {
+func importOffline(ctx context.Context, t target, r *bundle.Reader, request importRequest, meter *meter) (result importResult, err error) {
 	var configured imageSites
 	if t.config != nil {
 		if configured, err = sitesOf(t.config); err != nil {
@@ -174,7 +174,7 @@ func importOffline(ctx context.Context, t target, r bundle.Reader, request impor
 }
 
 // importOnline sends a bundle to the server.
-func importOnline(ctx context.Context, t target, r bundle.Reader, request importRequest, meter *meter) (result importResult, err error) {
+func importOnline(ctx context.Context, t target, r *bundle.Reader, request importRequest, meter *meter) (result importResult, err error) {
 	read, write := io.Pipe()
 	sent := make(chan error, 1)
 	go func() {

@@ -29,6 +29,7 @@ const exitPatience = 10 * time.Second
 type service struct {
 	app       *appRun
 	upstreams []*Upstream
+	names     map[string]registry.Upstream
 	wire      registry.Options // without the Mirror
 	log       *slog.Logger
 
@@ -45,7 +46,7 @@ type service struct {
 }
 
 type openService struct {
-	handler http.Handler
+	handler *registry.Handler
 	admin   *mirror.Mirror // the same, for who may have everything
 	cache   *cache
 	clients []*client
@@ -77,7 +78,7 @@ func (s *service) startLocked() error {
 
 // enter lets a request in, and returns what answers it. Who gets no error has to
 // leave.
-func (s *service) enter() (http.Handler, error) {
+func (s *service) enter() (*registry.Handler, error) {
 	open, err := s.enterOpen()
 	if err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/testenv"
 )
 
 // killing has what the tests of killed commands share: images, a list of them, and
@@ -36,7 +37,7 @@ type killing struct {
 // the command, where it works by itself, or the server that works for it. Nothing
 // half-made shows, and the same command again does the rest.
 func TestKilledCarriage(t *testing.T) {
-	seed := newSeed(t)
+	seed := testenv.Seed(t)
 	k := &killing{
 		images: &catalog{server: registrytest.New(t, registrytest.Options{CDN: true}), upstream: "kill.example", seed: seed},
 		random: rand.New(rand.NewPCG(seed, 2)), count: 12, rounds: 3,

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/testenv"
 )
 
 // TestPreloadAndVerifyAtScale preloads many images of ten blobs beside a client that
@@ -37,7 +38,7 @@ func TestPreloadAndVerifyAtScale(t *testing.T) {
 		}
 		return sizes
 	}
-	c := &catalog{server: registrytest.New(t, registrytest.Options{}), upstream: "scale.example", seed: newSeed(t), sizes: layers}
+	c := &catalog{server: registrytest.New(t, registrytest.Options{}), upstream: "scale.example", seed: testenv.Seed(t), sizes: layers}
 	s := newSubject(t, subjectOptions{site: c.caddyfile("")})
 	list, bytes := c.list(t, 0, images)
 	bare, kept := bareDownload(t, c, images, ""), bareDownload(t, c, images, t.TempDir())
@@ -94,7 +95,7 @@ func TestPreloadFromAfar(t *testing.T) {
 		}
 		return sizes
 	}
-	c := &catalog{server: registrytest.New(t, registrytest.Options{}), upstream: "afar.example", seed: newSeed(t), sizes: sizes}
+	c := &catalog{server: registrytest.New(t, registrytest.Options{}), upstream: "afar.example", seed: testenv.Seed(t), sizes: sizes}
 	s := newSubject(t, subjectOptions{site: c.caddyfile("")})
 	list, bytes := c.list(t, 0, images)
 	c.server.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
@@ -116,7 +117,7 @@ func TestPreloadMemory(t *testing.T) {
 		images, size = 10, 20<<20
 	}
 	sizes := func(*rand.Rand) []int { return slices.Repeat([]int{size}, 10) }
-	c := &catalog{server: registrytest.New(t, registrytest.Options{}), upstream: "scale.example", seed: newSeed(t), sizes: sizes}
+	c := &catalog{server: registrytest.New(t, registrytest.Options{}), upstream: "scale.example", seed: testenv.Seed(t), sizes: sizes}
 	list, bytes := c.list(t, 0, images)
 	alone := newSubject(t, subjectOptions{site: c.caddyfile("")})
 	command := alone.timed(t, "preload", "--file", list)

@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"strconv"
 	"sync"
-	"testing"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -133,17 +131,3 @@ func mustMarshal(v any) []byte {
 // long reports whether the long versions of the tests are wanted, which take
 // from minutes to an hour.
 func long() bool { return os.Getenv("PULLGATE_LONG") != "" }
-
-// newSeed returns PULLGATE_SEED, or a random number, and prints it.
-func newSeed(t *testing.T) uint64 {
-	t.Helper()
-	seed := rand.Uint64N(1 << 32)
-	if text := os.Getenv("PULLGATE_SEED"); text != "" {
-		var err error
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatalf("PULLGATE_SEED: %v", err)
-		}
-	}
-	t.Logf("PULLGATE_SEED=%d", seed)
-	return seed
-}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/testenv"
 )
 
 // volumeKind is a kind of file system that is filled.
@@ -67,7 +68,7 @@ type fullDisk struct {
 
 func newFullDisk(t *testing.T, kind volumeKind) *fullDisk {
 	t.Helper()
-	seed := newSeed(t)
+	seed := testenv.Seed(t)
 	f := &fullDisk{volumeKind: kind, volume: kind.make(t), random: rand.New(rand.NewPCG(seed, 2))}
 	f.images = &catalog{
 		server: registrytest.New(t, registrytest.Options{}), upstream: "full.example", seed: seed, padding: 64 << 10,

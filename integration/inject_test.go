@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/testenv"
 )
 
 // injection is a call that the kernel refuses to the gateway.
@@ -96,7 +97,7 @@ func TestFailingCalls(t *testing.T) {
 
 func failCalls(t *testing.T, i injection) {
 	const clients, each = 6, 2
-	seed := newSeed(t)
+	seed := testenv.Seed(t)
 	images := &catalog{
 		server: registrytest.New(t, registrytest.Options{}), upstream: "inject.example", seed: seed, padding: 4 << 10,
 		sizes: func(r *rand.Rand) []int { return []int{1 + r.IntN(64<<10), 1 + r.IntN(1<<20), 1<<20 + r.IntN(2<<20)} },

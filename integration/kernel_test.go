@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/testenv"
 )
 
 // sent matches the end of a sendfile in a trace.
@@ -23,7 +24,7 @@ var sent = regexp.MustCompile(`(?m)sendfile.* = ([0-9]+)$`)
 func TestKernelSends(t *testing.T) {
 	const size, first = 16 << 20, 256 << 10
 	images := &catalog{
-		server: registrytest.New(t, registrytest.Options{}), upstream: "kernel.example", seed: newSeed(t),
+		server: registrytest.New(t, registrytest.Options{}), upstream: "kernel.example", seed: testenv.Seed(t),
 		sizes: func(*rand.Rand) []int { return []int{size} },
 	}
 	s := newSubject(t, subjectOptions{site: images.caddyfile("tag_ttl 1h")})

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/testenv"
 )
 
 // TestKillLoop ends the gateway with SIGKILL at random moments under load, again
@@ -27,7 +28,7 @@ func TestKillLoop(t *testing.T) {
 	if long() {
 		rounds = 200
 	}
-	seed := newSeed(t)
+	seed := testenv.Seed(t)
 	random := rand.New(rand.NewPCG(seed, 1))
 	images := &catalog{server: registrytest.New(t, registrytest.Options{CDN: true}), upstream: "kill.example", seed: seed}
 	s := newSubject(t, subjectOptions{site: images.caddyfile("")})

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/testenv"
 )
 
 // pullAll has clients pull images, two of them each, and what is cached. All of it
@@ -59,7 +60,7 @@ func TestDirectoryRemoved(t *testing.T) {
 	for _, what := range []string{"", "blobs", "ingest", "meta"} {
 		t.Run("store/"+what, func(t *testing.T) {
 			t.Parallel()
-			images := &catalog{server: registrytest.New(t, registrytest.Options{}), upstream: "removed.example", seed: newSeed(t)}
+			images := &catalog{server: registrytest.New(t, registrytest.Options{}), upstream: "removed.example", seed: testenv.Seed(t)}
 			s := newSubject(t, subjectOptions{site: images.caddyfile("tag_ttl 1h")})
 			s.start(t)
 			r := newRecorder(t, s.url())
@@ -86,7 +87,7 @@ func TestDirectoryRemoved(t *testing.T) {
 // write.
 func TestReadOnly(t *testing.T) {
 	t.Parallel()
-	images := &catalog{server: registrytest.New(t, registrytest.Options{}), upstream: "readonly.example", seed: newSeed(t)}
+	images := &catalog{server: registrytest.New(t, registrytest.Options{}), upstream: "readonly.example", seed: testenv.Seed(t)}
 	v := newVolume(t, 512<<20)
 	s := newSubject(t, subjectOptions{site: images.caddyfile("tag_ttl 1h"), store: filepath.Join(v.dir, "store")})
 	s.start(t)
@@ -125,7 +126,7 @@ func TestReadOnly(t *testing.T) {
 // only a new mount undoes.
 func TestDiskFails(t *testing.T) {
 	t.Parallel()
-	images := &catalog{server: registrytest.New(t, registrytest.Options{}), upstream: "failing.example", seed: newSeed(t)}
+	images := &catalog{server: registrytest.New(t, registrytest.Options{}), upstream: "failing.example", seed: testenv.Seed(t)}
 	v := newVolume(t, 512<<20)
 	s := newSubject(t, subjectOptions{site: images.caddyfile("tag_ttl 1h"), store: filepath.Join(v.dir, "store")})
 	s.start(t)
@@ -160,7 +161,7 @@ func TestDiskFails(t *testing.T) {
 func TestFewDescriptors(t *testing.T) {
 	t.Parallel()
 	const limit, clients = 128, 200
-	images := &catalog{server: registrytest.New(t, registrytest.Options{}), upstream: "few.example", seed: newSeed(t)}
+	images := &catalog{server: registrytest.New(t, registrytest.Options{}), upstream: "few.example", seed: testenv.Seed(t)}
 	s := newSubject(t, subjectOptions{site: images.caddyfile("tag_ttl 1h")})
 	s.start(t)
 	r := newRecorder(t, s.url())

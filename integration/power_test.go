@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/testenv"
 )
 
 // safeAfter is how long after its acknowledgement an object is safe from a power
@@ -29,7 +30,7 @@ const safeAfter = 8 * time.Second
 // the copy, in what it takes for another run of the kernel. No blob is wrong, only
 // what is new is lost, and what is lost is pulled again.
 func TestPowerLoss(t *testing.T) {
-	seed := newSeed(t)
+	seed := testenv.Seed(t)
 	if !long() {
 		losePower(t, seed, 2)
 		return

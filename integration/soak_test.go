@@ -15,6 +15,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/testenv"
 )
 
 // soakSize is the limit of the store: small, so that it evicts all the time.
@@ -44,7 +45,7 @@ func TestSoak(t *testing.T) {
 			t.Fatalf("SOAK=%s: want a duration such as 10m, at least 10s", text)
 		}
 	}
-	k := newSoak(t, newSeed(t))
+	k := newSoak(t, testenv.Seed(t))
 	k.start(t)
 	k.fillIndex(t)
 	warm := min(lasts/5, 2*time.Minute)

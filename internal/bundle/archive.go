@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+
+	"github.com/pullgate/pullgate/internal/oci"
 )
 
 // maxEntries is how many entries an archive may have, and how many manifests and blobs
@@ -45,14 +47,10 @@ func openArchive(file randomAccess) (*archive, error) {
 	}
 	a := &archive{file: file, entries: make(map[string]place)}
 	for t := tar.NewReader(file); ; {
-		h, err := t.Next()
-		if errors.Is(err, io.EOF) {
+		h, name, err := nextHeader(t)
+		if err == io.EOF {
 			return a, a.complete()
 		}
-		if err != nil {
-			return nil, brokenTar(err)
-		}
-		name, err := checkHeader(h)
 		if err != nil {
 			return nil, err
 		}
@@ -98,15 +96,21 @@ func (a *archive) complete() error {
 	return last.complete()
 }
 
-// brokenTar is an error of reading headers.
-func brokenTar(err error) error {
-	switch {
+// nextHeader reads the header of the next entry, and returns its name; io.EOF behind
+// the last one.
+func nextHeader(t *tar.Reader) (h *tar.Header, name string, err error) {
+	switch h, err = t.Next(); {
+	case err == nil:
+		name, err = checkHeader(h)
+		return h, name, err
+	case errors.Is(err, io.EOF):
+		return nil, "", io.EOF
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return damaged("", "", "it ends too early: %w", err)
+		return nil, "", damaged("", "", "it ends too early: %w", err)
 	case errors.Is(err, tar.ErrHeader), errors.Is(err, tar.ErrFieldTooLong):
-		return damaged("", "", "%w", err)
+		return nil, "", damaged("", "", "%w", err)
 	}
-	return err
+	return nil, "", err
 }
 
 // checkHeader returns the name of an entry, without the "./" that tar puts before
@@ -147,7 +151,7 @@ func checkHeader(h *tar.Header) (string, error) {
 func inside(name, target string) (string, error) {
 	to := path.Join(path.Dir(name), target)
 	if path.IsAbs(target) || !fs.ValidPath(to) || to == "." {
-		return "", damaged(name, digestOf(name), "it is a link out of the bundle, to %q", clip(target))
+		return "", damaged(name, digestOf(name), "it is a link out of the bundle, to %q", oci.Clip(target))
 	}
 	return to, nil
 }
@@ -157,18 +161,16 @@ func (a *archive) has(name string) bool {
 	return ok
 }
 
-func (a *archive) open(name string) (io.ReadCloser, int64, error) {
+func (a *archive) open(name string) (piece, error) {
 	at, ok := a.entries[name]
 	if !ok {
-		return nil, 0, fs.ErrNotExist
+		return piece{}, fs.ErrNotExist
 	}
 	if at.link != "" {
-		return nil, 0, damaged(name, digestOf(name), "it is a link")
+		return piece{}, damaged(name, digestOf(name), "it is a link")
 	}
-	return io.NopCloser(io.NewSectionReader(a.file, at.offset, at.size)), at.size, nil
+	return piece{io.NopCloser(io.NewSectionReader(a.file, at.offset, at.size)), name, at.size}, nil
 }
-
-func (a *archive) locate(name string) string { return name }
 
 // follow returns the name of the file that a name means: that of a link is the
 // one it leads to.
@@ -178,5 +180,3 @@ func (a *archive) follow(name string) string {
 	}
 	return name
 }
-
-func (a *archive) Close() error { return a.file.Close() }

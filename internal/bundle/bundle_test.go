@@ -19,7 +19,7 @@ func TestRoundTrip(t *testing.T) {
 	for i := range x.Images {
 		x.Images[i].Label = x.Images[i].Name.String()
 	}
-	check := func(t *testing.T, r Reader, err error) {
+	check := func(t *testing.T, r *Reader, err error) {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)

@@ -15,9 +15,9 @@ import (
 // both reads a tar from a file and from a stream.
 func both(t *testing.T, raw []byte, check func(t *testing.T, got pieces, err error)) {
 	t.Helper()
-	for name, begin := range map[string]func() (Reader, error){
-		"file":   func() (Reader, error) { return open(t, "bundle.tar", raw) },
-		"stream": func() (Reader, error) { return OpenStream(bytes.NewReader(raw)) },
+	for name, begin := range map[string]func() (*Reader, error){
+		"file":   func() (*Reader, error) { return open(t, "bundle.tar", raw) },
+		"stream": func() (*Reader, error) { return OpenStream(bytes.NewReader(raw)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, err := begin()
@@ -146,9 +146,9 @@ func TestDamagedFolder(t *testing.T) {
 func TestCut(t *testing.T) {
 	raw, _, all := sampleBundle(t)
 	for end := 0; end < len(raw); end += 509 {
-		for name, r := range map[string]func() (Reader, error){
-			"stream": func() (Reader, error) { return OpenStream(bytes.NewReader(raw[:end])) },
-			"file":   func() (Reader, error) { return open(t, "cut.tar", raw[:end]) },
+		for name, r := range map[string]func() (*Reader, error){
+			"stream": func() (*Reader, error) { return OpenStream(bytes.NewReader(raw[:end])) },
+			"file":   func() (*Reader, error) { return open(t, "cut.tar", raw[:end]) },
 		} {
 			reader, err := r()
 			var got pieces

@@ -28,4 +28,9 @@
 // contradict each other, and ends that come too early are errors that name the
 // entry, all of them *DamageError. What no image needs is not read. Lists have
 // limits, so that a small file does not become much memory.
+//
+// This is why the readers are our own: go-containerregistry's layout and tarball
+// read documents of any size, verify no content, and need a folder, or a tar that is
+// not compressed and is searched from its start for each entry. See
+// docs/decisions/0009-own-readers-of-layouts.md.
 package bundle

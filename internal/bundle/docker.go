@@ -39,7 +39,7 @@ type dockerImage struct {
 	Layers   []string
 }
 
-func newDocker(a *archive) (Reader, error) {
+func newDocker(a *archive) (*Reader, error) {
 	raw, err := readEntry(a, dockerName, maxIndex)
 	if err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func newDocker(a *archive) (Reader, error) {
 			x.Images = append(x.Images, Image{Descriptor: root})
 		}
 	}
-	return newAnyOrder(d, x), nil
+	return &Reader{index: x, source: &anyOrder{content: d}}, nil
 }
 
 // add makes the manifest of an image.
@@ -78,8 +78,8 @@ func (d *dockerArchive) add(image dockerImage) (oci.Descriptor, error) {
 	}
 	config := oci.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: oci.Sum(raw), Size: int64(len(raw))}
 	base := strings.TrimPrefix(strings.TrimSuffix(path.Base(name), ".json"), "sha256:")
-	if told, err := oci.ParseDigest("sha256:" + base); err == nil && told != config.Digest {
-		return oci.Descriptor{}, damaged(name, told, "its bytes do not match the digest")
+	if stated, err := oci.ParseDigest("sha256:" + base); err == nil && stated != config.Digest {
+		return oci.Descriptor{}, damaged(name, stated, "its bytes do not match the digest")
 	}
 	var document struct {
 		RootFS struct {
@@ -122,16 +122,16 @@ func (d *dockerArchive) layer(name string, id digest.Digest) (oci.Descriptor, er
 		return oci.Descriptor{}, damaged(name, "", "%w", err)
 	}
 	name = d.follow(name)
-	r, size, err := d.archive.open(name)
+	p, err := d.archive.open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return oci.Descriptor{}, damaged(name, id, "it is missing")
 	}
 	if err != nil {
 		return oci.Descriptor{}, err
 	}
-	defer r.Close()
-	desc := oci.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: id, Size: size}
-	buffered := bufio.NewReaderSize(r, 64<<10)
+	defer p.Close()
+	desc := oci.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: id, Size: p.size}
+	buffered := bufio.NewReaderSize(p, 64<<10)
 	head, err := buffered.Peek(len(magicGzip))
 	if err != nil && !errors.Is(err, io.EOF) {
 		return oci.Descriptor{}, broken(name, id, err)
@@ -166,19 +166,12 @@ func compressed(name string, id digest.Digest, r io.Reader) (digest.Digest, erro
 	return digest.NewDigest(digest.SHA256, outer), nil
 }
 
-func (d *dockerArchive) open(name string) (io.ReadCloser, int64, error) {
+func (d *dockerArchive) open(name string) (piece, error) {
 	if raw, ok := d.made[name]; ok {
-		return io.NopCloser(bytes.NewReader(raw)), int64(len(raw)), nil
+		return piece{io.NopCloser(bytes.NewReader(raw)), name, int64(len(raw))}, nil
 	}
 	if there, ok := d.names[name]; ok {
 		return d.archive.open(there)
 	}
-	return nil, 0, fs.ErrNotExist
-}
-
-func (d *dockerArchive) locate(name string) string {
-	if there, ok := d.names[name]; ok {
-		return there
-	}
-	return name
+	return piece{}, fs.ErrNotExist
 }

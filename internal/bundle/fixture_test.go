@@ -71,21 +71,19 @@ func encode(t testing.TB, v any) []byte {
 }
 
 // reader hands out pieces as a Reader.
-func reader(x Index, all pieces) Reader { return newAnyOrder(&memory{all}, x) }
+func reader(x Index, all pieces) *Reader {
+	return &Reader{index: x, source: &anyOrder{content: &memory{all}}}
+}
 
 type memory struct{ pieces }
 
-func (m *memory) open(name string) (io.ReadCloser, int64, error) {
+func (m *memory) open(name string) (piece, error) {
 	b, ok := m.pieces[digestOf(name)]
 	if !ok {
-		return nil, 0, os.ErrNotExist
+		return piece{}, os.ErrNotExist
 	}
-	return io.NopCloser(bytes.NewReader(b)), int64(len(b)), nil
+	return piece{io.NopCloser(bytes.NewReader(b)), name, int64(len(b))}, nil
 }
-
-func (m *memory) locate(name string) string { return name }
-
-func (m *memory) Close() error { return nil }
 
 // write returns a bundle as a tar.
 func write(t testing.TB, x Index, all pieces) []byte {
@@ -108,7 +106,7 @@ func sampleBundle(t testing.TB) (raw []byte, x Index, all pieces) {
 }
 
 // readAll reads all of a bundle.
-func readAll(r Reader) (pieces, error) {
+func readAll(r *Reader) (pieces, error) {
 	all := pieces{}
 	for {
 		e, err := r.Next()
@@ -131,7 +129,7 @@ func readAll(r Reader) (pieces, error) {
 }
 
 // open opens a bundle in a file of that name.
-func open(t testing.TB, name string, raw []byte) (Reader, error) {
+func open(t testing.TB, name string, raw []byte) (*Reader, error) {
 	t.Helper()
 	name = filepath.Join(t.TempDir(), name)
 	if err := os.WriteFile(name, raw, 0o600); err != nil {

@@ -1,8 +1,8 @@
 package bundle
 
 import (
+	"cmp"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -12,23 +12,17 @@ import (
 // content is where a layout lies that can be read in any order.
 type content interface {
 	// open opens an entry of the layout: fs.ErrNotExist if there is none.
-	open(name string) (io.ReadCloser, int64, error)
-	// locate returns the name under which it really lies there.
-	locate(name string) string
-	io.Closer
+	open(name string) (piece, error)
 }
 
-// anyOrder reads a layout whose parts can be had in any order.
+// anyOrder is a source whose entries can be read in any order.
 type anyOrder struct {
 	content content
-	index   Index
-	ledger  *ledger
-	entry   io.Closer // the blob that was handed out last
-	m, b    int       // how many manifests and blobs were handed out
+	m, b    int // how many manifests and blobs were handed out
 }
 
 // newLayout reads a layout.
-func newLayout(c content) (*anyOrder, error) {
+func newLayout(c content) (*Reader, error) {
 	raw, err := readEntry(c, layoutName, maxLayoutFile)
 	if err != nil {
 		return nil, err
@@ -43,146 +37,81 @@ func newLayout(c content) (*anyOrder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newAnyOrder(c, index), nil
+	return &Reader{index: index, source: &anyOrder{content: c}}, nil
 }
 
-func newAnyOrder(c content, x Index) *anyOrder { return &anyOrder{content: c, index: x} }
-
 func readEntry(c content, name string, most int64) ([]byte, error) {
-	r, size, err := c.open(name)
+	p, err := c.open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, damaged(name, "", "it is missing")
 	}
 	if err != nil {
 		return nil, broken(name, "", err)
 	}
-	defer r.Close()
-	return readSmall(name, r, size, most)
+	defer p.Close()
+	return readSmall(name, p, p.size, most)
 }
 
-// Index implements Reader.
-func (a *anyOrder) Index() *Index { return &a.index }
-
-// Size implements Reader. It is known once all manifests were handed out.
-func (a *anyOrder) Size() int64 {
-	if a.ledger == nil || a.m < len(a.ledger.manifests) {
+// left implements source. It is known once all manifests were handed out.
+func (a *anyOrder) left(l *ledger) int64 {
+	if a.m < len(l.manifests) {
 		return -1
 	}
 	var size int64
-	for _, w := range a.ledger.blobs[a.b:] {
+	for _, w := range l.blobs[a.b:] {
 		size += max(w.size, 0)
 	}
 	return size
 }
 
-// Next implements Reader.
-func (a *anyOrder) Next() (*Entry, error) {
-	if err := a.closeEntry(); err != nil {
-		return nil, err
-	}
-	if a.ledger == nil {
-		var err error
-		if a.ledger, err = newLedger(&a.index); err != nil {
-			return nil, err
-		}
-	}
+// next implements source.
+func (a *anyOrder) next(l *ledger) (*wanted, piece, error) {
 	for {
 		var w *wanted
 		switch {
-		case a.m < len(a.ledger.manifests):
-			w = a.ledger.manifests[a.m]
+		case a.m < len(l.manifests):
+			w = l.manifests[a.m]
 			a.m++
-		case a.b < len(a.ledger.blobs):
-			w = a.ledger.blobs[a.b]
+		case a.b < len(l.blobs):
+			w = l.blobs[a.b]
 			a.b++
 		default:
-			if err := a.ledger.end(); err != nil {
-				return nil, err
-			}
-			return nil, io.EOF
+			return nil, piece{}, cmp.Or(l.end(), io.EOF)
 		}
-		e, err := a.next(w)
+		p, err := a.content.open(blobName(w.digest))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		return e, err
+		if err != nil {
+			err = broken(blobName(w.digest), w.digest, err)
+		}
+		return w, p, err
 	}
 }
-
-func (a *anyOrder) next(w *wanted) (*Entry, error) {
-	name := blobName(w.digest)
-	r, size, err := a.content.open(name)
-	name = a.content.locate(name)
-	if err != nil {
-		return nil, broken(name, w.digest, err)
-	}
-	if err := a.ledger.enter(w, name, size); err != nil {
-		return nil, errors.Join(err, r.Close())
-	}
-	if w.manifest {
-		defer r.Close()
-		return a.ledger.manifest(w, name, r)
-	}
-	a.entry = r
-	return a.ledger.blob(w, name, r), nil
-}
-
-func (a *anyOrder) closeEntry() error {
-	if a.entry == nil {
-		return nil
-	}
-	err := a.entry.Close()
-	a.entry = nil
-	return err
-}
-
-// Close implements Reader.
-func (a *anyOrder) Close() error { return errors.Join(a.closeEntry(), a.content.Close()) }
 
 // folder is a layout in a directory. Links are not followed.
 type folder struct{ root *os.Root }
 
-func openFolder(name string) (*folder, error) {
-	root, err := os.OpenRoot(name)
-	if err != nil {
-		return nil, err
-	}
-	return &folder{root}, nil
-}
-
-func (f *folder) open(name string) (io.ReadCloser, int64, error) {
+func (f folder) open(name string) (piece, error) {
 	for parent := path.Dir(name); parent != "."; parent = path.Dir(parent) {
 		info, err := f.root.Lstat(parent)
 		if err != nil {
-			return nil, 0, err
+			return piece{}, err
 		}
 		if !info.IsDir() {
-			return nil, 0, damaged(parent, "", "it is no folder, but %v", info.Mode().Type())
+			return piece{}, damaged(parent, "", "it is no folder, but %v", info.Mode().Type())
 		}
 	}
 	info, err := f.root.Lstat(name)
 	if err != nil {
-		return nil, 0, err
+		return piece{}, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, 0, damaged(name, digestOf(name), "it is no file, but %v", info.Mode().Type())
+		return piece{}, damaged(name, digestOf(name), "it is no file, but %v", info.Mode().Type())
 	}
 	file, err := f.root.Open(name)
 	if err != nil {
-		return nil, 0, err
+		return piece{}, err
 	}
-	return file, info.Size(), nil
-}
-
-func (f *folder) locate(name string) string { return name }
-
-func (f *folder) Close() error { return f.root.Close() }
-
-// isFolder reports whether a path is a directory.
-func isFolder(name string) (bool, error) {
-	info, err := os.Stat(name)
-	if err != nil {
-		return false, fmt.Errorf("open bundle: %w", err)
-	}
-	return info.IsDir(), nil
+	return piece{file, name, info.Size()}, nil
 }

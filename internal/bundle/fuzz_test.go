@@ -18,7 +18,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add(tarOf(f, entries...))
 	f.Add(tarOf(f, file("oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`)), file("index.json", []byte(`{"schemaVersion":2,"manifests":[]}`))))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		read := func(r Reader, err error) (pieces, error) {
+		read := func(r *Reader, err error) (pieces, error) {
 			if err != nil {
 				return nil, err
 			}

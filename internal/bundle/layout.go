@@ -52,12 +52,12 @@ type Image struct {
 	// Name is the whole name; zero if the layout does not tell it.
 	Name Name
 	// Label is what the layout calls the image instead: a bare tag, or whatever the
-	// tool was told; empty = nothing.
+	// tool was given; empty = nothing.
 	Label string
 	// Descriptor is that of the root: an index, or the manifest of an image.
 	Descriptor oci.Descriptor
 	// Manifests are those below an index that are in the bundle, in order; nil = not
-	// told, any may be missing.
+	// known, any may be missing.
 	Manifests []digest.Digest
 	// Isolated says that the upstream that it came from need not answer everybody.
 	Isolated bool
@@ -154,7 +154,7 @@ func checkLayout(raw []byte) error {
 		return damaged(layoutName, "", "%w", err)
 	}
 	if !strings.HasPrefix(layout.Version, "1.") {
-		return damaged(layoutName, "", "version %q of the image layout: want 1.0.0", clip(layout.Version))
+		return damaged(layoutName, "", "version %q of the image layout: want 1.0.0", oci.Clip(layout.Version))
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/testenv"
 )
 
 // A list that is small in the file takes little memory, and is refused.
@@ -39,9 +40,9 @@ func TestListsTakeLittleMemory(t *testing.T) {
 			if err := os.WriteFile(path, tarOf(t, entries...), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			for how, read := range map[string]func() (Reader, error){
-				"file": func() (Reader, error) { return Open(path) },
-				"stream": func() (Reader, error) {
+			for how, read := range map[string]func() (*Reader, error){
+				"file": func() (*Reader, error) { return Open(path) },
+				"stream": func() (*Reader, error) {
 					f, err := os.Open(path)
 					if err != nil {
 						t.Fatal(err)
@@ -51,8 +52,8 @@ func TestListsTakeLittleMemory(t *testing.T) {
 				},
 			} {
 				var err error
-				peak := registrytest.PeakMemory(t, func() {
-					var r Reader
+				peak := testenv.PeakMemory(t, func() {
+					var r *Reader
 					if r, err = read(); err == nil {
 						_, err = readAll(r)
 					}

@@ -10,7 +10,7 @@ import (
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
-// Name is the whole name of an image. The zero value is none.
+// Name is the whole name of an image. The zero value names nothing.
 type Name struct {
 	// Upstream is the registry as image references name it.
 	Upstream string
@@ -21,12 +21,12 @@ type Name struct {
 }
 
 // ParseName reads upstream/repository:tag or upstream/repository@digest, or both,
-// where the digest counts. A name without upstream is none: bare tags are what many
-// tools write. "library/" need not be written on Docker Hub.
+// where the digest counts. A name without an upstream is refused: many tools write bare
+// tags. "library/" need not be written on Docker Hub.
 func ParseName(s string) (Name, error) {
 	n, err := parseName(s)
 	if err != nil {
-		return Name{}, fmt.Errorf("%q is no whole name of an image, such as docker.io/library/alpine:3.20: %w", clip(s), err)
+		return Name{}, fmt.Errorf("%q is no whole name of an image, such as docker.io/library/alpine:3.20: %w", oci.Clip(s), err)
 	}
 	return n, nil
 }
@@ -43,11 +43,11 @@ func parseName(s string) (n Name, err error) {
 		return Name{}, errors.New("it begins with no registry")
 	}
 	if upstream != strings.ToLower(upstream) || strings.Trim(upstream, hostCharacters) != "" {
-		return Name{}, fmt.Errorf("%q is no registry", clip(upstream))
+		return Name{}, fmt.Errorf("%q is no registry", oci.Clip(upstream))
 	}
 	repository, tag, tagged := strings.Cut(rest, ":")
 	if tagged && !oci.ValidTag(tag) {
-		return Name{}, fmt.Errorf("%q is no tag", clip(tag))
+		return Name{}, fmt.Errorf("%q is no tag", oci.Clip(tag))
 	}
 	if tagged && !exact {
 		n.Reference.Tag = tag
@@ -74,30 +74,13 @@ func parseFamiliar(s string) (Name, error) {
 }
 
 // String returns the name as ParseName reads it.
-func (n Name) String() string {
-	s := n.Place()
-	switch {
-	case n.Reference.IsDigest():
-		s += "@" + n.Reference.Digest.String()
-	case n.Reference.Tag != "":
-		s += ":" + n.Reference.Tag
-	}
-	return s
-}
+func (n Name) String() string { return oci.Selection(n).String() }
 
 // Place returns the repository with its upstream: "docker.io/library/alpine".
 func (n Name) Place() string { return n.Upstream + "/" + n.Repository }
 
 // IsZero reports whether this is no name.
 func (n Name) IsZero() bool { return n == Name{} }
-
-// clip shortens foreign text for a message.
-func clip(s string) string {
-	if len(s) > 256 {
-		return s[:256] + "…"
-	}
-	return s
-}
 
 // DamageError says that a bundle is not what it should be.
 type DamageError struct {
@@ -113,7 +96,7 @@ type DamageError struct {
 func (e *DamageError) Error() string {
 	var about []string
 	if e.Entry != "" {
-		about = append(about, fmt.Sprintf("entry %q", clip(e.Entry)))
+		about = append(about, fmt.Sprintf("entry %q", oci.Clip(e.Entry)))
 	}
 	if e.Digest != "" && !strings.Contains(e.Entry, e.Digest.Encoded()) {
 		about = append(about, e.Digest.String())

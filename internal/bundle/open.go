@@ -19,27 +19,24 @@ const maxWindow = 128 << 20
 // directory, or a tar, which may be compressed with zstd or gzip. What has to be
 // read in another order than it comes in is unpacked to a file in the folder for
 // temporary files first.
-func Open(name string) (Reader, error) {
-	isDir, err := isFolder(name)
+func Open(name string) (*Reader, error) {
+	info, err := os.Stat(name)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open bundle: %w", err)
 	}
-	if isDir {
-		f, err := openFolder(name)
+	if info.IsDir() {
+		root, err := os.OpenRoot(name)
 		if err != nil {
 			return nil, fmt.Errorf("open bundle: %w", err)
 		}
-		r, err := newLayout(f)
-		if err != nil {
-			return nil, errors.Join(err, f.Close())
-		}
-		return r, nil
+		r, err := newLayout(folder{root})
+		return r.owning(root, err)
 	}
 	file, err := os.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("open bundle: %w", err)
 	}
-	info, err := file.Stat()
+	info, err = file.Stat()
 	if err == nil && info.Mode().IsRegular() {
 		if plain, err := isPlain(file); err != nil {
 			return nil, errors.Join(err, file.Close())
@@ -48,35 +45,29 @@ func Open(name string) (Reader, error) {
 		}
 	}
 	r, err := OpenStream(file)
-	if err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	return &closing{r, file}, nil
+	return r.owning(file, err)
 }
 
 // OpenStream is Open for what can be read only once, such as standard input. Close
 // does not close it.
-func OpenStream(r io.Reader) (Reader, error) {
+func OpenStream(r io.Reader) (*Reader, error) {
 	plain, err := decompress(r)
 	if err != nil {
 		return nil, err
 	}
 	// What was read is kept until it is clear that it need not be read again.
 	head := &rewinder{r: plain}
-	s, err := newStream(head)
-	if err == nil {
+	s, err := NewStream(head)
+	if !errors.Is(err, ErrOrder) {
 		head.kept, head.done = nil, true
-		return &closing{s, plain}, nil
+		return s.owning(plain, err)
 	}
 	defer plain.Close()
-	if !errors.Is(err, ErrOrder) {
-		return nil, err
-	}
 	return spool(io.MultiReader(append(head.kept, plain)...))
 }
 
 // spool writes a tar to a file that goes with the process.
-func spool(r io.Reader) (Reader, error) {
+func spool(r io.Reader) (*Reader, error) {
 	file, err := os.CreateTemp("", "pullgate-import-")
 	if err != nil {
 		return nil, fmt.Errorf("unpack bundle: %w", err)
@@ -95,14 +86,11 @@ func spool(r io.Reader) (Reader, error) {
 }
 
 // openFile opens a tar in a file, without compression, and closes the file if it
-// is none.
-func openFile(file randomAccess) (Reader, error) {
+// is not one.
+func openFile(file randomAccess) (r *Reader, err error) {
 	a, err := openArchive(file)
-	if err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	var r Reader
 	switch {
+	case err != nil:
 	case a.has(layoutName):
 		r, err = newLayout(a)
 	case a.has(dockerName):
@@ -110,10 +98,7 @@ func openFile(file randomAccess) (Reader, error) {
 	default:
 		err = damaged("", "", "it holds neither %s nor %s: it is no image layout, and docker save did not write it", layoutName, dockerName)
 	}
-	if err != nil {
-		return nil, errors.Join(err, a.Close())
-	}
-	return r, nil
+	return r.owning(file, err)
 }
 
 var (
@@ -189,13 +174,3 @@ func (w *rewinder) Read(b []byte) (int, error) {
 	}
 	return n, err
 }
-
-// closing closes what a Reader reads from, too.
-type closing struct {
-	Reader
-
-	below io.Closer
-}
-
-// Close implements io.Closer.
-func (c *closing) Close() error { return errors.Join(c.Reader.Close(), c.below.Close()) }

@@ -34,7 +34,7 @@ func CheckOutput(name string) error {
 
 // Create begins a bundle: name.tar, name.tar.zst, or, if name ends with a slash or is
 // a folder that is empty, a folder. A private one is for its owner's eyes only, from
-// the first byte on. Who gets it calls Commit or Discard.
+// the first byte on. The caller calls Commit or Discard.
 func Create(name string, private bool) (*Output, error) {
 	o, err := create(name, private)
 	if err != nil {
@@ -49,7 +49,7 @@ func create(name string, private bool) (*Output, error) {
 		return nil, err
 	}
 	o := &Output{name: filepath.Clean(name)}
-	// Who gave the name of a link means what it leads to.
+	// The name of a link means what it leads to.
 	if followed, err := filepath.EvalSymlinks(o.name); err == nil {
 		o.name = followed
 	}
@@ -91,7 +91,7 @@ func (o *Output) createFolder(private bool) (err error) {
 	name := o.name + partial
 	mode := modeOf(private)
 	if o.file, err = lockPartial(name, private, func(name string) (*os.File, error) {
-		// Who may read a folder may enter it.
+		// Everybody who may read the folder may enter it.
 		if err := os.Mkdir(name, mode|mode&0o444>>2); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err
 		}

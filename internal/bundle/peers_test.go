@@ -68,7 +68,7 @@ func TestLayoutReadsBundle(t *testing.T) {
 }
 
 // pulled is what another tool made and a Reader read.
-func pulled(t *testing.T, r Reader, err error) (Index, pieces) {
+func pulled(t *testing.T, r *Reader, err error) (Index, pieces) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -124,12 +124,12 @@ func TestReadsLayout(t *testing.T) {
 	if err := z.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for what, begin := range map[string]func() (Reader, error){
-		"folder":      func() (Reader, error) { return Open(folder) },
-		"tar":         func() (Reader, error) { return open(t, "a.tar", raw) },
-		"stream":      func() (Reader, error) { return OpenStream(bytes.NewReader(raw)) },
-		"gzip":        func() (Reader, error) { return open(t, "a.tar.gz", zipped.Bytes()) },
-		"gzip stream": func() (Reader, error) { return OpenStream(bytes.NewReader(zipped.Bytes())) },
+	for what, begin := range map[string]func() (*Reader, error){
+		"folder":      func() (*Reader, error) { return Open(folder) },
+		"tar":         func() (*Reader, error) { return open(t, "a.tar", raw) },
+		"stream":      func() (*Reader, error) { return OpenStream(bytes.NewReader(raw)) },
+		"gzip":        func() (*Reader, error) { return open(t, "a.tar.gz", zipped.Bytes()) },
+		"gzip stream": func() (*Reader, error) { return OpenStream(bytes.NewReader(zipped.Bytes())) },
 	} {
 		t.Run(what, func(t *testing.T) {
 			r, err := begin()

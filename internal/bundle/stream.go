@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/pullgate/pullgate/internal/oci"
 )
 
 // ErrOrder means that a tar is not in the order of bundles, and has to lie in a file
@@ -46,22 +48,17 @@ func (t *tail) complete() error {
 
 const tarBlock = 512
 
-// stream reads a bundle in one pass.
+// stream is a source that is read in one pass.
 type stream struct {
-	raw    *tail
-	tar    *tar.Reader
-	index  Index
-	ledger *ledger
-	err    error
+	raw *tail
+	tar *tar.Reader
 }
 
 // NewStream reads a bundle that this package has written as a tar, without
 // compression, from whatever it comes from: Close does not close that. Another tar is
 // ErrOrder. Beyond the end of the tar, it reads up to the end of r.
-func NewStream(r io.Reader) (Reader, error) { return newStream(r) }
-
-func newStream(r io.Reader) (*stream, error) {
-	s := &stream{raw: &tail{r: r}}
+func NewStream(r io.Reader) (*Reader, error) {
+	s, index := &stream{raw: &tail{r: r}}, Index{}
 	s.tar = tar.NewReader(s.raw)
 	for _, first := range []struct {
 		name string
@@ -70,23 +67,19 @@ func newStream(r io.Reader) (*stream, error) {
 	}{
 		{layoutName, maxLayoutFile, checkLayout},
 		{indexName, maxIndex, func(raw []byte) (err error) {
-			s.index, err = decodeIndex(raw)
+			index, err = decodeIndex(raw)
 			return err
 		}},
 	} {
-		h, err := s.tar.Next()
-		if errors.Is(err, io.EOF) {
+		h, name, err := nextHeader(s.tar)
+		if err == io.EOF {
 			return nil, errors.Join(s.raw.complete(), damaged(first.name, "", "it is missing"))
 		}
-		if err != nil {
-			return nil, brokenTar(err)
-		}
-		name, err := checkHeader(h)
 		if err != nil {
 			return nil, err
 		}
 		if name != first.name || h.Typeflag != tar.TypeReg {
-			return nil, fmt.Errorf("%w: %q comes before %s", ErrOrder, clip(name), first.name)
+			return nil, fmt.Errorf("%w: %q comes before %s", ErrOrder, oci.Clip(name), first.name)
 		}
 		raw, err := readSmall(name, s.tar, h.Size, first.most)
 		if err == nil {
@@ -96,79 +89,48 @@ func newStream(r io.Reader) (*stream, error) {
 			return nil, err
 		}
 	}
-	if !s.index.ordered {
+	if !index.ordered {
 		return nil, fmt.Errorf("%w: another program wrote it", ErrOrder)
 	}
-	return s, nil
+	return &Reader{index: index, source: s}, nil
 }
 
-// Index implements Reader.
-func (s *stream) Index() *Index { return &s.index }
+// left implements source.
+func (s *stream) left(*ledger) int64 { return -1 }
 
-// Size implements Reader.
-func (s *stream) Size() int64 { return -1 }
-
-// Close implements Reader.
-func (s *stream) Close() error { return nil }
-
-// Next implements Reader.
-func (s *stream) Next() (*Entry, error) {
-	if s.err != nil {
-		return nil, s.err
-	}
-	e, err := s.next()
-	s.err = err
-	return e, err
-}
-
-func (s *stream) next() (*Entry, error) {
-	if s.ledger == nil {
-		var err error
-		if s.ledger, err = newLedger(&s.index); err != nil {
-			return nil, err
-		}
-	}
+// next implements source.
+func (s *stream) next(l *ledger) (*wanted, piece, error) {
 	for {
-		h, err := s.tar.Next()
-		if errors.Is(err, io.EOF) {
-			return nil, s.end()
+		h, name, err := nextHeader(s.tar)
+		if err == io.EOF {
+			err = s.end(l)
 		}
 		if err != nil {
-			return nil, brokenTar(err)
-		}
-		name, err := checkHeader(h)
-		if err != nil {
-			return nil, err
+			return nil, piece{}, err
 		}
 		if h.Typeflag == tar.TypeDir || h.Typeflag == tar.TypeXGlobalHeader {
 			continue
 		}
 		d := digestOf(name)
-		w := s.ledger.wants[d]
+		w := l.wants[d]
 		switch {
 		case h.Typeflag != tar.TypeReg:
-			return nil, damaged(name, d, "it is a link")
+			err = damaged(name, d, "it is a link")
 		case d == "":
-			return nil, damaged(name, d, "it is not part of a bundle")
+			err = damaged(name, d, "it is not part of a bundle")
 		case w == nil:
-			return nil, damaged(name, d, "nothing before it in the bundle names it")
+			err = damaged(name, d, "nothing before it in the bundle names it")
 		}
-		if err := s.ledger.enter(w, name, h.Size); err != nil {
-			return nil, err
-		}
-		if w.manifest {
-			return s.ledger.manifest(w, name, s.tar)
-		}
-		return s.ledger.blob(w, name, s.tar), nil
+		return w, piece{io.NopCloser(s.tar), name, h.Size}, err
 	}
 }
 
 // end returns io.EOF if the bundle ends where it should.
-func (s *stream) end() error {
+func (s *stream) end(l *ledger) error {
 	if err := s.raw.complete(); err != nil {
 		return err
 	}
-	if err := s.ledger.end(); err != nil {
+	if err := l.end(); err != nil {
 		return err
 	}
 	// What is compressed has its checksum there.
@@ -187,7 +149,7 @@ func (s *stream) end() error {
 // Copy writes all that a Reader holds as a bundle. Each piece is verified on the
 // way. progress, if it is not nil, is called with how many bytes of content were
 // written, and of how many; -1 = unknown.
-func Copy(w *Writer, r Reader, progress func(written, total int64)) error {
+func Copy(w *Writer, r *Reader, progress func(written, total int64)) error {
 	if err := w.Begin(*r.Index()); err != nil {
 		return err
 	}
@@ -212,7 +174,7 @@ func Copy(w *Writer, r Reader, progress func(written, total int64)) error {
 			tell(len(e.Manifest.Bytes))
 			err = w.Manifest(*e.Manifest)
 		} else {
-			content := &told{r: e.Content, tell: tell}
+			content := &counted{r: e.Content, tell: tell}
 			if err = w.Blob(e.Descriptor, content); content.err != nil {
 				err = content.err // it is no matter where that was to go
 			}
@@ -223,15 +185,15 @@ func Copy(w *Writer, r Reader, progress func(written, total int64)) error {
 	}
 }
 
-// told tells how much is read, and what ended it, if that was not the end.
-type told struct {
+// counted tells how much is read, and keeps the error that ended it, unless that was the end.
+type counted struct {
 	r    io.Reader
 	tell func(n int)
 	err  error
 }
 
 // Read implements io.Reader.
-func (t *told) Read(b []byte) (int, error) {
+func (t *counted) Read(b []byte) (int, error) {
 	n, err := t.r.Read(b)
 	t.tell(n)
 	if err != nil && !errors.Is(err, io.EOF) {

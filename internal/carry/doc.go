@@ -9,7 +9,7 @@
 //
 // # Import
 //
-// What will show, and which tags move, is known from the index of the bundle, and told
+// What will show, and which tags move, is known from the index of the bundle, and reported
 // before anything is read.
 //
 // Blobs go into the store as they come, each only after it was verified: as a blob

@@ -323,15 +323,10 @@ func (e *Export) writeBlob(ctx context.Context, w *bundle.Writer, d oci.Descript
 	err = w.Blob(d, &counted{ctx, bundle.Verify(d, f), progress})
 	if _, ok := errors.AsType[*bundle.DamageError](err); ok {
 		// The storage finds out the same, and keeps it from others.
-		return errors.Join(fmt.Errorf("blob %s is damaged in the storage", d.Digest), unless(e.store.VerifyBlob(ctx, d.Digest), fs.ErrNotExist))
-	}
-	return err
-}
-
-// unless returns err, but for one.
-func unless(err, one error) error {
-	if errors.Is(err, one) {
-		return nil
+		err = fmt.Errorf("blob %s is damaged in the storage", d.Digest)
+		if failed := e.store.VerifyBlob(ctx, d.Digest); !errors.Is(failed, fs.ErrNotExist) {
+			err = errors.Join(err, failed)
+		}
 	}
 	return err
 }

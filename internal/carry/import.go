@@ -84,7 +84,7 @@ type ImportedImage struct {
 // bundle.Index.Rename. Nothing can be pulled before all was read, and found to be
 // complete; see the package comment. If ctx ends, so does the import, but not
 // between the images that are complete and those that follow.
-func Import(ctx context.Context, store *storage.Store, r bundle.Reader, o ImportOptions) (ImportReport, error) {
+func Import(ctx context.Context, store *storage.Store, r *bundle.Reader, o ImportOptions) (ImportReport, error) {
 	if o.Scopes == nil {
 		o.Scopes = func(n bundle.Name) []oci.Scope { return []oci.Scope{{Upstream: n.Upstream, Repository: n.Repository}} }
 	}
@@ -133,7 +133,7 @@ type manifest struct {
 	contents oci.Contents
 }
 
-func (i *importing) run(ctx context.Context, r bundle.Reader) error {
+func (i *importing) run(ctx context.Context, r *bundle.Reader) error {
 	if len(i.index.Images) == 0 {
 		return errors.New("the bundle holds no image")
 	}

@@ -12,10 +12,10 @@ import (
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
-// told is how many images an error names.
-const told = 10
+// maxNamed is how many images an error names.
+const maxNamed = 10
 
-// MoveError says that an import would move tags, and was told not to.
+// MoveError says that an import would move tags, which its options forbid.
 type MoveError struct {
 	// Images are those whose tags would be moved.
 	Images []ImportedImage
@@ -24,7 +24,7 @@ type MoveError struct {
 // Error names the tags.
 func (e *MoveError) Error() string {
 	var moves []string
-	for _, image := range e.Images[:min(len(e.Images), told)] {
+	for _, image := range e.Images[:min(len(e.Images), maxNamed)] {
 		moves = append(moves, fmt.Sprintf("%s from %s to %s", image.Name, image.Was, image.Digest))
 	}
 	if more := len(e.Images) - len(moves); more > 0 {

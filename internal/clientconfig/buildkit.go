@@ -6,12 +6,8 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// buildkitConfig is what buildkitd.toml has of registries (moby/buildkit:
+// buildkitRegistry is what buildkitd.toml has of a registry (moby/buildkit:
 // docs/buildkitd.toml.md, util/resolver/resolver.go).
-type buildkitConfig struct {
-	Registry map[string]buildkitRegistry `toml:"registry"`
-}
-
 type buildkitRegistry struct {
 	Mirrors []string `toml:"mirrors,omitempty"`
 	HTTP    *bool    `toml:"http,omitempty"`
@@ -26,7 +22,7 @@ var (
 )
 
 // buildkit makes buildkitd.toml. The daemon puts /v2 in front of the path of a
-// mirror, which so becomes the canonical one. A mirror is no image reference here:
+// mirror, which so becomes the canonical one. A mirror is not an image reference here:
 // one word and a port in the path are fine. Unless told otherwise, the daemon
 // speaks HTTP to the machine that it runs on.
 func buildkit(o Options) ([]File, error) {
@@ -36,13 +32,13 @@ func buildkit(o Options) ([]File, error) {
 	case o.SkipFallback:
 		return nil, errBuildkitFallback
 	}
-	conf := buildkitConfig{map[string]buildkitRegistry{}}
+	registries := map[string]buildkitRegistry{}
 	for _, name := range o.Upstreams {
 		mirror := o.Endpoint.Host
 		if !o.ByNamespace {
 			mirror += "/" + o.component(name)
 		}
-		conf.Registry[name] = buildkitRegistry{Mirrors: []string{mirror}}
+		registries[name] = buildkitRegistry{Mirrors: []string{mirror}}
 	}
 	var gateway buildkitRegistry
 	if plain := o.Endpoint.Scheme == "http"; plain || o.loopback() {
@@ -52,9 +48,9 @@ func buildkit(o Options) ([]File, error) {
 		gateway.CA = []string{"/etc/buildkit/" + buildkitAuthority}
 	}
 	if gateway.HTTP != nil || gateway.CA != nil {
-		conf.Registry[o.Endpoint.Host] = gateway
+		registries[o.Endpoint.Host] = gateway
 	}
-	raw, err := toml.Marshal(conf)
+	raw, err := toml.Marshal(map[string]any{"registry": registries})
 	if err != nil {
 		return nil, err
 	}

@@ -9,12 +9,8 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// containersRegistries is a registries.conf(5), of Podman, CRI-O, skopeo and
+// containersRegistry is one of a registries.conf(5), of Podman, CRI-O, skopeo and
 // Buildah.
-type containersRegistries struct {
-	Registry []containersRegistry `toml:"registry"`
-}
-
 type containersRegistry struct {
 	Prefix   string             `toml:"prefix"`
 	Location string             `toml:"location"`
@@ -25,15 +21,6 @@ type containersRegistry struct {
 type containersMirror struct {
 	Location string `toml:"location"`
 	Insecure bool   `toml:"insecure,omitempty"`
-}
-
-// authFile is a containers-auth.json(5).
-type authFile struct {
-	Auths map[string]authEntry `json:"auths"`
-}
-
-type authEntry struct {
-	Auth string `json:"auth"`
 }
 
 var errNoNamespace = errors.New("the client does not send ns: leave that out, so that the path tells the registry")
@@ -50,15 +37,8 @@ func crio(o Options) ([]File, error) {
 	if err != nil || o.Username == "" {
 		return files, err
 	}
-	var conf struct {
-		CRIO struct {
-			Image struct {
-				GlobalAuthFile string `toml:"global_auth_file"`
-			} `toml:"image"`
-		} `toml:"crio"`
-	}
-	conf.CRIO.Image.GlobalAuthFile = path.Join("/etc", crioLogin)
-	raw, err := toml.Marshal(conf)
+	login := map[string]string{"global_auth_file": path.Join("/etc", crioLogin)}
+	raw, err := toml.Marshal(map[string]any{"crio": map[string]any{"image": login}})
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +50,7 @@ func crio(o Options) ([]File, error) {
 // the place of the registry.
 //
 // The client rewrites a reference for all locations before it asks any of them,
-// and demands that each is whole and canonical. So one location that is none
+// and demands that each is whole and canonical. So one location that is not
 // breaks every pull of the registry, the fallback too (containers/image:
 // PullSourcesFromReference in pkg/sysregistriesv2/system_registries_v2.go).
 func containers(o Options, folder, credentials string) ([]File, error) {
@@ -80,7 +60,7 @@ func containers(o Options, folder, credentials string) ([]File, error) {
 	if err := o.checkReferenceHost(false); err != nil {
 		return nil, err
 	}
-	var conf containersRegistries
+	var registries []containersRegistry
 	insecure := o.Endpoint.Scheme == "http"
 	for _, name := range o.Upstreams {
 		location, err := o.location(name)
@@ -91,17 +71,17 @@ func containers(o Options, folder, credentials string) ([]File, error) {
 		if !o.SkipFallback {
 			r = containersRegistry{Prefix: name, Location: name, Mirror: []containersMirror{{location, insecure}}}
 		}
-		conf.Registry = append(conf.Registry, r)
+		registries = append(registries, r)
 	}
-	raw, err := toml.Marshal(conf)
+	raw, err := toml.Marshal(map[string]any{"registry": registries})
 	if err != nil {
 		return nil, err
 	}
 	files := []File{{Path: path.Join(folder, "registries.conf.d/50-pullgate.conf"), Content: raw}}
 	files = append(files, o.certificates(path.Join(folder, "certs.d"))...)
-	if o.Username != "" {
+	if o.Username != "" { // as containers-auth.json(5) has it
 		login := base64.StdEncoding.EncodeToString([]byte(o.Username + ":" + o.Password))
-		raw, err := json.MarshalIndent(authFile{map[string]authEntry{o.registry(): {login}}}, "", "  ")
+		raw, err := json.MarshalIndent(map[string]any{"auths": map[string]any{o.registry(): map[string]string{"auth": login}}}, "", "  ")
 		if err != nil {
 			return nil, err
 		}

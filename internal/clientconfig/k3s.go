@@ -1,30 +1,5 @@
 package clientconfig
 
-// k3sRegistries is registries.yaml of k3s and RKE2 (docs.k3s.io and docs.rke2.io:
-// Private Registry Configuration; rancher/wharfie: pkg/registries/types.go).
-type k3sRegistries struct {
-	Mirrors map[string]k3sMirror `yaml:"mirrors"`
-	Configs map[string]k3sHost   `yaml:"configs,omitempty"`
-}
-
-type k3sMirror struct {
-	Endpoint []string `yaml:"endpoint"`
-}
-
-type k3sHost struct {
-	Auth *k3sAuth `yaml:"auth,omitempty"`
-	TLS  *k3sTLS  `yaml:"tls,omitempty"`
-}
-
-type k3sAuth struct {
-	Username string `yaml:"username"`
-	Password string `yaml:"password"`
-}
-
-type k3sTLS struct {
-	CAFile string `yaml:"ca_file"`
-}
-
 // distribution is one of those that read registries.yaml.
 type distribution struct {
 	name, directory string
@@ -56,23 +31,21 @@ func (d distribution) files(o Options) ([]File, error) {
 	return files, err
 }
 
-// registries makes registries.yaml, and the certificate that it names.
+// registries makes registries.yaml, and the certificate that it names (docs.k3s.io and
+// docs.rke2.io: Private Registry Configuration; rancher/wharfie: pkg/registries/types.go).
 func (d distribution) registries(o Options) ([]File, error) {
-	registries := k3sRegistries{Mirrors: map[string]k3sMirror{}}
+	mirrors := map[string]object{}
 	for _, name := range o.names() {
-		registries.Mirrors[name] = k3sMirror{[]string{o.endpoint(name)}}
+		mirrors[name] = object{{"endpoint", []string{o.endpoint(name)}}}
 	}
-	var host k3sHost
+	var host object
 	if o.Username != "" {
-		host.Auth = &k3sAuth{o.Username, o.Password}
+		host = append(host, field{"auth", o.login()})
 	}
 	if len(o.Authority) > 0 {
-		host.TLS = &k3sTLS{d.directory + "/" + k3sAuthority}
+		host = append(host, field{"tls", object{{"ca_file", d.directory + "/" + k3sAuthority}}})
 	}
-	if host != (k3sHost{}) {
-		registries.Configs = map[string]k3sHost{o.Endpoint.Host: host}
-	}
-	files, err := yamlFile(k3sFile, registries)
+	files, err := yamlFile(k3sFile, object{{"mirrors", mirrors}, {"configs", o.ofHost(host)}})
 	if err != nil {
 		return nil, err
 	}

@@ -11,36 +11,20 @@ func loopbackStep(o Options, steps ...string) []string {
 	return steps
 }
 
-// The types are those of pkg/apis/config/v1alpha4/types.go in kubernetes-sigs/kind.
-type (
-	kindCluster struct {
-		Kind       string     `yaml:"kind"`
-		APIVersion string     `yaml:"apiVersion"`
-		Nodes      []kindNode `yaml:"nodes"`
-		Patches    []string   `yaml:"containerdConfigPatches"`
-	}
-	kindNode struct {
-		Role        string      `yaml:"role"`
-		ExtraMounts []kindMount `yaml:"extraMounts"`
-	}
-	kindMount struct {
-		HostPath      string `yaml:"hostPath"`
-		ContainerPath string `yaml:"containerPath"`
-		ReadOnly      bool   `yaml:"readOnly"`
-	}
-)
-
 const kindFolder = "certs.d"
 
 // kind makes a cluster that mounts the files for containerd. Its node images have
-// the patch without saying since v0.27.0 (kind.sigs.k8s.io: Private Registries).
+// the patch without saying since v0.27.0 (kind.sigs.k8s.io: Private Registries). The
+// fields are those of pkg/apis/config/v1alpha4/types.go in kubernetes-sigs/kind.
 func kind(o Options) ([]File, error) {
-	files, err := yamlFile("kind.yaml", kindCluster{
-		Kind: "Cluster", APIVersion: "kind.x-k8s.io/v1alpha4",
-		Nodes: []kindNode{{"control-plane", []kindMount{{"./" + kindFolder, "/etc/containerd/certs.d", true}}}},
-		Patches: []string{
+	mount := object{{"hostPath", "./" + kindFolder}, {"containerPath", "/etc/containerd/certs.d"}, {"readOnly", true}}
+	files, err := yamlFile("kind.yaml", object{
+		{"kind", "Cluster"},
+		{"apiVersion", "kind.x-k8s.io/v1alpha4"},
+		{"nodes", []object{{{"role", "control-plane"}, {"extraMounts", []object{mount}}}}},
+		{"containerdConfigPatches", []string{
 			"[plugins.\"io.containerd.grpc.v1.cri\".registry]\n  config_path = \"/etc/containerd/certs.d\"\n",
-		},
+		}},
 	})
 	if err != nil {
 		return nil, err
@@ -56,46 +40,22 @@ func kindSteps(o Options) []string {
 	)
 }
 
-// The types are those of pkg/config/v1alpha5/types.go in k3d-io/k3d.
-type (
-	k3dConfig struct {
-		APIVersion string      `yaml:"apiVersion"`
-		Kind       string      `yaml:"kind"`
-		Volumes    []k3dVolume `yaml:"volumes,omitempty"`
-		Registries struct {
-			Config string `yaml:"config"`
-		} `yaml:"registries"`
-		Options *k3dOptions `yaml:"options,omitempty"`
-	}
-	k3dVolume struct {
-		Volume      string   `yaml:"volume"`
-		NodeFilters []string `yaml:"nodeFilters"`
-	}
-	k3dOptions struct {
-		K3s struct {
-			ExtraArgs []k3dArgument `yaml:"extraArgs"`
-		} `yaml:"k3s"`
-	}
-	k3dArgument struct {
-		Argument    string   `yaml:"arg"`
-		NodeFilters []string `yaml:"nodeFilters"`
-	}
-)
-
 // k3d makes the configuration of a cluster and registries.yaml of k3s, which it
 // names rather than holds: k3d replaces $NAME in its own file, and a password may
 // have that (docs/usage/configfile.md). For the same reason the certificate can be
-// mounted by an absolute path, which Docker demands.
+// mounted by an absolute path, which Docker demands. The fields are those of
+// pkg/config/v1alpha5/types.go in k3d-io/k3d.
 func k3d(o Options) ([]File, error) {
-	nodes := []string{"server:*", "agent:*"}
-	conf := k3dConfig{APIVersion: "k3d.io/v1alpha5", Kind: "Simple"}
-	conf.Registries.Config = k3sFile
+	nodes := field{"nodeFilters", []string{"server:*", "agent:*"}}
+	conf := object{{"apiVersion", "k3d.io/v1alpha5"}, {"kind", "Simple"}}
 	if len(o.Authority) > 0 {
-		conf.Volumes = []k3dVolume{{"${PWD}/" + k3sAuthority + ":" + k3s().directory + "/" + k3sAuthority, nodes}}
+		volume := "${PWD}/" + k3sAuthority + ":" + k3s().directory + "/" + k3sAuthority
+		conf = append(conf, field{"volumes", []object{{{"volume", volume}, nodes}}})
 	}
+	conf = append(conf, field{"registries", object{{"config", k3sFile}}})
 	if o.SkipFallback {
-		conf.Options = new(k3dOptions)
-		conf.Options.K3s.ExtraArgs = []k3dArgument{{"--" + k3sNoDefault, nodes}}
+		arguments := []object{{{"arg", "--" + k3sNoDefault}, nodes}}
+		conf = append(conf, field{"options", object{{"k3s", object{{"extraArgs", arguments}}}}})
 	}
 	files, err := yamlFile("k3d.yaml", conf)
 	if err != nil {

@@ -41,8 +41,8 @@ type Options struct {
 }
 
 var (
-	// hostPattern is a host that is no IPv6 address. An underscore is none of
-	// DNS, but container networks have names with it.
+	// hostPattern is a host other than an IPv6 address. DNS has no underscore, but the
+	// names of container networks may have one.
 	hostPattern = regexp.MustCompile(`^[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?$`)
 	// namePattern is what the gateway may call an upstream.
 	namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*(?::[0-9]{1,5})?$`)

@@ -1,121 +1,55 @@
 package clientconfig
 
-import (
-	"bytes"
-	"encoding/base64"
-
-	"go.yaml.in/yaml/v3"
-)
-
-// The documents of Talos 1.12 and newer.
-// See https://docs.siderolabs.com/talos/v1.12/reference/configuration/cri/registrymirrorconfig.
-type (
-	talosDocument struct {
-		APIVersion string `yaml:"apiVersion"`
-		Kind       string `yaml:"kind"`
-		Name       string `yaml:"name"`
-	}
-	talosMirror struct {
-		talosDocument `yaml:",inline"`
-
-		Endpoints    []talosEndpoint `yaml:"endpoints"`
-		SkipFallback bool            `yaml:"skipFallback,omitempty"`
-	}
-	talosEndpoint struct {
-		URL          string `yaml:"url"`
-		OverridePath bool   `yaml:"overridePath,omitempty"`
-	}
-	talosAuth struct {
-		talosDocument `yaml:",inline"`
-
-		Username string `yaml:"username"`
-		Password string `yaml:"password"`
-	}
-	talosTLS struct {
-		talosDocument `yaml:",inline"`
-
-		CA string `yaml:"ca"`
-	}
-)
-
-// The part of the machine configuration that older releases have instead. There,
-// the certificate is in base64, and the path is overridden for all endpoints of a
-// registry.
-type (
-	talosMachineConfig struct {
-		Machine struct {
-			Registries talosRegistries `yaml:"registries"`
-		} `yaml:"machine"`
-	}
-	talosRegistries struct {
-		Mirrors map[string]talosMachineMirror `yaml:"mirrors"`
-		Config  map[string]talosMachineHost   `yaml:"config,omitempty"`
-	}
-	talosMachineMirror struct {
-		Endpoints    []string `yaml:"endpoints"`
-		OverridePath bool     `yaml:"overridePath,omitempty"`
-		SkipFallback bool     `yaml:"skipFallback,omitempty"`
-	}
-	talosMachineHost struct {
-		TLS  *talosMachineTLS  `yaml:"tls,omitempty"`
-		Auth *talosMachineAuth `yaml:"auth,omitempty"`
-	}
-	talosMachineTLS struct {
-		CA string `yaml:"ca"` // base64
-	}
-	talosMachineAuth struct {
-		Username string `yaml:"username"`
-		Password string `yaml:"password"`
-	}
-)
+import "encoding/base64"
 
 const (
 	talosFile      = "pullgate.yaml"
 	talosPatchFile = "pullgate-patch.yaml"
 )
 
-// talos makes one patch, to be given to talosctl as it is. Credentials and
-// certificates are matched by exactly the host and port of the endpoint.
+// talos makes one patch, to be given to talosctl as it is: the documents of Talos 1.12
+// and newer. Credentials and certificates are matched by exactly the host and port of
+// the endpoint.
+// See https://docs.siderolabs.com/talos/v1.12/reference/configuration/cri/registrymirrorconfig.
 func talos(o Options) ([]File, error) {
 	if o.MachineConfig {
 		return talosPatch(o)
 	}
-	document := func(kind, name string) talosDocument { return talosDocument{"v1alpha1", kind, name} }
+	document := func(kind, name string, fields ...field) any {
+		return append(object{{"apiVersion", "v1alpha1"}, {"kind", kind}, {"name", name}}, fields...)
+	}
 	var documents []any
 	for _, name := range o.names() {
-		documents = append(documents, talosMirror{
-			talosDocument: document("RegistryMirrorConfig", name),
-			Endpoints:     []talosEndpoint{{URL: o.endpoint(name), OverridePath: !o.ByNamespace}},
-			SkipFallback:  o.SkipFallback,
-		})
+		documents = append(documents, document("RegistryMirrorConfig", name,
+			field{"endpoints", []object{{{"url", o.endpoint(name)}, {"overridePath", !o.ByNamespace}}}},
+			field{"skipFallback", o.SkipFallback}))
 	}
 	if len(o.Authority) > 0 {
-		documents = append(documents, talosTLS{document("RegistryTLSConfig", o.Endpoint.Host), string(o.authority())})
+		documents = append(documents, document("RegistryTLSConfig", o.Endpoint.Host, field{"ca", string(o.authority())}))
 	}
 	if o.Username != "" {
-		documents = append(documents, talosAuth{document("RegistryAuthConfig", o.Endpoint.Host), o.Username, o.Password})
+		documents = append(documents, document("RegistryAuthConfig", o.Endpoint.Host, o.login()...))
 	}
 	return o.talosFile(talosFile, documents...)
 }
 
+// talosPatch makes the part of the machine configuration that older releases have
+// instead. There, the certificate is in base64, and the path is overridden for all
+// endpoints of a registry.
 func talosPatch(o Options) ([]File, error) {
-	var patch talosMachineConfig
-	mirrors := map[string]talosMachineMirror{}
+	mirrors := map[string]object{}
 	for _, name := range o.names() {
-		mirrors[name] = talosMachineMirror{[]string{o.endpoint(name)}, !o.ByNamespace, o.SkipFallback}
+		mirrors[name] = object{{"endpoints", []string{o.endpoint(name)}}, {"overridePath", !o.ByNamespace}, {"skipFallback", o.SkipFallback}}
 	}
-	var host talosMachineHost
+	var host object
 	if len(o.Authority) > 0 {
-		host.TLS = &talosMachineTLS{base64.StdEncoding.EncodeToString(o.authority())}
+		host = append(host, field{"tls", object{{"ca", base64.StdEncoding.EncodeToString(o.authority())}}})
 	}
 	if o.Username != "" {
-		host.Auth = &talosMachineAuth{o.Username, o.Password}
+		host = append(host, field{"auth", o.login()})
 	}
-	patch.Machine.Registries.Mirrors = mirrors
-	if host != (talosMachineHost{}) {
-		patch.Machine.Registries.Config = map[string]talosMachineHost{o.Endpoint.Host: host}
-	}
-	return o.talosFile(talosPatchFile, patch)
+	registries := object{{"mirrors", mirrors}, {"config", o.ofHost(host)}}
+	return o.talosFile(talosPatchFile, object{{"machine", object{{"registries", registries}}}})
 }
 
 func (o Options) talosFile(path string, documents ...any) ([]File, error) {
@@ -124,22 +58,6 @@ func (o Options) talosFile(path string, documents ...any) ([]File, error) {
 		files[n].Secret = o.Username != ""
 	}
 	return files, err
-}
-
-// yamlFile makes one file of documents, which all belong together.
-func yamlFile(path string, documents ...any) ([]File, error) {
-	var b bytes.Buffer
-	e := yaml.NewEncoder(&b)
-	e.SetIndent(2)
-	for _, d := range documents {
-		if err := e.Encode(d); err != nil {
-			return nil, err
-		}
-	}
-	if err := e.Close(); err != nil {
-		return nil, err
-	}
-	return []File{{Path: path, Content: b.Bytes()}}, nil
 }
 
 func talosSteps(o Options) []string {

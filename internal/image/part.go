@@ -31,7 +31,7 @@ type Part struct {
 	Platform string
 	// Blobs are the config and the layers, or those that an index lists.
 	Blobs []oci.Descriptor
-	// Err says why the manifest could not be had; the rest of what it leads to is
+	// Err says why the manifest could not be read; the rest of what it leads to is
 	// not known then.
 	Err error
 }

@@ -3,6 +3,7 @@ package image
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -22,13 +23,9 @@ var architectures = map[string]string{"x86_64": "amd64", "x86-64": "amd64", "aar
 // ParsePlatform reads os/architecture[/variant].
 func ParsePlatform(s string) (Platform, error) {
 	fields := strings.Split(strings.ToLower(s), "/")
-	if len(fields) < 2 || len(fields) > 3 {
+	odd := func(field string) bool { return !platformPattern.MatchString(field) }
+	if len(fields) < 2 || len(fields) > 3 || slices.ContainsFunc(fields, odd) {
 		return Platform{}, fmt.Errorf("%q is no platform: want such as linux/amd64 or linux/arm/v7", s)
-	}
-	for _, field := range fields {
-		if !platformPattern.MatchString(field) {
-			return Platform{}, fmt.Errorf("%q is no platform: want such as linux/amd64 or linux/arm/v7", s)
-		}
 	}
 	p := Platform{OS: fields[0], Architecture: fields[1]}
 	if common, ok := architectures[p.Architecture]; ok {

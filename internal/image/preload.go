@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,7 +23,7 @@ const (
 	DefaultImages = 4
 	// blobsPerImage is how many blobs of each of them.
 	blobsPerImage = 4
-	// progressEvery is how often progress is told.
+	// progressEvery is how often progress is reported.
 	progressEvery = 100 * time.Millisecond
 )
 
@@ -146,15 +148,15 @@ type preload struct {
 type pull struct {
 	Pulled
 
-	have, fresh atomic.Int64 // bytes that are there, and those of them that came
-	size        atomic.Int64
+	present, added atomic.Int64 // bytes that are there, and those of them that were not before
+	size           atomic.Int64
 
 	mu    sync.Mutex
 	errs  map[fault]error
 	first error
 }
 
-// fault is what could not be had, as Missing names it.
+// fault is what could not be pulled, as Missing names it.
 type fault struct {
 	kind   string
 	digest digest.Digest
@@ -187,7 +189,7 @@ func (p *preload) image(ctx context.Context, n int, w PreloadWant) *pull {
 	} else {
 		p.pull(ctx, l, &pulled{puller: w.Puller, upstream: w.Upstream, repository: w.Scope.Repository, stored: Stored{p.store, w.Scope}})
 	}
-	l.Size, l.Bytes, l.Duration = l.size.Load(), l.fresh.Load(), time.Since(began)
+	l.Size, l.Bytes, l.Duration = l.size.Load(), l.added.Load(), time.Since(began)
 	if l.first != nil {
 		l.Error = l.first.Error()
 	}
@@ -249,13 +251,13 @@ func (p *preload) pull(ctx context.Context, l *pull, src *pulled) {
 
 // blob pulls one blob.
 func (p *preload) blob(ctx context.Context, l *pull, src *pulled, d oci.Descriptor) {
-	var told int64
-	tell := func(covered int64, fresh bool) {
-		l.have.Add(covered - told)
-		if fresh {
-			l.fresh.Add(covered - told)
+	var counted int64
+	tell := func(covered int64, added bool) {
+		l.present.Add(covered - counted)
+		if added {
+			l.added.Add(covered - counted)
 		}
-		told = covered
+		counted = covered
 	}
 	got, status, err := src.puller.Pull(ctx, src.request(oci.KindBlob, oci.Reference{Digest: d.Digest}),
 		func(covered, _ int64) { tell(covered, true) })
@@ -312,4 +314,16 @@ func (p *preload) tell(done <-chan struct{}) {
 		p.o.Progress(p.progress())
 		p.telling.Unlock()
 	}
+}
+
+func (p *preload) progress() PreloadProgress {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := PreloadProgress{Images: p.done, Failed: p.failed, Total: p.total, Bytes: p.bytes}
+	for _, n := range slices.Sorted(maps.Keys(p.running)) {
+		l := p.running[n]
+		now.Bytes += l.added.Load()
+		now.Running = append(now.Running, Running{Image: l.Image, Bytes: l.present.Load(), Size: l.size.Load()})
+	}
+	return now
 }

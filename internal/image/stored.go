@@ -89,7 +89,7 @@ func (s Stored) proven(ctx context.Context, d digest.Digest) error {
 
 // plain leaves out of the error for what is absent what everybody sees.
 func plain(err error) error {
-	if _, told := errors.AsType[absence](err); !told && errors.Is(err, fs.ErrNotExist) {
+	if _, known := errors.AsType[absence](err); !known && errors.Is(err, fs.ErrNotExist) {
 		return errUncached
 	}
 	return err

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage"
@@ -54,33 +55,23 @@ func Verify(ctx context.Context, store *storage.Store, wants []Want, o VerifyOpt
 		v.progress.TotalBytes = t.Bytes
 	}
 	reports := make([]Report, len(wants))
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	next := make(chan int)
-	var workers sync.WaitGroup
-	for range min(len(wants), 2*runtime.GOMAXPROCS(0)) {
-		workers.Go(func() {
-			for i := range next {
-				r, err := v.image(ctx, wants[i])
-				if err != nil {
-					cancel(err)
-					return
-				}
-				reports[i] = r
+	group, ending := errgroup.WithContext(ctx)
+	group.SetLimit(2 * runtime.GOMAXPROCS(0))
+	for i, w := range wants {
+		if ending.Err() != nil {
+			break
+		}
+		group.Go(func() (err error) {
+			if reports[i], err = v.image(ending, w); err == nil {
 				v.tell(1, 0)
 			}
+			return err
 		})
 	}
-	for i := range wants {
-		select {
-		case next <- i:
-			continue
-		case <-ctx.Done():
-		}
-		break
+	err := group.Wait()
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
 	}
-	close(next)
-	workers.Wait()
 	t := v.totals
 	t.Images = len(wants)
 	for i := range reports {
@@ -88,7 +79,7 @@ func Verify(ctx context.Context, store *storage.Store, wants []Want, o VerifyOpt
 			t.Complete++
 		}
 	}
-	return reports, t, context.Cause(ctx)
+	return reports, t, err
 }
 
 type verifier struct {
@@ -183,7 +174,7 @@ func unless(err error) error {
 	return err
 }
 
-// broken reports whether a store, or who asked, has given up.
+// broken reports whether the store or the caller has given up.
 func broken(err error) bool {
 	for _, one := range []error{storage.ErrClosed, storage.ErrNoIndex, storage.ErrGone, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, one) {

@@ -42,7 +42,7 @@ type Choice struct {
 }
 
 // Walk tells visit the parts of an image, one after the other, an index before what
-// it names. What cannot be had is a part with an error, and the walk goes on. It
+// it names. What cannot be read is a part with an error, and the walk goes on. It
 // ends with the first error of visit, and with ctx.
 func Walk(ctx context.Context, src Source, ref oci.Reference, c Choice, visit func(Part) error) error {
 	w := walk{src: src, choice: c, visit: visit, seen: map[digest.Digest]bool{}, met: make([]bool, len(c.Platforms))}
@@ -61,7 +61,7 @@ type walk struct {
 	visit  func(Part) error
 	seen   map[digest.Digest]bool
 	met    []bool // the chosen platforms that were found
-	blobs  int    // that were told
+	blobs  int    // that were visited
 	unsure bool   // something was found whose platform is not known
 }
 

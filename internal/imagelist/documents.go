@@ -144,7 +144,7 @@ func field(n *yaml.Node, key string) *yaml.Node {
 	return nil
 }
 
-// text returns the text of a scalar, also by an alias; empty = it is none.
+// text returns the text of a scalar, also by an alias; empty = it is not one.
 func text(n *yaml.Node) string {
 	if n != nil && n.Kind == yaml.AliasNode {
 		n = n.Alias

@@ -11,8 +11,8 @@ import (
 const (
 	// MaxSize is the longest list in bytes.
 	MaxSize = 64 << 20
-	// told is how many errors of one list are told.
-	told = 10
+	// maxErrors is how many errors of one list are reported.
+	maxErrors = 10
 	// maxImages is how many images a list may have.
 	maxImages = 1 << 17
 	// maxNodes is how many fields of JSON may have to be kept until the images are known,
@@ -56,19 +56,19 @@ func read(name string, r io.Reader, limit int64) ([]Image, error) {
 			}
 		}
 	}
-	if l.untold > 0 {
-		l.errs = append(l.errs, fmt.Errorf("%s: and %d more", name, l.untold))
+	if l.unreported > 0 {
+		l.errs = append(l.errs, fmt.Errorf("%s: and %d more", name, l.unreported))
 	}
 	return l.images, errors.Join(l.errs...)
 }
 
 // list is one that is being read.
 type list struct {
-	name   string
-	images []Image
-	known  map[Image]bool
-	errs   []error
-	untold int // errors beside these
+	name       string
+	images     []Image
+	known      map[Image]bool
+	errs       []error
+	unreported int // errors beside these
 }
 
 // add adds the image of a line.
@@ -89,8 +89,8 @@ func (l *list) add(line int, text string) {
 }
 
 func (l *list) fail(line int, err error) {
-	if len(l.errs) == told {
-		l.untold++
+	if len(l.errs) == maxErrors {
+		l.unreported++
 		return
 	}
 	l.errs = append(l.errs, fmt.Errorf("%s, line %d: %w", l.name, line, err))

@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/testenv"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -127,7 +127,7 @@ func TestListsTakeBoundedMemory(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var err error
-			peak := registrytest.PeakMemory(t, func() { _, err = Read("list", strings.NewReader(test.list)) })
+			peak := testenv.PeakMemory(t, func() { _, err = Read("list", strings.NewReader(test.list)) })
 			t.Logf("%d MiB, %.80v", peak>>20, err)
 			if (err != nil) != (test.refused != "") || err != nil && !strings.Contains(err.Error(), test.refused) {
 				t.Errorf("error is %v, want %q", err, test.refused)

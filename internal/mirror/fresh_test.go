@@ -7,7 +7,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/testenv"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -103,17 +103,7 @@ func TestNobodyWaitsForTheHasher(t *testing.T) {
 // whatever an earlier fill has left, the right ones are stored, and a wrong one is
 // found. Fills run beside each other, for they share buffers.
 func TestFillsInPieces(t *testing.T) {
-	seed, rounds := rand.Uint64(), 5
-	if os.Getenv("PULLGATE_LONG") != "" {
-		rounds = 100
-	}
-	if text := os.Getenv("PULLGATE_SEED"); text != "" {
-		var err error
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("PULLGATE_SEED=%d", seed)
+	seed, rounds := testenv.Seed(t), testenv.Rounds(5, 100)
 	var fills sync.WaitGroup
 	for k := range uint64(4) {
 		f := newFixture(t)

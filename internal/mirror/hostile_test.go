@@ -11,7 +11,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"regexp"
 	"runtime"
 	"strconv"
@@ -23,6 +22,7 @@ import (
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registry"
+	"github.com/pullgate/pullgate/internal/testenv"
 )
 
 // The grammar of the specs, written down once more. Names of the distribution
@@ -207,17 +207,7 @@ func (unread) Close() error { return nil }
 // none is answered with a 5xx, none makes it panic, and what is no name reaches
 // no upstream.
 func TestGeneratedRequests(t *testing.T) {
-	n, seed := 10_000, rand.Uint64()
-	if os.Getenv("PULLGATE_LONG") != "" {
-		n = 100_000
-	}
-	if text := os.Getenv("PULLGATE_SEED"); text != "" {
-		var err error
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("PULLGATE_SEED=%d", seed)
+	n, seed := testenv.Rounds(10_000, 100_000), testenv.Seed(t)
 	f := newFixture(t)
 	p := &pedant{t: t, blob: []byte("a blob"), manifest: []byte(
 		`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`)}
@@ -228,9 +218,9 @@ func TestGeneratedRequests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	handler := registry.New(registry.Options{Mirror: m, Default: "docker.io", Upstreams: map[string]registry.Upstream{
+	handler := registry.New(registry.Options{Mirror: m, Router: registry.NewRouter(map[string]registry.Upstream{
 		"docker.io": {Name: "docker.io"}, "ghcr.io": {Name: "ghcr.io"},
-	}})
+	}, "docker.io")})
 	g := wild{rand.New(rand.NewPCG(seed, 0)), []string{
 		oci.Sum(p.blob).String(), oci.Sum(p.manifest).String(), "sha512:" + strings.Repeat("0f", 64), oci.Sum(nil).String(),
 	}}

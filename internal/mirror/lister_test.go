@@ -155,7 +155,7 @@ func (f *front) serve(l *lister) {
 	f.served++
 	f.list, f.policy.Remote, f.policy.Identity = l, client, fmt.Sprintf("%s#%d", upstreamName, f.served)
 	f.configure()
-	f.handler = registry.New(registry.Options{Mirror: f.mirror, Upstreams: map[string]registry.Upstream{upstreamName: {Name: upstreamName}}})
+	f.handler = registry.New(registry.Options{Mirror: f.mirror, Router: registry.NewRouter(map[string]registry.Upstream{upstreamName: {Name: upstreamName}}, "")})
 }
 
 // tagsAnswer is one page as a client sees it.

@@ -9,8 +9,6 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +17,7 @@ import (
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/registry"
 	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/testenv"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -50,7 +49,7 @@ func newRangesWorld(t *testing.T) *rangesWorld {
 		if err != nil {
 			t.Fatal(err)
 		}
-		server := httptest.NewServer(registry.New(registry.Options{Mirror: m, Upstreams: map[string]registry.Upstream{upstreamName: {Name: upstreamName}}}))
+		server := httptest.NewServer(registry.New(registry.Options{Mirror: m, Router: registry.NewRouter(map[string]registry.Upstream{upstreamName: {Name: upstreamName}}, "")}))
 		t.Cleanup(server.Close)
 		server.Client().Timeout = time.Minute
 		server.Client().Transport.(*http.Transport).MaxIdleConnsPerHost = 30
@@ -66,17 +65,7 @@ func newRangesWorld(t *testing.T) *rangesWorld {
 // be verified.
 func TestGeneratedRanges(t *testing.T) {
 	const each = 20
-	n, seed := 2_000, rand.Uint64()
-	if os.Getenv("PULLGATE_LONG") != "" {
-		n = 100_000
-	}
-	if text := os.Getenv("PULLGATE_SEED"); text != "" {
-		var err error
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("PULLGATE_SEED=%d", seed)
+	n, seed := testenv.Rounds(2_000, 100_000), testenv.Seed(t)
 	w := newRangesWorld(t)
 	for round := uint64(0); round < uint64(n/each) && !t.Failed(); round++ {
 		w.round(rand.New(rand.NewPCG(seed, round)), fmt.Sprintf("PULLGATE_SEED=%d, round %d", seed, round), each)

@@ -4,23 +4,19 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pullgate/pullgate/internal/testenv"
 )
 
 // Whatever way a registry pages, a client that follows our links gets each tag once, in
 // the registry's order, at one request for each of the registry's pages.
 func TestEveryShapeOfList(t *testing.T) {
 	t.Parallel()
-	rounds, seed := 150, rand.Uint64()
-	if text := os.Getenv("PULLGATE_SEED"); text != "" {
-		seed, _ = strconv.ParseUint(text, 10, 64)
-	}
-	t.Logf("PULLGATE_SEED=%d", seed)
+	rounds, seed := 150, testenv.Seed(t)
 	random := rand.New(rand.NewPCG(seed, 0))
 	f := newFront(t, &lister{size: 1})
 	for round := range rounds {

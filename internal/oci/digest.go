@@ -35,7 +35,7 @@ func ParseDigest(s string) (digest.Digest, error) {
 
 func errDigest(s string) error {
 	return NewError(CodeDigestInvalid, fmt.Sprintf(
-		"%q is no digest: want sha256: and 64, or sha512: and 128, lower-case hexadecimal digits", clip(s)))
+		"%q is no digest: want sha256: and 64, or sha512: and 128, lower-case hexadecimal digits", Clip(s)))
 }
 
 // Sum returns the sha256 digest of b.
@@ -53,8 +53,8 @@ func Verify(d digest.Digest, b []byte) bool {
 	return d.Algorithm().FromBytes(b) == d
 }
 
-// clip shortens foreign text for a message.
-func clip(s string) string {
+// Clip shortens foreign text for a message.
+func Clip(s string) string {
 	if len(s) > 256 {
 		return s[:256] + "…"
 	}

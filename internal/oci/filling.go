@@ -2,8 +2,8 @@ package oci
 
 import "errors"
 
-// ErrPasses means that a blob is stored nowhere: it can be verified only by whoever
-// reads all of it, from the start.
+// ErrPasses means that a blob is stored nowhere: only a reader of all of
+// it, from the start, can verify it.
 var ErrPasses = errors.New("nothing is stored of the blob, so only the whole can be verified")
 
 // Trust says what the clean end of a range of a blob means.

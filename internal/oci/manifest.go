@@ -23,7 +23,7 @@ type Manifest struct {
 	MediaType string
 	Digest    digest.Digest
 	Bytes     []byte
-	// Contents is what Bytes point to, from whoever has read them just now; nil = read
+	// Contents is what Bytes point to, if somebody has just read them; nil = read
 	// them. They take more memory than Bytes, so nobody keeps them.
 	Contents *Contents
 }
@@ -97,7 +97,7 @@ func ParseManifest(raw []byte) (Contents, error) {
 // came with the given Content-Type: that type without parameters, or, where registries
 // leave it out or send a generic one, the document's own mediaType or what its fields
 // tell. It fails if the two contradict each other, if nothing tells the type, or if it
-// is none of application/….
+// is not application/….
 func DecodeManifest(contentType string, raw []byte) (mediaType string, c Contents, err error) {
 	doc, err := decode(raw)
 	if err != nil {

@@ -43,7 +43,7 @@ func (doc *document) mediaType(contentType string) (string, error) {
 		}
 		// mime has lowered the case of the one; types are equal in any.
 		if !strings.EqualFold(doc.MediaType, mediaType) {
-			return "", fmt.Errorf("manifest of type %q came as %q", clip(doc.MediaType), clip(mediaType))
+			return "", fmt.Errorf("manifest of type %q came as %q", Clip(doc.MediaType), Clip(mediaType))
 		}
 		return checkMediaType(doc.MediaType)
 	}
@@ -66,13 +66,13 @@ func (doc *document) mediaType(contentType string) (string, error) {
 func checkMediaType(t string) (string, error) {
 	subtype, ok := strings.CutPrefix(t, "application/")
 	if !ok || subtype == "" || len(subtype) > 127 {
-		return "", fmt.Errorf("manifest of type %q", clip(t))
+		return "", fmt.Errorf("manifest of type %q", Clip(t))
 	}
 	for i := range len(subtype) {
 		c := subtype[i]
 		letter := isAlnum(c) || c >= 'A' && c <= 'Z'
 		if !letter && (i == 0 || !strings.ContainsRune("!#$&-^_.+", rune(c))) {
-			return "", fmt.Errorf("manifest of type %q", clip(t))
+			return "", fmt.Errorf("manifest of type %q", Clip(t))
 		}
 	}
 	return t, nil

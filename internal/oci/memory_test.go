@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/pullgate/pullgate/internal/oci"
-	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/testenv"
 )
 
 // costly returns manifests of the greatest size, of the kinds that take the most
@@ -43,7 +43,7 @@ func TestManifestsAtOnceTakeLittleMemory(t *testing.T) {
 		if len(raw) > oci.MaxManifestSize+100 {
 			t.Fatalf("%s: %d bytes", name, len(raw))
 		}
-		peak := registrytest.PeakMemory(t, func() {
+		peak := testenv.PeakMemory(t, func() {
 			var group sync.WaitGroup
 			for range 6 {
 				group.Go(func() { _, _, _ = oci.DecodeManifest("application/vnd.oci.image.manifest.v1+json", raw) })

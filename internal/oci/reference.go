@@ -47,7 +47,7 @@ func ParseReference(s string) (Reference, error) {
 		return Reference{Digest: d}, err
 	}
 	if !ValidTag(s) {
-		return Reference{}, NewError(CodeManifestInvalid, fmt.Sprintf("%q is neither a tag nor a digest", clip(s)))
+		return Reference{}, NewError(CodeManifestInvalid, fmt.Sprintf("%q is neither a tag nor a digest", Clip(s)))
 	}
 	return Reference{Tag: s}, nil
 }
@@ -88,7 +88,7 @@ func CheckRepository(name string) error {
 	}
 	for component := range strings.SplitSeq(name, "/") {
 		if !validComponent(component) {
-			return NewError(CodeNameInvalid, fmt.Sprintf("%q is no repository name", clip(name)))
+			return NewError(CodeNameInvalid, fmt.Sprintf("%q is no repository name", Clip(name)))
 		}
 	}
 	return nil

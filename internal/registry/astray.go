@@ -15,12 +15,12 @@ import (
 const maxNames = 10
 
 // astray reports whether a URL that no root leads to is meant for a registry all
-// the same: by a client whose mirror's URL is wrong. An empty 200 of whoever comes
-// next in the server would pass for a registry, or end the pull, where a 404 with
+// the same: by a client whose mirror's URL is wrong. An empty 200 of the
+// next handler in the server would pass for a registry, or end the pull, where a 404 with
 // a reason sends the client to the next host. It looks at the path as it is meant,
 // decoded and cleaned, since all that follows is a refusal. What other handlers of
 // a site may well serve is left to them.
-func (rt router) astray(u *url.URL) bool {
+func (rt *Router) astray(u *url.URL) bool {
 	cleaned := path.Clean(u.Path)
 	if !strings.HasPrefix(cleaned, "/") {
 		return false
@@ -76,7 +76,7 @@ func misplaced(p string) (name, rest string, ok bool) {
 
 // namesRegistry reports whether a query has containerd's ns. Elsewhere ns is
 // short for a namespace.
-func (rt router) namesRegistry(query string) bool {
+func (rt *Router) namesRegistry(query string) bool {
 	values, err := url.ParseQuery(query)
 	ns := values.Get("ns")
 	return err == nil && (rt.upstreams[ns] != nil || hostLike(ns))
@@ -122,13 +122,13 @@ func hostLike(name string) bool {
 		return true
 	}
 	top := host[i+1:]
-	return i > 0 && len(top) > 1 && strings.IndexFunc(top, func(c rune) bool {
+	return i > 0 && len(top) > 1 && !strings.ContainsFunc(top, func(c rune) bool {
 		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z')
-	}) < 0
+	})
 }
 
 // errAstray is the answer to what leads to no registry.
-func (rt router) errAstray(escaped string) error {
+func (rt *Router) errAstray(escaped string) error {
 	decoded, err := url.PathUnescape(escaped)
 	if err != nil {
 		decoded = escaped
@@ -154,14 +154,14 @@ func (rt router) errAstray(escaped string) error {
 
 // errUnknown is the answer to a name that no upstream has. rest is what follows it
 // in the path, if anything does.
-func (rt router) errUnknown(name, rest string) error {
+func (rt *Router) errUnknown(name, rest string) error {
 	message := fmt.Sprintf("no upstream is configured here under the name %.128q", name)
 	rest = strings.TrimLeft(rest, "/")
 	if inner, ok := cutInnerRoot(rest); ok {
 		rest = inner
 	}
-	if r, err := endpoint(rest); err == nil && len(name) <= 128 && oci.CheckRepository(r.request.Repository) == nil {
-		message = imageName(name, r.request) + ": " + message
+	if r, err := endpoint(rest); err == nil && len(name) <= 128 && oci.CheckRepository(r.Repository) == nil {
+		message = imageName(name, r) + ": " + message
 	}
 	if near := rt.nearest(name); near != "" {
 		message += fmt.Sprintf(" (did you mean %q?)", near)
@@ -171,26 +171,22 @@ func (rt router) errUnknown(name, rest string) error {
 }
 
 // errNameless is the answer to what names no upstream at all.
-func (rt router) errNameless() error {
+func (rt *Router) errNameless() error {
 	return oci.NewError(oci.CodeNameUnknown,
 		"this path names no upstream and there is no default one: pull through /v2/proxy-<upstream>/<repository>; "+rt.list())
 }
 
 // errReadOnly is the answer to what would write.
-func (rt router) errReadOnly(u *url.URL) error {
-	where := "the upstream"
-	up, _, rest, err := rt.locate(u.EscapedPath(), u.RawQuery)
-	if err == nil && up == nil {
-		up, _, err = rt.unprefixed(rest, u.RawQuery)
-	}
-	if err == nil {
-		where = up.Name
+func (r Route) errReadOnly() error {
+	where := r.upstream
+	if where == "" {
+		where = "the upstream"
 	}
 	return oci.NewError(oci.CodeUnsupported, "this registry is a read-only mirror: push to "+where+" itself")
 }
 
 // list names the configured upstreams, as many as a message has room for.
-func (rt router) list() string {
+func (rt *Router) list() string {
 	switch n := len(rt.names); {
 	case n == 0:
 		return "there is no upstream here"
@@ -205,7 +201,7 @@ func (rt router) list() string {
 
 // nearest returns the configured name or alias that a name is a slip of; empty =
 // none.
-func (rt router) nearest(name string) (near string) {
+func (rt *Router) nearest(name string) (near string) {
 	if len(name) > 64 {
 		return ""
 	}
@@ -253,12 +249,5 @@ func distance(a, b string) int {
 // imageName returns what a request asks for, as people write it, of an upstream
 // under the name that its client knows.
 func imageName(upstream string, r oci.Request) string {
-	name := upstream + "/" + r.Repository
-	switch {
-	case r.Reference.IsDigest():
-		name += "@" + r.Reference.String()
-	case r.Reference.Tag != "":
-		name += ":" + r.Reference.Tag
-	}
-	return name
+	return oci.Selection{Upstream: upstream, Repository: r.Repository, Reference: r.Reference}.String()
 }

@@ -82,7 +82,7 @@ func TestAstray(t *testing.T) {
 	} {
 		for _, method := range []string{http.MethodGet, http.MethodHead} {
 			r := httptest.NewRequest(method, "http://x"+target, nil)
-			if !h.Serves(r) {
+			if _, ok := h.o.Router.Route(r.URL); !ok {
 				t.Errorf("%s is left to others", target)
 				continue
 			}
@@ -112,8 +112,8 @@ func errorOf(h *Handler, target string) error {
 	if err != nil {
 		return err
 	}
-	_, err = h.router.parse(u.EscapedPath(), u.RawQuery)
-	return err
+	route, _ := h.o.Router.Route(u)
+	return route.Err
 }
 
 // What others of the server may well answer is theirs.
@@ -139,7 +139,7 @@ func TestOthersAreLeftAlone(t *testing.T) {
 		default:
 			r.URL = u
 		}
-		if h.Serves(r) {
+		if _, ok := h.o.Router.Route(r.URL); ok {
 			t.Errorf("%q is taken from others", target)
 		}
 	}
@@ -153,13 +153,14 @@ func TestMessagesAreBounded(t *testing.T) {
 		upstreams[name] = Upstream{Name: name}
 		upstreams["alias-"+name] = Upstream{Name: name}
 	}
-	rt := newRouter(upstreams, "")
+	rt := NewRouter(upstreams, "")
 	for _, target := range []string{
 		"/v2/proxy-nope.io/a/manifests/1", "/v2/a/manifests/1", "//v2/", "/v2/proxy-" + strings.Repeat("x", 9000) + "/a/manifests/1",
 		"/v2/proxy-x/" + strings.Repeat("x", 9000) + "/manifests/1", "/v2/a/manifests/1?ns=" + strings.Repeat("%00", 9000),
 	} {
 		path, query := cutTarget(t, target)
-		_, err := rt.parse(path, query)
+		route, _ := parsePath(rt, path, query)
+		err := route.Err
 		var e *oci.Error
 		if !errors.As(err, &e) || e.Status != http.StatusNotFound || len(e.Message) > 1500 || strings.Contains(e.Message, "alias-") {
 			t.Fatalf("%.40s: %v", target, err)
@@ -174,14 +175,14 @@ func TestMessagesAreBounded(t *testing.T) {
 			name := fmt.Sprintf("r%02d.example.com", i)
 			some[name] = Upstream{Name: name}
 		}
-		if got := newRouter(some, "").list(); got != want {
+		if got := NewRouter(some, "").list(); got != want {
 			t.Errorf("%d upstreams: %q, want %q", n, got, want)
 		}
 	}
 }
 
 func TestNearest(t *testing.T) {
-	rt := newRouter(testUpstreams(), "")
+	rt := NewRouter(testUpstreams(), "")
 	for name, want := range map[string]string{
 		"docker.oi": "docker.io", "dokcer.io": "docker.io", "DOCKER.IO": "docker.io", "docker.io:443": "docker.io", "ghcr.io.": "ghcr.io",
 		"ghrc.io": "ghcr.io", "gcir.io": "gcr.io", "index.docker.com": "index.docker.io", "hubb": "hub", "harbor.corp:8444": "harbor.corp:8443",
@@ -253,7 +254,7 @@ func BenchmarkServesOthers(b *testing.B) {
 	r := httptest.NewRequest(http.MethodGet, "/assets/app/index.html?v=12", nil)
 	b.ReportAllocs()
 	for b.Loop() {
-		if h.Serves(r) {
+		if _, ok := h.o.Router.Route(r.URL); ok {
 			b.Fatal("taken")
 		}
 	}

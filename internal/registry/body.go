@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 )
 
 // bufferSize is large enough that system calls cost little, and small enough that what
@@ -70,78 +68,6 @@ func checkSize(file *os.File, size int64) error {
 // errNoSize keeps a length from being invented.
 var errNoSize = errors.New("content of unknown size")
 
-// write sends a part of the body.
-func (x *exchange) write(p []byte) error {
-	for len(p) > 0 {
-		if x.h.until != nil && x.h.until.Err() != nil {
-			return errExiting
-		}
-		piece := p
-		if x.stall != nil {
-			piece = p[:min(len(p), pieceSize)]
-		}
-		x.stall.begin(nil)
-		n, err := x.w.Write(piece)
-		x.answer.Bytes += int64(n)
-		if err = x.stall.end(err); err != nil {
-			return fmt.Errorf("%w: %w", errClientGone, err)
-		}
-		p = p[len(piece):]
-	}
-	return nil
-}
-
-// splice hands the file to the kernel, where the writers between here and the
-// socket let it through. They cut it into chunks by wrapping it in an
-// io.LimitedReader, and the kernel's copy takes no more than one of those: so
-// what they get is the bare file, or a piece of it.
-func (x *exchange) splice(to io.ReaderFrom, file *os.File, content io.Reader, length int64) error {
-	x.stall.begin(func() int64 {
-		at, _ := file.Seek(0, io.SeekCurrent)
-		return at
-	})
-	n, err := to.ReadFrom(content)
-	x.answer.Bytes += n
-	if n == length && errors.Is(err, io.EOF) {
-		err = nil // which is how a piece ends
-	}
-	err = x.stall.end(err)
-	var pathError *fs.PathError
-	switch {
-	case errors.Is(err, errStalled):
-		return err
-	case err == nil && n == length:
-		return nil
-	case err == nil:
-		return &sizeError{got: n, want: length}
-	case errors.As(err, &pathError), errors.Is(err, syscall.EIO):
-		return bodyError(err)
-	}
-	return fmt.Errorf("%w: %w", errClientGone, err)
-}
-
-// copy sends the next length bytes of the content, each piece at once if they
-// are under way.
-func (x *exchange) copy(content io.Reader, length int64, flush bool) error {
-	buffer := takeBuffer()
-	defer giveBuffer(buffer)
-	for length > 0 {
-		n, err := readSome(content, buffer[:min(length, int64(len(buffer)))])
-		length -= int64(n)
-		// The last bytes stay back if the reader complains beside them.
-		if err != nil && (err != io.EOF || length > 0) {
-			return bodyError(err)
-		}
-		if err := x.write(buffer[:n]); err != nil {
-			return err
-		}
-		if flush && length > 0 {
-			x.flush()
-		}
-	}
-	return nil
-}
-
 // readSome reads at least one byte, or returns an error.
 func readSome(r io.Reader, p []byte) (n int, err error) {
 	for range 100 {
@@ -163,5 +89,5 @@ func bodyError(err error) error {
 
 // gone reports whether an error is due to the client.
 func (x *exchange) gone(err error) bool {
-	return errors.Is(err, errClientGone) || errors.Is(x.context().Err(), context.Canceled)
+	return errors.Is(err, errClientGone) || errors.Is(x.ctx.Err(), context.Canceled)
 }

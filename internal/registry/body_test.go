@@ -338,7 +338,7 @@ func TestClientLeaves(t *testing.T) {
 					}
 				}
 				a := <-done
-				if want := map[bool]int{true: 200, false: StatusClientGone}[when == "in the body"]; !a.Aborted || a.Status != want {
+				if want := map[bool]int{true: 200, false: statusClientGone}[when == "in the body"]; !a.Aborted || a.Status != want {
 					t.Errorf("answer is %+v", a)
 				}
 				if when != "while the mirror works" {

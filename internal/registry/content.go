@@ -3,7 +3,6 @@ package registry
 import (
 	"bytes"
 	"io"
-	"net/http"
 	"os"
 	"time"
 
@@ -18,14 +17,14 @@ const headerPatience = 5 * time.Second
 
 func (x *exchange) serveManifest() error {
 	if x.head() {
-		d, status, err := x.h.mirror.StatManifest(x.context(), x.answer.Request)
+		d, status, err := x.h.o.Mirror.StatManifest(x.ctx, x.answer.Request)
 		x.cached(status)
 		if err != nil {
 			return err
 		}
 		return x.sendHead(d)
 	}
-	m, cacheStatus, err := x.h.mirror.Manifest(x.context(), x.answer.Request)
+	m, cacheStatus, err := x.h.o.Mirror.Manifest(x.ctx, x.answer.Request)
 	x.cached(cacheStatus)
 	if err != nil {
 		return err
@@ -45,7 +44,7 @@ func (x *exchange) serveManifest() error {
 
 func (x *exchange) serveBlob() error {
 	if x.head() {
-		d, status, err := x.h.mirror.StatBlob(x.context(), x.answer.Request)
+		d, status, err := x.h.o.Mirror.StatBlob(x.ctx, x.answer.Request)
 		x.cached(status)
 		if err != nil {
 			return err
@@ -58,11 +57,11 @@ func (x *exchange) serveBlob() error {
 	}
 	request := x.answer.Request
 	switch x.r.Header.Get("Range") {
-	case "", "bytes=0-": // so begins who fetches the whole in parts
+	case "", "bytes=0-": // clients that fetch the whole in parts begin so
 	default:
 		request.Ranged = true
 	}
-	blob, cacheStatus, err := x.h.mirror.Blob(x.context(), request)
+	blob, cacheStatus, err := x.h.o.Mirror.Blob(x.ctx, request)
 	x.cached(cacheStatus)
 	if err != nil {
 		return err
@@ -86,7 +85,7 @@ func (x *exchange) serveBlob() error {
 }
 
 // sendFile sends a part of a finished blob.
-func (x *exchange) sendFile(file *os.File, size int64, part span, status int) error {
+func (x *response) sendFile(file *os.File, size int64, part span, status int) error {
 	if part.offset > 0 {
 		if _, err := file.Seek(part.offset, io.SeekStart); err != nil {
 			return err
@@ -108,10 +107,4 @@ func (x *exchange) sendFile(file *os.File, size int64, part span, status int) er
 		}
 	}
 	return x.copy(file, part.length, false)
-}
-
-// flush sends what is buffered. Writers that cannot do so have sent it already.
-func (x *exchange) flush() {
-	x.stall.begin(nil)
-	_ = x.stall.end(http.NewResponseController(x.w).Flush())
 }

@@ -58,7 +58,7 @@ func (x *exchange) fail(err error) {
 	}
 	var body bytes.Buffer
 	encoder := json.NewEncoder(&body)
-	encoder.SetEscapeHTML(false) // for whoever reads it as it is
+	encoder.SetEscapeHTML(false) // people read it as it is
 	err = encoder.Encode(document{Errors: []documentError{{Code: e.Code, Message: e.Message, Detail: e.Class}}})
 	if err == nil {
 		err = x.sendBytes(e.Status, bytes.TrimSpace(body.Bytes()))
@@ -104,19 +104,18 @@ func (x *exchange) cut(level slog.Level, message string) {
 	if x.committed {
 		x.flush()
 	} else {
-		x.answer.Status = StatusClientGone
-		x.h.onHeader(x.r, &x.answer)
+		x.answer.Status = statusClientGone
+		x.onHeader(x.r, &x.answer)
 	}
 	x.log(level, message, slog.Int64("bytes", x.answer.Bytes))
 }
 
 func (x *exchange) log(level slog.Level, message string, attrs ...slog.Attr) {
-	ctx := x.context()
-	if !x.h.logger.Enabled(ctx, level) {
+	if !x.h.o.Logger.Enabled(x.ctx, level) {
 		return
 	}
 	r := x.answer.Request
-	x.h.logger.LogAttrs(ctx, level, message, append(attrs,
+	x.h.o.Logger.LogAttrs(x.ctx, level, message, append(attrs,
 		slog.String("method", x.r.Method),
 		slog.String("kind", string(r.Kind)),
 		slog.String("upstream", r.Upstream),

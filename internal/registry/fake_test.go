@@ -158,7 +158,7 @@ func testManifest(b []byte) oci.Manifest {
 }
 
 // options serve m for the upstreams of testUpstreams.
-func options(m Mirror) Options { return Options{Mirror: m, Upstreams: testUpstreams()} }
+func options(m Mirror) Options { return Options{Mirror: m, Router: NewRouter(testUpstreams(), "")} }
 
 // serve starts a server with h: HTTP/1.1 on cleartext, or HTTP/2 on TLS.
 func serve(t testing.TB, h http.Handler, h2 bool) (*httptest.Server, *http.Client) {

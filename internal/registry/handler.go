@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -17,16 +18,10 @@ type Upstream struct {
 	Name string
 }
 
-// Options make a Handler. Only Mirror is required.
+// Options make a Handler. Only Mirror and Router are required.
 type Options struct {
 	Mirror Mirror
-	// Upstreams has every upstream by its name and by each of its aliases,
-	// case-sensitive. Aliases are also what ns may say: registry-1.docker.io
-	// and index.docker.io reach Docker Hub if they stand here.
-	Upstreams map[string]Upstream
-	// Default is a key of Upstreams for requests that name no upstream at all;
-	// empty, or a key that is not there, answers them with NAME_UNKNOWN.
-	Default string
+	Router *Router
 	// User returns whom the server has authenticated; nil = always nobody.
 	User func(*http.Request) string
 	// Client returns which client a request of a user comes from, for limits that
@@ -41,29 +36,31 @@ type Options struct {
 	OnDone func(*http.Request, *Answer)
 	// Logger gets the causes of 5xx answers and of cut bodies; nil = discard.
 	Logger *slog.Logger
-	// StallAfter is how long a client may take no byte of an answer before it is
-	// cut off, where there is no Guard; 0 = 60 s.
-	StallAfter time.Duration
 	// Guard returns the server's own guard of a request; nil = there is none.
 	Guard func(*http.Request) Guard
 	// Until is done when answers that are under way have to end: they are cut off
 	// then, whatever their clients do. nil = never.
 	Until context.Context
+
+	// stallAfter is how long a client may take no byte of an answer before it is
+	// cut off, where there is no Guard; 0 = 60 s.
+	stallAfter time.Duration
 }
 
-// StatusClientGone is the Status of an Answer whose client left before there
+// statusClientGone is the Status of an Answer whose client left before there
 // was anything to tell; it never goes over the wire.
-const StatusClientGone = 499
+const statusClientGone = 499
 
 // Answer is what is known of one answer. It is the handler's: callbacks read it
 // and do not keep it.
 type Answer struct {
-	// Request is the parsed request; its Kind is empty if the path is none of
-	// the pull API or was refused.
+	// Request is the parsed request; its Kind is empty if the path is not one
+	// of the pull API or was refused.
 	Request oci.Request
 	// Cache is how the mirror answered; zero if it was not asked.
 	Cache oci.CacheStatus
-	// Status is the HTTP status, or StatusClientGone.
+	// Status is the HTTP status; 499 if the client left before there was anything to
+	// tell.
 	Status int
 	// Err is why the answer is an error, or why the body was cut; nil = neither.
 	Err error
@@ -77,76 +74,54 @@ type Answer struct {
 }
 
 // Handler serves the pull API. It is safe for concurrent use.
-type Handler struct {
-	mirror   Mirror
-	router   router
-	user     func(*http.Request) string
-	client   func(r *http.Request, user string) string
-	onHeader func(*http.Request, *Answer)
-	onDone   func(*http.Request, *Answer)
-	logger   *slog.Logger
-	stall    time.Duration
-	guard    func(*http.Request) Guard
-	until    context.Context
-}
+type Handler struct{ o Options }
 
-// New returns a Handler. The maps in o must not be changed afterwards.
+// New returns a Handler.
 func New(o Options) *Handler {
-	h := &Handler{
-		mirror:   o.Mirror,
-		router:   newRouter(o.Upstreams, o.Default),
-		user:     o.User,
-		client:   o.Client,
-		onHeader: o.OnHeader,
-		onDone:   o.OnDone,
-		logger:   o.Logger,
-		stall:    o.StallAfter,
-		guard:    o.Guard,
-		until:    o.Until,
+	if o.Guard == nil {
+		o.Guard = func(*http.Request) Guard { return nil }
 	}
-	if h.guard == nil {
-		h.guard = func(*http.Request) Guard { return nil }
+	o.stallAfter = cmp.Or(o.stallAfter, stallAfter)
+	if o.User == nil {
+		o.User = func(*http.Request) string { return "" }
 	}
-	if h.stall == 0 {
-		h.stall = stallAfter
+	if o.Client == nil {
+		o.Client = func(*http.Request, string) string { return "" }
 	}
-	if h.user == nil {
-		h.user = func(*http.Request) string { return "" }
+	if o.OnHeader == nil {
+		o.OnHeader = func(*http.Request, *Answer) {}
 	}
-	if h.client == nil {
-		h.client = func(*http.Request, string) string { return "" }
+	if o.OnDone == nil {
+		o.OnDone = func(*http.Request, *Answer) {}
 	}
-	if h.onHeader == nil {
-		h.onHeader = func(*http.Request, *Answer) {}
-	}
-	if h.onDone == nil {
-		h.onDone = func(*http.Request, *Answer) {}
-	}
-	if h.logger == nil {
-		h.logger = slog.New(slog.DiscardHandler)
-	}
-	return h
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
+	return &Handler{o: o}
 }
 
-// Serves reports whether a request is for this handler: everything below /v2,
-// /proxy-<upstream>/v2 of a configured upstream, and what looks like a pull or a
-// ping of a registry but leads to none, which is refused. All else is for whoever
-// comes next in the server.
-func (h *Handler) Serves(r *http.Request) bool {
-	return h.router.serves(r.URL.EscapedPath()) || h.router.astray(r.URL)
-}
-
-// ServeHTTP answers one request. It panics with http.ErrAbortHandler if the
-// body cannot be completed, which makes a server cut the connection.
+// ServeHTTP answers one request, also one that a Router leaves to others. It panics as
+// Serve does.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{h: h, w: w, r: r, ctx: r.Context()}
+	route, ok := h.o.Router.Route(r.URL)
+	if !ok {
+		route.Err = h.o.Router.errAstray(r.URL.EscapedPath())
+	}
+	h.Serve(w, r, route)
+}
+
+// Serve answers one request, whose route is that of its URL. It panics with
+// http.ErrAbortHandler if the body cannot be completed, which makes a server cut the
+// connection.
+func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, route Route) {
+	x := &exchange{
+		response: response{w: w, r: r, onHeader: h.o.OnHeader, until: h.o.Until}, h: h, ctx: r.Context(), route: route,
+	}
 	x.stall, x.guard = h.watch(w, r)
 	defer x.endInTime()()
 	returned := false
 	defer func() {
 		// A writer may panic with http.ErrAbortHandler itself.
 		x.answer.Aborted = x.answer.Aborted || !returned
-		h.onDone(r, &x.answer)
+		h.o.OnDone(r, &x.answer)
 	}()
 	x.prepare()
 	if err := x.survive(); err != nil {
@@ -165,21 +140,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // exchange is one request and its answer.
 type exchange struct {
-	h      *Handler
-	w      http.ResponseWriter
-	r      *http.Request
-	ctx    context.Context
-	answer Answer
-	// namespace is the value of ns if that selected the upstream.
-	namespace string
-	// stall watches over writes; nil = the server's writer does.
-	stall *stall
-	guard Guard
-	// values are those of the headers.
-	values []string
-	space  [10]string
-	// committed says that the header was written: an error can only cut.
-	committed bool
+	response
+
+	h     *Handler
+	ctx   context.Context
+	route Route
 }
 
 // prepare sees to it that an unread body is not taken for the next request, nor
@@ -215,7 +180,7 @@ func (x *exchange) survive() (err error) {
 func (x *exchange) serve() error {
 	if x.r.Method != http.MethodGet && x.r.Method != http.MethodHead {
 		x.set("Allow", "GET, HEAD")
-		return x.h.router.errReadOnly(x.r.URL)
+		return x.route.errReadOnly()
 	}
 	if len(x.r.Header["Authorization"]) > 1 {
 		// One may be what a guard before us has checked, another what it has not.
@@ -224,15 +189,15 @@ func (x *exchange) serve() error {
 			Message: "the request has more than one Authorization header: send one",
 		}
 	}
-	to, err := x.h.router.parse(x.r.URL.EscapedPath(), x.r.URL.RawQuery)
-	if err != nil {
-		return err
+	if x.route.Err != nil {
+		return x.route.Err
 	}
-	to.request.User = x.h.user(x.r)
-	to.request.Client = x.h.client(x.r, to.request.User)
-	x.answer.Request, x.namespace = to.request, to.namespace
-	if x.namespace != "" {
-		x.set("Oci-Namespace", x.namespace)
+	request := x.route.Request
+	request.User = x.h.o.User(x.r)
+	request.Client = x.h.o.Client(x.r, request.User)
+	x.answer.Request = request
+	if x.route.Namespace != "" {
+		x.set("Oci-Namespace", x.route.Namespace)
 	}
 	switch x.answer.Request.Kind {
 	case oci.KindPing:
@@ -253,7 +218,3 @@ func (x *exchange) servePing() error {
 	x.set("Cache-Control", cacheNothing)
 	return x.sendBytes(http.StatusOK, []byte("{}"))
 }
-
-func (x *exchange) context() context.Context { return x.ctx }
-
-func (x *exchange) head() bool { return x.r.Method == http.MethodHead }

@@ -86,7 +86,7 @@ func TestPing(t *testing.T) {
 func TestRequestReachesTheMirror(t *testing.T) {
 	m := &fakeMirror{manifest: testManifest([]byte("{}"))}
 	o := options(m)
-	o.Default = "docker.io"
+	o.Router = NewRouter(testUpstreams(), "docker.io")
 	o.User = func(r *http.Request) string { return r.Header.Get("X-User") }
 	r := httptest.NewRequest(http.MethodGet, "/v2/nginx/manifests/latest?ns=index.docker.io", nil)
 	r.Header.Set("X-User", "talos")

@@ -26,17 +26,6 @@ const (
 // than it is said to be.
 const noSniffing = "X-Content-Type-Options"
 
-// set sets a header. Its name is canonical, which Header.Set would see to anew for
-// each request, and the value lies beside the others.
-func (x *exchange) set(name, value string) {
-	if x.values == nil {
-		x.values = x.space[:0]
-	}
-	x.values = append(x.values, value)
-	n := len(x.values)
-	x.w.Header()[name] = x.values[n-1 : n : n]
-}
-
 // cached notes how the mirror answered and sets the headers that tell of it.
 func (x *exchange) cached(status oci.CacheStatus) {
 	x.answer.Cache = status
@@ -51,7 +40,7 @@ func (x *exchange) cached(status oci.CacheStatus) {
 	}
 }
 
-// warning is what containerd and others show to whoever pulls.
+// warning is what containerd and others show to people who pull.
 func warning(upstream string, status oci.CacheStatus) string {
 	text := "stale: " + upstream + " gives no fresh answer"
 	if status.Detail != "" {
@@ -64,9 +53,9 @@ func warning(upstream string, status oci.CacheStatus) string {
 }
 
 // describe sets the headers of a manifest or a blob, for GET and HEAD alike,
-// and returns the entity tag. Of a manifest they are no more than are of use, since
-// writing and logging headers is most of what a hit costs: nobody asks for a part of
-// one because it was told that it can.
+// and returns the entity tag. A manifest has only the useful ones, since writing and
+// logging headers is most of what a hit costs: no client asks for a part of a manifest
+// because of Accept-Ranges.
 func (x *exchange) describe(mediaType string, d digest.Digest) (etag string) {
 	etag = `"` + d.String() + `"`
 	x.set("Content-Type", mediaType)
@@ -104,14 +93,6 @@ func (x *exchange) selectSpan(size int64, etag string) (s span, parts []span, st
 	return s, nil, status, nil
 }
 
-// commit writes the header. From here on an error can only cut the connection.
-func (x *exchange) commit(status int) {
-	x.answer.Status = status
-	x.committed = true
-	x.h.onHeader(x.r, &x.answer)
-	x.w.WriteHeader(status)
-}
-
 // sendHead answers a HEAD for content of a known type and size.
 func (x *exchange) sendHead(d oci.Descriptor) error {
 	if d.Size < 0 {
@@ -121,17 +102,4 @@ func (x *exchange) sendHead(d oci.Descriptor) error {
 	x.set("Content-Length", strconv.FormatInt(d.Size, 10))
 	x.commit(http.StatusOK)
 	return nil
-}
-
-// sendBytes answers with a whole document. What the API is, clients ask with the
-// ping, and no content tells it.
-func (x *exchange) sendBytes(status int, body []byte) error {
-	x.set("Docker-Distribution-Api-Version", "registry/2.0")
-	x.set(noSniffing, "nosniff")
-	x.set("Content-Length", strconv.Itoa(len(body)))
-	x.commit(status)
-	if x.head() {
-		return nil
-	}
-	return x.write(body)
 }

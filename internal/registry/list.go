@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -14,11 +15,11 @@ import (
 )
 
 const (
-	// maxPage is the greatest page of tags that a client gets who says how many it
+	// maxPage is the greatest page of tags for a client that says how many it
 	// wants. It waits for all of them, and registries send 100 at a time.
 	maxPage = 1000
-	// maxParameter and maxExtra bound what is read of a query: the longest that there
-	// is reason for are 128 bytes of a tag.
+	// maxParameter and maxExtra bound what is read of a query: the longest that makes
+	// sense is a tag of 128 bytes.
 	maxParameter = 2048
 	maxExtra     = 8
 	// maxArtifactType is the longest media type (RFC 6838, section 4.2), and
@@ -41,7 +42,7 @@ func (x *exchange) serveTags() error {
 	if nothing {
 		page.N = 1 // whether the repository exists and may be seen still counts
 	}
-	list, status, err := x.h.mirror.Tags(x.context(), x.answer.Request, page)
+	list, status, err := x.h.o.Mirror.Tags(x.ctx, x.answer.Request, page)
 	x.cached(status)
 	if err != nil {
 		return err
@@ -66,8 +67,8 @@ func (x *exchange) link(n, last string) string {
 	if n != "" {
 		query.Set("n", n)
 	}
-	if x.namespace != "" {
-		query.Set("ns", x.namespace)
+	if x.route.Namespace != "" {
+		query.Set("ns", x.route.Namespace)
 	}
 	return "<" + x.r.URL.EscapedPath() + "?" + query.Encode() + `>; rel="next"`
 }
@@ -118,12 +119,7 @@ func checkParameters(values url.Values) error {
 }
 
 func printable(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return true
+	return !strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' })
 }
 
 func (x *exchange) serveReferrers() error {
@@ -135,7 +131,7 @@ func (x *exchange) serveReferrers() error {
 	if err != nil {
 		return err
 	}
-	referrers, status, err := x.h.mirror.Referrers(x.context(), x.answer.Request)
+	referrers, status, err := x.h.o.Mirror.Referrers(x.ctx, x.answer.Request)
 	x.cached(status)
 	if err != nil {
 		return err

@@ -15,8 +15,8 @@ const (
 	// maxParts is how many ranges a request may ask for: as many as
 	// containers/image does of a layer of which it has most of the files.
 	maxParts = 1024
-	// maxOverlapping is how many it may ask for of which some overlap. Who knows
-	// which bytes it wants asks for none of them twice.
+	// maxOverlapping is how many it may ask for of which some overlap. A client that
+	// knows which bytes it wants asks for none of them twice.
 	maxOverlapping = 32
 )
 
@@ -171,7 +171,7 @@ func (m *multipart) begin() error {
 }
 
 // sendFileParts answers with several parts of a finished blob.
-func (x *exchange) sendFileParts(blob oci.Blob, parts []span) error {
+func (x *response) sendFileParts(blob oci.Blob, parts []span) error {
 	if err := checkSize(blob.File, blob.Size); err != nil {
 		return err
 	}
@@ -186,7 +186,7 @@ func partsOf(blob oci.Blob) oci.Descriptor {
 }
 
 // describeParts sets the headers of several parts, and returns the body.
-func (x *exchange) describeParts(content io.ReadSeeker, parts []span, of oci.Descriptor) *multipart {
+func (x *response) describeParts(content io.ReadSeeker, parts []span, of oci.Descriptor) *multipart {
 	body := newMultipart(content, parts, of)
 	x.set("Content-Type", "multipart/byteranges; boundary="+body.boundary)
 	x.set("Content-Length", strconv.FormatInt(body.length(), 10))

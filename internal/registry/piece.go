@@ -61,7 +61,7 @@ func (c pieceConn) Read(send func(fd uintptr) bool) error {
 
 // kernel returns what lets the kernel copy from a file to the socket; nil where it
 // cannot.
-func (x *exchange) kernel() io.ReaderFrom {
+func (x *response) kernel() io.ReaderFrom {
 	to, ok := x.w.(io.ReaderFrom)
 	if !ok || x.r.TLS != nil || x.r.ProtoMajor != 1 {
 		return nil
@@ -72,7 +72,7 @@ func (x *exchange) kernel() io.ReaderFrom {
 // sendPiece has the kernel send the next n bytes of a file. It reports false, and
 // has sent nothing, if the writers between here and the socket would not keep to
 // that, or a guard wants to see each byte.
-func (x *exchange) sendPiece(to io.ReaderFrom, file *os.File, n int64) (bool, error) {
+func (x *response) sendPiece(to io.ReaderFrom, file *os.File, n int64) (bool, error) {
 	at, err := file.Seek(0, io.SeekCurrent)
 	if err != nil {
 		return false, bodyError(err)
@@ -99,7 +99,7 @@ type spooled interface {
 
 // relay has the kernel send the next length bytes of such a blob, as far as it can,
 // and returns how many that were.
-func (x *exchange) relay(blob spooled, length int64) (sent int64, err error) {
+func (x *response) relay(blob spooled, length int64) (sent int64, err error) {
 	to := x.kernel()
 	for to != nil && sent < length {
 		file, n, err := blob.Next()

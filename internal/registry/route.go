@@ -9,7 +9,8 @@ import (
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
-// router finds out which upstream and what in it a path means. The spellings,
+// Router finds out which upstream and what in it a URL means. It is safe for
+// concurrent use. The spellings,
 // for the repository r of the upstream u:
 //
 //	/v2/proxy-u/r/…      a prefix, as Harbor has it
@@ -30,15 +31,19 @@ import (
 // Slashes before the repository count once: an endpoint that ends in one is
 // joined with a path that begins with one. Within the repository and after it
 // there is one spelling only.
-type router struct {
+type Router struct {
 	upstreams map[string]*Upstream
 	fallback  string
 	// names are the upstreams, sorted, without aliases.
 	names []string
 }
 
-func newRouter(upstreams map[string]Upstream, fallback string) router {
-	rt := router{upstreams: make(map[string]*Upstream, len(upstreams)), fallback: fallback}
+// NewRouter returns a Router for upstreams by their names and by each of their aliases,
+// case-sensitive. Aliases are also what ns may say: registry-1.docker.io and
+// index.docker.io reach Docker Hub if they stand here. fallback is a key of upstreams for
+// requests that name no upstream at all; empty, or a key that is not there, refuses them.
+func NewRouter(upstreams map[string]Upstream, fallback string) *Router {
+	rt := &Router{upstreams: make(map[string]*Upstream, len(upstreams)), fallback: fallback}
 	for name, up := range upstreams {
 		rt.upstreams[name] = &up
 		rt.names = append(rt.names, up.Name)
@@ -48,24 +53,40 @@ func newRouter(upstreams map[string]Upstream, fallback string) router {
 	return rt
 }
 
-// route is a parsed request.
-type route struct {
-	request oci.Request
-	// namespace is the value of ns if that selected the upstream.
-	namespace string
+// Route is what a URL means.
+type Route struct {
+	// Request has Kind, Upstream, Name, Repository and Reference. It is zero if Err is
+	// not nil.
+	Request oci.Request
+	// Namespace is the value of ns if that selected the upstream.
+	Namespace string
+	// Err is why the URL is refused, an *oci.Error.
+	Err error
+
+	// upstream is where to push to what the URL means; empty = unknown.
+	upstream string
 }
 
 const prefixMark = "proxy-"
 
-// serves reports whether a path is one of the API.
-func (rt router) serves(path string) bool {
-	_, _, ok := rt.split(path)
-	return ok
+// Route returns what a URL means. It reports false for what is left to other handlers of
+// a server: all but what lies below /v2 or below /proxy-<upstream>/v2 of a configured
+// upstream, and what looks like a pull or a ping of a registry but leads to none, which is
+// refused.
+func (rt *Router) Route(u *url.URL) (Route, bool) {
+	path := u.EscapedPath()
+	if up, rest, ok := rt.split(path); ok {
+		return rt.parse(up, rest, u.RawQuery), true
+	}
+	if rt.astray(u) {
+		return Route{Err: rt.errAstray(path)}, true
+	}
+	return Route{}, false
 }
 
 // split cuts an escaped path into the upstream that it names before /v2, if it
 // does, and what follows /v2 and its slashes.
-func (rt router) split(path string) (up *Upstream, rest string, ok bool) {
+func (rt *Router) split(path string) (up *Upstream, rest string, ok bool) {
 	rest, ok = strings.CutPrefix(path, "/")
 	if name, after, found := strings.Cut(rest, "/"); found && strings.HasPrefix(name, prefixMark) {
 		if up = rt.upstreams[unescapeColon(name[len(prefixMark):])]; up == nil {
@@ -77,52 +98,50 @@ func (rt router) split(path string) (up *Upstream, rest string, ok bool) {
 	return up, strings.TrimLeft(rest, "/"), ok && found && (rest == "" || rest[0] == '/')
 }
 
-// parse reads an escaped path and a raw query. Its errors are *oci.Error.
-func (rt router) parse(path, query string) (route, error) {
-	up, name, rest, err := rt.locate(path, query)
+// parse reads what follows the root. up is the upstream that stands before it; nil =
+// none does.
+func (rt *Router) parse(up *Upstream, path, query string) (route Route) {
+	path, err := unescape(path)
 	if err != nil {
-		return route{}, err
+		return Route{Err: err}
 	}
-	if rest == "" {
-		r := route{request: oci.Request{Kind: oci.KindPing}}
-		if up != nil {
-			r.request.Upstream = up.Name
-		}
-		return r, nil
-	}
-	r, err := endpoint(rest)
-	if err != nil {
-		return route{}, err
-	}
+	name, rest := path, path
 	if up == nil {
-		if up, r.namespace, err = rt.unprefixed(rest, query); err != nil {
-			return route{}, err
+		if up, name, rest, err = rt.prefix(path, query); err != nil {
+			return Route{Err: err}
 		}
 	}
-	r.request.Upstream = up.Name
-	// What the prefix takes away from the path belongs to the client's name.
-	r.request.Name = name[:len(name)-len(rest)+len(r.request.Repository)]
-	r.request.Repository = oci.CanonicalRepository(up.Name, r.request.Repository)
-	if err := oci.CheckRepository(r.request.Repository); err != nil {
-		return route{}, err
-	}
-	return r, nil
-}
-
-// locate finds the upstream that a path names, nil if it names none. name is what
-// follows the root as the client means it, and rest what follows the prefix.
-func (rt router) locate(path, query string) (up *Upstream, name, rest string, err error) {
-	up, rest, ok := rt.split(path)
-	if !ok {
-		return nil, "", "", rt.errAstray(path)
-	}
-	if rest, err = unescape(rest); err != nil {
-		return nil, "", "", err
+	prefixed := up != nil
+	var namespace string
+	var unknown error
+	if !prefixed {
+		up, namespace, unknown = rt.unprefixed(rest, query)
 	}
 	if up != nil {
-		return up, rest, rest, nil
+		route.upstream = up.Name
 	}
-	return rt.prefix(rest, query)
+	r := oci.Request{Kind: oci.KindPing}
+	if rest == "" {
+		if prefixed {
+			r.Upstream = up.Name
+		}
+		route.Request = r
+		return route
+	}
+	if r, route.Err = endpoint(rest); route.Err == nil {
+		route.Err = unknown
+	}
+	if route.Err != nil {
+		return route
+	}
+	r.Upstream = up.Name
+	// What the prefix takes away from the path belongs to the client's name.
+	r.Name = name[:len(name)-len(rest)+len(r.Repository)]
+	r.Repository = oci.CanonicalRepository(up.Name, r.Repository)
+	if route.Err = oci.CheckRepository(r.Repository); route.Err == nil {
+		route.Request, route.Namespace = r, namespace
+	}
+	return route
 }
 
 // unescape replaces %3A in the first component, where it is the colon of a port,
@@ -156,7 +175,7 @@ func unescapeColon(component string) string {
 // prefix cuts the prefix off what follows the root. It returns no upstream if
 // there is none, and in name what the client takes for the root's content: from
 // the inner v2 on, or with the prefix and without doubled slashes.
-func (rt router) prefix(path, query string) (up *Upstream, name, rest string, err error) {
+func (rt *Router) prefix(path, query string) (up *Upstream, name, rest string, err error) {
 	component, after, _ := strings.Cut(path, "/")
 	up = rt.upstreams[component]
 	switch bare, marked := cutMark(component); {
@@ -206,7 +225,7 @@ func cutInnerRoot(path string) (string, bool) {
 }
 
 // unprefixed returns the upstream of a path without prefix.
-func (rt router) unprefixed(path, query string) (*Upstream, string, error) {
+func (rt *Router) unprefixed(path, query string) (*Upstream, string, error) {
 	values, err := url.ParseQuery(query)
 	if err != nil {
 		return nil, "", errQuery("the query is malformed")
@@ -235,27 +254,25 @@ func (rt router) unprefixed(path, query string) (*Upstream, string, error) {
 
 // endpoint reads <repository>/<kind>/<reference>. The repository is not checked
 // and Upstream is not set.
-func endpoint(path string) (route, error) {
-	var r route
+func endpoint(path string) (r oci.Request, err error) {
 	head, tail := cutLast(path)
 	repository, word := cutLast(head)
 	if !endpointWord(word, tail) {
 		return r, errNoEndpoint()
 	}
-	r.request.Repository = repository
-	var err error
+	r.Repository = repository
 	switch word {
 	case "manifests":
-		r.request.Kind = oci.KindManifest
-		r.request.Reference, err = oci.ParseReference(tail)
+		r.Kind = oci.KindManifest
+		r.Reference, err = oci.ParseReference(tail)
 	case "blobs":
-		r.request.Kind = oci.KindBlob
-		r.request.Reference.Digest, err = oci.ParseDigest(tail)
+		r.Kind = oci.KindBlob
+		r.Reference.Digest, err = oci.ParseDigest(tail)
 	case "referrers":
-		r.request.Kind = oci.KindReferrers
-		r.request.Reference.Digest, err = oci.ParseDigest(tail)
+		r.Kind = oci.KindReferrers
+		r.Reference.Digest, err = oci.ParseDigest(tail)
 	case "tags":
-		r.request.Kind = oci.KindTags
+		r.Kind = oci.KindTags
 	}
 	return r, err
 }

@@ -45,6 +45,16 @@ func cutTarget(t testing.TB, target string) (path, query string) {
 	return u.EscapedPath(), u.RawQuery
 }
 
+// parsePath returns what a Handler makes of an escaped path and a raw query, and whether
+// the path is one of the API.
+func parsePath(rt *Router, path, query string) (Route, bool) {
+	up, rest, ok := rt.split(path)
+	if !ok {
+		return Route{Err: rt.errAstray(path)}, false
+	}
+	return rt.parse(up, rest, query), true
+}
+
 func TestRoutes(t *testing.T) {
 	const d = "sha256:"
 	for _, test := range []struct {
@@ -149,17 +159,17 @@ func TestRoutes(t *testing.T) {
 		{target: "/proxy-docker.io/v2/", want: "ping docker.io  "},
 	} {
 		t.Run(strings.ReplaceAll(test.target, hex64, "…"), func(t *testing.T) {
-			rt := newRouter(testUpstreams(), test.fallback)
+			rt := NewRouter(testUpstreams(), test.fallback)
 			path, query := cutTarget(t, test.target)
-			r, err := rt.parse(path, query)
-			if err != nil {
-				t.Fatal(err)
+			r, served := parsePath(rt, path, query)
+			if r.Err != nil {
+				t.Fatal(r.Err)
 			}
-			got := strings.Join([]string{string(r.request.Kind), r.request.Upstream, r.request.Repository, r.request.Reference.String()}, " ")
-			if got != test.want || r.request.Name != test.name || r.namespace != test.namespace {
-				t.Errorf("got %q as %q by ns %q, want %q as %q by %q", got, r.request.Name, r.namespace, test.want, test.name, test.namespace)
+			got := strings.Join([]string{string(r.Request.Kind), r.Request.Upstream, r.Request.Repository, r.Request.Reference.String()}, " ")
+			if got != test.want || r.Request.Name != test.name || r.Namespace != test.namespace {
+				t.Errorf("got %q as %q by ns %q, want %q as %q by %q", got, r.Request.Name, r.Namespace, test.want, test.name, test.namespace)
 			}
-			if !rt.serves(path) {
+			if !served {
 				t.Error("the path is not served")
 			}
 		})
@@ -269,14 +279,14 @@ func TestRoutesRefuse(t *testing.T) {
 			name = name[:100]
 		}
 		t.Run(name, func(t *testing.T) {
-			rt := newRouter(testUpstreams(), test.fallback)
+			rt := NewRouter(testUpstreams(), test.fallback)
 			path, query := cutTarget(t, test.target)
-			r, err := rt.parse(path, query)
+			r, served := parsePath(rt, path, query)
 			var e *oci.Error
-			if !errors.As(err, &e) || e.Status != test.status || e.Code != test.code {
-				t.Errorf("got %+v, %v, want %d %s", r, err, test.status, test.code)
+			if !errors.As(r.Err, &e) || e.Status != test.status || e.Code != test.code {
+				t.Errorf("got %+v, want %d %s", r, test.status, test.code)
 			}
-			if !rt.serves(path) {
+			if !served {
 				t.Error("the path is left to others")
 			}
 		})
@@ -294,20 +304,20 @@ func FuzzParse(f *testing.F) {
 		f.Add(target, "", "")
 	}
 	f.Fuzz(func(t *testing.T, path, query, fallback string) {
-		rt := newRouter(testUpstreams(), fallback)
-		r, err := rt.parse(path, query)
-		if err != nil {
+		rt := NewRouter(testUpstreams(), fallback)
+		r, served := parsePath(rt, path, query)
+		if r.Err != nil {
 			var e *oci.Error
-			if !errors.As(err, &e) || e.Status < 400 || e.Status >= 500 || r != (route{}) {
-				t.Fatalf("parse(%q, %q) = %+v, %v", path, query, r, err)
+			if !errors.As(r.Err, &e) || e.Status < 400 || e.Status >= 500 || r.Request != (oci.Request{}) || r.Namespace != "" {
+				t.Fatalf("%q with query %q is %+v", path, query, r)
 			}
-			if !rt.serves(path) && e.Status != http.StatusNotFound {
+			if !served && e.Status != http.StatusNotFound {
 				t.Fatalf("%q is %d", path, e.Status)
 			}
 			rt.astray(&url.URL{Path: path, RawQuery: query})
 			return
 		}
-		if !rt.serves(path) {
+		if !served {
 			t.Fatalf("%q parses, but is not served", path)
 		}
 		checkRoute(t, rt, r)
@@ -316,10 +326,10 @@ func FuzzParse(f *testing.F) {
 
 // checkRoute fails unless everything in r satisfies the grammar, and the same
 // request comes out of the canonical path and of the client's own name.
-func checkRoute(t *testing.T, rt router, r route) {
-	q := r.request
-	if r.namespace != "" && rt.upstreams[r.namespace].Name != q.Upstream {
-		t.Fatalf("ns %q led to %q", r.namespace, q.Upstream)
+func checkRoute(t *testing.T, rt *Router, r Route) {
+	q := r.Request
+	if r.Namespace != "" && rt.upstreams[r.Namespace].Name != q.Upstream {
+		t.Fatalf("ns %q led to %q", r.Namespace, q.Upstream)
 	}
 	if q.Kind == oci.KindPing {
 		return
@@ -358,16 +368,16 @@ func checkRoute(t *testing.T, rt router, r route) {
 		t.Fatalf("kind is %q", q.Kind)
 	}
 	canonical := "/v2/proxy-" + q.Upstream + "/v2/" + q.Repository + suffix
-	back, err := rt.parse(canonical, "")
+	back, _ := parsePath(rt, canonical, "")
 	want := q
 	want.Name = q.Repository
-	if err != nil || back.request != want {
-		t.Fatalf("%q became %+v, %v, want %+v", canonical, back.request, err, want)
+	if back.Err != nil || back.Request != want {
+		t.Fatalf("%q became %+v, want %+v", canonical, back, want)
 	}
 }
 
 func BenchmarkParse(b *testing.B) {
-	rt := newRouter(testUpstreams(), "")
+	rt := NewRouter(testUpstreams(), "")
 	for name, target := range map[string]string{
 		"prefix": "/v2/proxy-docker.io/library/nginx/blobs/sha256:" + hex64 + "?ns=docker.io",
 		"ns":     "/v2/library/nginx/blobs/sha256:" + hex64 + "?ns=docker.io",
@@ -376,8 +386,8 @@ func BenchmarkParse(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := rt.parse(path, query); err != nil {
-					b.Fatal(err)
+				if r, _ := parsePath(rt, path, query); r.Err != nil {
+					b.Fatal(r.Err)
 				}
 			}
 		})

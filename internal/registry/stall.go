@@ -12,8 +12,8 @@ import (
 // for. It holds a connection, an open file and a place among the readers.
 const stallAfter = time.Minute
 
-// stallLooks is how often a write is looked at within that time.
-const stallLooks = 4
+// stallChecks is how often a write is checked within that time.
+const stallChecks = 4
 
 // pieceSize is how much of a body has to be taken within that time, where it is
 // copied; what the kernel sends is watched byte by byte.
@@ -49,7 +49,7 @@ type stall struct {
 	timer    *time.Timer
 	progress func() int64 // nil = none is seen before the end of the write
 	last     int64
-	quiet    int // looks in a row that saw no progress
+	quiet    int // checks in a row that saw no progress
 	armed    bool
 	cut      bool
 }
@@ -57,15 +57,15 @@ type stall struct {
 // watch returns what watches over the writes of a request: nil where the server
 // does.
 func (h *Handler) watch(w http.ResponseWriter, r *http.Request) (*stall, Guard) {
-	if guard := h.guard(r); guard != nil {
+	if guard := h.o.Guard(r); guard != nil {
 		return nil, guard
 	}
-	return &stall{cutAt: http.NewResponseController(w).SetWriteDeadline, after: h.stall}, nil
+	return &stall{cutAt: http.NewResponseController(w).SetWriteDeadline, after: h.o.stallAfter}, nil
 }
 
 // lift lifts the server's guard for the body that follows, until the function that
 // it returns is called.
-func (x *exchange) lift() (restore func()) {
+func (x *response) lift() (restore func()) {
 	guard := x.guard
 	if guard == nil {
 		return func() {}
@@ -98,10 +98,10 @@ func (s *stall) begin(progress func() int64) {
 	defer s.mu.Unlock()
 	s.armed, s.progress, s.last, s.quiet = true, progress, 0, 0
 	if s.timer == nil {
-		s.timer = time.AfterFunc(s.after/stallLooks, s.check)
+		s.timer = time.AfterFunc(s.after/stallChecks, s.check)
 		return
 	}
-	s.timer.Reset(s.after / stallLooks)
+	s.timer.Reset(s.after / stallChecks)
 }
 
 func (s *stall) check() {
@@ -116,8 +116,8 @@ func (s *stall) check() {
 			s.last, s.quiet = now, 0
 		}
 	}
-	if s.quiet < stallLooks {
-		s.timer.Reset(s.after / stallLooks)
+	if s.quiet < stallChecks {
+		s.timer.Reset(s.after / stallChecks)
 		return
 	}
 	s.cut = true

@@ -41,7 +41,7 @@ func served(t *testing.T, m *fakeMirror, after time.Duration, secure bool) (*htt
 	t.Helper()
 	answers := make(chan Answer, 100)
 	o := options(m)
-	o.StallAfter = after
+	o.stallAfter = after
 	o.OnDone = func(_ *http.Request, a *Answer) { answers <- *a }
 	server := httptest.NewUnstartedServer(New(o))
 	server.EnableHTTP2 = true
@@ -186,7 +186,7 @@ func TestGuard(t *testing.T) {
 					return func() { restored++ }
 				}
 			}
-			o.StallAfter = time.Nanosecond
+			o.stallAfter = time.Nanosecond
 			o.Guard = func(*http.Request) Guard { return guard }
 			w := httptest.NewRecorder()
 			aborted := aborts(New(o), w, httptest.NewRequest(http.MethodGet, testPrefix+test.path, nil))
@@ -200,7 +200,6 @@ func TestGuard(t *testing.T) {
 // TestStalledClientIsCutBelowGuard has a stalled client cut by the deadline below
 // the guard, which is the one that was lifted, and keeps it cut.
 func TestStalledClientIsCutBelowGuard(t *testing.T) {
-	h := New(Options{})
 	cuts := make(chan time.Time, 10)
 	guard := fakeGuard{
 		after: 40 * time.Millisecond, lift: func() func() { return func() { cuts <- time.Time{} } },
@@ -209,7 +208,7 @@ func TestStalledClientIsCutBelowGuard(t *testing.T) {
 			return nil
 		},
 	}
-	x := &exchange{h: h, guard: guard}
+	x := &response{guard: guard}
 	restore := x.lift()
 	x.stall.begin(func() int64 { return 7 })
 	if at := <-cuts; !at.Equal(past) {

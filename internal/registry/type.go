@@ -10,8 +10,8 @@ import (
 // maxTyped is the size up to which it is found out whether a blob is a manifest.
 const maxTyped = bufferSize
 
-// Some upstreams have their manifests among the blobs. Who gets one has to see that it
-// is one, whether or not anybody has asked for it as such before.
+// Some upstreams have their manifests among the blobs. A client that gets one has to see
+// that it is one, whether or not anybody has asked for it as such before.
 
 // fileType returns the media type of a blob in a file.
 func fileType(file *os.File, size int64) string {

@@ -11,10 +11,10 @@ import (
 const cutAgain = 50 * time.Millisecond
 
 // endInTime makes the exchange end when the handler's time is over, until the
-// function that it returns is called. Who waits for bytes hears of it through the
+// function that it returns is called. A wait for bytes ends through the
 // context, and a write to a client that takes none fails.
 func (x *exchange) endInTime() (stop func()) {
-	until := x.h.until
+	until := x.until
 	if until == nil {
 		return func() {}
 	}

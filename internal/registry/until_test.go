@@ -72,7 +72,7 @@ func TestUntil(t *testing.T) {
 			ctx, end := context.WithCancel(t.Context())
 			answers := make(chan Answer, 10)
 			o := options(test.blob(t))
-			o.StallAfter, o.Until = time.Hour, ctx
+			o.stallAfter, o.Until = time.Hour, ctx
 			o.OnDone = func(_ *http.Request, a *Answer) { answers <- *a }
 			h := New(o)
 			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -3,6 +3,7 @@ package registrytest
 import (
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -15,18 +16,31 @@ type Authority struct {
 	Basic bool
 	// Tokens is the token server; nil = no token is taken.
 	Tokens *Tokens
+	// AccountOnly shows nothing to anybody but the account.
+	AccountOnly bool
 	// HidesMissing treats a repository that does not exist like one that is refused.
 	HidesMissing bool
-	// Ping and Pull answer who says nothing, Stale who says something that is not,
-	// or no longer, right; default is Pull. Denied answers who is known and has no
-	// right.
+	// Ping and Pull answer clients without an Authorization, Stale those whose
+	// Authorization is wrong or has expired; default is Pull. Denied answers clients
+	// that are known and have no right.
 	Ping, Pull, Stale, Denied Reply
+}
+
+// bearer is an Authority with tokens for one repository each. It challenges clients
+// without one, and tells why a token is not enough.
+func bearer(challenge string, tokens Tokens) Authority {
+	return Authority{
+		Ping: unauthorized(challenge), Pull: unauthorized(challenge + ofRepository),
+		Stale:  unauthorized(challenge + ofRepository + `,error="invalid_token"`),
+		Denied: unauthorized(challenge + ofRepository + `,error="insufficient_scope"`),
+		Tokens: &tokens,
+	}
 }
 
 func (a *Authority) used() bool { return a.Basic || a.Tokens != nil }
 
 // identify finds out who a visit is from.
-func (v *Visit) identify() {
+func (v *visit) identify() {
 	a := &v.profile.Auth
 	header := v.r.Header.Get("Authorization")
 	name, password, isBasic := v.r.BasicAuth()
@@ -35,14 +49,12 @@ func (v *Visit) identify() {
 	case header == "" || !a.used() && v.kind != "token":
 	case isBasic && (a.Basic || v.kind == "token"):
 		v.holder = stranger
-		if name == Username && password == Password {
+		if o := v.server.o; o.Username == "" || name == o.Username && password == o.Password {
 			v.holder, v.grant = user, grant{user: true, all: true}
 		}
 	case isBearer && a.Tokens != nil:
 		v.holder = stranger
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		if g := v.tokens[token]; !v.expired(token) && (v.kind == "ping" || g.realm == v.realm()) {
+		if g, ok := v.server.grants.of(token); ok && (v.kind == "ping" || g.realm == v.realm()) {
 			v.holder, v.grant = guest, g
 			if g.user {
 				v.holder = user
@@ -55,7 +67,7 @@ func (v *Visit) identify() {
 
 // realm is what the tokens of a visit are good for: everything, unless there is one
 // realm per first component of the repository's name.
-func (v *Visit) realm() string {
+func (v *visit) realm() string {
 	if v.profile.Auth.Tokens.Realm == "" {
 		return ""
 	}
@@ -68,14 +80,14 @@ func (a *Authority) entitled(r *repository, isUser bool) bool {
 	switch {
 	case r == nil:
 		return !a.HidesMissing
-	case r.visibility == Private:
+	case a.AccountOnly || r.seenBy() == Private:
 		return isUser
 	}
-	return r.visibility == Public
+	return r.seenBy() == Public
 }
 
 // admit lets a visit pass, or says why not.
-func (a *Authority) admit(v *Visit, next func(*Visit)) {
+func (a *Authority) admit(v *visit, next func(*visit)) {
 	known := v.holder == guest || v.holder == user
 	open := a.Open && v.holder != stranger && a.entitled(v.repo, false)
 	mine := known && v.grant.covers(v.name) && a.entitled(v.repo, v.holder == user)
@@ -91,6 +103,37 @@ func (a *Authority) admit(v *Visit, next func(*Visit)) {
 	default:
 		v.reply(a.Pull)
 	}
+}
+
+// grants are those of the tokens that were issued.
+type grants struct {
+	mu     sync.Mutex
+	issued int
+	tokens map[string]grant
+}
+
+// add issues a token, whose text has the number of it.
+func (gs *grants) add(g grant, token func(n int) string) string {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	gs.issued++
+	value := token(gs.issued)
+	gs.tokens[value] = g
+	return value
+}
+
+// of returns what a token is good for, unless it has expired.
+func (gs *grants) of(token string) (grant, bool) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	g, ok := gs.tokens[token]
+	return g, ok && !time.Now().After(g.end)
+}
+
+func (gs *grants) clear() {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	clear(gs.tokens)
 }
 
 // grant is what a token is good for.

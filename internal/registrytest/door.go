@@ -95,33 +95,3 @@ func (d *door) open() error {
 	close(d.opened)
 	return nil
 }
-
-// Connections returns how many connections all hosts have accepted so far,
-// whatever came of them.
-func (s *Server) Connections() (n int) {
-	for _, d := range s.doors {
-		d.mu.Lock()
-		n += d.count
-		d.mu.Unlock()
-	}
-	return n
-}
-
-// Refuse closes all hosts and cuts their connections: the system refuses new
-// ones, until Accept is called.
-func (s *Server) Refuse() {
-	for _, d := range s.doors {
-		d.shut()
-	}
-	s.CutConnections()
-}
-
-// Accept undoes Refuse. It fails if somebody else has taken an address meanwhile.
-func (s *Server) Accept() error {
-	for _, d := range s.doors {
-		if err := d.open(); err != nil {
-			return err
-		}
-	}
-	return nil
-}

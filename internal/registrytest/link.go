@@ -1,6 +1,11 @@
 package registrytest
 
-import "net/http"
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+)
 
 // link is what a URL that was made for one request stands for.
 type link struct {
@@ -11,16 +16,38 @@ type link struct {
 	reply   Reply
 }
 
+// links are those that were made, by path and query.
+type links struct {
+	mu   sync.Mutex
+	made int
+	to   map[string]link
+}
+
+// add makes a URL of a text, in which {id} is different each time.
+func (ls *links) add(text string, l link) (to string) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.made++
+	to = strings.ReplaceAll(text, "{id}", strconv.Itoa(ls.made))
+	ls.to[to] = l
+	return to
+}
+
+func (ls *links) get(r *http.Request) (link, bool) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	l, ok := ls.to[r.URL.RequestURI()]
+	return l, ok
+}
+
 // follow answers a request for a URL that was made for it. Such a URL holds all
 // that is needed, and a storage takes nothing besides it.
-func (s *Server) follow(v *Visit) bool {
-	s.mu.Lock()
-	l, ok := s.links[v.r.URL.RequestURI()]
-	s.mu.Unlock()
+func (v *visit) follow() bool {
+	l, ok := v.server.links.get(v.r)
 	switch {
 	case !ok:
 		return false
-	case v.r.Header.Get("Authorization") != "" && v.r.Host == v.cdn.Listener.Addr().String():
+	case v.r.Header.Get("Authorization") != "" && v.r.Host == v.server.cdn.Listener.Addr().String():
 		v.reply(Reply{Status: http.StatusBadRequest, Type: "application/xml", Body: "<Error><Code>InvalidArgument</Code><Message>Only one auth mechanism allowed</Message></Error>"})
 	case l.reply.Status != 0:
 		v.reply(l.reply)
@@ -30,7 +57,7 @@ func (s *Server) follow(v *Visit) bool {
 		for name, value := range l.header {
 			v.w.Header().Set(name, value)
 		}
-		serveBytes(v.w, v.r, l.content())
+		v.send(l.content())
 	}
 	return true
 }

@@ -2,15 +2,20 @@ package registrytest
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // Profile is the ways of one real registry, as far as they are established: mostly
 // data, and a few steps where data does not do. What is left zero is as the
 // distribution specification says. Texts may hold places such as {name}; see
-// Visit.expand.
+// visit.expand.
 type Profile struct {
 	// Name is that of the registry, and good for a host name.
 	Name string
@@ -23,7 +28,7 @@ type Profile struct {
 	// Auth is whom it answers. The zero value is everybody.
 	Auth Authority
 	// First are the steps before Auth has its say, Then those after it.
-	First, Then []Step
+	First, Then []step
 	// Welcome answers a ping that may pass.
 	Welcome Reply
 	// Missing answers, by kind, for what is not there; "" is for a repository
@@ -50,16 +55,6 @@ const (
 	ReferrersNone
 )
 
-// Visibility is who may see a repository.
-type Visibility int
-
-// The visibilities. A repository that was never put is missing.
-const (
-	Public  Visibility = iota // everybody
-	Private                   // who has Username and Password
-	Refused                   // it exists, and is shown to nobody that a test can be
-)
-
 // Username and Password are those of the only account of every Profile.
 const (
 	Username = "user"
@@ -74,24 +69,6 @@ func (p *Profile) Repository(group, name string) string {
 	return fmt.Sprintf(cmp.Or(p.Naming, "%s/%s"), group, name)
 }
 
-// SetVisibility says who may see a repository; Public is the default.
-func (s *Server) SetVisibility(repository string, v Visibility) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.repository(repository).visibility = v
-}
-
-// Forget forgets what was given out, so that a profile is as it was before anybody
-// asked.
-func (s *Server) Forget() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, r := range s.repos {
-		clear(r.given)
-		clear(r.named)
-	}
-}
-
 // Profiles returns those of all registries that are known here.
 func Profiles() []Profile {
 	return slices.Concat(
@@ -100,61 +77,75 @@ func Profiles() []Profile {
 	)
 }
 
-// Step answers a request, or gives it to the next one, changed if need be.
-type Step func(v *Visit, next func(*Visit))
+// step answers a request, or gives it to the next one, changed if need be.
+type step func(v *visit, next func(*visit))
 
 // run is the whole way of a request.
-func (p *Profile) run(v *Visit) {
-	chain(p.First, func(v *Visit) {
-		p.Auth.admit(v, func(v *Visit) { chain(p.Then, (*Visit).content)(v) })
+func (p *Profile) run(v *visit) {
+	chain(p.First, func(v *visit) {
+		p.Auth.admit(v, func(v *visit) { chain(p.Then, (*visit).content)(v) })
 	})(v)
 }
 
-func chain(steps []Step, last func(*Visit)) func(*Visit) {
+func chain(steps []step, last func(*visit)) func(*visit) {
 	for _, step := range slices.Backward(steps) {
 		next := last
-		last = func(v *Visit) { step(v, next) }
+		last = func(v *visit) { step(v, next) }
 	}
 	return last
 }
 
 // content answers a request that nothing is special about.
-func (v *Visit) content() {
+func (v *visit) content() {
+	h := v.w.Header()
 	switch {
 	case v.kind == "ping":
 		v.reply(v.profile.Welcome.or(Reply{Status: http.StatusOK, Body: "{}"}))
 	case v.repo == nil:
 		v.missing(true)
 	case v.kind == "manifests":
-		d, ok := v.resolve()
+		d, m, ok := v.repo.resolve(v.reference)
 		if !ok {
 			v.missing(false)
 			return
 		}
+		v.given(d)
+		h.Set("Content-Type", m.mediaType)
+		h.Set("Docker-Content-Digest", d.String())
+		h.Set("Content-Length", strconv.Itoa(len(m.raw)))
+		v.w.WriteHeader(http.StatusOK)
 		if v.r.Method != http.MethodHead {
-			v.sent(d)
+			_, _ = v.w.Write(m.raw)
 		}
-		v.serveManifest(v.w, v.r, v.repo, v.reference)
 	case v.kind == "blobs":
-		if !v.hasBlob() {
+		content := v.repo.blob(v.digest())
+		if content == nil {
 			v.missing(false)
 			return
 		}
-		if v.r.Method != http.MethodHead {
-			v.sent(v.digest())
-		}
-		v.serveBlob(v.w, v.r, v.repo, v.reference)
+		v.given(v.digest())
+		h.Set("Content-Type", "application/octet-stream")
+		h.Set("Docker-Content-Digest", v.reference)
+		v.send(content())
 	case v.kind == "tags":
 		v.profile.Tags.serve(v)
 	case v.kind == "referrers":
-		v.serveReferrers(v.w, v.repo, v.digest())
+		h.Set("Content-Type", ocispec.MediaTypeImageIndex)
+		_ = json.NewEncoder(v.w).Encode(v.repo.referrers(v.digest()))
 	default:
 		v.missing(false)
 	}
 }
 
+// given notes that a client gets something.
+func (v *visit) given(d digest.Digest) {
+	if v.r.Method != http.MethodHead {
+		v.repo.give(d)
+	}
+}
+
 // missing answers for what is not there.
-func (v *Visit) missing(repository bool) {
+func (v *visit) missing(repository bool) {
 	codes := map[string]string{
 		"manifests": "MANIFEST_UNKNOWN", "blobs": "BLOB_UNKNOWN", "tags": "NAME_UNKNOWN", "referrers": "NAME_UNKNOWN",
 	}

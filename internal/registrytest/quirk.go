@@ -29,7 +29,7 @@ type draft struct {
 }
 
 // Breed makes a profile of a usual registry with the given quirks: it has tokens for
-// one repository each, which it gives with nothing in them to who has no right.
+// one repository each, which are good for nothing if the client has no right.
 func Breed(name string, quirks ...Quirk) Profile {
 	d := &draft{form: quoted, realm: "{self}/token", service: "{host}", pullScope: "repository:{name}:pull"}
 	d.Name = name
@@ -133,7 +133,7 @@ func scopeQuirks() []Quirk {
 		set("a bare star", func(d *draft) { d.pingScope, d.pullScope, d.Auth.Tokens.Unbound = "*", "*", true }),
 		set("a prefix", func(d *draft) {
 			d.pullScope = "repository:inner/{name}:pull"
-			d.Auth.Tokens.Name = func(_ *Visit, name string) string { return strings.TrimPrefix(name, "inner/") }
+			d.Auth.Tokens.Name = func(_ *visit, name string) string { return strings.TrimPrefix(name, "inner/") }
 		}),
 		set("no challenge but on the ping", func(d *draft) { d.pingOnly = true }),
 		set("no service", func(d *draft) { d.service = "" }),
@@ -204,7 +204,7 @@ func accessQuirks() []Quirk {
 		{Name: "nobody is asked", apply: func(d *draft) { d.Auth = Authority{} }},
 		{Name: "no ping", apply: func(d *draft) {
 			d.pingOnly = false
-			d.First = append(d.First, Say(Match{Kind: "ping"}, Reply{Status: http.StatusNotFound, Type: plain, Body: "404 page not found"}))
+			d.First = append(d.First, say(match{Kind: "ping"}, Reply{Status: http.StatusNotFound, Type: plain, Body: "404 page not found"}))
 		}},
 	}
 }

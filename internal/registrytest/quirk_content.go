@@ -6,46 +6,46 @@ import (
 )
 
 // does returns a quirk of more steps.
-func does(name string, steps ...Step) Quirk {
+func does(name string, steps ...step) Quirk {
 	return Quirk{Name: name, apply: func(d *draft) { d.Then = append(d.Then, steps...) }}
 }
 
 func headQuirks() []Quirk {
 	quirks := []Quirk{
-		does("blobs are missing until they were got", HeadAfterGet),
-		does("no lengths", Dress(Match{Method: http.MethodHead}, map[string]string{"Content-Length": ""})),
-		does("no digests", Dress(Match{Method: http.MethodHead}, map[string]string{"Docker-Content-Digest": ""})),
-		does("manifests are web pages", Say(Match{Kind: "manifests", Method: http.MethodHead}, Reply{Status: http.StatusOK, Type: html})),
+		does("blobs are missing until they were got", headAfterGet),
+		does("no lengths", dress(match{Method: http.MethodHead}, map[string]string{"Content-Length": ""})),
+		does("no digests", dress(match{Method: http.MethodHead}, map[string]string{"Docker-Content-Digest": ""})),
+		does("manifests are web pages", say(match{Kind: "manifests", Method: http.MethodHead}, Reply{Status: http.StatusOK, Type: html})),
 	}
 	for _, kind := range []string{"manifests", "blobs"} {
 		for _, status := range []int{400, 401, 403, 404, 405, 406, 500, 501} {
 			name := fmt.Sprintf("%d for %s", status, kind)
-			quirks = append(quirks, does(name, Say(Match{Kind: kind, Method: http.MethodHead}, Reply{Status: status, Type: html})))
+			quirks = append(quirks, does(name, say(match{Kind: kind, Method: http.MethodHead}, Reply{Status: status, Type: html})))
 		}
 	}
 	return quirks
 }
 
 func headerQuirks() []Quirk {
-	dressed := func(name string, m Match, header map[string]string) Quirk { return does(name, Dress(m, header)) }
+	dressed := func(name string, m match, header map[string]string) Quirk { return does(name, dress(m, header)) }
 	const other = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
 	return []Quirk{
-		dressed("no digests", Match{}, map[string]string{"Docker-Content-Digest": ""}),
-		dressed("no digest by tag", Match{Kind: "manifests", Method: http.MethodGet, ByTag: true}, map[string]string{"Docker-Content-Digest": ""}),
-		dressed("an empty digest by tag", Match{Kind: "manifests", Method: http.MethodGet, ByTag: true}, map[string]string{"Docker-Content-Digest": " ", "Etag": " "}),
-		dressed("another digest of manifests", Match{Kind: "manifests", Method: http.MethodGet}, map[string]string{"Docker-Content-Digest": other}),
-		dressed("blobs are web pages", Match{Kind: "blobs"}, map[string]string{"Content-Type": "text/html; charset=utf-8"}),
-		dressed("blobs are of no type", Match{Kind: "blobs"}, map[string]string{"Content-Type": ""}),
-		dressed("blobs are binary/octet-stream", Match{Kind: "blobs"}, map[string]string{"Content-Type": "binary/octet-stream"}),
-		dressed("blobs say that they are compressed", Match{Kind: "blobs"}, map[string]string{"Content-Encoding": "gzip"}),
-		dressed("manifests say that they are compressed", Match{Kind: "manifests"}, map[string]string{"Content-Encoding": "gzip"}),
-		does("no ranges", Whole(Match{})),
-		does("types must be asked for", WantsType(Match{}, problem(http.StatusNotFound, "MANIFEST_UNKNOWN", "not in Accept"))),
+		dressed("no digests", match{}, map[string]string{"Docker-Content-Digest": ""}),
+		dressed("no digest by tag", match{Kind: "manifests", Method: http.MethodGet, ByTag: true}, map[string]string{"Docker-Content-Digest": ""}),
+		dressed("an empty digest by tag", match{Kind: "manifests", Method: http.MethodGet, ByTag: true}, map[string]string{"Docker-Content-Digest": " ", "Etag": " "}),
+		dressed("another digest of manifests", match{Kind: "manifests", Method: http.MethodGet}, map[string]string{"Docker-Content-Digest": other}),
+		dressed("blobs are web pages", match{Kind: "blobs"}, map[string]string{"Content-Type": "text/html; charset=utf-8"}),
+		dressed("blobs are of no type", match{Kind: "blobs"}, map[string]string{"Content-Type": ""}),
+		dressed("blobs are binary/octet-stream", match{Kind: "blobs"}, map[string]string{"Content-Type": "binary/octet-stream"}),
+		dressed("blobs say that they are compressed", match{Kind: "blobs"}, map[string]string{"Content-Encoding": "gzip"}),
+		dressed("manifests say that they are compressed", match{Kind: "manifests"}, map[string]string{"Content-Encoding": "gzip"}),
+		does("no ranges", whole(match{})),
+		does("types must be asked for", wantsType(match{}, problem(http.StatusNotFound, "MANIFEST_UNKNOWN", "not in Accept"))),
 	}
 }
 
 func redirectQuirks() []Quirk {
-	to := func(name string, r Redirect) Quirk { return does(name, r.Step) }
+	to := func(name string, r redirect) Quirk { return does(name, r.step) }
 	const path = "/storage/{hex}?signature={id}"
 	abroad := func(name string, strict bool) Quirk {
 		return Quirk{Name: name, apply: func(d *draft) {
@@ -53,20 +53,20 @@ func redirectQuirks() []Quirk {
 			other.AllPublic, other.Auth.HidesMissing = true, false
 			d.Auth, d.AllPublic, d.Abroad, d.Inner = Authority{}, true, &other, "/v2/images/"
 			d.Tags = other.Tags
-			d.First = append(d.First, Elsewhere(Match{}, true))
+			d.First = append(d.First, elsewhere)
 		}}
 	}
 	return []Quirk{
-		to("blobs, signed for the method", Redirect{Kind: "blobs", To: path}),
-		to("GET of blobs, signed for it", Redirect{Kind: "blobs", Method: http.MethodGet, To: path}),
-		to("blobs, 302, for any method", Redirect{Kind: "blobs", Status: http.StatusFound, To: path, Unsigned: true}),
-		to("blobs, a path of the same host", Redirect{Kind: "blobs", Status: http.StatusFound, Home: true, To: path, Unsigned: true, Body: `{"errors":[]}`}),
-		to("blobs without a range", Redirect{Kind: "blobs", Method: http.MethodGet, Unranged: true, To: path}),
-		to("blobs, 303", Redirect{Kind: "blobs", Method: http.MethodGet, Status: http.StatusSeeOther, To: path}),
-		to("blobs, 308", Redirect{Kind: "blobs", Method: http.MethodGet, Status: http.StatusPermanentRedirect, To: path}),
-		to("everything", Redirect{Method: http.MethodGet, To: path}),
-		to("everything, with a length and no body", Redirect{Method: http.MethodGet, To: path, Header: map[string]string{"Content-Length": "{size}"}}),
-		to("manifests, HEAD too", Redirect{Kind: "manifests", To: path}),
+		to("blobs, signed for the method", redirect{Kind: "blobs", To: path}),
+		to("GET of blobs, signed for it", redirect{Kind: "blobs", Method: http.MethodGet, To: path}),
+		to("blobs, 302, for any method", redirect{Kind: "blobs", Status: http.StatusFound, To: path, Unsigned: true}),
+		to("blobs, a path of the same host", redirect{Kind: "blobs", Status: http.StatusFound, Home: true, To: path, Unsigned: true, Body: `{"errors":[]}`}),
+		to("blobs without a range", redirect{Kind: "blobs", Method: http.MethodGet, Unranged: true, To: path}),
+		to("blobs, 303", redirect{Kind: "blobs", Method: http.MethodGet, Status: http.StatusSeeOther, To: path}),
+		to("blobs, 308", redirect{Kind: "blobs", Method: http.MethodGet, Status: http.StatusPermanentRedirect, To: path}),
+		to("everything", redirect{Method: http.MethodGet, To: path}),
+		to("everything, with a length and no body", redirect{Method: http.MethodGet, To: path, Header: map[string]string{"Content-Length": "{size}"}}),
+		to("manifests, HEAD too", redirect{Kind: "manifests", To: path}),
 		abroad("to another registry", false),
 		abroad("to another registry that wants a token", true),
 	}
@@ -95,8 +95,8 @@ func referrersQuirks() []Quirk {
 	return []Quirk{
 		does("no route", noReferrers),
 		does("another host, which is busy", referrersElsewhere),
-		does("400 for what is no manifest", KnownSubjects(problem(http.StatusBadRequest, "MANIFEST_INVALID", "manifest invalid"))),
-		does("the tag is the subject", noReferrers, TagIsSubject),
+		does("400 for what is no manifest", knownSubjects(problem(http.StatusBadRequest, "MANIFEST_INVALID", "manifest invalid"))),
+		does("the tag is the subject", noReferrers, tagIsSubject),
 	}
 }
 
@@ -105,7 +105,7 @@ func limitQuirks() []Quirk {
 	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusForbidden} {
 		quirks = append(quirks, Quirk{Name: fmt.Sprintf("two blobs at a time, %d for more", status), apply: func(d *draft) {
 			r := problem(status, "TOOMANYREQUESTS", "too many requests")
-			d.Then = append([]Step{AtOnce(Match{Kind: "blobs", Method: http.MethodGet}, 2, r)}, d.Then...)
+			d.Then = append([]step{atOnce(match{Kind: "blobs", Method: http.MethodGet}, 2, r)}, d.Then...)
 		}})
 	}
 	return quirks

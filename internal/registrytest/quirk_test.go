@@ -64,7 +64,7 @@ func (w *world) follow(a answer) answer {
 
 // TestAtOnce asks for more than is answered at a time.
 func TestAtOnce(t *testing.T) {
-	p := Profile{Then: []Step{AtOnce(Match{Kind: "blobs"}, 2, Reply{Status: http.StatusTooManyRequests})}}
+	p := Profile{Then: []step{atOnce(match{Kind: "blobs"}, 2, Reply{Status: http.StatusTooManyRequests})}}
 	w := &world{t: t, profile: p, Server: New(t, Options{Profile: &p}), images: map[string]Image{}}
 	w.images["open"] = w.PutImage("open/app", "1", 0, 300)
 	var together sync.WaitGroup

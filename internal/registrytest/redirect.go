@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Redirect leads to a URL that is made for one request.
-type Redirect struct {
+// redirect leads to a URL that is made for one request.
+type redirect struct {
 	// Kind is "blobs", or "manifests", or "" for both; Method "" is GET and HEAD.
 	Kind, Method string
 	// Unranged is for requests without a Range only.
@@ -29,24 +29,18 @@ type Redirect struct {
 	Answer map[string]string
 }
 
-// Step answers what exists with the redirect.
-func (d Redirect) Step(v *Visit, next func(*Visit)) {
+// step answers what exists with the redirect.
+func (d redirect) step(v *visit, next func(*visit)) {
 	l, ok := v.aim()
 	if !ok || d.Kind != "" && d.Kind != v.kind || d.Method != "" && d.Method != v.r.Method ||
 		d.Unranged && v.r.Header.Get("Range") != "" {
 		next(v)
 		return
 	}
-	if v.r.Method != http.MethodHead {
-		manifest, _ := v.resolve()
-		v.sent(cmp.Or(manifest, v.digest()))
-	}
-	l.kind, l.header = v.kind, map[string]string{"Content-Type": "application/octet-stream"}
+	given, _ := v.resolve()
+	v.given(given)
 	if !d.Unsigned {
 		l.method = v.r.Method
-	}
-	if v.kind == "manifests" {
-		l.header["Content-Type"] = v.typeOf()
 	}
 	for name, value := range d.Answer {
 		l.header[name] = v.expand(value)
@@ -55,62 +49,41 @@ func (d Redirect) Step(v *Visit, next func(*Visit)) {
 	for name, value := range d.Header {
 		header[name] = strings.ReplaceAll(value, "{size}", strconv.Itoa(len(l.content())))
 	}
-	v.send(cmp.Or(d.Status, http.StatusTemporaryRedirect), d.Home, d.To, l, Reply{Type: d.Type, Body: d.Body, Header: header})
+	v.redirect(cmp.Or(d.Status, http.StatusTemporaryRedirect), d.Home, d.To, l, Reply{Type: d.Type, Body: d.Body, Header: header})
 }
 
 // aim returns a link to what a visit asks for.
-func (v *Visit) aim() (link, bool) {
-	d, isManifest := v.resolve()
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	switch {
-	case v.kind == "manifests" && isManifest:
-		raw := v.repo.manifests[d].raw
-		return link{content: func() []byte { return raw }}, true
-	case v.kind == "blobs" && v.repo != nil && v.repo.blobs[v.digest()] != nil:
-		return link{content: v.repo.blobs[v.digest()]}, true
+func (v *visit) aim() (link, bool) {
+	d, m, ok := v.repo.resolve(v.reference)
+	content, mediaType := func() []byte { return m.raw }, m.mediaType
+	if v.kind == "blobs" {
+		content, mediaType = v.repo.blob(d), "application/octet-stream"
+		ok = content != nil
 	}
-	return link{}, false
+	if !ok || v.kind != "manifests" && v.kind != "blobs" {
+		return link{}, false
+	}
+	return link{kind: v.kind, header: map[string]string{"Content-Type": mediaType}, content: content}, true
 }
 
-func (v *Visit) typeOf() string {
-	d, _ := v.resolve()
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.repo.manifests[d].mediaType
-}
-
-// send redirects to a link.
-func (v *Visit) send(status int, home bool, to string, l link, r Reply) {
-	v.mu.Lock()
-	v.issued++
-	id := strconv.Itoa(v.issued)
-	v.mu.Unlock()
-	to = v.expand(strings.ReplaceAll(to, "{id}", id))
-	v.mu.Lock()
-	v.links[to] = l
-	v.mu.Unlock()
+// redirect leads to a link.
+func (v *visit) redirect(status int, home bool, to string, l link, r Reply) {
+	to = v.server.links.add(v.expand(to), l)
 	if !home {
-		to = v.cdn.URL + to
+		to = v.server.cdn.URL + to
 	}
 	v.w.Header().Set("Location", to)
 	r.Status, r.Type = status, cmp.Or(r.Type, "application/octet-stream")
 	v.reply(r)
 }
 
-// Elsewhere redirects everything that matches to the registry abroad; the query is
-// lost on the way, if it says so.
-func Elsewhere(m Match, dropsQuery bool) Step {
-	return func(v *Visit, next func(*Visit)) {
-		if v.kind == "ping" || !m.of(v) {
-			next(v)
-			return
-		}
-		to := v.cdn.URL + strings.Replace(v.r.URL.Path, "/v2/", v.profile.Inner, 1)
-		if v.r.URL.RawQuery != "" && !dropsQuery {
-			to += "?" + v.r.URL.RawQuery
-		}
-		v.w.Header().Set("Location", to)
-		v.reply(Reply{Status: http.StatusTemporaryRedirect, Type: "text/html; charset=utf-8", Body: `<a href="` + to + `">Temporary Redirect</a>.` + "\n"})
+// elsewhere redirects everything to the registry abroad; the query is lost on the way.
+func elsewhere(v *visit, next func(*visit)) {
+	if v.kind == "ping" {
+		next(v)
+		return
 	}
+	to := v.server.cdn.URL + strings.Replace(v.r.URL.Path, "/v2/", v.profile.Inner, 1)
+	v.w.Header().Set("Location", to)
+	v.reply(Reply{Status: http.StatusTemporaryRedirect, Type: html, Body: `<a href="` + to + `">Temporary Redirect</a>.` + "\n"})
 }

@@ -1,18 +1,12 @@
 package registrytest
 
 import (
-	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"net"
 	"net/http"
-	"net/http/httptest"
-	"net/url"
-	"sync"
+	"strings"
 	"testing"
 	"time"
-
-	"github.com/opencontainers/go-digest"
 )
 
 // Auth is how the registry authenticates.
@@ -30,14 +24,15 @@ const (
 type Options struct {
 	Auth Auth
 	// Username and Password are required by AuthBasic, and by the token server
-	// of AuthBearer if they are set; else it gives tokens to anybody.
+	// of AuthBearer if they are set; else it gives tokens to anybody. Of a Profile they
+	// are the constants of those names.
 	Username, Password string
 	// TokenLifetime is sent as expires_in and enforced; default 300 s.
 	TokenLifetime time.Duration
 	// CDN redirects (307) GETs of blobs that exist to a second server on another
 	// address.
 	CDN bool
-	// TLS serves all hosts over TLS; see Server.CertPool.
+	// TLS serves all hosts over TLS; see Hosts.CertPool.
 	TLS bool
 	// HTTP2 lets clients speak HTTP/2 over TLS.
 	HTTP2 bool
@@ -45,49 +40,23 @@ type Options struct {
 	Certificate *tls.Certificate
 	// NoReferrers answers the referrers API with 404, as older registries do.
 	NoReferrers bool
-	// Profile answers as a real registry does. Username, Password, Auth, CDN and
-	// NoReferrers have no meaning then.
+	// Profile answers as a real registry does. Username, Password, Auth, CDN,
+	// TokenLifetime and NoReferrers have no meaning then.
 	Profile *Profile
 }
 
 // Server is one fake upstream. All methods are safe for concurrent use.
 type Server struct {
-	o                    Options
-	end                  context.CancelFunc // of the contexts of requests
-	registry, cdn, token *httptest.Server
+	*Content
+	*Counts
+	*Faults
+	*Hosts
 
-	mu       sync.Mutex
-	repos    map[string]*repository
-	requests []Request
-	tokens   map[string]grant
-	links    map[string]link // by path and query
-	hook     Hook
-	rules    []*activeRule
-	issued   int
-
-	doors []*door
+	o       Options
+	profile *Profile
+	grants  *grants
+	links   *links
 }
-
-type repository struct {
-	tags      map[string]digest.Digest
-	manifests map[digest.Digest]manifest
-	blobs     map[digest.Digest]func() []byte
-	// What a Profile looks at: who may see it, the tags in the order in which they
-	// came, what was given out, and what the manifests among that name.
-	visibility   Visibility
-	order        []string
-	given, named map[digest.Digest]bool
-}
-
-type manifest struct {
-	mediaType string
-	raw       []byte
-}
-
-// Hook is called in place of every answer, on all hosts; next gives the normal
-// one. It injects faults: write something else, wait, cut the connection with
-// panic(http.ErrAbortHandler), or wrap w.
-type Hook func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc)
 
 // New starts a Server that is closed at the end of the test.
 func New(t testing.TB, o Options) *Server {
@@ -104,139 +73,156 @@ func New(t testing.TB, o Options) *Server {
 	return s
 }
 
-// closeTime is how long handlers may take to return when a test has ended.
-const closeTime = 10 * time.Second
-
-// closeWithin closes the Server, and reports whether every handler has returned in time.
-func (s *Server) closeWithin(limit time.Duration) bool {
-	closed := make(chan struct{})
-	go func() {
-		defer close(closed)
-		s.Close()
-	}()
-	select {
-	case <-closed:
-		return true
-	case <-time.After(limit):
-		return false
-	}
-}
-
 // Listen starts a Server on addr without a test around it. The caller closes it.
 func Listen(addr string, o Options) (*Server, error) {
-	if o.TokenLifetime == 0 {
-		o.TokenLifetime = 300 * time.Second
+	s := &Server{
+		Content: &Content{repositories: map[string]*repository{}}, Counts: &Counts{}, Faults: &Faults{}, Hosts: &Hosts{},
+		o: o, profile: o.Profile, grants: &grants{tokens: map[string]grant{}}, links: &links{to: map[string]link{}},
 	}
-	ctx, end := context.WithCancel(context.Background())
-	s := &Server{end: end, o: o, repos: map[string]*repository{}, tokens: map[string]grant{}, links: map[string]link{}}
+	if o.Profile == nil {
+		s.profile = simple(o)
+	} else {
+		s.o.Username, s.o.Password = Username, Password
+	}
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	s.registry = s.serve(ctx, HostRegistry, s.serveRegistry, listener)
-	s.cdn = s.serve(ctx, HostCDN, s.serveBlobOfCDN, nil)
-	s.token = s.serve(ctx, HostToken, s.serveToken, nil)
+	s.start(o, listener, s.serve)
 	return s, nil
 }
 
-func (s *Server) serve(ctx context.Context, host Host, h http.HandlerFunc, l net.Listener) *httptest.Server {
-	server := httptest.NewUnstartedServer(s.counted(host, h))
-	server.Config.BaseContext = func(net.Listener) context.Context { return ctx }
-	if l != nil {
-		_ = server.Listener.Close()
-		server.Listener = l
-	}
-	d := newDoor(server.Listener)
-	server.Listener = d
-	s.doors = append(s.doors, d)
-	if s.o.TLS {
-		server.EnableHTTP2 = s.o.HTTP2
-		if s.o.Certificate != nil {
-			server.TLS = &tls.Config{Certificates: []tls.Certificate{*s.o.Certificate}}
+// simple is the profile that Options without one ask for.
+func simple(o Options) *Profile {
+	p := &Profile{Tags: TagList{Link: `</v2/{name}/tags/list?last={last}&n={n}>; rel="next"`}}
+	switch o.Auth {
+	case AuthBasic:
+		p.Auth = Authority{Basic: true, Pull: unauthorized(`Basic realm="registrytest"`)}
+	case AuthBearer:
+		tokens := Tokens{Host: HostToken, Path: "/token", Answer: `{"token":"{value}","expires_in":{life}}`, Life: o.TokenLifetime}
+		if tokens.Life == 0 {
+			tokens.Life = 300 * time.Second
 		}
-		server.StartTLS()
-	} else {
-		server.Start()
+		if o.Username != "" {
+			tokens.Refused, tokens.NoScope = unauthorized(), unauthorized()
+		}
+		p.Auth = bearer(`Bearer realm="{token}/token",service="registrytest"`, tokens)
+		p.Auth.AccountOnly = o.Username != ""
+		p.Auth.Stale, p.Auth.Denied = Reply{}, p.Auth.Pull
 	}
-	return server
+	if o.CDN {
+		p.Abroad, p.Inner = &Profile{First: []step{signed}}, "/v2/"
+		p.Then = append(p.Then, toCDN)
+	}
+	if o.NoReferrers {
+		p.Then = append(p.Then, noReferrers)
+	}
+	return p
 }
 
-// Close cuts all connections, ends the contexts of all requests and stops all hosts. It
-// waits for the handlers. Later calls do nothing.
-func (s *Server) Close() {
-	s.end()
-	for _, server := range []*httptest.Server{s.registry, s.cdn, s.token} {
-		server.CloseClientConnections()
-		server.Close()
+const signature = "?signature=secret"
+
+// toCDN redirects to the blob of the same path there.
+func toCDN(v *visit, next func(*visit)) {
+	if v.kind != "blobs" || v.r.Method != http.MethodGet || v.repo.blob(v.digest()) == nil {
+		next(v)
+		return
 	}
+	http.Redirect(v.w, v.r, v.server.cdn.URL+v.r.URL.Path+signature, http.StatusTemporaryRedirect)
 }
 
-// CutConnections cuts those that are open now; new ones are welcome.
-func (s *Server) CutConnections() {
-	for _, server := range []*httptest.Server{s.registry, s.cdn, s.token} {
-		server.CloseClientConnections()
+// signed refuses what toCDN has not made.
+func signed(v *visit, next func(*visit)) {
+	if !strings.HasSuffix(v.r.URL.RequestURI(), signature) || v.r.Header.Get("Authorization") != "" {
+		http.Error(v.w, "AccessDenied", http.StatusForbidden)
+		return
 	}
+	next(v)
 }
 
 // Pause makes every host cut each connection without an answer until the
 // returned function is called: the upstream is down, its address is kept.
 func (s *Server) Pause() (resume func()) {
-	previous := s.Hook(func(http.ResponseWriter, *http.Request, http.HandlerFunc) { panic(http.ErrAbortHandler) })
+	previous := s.Hook(Abort)
 	s.CutConnections()
 	return func() { s.Hook(previous) }
 }
 
-// Hook installs h (nil = none) and returns the one before.
-func (s *Server) Hook(h Hook) (previous Hook) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	previous, s.hook = s.hook, h
-	return previous
-}
+// ExpireTokens makes every token issued so far invalid.
+func (s *Server) ExpireTokens() { s.grants.clear() }
 
-// URL returns the registry's base URL, such as http://127.0.0.1:5000.
-func (s *Server) URL() string { return s.registry.URL }
-
-// Addr returns host:port of the registry.
-func (s *Server) Addr() string { return s.registry.Listener.Addr().String() }
-
-// CDNURL and TokenURL return the base URLs of the other two hosts.
-func (s *Server) CDNURL() string { return s.cdn.URL }
-
-// TokenURL returns the realm of the bearer challenge.
-func (s *Server) TokenURL() string { return s.token.URL + "/token" }
-
-// CertPool returns the authority of a TLS server's certificates.
-func (s *Server) CertPool() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(s.registry.Certificate())
-	return pool
-}
-
-// Certificate returns the authority, for tests that write it to a file.
-func (s *Server) Certificate() *x509.Certificate { return s.registry.Certificate() }
-
-// TLSConfig returns the registry's TLS configuration, to ask for client
-// certificates before the first request; nil without TLS.
-func (s *Server) TLSConfig() *tls.Config { return s.registry.TLS }
-
-func (s *Server) counted(host Host, next http.HandlerFunc) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		index := s.record(host, r)
-		counter := &countingWriter{ResponseWriter: w}
-		defer func() { s.finish(index, counter) }()
-		if hook := s.hookFor(host, r); hook != nil {
-			hook(counter, r, next)
-			return
-		}
-		next(counter, r)
-	})
-}
-
-func (s *Server) absolute(base *httptest.Server, path string, query url.Values) string {
-	u := base.URL + path
-	if len(query) > 0 {
-		u += "?" + query.Encode()
+// serve answers a request at a host, and counts it.
+func (s *Server) serve(host Host, w http.ResponseWriter, r *http.Request) {
+	kind := s.kindOf(host, r)
+	counter := &countingWriter{ResponseWriter: w}
+	defer s.begin(host, kind, r)(counter)
+	answer := func(w http.ResponseWriter, r *http.Request) { s.answer(host, w, r) }
+	if hook := s.hookFor(host, kind, r); hook != nil {
+		hook(counter, r, answer)
+		return
 	}
-	return u
+	answer(counter, r)
+}
+
+// answer answers as the profile does. The host of tokens has nothing else.
+func (s *Server) answer(host Host, w http.ResponseWriter, r *http.Request) {
+	v := s.visit(host, w, r)
+	switch {
+	case v.follow():
+	case v.profile == nil:
+		http.Error(w, "AccessDenied", http.StatusForbidden)
+	case host == HostToken && !v.profile.Auth.Tokens.at(host, r.URL.Path):
+		v.reply(unauthorized())
+	case v.kind == "token":
+		v.profile.Auth.Tokens.serve(v)
+	default:
+		v.profile.run(v)
+	}
+}
+
+func (s *Server) visit(host Host, w http.ResponseWriter, r *http.Request) *visit {
+	v := &visit{server: s, profile: s.profile, w: w, r: r, kind: s.kindOf(host, r)}
+	path := r.URL.Path
+	if host == HostCDN {
+		v.profile = s.profile.Abroad
+		path = strings.Replace(path, s.profile.Inner, "/v2/", 1)
+	}
+	v.name, v.reference = split(path)
+	if v.profile != nil {
+		v.repo = v.find(v.name)
+		v.identify()
+	}
+	return v
+}
+
+// split takes a path below /v2/ apart: the last two components say what is asked
+// for, whatever a repository is called.
+func split(path string) (name, reference string) {
+	parts := strings.Split(strings.TrimPrefix(path, "/v2/"), "/")
+	if n := len(parts) - 2; n > 0 {
+		return strings.Join(parts[:n], "/"), parts[n+1]
+	}
+	return "", ""
+}
+
+// kindOf returns the Kind of a request.
+func (s *Server) kindOf(host Host, r *http.Request) string {
+	path, abroad := r.URL.Path, s.profile.Abroad
+	if l, ok := s.links.get(r); ok {
+		return l.kind
+	}
+	switch {
+	case host == HostToken, s.profile.Auth.Tokens.at(host, path), abroad != nil && abroad.Auth.Tokens.at(host, path):
+		return "token"
+	case path == "/v2/" || path == "/v2":
+		return "ping"
+	case strings.HasSuffix(path, "/tags/list"):
+		return "tags"
+	}
+	for _, kind := range []string{"manifests", "blobs", "referrers"} {
+		if strings.Contains(path, "/"+kind+"/") {
+			return kind
+		}
+	}
+	return ""
 }

@@ -54,10 +54,12 @@ func (s Spoil) Hook() Hook {
 type spoiledWriter struct {
 	http.ResponseWriter
 
-	spoil   Spoil
-	gone    <-chan struct{}
-	sent    int64
-	written bool
+	spoil Spoil
+	// onlyGood calls Header for good answers alone.
+	onlyGood bool
+	gone     <-chan struct{}
+	sent     int64
+	written  bool
 }
 
 func (w *spoiledWriter) WriteHeader(status int) {
@@ -65,7 +67,7 @@ func (w *spoiledWriter) WriteHeader(status int) {
 	if w.spoil.Status != 0 {
 		status = w.spoil.Status
 	}
-	if w.spoil.Header != nil {
+	if w.spoil.Header != nil && (!w.onlyGood || status < http.StatusMultipleChoices) {
 		w.spoil.Header(w.Header())
 	}
 	if w.spoil.Chunked {

@@ -7,167 +7,118 @@ import (
 	"time"
 )
 
-// Match selects requests: "" is any. ByTag selects manifests that are asked for by
+// match selects requests: "" is any. ByTag selects manifests that are asked for by
 // a tag.
-type Match struct {
+type match struct {
 	Kind, Method string
 	ByTag        bool
 }
 
-func (m Match) of(v *Visit) bool {
+func (m match) of(v *visit) bool {
 	return (m.Kind == "" || m.Kind == v.kind) && (m.Method == "" || m.Method == v.r.Method) &&
 		(!m.ByTag || !strings.Contains(v.reference, ":"))
 }
 
-// Say answers the requests that match.
-func Say(m Match, r Reply) Step {
-	return func(v *Visit, next func(*Visit)) {
-		if m.of(v) {
-			v.reply(r)
+// when takes the step for the requests of which is is true.
+func when(is func(*visit) bool, s step) step {
+	return func(v *visit, next func(*visit)) {
+		if is(v) {
+			s(v, next)
 			return
 		}
 		next(v)
 	}
 }
 
-// Dress adds headers to good answers; one that is empty is removed, one that is a
+// say answers the requests that match.
+func say(m match, r Reply) step { return when(m.of, always(r)) }
+
+// always is the answer to everything.
+func always(r Reply) step { return func(v *visit, _ func(*visit)) { v.reply(r) } }
+
+// missing answers as for what is not there.
+func missing(v *visit, _ func(*visit)) { v.missing(false) }
+
+// noReferrers is a route that is not there.
+func noReferrers(v *visit, next func(*visit)) {
+	say(match{Kind: "referrers"}, Reply{Status: http.StatusNotFound, Type: plain, Body: "404 page not found\n"})(v, next)
+}
+
+// dress adds headers to good answers; one that is empty is removed, one that is a
 // single space is sent empty.
-func Dress(m Match, header map[string]string) Step {
-	return func(v *Visit, next func(*Visit)) {
-		if !m.of(v) {
-			next(v)
-			return
-		}
-		texts := make(map[string]string, len(header))
-		for name, value := range header {
-			texts[name] = v.expand(value)
-		}
-		next(v.through(&dressedWriter{ResponseWriter: v.w, header: texts}))
-	}
-}
-
-// through returns the visit with another writer.
-func (v *Visit) through(w http.ResponseWriter) *Visit {
-	dressed := *v
-	dressed.w = w
-	return &dressed
-}
-
-type dressedWriter struct {
-	http.ResponseWriter
-
-	header map[string]string
-	begun  bool
-}
-
-func (w *dressedWriter) WriteHeader(status int) {
-	w.begun = true
-	for name, value := range w.header {
-		if status >= 300 {
-			break
-		}
-		w.Header()[http.CanonicalHeaderKey(name)] = nil // and no guess of net/http's instead
-		if value != "" {
-			w.Header().Set(name, strings.TrimSpace(value))
-		}
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *dressedWriter) Write(p []byte) (int, error) {
-	if !w.begun {
-		w.WriteHeader(http.StatusOK)
-	}
-	return w.ResponseWriter.Write(p)
-}
-
-// Whole ignores ranges.
-func Whole(m Match) Step {
-	return func(v *Visit, next func(*Visit)) {
-		if m.of(v) {
-			whole := *v
-			whole.r = v.r.Clone(v.r.Context())
-			whole.r.Header.Del("Range")
-			v = &whole
-		}
-		next(v)
-	}
-}
-
-// HeadAfterGet answers HEADs of blobs as missing until somebody has got them.
-func HeadAfterGet(v *Visit, next func(*Visit)) {
-	if v.kind == "blobs" && v.r.Method == http.MethodHead && !v.is(func(r *repository) bool { return r.given[v.digest()] }) {
-		v.missing(false)
-		return
-	}
-	next(v)
-}
-
-// ManifestFirst answers for blobs as missing until a manifest that names them was
-// got from the same repository.
-func ManifestFirst(v *Visit, next func(*Visit)) {
-	if v.kind == "blobs" && !v.is(func(r *repository) bool { return r.named[v.digest()] }) {
-		v.missing(false)
-		return
-	}
-	next(v)
-}
-
-// HeadFetches has a HEAD of a manifest bring in what a GET does.
-func HeadFetches(v *Visit, next func(*Visit)) {
-	if d, ok := v.resolve(); ok && v.kind == "manifests" {
-		v.sent(d)
-	}
-	next(v)
-}
-
-func (v *Visit) is(known func(*repository) bool) bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.repo != nil && known(v.repo)
-}
-
-// WantsType answers for a manifest whose type stands not in Accept.
-func WantsType(m Match, r Reply) Step {
-	return func(v *Visit, next func(*Visit)) {
-		if d, ok := v.resolve(); ok && v.kind == "manifests" && m.of(v) {
-			v.mu.Lock()
-			mediaType := v.repo.manifests[d].mediaType
-			v.mu.Unlock()
-			if !v.accepts(mediaType) {
-				v.reply(r)
-				return
+func dress(m match, header map[string]string) step {
+	return when(m.of, func(v *visit, next func(*visit)) {
+		dressed := *v
+		dressed.w = &spoiledWriter{ResponseWriter: v.w, spoil: Spoil{Header: func(h http.Header) {
+			for name, value := range header {
+				h[http.CanonicalHeaderKey(name)] = nil // and no guess of net/http's instead
+				if value = v.expand(value); value != "" {
+					h.Set(name, strings.TrimSpace(value))
+				}
 			}
-		}
-		next(v)
-	}
+		}}, onlyGood: true}
+		next(&dressed)
+	})
 }
 
-// AtMost answers for a tag list of more than n tags at a time.
-func AtMost(n int, r Reply) Step {
-	return func(v *Visit, next func(*Visit)) {
-		if asked, err := strconv.Atoi(v.r.URL.Query().Get("n")); err == nil && v.kind == "tags" && asked > n {
-			v.reply(r)
-			return
-		}
-		next(v)
-	}
+// whole ignores ranges.
+func whole(m match) step {
+	return when(m.of, func(v *visit, next func(*visit)) {
+		unranged := *v
+		unranged.r = v.r.Clone(v.r.Context())
+		unranged.r.Header.Del("Range")
+		next(&unranged)
+	})
 }
 
-// KnownSubjects answers a question for referrers of what is no manifest here.
-func KnownSubjects(r Reply) Step {
-	return func(v *Visit, next func(*Visit)) {
-		if _, ok := v.resolve(); v.kind == "referrers" && v.repo != nil && !ok {
-			v.reply(r)
-			return
-		}
-		next(v)
-	}
+// headAfterGet answers HEADs of blobs as missing until somebody has got them.
+func headAfterGet(v *visit, next func(*visit)) {
+	when(func(v *visit) bool {
+		return v.kind == "blobs" && v.r.Method == http.MethodHead && !v.repo.wasGiven(v.digest())
+	}, missing)(v, next)
 }
 
-// TagIsSubject answers for the tag that stands in for the referrers of a digest
+// manifestFirst answers for blobs as missing until a manifest that names them was
+// got from the same repository.
+func manifestFirst(v *visit, next func(*visit)) {
+	when(func(v *visit) bool { return v.kind == "blobs" && !v.repo.wasNamed(v.digest()) }, missing)(v, next)
+}
+
+// headFetches has a HEAD of a manifest bring in what a GET does.
+func headFetches(v *visit, next func(*visit)) {
+	if d, ok := v.resolve(); ok && v.kind == "manifests" {
+		v.repo.give(d)
+	}
+	next(v)
+}
+
+// wantsType answers for a manifest whose type stands not in Accept.
+func wantsType(m match, r Reply) step {
+	return when(func(v *visit) bool {
+		_, found, ok := v.repo.resolve(v.reference)
+		return ok && v.kind == "manifests" && m.of(v) && !v.accepts(found.mediaType)
+	}, always(r))
+}
+
+// atMost answers for a tag list of more than n tags at a time.
+func atMost(n int, r Reply) step {
+	return when(func(v *visit) bool {
+		asked, err := strconv.Atoi(v.r.URL.Query().Get("n"))
+		return err == nil && v.kind == "tags" && asked > n
+	}, always(r))
+}
+
+// knownSubjects answers a question for referrers of what is no manifest here.
+func knownSubjects(r Reply) step {
+	return when(func(v *visit) bool {
+		_, ok := v.resolve()
+		return v.kind == "referrers" && v.repo != nil && !ok
+	}, always(r))
+}
+
+// tagIsSubject answers for the tag that stands in for the referrers of a digest
 // with the manifest of that digest.
-func TagIsSubject(v *Visit, next func(*Visit)) {
+func tagIsSubject(v *visit, next func(*visit)) {
 	if hex, ok := strings.CutPrefix(v.reference, "sha256-"); ok && v.kind == "manifests" {
 		subject := *v
 		subject.reference = "sha256:" + hex
@@ -176,15 +127,11 @@ func TagIsSubject(v *Visit, next func(*Visit)) {
 	next(v)
 }
 
-// AtOnce answers n of the requests that match at a time, each of them slowly, and the
+// atOnce answers n of the requests that match at a time, each of them slowly, and the
 // others in another way.
-func AtOnce(m Match, n int, r Reply) Step {
+func atOnce(m match, n int, r Reply) step {
 	places := make(chan struct{}, n)
-	return func(v *Visit, next func(*Visit)) {
-		if !m.of(v) {
-			next(v)
-			return
-		}
+	return when(m.of, func(v *visit, next func(*visit)) {
 		select {
 		case places <- struct{}{}:
 			defer func() { <-places }()
@@ -193,5 +140,5 @@ func AtOnce(m Match, n int, r Reply) Step {
 		default:
 			v.reply(r)
 		}
-	}
+	})
 }

@@ -17,7 +17,7 @@ type TagList struct {
 	// Ignored are n and last: everything comes at once.
 	Ignored bool
 	// Page is how many come if nobody says how many; 0 = all. Max is the most that
-	// come, whoever says what; 0 = any number. Fixed takes no notice of n at all.
+	// come, whatever n is; 0 = any number. Fixed takes no notice of n at all.
 	Page, Max int
 	Fixed     bool
 	// Link is the header that leads to the next page: {last} and {n} are what it
@@ -43,10 +43,8 @@ const (
 	ShuffledTags       // in any, but always the same one
 )
 
-func (t *TagList) serve(v *Visit) {
-	v.mu.Lock()
-	tags := slices.Clone(v.repo.order)
-	v.mu.Unlock()
+func (t *TagList) serve(v *visit) {
+	tags := v.repo.names()
 	switch t.Order {
 	case SortedTags:
 		slices.Sort(tags)

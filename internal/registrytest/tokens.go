@@ -32,13 +32,13 @@ type Tokens struct {
 	Needs []string
 	// Actions are those that a scope may have; nil = any. Another one is a 400.
 	Actions []string
-	// Stranger answers a wrong password, NoScope who says nothing and asks for
-	// nothing, Refused and Denied who says nothing, or is the account, and has no
+	// Stranger answers a wrong password, NoScope a client without an account that asks
+	// for no scope, Refused and Denied one without, or with, the account that has no
 	// right to the scope, Unknown the account where there is no such repository. The
 	// last four give a token that is good for nothing if they are zero.
 	Stranger, NoScope, Refused, Denied, Unknown Reply
 	// Name makes the name of a repository from that in a scope; nil = it is the same.
-	Name func(v *Visit, name string) string
+	Name func(v *visit, name string) string
 }
 
 func (t *Tokens) at(host Host, path string) bool {
@@ -48,7 +48,7 @@ func (t *Tokens) at(host Host, path string) bool {
 	return path == t.Path || t.Realm != "" && strings.HasPrefix(path, t.Realm) && strings.HasSuffix(path, t.Path)
 }
 
-func (t *Tokens) serve(v *Visit) {
+func (t *Tokens) serve(v *visit) {
 	if v.r.Method != http.MethodGet {
 		v.reply(problem(http.StatusMethodNotAllowed, "UNSUPPORTED", "only GET"))
 		return
@@ -81,7 +81,7 @@ func (t *Tokens) serve(v *Visit) {
 }
 
 // judge adds a scope to a grant, or says what is said in place of a token.
-func (t *Tokens) judge(v *Visit, g *grant, scope string) Reply {
+func (t *Tokens) judge(v *visit, g *grant, scope string) Reply {
 	parts := strings.Split(scope, ":")
 	if len(parts) != 3 || parts[0] != "repository" {
 		return Reply{}
@@ -106,13 +106,11 @@ func (t *Tokens) judge(v *Visit, g *grant, scope string) Reply {
 	return t.Denied
 }
 
-func (t *Tokens) issue(v *Visit, g grant) {
+func (t *Tokens) issue(v *visit, g grant) {
 	now := time.Now()
-	v.mu.Lock()
-	v.issued++
-	value := t.Prefix + base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "v1:%s:%d:%d", v.r.URL.Query().Get("scope"), now.UnixNano(), v.issued))
-	v.tokens[value] = g
-	v.mu.Unlock()
+	value := v.server.grants.add(g, func(n int) string {
+		return t.Prefix + base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "v1:%s:%d:%d", v.r.URL.Query().Get("scope"), now.UnixNano(), n))
+	})
 	zone := time.FixedZone("", 5*60*60)
 	body := strings.NewReplacer(
 		"{value}", value, "{utc}", now.UTC().Format(time.RFC3339), "{local}", now.In(zone).Format("2006-01-02T15:04:05")+"Z",

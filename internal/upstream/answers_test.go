@@ -10,9 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +20,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/testenv"
 )
 
 type requestReader struct{ *bufio.Reader }
@@ -37,34 +36,12 @@ func (r requestReader) next() (*http.Request, string, error) {
 	return request, string(body), err
 }
 
-// rounds is how many cases a test generates: a few, or all if PULLGATE_LONG is set.
-func rounds(few, all int) int {
-	if os.Getenv("PULLGATE_LONG") != "" {
-		return all
-	}
-	return few
-}
-
-// testSeed returns the seed of what is random in a test, and tells it.
-func testSeed(t *testing.T) uint64 {
-	t.Helper()
-	seed := rand.Uint64()
-	if text := os.Getenv("PULLGATE_SEED"); text != "" {
-		var err error
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("PULLGATE_SEED=%d", seed)
-	return seed
-}
-
 // TestGeneratedAnswers asks an upstream that answers nonsense, with a clock that
 // does not wait: whatever comes, an operation ends in time, in a result that is
 // what it says, or in an error that has a class and quotes nobody.
 func TestGeneratedAnswers(t *testing.T) {
 	const batch = 200
-	n, seed := rounds(600, 100_000), testSeed(t)
+	n, seed := testenv.Rounds(600, 100_000), testenv.Seed(t)
 	// net/http tells the standard logger of bytes that come after an answer.
 	defer log.SetOutput(log.Writer())
 	log.SetOutput(io.Discard)

@@ -28,6 +28,7 @@ import (
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registry"
+	"github.com/pullgate/pullgate/internal/testenv"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -127,7 +128,7 @@ func newGateway(t *testing.T, f foul, w *world, dir string) *gateway {
 		t.Fatal(err)
 	}
 	g.handler = registry.New(registry.Options{
-		Mirror: m, Default: "hub.test", Upstreams: map[string]registry.Upstream{"hub.test": {Name: "hub.test"}},
+		Mirror: m, Router: registry.NewRouter(map[string]registry.Upstream{"hub.test": {Name: "hub.test"}}, "hub.test"),
 		Logger: slog.New(slog.DiscardHandler),
 		OnDone: func(_ *http.Request, a *registry.Answer) {
 			if a.Panicked {
@@ -308,7 +309,7 @@ func (g *gateway) end() (stored int) {
 // but the upstream, and stores and serves nothing but what was asked for.
 func TestGeneratedAnswersThroughGateway(t *testing.T) {
 	const batch = 500
-	n, seed := rounds(200, 100_000), testSeed(t)
+	n, seed := testenv.Rounds(200, 100_000), testenv.Seed(t)
 	defer log.SetOutput(log.Writer())
 	log.SetOutput(io.Discard)
 	_, _ = net.DefaultResolver.LookupHost(t.Context(), "localhost")

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/testenv"
 )
 
 // trial is a registry with quirks, and what it is asked for in turn.
@@ -288,8 +289,8 @@ func (c trial) shrink(t *testing.T, wrong string) (trial, string) {
 // order: no answer depends on what was asked before, by whomever and whatever came of
 // that.
 func TestAnswersAreThoseOfAFreshGateway(t *testing.T) {
-	seed := testSeed(t)
-	for i := range rounds(12, 2_000) {
+	seed := testenv.Seed(t)
+	for i := range testenv.Rounds(12, 2_000) {
 		t.Run(strconv.Itoa(i), func(t *testing.T) { // so that one can be run alone
 			c := breed(rand.New(rand.NewPCG(seed, uint64(i))), 12)
 			at, wrong := c.run(t, 0)

@@ -85,7 +85,7 @@ func openZooGateway(t testing.TB, enclosures ...*enclosure) *zooGateway {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.server = httptest.NewServer(registry.New(registry.Options{Mirror: m, Upstreams: routes, Logger: slog.New(slog.DiscardHandler)}))
+	g.server = httptest.NewServer(registry.New(registry.Options{Mirror: m, Router: registry.NewRouter(routes, ""), Logger: slog.New(slog.DiscardHandler)}))
 	return g
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/testenv"
 )
 
 const (
@@ -254,7 +255,7 @@ func (h *habitat) deeds() []deed {
 // TestZoo has 20 clients do everything in every registry that is known, each thing
 // three times and in any order: all of it is right, whatever was refused to whom.
 func TestZoo(t *testing.T) {
-	seed := testSeed(t)
+	seed := testenv.Seed(t)
 	var habitats []*habitat
 	var enclosures []*enclosure
 	for i, p := range registrytest.Profiles() {

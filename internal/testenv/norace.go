@@ -1,5 +1,5 @@
 //go:build !race
 
-package registrytest
+package testenv
 
 const raceDetector = false

@@ -1,6 +1,6 @@
 //go:build race
 
-package registrytest
+package testenv
 
 // raceDetector says that everything takes some times as much memory.
 const raceDetector = true
