@@ -6,11 +6,20 @@
 //
 //	xcaddy build --with github.com/pullgate/pullgate
 //
-// builds a Caddy that has both. The modules live in ./caddymodule, the engine
+// builds a Caddy that has both, and all sources of credentials. One without the SDKs of
+// clouds is built with
+//
+//	xcaddy build --with github.com/pullgate/pullgate/caddymodule
+//
+// and with .../caddymodule/credentials/ecr, acr or google where one is wanted. The modules live in ./caddymodule, the engine
 // below them in ./internal and ./storage knows nothing of Caddy.
 package pullgate
 
 import (
 	// Registers the Caddy modules.
 	_ "github.com/pullgate/pullgate/caddymodule"
+	// Registers the sources of credentials that need a cloud's SDK.
+	_ "github.com/pullgate/pullgate/caddymodule/credentials/acr"
+	_ "github.com/pullgate/pullgate/caddymodule/credentials/ecr"
+	_ "github.com/pullgate/pullgate/caddymodule/credentials/google"
 )

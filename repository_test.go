@@ -22,17 +22,17 @@ const module = "github.com/pullgate/pullgate"
 // imports lists, for each folder of the engine and above, which of the others
 // its code may import. Tests may import more; see allowedInTests.
 var imports = map[string][]string{
-	"":             {"caddymodule"},
-	"cmd/pullgate": {"caddymodule"},
+	"":             {"caddymodule", "caddymodule/credentials"},
+	"cmd/pullgate": {""},
 	"caddymodule": {
 		"internal/bundle", "internal/carry", "internal/clientconfig", "internal/image", "internal/imagelist", "internal/registry", "internal/mirror", "internal/upstream",
-		"storage", "internal/oci",
+		"storage", "internal/oci", "caddymodule/credentials",
 	},
 	"internal/registry":     {"internal/oci"},
 	"internal/mirror":       {"storage", "internal/fill", "internal/pace", "internal/oci"},
 	"internal/fill":         {"internal/pace", "internal/oci"},
 	"internal/pace":         {"internal/oci"},
-	"internal/upstream":     {"internal/oci"},
+	"internal/upstream":     {"internal/oci", "caddymodule/credentials"},
 	"storage":               {"internal/mapfault", "internal/oci"},
 	"internal/oci":          {},
 	"internal/registrytest": {"internal/oci"},
@@ -46,17 +46,26 @@ var imports = map[string][]string{
 	"internal/carry":        {"internal/bundle", "internal/image", "internal/imagelist", "storage", "internal/oci"},
 	"integration":           {"caddymodule", "internal/registrytest", "internal/freeport", "internal/oci"},
 	"integration/bench":     {"internal/freeport", "storage", "internal/oci"},
+
+	// What a source gives is the one thing that the engine knows of caddymodule.
+	"caddymodule/credentials":           {"caddymodule/credentials"},
+	"internal/upstream/internal/auth":   {"internal/upstream/internal/wire", "internal/upstream/internal/egress", "internal/upstream/internal/memo", "internal/oci", "caddymodule/credentials"},
+	"internal/upstream/internal/wire":   {"internal/upstream/internal/egress", "internal/upstream/internal/panics", "internal/oci"},
+	"internal/upstream/internal/egress": {"internal/upstream/internal/panics"},
+	"internal/upstream/internal/memo":   {"internal/upstream/internal/panics"},
+	"internal/upstream/internal/panics": {},
 }
 
 // owners lists the folders that alone may import a foundation, tests included
 // but for those in clientsOfTests.
 var owners = map[string][]string{
 	"github.com/dgraph-io/badger":                {"storage"},
-	"github.com/caddyserver/caddy":               {"", "cmd/pullgate", "caddymodule", "integration"},
+	"github.com/caddyserver/caddy":               {"", "cmd/pullgate", "caddymodule", "caddymodule/credentials", "integration"},
 	"go.uber.org/zap":                            {"caddymodule", "integration"},
 	"github.com/prometheus/":                     {"caddymodule", "integration"},
 	"go.opentelemetry.io/otel/sdk":               {"caddymodule", "integration"},
-	"github.com/google/go-containerregistry":     {"internal/upstream"},
+	"github.com/google/go-containerregistry":     {"internal/upstream/internal/auth", "caddymodule/credentials"},
+	"github.com/aws/":                            {"caddymodule/credentials"},
 	"github.com/containerd/":                     {"integration"},
 	"github.com/rogpeppe/go-internal/testscript": {"caddymodule", "cmd/pullgate", "integration"},
 }
@@ -165,6 +174,7 @@ func ownerOf(folder string) (owner string, known bool) {
 // are put together with.
 func allowedInTests(from, folder string) bool {
 	return slices.Contains([]string{"internal/registrytest", "internal/freeport", "internal/testenv"}, folder) ||
+		strings.HasPrefix(from, "caddymodule/credentials/") && slices.Contains([]string{"internal/upstream", "internal/oci"}, folder) ||
 		from == "internal/image" && folder == "internal/upstream" ||
 		from == "internal/mirror" && slices.Contains([]string{"internal/upstream", "internal/registry"}, folder) ||
 		from == "internal/upstream" && slices.Contains([]string{"internal/mirror", "internal/registry", "storage"}, folder)
@@ -212,6 +222,10 @@ func TestRecipeMatchesModule(t *testing.T) {
 	}
 	if len(recipe.Plugins) != 1 || recipe.Plugins[0].ModulePath != module {
 		t.Errorf("plugins of xcaddy.json = %+v, want only %s", recipe.Plugins, module)
+	}
+	// That of a test, with somebody else's module.
+	if want := `"caddy_version": "` + recipe.CaddyVersion; !strings.Contains(string(readFile(t, "integration/testdata/source/xcaddy.json")), want) {
+		t.Errorf("the recipe in integration/testdata/source has another version than %s", recipe.CaddyVersion)
 	}
 	goMod := string(readFile(t, "go.mod"))
 	if !strings.HasPrefix(goMod, "module "+module+"\n") {

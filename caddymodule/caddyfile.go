@@ -88,7 +88,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //				insecure_credentials
 //			}]
 //			credentials    <user> {env.<NAME>}|{file.<path>}
-//			credentials    docker_config|google|ecr|acr
+//			credentials    <source> [{ … }]
 //			insecure_credentials
 //			auth_origin    <origin...>
 //			max_size       <size>
@@ -127,6 +127,8 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //     configuration is loaded: the configuration itself is stored and shown.
 //     They are for one origin: that of the first url at the host that the upstream
 //     is named after, or else of the first; a block of url gives others their own.
+//     A source is docker_config, google, ecr, acr or another module of the namespace
+//     registry_mirror.credentials, which reads the block.
 //     An upstream with credentials or tls_client answers authenticated users
 //     only, unless access says otherwise.
 //   - insecure_credentials sends them over http, too.
@@ -240,7 +242,8 @@ func (u *Upstream) unmarshalCaddyfile(d *caddyfile.Dispenser, names names) error
 				return err
 			}
 		}
-		args := d.RemainingArgs()
+		ahead := *d
+		args := ahead.RemainingArgs()
 		if len(args) < parse.min || len(args) > parse.max {
 			return option.ArgErr()
 		}
@@ -251,6 +254,14 @@ func (u *Upstream) unmarshalCaddyfile(d *caddyfile.Dispenser, names names) error
 				}
 			}
 		}
+		if option.Val() == "credentials" {
+			secrets = option
+			if err := u.parseOwnCredentials(d); err != nil {
+				return err
+			}
+			continue
+		}
+		*d = ahead
 		if err := parse.set(u, args); err != nil {
 			return option.WrapErr(err)
 		}
@@ -262,7 +273,7 @@ func (u *Upstream) unmarshalCaddyfile(d *caddyfile.Dispenser, names names) error
 				return err
 			}
 		}
-		if option.Val() == "url" || option.Val() == "credentials" || option.Val() == "auth_origin" {
+		if option.Val() == "url" || option.Val() == "auth_origin" {
 			secrets = option
 		}
 	}
@@ -298,10 +309,7 @@ var upstreamOptions = map[string]upstreamOption{
 		u.TLSClient = &TLSClient{Certificate: args[0], Key: args[1]}
 		return nil
 	}},
-	"credentials": {min: 1, max: 2, set: func(u *Upstream, args []string) (err error) {
-		u.Credentials, err = parseCredentials(args)
-		return err
-	}},
+	"credentials": {min: 1, max: 2}, // a source may have a block
 	"insecure_credentials": {set: func(u *Upstream, _ []string) error {
 		u.InsecureCredentials = true
 		return nil
@@ -358,20 +366,6 @@ func list(field func(*Upstream) *[]string, check func(string) error) upstreamOpt
 		*field(u) = append(*field(u), args...)
 		return each(check, args)
 	}}
-}
-
-// options are those that a block has had so far.
-type options map[string]string
-
-func (o *options) once(d *caddyfile.Dispenser) error {
-	if at, ok := (*o)[d.Val()]; ok {
-		return d.Errf("%s is already set at %s", d.Val(), at)
-	}
-	if *o == nil {
-		*o = options{}
-	}
-	(*o)[d.Val()] = where(d)
-	return nil
 }
 
 // names has every name and alias of a directive, and where it stands.

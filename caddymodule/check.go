@@ -20,8 +20,6 @@ var (
 	// secretPattern is one placeholder that is resolved when the configuration
 	// is loaded.
 	secretPattern = regexp.MustCompile(`^\{(?:env|file)\.[^{}]+\}$`)
-
-	providers = []string{"docker_config", "google", "ecr", "acr"}
 )
 
 // checkName tells what is wrong with the name of an upstream.
@@ -116,9 +114,9 @@ func (c *Credentials) check() error {
 		return nil
 	case c.Provider != "" && (c.Username != "" || c.Password != ""):
 		return errors.New("credentials are either a user name and a password, or a provider")
-	case c.Provider != "" && !slices.Contains(providers, c.Provider):
+	case c.Provider != "" && !slices.Contains(sources(), c.Provider):
 		return fmt.Errorf("credentials: unknown provider %q: want one of %s, or a user name and a password",
-			c.Provider, strings.Join(providers, ", "))
+			c.Provider, strings.Join(sources(), ", "))
 	case c.Provider == "" && (c.Username == "" || c.Password == ""):
 		return errors.New("credentials need a user name and a password")
 	case c.Provider == "" && !secretPattern.MatchString(c.Password):

@@ -59,12 +59,12 @@ func (u *Upstream) fingerprint() string {
 	h := sha256.New()
 	// Quoted, so that no two lists of values look the same.
 	fmt.Fprintf(h, "%q", [][]string{
-		{u.Name, u.provider(), r.login.username, r.login.password, fmt.Sprint(r.proxy), string(r.authorities)},
+		{u.Name, u.Credentials.sourceFingerprint(), r.login.username, r.login.password, fmt.Sprint(r.proxy), string(r.authorities)},
 		u.urls(), u.AuthOrigin, u.AllowAddress,
 	})
 	for _, s := range u.urls() {
 		if own := u.at(s); own != nil {
-			fmt.Fprintf(h, "%q", []string{s, own.Provider, r.urlLogins[s].username, r.urlLogins[s].password})
+			fmt.Fprintf(h, "%q", []string{s, own.sourceFingerprint(), r.urlLogins[s].username, r.urlLogins[s].password})
 		}
 	}
 	fmt.Fprintf(h, "%v %d %d", u.timeouts(), u.MaxFails, u.FailDuration)
@@ -72,28 +72,20 @@ func (u *Upstream) fingerprint() string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-func (u *Upstream) provider() string {
-	if u.Credentials == nil {
-		return ""
-	}
-	return u.Credentials.Provider
-}
-
 // options returns what the client of a provisioned upstream is made with.
 func (u *Upstream) options() upstream.Options {
 	r := u.resolved
 	o := upstream.Options{
-		Name:           u.Name,
-		URLs:           r.urls,
-		Proxy:          r.proxy,
-		AuthOrigins:    u.AuthOrigin,
-		AllowAddresses: r.allowAddresses,
-		Timeouts:       u.timeouts(),
-		MaxFails:       u.MaxFails,
-		FailDuration:   time.Duration(u.FailDuration),
-		Observe:        metrics.observeRequest(u.Name),
-		Received:       metrics.observeBytes(u.Name),
-		Logger:         slog.New(newestLog{}),
+		Name:         u.Name,
+		URLs:         r.urls,
+		AuthOrigins:  u.AuthOrigin,
+		Network:      upstream.Network{Proxy: r.proxy, AllowAddresses: r.allowAddresses},
+		Timeouts:     u.timeouts(),
+		MaxFails:     u.MaxFails,
+		FailDuration: time.Duration(u.FailDuration),
+		Observe:      metrics.observeRequest(u.Name),
+		Received:     metrics.observeBytes(u.Name),
+		Logger:       slog.New(newestLog{}),
 	}
 	if len(r.certificate.Certificate) > 0 {
 		o.Certificates = []tls.Certificate{r.certificate}
@@ -161,10 +153,10 @@ func (u *Upstream) identity() string {
 	if slices.Equal(u.urls(), u.defaultURLs()) && !u.authenticates() {
 		return u.Name
 	}
-	parts := append([]string{u.provider(), u.resolved.login.username}, u.urls()...)
+	parts := append([]string{u.Credentials.sourceIdentity(), u.resolved.login.username}, u.urls()...)
 	for _, s := range u.urls() {
 		if own := u.at(s); own != nil {
-			parts = append(parts, s, own.Provider, u.resolved.urlLogins[s].username)
+			parts = append(parts, s, own.sourceIdentity(), u.resolved.urlLogins[s].username)
 		}
 	}
 	if u.TLSClient != nil {

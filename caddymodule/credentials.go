@@ -1,6 +1,8 @@
 package caddymodule
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,10 +11,11 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/pullgate/pullgate/caddymodule/credentials"
 	"github.com/pullgate/pullgate/internal/upstream"
 )
 
-// Credentials are a user name and a password, or the name of a provider.
+// Credentials are a user name and a password, or a source that tells them.
 type Credentials struct {
 	// The user; placeholders {env.*} and {file.*} are replaced.
 	Username string `json:"username,omitempty"`
@@ -22,10 +25,14 @@ type Credentials struct {
 	// and shown.
 	Password string `json:"password,omitempty"`
 
-	// Take the credentials from elsewhere: docker_config (the Docker
+	// Take the credentials from a source: docker_config (the Docker
 	// configuration file and its credential helpers), google, ecr or acr (the
-	// cloud's identity of this machine).
+	// cloud's identity of this machine), or another module of the namespace
+	// registry_mirror.credentials. The options of the source stand beside it.
 	Provider string `json:"provider,omitempty"`
+
+	// The source with its options, and with provider among them.
+	SourceRaw json.RawMessage `json:"-" caddy:"namespace=registry_mirror.credentials inline_key=provider"`
 }
 
 // URLCredentials are the credentials of one URL.
@@ -37,8 +44,74 @@ type URLCredentials struct {
 	InsecureCredentials bool `json:"insecure_credentials,omitempty"`
 }
 
-// login is a user name and a password without placeholders.
-type login struct{ username, password string }
+// login is a user name and a password without placeholders, or a source.
+type login struct {
+	username, password string
+	source             credentials.Source
+}
+
+func (c *Credentials) isZero() bool {
+	return c == nil || c.Username == "" && c.Password == "" && c.Provider == ""
+}
+
+// UnmarshalJSON implements json.Unmarshaler. What stands beside provider is for the
+// source to read.
+func (c *Credentials) UnmarshalJSON(raw []byte) error {
+	var inline struct {
+		Provider string `json:"provider"`
+	}
+	if err := json.Unmarshal(raw, &inline); err != nil {
+		return err
+	}
+	if inline.Provider != "" {
+		*c = Credentials{Provider: inline.Provider, SourceRaw: bytes.Clone(raw)}
+		return nil
+	}
+	type plain Credentials
+	return caddy.StrictUnmarshalJSON(raw, (*plain)(c))
+}
+
+// MarshalJSON implements json.Marshaler.
+func (c Credentials) MarshalJSON() ([]byte, error) {
+	if len(c.SourceRaw) > 0 {
+		return c.SourceRaw, nil
+	}
+	type plain Credentials
+	return json.Marshal(plain(c))
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *URLCredentials) UnmarshalJSON(raw []byte) error {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return err
+	}
+	const option = "insecure_credentials"
+	if insecure, ok := fields[option]; ok {
+		if err := json.Unmarshal(insecure, &c.InsecureCredentials); err != nil {
+			return fmt.Errorf("%s: %w", option, err)
+		}
+		delete(fields, option)
+	}
+	rest, err := json.Marshal(fields)
+	if err != nil {
+		return err
+	}
+	return c.Credentials.UnmarshalJSON(rest)
+}
+
+// MarshalJSON implements json.Marshaler.
+func (c URLCredentials) MarshalJSON() ([]byte, error) {
+	raw, err := c.Credentials.MarshalJSON()
+	if err != nil || !c.InsecureCredentials {
+		return raw, err
+	}
+	inner := bytes.TrimSuffix(raw, []byte("}"))
+	if !bytes.HasSuffix(inner, []byte("{")) {
+		inner = append(inner, ',')
+	}
+	return append(inner, `"insecure_credentials":true}`...), nil
+}
 
 func (c *Credentials) lookUp(repl *caddy.Replacer) (l login, err error) {
 	if c == nil {
@@ -56,21 +129,17 @@ func (c *Credentials) engine(l login) upstream.Credentials {
 	switch {
 	case c == nil:
 		return upstream.Credentials{}
-	case c.Provider == "docker_config":
-		return upstream.DockerConfigCredentials()
-	case c.Provider == "google":
-		return upstream.GoogleCredentials()
-	case c.Provider == "ecr":
-		return upstream.ECRCredentials()
-	case c.Provider == "acr":
-		return upstream.ACRCredentials()
+	case c.Provider != "" && l.source == nil:
+		return upstream.SourceCredentials(c.lateSource())
+	case c.Provider != "":
+		return upstream.SourceCredentials(l.source)
 	}
 	return upstream.BasicCredentials(l.username, l.password)
 }
 
 // at returns the credentials of a URL's own; nil = none.
 func (u *Upstream) at(url string) *Credentials {
-	if own := u.URLCredentials[url]; own != nil && own.Credentials != (Credentials{}) {
+	if own := u.URLCredentials[url]; own != nil && !own.Credentials.isZero() {
 		return &own.Credentials
 	}
 	return nil
@@ -112,7 +181,7 @@ func (u *Upstream) checkURLCredentials() error {
 		if err := u.at(s).check(); err != nil {
 			return fmt.Errorf("url %s: %w", s, err)
 		}
-		if own == nil || *own == (URLCredentials{}) {
+		if own == nil || own.isZero() && !own.InsecureCredentials {
 			return fmt.Errorf("url_credentials: %s has neither credentials nor insecure_credentials", s)
 		}
 	}
@@ -142,7 +211,7 @@ func (u *Upstream) checkURLCredentials() error {
 //
 //	url <url> {
 //		credentials <user> {env.<NAME>}|{file.<path>}
-//		credentials docker_config|google|ecr|acr
+//		credentials <source> [{ … }]
 //		insecure_credentials
 //	}
 func (u *Upstream) unmarshalURLCaddyfile(d *caddyfile.Dispenser, urls []string) error {
@@ -155,7 +224,6 @@ func (u *Upstream) unmarshalURLCaddyfile(d *caddyfile.Dispenser, urls []string) 
 			return err
 		}
 		option := *d
-		args := d.RemainingArgs()
 		if u.URLCredentials == nil {
 			u.URLCredentials = map[string]*URLCredentials{}
 		}
@@ -166,19 +234,16 @@ func (u *Upstream) unmarshalURLCaddyfile(d *caddyfile.Dispenser, urls []string) 
 		}
 		switch option.Val() {
 		case "credentials":
-			if own.Credentials != (Credentials{}) {
+			if !own.isZero() {
 				return option.Errf("url %s already has credentials", urls[0]) // in another block
 			}
-			parsed, err := parseCredentials(args)
+			parsed, err := u.parseCredentials(d, urlOption(urls[0]))
 			if err != nil {
-				return option.WrapErr(err)
+				return err
 			}
 			own.Credentials = *parsed
-			if hasPlaceholder(args) {
-				u.keepOrigin(urlOption(urls[0]), &option)
-			}
 		case "insecure_credentials":
-			if len(args) > 0 {
+			if d.NextArg() {
 				return option.ArgErr()
 			}
 			own.InsecureCredentials = true
@@ -189,8 +254,17 @@ func (u *Upstream) unmarshalURLCaddyfile(d *caddyfile.Dispenser, urls []string) 
 	return nil
 }
 
-// parseCredentials parses the arguments of an option credentials.
-func parseCredentials(args []string) (*Credentials, error) {
+func (u *Upstream) parseOwnCredentials(d *caddyfile.Dispenser) (err error) {
+	u.Credentials, err = u.parseCredentials(d, "credentials")
+	return err
+}
+
+// parseCredentials parses the option credentials, which d stands at, with the block of
+// a source. name is what the option is called in Upstream.Origin.
+func (u *Upstream) parseCredentials(d *caddyfile.Dispenser, name string) (*Credentials, error) {
+	option := *d
+	ahead := *d
+	args := ahead.RemainingArgs()
 	c := new(Credentials)
 	switch len(args) {
 	case 1:
@@ -198,7 +272,19 @@ func parseCredentials(args []string) (*Credentials, error) {
 	case 2:
 		c.Username, c.Password = args[0], args[1]
 	default:
-		return nil, errors.New("credentials: want a user name and a password, or one of " + strings.Join(providers, ", "))
+		return nil, option.WrapErr(errors.New("credentials: want a user name and a password, or one of " + strings.Join(sources(), ", ")))
 	}
-	return c, c.check()
+	if err := c.check(); err != nil {
+		return nil, option.WrapErr(err)
+	}
+	d.NextArg()
+	if c.Provider == "" {
+		d.NextArg()
+	} else if err := c.parseSource(d); err != nil {
+		return nil, err
+	}
+	if hasPlaceholder(args) || len(c.SourceRaw) > 0 {
+		u.keepOrigin(name, &option)
+	}
+	return c, nil
 }

@@ -79,6 +79,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		if err := u.provision(); err != nil {
 			return err
 		}
+		if err := u.loadSources(ctx); err != nil {
+			return err
+		}
 	}
 	names, err := h.names()
 	if err != nil {

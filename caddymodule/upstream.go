@@ -195,14 +195,19 @@ func (u *Upstream) provision() error {
 	}
 	for _, lookUp := range lookUps {
 		if err := lookUp.f(caddy.NewReplacer()); err != nil {
-			err = fmt.Errorf("upstream %s: %s: %w", u.Name, lookUp.option, err)
-			if origin := u.Origin[lookUp.option]; origin != "" {
-				err = fmt.Errorf("%w, at %s", err, origin)
-			}
-			return err
+			return u.optionError(lookUp.option, err)
 		}
 	}
 	return nil
+}
+
+// optionError is why an option cannot be used, and where it stands.
+func (u *Upstream) optionError(option string, err error) error {
+	err = fmt.Errorf("upstream %s: %s: %w", u.Name, option, err)
+	if origin := u.Origin[option]; origin != "" {
+		err = fmt.Errorf("%w, at %s", err, origin)
+	}
+	return err
 }
 
 // check tells what is wrong with the form of the values. The Caddyfile parser

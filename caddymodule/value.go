@@ -51,3 +51,17 @@ func (u *Upstream) keepOrigin(option string, d *caddyfile.Dispenser) {
 	}
 	u.Origin[option] = where(d)
 }
+
+// options are those that a block has had so far.
+type options map[string]string
+
+func (o *options) once(d *caddyfile.Dispenser) error {
+	if at, ok := (*o)[d.Val()]; ok {
+		return d.Errf("%s is already set at %s", d.Val(), at)
+	}
+	if *o == nil {
+		*o = options{}
+	}
+	(*o)[d.Val()] = where(d)
+	return nil
+}

@@ -11,7 +11,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
-	_ "github.com/pullgate/pullgate/caddymodule"
+	_ "github.com/pullgate/pullgate"
 )
 
 func main() {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/testenv"
+	"github.com/pullgate/pullgate/internal/upstream/internal/egress"
 )
 
 type requestReader struct{ *bufio.Reader }
@@ -95,7 +96,7 @@ type nonsense struct {
 func (n *nonsense) client(change ...func(*Options)) *Client {
 	o := Options{
 		Name: "hub.test", URLs: []*url.URL{{Scheme: "http", Host: "hub.test"}},
-		Credentials: BasicCredentials("canary-user", "canary-password"), resolver: noNames(),
+		Credentials: BasicCredentials("canary-user", "canary-password"), seams: egress.Seams{Resolver: noNames()},
 	}
 	for _, f := range change {
 		f(&o)
@@ -107,7 +108,7 @@ func (n *nonsense) client(change ...func(*Options)) *Client {
 	// What is random is drawn under a lock, so that a seed gives the same answers
 	// to the same requests.
 	seeds := n.f.Uint64()
-	for _, way := range []*http.Transport{c.transports.home, c.transports.abroad} {
+	for _, way := range []*http.Transport{c.network.Transports.Home, c.network.Transports.Abroad} {
 		way.Proxy = nil
 		way.DialContext = func(_ context.Context, _, address string) (net.Conn, error) {
 			ours, theirs := net.Pipe()

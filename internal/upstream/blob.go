@@ -7,11 +7,11 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
 func blobOperation(op, repository string, d digest.Digest) operation {
@@ -28,27 +28,15 @@ func (c *Client) HeadBlob(ctx context.Context, repository string, d digest.Diges
 	if _, err := oci.ParseDigest(d.String()); err != nil {
 		return -1, err
 	}
-	op := blobOperation(opHeadBlob, repository, d)
+	op := blobOperation(wire.OpHeadBlob, repository, d)
 	return each(ctx, c, op, func(ctx context.Context, v *visit) (int64, error) { return v.blobSize(ctx, d) })
 }
 
 func (v *visit) blobSize(ctx context.Context, d digest.Digest) (int64, error) {
-	refusal := time.Duration(0)
-	if !v.headed && !v.e.isHeadless(blobs, v.c.o.Now()) {
-		size, chance, err := v.headBlob(ctx, d)
-		if err != nil || size >= -1 {
-			return size, err
-		}
-		v.headed = true
-		if refusal = headless; chance {
-			refusal = headlessByChance
-		}
-	}
-	size, err := v.probe(ctx, d)
-	if err == nil && refusal > 0 {
-		v.e.skipHead(blobs, v.c.o.Now(), refusal)
-	}
-	return size, err
+	return headFirst(v, func() (size int64, ok, chance bool, err error) {
+		size, chance, err = v.headBlob(ctx, d)
+		return size, size != refusedHead, chance, err
+	}, func() (int64, error) { return v.probe(ctx, d) })
 }
 
 // refusedHead stands for the size of a blob whose HEAD was refused.
@@ -59,27 +47,29 @@ const refusedHead = -2
 func (v *visit) headBlob(ctx context.Context, d digest.Digest) (size int64, chance bool, err error) {
 	ctx, done := v.briefly(ctx)
 	defer done()
-	a, err := v.ask(ctx, query{op: opHeadBlob, method: http.MethodHead, rest: "blobs/" + d.String(), stay: true})
+	o := v.outgoing(wire.OpHeadBlob, http.MethodHead, "blobs/"+d.String(), nil, nil)
+	o.Stay = true
+	a, err := v.ask(ctx, o)
 	if err != nil {
-		if f := asFailure(ctx, v.e.base.Host, err); !f.unsettled() {
+		if f := wire.AsFailure(ctx, v.e.base.Host, err); !isUnsettled(f) {
 			return -1, false, f
 		}
 		return refusedHead, false, nil
 	}
-	defer a.drain()
-	if a.StatusCode == http.StatusOK && !a.isPage() && (a.ContentLength != 0 || oci.Verify(d, nil)) {
+	defer a.Drain()
+	if a.StatusCode == http.StatusOK && !a.IsPage() && (a.ContentLength != 0 || oci.Verify(d, nil)) {
 		return a.ContentLength, false, nil
 	}
 	v.headRefused(a)
-	return refusedHead, !isRedirect(a.StatusCode) && byChance(a.StatusCode), nil
+	return refusedHead, !wire.IsRedirect(a.StatusCode) && byChance(a.StatusCode), nil
 }
 
 // probe gets the first byte of a blob for its size. Where a range is not to the
 // taste of the registry, it begins to get the whole.
 func (v *visit) probe(ctx context.Context, d digest.Digest) (int64, error) {
 	size, f := v.probeRange(ctx, d, "bytes=0-0")
-	if f != nil && !f.unasked {
-		switch f.status {
+	if f != nil && !f.Unasked {
+		switch f.Status {
 		case http.StatusBadRequest, http.StatusRequestedRangeNotSatisfiable, http.StatusNotImplemented:
 			size, f = v.probeRange(ctx, d, "")
 		}
@@ -90,10 +80,10 @@ func (v *visit) probe(ctx context.Context, d digest.Digest) (int64, error) {
 	return size, nil
 }
 
-func (v *visit) probeRange(ctx context.Context, d digest.Digest, rng string) (int64, *failure) {
-	a, err := v.getBlob(ctx, opHeadBlob, d, rng)
+func (v *visit) probeRange(ctx context.Context, d digest.Digest, rng string) (int64, *wire.Failure) {
+	a, err := v.getBlob(ctx, wire.OpHeadBlob, d, rng)
 	if err != nil {
-		return -1, asFailure(ctx, v.e.base.Host, err)
+		return -1, wire.AsFailure(ctx, v.e.base.Host, err)
 	}
 	defer a.Body.Close()
 	switch status := a.StatusCode; {
@@ -106,9 +96,9 @@ func (v *visit) probeRange(ctx context.Context, d digest.Digest, rng string) (in
 	case status == http.StatusRequestedRangeNotSatisfiable && strings.TrimSpace(a.Header.Get("Content-Range")) == "bytes */0":
 		return 0, nil
 	case status != http.StatusOK:
-		return -1, v.statusFailure(a)
-	case a.isPage():
-		return -1, pageFailure(a)
+		return -1, v.session.StatusFailure(a)
+	case a.IsPage():
+		return -1, wire.PageFailure(a)
 	}
 	return a.ContentLength, nil
 }
@@ -126,7 +116,7 @@ func (c *Client) Blob(
 	if offset < 0 || length == 0 {
 		return oci.BlobBody{}, fmt.Errorf("get blob %s: no bytes at offset %d, length %d", d, offset, length)
 	}
-	op := blobOperation(opGetBlob, repository, d)
+	op := blobOperation(wire.OpGetBlob, repository, d)
 	var header string
 	switch {
 	case length > 0:
@@ -143,54 +133,54 @@ func (c *Client) Blob(
 			}
 		}()
 		if offset == 0 { // what follows, the registry has had before
-			defer v.lease.appeal(func() bool { return c.alive(ctx, v.e) }, c.o.Timeouts.Patience)()
+			defer v.lease.appeal(func() bool { return v.e.alive(ctx) }, c.o.Timeouts.Patience)()
 		}
-		a, err := v.getBlob(ctx, opGetBlob, d, header)
+		a, err := v.getBlob(ctx, wire.OpGetBlob, d, header)
 		if err != nil {
 			return oci.BlobBody{}, err
 		}
 		b, err := v.openBody(ctx, a, offset, length, header != "")
 		if err != nil {
-			a.drain()
+			a.Drain()
 			return oci.BlobBody{}, err
 		}
 		if !v.lease.keep() {
 			_ = a.Body.Close()
-			return oci.BlobBody{}, errBudget
+			return oci.BlobBody{}, wire.ErrBudget
 		}
 		b.ReadCloser.(*body).cancel = counted(v.lease.cancel, leave)
 		return b, nil
 	})
 }
 
-func (v *visit) getBlob(ctx context.Context, op string, d digest.Digest, rng string) (*answer, error) {
-	q := query{op: op, method: http.MethodGet, rest: "blobs/" + d.String()}
+func (v *visit) getBlob(ctx context.Context, op string, d digest.Digest, rng string) (*wire.Answer, error) {
+	header := http.Header{}
 	if rng != "" {
-		q.header = http.Header{"Range": {rng}}
+		header.Set("Range", rng)
 	}
-	return v.ask(ctx, q)
+	return v.ask(ctx, v.outgoing(op, http.MethodGet, "blobs/"+d.String(), nil, header))
 }
 
 // openBody checks the header of an answer against what was asked for. What it says
 // of type and encoding counts for nothing: the digest tells if the bytes are right.
-func (v *visit) openBody(ctx context.Context, a *answer, offset, length int64, ranged bool) (oci.BlobBody, error) {
+func (v *visit) openBody(ctx context.Context, a *wire.Answer, offset, length int64, ranged bool) (oci.BlobBody, error) {
 	partial := a.StatusCode == http.StatusPartialContent
 	if a.StatusCode != http.StatusOK && (!partial || !ranged) {
-		return oci.BlobBody{}, v.statusFailure(a)
+		return oci.BlobBody{}, v.session.StatusFailure(a)
 	}
-	if offset > 0 && !partial && a.isPage() {
-		return oci.BlobBody{}, pageFailure(a) // and what was got before was none
+	if offset > 0 && !partial && a.IsPage() {
+		return oci.BlobBody{}, wire.PageFailure(a) // and what was got before was none
 	}
-	b := &body{c: v.c, inner: a.Body, ctx: ctx, op: v.operation, host: a.url.Host, status: a.StatusCode, left: a.ContentLength}
+	b := &body{c: v.c, inner: a.Body, ctx: ctx, op: v.operation, host: a.URL.Host, status: a.StatusCode, left: a.ContentLength}
 	opened := oci.BlobBody{ReadCloser: b, Size: a.ContentLength}
-	if in, ok := a.Body.(*arriving); ok {
-		opened.Queued = func() int64 { return queued(in.conn) }
+	if in, ok := a.Body.(*wire.Body); ok {
+		opened.Queued = in.Queued
 	}
 	if !partial {
 		return opened, nil
 	}
 	wrong := func(why string) error {
-		return &failure{class: oci.ClassLength, status: a.StatusCode, text: a.url.Host + " sent " + why}
+		return &wire.Failure{Class: oci.ClassLength, Status: a.StatusCode, Text: a.URL.Host + " sent " + why}
 	}
 	r, err := parseContentRange(a.Header.Get("Content-Range"))
 	switch {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
 // What a body has to bring on average whenever it has been waited for so long: a
@@ -44,7 +45,7 @@ func (b *body) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	watchdog := time.AfterFunc(b.c.o.Timeouts.Idle, func() { b.cancel(errIdle) })
+	watchdog := time.AfterFunc(b.c.o.Timeouts.Idle, func() { b.cancel(wire.ErrIdle) })
 	began := time.Now()
 	n, err := b.inner.Read(p)
 	b.waited += time.Since(began)
@@ -55,7 +56,7 @@ func (b *body) Read(p []byte) (int, error) {
 		// The connection itself goes with its context. Those beside it have been
 		// silent for as long, and the rest of the blob is asked for in a moment.
 		b.cancel(b.err)
-		b.c.transports.closeIdle()
+		b.c.network.Transports.CloseIdle()
 	}
 	if b.left >= 0 {
 		b.left -= int64(n)
@@ -70,14 +71,14 @@ func (b *body) Read(p []byte) (int, error) {
 func (b *body) check(n int, err error) error {
 	switch {
 	case b.left >= 0 && int64(n) > b.left:
-		return b.fail(&failure{class: oci.ClassLength, text: b.host + " sent more bytes than it announced"})
+		return b.fail(&wire.Failure{Class: oci.ClassLength, Text: b.host + " sent more bytes than it announced"})
 	case err == nil:
 		if b.waited <= trickleAfter {
 			return nil
 		}
 		if b.received < int64(b.waited/time.Second)*trickleRate {
-			b.cancel(errIdle)
-			return b.fail(&failure{class: oci.ClassTimeout, text: b.host + " sends next to nothing"})
+			b.cancel(wire.ErrIdle)
+			return b.fail(&wire.Failure{Class: oci.ClassTimeout, Text: b.host + " sends next to nothing"})
 		}
 		b.received, b.waited = 0, 0
 		return nil
@@ -87,14 +88,14 @@ func (b *body) check(n int, err error) error {
 		}
 		return io.EOF
 	case context.Cause(b.ctx) != nil:
-		return b.fail(asFailure(b.ctx, b.host, err))
+		return b.fail(wire.AsFailure(b.ctx, b.host, err))
 	}
-	return b.cut(safeCause(err))
+	return b.cut(wire.SafeCause(err))
 }
 
-func (b *body) fail(f *failure) error {
-	f.status = b.status
-	return b.c.errorOf(b.op, f)
+func (b *body) fail(f *wire.Failure) error {
+	f.Status = b.status
+	return b.op.errorOf(f)
 }
 
 func (b *body) cut(cause error) error {

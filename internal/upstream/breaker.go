@@ -3,11 +3,11 @@ package upstream
 import (
 	"context"
 	"math/rand/v2"
-	"net/http"
 	"sync"
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
 // Breaker is the state of the circuit breakers of one URL.
@@ -138,11 +138,11 @@ func (c *circuit) close() (wasOpen bool) {
 
 // failed notes a failure of a try for a repository. It reports whether a ping has
 // to tell now if it is the registry that fails; see confirmed.
-func (b *breaker) failed(of kind, repository string, f *failure) (doubtful bool) {
+func (b *breaker) failed(of kind, repository string, f *wire.Failure) (doubtful bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if f.unreached {
-		b.failLocked(&b.line, f.class)
+	if f.Unreached {
+		b.failLocked(&b.line, f.Class)
 		if b.isDueLocked(&b.line) {
 			b.openLocked(&b.line)
 			b.changed(b.circuitState(&b.line))
@@ -151,7 +151,7 @@ func (b *breaker) failed(of kind, repository string, f *failure) (doubtful bool)
 	}
 	// The registry was reached, but nobody knows what it is worth yet.
 	c := &b.circuits[of]
-	b.failLocked(c, f.class)
+	b.failLocked(c, f.Class)
 	switch c.failing {
 	case "":
 		c.failing, c.began = repository, b.now()
@@ -215,61 +215,29 @@ func (b *breaker) state() Breaker {
 	return worst
 }
 
-// isTrouble reports whether a failure speaks against the registry as a whole: no
-// answer, or a 5xx.
-func (f *failure) isTrouble() bool {
-	switch f.class {
-	case oci.ClassConnect, oci.ClassDNS, oci.ClassTLS, oci.ClassTimeout, oci.ClassToken:
-		return f.status == 0 || isServerError(f.status)
-	case oci.ClassStatus:
-		return isServerError(f.status)
-	}
-	return false
-}
-
-// isServerError reports whether a status is one of a server in trouble. 501 is
-// that of one in good health which does not know what it is asked for.
-func isServerError(status int) bool {
-	return status >= 500 && status < 600 && status != http.StatusNotImplemented
-}
-
-// isNeutral reports whether a failure says nothing of the registry: we gave up
-// ourselves, did not even ask, or it is the trouble of a host that it redirects to.
-func (f *failure) isNeutral() bool {
-	switch f.class {
-	case oci.ClassCanceled, oci.ClassForbidden, oci.ClassBreaker, oci.ClassExhausted:
-		return true
-	}
-	return f.unasked || f.crowded || f.abroad && f.isTrouble()
-}
-
 // pingTime is how long the registry has to answer the ping that tells its trouble
 // from that of a repository. Somebody is waiting for an answer meanwhile.
 const pingTime = 900 * time.Millisecond
 
 // record tells the breaker how a try has ended; nil = with an answer.
-func (v *visit) record(ctx context.Context, f *failure) {
+func (v *visit) record(ctx context.Context, f *wire.Failure) {
 	b := v.e.breaker
 	switch {
-	case f != nil && f.isNeutral():
-	case f == nil || !f.isTrouble():
+	case f != nil && f.IsNeutral():
+	case f == nil || !f.IsTrouble():
 		b.succeeded(v.kind, v.repository)
 	case b.failed(v.kind, v.repository, f):
-		b.confirmed(v.kind, v.c.isWell(ctx, v.e))
+		b.confirmed(v.kind, v.e.isWell(ctx))
 	}
 }
 
 // isWell reports whether the registry answers a ping with anything but a 5xx.
-func (c *Client) isWell(ctx context.Context, e *endpoint) bool {
+func (e *endpoint) isWell(ctx context.Context) bool {
 	// The time of the operation may be over.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pingTime)
 	defer cancel()
-	a, err := c.send(ctx, e, outgoing{op: opPing, method: http.MethodGet, url: e.ping})
-	if err != nil {
-		return false
-	}
-	a.drain()
-	return !isServerError(a.StatusCode)
+	status, err := e.registry.Ping(ctx)
+	return err == nil && !wire.IsServerError(status)
 }
 
 // Breakers returns the state of the circuit breakers of each URL, in their order.

@@ -4,24 +4,21 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"sync/atomic"
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/upstream/internal/egress"
+	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
 // Client is one upstream registry. All methods are safe for concurrent use, and
 // return soon after their context is done.
 type Client struct {
-	o           Options
-	endpoints   []*endpoint
-	authOrigins []origin
-	guard       *guard
-	transports  transports
-	reports     reports
-	retries     retries
-	closed      atomic.Bool
+	o         Options
+	endpoints []*endpoint
+	network   *wire.Client
+	reports   reports
+	retries   retries
 }
 
 // New returns a Client. It connects to nothing.
@@ -38,9 +35,6 @@ func New(o Options) (*Client, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	if o.resolver == nil {
-		o.resolver = net.DefaultResolver
-	}
 	if o.MaxFails == 0 {
 		o.MaxFails = 5
 	}
@@ -54,32 +48,35 @@ func New(o Options) (*Client, error) {
 	c := &Client{
 		o:       o,
 		reports: reports{last: map[oci.Class]time.Time{}, suppressed: map[oci.Class]int{}},
-		guard:   &guard{allow: o.AllowAddresses},
+		network: wire.NewClient(wire.Options{
+			UserAgent: o.UserAgent, Header: o.Timeouts.Header, Reused: o.Timeouts.Reused, Observe: o.Observe, Received: o.Received,
+		}, egress.New(egress.Options{
+			Network: o.Network, Seams: o.seams, Dial: o.Timeouts.Dial, TLS: o.Timeouts.TLS, Now: o.Now,
+		})),
+	}
+	var authOrigins []egress.Origin
+	for _, s := range o.AuthOrigins {
+		at, err := egress.ParseOrigin(s)
+		if err != nil {
+			return nil, fmt.Errorf("upstream %s: %w", o.Name, err)
+		}
+		authOrigins = append(authOrigins, at)
 	}
 	for _, u := range o.URLs {
-		e, err := newEndpoint(u, o)
+		e, err := newEndpoint(u, o, c.network, authOrigins)
 		if err != nil {
 			return nil, err
 		}
 		e.breaker.changed = c.breakerChanged
 		c.endpoints = append(c.endpoints, e)
 	}
-	for _, s := range o.AuthOrigins {
-		at, err := parseOrigin(s)
-		if err != nil {
-			return nil, fmt.Errorf("upstream %s: %w", o.Name, err)
-		}
-		c.authOrigins = append(c.authOrigins, at)
-	}
-	c.transports = newTransports(o, c.guard)
 	return c, nil
 }
 
 // Close closes the connections that nobody uses. Operations and bodies that are
 // under way finish, and their connections are closed then.
 func (c *Client) Close() {
-	c.closed.Store(true)
-	c.transports.closeIdle()
+	c.network.Close()
 }
 
 // Format implements fmt.Formatter: a Client prints as its name alone.

@@ -14,6 +14,8 @@ import (
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/upstream/internal/egress"
+	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
 const repo = "library/alpine"
@@ -277,7 +279,7 @@ func TestNewRefuses(t *testing.T) {
 		"second URL":   {URLs: []*url.URL{mustURL(t, "https://a"), mustURL(t, "a")}},
 		"auth origin":  {URLs: []*url.URL{mustURL(t, "https://a")}, AuthOrigins: []string{"auth.a"}},
 		"auth path":    {URLs: []*url.URL{mustURL(t, "https://a")}, AuthOrigins: []string{"https://a/token"}},
-		"proxy scheme": {URLs: []*url.URL{mustURL(t, "https://a")}, Proxy: mustURL(t, "socks5://a")},
+		"proxy scheme": {URLs: []*url.URL{mustURL(t, "https://a")}, Network: egress.Network{Proxy: mustURL(t, "socks5://a")}},
 	} {
 		if _, err := New(o); err == nil {
 			t.Errorf("%s: no error", name)
@@ -325,7 +327,7 @@ func TestObserveAndReceived(t *testing.T) {
 	var mu sync.Mutex
 	seen, received := map[string]int{}, map[string]int64{}
 	c := newClient(t, s.URL(), func(o *Options) {
-		o.Observe = func(ob Observation) {
+		o.Observe = func(ob wire.Observation) {
 			mu.Lock()
 			defer mu.Unlock()
 			seen[ob.Op+" "+string(ob.Class)+" "+http.StatusText(ob.Status)]++
@@ -351,7 +353,7 @@ func TestObserveAndReceived(t *testing.T) {
 			t.Errorf("observed %q %d times, want %d: %v", key, seen[key], n, seen)
 		}
 	}
-	if n := received[opGetBlob]; n < int64(len(raw)) || n > int64(len(raw))+2000 {
+	if n := received[wire.OpGetBlob]; n < int64(len(raw)) || n > int64(len(raw))+2000 {
 		t.Errorf("received %d bytes of a blob of %d", n, len(raw))
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
 // relay is a load balancer in front of a server. It can drop the connections
@@ -152,7 +153,7 @@ func TestDeafConnection(t *testing.T) {
 			var timeouts, good atomic.Int32
 			c := newClient(t, r.url(), hasty, func(o *Options) {
 				o.Timeouts.Header = time.Minute
-				o.Observe = func(ob Observation) {
+				o.Observe = func(ob wire.Observation) {
 					switch ob.Class {
 					case oci.ClassTimeout:
 						timeouts.Add(1)

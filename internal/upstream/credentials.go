@@ -5,23 +5,23 @@ import (
 	"net/url"
 	"slices"
 
-	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/google"
+	"github.com/pullgate/pullgate/caddymodule/credentials"
+	"github.com/pullgate/pullgate/internal/upstream/internal/auth"
+	"github.com/pullgate/pullgate/internal/upstream/internal/egress"
 )
 
 // Credentials is where an upstream's user name and password come from. The
 // zero value is no credentials. It prints no secret under any verb: what it
 // holds is a function.
 type Credentials struct {
-	keychain func() authn.Keychain
+	login func(ctx context.Context, host string) (credentials.Login, error)
 	// own says that they are for one origin of this upstream, whatever it is called;
 	// others are looked up for each host.
 	own bool
 }
 
 // IsZero reports whether there are no credentials.
-func (c Credentials) IsZero() bool { return c.keychain == nil }
+func (c Credentials) IsZero() bool { return c.login == nil }
 
 // String implements fmt.Stringer.
 func (c Credentials) String() string {
@@ -31,30 +31,18 @@ func (c Credentials) String() string {
 	return "credentials"
 }
 
-func fromKeychain(k authn.Keychain) Credentials {
-	return Credentials{keychain: func() authn.Keychain { return k }}
-}
-
 // BasicCredentials are a fixed user name and password, for the token server or
 // for the registry itself, whichever it asks for.
 func BasicCredentials(user, password string) Credentials {
-	c := fromKeychain(fixed{authn.FromConfig(authn.AuthConfig{Username: user, Password: password})})
-	c.own = true
-	return c
+	login := credentials.Login{Username: user, Password: password}
+	return Credentials{own: true, login: func(context.Context, string) (credentials.Login, error) { return login, nil }}
 }
 
-type fixed struct{ authn.Authenticator }
-
-func (f fixed) Resolve(authn.Resource) (authn.Authenticator, error) { return f.Authenticator, nil }
-
-// DockerConfigCredentials are those of the Docker or Podman configuration file
-// and its credential programs, found as go-containerregistry's DefaultKeychain
-// describes. Changes are seen within five minutes.
-func DockerConfigCredentials() Credentials { return fromKeychain(authn.DefaultKeychain) }
-
-// GoogleCredentials are the application default credentials, or gcloud's, for
-// gcr.io and pkg.dev hosts; other hosts get none.
-func GoogleCredentials() Credentials { return fromKeychain(google.Keychain) }
+// SourceCredentials are looked up for the host of each URL. Changes are seen within five
+// minutes.
+func SourceCredentials(s credentials.Source) Credentials {
+	return Credentials{login: func(ctx context.Context, host string) (credentials.Login, error) { return s.Login(ctx, host) }}
+}
 
 // CredentialsFor returns who to be at one of the URLs: whoever URLCredentials names for
 // it, or else Credentials. A user name and a password are those of one origin, not of
@@ -65,7 +53,7 @@ func (o Options) CredentialsFor(u *url.URL) Credentials {
 	if own, ok := o.URLCredentials[u.String()]; ok {
 		return own
 	}
-	if o.Credentials.own && originOf(u) != originOf(o.chief()) {
+	if o.Credentials.own && egress.OriginOf(u) != egress.OriginOf(o.chief()) {
 		return Credentials{}
 	}
 	return o.Credentials
@@ -75,7 +63,7 @@ func (o Options) CredentialsFor(u *url.URL) Credentials {
 func (o Options) chief() *url.URL {
 	named := url.URL{Host: o.Name}
 	for _, u := range o.URLs {
-		if keychainHost(u) == keychainHost(&named) || originOf(u).host == originOf(&named).host {
+		if auth.KeychainHost(u) == auth.KeychainHost(&named) || egress.OriginOf(u).Host == egress.OriginOf(&named).Host {
 			return u
 		}
 	}
@@ -104,25 +92,5 @@ func (o Options) Exposed() (exposed []string) {
 
 // isPlain reports whether everybody on the way to a URL can read what is sent there.
 func isPlain(u *url.URL) bool {
-	return u.Scheme == "http" && !isLocalhost(u.Hostname()) && !literalOf(u).Addr().IsLoopback()
-}
-
-// resolve returns who to be at an endpoint, the zero value for nobody.
-func (c Credentials) resolve(ctx context.Context, e *endpoint) (authn.AuthConfig, error) {
-	if c.IsZero() {
-		return authn.AuthConfig{}, nil
-	}
-	registry, err := name.NewRegistry(keychainHost(e.base), name.WeakValidation)
-	if err != nil {
-		return authn.AuthConfig{}, err
-	}
-	authenticator, err := authn.Resolve(ctx, c.keychain(), registry)
-	if err != nil {
-		return authn.AuthConfig{}, err
-	}
-	config, err := authn.Authorization(ctx, authenticator)
-	if err != nil {
-		return authn.AuthConfig{}, err
-	}
-	return *config, nil
+	return u.Scheme == "http" && !egress.IsLocalhost(u.Hostname()) && !egress.LiteralOf(u).Addr().IsLoopback()
 }

@@ -11,8 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/authn"
-
+	"github.com/pullgate/pullgate/caddymodule/credentials"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registrytest"
 )
@@ -151,7 +150,7 @@ func TestIdentityTokenIsExchangedByPost(t *testing.T) {
 			}
 		})
 		c := newClient(t, s.URL, func(o *Options) {
-			o.Credentials = fromKeychain(fixed{authn.FromConfig(authn.AuthConfig{IdentityToken: "identity"})})
+			o.Credentials = always(credentials.Login{IdentityToken: "identity"})
 		})
 		if _, err := c.Manifest(t.Context(), repo, tag("1")); err != nil {
 			t.Fatal(err)
@@ -173,7 +172,7 @@ func TestRegistryTokenIsUsedAsItIs(t *testing.T) {
 		sendIndex(w)
 	})
 	c := newClient(t, s.URL, func(o *Options) {
-		o.Credentials = fromKeychain(fixed{authn.FromConfig(authn.AuthConfig{RegistryToken: "ready"})})
+		o.Credentials = always(credentials.Login{RegistryToken: "ready"})
 	})
 	if _, err := c.Manifest(t.Context(), repo, tag("1")); err != nil {
 		t.Fatal(err)
@@ -186,7 +185,6 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	proxy := mustURL(t, "http://u:"+canary+"@127.0.0.1:1")
 	o := Options{
 		Name: "x", URLs: []*url.URL{mustURL(t, s.URL())}, Credentials: BasicCredentials("u", canary),
-		Certificates: nil,
 	}
 	c, err := New(o)
 	if err != nil {

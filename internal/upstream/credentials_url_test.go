@@ -8,8 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/authn"
-
+	"github.com/pullgate/pullgate/caddymodule/credentials"
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
@@ -45,7 +44,7 @@ func TestPasswordIsForOneURL(t *testing.T) {
 			name: "127.0.0.2", credentials: upstreams, want: [3]string{1: "u"},
 		},
 		"what is looked up by host": {
-			credentials: fromKeychain(fixed{authn.FromConfig(authn.AuthConfig{Username: "u", Password: "canary"})}),
+			credentials: always(credentials.Login{Username: "u", Password: "canary"}),
 			want:        [3]string{"u", "u", "u"},
 		},
 	} {

@@ -18,13 +18,9 @@
 //     another oci.Class, and so has a 404 from behind a redirect, unless it is
 //     the error document of a registry that lacks the manifest.
 //
-// The authentication flows are those of go-containerregistry's transport
-// package: its challenge and token types and its token exchange. Its round
-// trippers are not used, because they ping before each pull and leave the
-// choice of redirects, realms and token lifetimes to the registry.
-//
-// Connections are kept and used again. One that was dropped silently meanwhile
-// costs Timeouts.Reused, not the operation; see Client.roundTrip.
+// Below it, internal/egress decides where connections may lead, internal/wire sends one
+// request and returns its answer, and internal/auth authenticates. This package tries the
+// URLs of the upstream, reads what they answer, and keeps away from those in trouble.
 //
 // A Client owns its connections, its tokens and nothing else. It outlives
 // requests, not the configuration that made it: Close it when no new operation

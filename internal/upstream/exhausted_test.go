@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
 // That this machine has no descriptor left is not held against the upstream.
@@ -18,16 +19,16 @@ func TestExhausted(t *testing.T) {
 		&net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.EADDRNOTAVAIL)},
 		&net.DNSError{Err: "dial udp 192.0.2.1:53: socket: too many open files", Name: "registry.example"},
 	} {
-		f := asFailure(t.Context(), "registry.example", cause)
-		if f.class != oci.ClassExhausted || !f.isNeutral() || f.isTrouble() {
+		f := wire.AsFailure(t.Context(), "registry.example", cause)
+		if f.Class != oci.ClassExhausted || !f.IsNeutral() || f.IsTrouble() {
 			t.Errorf("%v: %+v", cause, f)
 		}
-		e := new(Client).errorOf(operation{}, f)
+		e := (operation{}).errorOf(f)
 		if e.Status != http.StatusServiceUnavailable || e.RetryAfter <= 0 {
 			t.Errorf("%v: status %d, retry after %v", cause, e.Status, e.RetryAfter)
 		}
 	}
-	if f := asFailure(t.Context(), "registry.example", errors.New("connection refused")); f.class != oci.ClassConnect {
-		t.Errorf("class %s", f.class)
+	if f := wire.AsFailure(t.Context(), "registry.example", errors.New("connection refused")); f.Class != oci.ClassConnect {
+		t.Errorf("class %s", f.Class)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -129,31 +128,4 @@ func TestHTTPProxy(t *testing.T) {
 func parseProxyAuth(r *http.Request) (user, password string, ok bool) {
 	clone := http.Request{Header: http.Header{"Authorization": r.Header.Values("Proxy-Authorization")}}
 	return clone.BasicAuth()
-}
-
-func FuzzRealm(f *testing.F) {
-	for _, seed := range []string{"https://auth.docker.io/token", "http://127.0.0.1", "https://u@registry.test", "//x", "%"} {
-		f.Add(seed)
-	}
-	c, err := New(Options{
-		Name: "x", URLs: []*url.URL{{Scheme: "https", Host: "registry.test"}}, Credentials: BasicCredentials("u", "p"),
-		resolver: noNames(),
-	})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		e := c.endpoints[0]
-		server, err := c.visit(e, operation{}, nil).realm(s, e.base, netip.AddrPort{})
-		if err != nil {
-			return
-		}
-		realm, trusted := server.url, server.trusted
-		if realm.Scheme != "https" || realm.User != nil || realm.Hostname() == "" {
-			t.Errorf("%q is asked", s)
-		}
-		if trusted && (!strings.EqualFold(realm.Hostname(), "registry.test") || realm.Port() != "" && realm.Port() != "443") {
-			t.Errorf("%q gets the password", s)
-		}
-	})
 }

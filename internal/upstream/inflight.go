@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
 // lingering is how long a GET of a blob that has ended may still count at the
@@ -54,11 +56,11 @@ func (f *inflight) crowded(now time.Time) bool {
 // judge marks a refusal of a GET that was one too many, perhaps: to repeat it at once
 // would not help, and it says nothing of the registry's health.
 func (f *inflight) judge(ctx context.Context, host string, err error, now time.Time) error {
-	own := *asFailure(ctx, host, err)
-	switch own.status {
+	own := *wire.AsFailure(ctx, host, err)
+	switch own.Status {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusForbidden:
 		if f.crowded(now) {
-			own.crowded, own.again = true, false
+			own.Crowded, own.Again = true, false
 		}
 	}
 	return &own
@@ -74,12 +76,9 @@ func counted(cancel context.CancelCauseFunc, leave func(served bool)) context.Ca
 
 // alive reports whether a registry answers at all, with whatever status: then a blob
 // that does not come is one that takes long. Those who ask at a time share a ping.
-func (c *Client) alive(ctx context.Context, e *endpoint) bool {
-	_, _, err := e.pulse.get(ctx, "", func(ctx context.Context) (struct{}, time.Duration, error) {
-		a, err := c.send(ctx, e, outgoing{op: opPing, method: http.MethodGet, url: e.ping})
-		if err == nil {
-			a.drain()
-		}
+func (e *endpoint) alive(ctx context.Context) bool {
+	_, _, err := e.pulse.Get(ctx, "", func(ctx context.Context) (struct{}, time.Duration, error) {
+		_, err := e.registry.Ping(ctx)
 		return struct{}{}, pulseAge, err
 	})
 	return err == nil

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/upstream/internal/egress"
 )
 
 // forbidden are addresses that no upstream may lead to, in every range that is
@@ -165,7 +166,7 @@ func TestNothingLeadsInside(t *testing.T) {
 			cases++
 			to.Store(target)
 			c := newClient(t, at, func(o *Options) {
-				o.resolver, o.dialing = resolver, j.dialing
+				o.seams.Resolver, o.seams.Dialing = resolver, j.dialing
 				o.Timeouts = Timeouts{Dial: time.Second, Operation: 2 * time.Second}
 			})
 			err := by.ask(t.Context(), c)
@@ -248,8 +249,8 @@ func TestRebinding(t *testing.T) {
 				by.lead(w, r, "http://rebinding.test:"+portOf(inside.url))
 			})
 			c := newClient(t, strings.Replace(s.URL, "127.0.0.1", "hub.test", 1), func(o *Options) {
-				o.dialing = j.dialing
-				o.resolver = resolver(t, func(name string) []string {
+				o.seams.Dialing = j.dialing
+				o.seams.Resolver = resolver(t, func(name string) []string {
 					if name != "rebinding.test" {
 						return []string{"127.0.0.1"}
 					}
@@ -262,7 +263,7 @@ func TestRebinding(t *testing.T) {
 				_ = by.ask(t.Context(), c)
 			}
 			for _, dialed := range j.take() {
-				if !strings.HasSuffix(s.URL, dialed) && !isPublic(netip.MustParseAddrPort(dialed).Addr()) {
+				if !strings.HasSuffix(s.URL, dialed) && !egress.IsPublic(netip.MustParseAddrPort(dialed).Addr()) {
 					t.Errorf("%s, %v: connected to %s", by.name, sequence, dialed)
 				}
 			}
@@ -307,7 +308,7 @@ func TestWhatMayBeLedTo(t *testing.T) {
 			})
 			c := newClient(t, strings.Replace(s.URL, "127.0.0.1", test.url, 1), func(o *Options) {
 				if test.url != "localhost" { // which the hosts file knows
-					o.resolver = resolver
+					o.seams.Resolver = resolver
 				}
 				if test.allow != "" {
 					o.AllowAddresses = []netip.Prefix{netip.MustParsePrefix(test.allow)}

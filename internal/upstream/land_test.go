@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
 )
@@ -55,7 +56,7 @@ func (l *land) client(t *testing.T, at string, change ...func(*Options)) *Client
 		var errs []error
 		for _, a := range addresses {
 			to := net.JoinHostPort(a, port)
-			if err := c.guard.control(ctx, network, to, nil); err != nil {
+			if err := c.network.Transports.Guard.Control(ctx, network, to, nil); err != nil {
 				errs = append(errs, err)
 				continue
 			}
@@ -69,7 +70,7 @@ func (l *land) client(t *testing.T, at string, change ...func(*Options)) *Client
 		}
 		return nil, errors.Join(errs...)
 	}
-	c.transports.home.DialContext, c.transports.abroad.DialContext = dial, dial
+	c.network.Transports.Home.DialContext, c.network.Transports.Abroad.DialContext = dial, dial
 	return c
 }
 
@@ -173,8 +174,8 @@ func TestChallengeIsThatOfItsConnection(t *testing.T) {
 			}
 			// DNS leads inside now, and the token has expired.
 			l.move("auth.test", "10.1.1.1")
-			c.transports.closeIdle()
-			now.add(maxTokenLife)
+			c.network.Transports.CloseIdle()
+			now.add(time.Hour)
 		}
 	}
 }
@@ -206,7 +207,7 @@ func TestKeptConnectionIsCheckedAgain(t *testing.T) {
 		t.Errorf("%d requests, connections to %v", there, l.dials)
 	}
 	l.move("hub.test", "8.8.8.8")
-	c.transports.home.CloseIdleConnections()
+	c.network.Transports.Home.CloseIdleConnections()
 	_, err := c.Manifest(t.Context(), repo, tag("1"))
 	wantClass(t, err, oci.ClassForbidden)
 	if there != 2 {
@@ -242,7 +243,7 @@ func TestUpstreamIsNoMetadataService(t *testing.T) {
 			for _, allowed := range []bool{false, true} {
 				var j journal
 				c := newClient(t, "http://"+net.JoinHostPort(host, "80"), func(o *Options) {
-					o.resolver, o.dialing = names(t, map[string][]string{"hub.test": {address}}), j.dialing
+					o.seams.Resolver, o.seams.Dialing = names(t, map[string][]string{"hub.test": {address}}), j.dialing
 					if allowed {
 						o.AllowAddresses = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
 					}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
 // lease bounds what one endpoint may take of an operation's time.
@@ -43,7 +45,7 @@ func (l *lease) end() {
 		l.granted = false
 	default:
 		l.over = true
-		l.cancel(errBudget)
+		l.cancel(wire.ErrBudget)
 	}
 }
 
@@ -91,7 +93,7 @@ func within[T any](
 	value, err := fn(ctx, l)
 	if err != nil {
 		// While the context still tells why it ended.
-		err = asFailure(ctx, "the upstream", err)
+		err = wire.AsFailure(ctx, "the upstream", err)
 	}
 	if !l.isKept() {
 		cancel(nil)

@@ -12,6 +12,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
 // acceptManifests are all manifest types, in every request: registries that
@@ -32,10 +33,8 @@ func manifestOperation(op, repository string, ref oci.Reference) operation {
 	return operation{op: op, kind: manifests, repository: repository, object: object, unknown: oci.CodeManifestUnknown}
 }
 
-func (v *visit) askManifest(ctx context.Context, op, method string, ref oci.Reference) (*answer, error) {
-	return v.ask(ctx, query{
-		op: op, method: method, rest: "manifests/" + ref.String(), header: http.Header{"Accept": {acceptManifests}},
-	})
+func (v *visit) askManifest(ctx context.Context, op, method string, ref oci.Reference) (*wire.Answer, error) {
+	return v.ask(ctx, v.outgoing(op, method, "manifests/"+ref.String(), nil, http.Header{"Accept": {acceptManifests}}))
 }
 
 // Manifest gets a manifest of at most oci.MaxManifestSize and checks it: its
@@ -44,21 +43,21 @@ func (c *Client) Manifest(ctx context.Context, repository string, ref oci.Refere
 	if err := checkReference(ref); err != nil {
 		return oci.Manifest{}, err
 	}
-	op := manifestOperation(opGetManifest, repository, ref)
+	op := manifestOperation(wire.OpGetManifest, repository, ref)
 	return each(ctx, c, op, func(ctx context.Context, v *visit) (oci.Manifest, error) { return v.manifest(ctx, ref) })
 }
 
 // manifest gets a manifest. What the header of the answer says of digest and
 // encoding counts for nothing where the bytes are right.
 func (v *visit) manifest(ctx context.Context, ref oci.Reference) (oci.Manifest, error) {
-	a, err := v.askManifest(ctx, opGetManifest, http.MethodGet, ref)
+	a, err := v.askManifest(ctx, wire.OpGetManifest, http.MethodGet, ref)
 	if err != nil {
 		return oci.Manifest{}, err
 	}
 	if a.StatusCode != http.StatusOK {
-		return oci.Manifest{}, v.statusFailure(a)
+		return oci.Manifest{}, v.session.StatusFailure(a)
 	}
-	raw, err := a.read(ctx, oci.MaxManifestSize)
+	raw, err := a.Read(ctx, oci.MaxManifestSize)
 	if err != nil {
 		return oci.Manifest{}, err
 	}
@@ -71,8 +70,8 @@ func (v *visit) manifest(ctx context.Context, ref oci.Reference) (oci.Manifest, 
 		m.Digest = oci.Sum(raw)
 	case !oci.Verify(m.Digest, raw) && isSchema1(contentType(a)): // the digest of a signed one is that of its payload
 		return oci.Manifest{}, schema1Failure(a)
-	case !oci.Verify(m.Digest, raw) && a.isPage():
-		return oci.Manifest{}, pageFailure(a)
+	case !oci.Verify(m.Digest, raw) && a.IsPage():
+		return oci.Manifest{}, wire.PageFailure(a)
 	case !oci.Verify(m.Digest, raw):
 		return oci.Manifest{}, digestFailure(a, m.Digest, oci.Sum(raw))
 	}
@@ -89,7 +88,7 @@ func (v *visit) manifest(ctx context.Context, ref oci.Reference) (oci.Manifest, 
 
 // contentType returns the media type of an answer if it is that of a manifest. Others
 // are sent by servers that do not know, such as the storage behind a redirect.
-func contentType(a *answer) string {
+func contentType(a *wire.Answer) string {
 	mediaType, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type"))
 	if !oci.IsManifestType(mediaType) {
 		return ""
@@ -104,27 +103,27 @@ func isSchema1(mediaType string) bool {
 	return mediaType == oci.MediaTypeDockerSchema1 || mediaType == oci.MediaTypeDockerSchema1Signed
 }
 
-func schema1Failure(a *answer) *failure {
-	return &failure{
-		class: oci.ClassNotFound, status: a.StatusCode, err: errSchema1,
-		text: a.url.Host + " has this image in the obsolete schema 1 alone, which is not mirrored; push it anew with a current tool",
+func schema1Failure(a *wire.Answer) *wire.Failure {
+	return &wire.Failure{
+		Class: oci.ClassNotFound, Status: a.StatusCode, Err: errSchema1,
+		Text: a.URL.Host + " has this image in the obsolete schema 1 alone, which is not mirrored; push it anew with a current tool",
 	}
 }
 
-func notManifest(a *answer, err error) *failure {
-	if a.isPage() {
-		return pageFailure(a)
+func notManifest(a *wire.Answer, err error) *wire.Failure {
+	if a.IsPage() {
+		return wire.PageFailure(a)
 	}
-	return &failure{
-		class: oci.ClassNotRegistry, status: a.StatusCode, err: err,
-		text: a.url.Host + " sent something that is no valid manifest",
+	return &wire.Failure{
+		Class: oci.ClassNotRegistry, Status: a.StatusCode, Err: err,
+		Text: a.URL.Host + " sent something that is no valid manifest",
 	}
 }
 
-func digestFailure(a *answer, want, got digest.Digest) *failure {
-	return &failure{
-		class: oci.ClassDigest, status: a.StatusCode,
-		text: fmt.Sprintf("%s sent %s in place of %s", a.url.Host, got, want),
+func digestFailure(a *wire.Answer, want, got digest.Digest) *wire.Failure {
+	return &wire.Failure{
+		Class: oci.ClassDigest, Status: a.StatusCode,
+		Text: fmt.Sprintf("%s sent %s in place of %s", a.URL.Host, got, want),
 	}
 }
 

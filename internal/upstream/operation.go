@@ -7,18 +7,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
-)
-
-// The operations, as Observation.Op names them.
-const (
-	opPing         = "ping"
-	opToken        = "token"
-	opHeadManifest = "head_manifest"
-	opGetManifest  = "get_manifest"
-	opHeadBlob     = "head_blob"
-	opGetBlob      = "get_blob"
-	opTags         = "tags"
-	opReferrers    = "referrers"
+	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
 // kind is what an operation is about, for everything that a registry may refuse or
@@ -61,7 +50,7 @@ func each[T any](
 	defer span.End()
 	began := time.Now()
 	deadline := began.Add(c.o.Timeouts.Operation)
-	var missing, failed, refused *failure
+	var missing, failed, refused *wire.Failure
 	c.retries.ask(c.o.Now())
 	endpoints := op.among(c.inOrder())
 	for i, e := range endpoints {
@@ -80,16 +69,16 @@ func each[T any](
 		if err == nil {
 			return value, nil
 		}
-		f := asFailure(ctx, e.base.Host, err)
-		if f.class == oci.ClassNotFound {
+		f := wire.AsFailure(ctx, e.base.Host, err)
+		if f.Class == oci.ClassNotFound {
 			missing = f
 			continue
 		}
 		failed = f
-		if f.class == oci.ClassCanceled || ctx.Err() != nil {
+		if f.Class == oci.ClassCanceled || ctx.Err() != nil {
 			break
 		}
-		switch f.class {
+		switch f.Class {
 		case oci.ClassConnect, oci.ClassDNS, oci.ClassTLS, oci.ClassTimeout:
 			e.down.begin(c.o.Now(), downFor)
 		}
@@ -101,10 +90,10 @@ func each[T any](
 	default:
 		failed = missing
 	}
-	err := c.errorOf(op, failed)
+	err := op.errorOf(failed)
 	recordError(span, err)
-	if !failed.crowded { // then it is asked again, and who gives up tells
-		c.report(ctx, op, err, failed.attempts, time.Since(began))
+	if !failed.Crowded { // then it is asked again, and who gives up tells
+		c.report(ctx, op, err, failed.Attempts, time.Since(began))
 	}
 	return zero, err
 }
@@ -120,16 +109,16 @@ func countReady(endpoints []*endpoint, of kind) (n int) {
 }
 
 // refused is the failure of who was not asked.
-func (e *endpoint) refused(wait time.Duration) *failure {
-	return &failure{
-		class: oci.ClassBreaker, retryAfter: wait, unasked: true,
-		text: e.base.Host + " has failed too often in a row, and is not asked for a moment",
+func (e *endpoint) refused(wait time.Duration) *wire.Failure {
+	return &wire.Failure{
+		Class: oci.ClassBreaker, RetryAfter: wait, Unasked: true,
+		Text: e.base.Host + " has failed too often in a row, and is not asked for a moment",
 	}
 }
 
 // sooner returns the failure that is over first.
-func sooner(a, b *failure) *failure {
-	if a != nil && a.retryAfter <= b.retryAfter {
+func sooner(a, b *wire.Failure) *wire.Failure {
+	if a != nil && a.RetryAfter <= b.RetryAfter {
 		return a
 	}
 	return b
@@ -148,11 +137,11 @@ func persist[T any](
 			return value, nil
 		}
 		// One that is shared, as of a token that others wait for too, stays as it is.
-		own := *asFailure(ctx, v.e.base.Host, err)
+		own := *wire.AsFailure(ctx, v.e.base.Host, err)
 		f := &own
-		f.attempts = n
+		f.Attempts = n
 		v.record(ctx, f)
-		if !f.again || n == maxTries || !b.ready(v.kind) || !v.c.retries.spend(v.c.o.Now()) {
+		if !f.Again || n == maxTries || !b.ready(v.kind) || !v.c.retries.spend(v.c.o.Now()) {
 			return value, f
 		}
 		delay := retryDelay<<(n-1) + rand.N(retryDelay)
@@ -164,19 +153,19 @@ func persist[T any](
 		if _, ok := b.admit(v.kind); !ok {
 			return value, f
 		}
-		v.again()
+		v.session.Again()
 	}
 }
 
 // errorOf returns what callers get for a failure.
-func (c *Client) errorOf(op operation, f *failure) *oci.Error {
+func (op operation) errorOf(f *wire.Failure) *oci.Error {
 	unknown := op.unknown
-	if f.repositoryUnknown && op.op != opReferrers {
+	if f.RepositoryUnknown && op.op != wire.OpReferrers {
 		unknown = oci.CodeNameUnknown
 	}
-	err := oci.UpstreamError(f.class, unknown, f.text, f.err)
-	err.UpstreamStatus, err.RetryAfter = f.status, f.retryAfter
-	if f.class == oci.ClassToken && f.status >= http.StatusBadRequest && f.status < http.StatusInternalServerError {
+	err := oci.UpstreamError(f.Class, unknown, f.Text, f.Err)
+	err.UpstreamStatus, err.RetryAfter = f.Status, f.RetryAfter
+	if f.Class == oci.ClassToken && f.Status >= http.StatusBadRequest && f.Status < http.StatusInternalServerError {
 		// Google's answers 404 for a repository that there is none of, or none for this user.
 		err.Code, err.Status = oci.CodeDenied, http.StatusForbidden
 	}

@@ -14,7 +14,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/pullgate/pullgate/internal/freeport"
@@ -103,7 +102,7 @@ func TestUnreachableURLs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s.Reset()
 			quick := func(o *Options) {
-				o.resolver = resolver
+				o.seams.Resolver = resolver
 				o.Timeouts = Timeouts{Header: 50 * time.Millisecond, TLS: 500 * time.Millisecond}
 			}
 			_, err := newClient(t, test.at, quick).Manifest(t.Context(), repo, tag(image.Tag))
@@ -146,9 +145,6 @@ func TestRequestsToAnOpenRegistryRunTogether(t *testing.T) {
 		}
 	}
 	get()
-	if _, known := c.endpoints[0].challenges.of(repo); !known {
-		t.Error("nothing was learned from the first answer")
-	}
 	const n = 10
 	var together sync.WaitGroup
 	together.Add(n)
@@ -336,24 +332,4 @@ func TestOperationEndsInTime(t *testing.T) {
 	if n := s.Count("", ""); n != 3 {
 		t.Errorf("%d requests for three operations", n)
 	}
-}
-
-func TestMemoIsBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := newMemo[int](time.Second, time.Now)
-		for i := range 3 * maxMemo {
-			good := time.Hour
-			if i%2 == 0 {
-				good = time.Nanosecond
-			}
-			_, _, err := m.get(t.Context(), fmt.Sprint(i), func(context.Context) (int, time.Duration, error) { return i, good, nil })
-			if err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(time.Microsecond)
-		}
-		if n := len(m.entries); n > maxMemo {
-			t.Errorf("%d entries", n)
-		}
-	})
 }

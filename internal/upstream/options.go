@@ -1,17 +1,13 @@
 package upstream
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
-	"net/netip"
 	"net/url"
 	"time"
 
-	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/upstream/internal/egress"
+	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
 // Options make a Client. Only Name and URLs are required. They print as the
@@ -27,23 +23,12 @@ type Options struct {
 	// their String; the zero value is nobody. CredentialsFor tells who gets which.
 	Credentials    Credentials
 	URLCredentials map[string]Credentials
-	// RootCAs are the authorities for every host that this upstream leads to,
-	// so they normally include the system's. nil = the system's.
-	RootCAs *x509.CertPool
-	// Certificates are shown to the origins of the URLs, never to others.
-	Certificates []tls.Certificate
-	// Proxy is the HTTP proxy for every request, also to where the URLs lead. Names
-	// are then resolved there, and the proxy decides which addresses may be reached;
-	// names and addresses that tell by themselves that they are of the inside are
-	// refused here. nil = what the environment says for each host (HTTPS_PROXY, NO_PROXY).
-	Proxy *url.URL
 	// AuthOrigins are more origins, such as "https://auth.example.com", that may
 	// see the credentials. Token servers there may be at private addresses. Well-known
 	// pairs are built in; see origin.go.
 	AuthOrigins []string
-	// AllowAddresses are private addresses that redirects and realms may lead to, and
-	// link-local ones that the URLs may lie at.
-	AllowAddresses []netip.Prefix
+	// Network says how the hosts are connected to.
+	Network
 	// UserAgent is sent with every request; default "pullgate".
 	UserAgent string
 	// Observe is called once for each HTTP request that was sent, when its
@@ -65,14 +50,14 @@ type Options struct {
 	// Timeouts replace the defaults where they are set.
 	Timeouts Timeouts
 
-	// resolver is for tests, which have no DNS of their own otherwise. dialing is
-	// called with each address that is about to be connected to, on either way
-	// out, after the guard has let it pass; its error stops that. environment is
-	// http.ProxyFromEnvironment, which reads the environment once.
-	resolver    *net.Resolver
-	dialing     func(address string) error
-	environment func(*http.Request) (*url.URL, error)
+	seams egress.Seams
 }
+
+// Network says how the hosts of an upstream are connected to.
+type Network = egress.Network
+
+// Observation tells of one HTTP request.
+type Observation = wire.Observation
 
 // Timeouts bound the parts of an operation. Zero values are the defaults.
 type Timeouts struct {
@@ -127,21 +112,6 @@ func (t Timeouts) WithDefaults() Timeouts {
 	}
 	t.Reused = min(t.Reused, t.Header/2)
 	return t
-}
-
-// Observation tells of one HTTP request. Redirects and token requests are
-// requests of their own.
-type Observation struct {
-	// Op is "ping", "token", "head_manifest", "get_manifest", "head_blob",
-	// "get_blob", "tags" or "referrers".
-	Op string
-	// Class is ClassNone for a good answer, for a redirect, and for a 401 that is
-	// merely the challenge to authenticate.
-	Class oci.Class
-	// Status is that of the answer; 0 = none came.
-	Status int
-	// Duration is from the request to the header of the answer.
-	Duration time.Duration
 }
 
 // Format implements fmt.Formatter.

@@ -10,8 +10,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/authn"
-
+	"github.com/pullgate/pullgate/caddymodule/credentials"
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
@@ -237,7 +236,7 @@ func TestSecretsStayAtTheirOrigin(t *testing.T) {
 				c := newClient(t, self.URL, func(o *Options) {
 					o.Credentials = BasicCredentials("u", "canary")
 					if test.identity {
-						o.Credentials = fromKeychain(fixed{authn.FromConfig(authn.AuthConfig{IdentityToken: "canary"})})
+						o.Credentials = always(credentials.Login{IdentityToken: "canary"})
 					}
 					if test.allowed {
 						o.AuthOrigins = []string{other.URL}
@@ -298,20 +297,5 @@ func TestTLSIsNeverLeft(t *testing.T) {
 				t.Errorf("%d requests without TLS", hits)
 			}
 		})
-	}
-}
-
-func TestWellKnownAuthOrigins(t *testing.T) {
-	for registry, want := range map[string]string{
-		"https://registry-1.docker.io":      "https://auth.docker.io:443",
-		"https://registry.gitlab.com:443":   "https://gitlab.com:443",
-		"http://registry-1.docker.io":       "://:",
-		"https://registry-1.docker.io:8443": "://:",
-		"https://registry-1.docker.io.evil": "://:",
-		"https://ghcr.io":                   "://:",
-	} {
-		if got := wellKnownAuthOrigin(originOf(mustURL(t, registry))).String(); got != want {
-			t.Errorf("%s: %s, want %s", registry, got, want)
-		}
 	}
 }

@@ -1,56 +1,26 @@
 package upstream
 
 import (
-	"context"
 	"errors"
 	"net"
 	"net/http"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/upstream/internal/panics"
 )
 
-// panics returns what fn panics with, if it does.
-func panics(fn func()) (p any) {
+// panicOf returns what fn panics with, if it does.
+func panicOf(fn func()) (p any) {
 	defer func() { p = recover() }()
 	fn()
 	return nil
 }
 
-// What panics in a goroutine of its own, where it would end the process, panics in
-// those of the operations that wait for it, and stands in nobody's way.
-func TestPanicOfMemo(t *testing.T) {
-	m := newMemo[int](time.Second, time.Now)
-	fire := make(chan struct{})
-	var all sync.WaitGroup
-	for range 5 {
-		all.Go(func() {
-			p := panics(func() {
-				_, _, _ = m.get(t.Context(), "k", func(context.Context) (int, time.Duration, error) {
-					<-fire
-					panic("a fault of the program")
-				})
-			})
-			var e *panicError
-			if err, ok := p.(error); !ok || !errors.As(err, &e) || !strings.Contains(e.Error(), "TestPanicOfMemo") {
-				t.Errorf("it panics with %v", p)
-			}
-		})
-	}
-	close(fire)
-	all.Wait()
-	entry, _, err := m.get(t.Context(), "k", func(context.Context) (int, time.Duration, error) { return 1, time.Hour, nil })
-	if err != nil || entry.value != 1 {
-		t.Errorf("afterwards: %v, %v", entry, err)
-	}
-}
-
-// So does what panics while a transport connects: to the upstream itself, or to
-// where it leads, at the first of its addresses and at those that are tried beside.
+// What panics while a transport connects: to the upstream itself, or to
+// where it leads, panics in those of the operations that wait for it: at the first of its addresses and at those that are tried beside.
 func TestPanicOfDialer(t *testing.T) {
 	s, image := newServer(t, registrytest.Options{})
 	_, port, _ := net.SplitHostPort(strings.TrimPrefix(s.URL(), "http://"))
@@ -72,9 +42,9 @@ func TestPanicOfDialer(t *testing.T) {
 			lead = ""
 			armed := false
 			client := newClient(t, "http://"+net.JoinHostPort(c.at, port), func(o *Options) {
-				o.resolver = names(t, map[string][]string{"both.test": {"127.0.0.1", "::1"}})
+				o.seams.Resolver = names(t, map[string][]string{"both.test": {"127.0.0.1", "::1"}})
 				o.AllowAddresses = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
-				o.dialing = func(string) error {
+				o.seams.Dialing = func(string) error {
 					if armed {
 						panic("a fault of the program")
 					}
@@ -94,8 +64,8 @@ func TestPanicOfDialer(t *testing.T) {
 				}
 				lead, armed = c.lead, true
 			}
-			var e *panicError
-			if err, ok := panics(func() { _ = ask() }).(error); !ok || !errors.As(err, &e) {
+			var e *panics.Error
+			if err, ok := panicOf(func() { _ = ask() }).(error); !ok || !errors.As(err, &e) {
 				t.Errorf("it panics with %v", err)
 			}
 			lead, armed = "", false

@@ -49,8 +49,8 @@ func TestEnvironmentsProxyLeadsEverywhere(t *testing.T) {
 	t.Cleanup(proxy.Close)
 	to := mustURL(t, proxy.URL)
 	c := newClient(t, "http://registry.test", func(o *Options) {
-		o.resolver = noNames()
-		o.environment = func(r *http.Request) (*url.URL, error) {
+		o.seams.Resolver = noNames()
+		o.seams.Environment = func(r *http.Request) (*url.URL, error) {
 			if strings.HasSuffix(r.URL.Hostname(), ".test") && r.URL.Hostname() != "direct.test" {
 				return to, nil
 			}
@@ -86,7 +86,7 @@ func TestProxyOfTheEnvironmentOpensNothing(t *testing.T) {
 		})
 		c := newClient(t, s.URL, func(o *Options) {
 			o.AllowAddresses = nil
-			o.environment = func(*http.Request) (*url.URL, error) {
+			o.seams.Environment = func(*http.Request) (*url.URL, error) {
 				if direct {
 					return nil, nil
 				}
@@ -128,7 +128,7 @@ func TestProxyIsNotLedInside(t *testing.T) {
 				clear(asked)
 				c := newClient(t, "http://hub.test", func(o *Options) {
 					if environment {
-						o.environment = http.ProxyURL(mustURL(t, proxy.URL))
+						o.seams.Environment = http.ProxyURL(mustURL(t, proxy.URL))
 					} else {
 						o.Proxy = mustURL(t, proxy.URL)
 					}

@@ -52,31 +52,6 @@ func TestRateLimitIsRemembered(t *testing.T) {
 	}
 }
 
-func TestParseRetryAfter(t *testing.T) {
-	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	for value, want := range map[string]time.Duration{
-		"": 30 * time.Second, "x": 30 * time.Second, "-5": 30 * time.Second, "1.5": 30 * time.Second,
-		"0": time.Second, "5": 5 * time.Second, " 7 ": 7 * time.Second, "1000000000": time.Hour,
-		"99999999999999999999999": time.Hour, "Fri, 02 Jan 2026 03:05:05 GMT": time.Minute,
-		"Fri, 02 Jan 2020 03:05:05 GMT": time.Second, "Fri, 02 Jan 2037 03:05:05 GMT": time.Hour,
-	} {
-		if got := parseRetryAfter(value, now); got != want {
-			t.Errorf("%q: %v, want %v", value, got, want)
-		}
-	}
-}
-
-func FuzzRetryAfter(f *testing.F) {
-	for _, seed := range []string{"", "1", "99999999999999999999", "Fri, 02 Jan 2026 03:05:05 GMT", "-1"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		if d := parseRetryAfter(s, time.Now()); d < minRetryAfter || d > maxRetryAfter {
-			t.Errorf("%q: %v", s, d)
-		}
-	})
-}
-
 // Docker Hub tells how much is left. Who asks at 0 is refused, and blamed.
 func TestUsedUpLimit(t *testing.T) {
 	s, image := newServer(t, registrytest.Options{})
@@ -112,34 +87,6 @@ func TestUsedUpLimit(t *testing.T) {
 	for range 2 {
 		if err := get(); err != nil {
 			t.Error(err)
-		}
-	}
-}
-
-func TestUsedUp(t *testing.T) {
-	for value, want := range map[string]time.Duration{
-		"": 0, "1": 0, "x": 0, "-1": 0, "100;w=21600": 0, "0": time.Minute, "0;w=21600": time.Minute,
-		" 0 ; w=10": 10 * time.Second, "0;w=-1": time.Minute, "0;w=99999999999999999999": time.Minute, "0;q=1;w=5": 5 * time.Second,
-	} {
-		header := http.Header{"Ratelimit-Remaining": {value}}
-		if got, ok := usedUp(header, time.Now()); got != want || ok != (want > 0) {
-			t.Errorf("%q: %v, %v, want %v", value, got, ok, want)
-		}
-	}
-}
-
-// What the registry says of when there is more again counts, in whatever spelling.
-func TestUsedUpUntilReset(t *testing.T) {
-	now := time.Unix(1_800_000_000, 0)
-	for reset, want := range map[string]time.Duration{
-		"2": 2 * time.Second, " 2 ": 2 * time.Second, "0": 0, "0.5": 500 * time.Millisecond, "3600": time.Minute,
-		"1800000002": 2 * time.Second, "1799999999": 0, "": time.Minute, "soon": time.Minute, "-1": time.Minute, "NaN": time.Minute,
-	} {
-		for _, prefix := range []string{"Ratelimit-", "X-Ratelimit-"} {
-			header := http.Header{prefix + "Remaining": {"0"}, prefix + "Reset": {reset}}
-			if got, ok := usedUp(header, now); got != want || !ok {
-				t.Errorf("%s%q: %v, %v, want %v", prefix, reset, got, ok, want)
-			}
 		}
 	}
 }

@@ -7,13 +7,12 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
-	"path"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
 const (
@@ -32,7 +31,7 @@ func (c *Client) Referrers(ctx context.Context, repository string, d digest.Dige
 		return nil, err
 	}
 	op := operation{
-		op: opReferrers, kind: lists, repository: repository,
+		op: wire.OpReferrers, kind: lists, repository: repository,
 		object: "@" + d.String(), unknown: oci.CodeManifestUnknown,
 	}
 	return each(ctx, c, op, func(ctx context.Context, v *visit) ([]oci.Descriptor, error) {
@@ -49,9 +48,9 @@ func (c *Client) Referrers(ctx context.Context, repository string, d digest.Dige
 func (v *visit) referrersTag(ctx context.Context, d digest.Digest) ([]oci.Descriptor, error) {
 	m, err := v.manifest(ctx, oci.Reference{Tag: oci.ReferrersTag(d)})
 	if err != nil {
-		f := asFailure(ctx, v.e.base.Host, err)
-		if f.class == oci.ClassNotFound || f.class == oci.ClassNotRegistry && f.status == http.StatusOK ||
-			f.class == oci.ClassStatus && !f.abroad && refusesKind(f.status) {
+		f := wire.AsFailure(ctx, v.e.base.Host, err)
+		if f.Class == oci.ClassNotFound || f.Class == oci.ClassNotRegistry && f.Status == http.StatusOK ||
+			f.Class == oci.ClassStatus && !f.Abroad && refusesKind(f.Status) {
 			return nil, nil
 		}
 		return nil, err
@@ -77,13 +76,11 @@ func (v *visit) referrersAPI(ctx context.Context, d digest.Digest) (all []oci.De
 	var params url.Values
 	l := referrersList{visited: map[string]bool{"": true}, known: map[digest.Digest]bool{}}
 	for {
-		a, err := v.ask(ctx, query{
-			op: opReferrers, method: http.MethodGet, rest: "referrers/" + d.String(), params: params,
-			header: http.Header{"Accept": {ocispec.MediaTypeImageIndex}},
-		})
+		a, err := v.ask(ctx, v.outgoing(wire.OpReferrers, http.MethodGet, "referrers/"+d.String(), params,
+			http.Header{"Accept": {ocispec.MediaTypeImageIndex}}))
 		if params == nil && lacksReferrers(a, err) {
 			if a != nil {
-				a.drain()
+				a.Drain()
 			}
 			return nil, false, nil
 		}
@@ -139,48 +136,36 @@ func (l *referrersList) add(found []oci.Descriptor, size int64, next url.Values)
 // lacksReferrers reports whether the answer to the first request is that of a
 // registry without the API. Older ones answer unknown routes with whatever they like,
 // and ghcr.io sends the request away, to where nothing that it is told counts.
-func lacksReferrers(a *answer, err error) bool {
-	var f *failure
+func lacksReferrers(a *wire.Answer, err error) bool {
+	var f *wire.Failure
 	switch {
 	case err != nil:
-		return errors.As(err, &f) && f.abroad && f.class == oci.ClassRateLimited
+		return errors.As(err, &f) && f.Abroad && f.Class == oci.ClassRateLimited
 	case a.StatusCode == http.StatusOK:
-		return !a.isIndex()
+		return !isIndex(a)
 	}
-	return a.StatusCode == http.StatusForbidden || refusesKind(a.StatusCode) || isRedirect(a.StatusCode) ||
-		a.abroad && a.StatusCode < http.StatusInternalServerError
-}
-
-// strays reports whether a redirect of the referrers API leads to something that is
-// none, such as a page for people. It is not followed.
-func (o outgoing) strays(a *answer) bool {
-	if o.op != opReferrers || !isRedirect(a.StatusCode) || a.Header.Get("Location") == "" ||
-		path.Base(path.Dir(o.url.Path)) != "referrers" { // else it is the tag that is asked for
-		return false
-	}
-	to, _, _ := strings.Cut(a.Header.Get("Location"), "?")
-	to = strings.ReplaceAll(strings.ToLower(to), "%3a", ":")
-	return path.Base(to) != path.Base(o.url.Path)
+	return a.StatusCode == http.StatusForbidden || refusesKind(a.StatusCode) || wire.IsRedirect(a.StatusCode) ||
+		a.Abroad && a.StatusCode < http.StatusInternalServerError
 }
 
 // referrersPage reads one page of at most limit bytes.
-func (v *visit) referrersPage(ctx context.Context, a *answer, limit int64) ([]oci.Descriptor, int64, error) {
+func (v *visit) referrersPage(ctx context.Context, a *wire.Answer, limit int64) ([]oci.Descriptor, int64, error) {
 	if a.StatusCode != http.StatusOK {
-		f := v.statusFailure(a)
-		if f.class == oci.ClassNotFound {
-			f.class = oci.ClassStatus // it is a page that is missing, the others are not
+		f := v.session.StatusFailure(a)
+		if f.Class == oci.ClassNotFound {
+			f.Class = oci.ClassStatus // it is a page that is missing, the others are not
 		}
 		return nil, 0, f
 	}
-	if !a.isIndex() {
-		a.drain()
-		return nil, 0, &failure{class: oci.ClassNotRegistry, status: a.StatusCode, text: a.url.Host + " sent no index of referrers"}
+	if !isIndex(a) {
+		a.Drain()
+		return nil, 0, &wire.Failure{Class: oci.ClassNotRegistry, Status: a.StatusCode, Text: a.URL.Host + " sent no index of referrers"}
 	}
-	raw, err := a.read(ctx, limit)
-	if f := (*failure)(nil); errors.As(err, &f) && f.class == oci.ClassLength {
-		return nil, 0, &failure{
-			class: oci.ClassLength, status: a.StatusCode,
-			text: fmt.Sprintf("%s sends a list of referrers that has more than %d bytes", a.url.Host, maxReferrers),
+	raw, err := a.Read(ctx, limit)
+	if f := (*wire.Failure)(nil); errors.As(err, &f) && f.Class == oci.ClassLength {
+		return nil, 0, &wire.Failure{
+			Class: oci.ClassLength, Status: a.StatusCode,
+			Text: fmt.Sprintf("%s sends a list of referrers that has more than %d bytes", a.URL.Host, maxReferrers),
 		}
 	}
 	if err != nil {
@@ -190,7 +175,7 @@ func (v *visit) referrersPage(ctx context.Context, a *answer, limit int64) ([]oc
 	return found, int64(len(raw)), err
 }
 
-func (a *answer) isIndex() bool {
+func isIndex(a *wire.Answer) bool {
 	mediaType, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type"))
 	return mediaType == ocispec.MediaTypeImageIndex
 }
@@ -198,9 +183,9 @@ func (a *answer) isIndex() bool {
 func referrersIn(raw []byte, e *endpoint) ([]oci.Descriptor, error) {
 	contents, err := oci.ParseManifest(raw)
 	if err != nil {
-		return nil, &failure{
-			class: oci.ClassNotRegistry, status: http.StatusOK, err: err,
-			text: e.base.Host + " sent something that is no index of referrers",
+		return nil, &wire.Failure{
+			Class: oci.ClassNotRegistry, Status: http.StatusOK, Err: err,
+			Text: e.base.Host + " sent something that is no index of referrers",
 		}
 	}
 	return contents.Manifests, nil

@@ -96,7 +96,7 @@ func (r rule) scopeOf(name string) string {
 	if r.scope != "" {
 		return r.scope
 	}
-	return scopeOf(name)
+	return "repository:" + name + ":pull"
 }
 
 func (d *doorman) serveManifest(w http.ResponseWriter, r *http.Request, name string, rule rule) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
 // How long HEAD is not asked for at an endpoint after it has refused one for what it
@@ -28,7 +29,7 @@ func (c *Client) Resolve(ctx context.Context, repository string, ref oci.Referen
 	if err := checkReference(ref); err != nil {
 		return oci.Descriptor{}, nil, err
 	}
-	op := manifestOperation(opHeadManifest, repository, ref)
+	op := manifestOperation(wire.OpHeadManifest, repository, ref)
 	r, err := each(ctx, c, op, func(ctx context.Context, v *visit) (resolved, error) { return v.resolve(ctx, ref) })
 	return r.descriptor, r.manifest, err
 }
@@ -40,25 +41,38 @@ type resolved struct {
 }
 
 func (v *visit) resolve(ctx context.Context, ref oci.Reference) (resolved, error) {
-	refusal := time.Duration(0)
-	if !v.headed && !v.e.isHeadless(manifests, v.c.o.Now()) {
+	return headFirst(v, func() (resolved, bool, bool, error) {
 		d, chance, err := v.headManifest(ctx, ref)
-		if err != nil || d.Digest != "" {
-			return resolved{descriptor: d}, err
+		return resolved{descriptor: d}, d.Digest != "", chance, err
+	}, func() (resolved, error) {
+		m, err := v.manifest(ctx, ref)
+		if err != nil {
+			return resolved{}, err
+		}
+		return resolved{m.Descriptor(), &m}, nil
+	})
+}
+
+// headFirst asks with a HEAD, unless that is known to be refused, and with a GET if what
+// it tells is nothing to rely on (ok is false). chance says that the next HEAD may tell
+// more.
+func headFirst[T any](v *visit, head func() (value T, ok, chance bool, err error), get func() (T, error)) (T, error) {
+	refusal := time.Duration(0)
+	if !v.headed && !v.e.isHeadless(v.kind, v.c.o.Now()) {
+		value, ok, chance, err := head()
+		if err != nil || ok {
+			return value, err
 		}
 		v.headed = true // a further try need not begin with it
 		if refusal = headless; chance {
 			refusal = headlessByChance
 		}
 	}
-	m, err := v.manifest(ctx, ref)
-	if err != nil {
-		return resolved{}, err
+	value, err := get()
+	if err == nil && refusal > 0 {
+		v.e.skipHead(v.kind, v.c.o.Now(), refusal)
 	}
-	if refusal > 0 {
-		v.e.skipHead(manifests, v.c.o.Now(), refusal)
-	}
-	return resolved{m.Descriptor(), &m}, nil
+	return value, err
 }
 
 // headManifest returns what a HEAD tells, the zero descriptor if that is no answer
@@ -66,15 +80,15 @@ func (v *visit) resolve(ctx context.Context, ref oci.Reference) (resolved, error
 func (v *visit) headManifest(ctx context.Context, ref oci.Reference) (d oci.Descriptor, chance bool, err error) {
 	ctx, done := v.briefly(ctx)
 	defer done()
-	a, err := v.askManifest(ctx, opHeadManifest, http.MethodHead, ref)
+	a, err := v.askManifest(ctx, wire.OpHeadManifest, http.MethodHead, ref)
 	if err != nil {
-		f := asFailure(ctx, v.e.base.Host, err)
-		if f.unsettled() {
+		f := wire.AsFailure(ctx, v.e.base.Host, err)
+		if isUnsettled(f) {
 			return oci.Descriptor{}, true, nil
 		}
 		return oci.Descriptor{}, false, f
 	}
-	defer a.drain()
+	defer a.Drain()
 	if a.StatusCode != http.StatusOK {
 		v.headRefused(a)
 		return oci.Descriptor{}, byChance(a.StatusCode), nil
@@ -89,18 +103,18 @@ const headShare = 0.4
 // briefly bounds a HEAD.
 func (v *visit) briefly(ctx context.Context) (context.Context, context.CancelFunc) {
 	limit := time.Duration(float64(v.c.o.Timeouts.Operation) * headShare)
-	return context.WithTimeoutCause(ctx, limit, errBudget)
+	return context.WithTimeoutCause(ctx, limit, wire.ErrBudget)
 }
 
-// unsettled reports whether the failure of a HEAD is a refusal that a GET need not
+// isUnsettled reports whether the failure of a HEAD is a refusal that a GET need not
 // share.
-func (f *failure) unsettled() bool {
-	switch f.class {
+func isUnsettled(f *wire.Failure) bool {
+	switch f.Class {
 	case oci.ClassDenied, oci.ClassNotFound, oci.ClassStatus, oci.ClassRedirect, oci.ClassNotRegistry, oci.ClassToken, oci.ClassForbidden:
-		return !f.unasked
+		return !f.Unasked
 	case oci.ClassConnect, oci.ClassTimeout:
 		// The connection was cut, or a host that the registry leads to is not there.
-		return !f.unreached || f.abroad
+		return !f.Unreached || f.Abroad
 	}
 	return false
 }
@@ -115,8 +129,8 @@ func byChance(status int) bool {
 }
 
 // headRefused notes that a HEAD was refused, before a GET is asked.
-func (v *visit) headRefused(a *answer) {
-	if now := v.c.o.Now(); isServerError(a.StatusCode) && !v.e.isHeadless(v.kind, now) {
+func (v *visit) headRefused(a *wire.Answer) {
+	if now := v.c.o.Now(); wire.IsServerError(a.StatusCode) && !v.e.isHeadless(v.kind, now) {
 		v.e.skipHead(v.kind, now, headlessInTrouble)
 	}
 }
@@ -136,7 +150,7 @@ func isManifestType(mediaType string) bool {
 
 // headDescriptor reads the answer to a HEAD; the zero descriptor if it does not
 // tell all there is to know, or tells of something else.
-func headDescriptor(a *answer, ref oci.Reference) oci.Descriptor {
+func headDescriptor(a *wire.Answer, ref oci.Reference) oci.Descriptor {
 	d, err := oci.ParseDigest(a.Header.Get("Docker-Content-Digest"))
 	if err != nil {
 		d = ref.Digest

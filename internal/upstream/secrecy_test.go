@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/pullgate/pullgate/caddymodule/credentials"
 )
 
 // TestNoSecretLeaves has a registry lure its client to other origins in every way
@@ -43,7 +43,7 @@ func TestNoSecretLeaves(t *testing.T) {
 				for _, l := range lures() {
 					cases++
 					others := s.tempt(t, l, target, func(o *Options) {
-						o.resolver = resolver
+						o.seams.Resolver = resolver
 						o.RootCAs = s.pool
 						o.Certificates = []tls.Certificate{s.certificate}
 					})
@@ -83,7 +83,7 @@ func (s *stage) tempt(t *testing.T, l lure, target string, change func(*Options)
 	c := newClient(t, s.urls["a registry"], change, func(o *Options) {
 		o.Credentials = BasicCredentials("canary-user", "canary-password")
 		if l.identity {
-			o.Credentials = fromKeychain(fixed{authn.FromConfig(authn.AuthConfig{IdentityToken: "canary-identity"})})
+			o.Credentials = always(credentials.Login{IdentityToken: "canary-identity"})
 		}
 		o.AllowAddresses = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	})
@@ -133,7 +133,7 @@ func TestSecretsReachWhoMaySeeThem(t *testing.T) {
 	c := newClient(t, s.urls["a registry"], func(o *Options) {
 		o.Credentials = BasicCredentials("canary-user", "canary-password")
 		o.AuthOrigins = []string{s.urls["token server"]}
-		o.RootCAs, o.Certificates, o.resolver = s.pool, []tls.Certificate{s.certificate}, names(t, s.addresses)
+		o.RootCAs, o.Certificates, o.seams.Resolver = s.pool, []tls.Certificate{s.certificate}, names(t, s.addresses)
 	})
 	if _, err := c.Manifest(t.Context(), repo, tag("1")); err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
 // A HEAD may be refused in any way, or not be answered at all: as long as GET answers,
@@ -147,7 +148,7 @@ func TestLimitOfOneRepository(t *testing.T) {
 	}
 	wantClass(t, ask("limited/b"), oci.ClassRateLimited)
 	wantClass(t, ask("free"), oci.ClassRateLimited)
-	now.add(defaultRetryAfter)
+	now.add(wire.DefaultRetryAfter)
 	if err := ask("free"); err != nil {
 		t.Error(err)
 	}

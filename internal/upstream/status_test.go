@@ -10,26 +10,8 @@ import (
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
-
-func TestClassOfStatus(t *testing.T) {
-	want := map[int]oci.Class{
-		200: oci.ClassNone, 401: oci.ClassDenied, 403: oci.ClassDenied, 404: oci.ClassNotFound, 410: oci.ClassNotFound,
-		429: oci.ClassRateLimited, 451: oci.ClassDenied,
-	}
-	for status := range 1000 {
-		class, ok := want[status]
-		if !ok {
-			class = oci.ClassStatus
-			if status/100 == 3 {
-				class = oci.ClassRedirect
-			}
-		}
-		if got := classOfStatus(status); got != class {
-			t.Errorf("%d: %q, want %q", status, got, class)
-		}
-	}
-}
 
 // Every status that is of no use has a class, in the error and as observed.
 func TestUselessStatuses(t *testing.T) {
@@ -43,7 +25,7 @@ func TestUselessStatuses(t *testing.T) {
 			classes := map[string][]oci.Class{}
 			c := newClient(t, s.URL, func(o *Options) {
 				o.MaxFails = -1
-				o.Observe = func(ob Observation) {
+				o.Observe = func(ob wire.Observation) {
 					mu.Lock()
 					defer mu.Unlock()
 					classes[ob.Op] = append(classes[ob.Op], ob.Class)
@@ -75,7 +57,7 @@ func TestUselessStatuses(t *testing.T) {
 			defer mu.Unlock()
 			for op, seen := range classes {
 				for _, got := range seen {
-					if got != class && (op != opHeadBlob || status != http.StatusPartialContent) {
+					if got != class && (op != wire.OpHeadBlob || status != http.StatusPartialContent) {
 						t.Errorf("%s observed with class %q, want %q", op, got, class)
 					}
 				}

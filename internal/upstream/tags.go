@@ -8,6 +8,7 @@ import (
 	"net/url"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
 const maxTagsPage = 8 << 20
@@ -18,19 +19,16 @@ const maxTagsPage = 8 << 20
 // at it and give no link. Tags that are none by the spec's grammar are left out.
 func (c *Client) Tags(ctx context.Context, repository string, at oci.TagsCursor) (oci.TagsPart, error) {
 	op := operation{
-		op: opTags, kind: lists, repository: repository, unknown: oci.CodeNameUnknown, at: at.Endpoint,
+		op: wire.OpTags, kind: lists, repository: repository, unknown: oci.CodeNameUnknown, at: at.Endpoint,
 	}
 	if len(op.among(c.endpoints)) == 0 {
-		return oci.TagsPart{}, c.errorOf(op, &failure{
-			class: oci.ClassStatus, status: http.StatusGone, text: "the list was begun at a URL that is not configured any more",
+		return oci.TagsPart{}, op.errorOf(&wire.Failure{
+			Class: oci.ClassStatus, Status: http.StatusGone, Text: "the list was begun at a URL that is not configured any more",
 		})
 	}
 	params := queryOf("?" + at.Query)
 	return each(ctx, c, op, func(ctx context.Context, v *visit) (oci.TagsPart, error) {
-		a, err := v.ask(ctx, query{
-			op: opTags, method: http.MethodGet, rest: "tags/list", params: params,
-			header: http.Header{"Accept": {"application/json"}},
-		})
+		a, err := v.ask(ctx, v.outgoing(wire.OpTags, http.MethodGet, "tags/list", params, http.Header{"Accept": {"application/json"}}))
 		if err != nil {
 			return oci.TagsPart{}, err
 		}
@@ -51,19 +49,19 @@ func (op operation) among(endpoints []*endpoint) []*endpoint {
 	return nil
 }
 
-func (v *visit) tags(ctx context.Context, a *answer, asked url.Values) (oci.TagsPart, error) {
+func (v *visit) tags(ctx context.Context, a *wire.Answer, asked url.Values) (oci.TagsPart, error) {
 	if a.StatusCode != http.StatusOK {
-		return oci.TagsPart{}, v.statusFailure(a)
+		return oci.TagsPart{}, v.session.StatusFailure(a)
 	}
-	raw, err := a.read(ctx, maxTagsPage)
+	raw, err := a.Read(ctx, maxTagsPage)
 	if err != nil {
 		return oci.TagsPart{}, err
 	}
 	tags, err := parseTags(raw)
 	if err != nil {
-		return oci.TagsPart{}, &failure{
-			class: oci.ClassNotRegistry, status: a.StatusCode,
-			text: a.url.Host + " sent something that is no tag list",
+		return oci.TagsPart{}, &wire.Failure{
+			Class: oci.ClassNotRegistry, Status: a.StatusCode,
+			Text: a.URL.Host + " sent something that is no tag list",
 		}
 	}
 	part := oci.TagsPart{Tags: tags}
@@ -77,10 +75,10 @@ func (v *visit) tags(ctx context.Context, a *answer, asked url.Values) (oci.Tags
 	return part, nil
 }
 
-func linkFailure(a *answer, err error) *failure {
-	return &failure{
-		class: oci.ClassNotRegistry, status: a.StatusCode, err: err,
-		text: a.url.Host + " sent a part of a list, and does not say where it goes on",
+func linkFailure(a *wire.Answer, err error) *wire.Failure {
+	return &wire.Failure{
+		Class: oci.ClassNotRegistry, Status: a.StatusCode, Err: err,
+		Text: a.URL.Host + " sent a part of a list, and does not say where it goes on",
 	}
 }
 

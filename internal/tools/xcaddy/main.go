@@ -2,9 +2,9 @@
 //
 //	xcaddy <xcaddy.json> <output>
 //
-// The recipe is the JSON form of xcaddy.Builder, decoded strictly. It names the
-// plugin as its users do, without a version; here the plugin is replaced by the
-// folder that the recipe lies in.
+// The recipe is the JSON form of xcaddy.Builder, decoded strictly. It names its
+// plugins as their users do, without a version; here each is replaced by the folder
+// that the recipe names in its replacements, or by the one that the recipe lies in.
 package main
 
 import (
@@ -15,6 +15,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/caddyserver/xcaddy"
 )
@@ -50,12 +52,21 @@ func build(recipe, output string) error {
 	if output, err = filepath.Abs(output); err != nil {
 		return err
 	}
+	for i := range builder.Replacements {
+		folder := &builder.Replacements[i].New
+		*folder = xcaddy.ReplacementPath(filepath.Join(root, string(*folder)))
+	}
 	for i := range builder.Plugins {
 		plugin := &builder.Plugins[i]
-		if plugin.Version == "" {
-			// Any version will do for a replaced module. Without one, go get asks
-			// the module proxy for the list of them before it replaces anything.
-			plugin.Version = "v0.0.1"
+		if plugin.Version != "" {
+			continue
+		}
+		// Any version will do for a replaced module. Without one, go get asks
+		// the module proxy for the list of them before it replaces anything.
+		plugin.Version = "v0.0.1"
+		if !slices.ContainsFunc(builder.Replacements, func(r xcaddy.Replace) bool {
+			return plugin.PackagePath == string(r.Old) || strings.HasPrefix(plugin.PackagePath, string(r.Old)+"/")
+		}) {
 			builder.Replacements = append(builder.Replacements, xcaddy.NewReplace(plugin.PackagePath, root))
 		}
 	}

@@ -1,8 +1,0 @@
-//go:build !linux
-
-package upstream
-
-import "net"
-
-// queued does not know.
-func queued(net.Conn) int64 { return 0 }
