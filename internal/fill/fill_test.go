@@ -21,6 +21,7 @@ import (
 type bucket struct {
 	blob     []byte
 	noRanges bool
+	expected int64                              // 0 = nothing
 	size     func() int64                       // as announced; nil = that of the blob
 	body     func(n int, r io.Reader) io.Reader // of the GET n, from 0 on; nil = whole
 	room     int64                              // of the part; 0 = enough
@@ -94,11 +95,15 @@ func (b *bucket) start(t *testing.T, size int) *Fill {
 }
 
 func (b *bucket) startOf(t *testing.T, d digest.Digest) *Fill {
+	expected := b.expected
+	if expected == 0 {
+		expected = -1
+	}
 	f := New(t.Context(), Options{
 		Downloads: &Downloads{
 			Now: time.Now, After: time.After, Panicked: func() { t.Error("a panic") }, SizePatience: time.Minute, Processors: 2,
 		},
-		Digest: d, Scope: oci.Scope{Upstream: "docker.io", Repository: "a"}, Source: b, Policy: b, Size: -1,
+		Digest: d, Scope: oci.Scope{Upstream: "docker.io", Repository: "a"}, Source: b, Policy: b, Size: expected,
 		Log: slog.New(slog.DiscardHandler),
 	})
 	go f.Run(func(Outcome) {})

@@ -51,6 +51,9 @@ func (f *Fill) open() (detached bool, err error) {
 	f.outcome.update(func(v *verdict) {
 		v.opened, v.size, v.disputed, v.guessed, v.cause, v.split, v.inMemory = true, size, disputed, o.guessed, o.cause, s, inMemory
 	})
+	if v := f.outcome.now(); v.given && v.hint > WholeSize {
+		f.adopt()
+	}
 	if s == nil {
 		f.workers.launch(o.first)
 	}
