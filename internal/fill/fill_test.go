@@ -99,11 +99,18 @@ func (b *bucket) startOf(t *testing.T, d digest.Digest) *Fill {
 	if expected == 0 {
 		expected = -1
 	}
+	return start(t, b, d, expected, &Downloads{
+		Now: time.Now, After: time.After, Panicked: func() { t.Error("a panic") }, SizePatience: time.Minute, Processors: 2,
+	})
+}
+
+func start(t *testing.T, from interface {
+	Source
+	Policy
+}, d digest.Digest, expected int64, all *Downloads,
+) *Fill {
 	f := New(t.Context(), Options{
-		Downloads: &Downloads{
-			Now: time.Now, After: time.After, Panicked: func() { t.Error("a panic") }, SizePatience: time.Minute, Processors: 2,
-		},
-		Digest: d, Scope: oci.Scope{Upstream: "docker.io", Repository: "a"}, Source: b, Policy: b, Size: expected,
+		Downloads: all, Digest: d, Scope: oci.Scope{Upstream: "docker.io", Repository: "a"}, Source: from, Policy: from, Size: expected,
 		Log: slog.New(slog.DiscardHandler),
 	})
 	go f.Run(func(Outcome) {})
