@@ -21,6 +21,7 @@ import (
 type bucket struct {
 	blob     []byte
 	noRanges bool
+	doubted  bool
 	expected int64                              // 0 = nothing
 	size     func() int64                       // as announced; nil = that of the blob
 	body     func(n int, r io.Reader) io.Reader // of the GET n, from 0 on; nil = whole
@@ -109,8 +110,10 @@ func start(t *testing.T, from interface {
 	Policy
 }, d digest.Digest, expected int64, all *Downloads,
 ) *Fill {
+	b, _ := from.(*bucket)
 	f := New(t.Context(), Options{
 		Downloads: all, Digest: d, Scope: oci.Scope{Upstream: "docker.io", Repository: "a"}, Source: from, Policy: from, Size: expected,
+		Doubted: b != nil && b.doubted,
 		Log: slog.New(slog.DiscardHandler),
 	})
 	go f.Run(func(Outcome) {})

@@ -49,6 +49,24 @@ func TestHintThatAClientWasGiven(t *testing.T) {
 	}
 }
 
+// A size that turned out to be wrong before is given to nobody: the upstream may take its
+// time to tell another one.
+func TestDoubtedHint(t *testing.T) {
+	const size = 3 << 20
+	synctest.Test(t, func(t *testing.T) {
+		b := bucket{doubted: true, size: func() int64 {
+			time.Sleep(2 * time.Minute)
+			return size
+		}}
+		f := b.start(t, size)
+		if got, err := f.Ready(t.Context(), size-1); err != nil || got != size {
+			t.Errorf("%d bytes, %v", got, err)
+		}
+		f.Leave()
+		<-f.Done()
+	})
+}
+
 // A small blob is verified before its first byte: its end tells its size better.
 func TestSmallHintThatAClientWasGiven(t *testing.T) {
 	const size = 3 << 20

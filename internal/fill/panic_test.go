@@ -85,3 +85,52 @@ type refusing struct{ *bucket }
 func (refusing) Blob(context.Context, digest.Digest, int64, int64) (oci.BlobBody, error) {
 	return oci.BlobBody{}, &oci.Error{Code: oci.CodeUnavailable, Status: 502, UpstreamStatus: 503, Class: oci.ClassStatus}
 }
+
+// half holds the first half of a blob, and panics when that is read.
+type half struct {
+	*bucket
+
+	size int64
+}
+
+func (h half) Suspended(context.Context) (int64, bool) { return h.size, true }
+
+func (h half) Part(context.Context, int64) (Part, error) {
+	return halfPart{newMemory(h.size), h.size / 2}, nil
+}
+
+type halfPart struct {
+	*memory
+
+	end int64
+}
+
+func (p halfPart) Covered() []Extent { return []Extent{{0, p.end}} }
+
+func (p halfPart) ReadAt([]byte, int64) (int, error) { panic("a fault of the store") }
+
+// A panic of the hasher is an error at once, and not when all has come.
+func TestPanicOfTheHasher(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const size = 4 << 20
+		let := make(chan struct{})
+		b := half{&bucket{blob: make([]byte, size), body: func(_ int, r io.Reader) io.Reader { return waiting{r, let} }}, size}
+		panics := 0
+		f := start(t, b, digest.FromString("one"), -1, &Downloads{
+			Now: time.Now, After: time.After, Panicked: func() { panics++ }, SizePatience: time.Minute, Processors: 2,
+		})
+		_, err := f.Ready(t.Context(), -1)
+		if err == nil {
+			r := f.Reader(t.Context(), size, false)
+			err = r.AwaitVerified()
+			_ = r.Close()
+		} else {
+			f.Leave()
+		}
+		if err == nil || panics != 1 {
+			t.Errorf("%v, %d panics", err, panics)
+		}
+		close(let)
+		<-f.Done()
+	})
+}

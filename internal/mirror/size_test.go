@@ -327,7 +327,6 @@ func TestSizeOfTheManifestHasToDo(t *testing.T) {
 		_ = b.Content.Close()
 		f.filled()
 		if told != size {
-			f.cache.TellAfter(time.Minute) // in case that the upstream takes its time, too
 			f.mustPull(blobRequest(d), want, oci.ResultMiss)
 		}
 	}
