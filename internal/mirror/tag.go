@@ -70,7 +70,7 @@ func (q tagQuery) behindItsBack(ctx context.Context, of question[tagAnswer]) err
 	}
 	e := q.suspected(of.key)
 	if e == nil {
-		return nil // not e, which is no nil error
+		return nil //nolint:nilerr // e is a nil *oci.Error, and would be no nil error
 	}
 	q.suspect(of.key, e) // others who come meanwhile need not ask
 	q.tags.begin(ctx, q.view, of.key, q.patience(false), func(ctx context.Context) (answer[tagAnswer], error) {
