@@ -66,11 +66,11 @@ func (q tagQuery) lookUp(ctx context.Context, old storage.Tag, known bool) (tagA
 // answer serves. It returns why; nil = it is waited for.
 func (q tagQuery) behindItsBack(ctx context.Context, of question[tagAnswer]) error {
 	if !of.spare || q.remembered(of.key, true) != nil {
-		return nil
+		return nil //nolint:nilerr // the look-up itself tells of what is remembered
 	}
 	e := q.suspected(of.key)
 	if e == nil {
-		return nil //nolint:nilerr // e is a nil *oci.Error, and would be no nil error
+		return nil // not e, which is no nil error
 	}
 	q.suspect(of.key, e) // others who come meanwhile need not ask
 	q.tags.begin(ctx, q.view, of.key, q.patience(false), func(ctx context.Context) (answer[tagAnswer], error) {
