@@ -100,22 +100,22 @@ func (b *bucket) startOf(t *testing.T, d digest.Digest) *Fill {
 	if expected == 0 {
 		expected = -1
 	}
-	return start(t, b, d, expected, &Downloads{
+	all := &Downloads{
 		Now: time.Now, After: time.After, Panicked: func() { t.Error("a panic") }, SizePatience: time.Minute, Processors: 2,
-	})
+	}
+	return start(t, b, Options{Downloads: all, Digest: d, Size: expected, Doubted: b.doubted})
 }
 
-func start(t *testing.T, from interface {
+// source is a Source, with the policy of its fill.
+type source interface {
 	Source
 	Policy
-}, d digest.Digest, expected int64, all *Downloads,
-) *Fill {
-	b, _ := from.(*bucket)
-	f := New(t.Context(), Options{
-		Downloads: all, Digest: d, Scope: oci.Scope{Upstream: "docker.io", Repository: "a"}, Source: from, Policy: from, Size: expected,
-		Doubted: b != nil && b.doubted,
-		Log: slog.New(slog.DiscardHandler),
-	})
+}
+
+func start(t *testing.T, from source, o Options) *Fill {
+	o.Scope, o.Source, o.Policy = oci.Scope{Upstream: "docker.io", Repository: "a"}, from, from
+	o.Log = slog.New(slog.DiscardHandler)
+	f := New(t.Context(), o)
 	go f.Run(func(Outcome) {})
 	return f
 }

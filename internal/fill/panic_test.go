@@ -57,7 +57,7 @@ func TestPanicLeavesNoGET(t *testing.T) {
 				all := &Downloads{
 					Now: time.Now, After: time.After, Panicked: func() { panics++ }, SizePatience: time.Minute, Processors: 2,
 				}
-				f := start(t, b, digest.FromString("one"), -1, all)
+				f := start(t, b, Options{Downloads: all, Digest: digest.FromString("one"), Size: -1})
 				if _, err := f.Ready(t.Context(), -1); err == nil {
 					t.Errorf("%s: no error", name)
 				}
@@ -68,7 +68,7 @@ func TestPanicLeavesNoGET(t *testing.T) {
 				}
 				time.Sleep(10 * time.Second) // a GET that is cut off counts for a while
 				began := time.Now()
-				other := start(t, &refusing{bucket: &bucket{}}, digest.FromString("two"), -1, all)
+				other := start(t, &refusing{&bucket{}}, Options{Downloads: all, Digest: digest.FromString("two"), Size: -1})
 				_, err := other.Ready(t.Context(), -1)
 				if oci.AsError(err).UpstreamStatus != 503 || time.Since(began) > 0 {
 					t.Errorf("%s: %v after %v", name, err, time.Since(began))
@@ -116,9 +116,10 @@ func TestPanicOfTheHasher(t *testing.T) {
 		let := make(chan struct{})
 		b := half{&bucket{blob: make([]byte, size), body: func(_ int, r io.Reader) io.Reader { return waiting{r, let} }}, size}
 		panics := 0
-		f := start(t, b, digest.FromString("one"), -1, &Downloads{
+		all := &Downloads{
 			Now: time.Now, After: time.After, Panicked: func() { panics++ }, SizePatience: time.Minute, Processors: 2,
-		})
+		}
+		f := start(t, b, Options{Downloads: all, Digest: digest.FromString("one"), Size: -1})
 		_, err := f.Ready(t.Context(), -1)
 		if err == nil {
 			r := f.Reader(t.Context(), size, false)
