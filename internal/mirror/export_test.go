@@ -198,7 +198,9 @@ func (p *watchedPart) WriteAt(b []byte, off int64) (int, error) {
 }
 
 // WatchLooks calls look before it is looked whether a blob is stored.
-func (c *Cache) WatchLooks(look func(digest.Digest)) { c.store.Blobs = watchedBlobs{c.store.Blobs, look} }
+func (c *Cache) WatchLooks(look func(digest.Digest)) {
+	c.store.Blobs = watchedBlobs{c.store.Blobs, look}
+}
 
 type watchedBlobs struct {
 	Blobs
