@@ -124,7 +124,7 @@ func siteOf(names map[string]registry.Upstream, upstreams []*config.Upstream) *o
 		site.Names[alias] = u.Name
 	}
 	for _, u := range upstreams {
-		known := &operate.Upstream{Name: u.Name, MaxSize: u.MaxSize, Isolated: u.Isolated(), Public: u.Everybody(), LookUp: u.LookUp}
+		known := &operate.Upstream{Name: u.Name, MaxSize: u.MaxSize, Isolated: u.MarkedInBundles(), Public: u.Everybody(), LookUp: u.LookUp}
 		if u.Provisioned() {
 			known.Identity = u.Identity()
 		}
