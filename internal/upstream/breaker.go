@@ -219,9 +219,11 @@ func (b *breaker) state() Breaker {
 // from that of a repository. Somebody is waiting for an answer meanwhile.
 const pingTime = 900 * time.Millisecond
 
-// record tells the breaker how a try has ended; nil = with an answer.
-func (v *visit) record(ctx context.Context, f *wire.Failure) {
+// record tells breaker and health how a try has ended that took so long; nil = with an
+// answer.
+func (v *visit) record(ctx context.Context, f *wire.Failure, took time.Duration) {
 	b := v.e.breaker
+	v.e.health.answered(v.kind, v.repository, f, v.c.o.Now(), took)
 	switch {
 	case f != nil && f.IsNeutral():
 	case f == nil || !f.IsTrouble():
@@ -238,15 +240,6 @@ func (e *endpoint) isWell(ctx context.Context) bool {
 	defer cancel()
 	status, err := e.registry.Ping(ctx)
 	return err == nil && !wire.IsServerError(status)
-}
-
-// Breakers returns the state of the circuit breakers of each URL, in their order.
-func (c *Client) Breakers() []Breaker {
-	states := make([]Breaker, 0, len(c.endpoints))
-	for _, e := range c.endpoints {
-		states = append(states, e.breaker.state())
-	}
-	return states
 }
 
 // breakerChanged logs what an operator wants to know of, once each time.
