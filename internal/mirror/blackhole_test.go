@@ -99,7 +99,7 @@ func TestBlackHole(t *testing.T) {
 			colds[i] = took
 		})
 	}
-	for len(hole.Requests()) < clients && !c.States()[0].Open {
+	for len(hole.Requests()) < clients && !c.Breakers()[0].Open {
 		time.Sleep(time.Millisecond)
 	}
 	during := best()
@@ -116,7 +116,7 @@ func TestBlackHole(t *testing.T) {
 	if colds[clients/2] > cold || slices.Max(colds) > cold+2*time.Second {
 		t.Errorf("cold: it takes too long to fail")
 	}
-	if b := c.States()[0]; !b.Open {
+	if b := c.Breakers()[0]; !b.Open {
 		t.Fatalf("state %+v", b)
 	}
 	took, refused := make([]time.Duration, clients), make([]time.Duration, clients)

@@ -324,7 +324,7 @@ func TestFillOutlivesABreaker(t *testing.T) {
 		}
 	})
 	f.mustPull(blobRequest(d), want, oci.ResultMiss)
-	if b := c.States()[0]; b.Open {
+	if b := c.Breakers()[0]; b.Open {
 		t.Errorf("state %+v", b)
 	}
 	if n := answers.Load(); n > 6 {

@@ -242,6 +242,15 @@ func (e *endpoint) isWell(ctx context.Context) bool {
 	return err == nil && !wire.IsServerError(status)
 }
 
+// Breakers returns the state of the circuit breakers of each URL, in their order.
+func (c *Client) Breakers() []Breaker {
+	states := make([]Breaker, 0, len(c.endpoints))
+	for _, e := range c.endpoints {
+		states = append(states, e.breaker.state())
+	}
+	return states
+}
+
 // breakerChanged logs what an operator wants to know of, once each time.
 func (c *Client) breakerChanged(b Breaker) {
 	if b.Open {

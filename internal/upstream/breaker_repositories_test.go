@@ -95,7 +95,7 @@ func TestBreakerIsConfirmed(t *testing.T) {
 					}
 				}
 			}
-			if b := c.States()[0]; b.Open != test.opens {
+			if b := c.Breakers()[0]; b.Open != test.opens {
 				t.Errorf("%+v", b)
 			}
 			if n := asked.Load(); test.opens && n != 6 {

@@ -46,7 +46,7 @@ func TestBreaker(t *testing.T) {
 	if n, pings := s.Count("", "manifests"), s.Count("", "ping"); n != 5 || pings != 1 {
 		t.Errorf("%d requests and %d pings, want 5 and one", n, pings)
 	}
-	if b := c.States()[0]; !b.Open || b.Fails != 5 || b.Wait <= 0 || b.Class != oci.ClassStatus || b.URL != s.URL() {
+	if b := c.Breakers()[0]; !b.Open || b.Fails != 5 || b.Wait <= 0 || b.Class != oci.ClassStatus || b.URL != s.URL() {
 		t.Errorf("state %+v", b)
 	}
 	// Blobs are refused alike: it is the registry that is down.
@@ -71,7 +71,7 @@ func TestBreaker(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if b := c.States()[0]; b.Open || b.Fails != 0 || b.Wait != 0 || b.Class != oci.ClassNone {
+	if b := c.Breakers()[0]; b.Open || b.Fails != 0 || b.Wait != 0 || b.Class != oci.ClassNone {
 		t.Errorf("state %+v", b)
 	}
 	for line, want := range map[string]int{"breaker opened": 1, "breaker closed": 1} {
@@ -94,7 +94,7 @@ func TestBreakerStaysClosed(t *testing.T) {
 					t.Fatalf("class %q", class)
 				}
 			}
-			if b := c.States()[0]; b.Open || b.Fails != 0 {
+			if b := c.Breakers()[0]; b.Open || b.Fails != 0 {
 				t.Errorf("state %+v", b)
 			}
 		})
@@ -122,7 +122,7 @@ func TestBreakerStaysClosed(t *testing.T) {
 			_, err := c.Blob(t.Context(), repo, image.Platforms[0].Layers[0].Digest, 0, -1)
 			wantClass(t, err, oci.ClassStatus)
 		}
-		if b := c.States()[0]; b.Open || b.Fails != 0 {
+		if b := c.Breakers()[0]; b.Open || b.Fails != 0 {
 			t.Errorf("state %+v", b)
 		}
 	})
@@ -150,7 +150,7 @@ func TestBreakerOfEachURL(t *testing.T) {
 	if n := asked.Load(); n != 6 {
 		t.Errorf("the failing URL was asked %d times, want 5 and a ping", n)
 	}
-	if b := c.States(); !b[0].Open || b[1].Open {
+	if b := c.Breakers(); !b[0].Open || b[1].Open {
 		t.Errorf("states %+v", b)
 	}
 	// Nobody says 404 who has not been asked.

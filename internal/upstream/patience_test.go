@@ -56,7 +56,7 @@ func TestSlowBlobs(t *testing.T) {
 	if b, p := s.Count(http.MethodGet, "blobs"), s.Count(http.MethodGet, "ping"); b != len(ds) || p != 1 {
 		t.Errorf("%d GETs, %d pings", b, p)
 	}
-	if b := c.States()[0]; b.Fails != 0 {
+	if b := c.Breakers()[0]; b.Fails != 0 {
 		t.Errorf("%+v", b)
 	}
 }
@@ -122,8 +122,8 @@ func TestRefusedInACrowd(t *testing.T) {
 		s.Hook(func(w http.ResponseWriter, _ *http.Request, _ http.HandlerFunc) { w.WriteHeader(status) })
 		for range 2 {
 			s.Reset()
-			if _, err := c.Blob(t.Context(), repo, second, 0, -1); err == nil || s.Count("", "blobs") != 1 || c.States()[0].Fails != 0 {
-				t.Errorf("%d: %v after %d requests, %+v", status, err, s.Count("", "blobs"), c.States()[0])
+			if _, err := c.Blob(t.Context(), repo, second, 0, -1); err == nil || s.Count("", "blobs") != 1 || c.Breakers()[0].Fails != 0 {
+				t.Errorf("%d: %v after %d requests, %+v", status, err, s.Count("", "blobs"), c.Breakers()[0])
 			}
 			_ = b.Close() // a moment later is as good
 		}
