@@ -37,7 +37,11 @@ var imports = map[string][]string{
 		"caddymodule/credentials", "internal/mirror", "internal/operate", "internal/upstream", "storage", "internal/oci",
 	},
 	"internal/registry": {"internal/oci"},
-	"internal/mirror":   {"storage", "internal/oci"},
+	"internal/mirror":   {"storage", "internal/fill", "internal/pace", "internal/known", "internal/taglist", "internal/oci"},
+	"internal/known":    {"internal/oci"},
+	"internal/taglist":  {"internal/oci"},
+	"internal/fill":     {"internal/pace", "internal/oci"},
+	"internal/pace":     {"internal/oci"},
 	"internal/upstream": {"internal/oci", "caddymodule/credentials"},
 	"storage": {
 		"storage/internal/eviction", "storage/internal/images", "storage/internal/index", "storage/internal/integrity",

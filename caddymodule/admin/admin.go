@@ -149,7 +149,7 @@ func (a API) export(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	defer b.Close()
+	defer func() { _ = b.Close() }() // what is wrong with it, reading it has said
 	if len(b.Report.Images) == 0 && !q.Report {
 		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: operate.ErrNoImages}
 	}

@@ -80,7 +80,7 @@ func (r *run) gateway(doing, online string, o storage.Options) (g operate.Gatewa
 
 // local returns the gateway of this process.
 func (r *run) local(store *storage.Store) (g operate.Gateway, done func() error, err error) {
-	c := mirror.NewCache(store, mirror.CacheOptions{})
+	c := mirror.NewCache(mirror.CacheOptions{Records: store, Blobs: mirror.BlobsOf(store)})
 	return operate.Command(&operate.Store{Store: store, Path: r.path, Mirror: c}, r.sites), func() error {
 		c.Close()
 		return store.Close()

@@ -144,9 +144,9 @@ func (u *upstream) provision() (err error) {
 type view struct {
 	*Cache
 	*upstream
+	links
 
 	repository string
-	scope      oci.Scope
 	client     string // who asks; empty = nobody in particular
 	ranged     bool   // only for a range of a blob
 }
@@ -194,7 +194,7 @@ func (m *Mirror) Manifest(ctx context.Context, r oci.Request) (oci.Manifest, oci
 	mf, status, err := v.manifest(ctx, r.Reference)
 	if err == nil {
 		v.store.UseManifest(mf.Digest)
-		v.images.served(v.scope, mf)
+		v.images.Served(v.scope, mf)
 	}
 	err = m.answered(ctx, span, v, r, status, err)
 	return mf, status, err
@@ -207,7 +207,8 @@ func (m *Mirror) StatBlob(ctx context.Context, r oci.Request) (oci.Descriptor, o
 		return oci.Descriptor{}, oci.CacheStatus{}, err
 	}
 	ctx, span := startSpan(ctx, "mirror.blob", v, r.Reference.String())
-	d, status, err := v.statBlob(ctx, r.Reference.Digest)
+	q := v.blobQuery(ctx, r.Reference.Digest)
+	d, status, err := q.stat(ctx)
 	err = m.answered(ctx, span, v, r, status, err)
 	return d, status, err
 }
@@ -247,7 +248,7 @@ func (m *Mirror) Referrers(ctx context.Context, r oci.Request) ([]oci.Descriptor
 		return nil, oci.CacheStatus{}, err
 	}
 	ctx, span := startSpan(ctx, "mirror.referrers", v, r.Reference.String())
-	ds, status, err := v.referring(ctx, r.Reference.Digest)
+	ds, status, err := referrersQuery{v, r.Reference.Digest}.list(ctx)
 	err = m.answered(ctx, span, v, r, status, err)
 	return ds, status, err
 }

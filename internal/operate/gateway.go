@@ -63,12 +63,15 @@ type StoreLine[P, R any] struct {
 // IsProgress reports whether others say more than this line.
 func (l StoreLine[P, R]) IsProgress() bool { return l.Progress != nil }
 
-// The lines of the verbs on stores.
 type (
+	// InventoryLine is a line about an inventory.
 	InventoryLine = StoreLine[storage.Inventory, storage.Inventory]
-	RemoveLine    = StoreLine[storage.RemoveReport, storage.RemoveReport]
-	PinLine       = StoreLine[PinReport, PinReport]
-	CheckLine     = StoreLine[storage.CheckProgress, storage.CheckReport]
+	// RemoveLine is a line about a removal.
+	RemoveLine = StoreLine[storage.RemoveReport, storage.RemoveReport]
+	// PinLine is a line about pins.
+	PinLine = StoreLine[PinReport, PinReport]
+	// CheckLine is a line about a check.
+	CheckLine = StoreLine[storage.CheckProgress, storage.CheckReport]
 )
 
 // Refusal is the error of a request that is refused. Over HTTP it has the status.

@@ -80,7 +80,7 @@ func openZooGateway(t testing.TB, enclosures ...*enclosure) *zooGateway {
 	if g.store, err = storage.Open(t.Context(), storage.Options{Path: g.dir, Now: now}); err != nil {
 		t.Fatal(err)
 	}
-	g.cache = mirror.NewCache(g.store, mirror.CacheOptions{Now: now})
+	g.cache = mirror.NewCache(mirror.CacheOptions{Records: g.store, Blobs: mirror.BlobsOf(g.store), Now: now})
 	m, err := mirror.New(g.cache, mirror.Options{Upstreams: upstreams})
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,27 @@
+package mirror
+
+import (
+	"github.com/pullgate/pullgate/internal/fill"
+	"github.com/pullgate/pullgate/storage"
+)
+
+// storedPart is a part of the store, as a fill sees it.
+type storedPart struct{ *storage.Part }
+
+// Covered implements fill.Part.
+func (p storedPart) Covered() []fill.Extent {
+	var covered []fill.Extent
+	for _, x := range p.Part.Covered() {
+		covered = append(covered, fill.Extent(x))
+	}
+	return covered
+}
+
+// Suspend implements fill.Part.
+func (p storedPart) Suspend(covered []fill.Extent) error {
+	var kept []storage.Extent
+	for _, x := range covered {
+		kept = append(kept, storage.Extent(x))
+	}
+	return p.Part.Suspend(kept)
+}
