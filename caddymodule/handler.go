@@ -104,7 +104,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		Logger:   slog.New(flood.New(ctx.Slogger().Handler())),
 	}
 	h.run = &handlerRun{service: &service{
-		app: app, upstreams: h.Upstreams, names: names, wire: wire, log: ctx.Slogger(), empty: make(chan struct{}), exiting: make(chan struct{}),
+		app: app, upstreams: h.Upstreams, names: names, wire: wire, log: ctx.Slogger(), listen: addresses(ctx),
+		empty: make(chan struct{}), exiting: make(chan struct{}),
 	}}
 	return app.add(h.run.service, newAddresses(ctx))
 }

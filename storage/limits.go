@@ -61,6 +61,9 @@ type Usage struct {
 	EvictedBytes int64 `json:"evicted_bytes"`
 }
 
+// Limits returns those in force.
+func (s *Store) Limits() Limits { return *s.limits.Load() }
+
 // Usage returns how much is stored, without touching the disk more than four
 // times a second. It is zero after Close.
 func (s *Store) Usage() Usage {

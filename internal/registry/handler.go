@@ -59,6 +59,8 @@ type Answer struct {
 	Request oci.Request
 	// Cache is how the mirror answered; zero if it was not asked.
 	Cache oci.CacheStatus
+	// Began is when the request came in.
+	Began time.Time
 	// Status is the HTTP status; 499 if the client left before there was anything to
 	// tell.
 	Status int
@@ -115,6 +117,7 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, route Route) {
 	x := &exchange{
 		response: response{w: w, r: r, onHeader: h.o.OnHeader, until: h.o.Until}, h: h, ctx: r.Context(), route: route,
 	}
+	x.answer.Began = time.Now()
 	x.stall, x.guard = h.watch(w, r)
 	defer x.endInTime()()
 	returned := false

@@ -20,7 +20,7 @@ const (
 	Denied      Condition = "denied"
 	Limited     Condition = "limited"
 	Refused     Condition = "credentials_refused"
-	Unresolved  Condition = "name_unresolved"
+	Unresolved  Condition = "name_does_not_resolve"
 	Certificate Condition = "certificate"
 	Down        Condition = "down" // its breaker is open
 )
@@ -32,17 +32,6 @@ func Conditions() []Condition {
 
 // Level orders conditions, from 0 = ok.
 func (c Condition) Level() int { return max(slices.Index(Conditions(), c), 0) }
-
-// String returns the condition as people read it.
-func (c Condition) String() string {
-	switch c {
-	case Refused:
-		return "credentials refused"
-	case Unresolved:
-		return "name does not resolve"
-	}
-	return string(c)
-}
 
 // help says what helps.
 func (c Condition) help() string {
