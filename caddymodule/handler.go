@@ -101,7 +101,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		Guard:    guardOf,
 		OnHeader: describe,
 		OnDone:   counted.Answer,
-		Logger:   slog.New(flood.New(ctx.Slogger().Handler())),
+		Logger:   slog.New(flood.New(ctx.Slogger().Handler(), requestLines)),
 	}
 	h.run = &handlerRun{service: &service{
 		app: app, upstreams: h.Upstreams, names: names, wire: wire, log: ctx.Slogger(), listen: addresses(ctx),
@@ -151,6 +151,9 @@ func (h *Handler) names() (map[string]registry.Upstream, error) {
 	}
 	return names, nil
 }
+
+// requestLines are the lines of each kind of trouble that single requests tell of.
+var requestLines = flood.Rate{Burst: 10, Every: time.Minute}
 
 // ServeHTTP answers requests of the pull API and leaves all others to next. It
 // passes w on as it is, so that blobs can go from file to socket.

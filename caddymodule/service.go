@@ -219,7 +219,7 @@ func (s *service) openLocked() (err error) {
 	if open.cache, err = acquireCache(s.app.path, s.app.limits); err != nil {
 		return err
 	}
-	o := mirror.Options{Logger: slog.New(flood.New(newestLog{}))}
+	o := mirror.Options{Logger: slog.New(flood.New(newestLog{}, requestLines))}
 	for _, u := range s.upstreams {
 		c, err := acquireClient(u)
 		if err != nil {

@@ -108,4 +108,3 @@ func (o *statusOutput) storage(w io.Writer, c operate.StoreStatus, served bool) 
 	row("downloads", "%d running with %s, %d waiting, %d readers", c.Stats.Fills, size(c.Stats.FillBytes), c.Queued, c.Readers)
 	row("evicted", "%s blobs, %s, since the start", number(c.EvictedBlobs), size(c.EvictedBytes))
 }
-
