@@ -289,7 +289,8 @@ func TestAccessLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Split(string(raw), "\n")
-	for i, want := range []string{`"upstream":"docker.io","cache":"miss"`, `"upstream":"docker.io","cache":"hit"`} {
+	for i, result := range []string{"miss", "hit"} {
+		want := fmt.Sprintf(`"upstream":"docker.io","repository":"library/alpine","digest":%q,"cache":%q,"first_byte":`, image.Index.Digest, result)
 		if !strings.Contains(lines[i], want) {
 			t.Errorf("line %d of the access log has no %s: %s", i+1, want, lines[i])
 		}

@@ -9,6 +9,8 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
@@ -57,6 +59,8 @@ type Answer struct {
 	// Request is the parsed request; its Kind is empty if the path is not one
 	// of the pull API or was refused.
 	Request oci.Request
+	// Digest is that of the manifest or blob that is sent; empty if none is.
+	Digest digest.Digest
 	// Cache is how the mirror answered; zero if it was not asked.
 	Cache oci.CacheStatus
 	// Began is when the request came in.
