@@ -154,9 +154,9 @@ func (h *Handler) names() (map[string]registry.Upstream, error) {
 	return names, nil
 }
 
-// requestLines are the lines of each kind of trouble that requests tell of: the first one
-// at once, and from then on how many there were each minute.
-var requestLines = flood.Rate{Burst: 1, Every: time.Minute}
+// requestLines are the lines of each kind of trouble that requests tell of: the first ones
+// with their images, and from then on how many there were each minute.
+var requestLines = flood.Rate{Burst: 10, Every: time.Minute}
 
 // ServeHTTP answers requests of the pull API and leaves all others to next. It
 // passes w on as it is, so that blobs can go from file to socket.
