@@ -34,6 +34,9 @@ const (
 	// slowAfter is how long answers take on average where an upstream is called slow:
 	// clients wait through several of them for each image.
 	slowAfter = 3 * time.Second
+	// oldAfter is after how long without another one a complaint is no news any more, of
+	// those that may have ended with nobody there to see it.
+	oldAfter = time.Hour
 	// tookShare is the share of one answer in the average.
 	tookShare = 4
 )
@@ -108,12 +111,13 @@ func (h *health) state(now time.Time) State {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s := State{Condition: OK, Since: h.since, Limit: h.limit}
-	if h.took > slowAfter {
+	if h.took > slowAfter && now.Sub(h.goodAt) < oldAfter {
 		s.Condition, s.Since = Slow, h.goodAt
 		s.Error = "answers take " + h.took.Round(100*time.Millisecond).String() + " on average"
 	}
 	for c, of := range h.complaints {
-		if of.whole && c.Level() > s.Condition.Level() {
+		old := now.Sub(of.last) > oldAfter && c.Level() <= Denied.Level()
+		if of.whole && !old && c.Level() > s.Condition.Level() {
 			s.Condition, s.Since, s.Error = c, of.since, of.text
 		}
 	}

@@ -159,4 +159,8 @@ func TestHealthChargesWhomItBelongs(t *testing.T) {
 	if got := h.state(now); got.Condition != Slow || !strings.Contains(got.Error, "on average") {
 		t.Errorf("slow answers: %+v", got)
 	}
+	h.answered(manifests, "a", broken, now, time.Second)
+	if got := h.state(now.Add(oldAfter + time.Minute)); got.Condition != OK {
+		t.Errorf("an hour later, with nobody there: %+v", got)
+	}
 }
