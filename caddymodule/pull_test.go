@@ -222,9 +222,11 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff(samples{
-		`requests_total{kind="manifest",result="stale",upstream="docker.io"}`: 1,
-		`response_bytes_total{kind="manifest",upstream="docker.io"}`:          float64(len(body)),
-		`stale_served_total{reason="connect",upstream="docker.io"}`:           1,
+		`requests_total{kind="manifest",result="stale",upstream="docker.io"}`:                      1,
+		`response_bytes_total{kind="manifest",upstream="docker.io"}`:                               float64(len(body)),
+		`stale_served_total{reason="connect",upstream="docker.io"}`:                                1,
+		fmt.Sprintf(`upstream_state{state="failing",upstream="docker.io",url=%q}`, upstream.URL()): 1,
+		fmt.Sprintf(`upstream_state{state="ok",upstream="docker.io",url=%q}`, upstream.URL()):      -1,
 	}, after); diff != "" {
 		t.Errorf("stale: metrics (-want +got)\n%s", diff)
 	}

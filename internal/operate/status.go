@@ -29,12 +29,12 @@ type Server struct {
 // StoreStatus is one open store, and what mirrors do with it.
 type StoreStatus struct {
 	Path string `json:"path"`
-	// MaxSize is the most that blobs may take; 0 = what the disk has.
-	MaxSize int64 `json:"max_size"`
-	// Pins is how many pins there are, where a server has the store open.
-	Pins int `json:"pins"`
 	storage.Usage
 	mirror.Stats
+	// MaxSize is the most that blobs may take; 0 = what the disk has.
+	MaxSize int64 `json:"max_size"`
+	// Pins is how many pins there are.
+	Pins int `json:"pins"`
 }
 
 // UpstreamStatus is how one URL of an upstream fares.
