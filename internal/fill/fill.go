@@ -2,7 +2,7 @@
 //
 // # The life of a fill
 //
-//	New ──► Run: open ──► spool ─────────► verified ──► Commit ──► Done
+//	New ──► Run: open ──► spool ─► Publish ─► verified ─► Commit ─► Done
 //	             │ part,   │ segments         │ all is
 //	             │ first   │ + hasher         │ released
 //	             │ GET     │
