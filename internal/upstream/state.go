@@ -105,8 +105,8 @@ func (e *endpoint) state(now time.Time) State {
 // least, and since when.
 func (e *endpoint) limited(now time.Time) (left time.Duration, since time.Time) {
 	left, since = e.usedUp.left(now), e.usedUp.since()
-	for k := range e.quiet {
-		if l, began := e.quiet[k].longest(now); l > left {
+	for k := range e.pauses {
+		if l, began := e.pauses[k].longest(now); l > left {
 			left, since = l, began
 		}
 	}
