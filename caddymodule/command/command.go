@@ -41,7 +41,7 @@ has it open, and say which it was.`,
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 			cmd.AddCommand(clientConfigCommand(), r.exportCommand(), r.fsckCommand(), r.importCommand(), r.preloadCommand(), r.verifyCommand())
 			cmd.AddCommand(r.listCommand(), r.usageCommand(), r.removeCommand(), r.pinCommand(), r.unpinCommand(), r.pinListCommand())
-			cmd.AddCommand(r.serveCommand(), r.statusCommand())
+			cmd.AddCommand(r.serveCommand(), r.statusCommand(), healthCommand())
 		},
 	})
 	caddycmd.RegisterCommand(caddycmd.Command{
