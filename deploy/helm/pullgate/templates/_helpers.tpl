@@ -43,6 +43,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 }
 
 :5000 {
+	registry_mirror_health
 	registry_mirror {{ join " " .Values.upstreams }}{{ with .Values.options }} {
 {{ . | trimSuffix "\n" | indent 2 }}
 	}{{ end }}
