@@ -26,17 +26,17 @@ var imports = map[string][]string{
 	"cmd/pullgate": {""},
 	"caddymodule": {
 		"caddymodule/admin", "caddymodule/command", "caddymodule/config", "internal/flood", "internal/image", "internal/listener", "internal/metrics",
-		"internal/mirror", "internal/operate", "internal/registry", "internal/upstream", "storage", "internal/oci",
+		"internal/mirror", "internal/nearest", "internal/operate", "internal/registry", "internal/upstream", "storage", "internal/oci",
 	},
 	"caddymodule/admin": {"internal/bundle", "internal/operate"},
 	"caddymodule/command": {
-		"internal/bundle", "internal/carry", "internal/clientconfig", "internal/image", "internal/imagelist", "internal/mirror", "internal/operate",
-		"storage", "internal/oci",
+		"internal/bundle", "internal/carry", "internal/clientconfig", "internal/image", "internal/imagelist", "internal/mirror", "internal/nearest",
+		"internal/operate", "storage", "internal/oci",
 	},
 	"caddymodule/config": {
-		"caddymodule/credentials", "internal/mirror", "internal/operate", "internal/upstream", "storage", "internal/oci",
+		"caddymodule/credentials", "internal/mirror", "internal/nearest", "internal/operate", "internal/upstream", "storage", "internal/oci",
 	},
-	"internal/registry": {"internal/oci"},
+	"internal/registry": {"internal/nearest", "internal/oci"},
 	"internal/mirror":   {"storage", "internal/oci"},
 	"internal/upstream": {"internal/oci", "caddymodule/credentials"},
 	"storage": {
@@ -71,7 +71,8 @@ var imports = map[string][]string{
 	"internal/listener":                 {},
 	"internal/mapfault":                 {},
 	"internal/metrics":                  {"internal/mirror", "internal/operate", "internal/registry", "internal/upstream", "internal/oci"},
-	"internal/operate":                  {"internal/bundle", "internal/carry", "internal/image", "internal/imagelist", "internal/mirror", "storage", "internal/oci"},
+	"internal/nearest":                  {},
+	"internal/operate":                  {"internal/bundle", "internal/carry", "internal/image", "internal/imagelist", "internal/mirror", "internal/nearest", "storage", "internal/oci"},
 	"internal/bundle":                   {"internal/oci"},
 	"internal/carry":                    {"internal/bundle", "internal/image", "internal/imagelist", "storage", "internal/oci"},
 	"integration":                       {"caddymodule", "internal/registrytest", "internal/freeport", "internal/oci"},

@@ -14,6 +14,7 @@ import (
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
+	"github.com/pullgate/pullgate/internal/nearest"
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
@@ -134,7 +135,7 @@ func (c *clientConfig) take(u siteUpstream) {
 
 // guess says which of the known names may have been meant.
 func guess(name string, known []string) string {
-	if near := nearest(name, known); near != "" {
+	if near := nearest.Name(name, known); near != "" {
 		return ": did you mean " + near + "?"
 	}
 	return ": it has " + strings.Join(known, ", ")
