@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"net"
 	"net/http"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/pullgate/pullgate/caddymodule/config"
 	"github.com/pullgate/pullgate/internal/flood"
+	"github.com/pullgate/pullgate/internal/nearest"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registry"
 )
@@ -119,9 +121,14 @@ func (h *Handler) Validate() error {
 		return err
 	}
 	if _, ok := names[h.Default]; h.Default != "" && !ok {
-		return fmt.Errorf("default %s is not among the upstreams: add it, or name one of them", h.Default)
+		return h.errDefault(names)
 	}
 	return nil
+}
+
+func (h *Handler) errDefault(names map[string]registry.Upstream) error {
+	return fmt.Errorf("default %s is not among the upstreams%s: add it, or name one of them",
+		h.Default, nearest.Hint(h.Default, slices.Collect(maps.Keys(names))))
 }
 
 // names returns the upstreams by their names and aliases.

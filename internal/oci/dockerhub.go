@@ -19,6 +19,17 @@ func CanonicalUpstream(name string) string {
 	return name
 }
 
+// MeansDockerHub reports whether people who name an upstream so mean DockerHub, unless
+// they say where it is.
+func MeansDockerHub(name string) bool {
+	switch strings.ToLower(strings.TrimSuffix(name, ":443")) {
+	case "docker", "dockerhub", "docker-hub", "docker.com", "www.docker.com", "hub.docker.com", "hub.docker.io", "registry.docker.io",
+		"registry.hub.docker.com", "registry-1.docker.com", "dockerhub.io", "dockerhub.com":
+		return true
+	}
+	return slices.Contains(DockerHubAliases(), name)
+}
+
 // CanonicalRepository returns the name of a repository at an upstream: on
 // DockerHub, "library/" need not be written before names of one component.
 func CanonicalRepository(upstream, repository string) string {

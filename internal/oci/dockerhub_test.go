@@ -25,3 +25,16 @@ func TestDockerHubNames(t *testing.T) {
 		}
 	}
 }
+
+func TestMeansDockerHub(t *testing.T) {
+	for _, name := range []string{"docker", "dockerhub", "hub.docker.com", "registry-1.docker.io", "index.docker.io", "registry.hub.docker.com", "hub.docker.com:443"} {
+		if !oci.MeansDockerHub(name) {
+			t.Errorf("%s is not Docker Hub", name)
+		}
+	}
+	for _, name := range []string{"docker.io", "docker.elastic.co", "hub", "ghcr.io", "", "docker:5000"} {
+		if oci.MeansDockerHub(name) {
+			t.Errorf("%q is Docker Hub", name)
+		}
+	}
+}
