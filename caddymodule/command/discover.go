@@ -40,12 +40,16 @@ func (c *clientConfig) discover(ctx context.Context) error {
 
 // ask takes over what the server says, where nothing was given.
 func (c *clientConfig) ask(ctx context.Context) error {
+	if err := checkAddress("--address", c.address, "localhost", "2019"); err != nil {
+		return err
+	}
 	address, err := caddycmd.DetermineAdminAPIAddress(c.address, nil, c.config, c.adapter)
 	if err != nil {
 		return err
 	}
 	config, err := adminGet(ctx, address, "/config/")
 	if err != nil {
+		err = explain(ctx, address, err)
 		return fmt.Errorf("no server to ask for what was not given; start it, or give --endpoint and the upstreams: %w", err)
 	}
 	endpoints, err := endpointsOf(config)

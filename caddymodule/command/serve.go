@@ -87,6 +87,10 @@ func (r reader) serve(fs caddycmd.Flags) (int, error) {
 	if fs.NArg() == 0 {
 		return caddy.ExitCodeFailedStartup, errors.New("no upstream: name at least one registry to mirror, such as docker.io")
 	}
+	err := errors.Join(checkAddress("--listen", fs.String("listen"), "", "5000"), checkAddress("--admin", fs.String("admin"), "localhost", "2019"))
+	if err != nil {
+		return caddy.ExitCodeFailedStartup, err
+	}
 	site := handler{Handler: "registry_mirror", Default: fs.String("default")}
 	for _, name := range fs.Args() {
 		u := upstream{Name: oci.UpstreamName(name), Offline: fs.Bool("offline")}
