@@ -66,7 +66,7 @@ var imports = map[string][]string{
 	"internal/freeport":                 {},
 	"internal/testenv":                  {},
 	"internal/clientconfig":             {"internal/oci"},
-	"internal/image":                    {"internal/imagelist", "internal/mirror", "storage", "internal/oci"},
+	"internal/image":                    {"internal/imagelist", "internal/mirror", "internal/nearest", "storage", "internal/oci"},
 	"internal/imagelist":                {"internal/oci"},
 	"internal/listener":                 {},
 	"internal/mapfault":                 {},

@@ -40,6 +40,9 @@ func parseName(s string) (n Name, err error) {
 	}
 	upstream, rest, found := strings.Cut(rest, "/")
 	if !found || !oci.IsRegistry(upstream) {
+		if whole := oci.WholeName(s); whole != "" {
+			return Name{}, fmt.Errorf("it begins with no registry (did you mean %s?)", oci.Clip(whole))
+		}
 		return Name{}, errors.New("it begins with no registry")
 	}
 	if upstream != strings.ToLower(upstream) || strings.Trim(upstream, hostCharacters) != "" {

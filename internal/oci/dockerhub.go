@@ -1,6 +1,8 @@
 package oci
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -43,4 +45,29 @@ func CanonicalRepository(upstream, repository string) string {
 // registry, as all container runtimes tell it from the first part of a repository.
 func IsRegistry(component string) bool {
 	return component == "localhost" || strings.ContainsAny(component, ".:")
+}
+
+// WholeName returns the name that container runtimes make of one that names no
+// registry: "nginx" is docker.io/library/nginx. It is empty if the name has one.
+func WholeName(name string) string {
+	first, _, path := strings.Cut(name, "/")
+	if !path {
+		first, _, _ = strings.Cut(name, "@")
+		first, _, _ = strings.Cut(first, ":")
+	}
+	switch {
+	case first == "" || IsRegistry(first) || strings.Contains(first, "*"):
+		return ""
+	case path:
+		return DockerHub + "/" + name
+	}
+	return DockerHub + "/library/" + name
+}
+
+// noUpstream is the error of a name that has to begin with an upstream.
+func noUpstream(name string) error {
+	if whole := WholeName(name); whole != "" {
+		return fmt.Errorf("it begins with no upstream (did you mean %s?)", whole)
+	}
+	return errors.New("it begins with no upstream")
 }

@@ -1,6 +1,7 @@
 package oci_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/pullgate/pullgate/internal/oci"
@@ -35,6 +36,24 @@ func TestMeansDockerHub(t *testing.T) {
 	for _, name := range []string{"docker.io", "docker.elastic.co", "hub", "ghcr.io", "", "docker:5000"} {
 		if oci.MeansDockerHub(name) {
 			t.Errorf("%q is Docker Hub", name)
+		}
+	}
+}
+
+func TestWholeName(t *testing.T) {
+	for name, want := range map[string]string{
+		"nginx": "docker.io/library/nginx", "nginx:1.25": "docker.io/library/nginx:1.25", "bitnami/redis:7": "docker.io/bitnami/redis:7",
+		"quay.io": "", "quay.io/a/b": "", "localhost/a": "", "gate:5000/a": "", "": "", "*/a": "", "gate.corp:5000": "",
+	} {
+		if got := oci.WholeName(name); got != want {
+			t.Errorf("%q is %q, want %q", name, got, want)
+		}
+	}
+	_, pin := oci.ParsePin("nginx:1.25")
+	_, selection := oci.ParseSelection("nginx:1.25")
+	for _, err := range []error{pin, selection} {
+		if err == nil || !strings.Contains(err.Error(), "did you mean docker.io/library/nginx:1.25?") {
+			t.Errorf("nginx:1.25: %v", err)
 		}
 	}
 }

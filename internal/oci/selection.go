@@ -30,11 +30,12 @@ func ParseSelection(s string) (Selection, error) {
 	return sel, nil
 }
 
-func parseSelection(s string) (sel Selection, err error) {
-	s, sum, exact := strings.Cut(s, "@")
+func parseSelection(whole string) (sel Selection, err error) {
+	s, sum, exact := strings.Cut(whole, "@")
 	upstream, rest, ok := strings.Cut(s, "/")
-	if upstream == "" || strings.Trim(upstream, upstreamCharacters) != "" {
-		return Selection{}, errors.New("it begins with no upstream")
+	_, port, _ := strings.Cut(upstream, ":")
+	if upstream == "" || strings.Trim(upstream, upstreamCharacters) != "" || strings.Trim(port, "0123456789") != "" {
+		return Selection{}, noUpstream(whole)
 	}
 	sel.Upstream = upstream
 	if !ok {
