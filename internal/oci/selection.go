@@ -33,6 +33,9 @@ func ParseSelection(s string) (Selection, error) {
 func parseSelection(whole string) (sel Selection, err error) {
 	s, sum, exact := strings.Cut(whole, "@")
 	upstream, rest, ok := strings.Cut(s, "/")
+	if name := UpstreamName(upstream); name != upstream {
+		return Selection{}, fmt.Errorf("it names one identity: want %s, which stands for all of them", name)
+	}
 	_, port, _ := strings.Cut(upstream, ":")
 	if upstream == "" || strings.Trim(upstream, upstreamCharacters) != "" || strings.Trim(port, "0123456789") != "" {
 		return Selection{}, noUpstream(whole)
