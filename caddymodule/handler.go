@@ -96,6 +96,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	app := value.(*App).run
+	app.addServer(ctx)
 	wire := registry.Options{
 		Router:   registry.NewRouter(names, h.Default),
 		User:     user,
