@@ -10,6 +10,9 @@ import (
 // file system has room.
 type Limits = eviction.Limits
 
+// LimitError is an ErrNoSpace for which the limits alone are the reason.
+type LimitError = eviction.LimitError
+
 // SetLimits changes the limits. What exceeds them is evicted soon.
 func (s *Store) SetLimits(l Limits) {
 	s.limits.Store(&l)

@@ -1,12 +1,15 @@
 package mirror
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage"
 )
 
 // remember keeps the failure for the requests to come.
@@ -91,7 +94,11 @@ func (f *fill) report(stored bool) {
 		f.span.RecordError(err)
 	case cause != nil:
 		result = "passed"
-		log.Warn("blob not stored", "error", cause)
+		level := slog.LevelWarn
+		if limit, ok := errors.AsType[*storage.LimitError](cause); ok && limit.Again {
+			level = slog.LevelDebug // said once is enough: there may be one for each blob
+		}
+		log.Log(context.Background(), level, "blob not stored", "error", cause)
 	}
 	f.span.SetAttributes(attribute.Int64("bytes", received), attribute.String("result", result))
 	f.span.End()
