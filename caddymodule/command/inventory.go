@@ -61,7 +61,7 @@ be found out.`,
 }
 
 func (r reader) inventoryCommand(cmd *cobra.Command, doing string, show func(*cobra.Command, storage.Inventory)) *cobra.Command {
-	cmd.Args = cobra.MaximumNArgs(1)
+	cmd.Args, cmd.ValidArgsFunction = cobra.MaximumNArgs(1), r.completeImages
 	return r.gatewayCommand(cmd, func(r *run) (int, error) {
 		var q operate.InventoryRequest
 		if len(r.args) > 0 {
