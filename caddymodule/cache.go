@@ -78,7 +78,8 @@ func openCache(path string, limits storage.Limits) (*cache, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &cache{operate.Store{Path: path, Store: store, Mirror: mirror.NewCache(store, mirror.CacheOptions{
+	return &cache{operate.Store{Path: path, Store: store, Mirror: mirror.NewCache(mirror.CacheOptions{
+		Records: store, Blobs: mirror.BlobsOf(store),
 		Logger: logger, Observe: counted.Fill, Panicked: counted.Panic(metrics.PanicMirror),
 	})}}, nil
 }

@@ -102,7 +102,7 @@ func liveSites(path string) (*operate.Store, operate.Sites) {
 		g.run.mu.Lock()
 		services := slices.Clone(g.run.handlers)
 		g.run.mu.Unlock()
-		var live operate.Sites
+		live := make(operate.Sites, 0, len(services))
 		for _, s := range services {
 			site := siteOf(s.names, s.upstreams)
 			site.Exiting = s.exiting

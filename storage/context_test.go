@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -24,7 +25,7 @@ func TestEndedContext(t *testing.T) {
 		t.Fatal(err)
 	}
 	calls := noIndexCalls(ctx, s, d)
-	for name, call := range map[string]func() error{
+	maps.Copy(calls, map[string]func() error{
 		"PutManifest": func() error { return s.PutManifest(ctx, scope, oci.Manifest{Digest: d, Bytes: b}, nil) },
 		"Claim":       func() error { return s.Claim(ctx, scope, oci.Descriptor{Digest: d}) },
 		"LinkOpen":    func() error { return s.LinkOpen(ctx, scope, oci.Descriptor{Digest: d}) },
@@ -44,9 +45,7 @@ func TestEndedContext(t *testing.T) {
 		"Pins":        func() error { _, err := s.Pins(ctx); return err },
 		"Pinned":      func() error { _, err := s.Pinned(ctx, scope, "1"); return err },
 		"Catalog":     func() error { _, err := s.Catalog(ctx); return err },
-	} {
-		calls[name] = call
-	}
+	})
 	for name, call := range calls {
 		wantErr(t, name, call(), context.Canceled)
 	}

@@ -51,7 +51,7 @@ func (a API) Routes() (routes []caddy.AdminRoute) {
 	} {
 		routes = append(routes, caddy.AdminRoute{Pattern: path, Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 			err := handler(w, r)
-			if refusal, ok := errors.AsType[*operate.Refusal](err); ok {
+			if refusal, ok := errors.AsType[*operate.RefusedError](err); ok {
 				return caddy.APIError{HTTPStatus: refusal.Status, Err: refusal.Err}
 			}
 			return err
@@ -149,7 +149,7 @@ func (a API) export(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	defer b.Close()
+	defer func() { _ = b.Close() }() // what is wrong with it, reading it has said
 	if len(b.Report.Images) == 0 && !q.Report {
 		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: operate.ErrNoImages}
 	}

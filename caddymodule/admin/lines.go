@@ -45,7 +45,7 @@ type lines[L line] struct {
 // newLines returns an answer that begins with its first line. Who makes it also ends
 // it.
 func newLines[L line](w http.ResponseWriter, r *http.Request) *lines[L] {
-	ctx, cancel := context.WithCancel(r.Context())
+	ctx, cancel := context.WithCancel(r.Context()) //nolint:gosec // end calls it
 	return &lines[L]{
 		ctx: ctx, cancel: cancel, control: http.NewResponseController(w), header: w.Header(), encoder: json.NewEncoder(w),
 	}

@@ -201,7 +201,7 @@ const answerTime = 5 * time.Second
 func adminGet(ctx context.Context, address, path string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	response, err := asking(address)(ctx, http.MethodGet, path, nil)
+	response, err := asking(address)(ctx, http.MethodGet, path, nil) //nolint:bodyclose // it is closed below
 	if err != nil {
 		return nil, err
 	}

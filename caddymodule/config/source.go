@@ -10,9 +10,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	// The source that needs no cloud's SDK.
 	"github.com/pullgate/pullgate/caddymodule/credentials"
-	_ "github.com/pullgate/pullgate/caddymodule/credentials/dockerconfig"
+	_ "github.com/pullgate/pullgate/caddymodule/credentials/dockerconfig" // the source that needs no cloud's SDK
 )
 
 // credentialsNamespace is that of the modules which are sources of credentials.

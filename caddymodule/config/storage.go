@@ -102,6 +102,7 @@ func checkPin(s string) error {
 	return err
 }
 
+// UnmarshalCaddyfile reads what stands after the option storage.
 func (s *Storage) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		s.Path = d.Val()

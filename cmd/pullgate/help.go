@@ -9,7 +9,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 )
 
-const upgradeHelp = `Error: Caddy's download service does not know this binary, and cannot replace it.
+const upgradeHelp = `Caddy's download service does not know this binary, and cannot replace it.
 
 To upgrade Pullgate, install a newer release in the way this one was installed:
   package:    install the package of the newer release
@@ -25,6 +25,11 @@ To have other Caddy modules in it, build one with xcaddy:
 // replacing are the commands of Caddy that replace the binary. They look for modules
 // of others, and panic where there are none.
 var replacing = []string{"upgrade", "add-package", "remove-package"}
+
+// asksHelp reports whether arguments ask what a command does.
+func asksHelp(args []string) bool {
+	return args[0] == "help" || slices.Contains(args, "--help") || slices.Contains(args, "-h")
+}
 
 // replacesBinary reports whether arguments are such a command, or ask what it does.
 func replacesBinary(args []string) bool {

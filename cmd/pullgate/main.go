@@ -21,8 +21,10 @@ func main() {
 	caddy.CustomBinaryName = "pullgate"
 	caddy.CustomLongDescription = "Pullgate is Caddy with a pull-through mirror for container registries."
 	switch args := os.Args[1:]; {
+	case replacesBinary(args) && asksHelp(args):
+		os.Stdout.WriteString(upgradeHelp)
 	case replacesBinary(args):
-		os.Stderr.WriteString(upgradeHelp)
+		os.Stderr.WriteString("Error: " + upgradeHelp)
 		os.Exit(caddy.ExitCodeFailedStartup)
 	case isHelp(args):
 		printHelp()

@@ -31,9 +31,9 @@ func newMetrics() *Metrics {
 	})
 }
 
-// The README lists every metric, with its labels, and none that there is not.
-func TestReadmeListsMetrics(t *testing.T) {
-	raw, err := os.ReadFile("../../README.md")
+// The page on monitoring lists every metric, with its labels, and none that there is not.
+func TestDocsListMetrics(t *testing.T) {
+	raw, err := os.ReadFile("../../docs/monitoring.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestReadmeListsMetrics(t *testing.T) {
 	slices.Sort(listed)
 	slices.Sort(want)
 	if !slices.Equal(listed, want) {
-		t.Errorf("the README lists\n%s\nand there are\n%s", strings.Join(listed, "\n"), strings.Join(want, "\n"))
+		t.Errorf("the page lists\n%s\nand there are\n%s", strings.Join(listed, "\n"), strings.Join(want, "\n"))
 	}
 }
 

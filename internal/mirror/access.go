@@ -66,7 +66,7 @@ func (m *Mirror) admit(r oci.Request) (view, error) {
 	}
 	return view{
 		Cache: m.cache, upstream: u, repository: r.Repository,
-		scope:  oci.Scope{Upstream: u.Identity, Repository: r.Repository},
+		links:  links{m.cache.store, oci.Scope{Upstream: u.Identity, Repository: r.Repository}, u.Isolate},
 		client: r.Client,
 		ranged: r.Ranged,
 	}, nil

@@ -6,22 +6,29 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/opencontainers/go-digest"
-
 	"github.com/pullgate/pullgate/internal/oci"
-	"github.com/pullgate/pullgate/storage"
 )
 
-// openBlob opens a finished blob whose size agrees with the link.
-func (v view) openBlob(ctx context.Context, d digest.Digest, link *storage.Link) (oci.Blob, error) {
-	served, size, err := v.store.ServeBlob(ctx, d)
-	if err != nil {
-		return oci.Blob{}, err
+// open opens the finished blob. It returns none if there is none that can be served, nor
+// is an error.
+func (q *blobQuery) open(ctx context.Context) (oci.Blob, oci.CacheStatus, error) {
+	if !q.link.Proven {
+		return oci.Blob{}, oci.CacheStatus{}, nil
 	}
-	if err := v.agree(ctx, d, link, size); err != nil {
-		return oci.Blob{}, errors.Join(err, served.Close())
+	served, size, err := q.store.ServeBlob(ctx, q.digest)
+	if err == nil {
+		if err = q.agree(ctx, size); err != nil {
+			err = errors.Join(err, served.Close())
+		}
 	}
-	return oci.Blob{Digest: d, Size: size, Content: served.ReadSeekCloser, File: served.File}, nil
+	switch {
+	case err == nil:
+		return oci.Blob{Digest: q.digest, Size: size, Content: served.ReadSeekCloser, File: served.File}, oci.CacheStatus{}, nil
+	case oci.ClassOf(err) != oci.ClassNone:
+		return oci.Blob{}, failed(true, err), err
+	}
+	q.store.readFailed("open blob", q.scope, q.digest.String(), err)
+	return oci.Blob{}, oci.CacheStatus{}, nil
 }
 
 // agree settles a contradiction between the size of a finished blob and that of
@@ -29,22 +36,23 @@ func (v view) openBlob(ctx context.Context, d digest.Digest, link *storage.Link)
 // digest, the link is corrected. It is fs.ErrNotExist if the blob turned out to
 // be damaged, and an *oci.Error if that cannot be found out at present: such a
 // file is not served.
-func (v view) agree(ctx context.Context, d digest.Digest, link *storage.Link, size int64) error {
-	if link.Size < 0 || link.Size == size {
+func (q *blobQuery) agree(ctx context.Context, size int64) error {
+	told := q.link.Size
+	if told < 0 || told == size {
 		return nil
 	}
-	err := v.store.VerifyBlob(ctx, d)
+	err := q.store.VerifyBlob(ctx, q.digest)
 	switch {
 	case err == nil:
-		link.Size = size
-		v.resize(ctx, oci.Descriptor{Digest: d, Size: size})
+		q.link.Size = size
+		q.resize(ctx, oci.Descriptor{Digest: q.digest, Size: size})
 		return nil
 	case !errors.Is(err, fs.ErrNotExist):
 	default:
-		if now, gone := v.store.StatBlob(ctx, d); gone != nil || now != size {
+		if now, gone := q.store.StatBlob(ctx, q.digest); gone != nil || now != size {
 			return err
 		}
 	}
 	return oci.UpstreamError(oci.ClassLength, "", "the cached blob is in doubt and cannot be verified at present",
-		fmt.Errorf("blob %s has %d bytes, %d were told: %w", d, size, link.Size, err))
+		fmt.Errorf("blob %s has %d bytes, %d were told: %w", q.digest, size, told, err))
 }

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-
-	"github.com/pullgate/pullgate/internal/oci"
 )
 
 // DefaultLookAheadSize is Upstream.LookAheadSize where that is 0.
@@ -23,55 +21,41 @@ const (
 
 // lookAhead has the rest of an image pulled once a fill of one of its layers, which a
 // client gets as a whole, was answered. It is done once for each fill.
-func (v view) lookAhead(f *fill) {
-	if v.LookAhead <= 0 || v.ranged || !f.looks() {
+func (v view) lookAhead(f *sharedFill) {
+	if v.LookAhead <= 0 || v.ranged || !f.looked.CompareAndSwap(false, true) {
 		return
 	}
 	v.start(func() {
 		defer v.survive("look ahead")
-		if f.awaitOpened(v.ctx) == nil {
-			v.pullAhead(f.digest)
+		if f.Opened(v.ctx) == nil {
+			(&pullAhead{view: v}).run(f.Digest)
 		}
 	})
 }
 
-func (f *fill) looks() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	first := !f.looked
-	f.looked = true
-	return first
+// pullAhead starts the fills of all blobs of an image, a few at a time, whether or not a
+// client has asked for them: one asks for three at a time, and for all of them in the
+// end. It takes turns of the client's, but leaves half of them to what that asks for, and
+// what fails is tried again when it is asked for.
+type pullAhead struct {
+	view
+
+	scouts scouts
 }
 
-// awaitOpened waits until the upstream has answered, or need not be asked.
-func (f *fill) awaitOpened(ctx context.Context) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for !f.opened && f.err == nil && ctx.Err() == nil {
-		f.wait(ctx, nil)
-	}
-	if f.err != nil {
-		return f.err
-	}
-	return ctx.Err()
-}
-
-// pullAhead starts the fills of all blobs of the image that a layer belongs to, a few
-// at a time, whether or not a client has asked for them: one asks for three at a time,
-// and for all of them in the end. It takes turns of the client's, but leaves half of
-// them to what that asks for, and what fails is tried again when it is asked for.
-func (v view) pullAhead(layer digest.Digest) {
-	m, blobs := v.images.begin(v.scope, layer, v.now())
+// run pulls the image that a layer belongs to.
+func (v *pullAhead) run(layer digest.Digest) {
+	s := &v.scouts
+	m, blobs := v.images.Begin(v.scope, layer, v.now())
 	if m == nil {
 		return
 	}
-	var s scouts
 	defer func() {
 		rest := time.Time{}
 		if s.failed() {
 			rest = v.now().Add(aheadRest)
 		}
-		v.images.end(m, rest)
+		v.images.End(m, rest)
 	}()
 	left := v.LookAheadSize
 	if left == 0 {
@@ -79,10 +63,10 @@ func (v view) pullAhead(layer digest.Digest) {
 	}
 	limited, count := left > 0, 0
 	for _, b := range blobs {
-		if b.digest == layer || !v.missing(v.ctx, b.digest) || limited && b.size > left {
+		if b.Digest == layer || !v.missing(b.Digest) || limited && b.Size > left {
 			continue
 		}
-		if count++; count > maxAhead || !s.send(v.ctx) || v.ahead.enter(v.ctx, v.Identity, v.LookAhead) != nil {
+		if count++; count > maxAhead || !s.send(v.ctx) || v.ahead.Enter(v.ctx, v.Identity, v.LookAhead) != nil {
 			return
 		}
 		most := left
@@ -90,13 +74,13 @@ func (v view) pullAhead(layer digest.Digest) {
 			most = 0
 		}
 		turn, ok := v.trySpareTurn()
-		if ok && v.fillAhead(v.ctx, b.digest, most, turn, &s) {
-			left -= max(b.size, 0)
+		if ok && v.begin(b.Digest, most, turn) {
+			left -= max(b.Size, 0)
 			continue
 		}
 		turn.end()
 		s.recall()
-		v.ahead.leave(v.Identity)
+		v.ahead.Leave(v.Identity)
 		if !ok {
 			break // the next layer that the client asks for goes on
 		}
@@ -105,61 +89,47 @@ func (v view) pullAhead(layer digest.Digest) {
 }
 
 // missing reports whether a blob is neither stored nor known not to be had.
-func (v view) missing(ctx context.Context, d digest.Digest) bool {
-	if v.within(ctx, d) {
+func (v *pullAhead) missing(d digest.Digest) bool {
+	if v.within(d) {
 		return false
 	}
 	return v.remembered(v.key(kindBlob, d.String()), false) == nil
 }
 
 // within reports whether a blob is stored, and need not be delivered once more.
-func (v view) within(ctx context.Context, d digest.Digest) bool {
-	_, err := v.store.HasBlob(ctx, d)
-	return err == nil && (v.linked(ctx, v.scope, d).Proven || v.proof(ctx, d) != proofWhole)
+func (v *pullAhead) within(d digest.Digest) bool {
+	_, err := v.store.HasBlob(v.ctx, d)
+	return err == nil && (v.linked(v.ctx, d).Proven || v.proof(v.ctx, d) != proofWhole)
 }
 
-// fillAhead starts a fill that nobody waits for, of at most so many bytes; 0 = any.
+// begin starts a fill that nobody waits for, of at most so many bytes; 0 = any.
 // Its slot and its turn are given back with its end. It reports false if there is one
 // already, or there can be none.
-func (v view) fillAhead(ctx context.Context, d digest.Digest, most int64, turn *turn, s *scouts) bool {
-	link := v.linked(ctx, v.scope, d)
-	c := v.Cache
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed || c.fills[v.fillKey(d)] != nil {
+func (v *pullAhead) begin(d digest.Digest, most int64, turn *turn) bool {
+	s := &v.scouts
+	k := v.fillKey(d)
+	mine, _, _ := v.fills.reserve(k, func(*sharedFill) bool { return false })
+	if mine == nil {
 		return false
 	}
-	if v.within(ctx, d) {
+	if v.within(d) {
+		v.fills.release(k)
 		return false
 	}
-	f := newFill(c.ctx, v, d, link, true)
-	f.most, f.turn = most, turn
-	c.fills[v.fillKey(d)] = f
-	c.running.Go(func() {
-		defer c.ahead.leave(v.Identity)
-		f.run()
-		s.back(f.stored())
-	})
-	c.running.Go(func() {
-		if f.awaitOpened(c.ctx) == nil {
+	f := newFill(v.ctx, v.view, d, v.linked(v.ctx, d), &most)
+	if !v.launch(k, mine, f, turn, func() {
+		s.back(f.Outcome().Stored())
+		v.ahead.Leave(v.Identity)
+	}) {
+		v.fills.release(k)
+		return false
+	}
+	v.start(func() {
+		if f.Opened(v.ctx) == nil {
 			s.served()
 		}
 	})
 	return true
-}
-
-// stored reports whether the fill has ended well.
-func (f *fill) stored() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.err == nil && f.cause == nil
-}
-
-// errTooLarge is for what is more than may be pulled ahead.
-func errTooLarge() *oci.Error {
-	return &oci.Error{
-		Code: oci.CodeUnavailable, Status: 503, Class: oci.ClassCanceled, Message: "the blob is too large to be pulled ahead",
-	}
 }
 
 // scouts find out whether an upstream has what an image names: no more are under way

@@ -3,28 +3,36 @@ package mirror
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"log/slog"
 	"runtime"
 	"runtime/debug"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/internal/fill"
+	"github.com/pullgate/pullgate/internal/known"
 	"github.com/pullgate/pullgate/internal/oci"
-	"github.com/pullgate/pullgate/storage"
+	"github.com/pullgate/pullgate/internal/pace"
+	"github.com/pullgate/pullgate/internal/taglist"
 )
 
 // The deadlines of look-ups: whole, not per attempt.
 const (
 	coldDeadline  = 10 * time.Second // nothing to answer with otherwise
 	staleDeadline = 3 * time.Second  // a stale answer is at hand
+	sizePatience  = 5 * time.Second  // see fill.Downloads
 )
 
-// CacheOptions make a Cache. The zero value is usable.
+// closePatience is how long Close waits for what hangs.
+const closePatience = 10 * time.Second
+
+// CacheOptions make a Cache.
 type CacheOptions struct {
+	// Records and Blobs are what the Cache answers from, and fills. They are open as
+	// long as it is.
+	Records Records
+	Blobs   Blobs
 	// Logger gets failures of fills and of the store; nil = discard.
 	Logger *slog.Logger
 	// Now is the clock for freshness and negative memory; nil = time.Now.
@@ -74,120 +82,103 @@ type Stats struct {
 // Cache is what all mirrors on one store share: running fills, running look-ups
 // and the memory of failures. All methods are safe for concurrent use.
 type Cache struct {
-	store   *storage.Store
+	hooks
+	*life
+	troubles
+	hints
+	lookUps
+
+	store     *shelf
+	images    known.Images
+	lists     taglist.Lists
+	fills     fills
+	downloads fill.Downloads
+	turns     pace.Limiter[turnKey]
+	ahead     pace.Limiter[string] // of what no client has asked for yet
+	// deadlines are a seam for tests, fixed before the first request.
+	deadlines struct{ cold, stale time.Duration }
+}
+
+// hooks are what a Cache tells and asks those who made it.
+type hooks struct {
 	log     *slog.Logger
 	now     func() time.Time
 	observe func(FillEvent)
 	panics  func()
-
-	noIndex atomic.Int64 // when it was last said that the store has no index
-
-	// Seams for tests, fixed before the first request.
-	after     func(time.Duration) <-chan time.Time
-	makePart  func(context.Context, oci.Scope, digest.Digest, int64) (part, error)
-	deadlines struct{ cold, stale, tell time.Duration }
-
-	ctx    context.Context
-	cancel context.CancelFunc
-
-	failures  failures
-	turns     turns
-	denials   since[oci.Scope] // since when an upstream denies a repository
-	gone      since[key]       // since when it says that a tag is gone
-	voices    voices
-	promised  promised
-	told      told
-	slots     slots
-	images    images
-	ahead     slots // of what no client has asked for yet
-	tags      flights[tagAnswer]
-	tagged    flights[tagAnswer] // that get the manifest, too
-	manifests flights[manifestAnswer]
-	heads     flights[oci.Descriptor]
-	possessed flights[bool]
-	referrers flights[referrersAnswer]
-	lists     listings
-
-	uplinks uplinks
-	crowds  crowds
-
-	downloads  atomic.Int64 // fills that are at it
-	processors int64        // that they share
-
-	mu      sync.Mutex
-	closed  bool
-	running sync.WaitGroup
-	fills   map[fillKey]*fill
 }
 
-// NewCache returns a Cache on an open store. The caller closes the Cache before
-// the store.
-func NewCache(store *storage.Store, o CacheOptions) *Cache {
+// hints are what upstreams have said of tags and manifests, which is worth little.
+type hints struct {
+	gone     since[key] // since when an upstream says that a tag is gone
+	promised promised
+	told     told
+}
+
+// lookUps are the running questions to upstreams.
+type lookUps struct {
+	tags      flights[tagAnswer]
+	tagged    flights[tagAnswer] // that get the manifest, too
+	manifests flights[oci.Manifest]
+	heads     flights[oci.Descriptor]
+	possessed flights[bool]
+	referrers flights[[]oci.Descriptor]
+
+	listBegins flights[*taglist.List]
+	listPages  flights[*taglist.Page]
+}
+
+func (l *lookUps) len() int {
+	return l.tags.len() + l.tagged.len() + l.manifests.len() + l.heads.len() + l.possessed.len() + l.referrers.len() +
+		l.listBegins.len() + l.listPages.len()
+}
+
+// NewCache returns a Cache. The caller closes the Cache before the store.
+func NewCache(o CacheOptions) *Cache {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Observe == nil {
+		o.Observe = func(FillEvent) {}
+	}
+	if o.Panicked == nil {
+		o.Panicked = func() {}
+	}
 	c := &Cache{
-		store: store, log: o.Logger, now: o.Now, observe: o.Observe, panics: o.Panicked,
-		after: time.After, fills: map[fillKey]*fill{}, processors: int64(runtime.GOMAXPROCS(0)),
+		hooks: hooks{log: o.Logger, now: o.Now, observe: o.Observe, panics: o.Panicked},
+		life:  newLife(),
+		store: &shelf{Records: o.Records, Blobs: o.Blobs, log: o.Logger, now: o.Now},
+		downloads: fill.Downloads{
+			Now: o.Now, After: time.After, Panicked: o.Panicked, SizePatience: sizePatience, Processors: int64(runtime.GOMAXPROCS(0)),
+		},
 	}
-	if c.log == nil {
-		c.log = slog.New(slog.DiscardHandler)
-	}
-	if c.now == nil {
-		c.now = time.Now
-	}
-	if c.observe == nil {
-		c.observe = func(FillEvent) {}
-	}
-	if c.panics == nil {
-		c.panics = func() {}
-	}
-	c.makePart = func(ctx context.Context, scope oci.Scope, d digest.Digest, size int64) (part, error) {
-		p, err := store.Part(ctx, scope, d, size)
-		if err != nil {
-			return nil, err // not a nil *storage.Part in a non-nil interface
-		}
-		return p, nil
-	}
-	c.deadlines.cold, c.deadlines.stale, c.deadlines.tell = coldDeadline, staleDeadline, tellAfter
-	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.troubles.clock = o.Now
+	c.deadlines.cold, c.deadlines.stale = coldDeadline, staleDeadline
 	return c
 }
 
 // Close cancels look-ups, suspends fills and returns once every goroutine of the
-// Cache has ended. Readers of unfinished fills get an error; later requests that
-// need an upstream are answered with 503. Later calls only wait.
+// Cache has ended, or after 10 s: then the log tells. Readers of unfinished fills get
+// an error; later requests that need an upstream are answered with 503. Later calls
+// only wait.
 func (c *Cache) Close() {
-	c.mu.Lock()
-	c.closed = true
-	c.mu.Unlock()
-	c.cancel()
-	c.running.Wait()
+	if !c.life.close(closePatience) {
+		c.log.Error("look-ups or fills do not end, and are left behind", "patience", closePatience)
+	}
 }
 
 // Stats returns a snapshot.
 func (c *Cache) Stats() Stats {
-	s := Stats{Failures: c.failures.len(), Queued: c.slots.waiting()}
-	s.LookUps = c.tags.len() + c.tagged.len() + c.manifests.len() + c.heads.len() + c.possessed.len() + c.referrers.len() +
-		c.lists.begun.len() + c.lists.pages.len()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s.Fills = len(c.fills)
-	for _, f := range c.fills {
-		readers, received := f.progress()
+	s := Stats{Failures: c.failures.len(), Queued: c.downloads.Queued(), LookUps: c.lookUps.len()}
+	for _, f := range c.fills.all() {
+		readers, received := f.Progress()
+		s.Fills++
 		s.Readers += readers
 		s.FillBytes += received
 	}
 	return s
-}
-
-// start runs fn as a goroutine that Close waits for. It returns false, and runs
-// nothing, once the Cache is closed.
-func (c *Cache) start(fn func()) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return false
-	}
-	c.running.Go(fn)
-	return true
 }
 
 // survive keeps a panic of what nobody waits for from taking the server down. It is
@@ -199,38 +190,22 @@ func (c *Cache) survive(task string) {
 	}
 }
 
-func errClosed() *oci.Error {
-	return &oci.Error{
-		Code: oci.CodeUnavailable, Status: 503, Message: "the gateway is shutting down",
-		Class: oci.ClassCanceled, RetryAfter: 5 * time.Second,
+// asked turns what a Remote returned into an error with a class, also where the
+// deadline of the look-up or the end of the Cache cut it short.
+func (c *Cache) asked(ctx context.Context, err error) error {
+	class := oci.ClassOf(err)
+	switch class {
+	case oci.ClassNone, oci.ClassCanceled, oci.ClassTimeout:
+	default:
+		return err
 	}
-}
-
-// linked returns the link of a digest to a scope. A store that cannot tell
-// counts as no link: then the upstream has to confirm the digest.
-func (c *Cache) linked(ctx context.Context, s oci.Scope, d digest.Digest) storage.Link {
-	link, err := c.store.Linked(ctx, s, d)
-	if err != nil {
-		c.readFailed("read link", s, d.String(), err)
-		return storage.Link{Size: -1}
+	switch {
+	case err == nil:
+		return nil
+	case c.ctx.Err() != nil:
+		return fill.ErrClosed()
+	case class != oci.ClassTimeout && errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return oci.UpstreamError(oci.ClassTimeout, "", "the upstream did not answer in time", err)
 	}
-	return link
-}
-
-func (c *Cache) readFailed(operation string, s oci.Scope, object string, err error) {
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		c.storeFailed("store cannot be read", err, "operation", operation, "scope", s.String(), "object", object)
-	}
-}
-
-// storeFailed warns of a failing store. That it has no index is true of every
-// request until it has one, and is said once a second.
-func (c *Cache) storeFailed(message string, err error, about ...any) {
-	if errors.Is(err, storage.ErrNoIndex) || errors.Is(err, storage.ErrStalled) {
-		now, last := c.now().UnixNano(), c.noIndex.Load()
-		if within(time.Duration(now-last), time.Second) || !c.noIndex.CompareAndSwap(last, now) {
-			return
-		}
-	}
-	c.log.Warn(message, append(about, "error", err)...)
+	return err
 }

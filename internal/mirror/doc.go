@@ -4,6 +4,9 @@
 //
 // # Who owns what
 //
+// A fill (package fill) is one download of one blob; how it goes on is its own matter,
+// and what is begun, joined and remembered is decided here (sharedFill).
+//
 // A Cache belongs to one store and lives as long: it owns the running fills, the
 // running look-ups and the memory of failures. Each of its goroutines hangs off
 // the Cache, never off a request, so a client that leaves cancels nothing for

@@ -10,8 +10,9 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/internal/fill"
 	"github.com/pullgate/pullgate/internal/oci"
-	"github.com/pullgate/pullgate/storage"
+	"github.com/pullgate/pullgate/internal/pace"
 )
 
 // SetDeadlines shortens the deadlines of look-ups.
@@ -20,11 +21,11 @@ func (c *Cache) SetDeadlines(cold, stale time.Duration) {
 }
 
 // TellAfter is how long a header waits for the upstream to tell the size.
-func (c *Cache) TellAfter(d time.Duration) { c.deadlines.tell = d }
+func (c *Cache) TellAfter(d time.Duration) { c.downloads.SizePatience = d }
 
 // SkipWaits makes every backoff and every recheck immediate.
 func (c *Cache) SkipWaits() {
-	c.after = func(time.Duration) <-chan time.Time {
+	c.downloads.After = func(time.Duration) <-chan time.Time {
 		ch := make(chan time.Time, 1)
 		ch <- time.Time{}
 		return ch
@@ -34,9 +35,9 @@ func (c *Cache) SkipWaits() {
 // CountWaits does the same, and returns how long they would have been in all.
 func (c *Cache) CountWaits() (waited func() time.Duration) {
 	c.SkipWaits()
-	skipped := c.after
+	skipped := c.downloads.After
 	var total atomic.Int64
-	c.after = func(d time.Duration) <-chan time.Time {
+	c.downloads.After = func(d time.Duration) <-chan time.Time {
 		total.Add(int64(d))
 		return skipped(d)
 	}
@@ -46,29 +47,48 @@ func (c *Cache) CountWaits() (waited func() time.Duration) {
 // HashInSegments has segments hash what they bring themselves where they can, however
 // many downloads there are, or never.
 func (c *Cache) HashInSegments(yes bool) {
-	c.processors = math.MaxInt64
+	c.downloads.Processors = math.MaxInt64
 	if yes {
-		c.processors = 0
+		c.downloads.Processors = 0
 	}
+}
+
+// makeParts has parts begin in another way, on top of the store.
+func (c *Cache) makeParts(begin func(ctx context.Context, lower Blobs, scope oci.Scope, d digest.Digest, size int64) (fill.Part, error)) {
+	lower := c.store.Blobs
+	if made, ok := lower.(madeParts); ok {
+		lower = made.Blobs
+	}
+	c.store.Blobs = madeParts{lower, begin}
+}
+
+type madeParts struct {
+	Blobs
+
+	begin func(ctx context.Context, lower Blobs, scope oci.Scope, d digest.Digest, size int64) (fill.Part, error)
+}
+
+func (m madeParts) Begin(ctx context.Context, scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
+	return m.begin(ctx, m.Blobs, scope, d, size)
 }
 
 // FailParts makes parts fail: at their making, or, where room >= 0, once that
 // many bytes were written to one.
 func (c *Cache) FailParts(room int64, err error) {
-	c.makePart = func(ctx context.Context, scope oci.Scope, d digest.Digest, size int64) (part, error) {
+	c.makeParts(func(ctx context.Context, lower Blobs, scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
 		if room < 0 {
 			return nil, err
 		}
-		p, failure := c.store.Part(ctx, scope, d, size)
+		p, failure := lower.Begin(ctx, scope, d, size)
 		if failure != nil {
 			return nil, failure
 		}
 		return &fullPart{Part: p, room: room, err: err}, nil
-	}
+	})
 }
 
 type fullPart struct {
-	*storage.Part
+	fill.Part
 
 	room int64
 	err  error
@@ -83,13 +103,13 @@ func (p *fullPart) WriteAt(b []byte, off int64) (int, error) {
 
 // FailCommits makes every commit fail after the fact, as a failing fsync does.
 func (c *Cache) FailCommits() {
-	c.makePart = func(ctx context.Context, scope oci.Scope, d digest.Digest, size int64) (part, error) {
-		p, err := c.store.Part(ctx, scope, d, size)
+	c.makeParts(func(ctx context.Context, lower Blobs, scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
+		p, err := lower.Begin(ctx, scope, d, size)
 		return failingCommit{p}, err
-	}
+	})
 }
 
-type failingCommit struct{ *storage.Part }
+type failingCommit struct{ fill.Part }
 
 func (failingCommit) Publish(int64) {}
 
@@ -100,15 +120,15 @@ func (p failingCommit) Commit(int64) error {
 // HoldCommits makes every commit wait until the function that it returns is called.
 func (c *Cache) HoldCommits() (release func()) {
 	held := make(chan struct{})
-	c.makePart = func(ctx context.Context, scope oci.Scope, d digest.Digest, size int64) (part, error) {
-		p, err := c.store.Part(ctx, scope, d, size)
+	c.makeParts(func(ctx context.Context, lower Blobs, scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
+		p, err := lower.Begin(ctx, scope, d, size)
 		return heldCommit{p, held}, err
-	}
+	})
 	return sync.OnceFunc(func() { close(held) })
 }
 
 type heldCommit struct {
-	*storage.Part
+	fill.Part
 
 	held <-chan struct{}
 }
@@ -119,28 +139,24 @@ func (p heldCommit) Commit(size int64) error {
 }
 
 // Turns counts turns, and requests that wait for one.
-func (c *Cache) Turns() (n int) {
-	c.turns.mu.Lock()
-	defer c.turns.mu.Unlock()
-	for _, q := range c.turns.queues {
-		n += q.in
-	}
-	return n
+func (c *Cache) Turns() int {
+	in, waiting := c.turns.Count()
+	return in + waiting
 }
 
 // FailReads makes every part fail to be read at a place, unless err is nil.
 func (c *Cache) FailReads(at int64, err error) {
-	c.makePart = func(ctx context.Context, scope oci.Scope, d digest.Digest, size int64) (part, error) {
-		p, failure := c.store.Part(ctx, scope, d, size)
+	c.makeParts(func(ctx context.Context, lower Blobs, scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
+		p, failure := lower.Begin(ctx, scope, d, size)
 		if failure != nil {
 			return nil, failure
 		}
 		return &unreadPart{Part: p, at: at, err: err}, nil
-	}
+	})
 }
 
 type unreadPart struct {
-	*storage.Part
+	fill.Part
 
 	at  int64
 	err error
@@ -156,17 +172,17 @@ func (p *unreadPart) ReadAt(b []byte, off int64) (int, error) {
 // WatchParts calls read and write before every ReadAt and WriteAt of a part; they may
 // wait.
 func (c *Cache) WatchParts(read, write func(off, n int64)) {
-	c.makePart = func(ctx context.Context, scope oci.Scope, d digest.Digest, size int64) (part, error) {
-		p, err := c.store.Part(ctx, scope, d, size)
+	c.makeParts(func(ctx context.Context, lower Blobs, scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
+		p, err := lower.Begin(ctx, scope, d, size)
 		if err != nil {
 			return nil, err
 		}
 		return &watchedPart{Part: p, read: read, write: write}, nil
-	}
+	})
 }
 
 type watchedPart struct {
-	*storage.Part
+	fill.Part
 
 	read, write func(off, n int64)
 }
@@ -181,26 +197,39 @@ func (p *watchedPart) WriteAt(b []byte, off int64) (int, error) {
 	return p.Part.WriteAt(b, off)
 }
 
+// WatchStanding returns what gets something once a connection stands back.
+func (c *Cache) WatchStanding() <-chan struct{} {
+	stands, after := make(chan struct{}, 1), c.downloads.After
+	c.downloads.After = func(d time.Duration) <-chan time.Time {
+		if d == pace.LookEvery {
+			select {
+			case stands <- struct{}{}:
+			default:
+			}
+		}
+		return after(d)
+	}
+	return stands
+}
+
 // StandBack has what no client waits for stand back at an upstream that is being
 // asked for blobs, until the function that it returns is called.
 func (c *Cache) StandBack(upstream string) (goOn func()) {
-	c.uplinks.mu.Lock()
-	defer c.uplinks.mu.Unlock()
-	w := c.uplinks.ways[upstream]
-	w.over, w.until = make(chan struct{}), c.now().Add(time.Hour)
-	return func() {
-		c.uplinks.mu.Lock()
-		defer c.uplinks.mu.Unlock()
-		w.goOn(c.now().Add(time.Hour))
+	now, added := c.now(), 0
+	for receipt := (pace.Receipt{Bytes: 1 << 30, Waited: time.Hour, Awaited: true, Left: 1 << 40}); ; now = now.Add(pace.LookEvery) {
+		c.downloads.Uplinks.Received(upstream, receipt, now)
+		if c.downloads.Uplinks.Received(upstream, pace.Receipt{Bytes: 1}, now).GoOn != nil {
+			break
+		}
+		if c.downloads.Uplinks.Take(upstream) { // which brings nothing more
+			c.downloads.Uplinks.Begin(upstream)
+			c.downloads.Uplinks.Received(upstream, pace.Receipt{First: true}, now)
+			added++
+		}
+		time.Sleep(time.Millisecond)
 	}
-}
-
-// Standing counts the connections to an upstream that stand back.
-func (c *Cache) Standing(upstream string) int {
-	c.uplinks.mu.Lock()
-	defer c.uplinks.mu.Unlock()
-	if w := c.uplinks.ways[upstream]; w != nil {
-		return w.standing
+	for range added {
+		c.downloads.Uplinks.End(upstream, false)
 	}
-	return 0
+	return func() { c.downloads.Uplinks.Look(upstream, now.Add(time.Hour)) }
 }

@@ -64,7 +64,7 @@ func (c *clock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// fixture is a mirror of one fake upstream on a real store.
+// fixture is a mirror of one fake upstream on a real store, or on one in memory.
 type fixture struct {
 	t        testing.TB
 	dir      string
@@ -72,6 +72,7 @@ type fixture struct {
 	remote   *remote
 	clock    *clock
 	store    *storage.Store
+	memory   *memory // in place of store; nil = none
 	cache    *mirror.Cache
 	mirror   *mirror.Mirror
 	policy   mirror.Upstream // of docker.io; change it and call configure
@@ -87,6 +88,11 @@ type fixture struct {
 
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
+	return newFixtureOn(t, false)
+}
+
+func newFixtureOn(t testing.TB, inMemory bool) *fixture {
+	t.Helper()
 	f := &fixture{
 		t: t, dir: t.TempDir(), upstream: registrytest.New(t, registrytest.Options{}),
 		clock: &clock{now: time.Unix(1_800_000_000, 0)}, ended: make(chan mirror.FillEvent, 1000),
@@ -95,13 +101,16 @@ func newFixture(t testing.TB) *fixture {
 	t.Cleanup(transport.CloseIdleConnections)
 	f.remote = &remote{base: f.upstream.URL(), client: &http.Client{Transport: transport, Timeout: time.Minute}}
 	f.policy = mirror.Upstream{
-		Name: upstreamName, Remote: f.remote, TagTTL: ttl, Access: mirror.Access{Public: true}, StaleIfDenied: time.Hour,
-		ImmutableTags: regexp.MustCompile(`^v\d+\.\d+\.\d+$`),
+		Name: upstreamName, Remote: f.remote, Access: mirror.Access{Public: true},
+		Freshness: mirror.Freshness{TagTTL: ttl, StaleIfDenied: time.Hour, ImmutableTags: regexp.MustCompile(`^v\d+\.\d+\.\d+$`)},
 	}
 	// Half of the tests have either, which is the one that their names say.
 	name := fnv.New32a()
 	_, _ = name.Write([]byte(t.Name()))
 	f.inSegments = name.Sum32()&1 == 1
+	if inMemory {
+		f.memory = newMemory(f.clock.Now)
+	}
 	f.open()
 	t.Cleanup(f.close)
 	return f
@@ -115,16 +124,20 @@ func (f *fixture) hashInSegments(yes bool) {
 
 func (f *fixture) open() {
 	f.t.Helper()
-	store, err := storage.Open(f.t.Context(), storage.Options{Path: f.dir, Now: f.clock.Now})
-	if err != nil {
-		f.t.Fatal(err)
+	o := mirror.CacheOptions{Records: f.memory, Blobs: f.memory, Now: f.clock.Now, Observe: f.observe}
+	if f.memory == nil {
+		store, err := storage.Open(f.t.Context(), storage.Options{Path: f.dir, Now: f.clock.Now})
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		f.store, o.Records, o.Blobs = store, store, mirror.BlobsOf(store)
 	}
-	f.store = store
 	log := f.log
 	if log == nil {
 		log = slog.DiscardHandler
 	}
-	f.cache = mirror.NewCache(store, mirror.CacheOptions{Now: f.clock.Now, Observe: f.observe, Logger: slog.New(log)})
+	o.Logger = slog.New(log)
+	f.cache = mirror.NewCache(o)
 	if _, benchmark := f.t.(*testing.B); !benchmark {
 		f.cache.HashInSegments(f.inSegments)
 	}
@@ -145,7 +158,7 @@ func (f *fixture) observe(e mirror.FillEvent) {
 func (f *fixture) configure() {
 	f.t.Helper()
 	m, err := mirror.New(f.cache, mirror.Options{Upstreams: append([]mirror.Upstream{
-		f.policy, {Name: "ghcr.io", Remote: f.remote, TagTTL: ttl, Access: mirror.Access{Public: true}},
+		f.policy, {Name: "ghcr.io", Remote: f.remote, Freshness: mirror.Freshness{TagTTL: ttl}, Access: mirror.Access{Public: true}},
 	}, f.more...)})
 	if err != nil {
 		f.t.Fatal(err)
@@ -155,6 +168,9 @@ func (f *fixture) configure() {
 
 func (f *fixture) close() {
 	f.cache.Close()
+	if f.memory != nil {
+		return
+	}
 	if err := f.store.Close(); err != nil {
 		f.t.Error(err)
 	}
@@ -258,4 +274,12 @@ func wantStatus(t testing.TB, err error, status int) {
 	if !errors.As(err, &e) || e.Status != status {
 		t.Errorf("error %v, want one of status %d", err, status)
 	}
+}
+
+// records are those that the mirror uses.
+func (f *fixture) records() mirror.Records {
+	if f.memory != nil {
+		return f.memory
+	}
+	return f.store
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/pullgate/pullgate/internal/fill"
 )
 
 // flights lets concurrent callers share one question to an upstream. A flight
@@ -19,22 +21,25 @@ type flights[T any] struct {
 }
 
 type flight[T any] struct {
-	done  chan struct{} // closed once value and err are set
-	value T
-	err   error
-	turn  *turn
+	done   chan struct{} // closed once answer and err are set
+	answer answer[T]
+	err    error
+	turn   *turn
 }
 
-// do returns what fn returns, from the running flight of k or from a new one;
-// led says that this call started it. It returns early, with ctx's error, once
-// ctx is done. A flight may start right after another one of k has ended, so fn
+// do returns what fn returns, from the running flight of k, or from a new one, which
+// is led then. It returns early, with ctx's error, once ctx is done. A flight may start right after another one of k has ended, so fn
 // first looks whether there is still something to ask.
 //
 // The flight takes a turn of the client that it is started for. Where there is
 // none, the caller waits as long as the flight may take.
 func (g *flights[T]) do(ctx context.Context, v view, k key, deadline time.Duration,
-	fn func(context.Context) (T, error),
-) (value T, led bool, err error) {
+	fn func(context.Context) (answer[T], error),
+) (answer[T], error) {
+	by := joined
+	if err := ctx.Err(); err != nil {
+		return answer[T]{course: by}, err
+	}
 	g.mu.Lock()
 	f := g.running[k]
 	var turn *turn
@@ -42,8 +47,9 @@ func (g *flights[T]) do(ctx context.Context, v view, k key, deadline time.Durati
 		var ok bool
 		if turn, ok = v.tryTurn(false); !ok {
 			g.mu.Unlock()
+			var err error
 			if turn, err = v.awaitTurn(ctx, false, deadline); err != nil {
-				return value, false, err
+				return answer[T]{course: by}, err
 			}
 			g.mu.Lock()
 			f = g.running[k]
@@ -52,25 +58,27 @@ func (g *flights[T]) do(ctx context.Context, v view, k key, deadline time.Durati
 	if f != nil {
 		turn.end() // somebody else has asked meanwhile
 	} else {
-		led = true
+		by = led
 		f = g.launch(ctx, v.Cache, k, turn, deadline, fn)
 	}
 	g.mu.Unlock()
 	if f == nil {
-		return value, led, errClosed()
+		return answer[T]{course: by}, fill.ErrClosed()
 	}
 	select {
 	case <-f.done:
-		return f.value, led, f.err
+		a := f.answer
+		a.course = by
+		return a, f.err
 	case <-ctx.Done():
-		return value, led, ctx.Err()
+		return answer[T]{course: by}, ctx.Err()
 	}
 }
 
 // begin starts a flight that the caller does not wait for, unless one of k is
 // running, or the client has no turn left.
 func (g *flights[T]) begin(ctx context.Context, v view, k key, deadline time.Duration,
-	fn func(context.Context) (T, error),
+	fn func(context.Context) (answer[T], error),
 ) {
 	turn, ok := v.tryTurn(false)
 	if !ok {
@@ -88,7 +96,7 @@ func (g *flights[T]) begin(ctx context.Context, v view, k key, deadline time.Dur
 // launch starts a flight, to which the turn belongs then; g.mu is held. It
 // returns nil once the Cache is closed.
 func (g *flights[T]) launch(ctx context.Context, c *Cache, k key, turn *turn, deadline time.Duration,
-	fn func(context.Context) (T, error),
+	fn func(context.Context) (answer[T], error),
 ) *flight[T] {
 	f := &flight[T]{done: make(chan struct{}), turn: turn}
 	span := trace.SpanFromContext(ctx)
@@ -104,7 +112,7 @@ func (g *flights[T]) launch(ctx context.Context, c *Cache, k key, turn *turn, de
 }
 
 func (g *flights[T]) fly(ctx context.Context, c *Cache, k key, f *flight[T], deadline time.Duration,
-	fn func(context.Context) (T, error),
+	fn func(context.Context) (answer[T], error),
 ) {
 	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
@@ -120,7 +128,7 @@ func (g *flights[T]) fly(ctx context.Context, c *Cache, k key, f *flight[T], dea
 		f.turn.end()
 		close(f.done)
 	}()
-	f.value, f.err = fn(ctx)
+	f.answer, f.err = fn(ctx)
 }
 
 func (g *flights[T]) len() int {

@@ -54,36 +54,33 @@ func (m *since[K]) forget(k K) {
 	delete(m.times, k)
 }
 
-// missed notes that the upstream has answered 404 for a tag. One that outlives that
-// stays; others are forgotten once the upstream has kept to it for a while.
-func (v view) missed(ctx context.Context, k key, name string) {
-	if _, known := v.tag(ctx, name); !known {
-		return
-	}
-	began, first := v.gone.put(k, v.now())
+// missed notes that the upstream has answered 404 for a tag that is known. One that
+// outlives that stays; others are forgotten once the upstream has kept to it for a while.
+func (q tagQuery) missed(ctx context.Context) {
+	began, first := q.gone.put(q.key(), q.now())
 	switch {
-	case v.outlives(ctx, name):
+	case q.outlives(ctx):
 		if first {
-			v.log.Warn("upstream has deleted a tag, serving what it meant", "upstream", v.Name, "repository", v.repository, "tag", name)
+			q.log.Warn("upstream has deleted a tag, serving what it meant", "upstream", q.Name, "repository", q.repository, "tag", q.name)
 		}
-	case v.now().Sub(began) >= goneAfter:
-		if err := v.store.DeleteTag(ctx, v.scope, name); err != nil {
-			v.storeFailed("tag not deleted", err, "scope", v.scope.String(), "tag", name)
+	case q.now().Sub(began) >= goneAfter:
+		if err := q.store.DeleteTag(ctx, q.scope, q.name); err != nil {
+			q.store.failed("tag not deleted", err, "scope", q.scope.String(), "tag", q.name)
 		}
-		v.gone.forget(k)
+		q.gone.forget(q.key())
 	}
 }
 
 // outlives reports whether what a tag meant is served although the upstream says
 // that there is none: for a while, if that is configured, and always if it is pinned.
-func (v view) outlives(ctx context.Context, name string) bool {
-	if began, ok := v.gone.get(v.key(kindTag, name)); ok && within(v.now().Sub(began), v.StaleIfGone) {
+func (q tagQuery) outlives(ctx context.Context) bool {
+	if began, ok := q.gone.get(q.key()); ok && within(q.now().Sub(began), q.StaleIfGone) {
 		return true
 	}
-	if v.StaleIfGone < 0 {
+	if q.StaleIfGone < 0 {
 		return false
 	}
-	pinned, err := v.store.Pinned(ctx, v.scope, name)
-	v.readFailed("read pins", v.scope, name, err)
+	pinned, err := q.store.Pinned(ctx, q.scope, q.name)
+	q.store.readFailed("read pins", q.scope, q.name, err)
 	return pinned
 }

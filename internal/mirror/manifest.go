@@ -6,22 +6,16 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/internal/known"
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage"
 )
-
-// manifestAnswer is what a look-up of a manifest by digest ended in.
-type manifestAnswer struct {
-	manifest oci.Manifest
-	// asked is false if the look-up found the answer in the store after all.
-	asked  bool
-	stored bool
-}
 
 func (v view) statManifest(ctx context.Context, ref oci.Reference) (oci.Descriptor, oci.CacheStatus, error) {
 	if ref.IsDigest() {
-		return v.statManifestByDigest(ctx, ref.Digest)
+		return manifestQuery{v, ref.Digest}.stat(ctx)
 	}
-	a, status, err := v.resolve(ctx, ref.Tag)
+	a, status, err := tagQuery{v, ref.Tag}.resolve(ctx)
 	if err != nil {
 		return oci.Descriptor{}, status, err
 	}
@@ -30,18 +24,19 @@ func (v view) statManifest(ctx context.Context, ref oci.Reference) (oci.Descript
 
 func (v view) manifest(ctx context.Context, ref oci.Reference) (oci.Manifest, oci.CacheStatus, error) {
 	if ref.IsDigest() {
-		return v.manifestByDigest(ctx, ref.Digest)
+		return manifestQuery{v, ref.Digest}.get(ctx)
 	}
-	a, status, err := v.resolve(ctx, ref.Tag)
+	tag := tagQuery{v, ref.Tag}
+	a, status, err := tag.resolve(ctx)
 	if err != nil {
 		return oci.Manifest{}, status, err
 	}
 	if a.manifest != nil {
 		return *a.manifest, status, nil
 	}
-	mf, step, err := v.manifestByDigest(ctx, a.tag.Digest)
+	mf, step, err := manifestQuery{v, a.tag.Digest}.get(ctx)
 	if err != nil && !v.Offline && decidedByTag(err) {
-		if tagged, taggedStep, missing := v.byTag(ctx, ref.Tag, a.tag.Digest); missing == nil {
+		if tagged, taggedStep, missing := tag.manifest(ctx, a.tag.Digest); missing == nil {
 			mf, step, err = *tagged.manifest, taggedStep, nil
 		}
 	}
@@ -51,25 +46,34 @@ func (v view) manifest(ctx context.Context, ref oci.Reference) (oci.Manifest, oc
 	return mf, merge(status, step), nil
 }
 
-func (v view) manifestByDigest(ctx context.Context, d digest.Digest) (oci.Manifest, oci.CacheStatus, error) {
-	if mf, ok, err := v.current(ctx, d); ok || err != nil {
+// manifestQuery is what a request asks of one manifest by its digest.
+type manifestQuery struct {
+	view
+
+	digest digest.Digest
+}
+
+func (q manifestQuery) key() key { return q.view.key(kindManifest, q.digest.String()) }
+
+// get returns the manifest.
+func (q manifestQuery) get(ctx context.Context) (oci.Manifest, oci.CacheStatus, error) {
+	if mf, ok, err := q.current(ctx); ok || err != nil {
 		return mf, settled(err), err
 	}
-	if v.Offline {
-		status, err := v.unknown(oci.CodeManifestUnknown)
+	if q.Offline {
+		status, err := q.unknown(oci.CodeManifestUnknown)
 		return oci.Manifest{}, status, err
 	}
-	k := v.key(kindManifest, d.String())
-	if e := v.remembered(k, false); e != nil {
-		return oci.Manifest{}, negative(), e
-	}
-	a, led, err := v.manifests.do(ctx, v, k, v.patience(false), func(ctx context.Context) (manifestAnswer, error) {
-		return v.lookUpManifest(ctx, d)
+	return q.lookUp(ctx)
+}
+
+func (q manifestQuery) lookUp(ctx context.Context) (oci.Manifest, oci.CacheStatus, error) {
+	a, err := lookUp(ctx, q.view, &q.manifests, question[oci.Manifest]{
+		key:  q.key(),
+		have: func(ctx context.Context) (oci.Manifest, bool) { return q.local(ctx, q.digest) },
+		ask:  q.ask,
 	})
-	if err != nil {
-		return oci.Manifest{}, failed(led, err), err
-	}
-	return a.manifest, asked(led && a.asked, a.stored), nil
+	return a.value, a.status(err), err
 }
 
 // settled is the status of what is stored, or of why it is not the scope's any more.
@@ -87,45 +91,57 @@ func asked(led, stored bool) oci.CacheStatus {
 	return oci.CacheStatus{Result: oci.ResultJoined}
 }
 
-// statManifestByDigest downloads nothing, unless HEAD tells too little.
-func (v view) statManifestByDigest(ctx context.Context, d digest.Digest) (oci.Descriptor, oci.CacheStatus, error) {
-	if mf, ok, err := v.current(ctx, d); ok || err != nil {
+// stat downloads nothing, unless HEAD tells too little.
+func (q manifestQuery) stat(ctx context.Context) (oci.Descriptor, oci.CacheStatus, error) {
+	if mf, ok, err := q.current(ctx); ok || err != nil {
 		return mf.Descriptor(), settled(err), err
 	}
-	if v.Offline || v.hasManifest(ctx, d) {
-		mf, status, err := v.manifestByDigest(ctx, d)
+	if q.Offline || q.hasManifest(ctx, q.digest) {
+		mf, status, err := q.get(ctx)
 		return mf.Descriptor(), status, err
 	}
-	k := v.key(kindManifest, d.String())
-	if e := v.remembered(k, false); e != nil {
-		return oci.Descriptor{}, negative(), e
-	}
-	if desc, ok := v.told.get(k, v.now()); ok {
+	k := q.key()
+	if desc, ok := q.told.get(k, q.now()); ok && q.remembered(k, false) == nil {
 		return desc, oci.CacheStatus{Result: oci.ResultHit}, nil
 	}
-	desc, led, err := v.heads.do(ctx, v, k, v.patience(false), func(ctx context.Context) (oci.Descriptor, error) {
-		desc, mf, err := v.prove(ctx, k, d)
-		if mf != nil {
-			v.keep(ctx, mf)
-		}
-		if err == nil {
-			v.told.put(k, desc, v.now())
-		}
-		return desc, err
-	})
+	a, err := lookUp(ctx, q.view, &q.heads, question[oci.Descriptor]{key: k, ask: q.head})
+	return a.value, a.status(err), err
+}
+
+// head asks for the descriptor, and keeps the manifest if that comes along.
+func (q manifestQuery) head(ctx context.Context) (oci.Descriptor, bool, error) {
+	desc, mf, err := q.prove(ctx)
 	if err != nil {
-		return oci.Descriptor{}, failed(led, err), err
+		return oci.Descriptor{}, false, err
 	}
-	return desc, asked(led, false), nil
+	if mf != nil {
+		q.keep(ctx, mf)
+	}
+	q.told.put(q.key(), desc, q.now())
+	return desc, false, nil
+}
+
+// current returns the manifest if it is stored and the scope's, its proof renewed where
+// that is too old.
+func (q manifestQuery) current(ctx context.Context) (oci.Manifest, bool, error) {
+	mf, ok := q.local(ctx, q.digest)
+	if !ok {
+		return mf, false, nil
+	}
+	link := storage.Link{Proven: true}
+	if err := prover(q).renew(ctx, &link, prover.askManifest); err != nil {
+		return oci.Manifest{}, false, err
+	}
+	return mf, true, nil
 }
 
 // local returns a manifest that is stored and proven to be the scope's.
 func (v view) local(ctx context.Context, d digest.Digest) (oci.Manifest, bool) {
-	if !v.linked(ctx, v.scope, d).Proven {
+	if !v.linked(ctx, d).Proven {
 		return oci.Manifest{}, false
 	}
 	mf, err := v.store.Manifest(ctx, d)
-	v.readFailed("read manifest", v.scope, d.String(), err)
+	v.store.readFailed("read manifest", v.scope, d.String(), err)
 	return mf, err == nil
 }
 
@@ -135,67 +151,52 @@ func (v view) hasManifest(ctx context.Context, d digest.Digest) bool {
 	if _, err := v.store.Manifest(ctx, d); err != nil {
 		return false
 	}
-	return v.linked(ctx, v.scope, d).Proven || v.proof(ctx, d) == proofHead
+	return v.linked(ctx, d).Proven || v.proof(ctx, d) == proofHead
 }
 
-// lookUpManifest gets a manifest from the upstream, or, where the upstream has delivered
-// it to another scope, only its word that it belongs to this one too.
-func (v view) lookUpManifest(ctx context.Context, d digest.Digest) (manifestAnswer, error) {
-	if mf, ok := v.local(ctx, d); ok {
-		return manifestAnswer{manifest: mf}, nil
-	}
-	k := v.key(kindManifest, d.String())
-	if e := v.remembered(k, false); e != nil {
-		return manifestAnswer{}, e
-	}
-	if stored, err := v.store.Manifest(ctx, d); err == nil && v.proof(ctx, d) == proofHead {
-		_, mf, err := v.prove(ctx, k, d)
-		switch {
-		case err != nil:
-			return manifestAnswer{}, err
-		case mf == nil:
-			mf = &stored
+// ask gets the manifest from the upstream, or, where the upstream has delivered it to
+// another scope, only its word that it belongs to this one too.
+func (q manifestQuery) ask(ctx context.Context) (_ oci.Manifest, stored bool, err error) {
+	var mf *oci.Manifest
+	if known, err := q.store.Manifest(ctx, q.digest); err == nil && q.proof(ctx, q.digest) == proofHead {
+		if _, mf, err = q.prove(ctx); err != nil {
+			return oci.Manifest{}, false, err
 		}
-		stored := v.keep(ctx, mf)
-		return manifestAnswer{manifest: *mf, asked: true, stored: stored}, nil
+		if mf == nil {
+			mf = &known
+		}
+		stored = q.keep(ctx, mf)
+		return *mf, stored, nil
 	}
-	mf, err := v.get(ctx, oci.Reference{Digest: d})
-	if err == nil {
-		stored := v.keep(ctx, mf)
-		return manifestAnswer{manifest: *mf, asked: true, stored: stored}, nil
+	if mf, err = q.view.get(ctx, oci.Reference{Digest: q.digest}); err == nil {
+		stored = q.keep(ctx, mf)
+		return *mf, stored, nil
 	}
-	if tag, ok := v.promised.take(k); ok && decidedByTag(err) {
+	if tag, ok := q.promised.take(q.key()); ok && decidedByTag(err) {
 		// The upstream has named it a moment ago: the tag has moved since, or leads
 		// to what the digest does not.
-		if a, err := v.getByTag(ctx, tag); err == nil && a.manifest.Digest == d {
-			return manifestAnswer{manifest: *a.manifest, asked: true, stored: a.stored}, nil
+		if a, err := (tagQuery{q.view, tag}).manifestQuestion().put(ctx, q.view); err == nil && a.value.manifest.Digest == q.digest {
+			return *a.value.manifest, a.stored, nil
 		}
 	}
-	err = v.asked(ctx, err)
-	v.remember(k, err, false)
-	return manifestAnswer{}, err
+	return oci.Manifest{}, false, err
 }
 
-// prove has the upstream confirm that a manifest belongs to the scope. The manifest
-// is returned if only getting it could tell. k remembers a failure.
-func (v view) prove(ctx context.Context, k key, d digest.Digest) (oci.Descriptor, *oci.Manifest, error) {
-	ref := oci.Reference{Digest: d}
-	desc, mf, err := v.Remote.Resolve(ctx, v.repository, ref)
+// prove has the upstream confirm that the manifest belongs to the scope. It is returned
+// if only getting it could tell.
+func (q manifestQuery) prove(ctx context.Context) (oci.Descriptor, *oci.Manifest, error) {
+	ref := oci.Reference{Digest: q.digest}
+	desc, mf, err := q.Remote.Resolve(ctx, q.repository, ref)
 	switch {
-	case err == nil && mf != nil:
-		err = check(mf, ref)
-	case err == nil && desc.Digest != d:
-		err = oci.UpstreamError(oci.ClassDigest, "", "the upstream names another digest than was asked for", nil)
-	}
-	if err != nil {
-		err = v.asked(ctx, err)
-		v.remember(k, err, false)
+	case err != nil:
 		return oci.Descriptor{}, nil, err
+	case mf != nil:
+		return desc, mf, check(mf, ref)
+	case desc.Digest != q.digest:
+		return oci.Descriptor{}, nil, oci.UpstreamError(oci.ClassDigest, "", "the upstream names another digest than was asked for", nil)
 	}
-	if mf == nil {
-		v.said(ctx, desc)
-	}
-	return desc, mf, nil
+	q.said(ctx, desc)
+	return desc, nil, nil
 }
 
 func check(mf *oci.Manifest, ref oci.Reference) error {
@@ -217,15 +218,15 @@ func (v view) keep(ctx context.Context, mf *oci.Manifest) (stored bool) {
 	}
 	contents := *mf.Contents
 	mf.Contents = nil
-	v.images.add(imageKey{v.scope, mf.Digest}, contents)
+	v.images.Add(known.Key{Scope: v.scope, Digest: mf.Digest}, contents)
 	// More than are known of an image would be more than the store writes at a time.
-	children := slices.Concat(contents.Manifests[:min(len(contents.Manifests), maxImageBlobs)], contents.Blobs[:min(len(contents.Blobs), maxImageBlobs)])
+	children := slices.Concat(contents.Manifests[:min(len(contents.Manifests), known.MaxBlobs)], contents.Blobs[:min(len(contents.Blobs), known.MaxBlobs)])
 	put := v.store.PutOpenManifest
 	if v.Isolate {
 		put = v.store.PutManifest
 	}
 	if err := put(ctx, v.scope, *mf, children); err != nil {
-		v.storeFailed("manifest not stored", err, "scope", v.scope.String(), "digest", mf.Digest)
+		v.store.failed("manifest not stored", err, "scope", v.scope.String(), "digest", mf.Digest)
 		return false
 	}
 	return true

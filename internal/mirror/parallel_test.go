@@ -175,6 +175,7 @@ func TestStandBack(t *testing.T) {
 	for _, end := range []string{"it may go on", "a client asks", "the cache closes"} {
 		t.Run(end, func(t *testing.T) {
 			f := newFixture(t)
+			standing := f.cache.WatchStanding()
 			f.policy.LookAhead = 6
 			f.configure()
 			image := f.upstream.PutImage(repository, "latest", 5, size, size).Platforms[0]
@@ -205,9 +206,7 @@ func TestStandBack(t *testing.T) {
 				t.Fatalf("%d bytes, %v", len(raw), err)
 			}
 			_ = b.Content.Close()
-			for f.cache.Standing(f.policy.Name) != 1 {
-				time.Sleep(time.Millisecond)
-			}
+			<-standing
 			for range len(contents.Blobs) - 1 {
 				if e := f.filled(); e.Digest == layers[1].Digest {
 					t.Fatal("what is to stand back is there")

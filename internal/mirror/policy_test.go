@@ -6,8 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"math/rand/v2"
-	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -53,7 +51,7 @@ func TestNewRefuses(t *testing.T) {
 		"no name":      {{Offline: true}},
 		"no remote":    {{Name: "a"}},
 		"twice":        {{Name: "a", Offline: true}, {Name: "a", Offline: true}},
-		"negative TTL": {{Name: "a", Offline: true, TagTTL: -1}},
+		"negative TTL": {{Name: "a", Offline: true, Freshness: Freshness{TagTTL: -1}}},
 		"pattern":      {{Name: "a", Offline: true, Deny: []string{"?"}}},
 	} {
 		if _, err := New(&Cache{}, Options{Upstreams: upstreams}); err == nil {
@@ -98,11 +96,11 @@ func TestRetryAfterCountsDown(t *testing.T) {
 func TestNoIndexIsToldOnceASecond(t *testing.T) {
 	var lines bytes.Buffer
 	now := time.Unix(1_800_000_000, 0)
-	c := &Cache{log: slog.New(slog.NewTextHandler(&lines, nil)), now: func() time.Time { return now }}
+	s := &shelf{log: slog.New(slog.NewTextHandler(&lines, nil)), now: func() time.Time { return now }}
 	want := func(n int, err error) {
 		t.Helper()
 		for range 10 {
-			c.readFailed("read link", oci.Scope{}, "x", fmt.Errorf("get link: %w", err))
+			s.readFailed("read link", oci.Scope{}, "x", fmt.Errorf("get link: %w", err))
 		}
 		if got := bytes.Count(lines.Bytes(), []byte("\n")); got != n {
 			t.Errorf("%d warnings of 10 reads that failed, want %d: %v", got, n, err)
@@ -117,53 +115,4 @@ func TestNoIndexIsToldOnceASecond(t *testing.T) {
 	want(1, storage.ErrNoIndex)
 	want(10, io.ErrUnexpectedEOF)
 	want(0, fs.ErrNotExist)
-}
-
-// The extents against a bitmap.
-func TestExtents(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
-	const size = 64
-	for range 2000 {
-		var e extents
-		var bits [size + 1]bool
-		for range random.IntN(10) {
-			start := random.Int64N(size)
-			end := start + random.Int64N(size-start+1)
-			e.add(start, end)
-			for i := start; i < end; i++ {
-				bits[i] = true
-			}
-		}
-		var want extents
-		for i := range int64(size) {
-			switch {
-			case bits[i] && (i == 0 || !bits[i-1]):
-				want = append(want, storage.Extent{Start: i, End: i + 1})
-			case bits[i]:
-				want[len(want)-1].End = i + 1
-			}
-		}
-		if !slices.Equal(e, want) {
-			t.Fatalf("got %v, want %v", e, want)
-		}
-		off := random.Int64N(size)
-		end := off
-		for bits[end] {
-			end++
-		}
-		if got := e.end(off); got != end {
-			t.Fatalf("%v ends from %d at %d, want %d", e, off, got, end)
-		}
-		missing := int64(0)
-		for i := off; i < size; i++ {
-			if !bits[i] {
-				missing++
-			}
-		}
-		if got := e.missing(off, size); got != missing {
-			t.Fatalf("%v misses %d from %d, want %d", e, got, off, missing)
-		}
-	}
 }

@@ -2,20 +2,10 @@ package mirror
 
 import (
 	"context"
-
-	"github.com/opencontainers/go-digest"
+	"sync"
 
 	"github.com/pullgate/pullgate/internal/oci"
 )
-
-// fillKey is what there is one fill of at a time: what one upstream sends is nothing to
-// those who ask another one, before it is verified.
-type fillKey struct {
-	digest   digest.Digest
-	identity string
-}
-
-func (v view) fillKey(d digest.Digest) fillKey { return fillKey{d, v.Identity} }
 
 // sharer is a scope that follows the fill of another one of the same upstream.
 type sharer struct {
@@ -33,40 +23,44 @@ func (s sharer) record(ctx context.Context, d oci.Descriptor) {
 	s.proven(ctx, d)
 }
 
-// share notes that a scope follows the fill. The upstream has confirmed that it has the
-// blob for that, too: once its bytes are verified, they are proven.
-func (f *fill) share(s sharer) {
-	f.mu.Lock()
-	right, desc := f.right, oci.Descriptor{Digest: f.digest, Size: f.size}
-	if _, ok := f.sharers[s.scope]; !right && !ok {
-		if f.sharers == nil {
-			f.sharers = map[oci.Scope]sharer{}
+// sharers are the scopes that follow a fill beside the one that it is of. The upstream
+// has confirmed that it has the blob for these, too: once its bytes are verified, they
+// are proven. The zero value is empty. Safe for concurrent use.
+type sharers struct {
+	mu      sync.Mutex
+	right   *oci.Descriptor // the verified blob
+	byScope map[oci.Scope]sharer
+}
+
+// add notes that a scope follows the fill.
+func (m *sharers) add(s sharer) {
+	m.mu.Lock()
+	right := m.right
+	if _, ok := m.byScope[s.scope]; right == nil && !ok {
+		if m.byScope == nil {
+			m.byScope = map[oci.Scope]sharer{}
 		}
-		f.sharers[s.scope] = s
+		m.byScope[s.scope] = s
 	}
-	f.mu.Unlock()
-	if right {
-		s.record(f.ctx, desc)
+	m.mu.Unlock()
+	if right != nil {
+		s.record(s.ctx, *right)
 	}
 }
 
-// serves reports whether a scope may follow the fill without another question.
-func (f *fill) serves(s oci.Scope) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	_, ok := f.sharers[s]
-	return ok || f.source.scope == s
+func (m *sharers) has(s oci.Scope) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, ok := m.byScope[s]
+	return ok
 }
 
 // prove records, once the bytes are verified, whose they are.
-func (f *fill) prove() {
-	ctx := context.WithoutCancel(f.ctx) // what was verified counts, also while the Cache closes
-	f.mu.Lock()
-	f.right = true
-	sharers, desc := f.sharers, oci.Descriptor{Digest: f.digest, Size: f.size}
-	f.mu.Unlock()
-	f.source.proven(ctx, desc)
-	for _, s := range sharers {
-		s.record(ctx, desc)
+func (m *sharers) prove(ctx context.Context, d oci.Descriptor) {
+	m.mu.Lock()
+	m.right = &d
+	m.mu.Unlock()
+	for _, s := range m.byScope { // add changes it no more
+		s.record(ctx, d)
 	}
 }

@@ -6,35 +6,48 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/internal/known"
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
 // kindImage is a manifest that is asked for again for the sake of its blobs.
 const kindImage kind = "image"
 
-// askForImage is for a blob that the upstream has not: some fetch the blobs of an
-// image, or know of them, only once they were asked for its manifest. It asks for that
-// where it was cached here for longer, once for all blobs of it, and reports whether
-// the upstream has sent it since the mark.
-func (v view) askForImage(ctx context.Context, d digest.Digest, mark uint64) bool {
-	if !v.images.names(v.scope, d) {
-		v.recall(ctx, d)
+// summons is for a blob that the upstream has not: some fetch the blobs of an image, or
+// know of them, only once they were asked for its manifest.
+type summons struct {
+	view
+
+	digest digest.Digest
+}
+
+// send asks for the manifest where it was cached here for longer, once for all blobs of
+// it, and reports whether the upstream has sent it since the mark.
+func (v summons) send(ctx context.Context, mark uint64) bool {
+	if !v.images.Names(v.scope, v.digest) {
+		v.recall(ctx)
 	}
-	image, ask := v.images.missed(v.scope, d, mark, v.now())
+	image, ask := v.images.Missed(v.scope, v.digest, mark, v.now())
 	if !ask {
 		return false
 	}
-	defer v.images.settled(image)
+	defer v.images.Settled(image)
 	v.client = "" // whose turn it is anyway
-	k := v.key(kindImage, image.digest.String())
-	_, _, err := v.manifests.do(ctx, v, k, v.patience(false), func(ctx context.Context) (manifestAnswer, error) {
-		if v.images.since(image, mark) {
-			return manifestAnswer{}, nil
-		}
-		_, err := v.Remote.Manifest(ctx, v.repository, oci.Reference{Digest: image.digest})
-		return manifestAnswer{}, err
+	_, err := v.askAgain(ctx, image, mark)
+	return err == nil && v.images.Since(image, mark)
+}
+
+// askAgain asks for a manifest that is stored.
+func (v summons) askAgain(ctx context.Context, image known.Key, mark uint64) (answer[oci.Manifest], error) {
+	return lookUp(ctx, v.view, &v.manifests, question[oci.Manifest]{
+		key:  v.key(kindImage, image.Digest.String()),
+		have: func(context.Context) (oci.Manifest, bool) { return oci.Manifest{}, v.images.Since(image, mark) },
+		ask: func(ctx context.Context) (mf oci.Manifest, stored bool, err error) {
+			mf, err = v.Remote.Manifest(ctx, v.repository, oci.Reference{Digest: image.Digest})
+			return mf, false, err
+		},
+		failed: func(_ context.Context, err error) error { return err }, // nobody has asked for it
 	})
-	return err == nil && v.images.since(image, mark)
 }
 
 // maxRecalled is how many tags, and how many manifests, are looked at for the image of a
@@ -43,22 +56,22 @@ const maxRecalled = 256
 
 // recall looks for the image of a blob among those that are stored: none that names it
 // was served lately, such as since a restart.
-func (v view) recall(ctx context.Context, d digest.Digest) {
-	if v.linked(ctx, v.scope, d).Size < 0 {
+func (v summons) recall(ctx context.Context) {
+	if v.linked(ctx, v.digest).Size < 0 {
 		return // no manifest of the scope names it
 	}
 	tags, err := v.store.Tags(ctx, v.scope, "", maxRecalled)
-	v.readFailed("list tags", v.scope, "", err)
+	v.store.readFailed("list tags", v.scope, "", err)
 	left := maxRecalled
 	for _, name := range tags {
-		if t, ok := v.tag(ctx, name); ok && v.recallFrom(ctx, t.Digest, d, &left) {
+		if t, ok := (tagQuery{v.view, name}).stored(ctx); ok && v.recallFrom(ctx, t.Digest, &left) {
 			return
 		}
 	}
 }
 
 // recallFrom looks into one manifest, and into those that it lists.
-func (v view) recallFrom(ctx context.Context, m, d digest.Digest, left *int) bool {
+func (v summons) recallFrom(ctx context.Context, m digest.Digest, left *int) bool {
 	if *left--; *left < 0 {
 		return false
 	}
@@ -70,12 +83,12 @@ func (v view) recallFrom(ctx context.Context, m, d digest.Digest, left *int) boo
 	if err != nil {
 		return false
 	}
-	named := func(b oci.Descriptor) bool { return b.Digest == d }
+	named := func(b oci.Descriptor) bool { return b.Digest == v.digest }
 	if slices.ContainsFunc(contents.Blobs, named) {
-		v.images.add(imageKey{v.scope, m}, contents)
+		v.images.Add(known.Key{Scope: v.scope, Digest: m}, contents)
 		return true
 	}
-	return slices.ContainsFunc(contents.Manifests, func(child oci.Descriptor) bool { return v.recallFrom(ctx, child.Digest, d, left) })
+	return slices.ContainsFunc(contents.Manifests, func(child oci.Descriptor) bool { return v.recallFrom(ctx, child.Digest, left) })
 }
 
 // watched is a Remote whose manifests are noted as they come.
@@ -90,7 +103,7 @@ type watched struct {
 func (w watched) Manifest(ctx context.Context, repository string, ref oci.Reference) (oci.Manifest, error) {
 	mf, err := w.Remote.Manifest(ctx, repository, ref)
 	if err == nil {
-		w.cache.images.fetched(imageKey{oci.Scope{Upstream: w.identity, Repository: repository}, mf.Digest}, w.cache.now())
+		w.cache.images.Fetched(known.Key{Scope: oci.Scope{Upstream: w.identity, Repository: repository}, Digest: mf.Digest}, w.cache.now())
 	}
 	return mf, err
 }

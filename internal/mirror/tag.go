@@ -16,105 +16,139 @@ type tagAnswer struct {
 	tag storage.Tag
 	// manifest is set where the look-up had to get it.
 	manifest *oci.Manifest
-	// asked is false if the look-up found the answer in the store after all.
-	asked  bool
-	stored bool
 }
 
-// resolve answers what a tag means: from the store while that is fresh, else
+// tagQuery is what a request asks of one tag.
+type tagQuery struct {
+	view
+
+	name string
+}
+
+func (q tagQuery) key() key { return q.view.key(kindTag, q.name) }
+
+// resolve answers what the tag means: from the store while that is fresh, else
 // with one question to the upstream that all waiting requests share, else stale.
-func (v view) resolve(ctx context.Context, name string) (tagAnswer, oci.CacheStatus, error) {
-	old, known := v.tag(ctx, name)
-	if known && v.fresh(ctx, old, name) {
-		return tagAnswer{tag: old}, v.tagStatus(oci.ResultHit, old, name), nil
+func (q tagQuery) resolve(ctx context.Context) (tagAnswer, oci.CacheStatus, error) {
+	old, known := q.stored(ctx)
+	if known && q.fresh(ctx, old) {
+		return tagAnswer{tag: old}, q.status(oci.ResultHit, old), nil
 	}
-	if v.Offline {
-		status, err := v.unknown(oci.CodeManifestUnknown)
+	if q.Offline {
+		status, err := q.unknown(oci.CodeManifestUnknown)
 		return tagAnswer{}, status, err
 	}
+	return q.lookUp(ctx, old, known)
+}
+
+func (q tagQuery) lookUp(ctx context.Context, old storage.Tag, known bool) (tagAnswer, oci.CacheStatus, error) {
 	// Stale is only of use with the manifest: a HEAD that says yes before a GET
 	// that fails helps nobody.
 	spare := false
 	if known {
-		_, spare = v.local(ctx, old.Digest)
+		_, spare = q.local(ctx, old.Digest)
 	}
-	k := v.key(kindTag, name)
-	if e := v.remembered(k, spare); e != nil {
-		if spare && v.forgives(ctx, name, e) {
-			return tagAnswer{tag: old}, v.stale(old, name, e), nil
-		}
-		return tagAnswer{}, negative(), e
+	question := q.question(old, known, spare)
+	if e := q.behindItsBack(ctx, question); e != nil {
+		return tagAnswer{tag: old}, q.stale(old, e), nil
 	}
-	if e := v.suspected(k); e != nil && spare {
-		v.suspect(k, e) // others who come meanwhile need not ask
-		v.tags.begin(ctx, v, k, v.patience(false), func(ctx context.Context) (tagAnswer, error) {
-			return v.askTag(ctx, k, name, spare)
-		})
-		return tagAnswer{tag: old}, v.stale(old, name, e), nil
-	}
-	a, led, err := v.tags.do(ctx, v, k, v.patience(spare), func(ctx context.Context) (tagAnswer, error) {
-		return v.lookUpTag(ctx, name, spare)
-	})
+	a, err := lookUp(ctx, q.view, &q.tags, question)
 	switch {
 	case err == nil:
-		return a, v.tagAsked(a, led, name), nil
-	case ctx.Err() != nil || !spare || !v.forgives(ctx, name, err):
-		return tagAnswer{}, failed(led, err), err
+		return a.value, q.asked(a), nil
+	case ctx.Err() != nil || !spare || !q.forgives(ctx, err):
+		return tagAnswer{}, a.status(err), err
 	}
-	return tagAnswer{tag: old}, v.stale(old, name, err), nil
+	return tagAnswer{tag: old}, q.stale(old, err), nil
 }
 
-func (v view) tagAsked(a tagAnswer, led bool, name string) oci.CacheStatus {
-	status := v.tagStatus(asked(led && a.asked, a.stored).Result, a.tag, name)
-	status.Stored = led && a.stored
+// behindItsBack has an upstream asked that others have waited for in vain, while an old
+// answer serves. It returns why; nil = it is waited for.
+func (q tagQuery) behindItsBack(ctx context.Context, of question[tagAnswer]) error {
+	if !of.spare || q.remembered(of.key, true) != nil {
+		return nil //nolint:nilerr // the look-up itself tells of what is remembered
+	}
+	e := q.suspected(of.key)
+	if e == nil {
+		return nil // not e, which is no nil error
+	}
+	q.suspect(of.key, e) // others who come meanwhile need not ask
+	q.tags.begin(ctx, q.view, of.key, q.patience(false), func(ctx context.Context) (answer[tagAnswer], error) {
+		return of.put(ctx, q.view)
+	})
+	return e
+}
+
+// question is what the tag means. old is what it meant, if that is known, and spare says
+// that the manifest of that is here.
+func (q tagQuery) question(old storage.Tag, known, spare bool) question[tagAnswer] {
+	return question[tagAnswer]{
+		key: q.key(), spare: spare,
+		have: func(ctx context.Context) (tagAnswer, bool) {
+			old, known = q.stored(ctx)
+			return tagAnswer{tag: old}, known && q.fresh(ctx, old)
+		},
+		ask: func(ctx context.Context) (tagAnswer, bool, error) {
+			desc, mf, err := q.ask(ctx, old, spare)
+			return q.settle(ctx, old, known, desc, mf, err)
+		},
+	}
+}
+
+// asked tells of an answer how it was come by.
+func (q tagQuery) asked(a answer[tagAnswer]) oci.CacheStatus {
+	by := a.status(nil)
+	status := q.status(by.Result, a.value.tag)
+	status.Stored = by.Stored
 	return status
 }
 
-func (v view) tag(ctx context.Context, name string) (storage.Tag, bool) {
-	t, err := v.store.Tag(ctx, v.scope, name)
-	v.readFailed("read tag", v.scope, name, err)
+// stored returns what the tag meant when it was last asked for.
+func (q tagQuery) stored(ctx context.Context) (storage.Tag, bool) {
+	t, err := q.store.Tag(ctx, q.scope, q.name)
+	q.store.readFailed("read tag", q.scope, q.name, err)
 	return t, err == nil
 }
 
-// fresh reports whether a tag need not be asked for. One that never moves may still
+// fresh reports whether the tag need not be asked for. One that never moves may still
 // have moved as long as nobody has its manifest.
-func (v view) fresh(ctx context.Context, t storage.Tag, name string) bool {
-	return v.Offline || within(v.now().Sub(t.Checked), v.TagTTL) || v.immutable(name) && v.hasManifest(ctx, t.Digest)
+func (q tagQuery) fresh(ctx context.Context, t storage.Tag) bool {
+	return q.Offline || within(q.now().Sub(t.Checked), q.TagTTL) || q.immutable() && q.hasManifest(ctx, t.Digest)
 }
 
-func (v view) immutable(name string) bool {
-	return v.ImmutableTags != nil && v.ImmutableTags.MatchString(name)
+func (q tagQuery) immutable() bool {
+	return q.ImmutableTags != nil && q.ImmutableTags.MatchString(q.name)
 }
 
 // within reports whether something of that age is fresh. A negative age is that
 // of a clock that was set back: nothing is known then.
 func within(age, ttl time.Duration) bool { return age >= 0 && age < ttl }
 
-// tagStatus tells freshness and age, but of tags whose age does not matter.
-func (v view) tagStatus(result oci.Result, t storage.Tag, name string) oci.CacheStatus {
+// status tells freshness and age, but of tags whose age does not matter.
+func (q tagQuery) status(result oci.Result, t storage.Tag) oci.CacheStatus {
 	status := oci.CacheStatus{Result: result}
-	if v.Offline || v.immutable(name) {
+	if q.Offline || q.immutable() {
 		return status
 	}
-	status.Age = max(0, v.now().Sub(t.Checked))
-	fresh := v.TagTTL - status.Age
+	status.Age = max(0, q.now().Sub(t.Checked))
+	fresh := q.TagTTL - status.Age
 	status.Fresh = &fresh
 	return status
 }
 
-func (v view) stale(t storage.Tag, name string, cause error) oci.CacheStatus {
-	status := v.tagStatus(oci.ResultStale, t, name)
+func (q tagQuery) stale(t storage.Tag, cause error) oci.CacheStatus {
+	status := q.status(oci.ResultStale, t)
 	e := oci.AsError(cause)
 	status.Detail, status.ForwardStatus = string(e.Class), e.UpstreamStatus
 	return status
 }
 
 // forgives reports whether what the tag meant may serve in place of the error.
-func (v view) forgives(ctx context.Context, name string, err error) bool {
+func (q tagQuery) forgives(ctx context.Context, err error) bool {
 	if oci.IsNotFound(err) {
-		return v.outlives(ctx, name)
+		return q.outlives(ctx)
 	}
-	return v.excuses(err)
+	return q.excuses(err)
 }
 
 // excuses reports whether an old answer may serve in place of the error.
@@ -130,64 +164,53 @@ func (v view) excuses(err error) bool {
 	return true
 }
 
-// lookUpTag answers from the store or from memory what others have asked
-// meanwhile, else it asks.
-func (v view) lookUpTag(ctx context.Context, name string, spare bool) (tagAnswer, error) {
-	old, known := v.tag(ctx, name)
-	if known && v.fresh(ctx, old, name) {
-		return tagAnswer{tag: old}, nil
-	}
-	k := v.key(kindTag, name)
-	if e := v.remembered(k, spare); e != nil {
-		return tagAnswer{}, e
-	}
-	return v.askTag(ctx, k, name, spare)
-}
-
-// askTag asks the upstream what a tag means, and records the answer.
-func (v view) askTag(ctx context.Context, k key, name string, spare bool) (tagAnswer, error) {
-	old, _ := v.tag(ctx, name)
-	ref := oci.Reference{Tag: name}
-	desc, mf, err := v.Remote.Resolve(ctx, v.repository, ref)
-	if err == nil && mf == nil && spare && desc.Digest != old.Digest && !v.hasManifest(ctx, desc.Digest) {
+// ask asks the upstream what the tag means. The manifest comes along where the upstream
+// tells it only with that, or an old one is to be replaced.
+func (q tagQuery) ask(ctx context.Context, old storage.Tag, spare bool) (oci.Descriptor, *oci.Manifest, error) {
+	ref := oci.Reference{Tag: q.name}
+	desc, mf, err := q.Remote.Resolve(ctx, q.repository, ref)
+	if err == nil && mf == nil && spare && desc.Digest != old.Digest && !q.hasManifest(ctx, desc.Digest) {
 		// The tag moves only once its new manifest is here: until then the old
 		// one is the stale answer.
-		mf, err = v.get(ctx, oci.Reference{Digest: desc.Digest})
+		mf, err = q.get(ctx, oci.Reference{Digest: desc.Digest})
 		switch {
 		case err != nil && decidedByTag(err):
-			mf, err = v.get(ctx, ref)
+			mf, err = q.get(ctx, ref)
 		case oci.IsNotFound(err): // it is the manifest that is missing, not the tag
 			err = oci.UpstreamError(oci.ClassStatus, "", "the upstream's tag names a manifest that it does not have", err)
 		}
 	}
-	if err != nil {
-		return tagAnswer{}, v.tagFailed(ctx, k, name, err, spare)
-	}
-	return v.keepTag(ctx, k, name, desc, mf), nil
+	return desc, mf, err
 }
 
-// keepTag records what a tag means, and its manifest, if that came along.
-func (v view) keepTag(ctx context.Context, k key, name string, desc oci.Descriptor, mf *oci.Manifest) tagAnswer {
-	old, known := v.tag(ctx, name)
-	a := tagAnswer{manifest: mf, asked: true}
+// settle records what the tag means, and its manifest, if that came along, or that the
+// upstream has no such tag.
+func (q tagQuery) settle(ctx context.Context, old storage.Tag, known bool, desc oci.Descriptor, mf *oci.Manifest, err error) (a tagAnswer, stored bool, _ error) {
+	if err != nil {
+		if known && oci.IsNotFound(err) {
+			q.missed(ctx)
+		}
+		return tagAnswer{}, false, err
+	}
+	a.manifest = mf
 	if mf != nil {
 		desc = mf.Descriptor()
-		a.stored = v.keep(ctx, mf)
+		stored = q.keep(ctx, mf)
 	} else {
-		v.said(ctx, desc)
-		v.promised.put(v.key(kindManifest, desc.Digest.String()), name)
+		q.said(ctx, desc)
+		q.promised.put(q.view.key(kindManifest, desc.Digest.String()), q.name)
 	}
-	now := v.now()
+	now := q.now()
 	a.tag = storage.Tag{Digest: desc.Digest, MediaType: desc.MediaType, Size: desc.Size, Checked: now, Changed: now}
 	if known && old.Digest == desc.Digest {
 		a.tag.Changed = old.Changed
 	}
-	if err := v.store.PutTag(ctx, v.scope, name, a.tag); err != nil {
-		v.storeFailed("tag not stored", err, "scope", v.scope.String(), "tag", name)
+	if err := q.store.PutTag(ctx, q.scope, q.name, a.tag); err != nil {
+		q.store.failed("tag not stored", err, "scope", q.scope.String(), "tag", q.name)
 	}
-	v.trust(k)
-	v.gone.forget(k)
-	return a
+	q.trust(q.key())
+	q.gone.forget(q.key())
+	return a, stored, nil
 }
 
 // decidedByTag reports whether a manifest that cannot be had by its digest may be
@@ -203,49 +226,39 @@ func decidedByTag(err error) bool {
 	return false
 }
 
-// byTag gets the manifest of a tag in one request by that, since the digest that it
-// meant leads to none, and moves the tag.
-func (v view) byTag(ctx context.Context, name string, not digest.Digest) (tagAnswer, oci.CacheStatus, error) {
-	k := v.key(kindTag, name)
-	if e := v.remembered(k, false); e != nil {
-		return tagAnswer{}, negative(), e
-	}
-	a, led, err := v.tagged.do(ctx, v, k, v.patience(false), func(ctx context.Context) (tagAnswer, error) {
-		if t, ok := v.tag(ctx, name); ok && t.Digest != not { // somebody else has asked meanwhile
-			if mf, ok := v.local(ctx, t.Digest); ok && v.fresh(ctx, t, name) {
-				return tagAnswer{tag: t, manifest: &mf}, nil
-			}
+// manifest gets the manifest of the tag in one request by that, since the digest that
+// it meant leads to none, and moves the tag.
+func (q tagQuery) manifest(ctx context.Context, not digest.Digest) (tagAnswer, oci.CacheStatus, error) {
+	question := q.manifestQuestion()
+	question.have = func(ctx context.Context) (tagAnswer, bool) {
+		t, ok := q.stored(ctx)
+		if !ok || t.Digest == not {
+			return tagAnswer{}, false
 		}
-		return v.getByTag(ctx, name)
-	})
-	if err != nil {
-		return tagAnswer{}, failed(led, err), err
+		mf, ok := q.local(ctx, t.Digest)
+		return tagAnswer{tag: t, manifest: &mf}, ok && q.fresh(ctx, t)
 	}
-	return a, v.tagAsked(a, led, name), nil
+	a, err := lookUp(ctx, q.view, &q.tagged, question)
+	if err != nil {
+		return tagAnswer{}, a.status(err), err
+	}
+	return a.value, q.asked(a), nil
 }
 
-func (v view) getByTag(ctx context.Context, name string) (tagAnswer, error) {
-	k := v.key(kindTag, name)
-	mf, err := v.get(ctx, oci.Reference{Tag: name})
-	if err != nil {
-		return tagAnswer{}, v.tagFailed(ctx, k, name, err, false)
-	}
-	return v.keepTag(ctx, k, name, mf.Descriptor(), mf), nil
+// manifestQuestion is the manifest that the tag means.
+func (q tagQuery) manifestQuestion() question[tagAnswer] {
+	return question[tagAnswer]{key: q.key(), ask: func(ctx context.Context) (tagAnswer, bool, error) {
+		old, known := q.stored(ctx)
+		mf, err := q.get(ctx, oci.Reference{Tag: q.name})
+		return q.settle(ctx, old, known, oci.Descriptor{}, mf, err)
+	}}
 }
 
+// get gets a manifest from the upstream.
 func (v view) get(ctx context.Context, ref oci.Reference) (*oci.Manifest, error) {
 	mf, err := v.Remote.Manifest(ctx, v.repository, ref)
 	if err == nil {
 		err = check(&mf, ref)
 	}
 	return &mf, err
-}
-
-func (v view) tagFailed(ctx context.Context, k key, name string, err error, spare bool) error {
-	err = v.asked(ctx, err)
-	if oci.IsNotFound(err) {
-		v.missed(ctx, k, name)
-	}
-	v.remember(k, err, spare)
-	return err
 }

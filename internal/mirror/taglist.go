@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/taglist"
 )
 
 // tagList returns one page of the upstream's tags: of a listing that is begun for it,
@@ -16,25 +17,25 @@ func (v view) tagList(ctx context.Context, page oci.TagsPage) (oci.TagList, oci.
 	if v.Offline {
 		return v.storedTags(ctx, page)
 	}
-	var l *listing
+	var l *taglist.List
 	if page.Last != "" {
-		l = v.lists.find(v.scope, page.Last, v.now())
+		l = v.lists.Find(v.scope, page.Last, v.now())
 	}
-	old := v.lists.whole(v.scope)
+	old := v.lists.Whole(v.scope)
 	w := walk{view: v, page: page, spare: old != nil}
 	list, err := w.from(ctx, l)
 	switch {
 	case err == nil:
 	case ctx.Err() == nil && old != nil && w.mayTurnTo(old) && v.excuses(err):
-		old.servesFor(err)
+		old.ServesFor(err)
 		w.l = old
-		list, _ = old.page(page)
+		list, _ = old.Page(page)
 	default:
 		return oci.TagList{}, w.failed(err), fmt.Errorf("list tags of %s: %w", v.scope, err)
 	}
-	w.l.handOut(list, v.now())
-	_ = v.lists.settle(w.l, v.now()) // a place takes little, and the page is here
-	if cause := w.l.servedFor(); cause != nil {
+	w.l.HandOut(list, v.now())
+	_ = v.lists.Settle(w.l, v.now()) // a place takes little, and the page is here
+	if cause := w.l.ServedFor(); cause != nil {
 		return list, staleListing(cause), nil
 	}
 	return list, w.status(), nil
@@ -46,14 +47,14 @@ type walk struct {
 
 	page  oci.TagsPage
 	spare bool
-	l     *listing // nil = there is none yet
+	l     *taglist.List // nil = there is none yet
 	// led and joined say how pages were got that were not here; refused, that one was
 	// not asked for, since it had just failed.
 	led, joined, refused bool
 }
 
 // from brings the listing forward until it has the page; nil = a new one.
-func (w *walk) from(ctx context.Context, l *listing) (oci.TagList, error) {
+func (w *walk) from(ctx context.Context, l *taglist.List) (oci.TagList, error) {
 	waiting, cancel := context.WithTimeout(ctx, w.patience(w.spare && w.page.Last == ""))
 	defer cancel()
 	w.l = l
@@ -64,15 +65,15 @@ func (w *walk) from(ctx context.Context, l *listing) (oci.TagList, error) {
 			err = w.begin(waiting)
 		} else {
 			var done bool
-			if list, done = w.l.page(w.page); done {
+			if list, done = w.l.Page(w.page); done {
 				return list, nil
 			}
 			err = w.forward(waiting)
 		}
 		switch {
 		case err == nil:
-		case errors.Is(err, errDropped):
-			w.l = w.lists.join(w.scope, w.now())
+		case errors.Is(err, taglist.ErrDropped):
+			w.l = w.lists.Join(w.scope, w.now())
 		case len(list.Tags) > 0 && waiting.Err() != nil && ctx.Err() == nil:
 			return list, nil // what came in time, and a link to the rest
 		default:
@@ -88,18 +89,18 @@ func (w *walk) begin(ctx context.Context) error {
 		w.refused = true
 		return e
 	}
-	l, led, err := w.lists.begun.do(ctx, w.view, k, w.patience(false), func(ctx context.Context) (*listing, error) {
+	a, err := w.listBegins.do(ctx, w.view, k, w.patience(false), func(ctx context.Context) (answer[*taglist.List], error) {
 		page, err := w.fetch(ctx, k, oci.TagsCursor{})
 		if err != nil {
-			return nil, err
+			return answer[*taglist.List]{}, err
 		}
-		l := newListing(w.scope, page.asked)
-		w.lists.put(l, w.now())
-		return l, w.take(ctx, k, l, oci.TagsCursor{}, page)
+		l := taglist.New(w.scope, page.Asked)
+		w.lists.Put(l, w.now())
+		return answer[*taglist.List]{value: l}, w.take(ctx, k, l, oci.TagsCursor{}, page)
 	})
-	w.note(led)
+	w.note(a.course == led)
 	if err == nil {
-		w.l = l
+		w.l = a.value
 	}
 	return err
 }
@@ -108,7 +109,7 @@ func (w *walk) begin(ctx context.Context) error {
 // this one was begun, or else one that is fetched together with all who need it.
 func (w *walk) forward(ctx context.Context) error {
 	l := w.l
-	at, more := l.state()
+	at, more := l.State()
 	if !more {
 		return nil
 	}
@@ -117,44 +118,44 @@ func (w *walk) forward(ctx context.Context) error {
 		w.refused = true
 		return e
 	}
-	if page := w.lists.pageFor(l, at); page != nil {
+	if page := w.lists.PageFor(l, at); page != nil {
 		return w.take(ctx, k, l, at, page)
 	}
 	var taken error
-	page, led, err := w.lists.pages.do(ctx, w.view, k, w.patience(false), func(ctx context.Context) (*fetchedPage, error) {
-		page := w.lists.pageFor(l, at)
+	a, err := w.listPages.do(ctx, w.view, k, w.patience(false), func(ctx context.Context) (answer[*taglist.Page], error) {
+		page := w.lists.PageFor(l, at)
 		if page == nil {
 			var err error
 			if page, err = w.fetch(ctx, k, at); err != nil {
-				return nil, err
+				return answer[*taglist.Page]{}, err
 			}
 		}
 		taken = w.take(ctx, k, l, at, page) // also if nobody waits any more
-		return page, nil
+		return answer[*taglist.Page]{value: page}, nil
 	})
-	w.note(led)
+	w.note(a.course == led)
 	switch {
 	case err != nil:
 		if isLost(err) { // who asks again walks from the start to where it was
-			w.lists.forget(l)
+			w.lists.Forget(l)
 		}
 		return err
-	case led:
+	case a.course == led:
 		return taken
-	case !page.asked.After(l.begun):
+	case !a.value.Asked.After(l.Begun()):
 		return nil // it is no news for this listing, unless it has it already
 	}
-	return w.take(ctx, k, l, at, page)
+	return w.take(ctx, k, l, at, a.value)
 }
 
 // fetch gets one page of the upstream's list.
-func (v view) fetch(ctx context.Context, k key, at oci.TagsCursor) (*fetchedPage, error) {
-	if e := v.remembered(k, false); e != nil {
+func (w *walk) fetch(ctx context.Context, k key, at oci.TagsCursor) (*taglist.Page, error) {
+	if e := w.remembered(k, false); e != nil {
 		return nil, e
 	}
-	page := &fetchedPage{asked: v.now()}
+	page := &taglist.Page{Asked: w.now()}
 	var err error
-	if page.part, err = v.Remote.Tags(ctx, v.repository, at); err == nil {
+	if page.Part, err = w.Remote.Tags(ctx, w.repository, at); err == nil {
 		return page, nil
 	}
 	if at != (oci.TagsCursor{}) && oci.IsNotFound(err) { // the page is missing, not the repository
@@ -162,18 +163,18 @@ func (v view) fetch(ctx context.Context, k key, at oci.TagsCursor) (*fetchedPage
 		lost.UpstreamStatus = http.StatusNotFound
 		err = lost
 	}
-	return nil, v.listFailed(ctx, k, err, false)
+	return nil, w.noteFailure(ctx, k, err, false)
 }
 
 // take adds a page to a listing.
-func (v view) take(ctx context.Context, k key, l *listing, at oci.TagsCursor, page *fetchedPage) error {
-	if err := l.add(at, page, v.now()); err != nil {
-		v.lists.forget(l)
-		return v.listFailed(ctx, k, err, false)
+func (w *walk) take(ctx context.Context, k key, l *taglist.List, at oci.TagsCursor, page *taglist.Page) error {
+	if err := l.Add(at, page, w.now()); err != nil {
+		w.lists.Forget(l)
+		return w.noteFailure(ctx, k, err, false)
 	}
-	err := v.lists.settle(l, v.now())
+	err := w.lists.Settle(l, w.now())
 	if oci.ClassOf(err) == oci.ClassLength {
-		return v.listFailed(ctx, v.key(kindTags, ""), err, false)
+		return w.noteFailure(ctx, w.key(kindTags, ""), err, false)
 	}
 	return err
 }
@@ -191,9 +192,9 @@ func isLost(err error) bool {
 
 // mayTurnTo reports whether an old list may answer in place of what the walk did not
 // get: not in the middle of a newer one, for the two may differ.
-func (w *walk) mayTurnTo(old *listing) bool {
+func (w *walk) mayTurnTo(old *taglist.List) bool {
 	last, now := w.page.Last, w.now()
-	return last == "" || w.l == nil || w.l == old || !w.l.continues(last, now) || old.continues(last, now)
+	return last == "" || w.l == nil || w.l == old || !w.l.Continues(last, now) || old.Continues(last, now)
 }
 
 // note records how a page was got.
@@ -221,7 +222,7 @@ func (w *walk) failed(err error) oci.CacheStatus {
 // upstream has which is never asked.
 func (v view) storedTags(ctx context.Context, page oci.TagsPage) (oci.TagList, oci.CacheStatus, error) {
 	tags, err := v.store.Tags(ctx, v.scope, page.Last, -1)
-	v.readFailed("list tags", v.scope, "", err)
+	v.store.readFailed("list tags", v.scope, "", err)
 	if len(tags) == 0 && (err != nil || page.Last == "") {
 		status, err := v.unknown(oci.CodeNameUnknown)
 		return oci.TagList{}, status, err

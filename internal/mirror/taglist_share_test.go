@@ -69,10 +69,10 @@ type lists func(ctx context.Context, page oci.TagsPage) (oci.TagList, oci.CacheS
 func share(t *testing.T, p *pager, test func(t *testing.T, tags lists)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		cache := mirror.NewCache(nil, mirror.CacheOptions{Logger: slog.New(slog.DiscardHandler)})
+		cache := mirror.NewCache(mirror.CacheOptions{Logger: slog.New(slog.DiscardHandler)})
 		defer cache.Close()
 		m, err := mirror.New(cache, mirror.Options{Upstreams: []mirror.Upstream{
-			{Name: upstreamName, Remote: p, Access: mirror.Access{Public: true}, MissesPerClient: -1},
+			{Name: upstreamName, Remote: p, Access: mirror.Access{Public: true}, Bounds: mirror.Bounds{MissesPerClient: -1}},
 		}})
 		if err != nil {
 			t.Fatal(err)

@@ -51,7 +51,7 @@ func (q *ImageRequest) Parameters() Parameters {
 			q.Platforms, err = ParsePlatforms(strings.Split(value, ","))
 			return err
 		}, func() string {
-			var names []string
+			names := make([]string, 0, len(q.Platforms))
 			for _, p := range q.Platforms {
 				names = append(names, p.String())
 			}

@@ -19,7 +19,7 @@ func (m match) of(v *visit) bool {
 		(!m.ByTag || !strings.Contains(v.reference, ":"))
 }
 
-// when takes the step for the requests of which is is true.
+// when takes the step for the requests that is reports true for.
 func when(is func(*visit) bool, s step) step {
 	return func(v *visit, next func(*visit)) {
 		if is(v) {

@@ -71,7 +71,8 @@ func openZooGateway(t testing.TB, enclosures ...*enclosure) *zooGateway {
 		}
 		g.clients = append(g.clients, c)
 		upstreams = append(upstreams, mirror.Upstream{
-			Name: e.name, Remote: c, TagTTL: time.Minute, Access: mirror.Access{Public: true}, Parallel: 4, LookAhead: 6,
+			Name: e.name, Remote: c, Access: mirror.Access{Public: true},
+			Freshness: mirror.Freshness{TagTTL: time.Minute}, Bounds: mirror.Bounds{Parallel: 4, LookAhead: 6},
 		})
 		routes[e.name] = registry.Upstream{Name: e.name}
 	}
@@ -80,7 +81,7 @@ func openZooGateway(t testing.TB, enclosures ...*enclosure) *zooGateway {
 	if g.store, err = storage.Open(t.Context(), storage.Options{Path: g.dir, Now: now}); err != nil {
 		t.Fatal(err)
 	}
-	g.cache = mirror.NewCache(g.store, mirror.CacheOptions{Now: now})
+	g.cache = mirror.NewCache(mirror.CacheOptions{Records: g.store, Blobs: mirror.BlobsOf(g.store), Now: now})
 	m, err := mirror.New(g.cache, mirror.Options{Upstreams: upstreams})
 	if err != nil {
 		t.Fatal(err)

@@ -71,7 +71,7 @@ func (r *removal) referrers(ctx context.Context, p *removalPart) error {
 		}
 		return r.Index.Update(len(key), func(b *index.Batch) error {
 			if !b.Has(key) {
-				return nil //nolint:nilerr // it went with its link
+				return nil // it went with its link
 			}
 			return b.Delete(key)
 		})

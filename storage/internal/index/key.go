@@ -60,6 +60,7 @@ func ScopedPrefix(table byte, scope oci.Scope) []byte {
 	return AppendScope(nil, table, scope)
 }
 
+// AppendScope appends what the keys of ScopedKey begin with.
 func AppendScope(b []byte, table byte, scope oci.Scope) []byte {
 	var buffer [KeyBytes]byte
 	names := append(append(append(buffer[:0], scope.Upstream...), 0), scope.Repository...)
@@ -79,6 +80,7 @@ func TagKey(scope oci.Scope, tag string) ([]byte, error) {
 	return AppendTag(nil, scope, tag), nil
 }
 
+// AppendTag appends the key of a tag, of names that were checked.
 func AppendTag(b []byte, scope oci.Scope, tag string) []byte {
 	b = append(append(append(b, TableTag), scope.Upstream...), 0)
 	return append(append(append(b, scope.Repository...), 0), tag...)

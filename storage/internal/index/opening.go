@@ -29,8 +29,10 @@ const (
 
 var errDamaged = errors.New("some of it could not be read any more")
 
+// errRebuild is why an index is begun anew that somebody wants rebuilt.
 var errRebuild = errors.New("that was asked for")
 
+// ErrCrashLoop says that starts died while they opened the index.
 var ErrCrashLoop = fmt.Errorf("the last %d starts died while opening it", MaxOpenings)
 
 // Open opens the index. One that is damaged is set aside and begun anew, unless it is

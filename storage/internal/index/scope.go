@@ -67,7 +67,7 @@ func (b *Batch) Unname(scope oci.Scope) error {
 		return err
 	}
 	if !b.Has(ScopeKey(scope)) {
-		return nil //nolint:nilerr // it is gone, or cannot be read
+		return nil // it is gone, or cannot be read
 	}
 	return b.Delete(ScopeKey(scope))
 }

@@ -30,12 +30,13 @@ const (
 	// suspected of a damaged index.
 	snapshotShare = 0.9
 
-	// SnapshotDir is where the snapshots lie; their names have both the others, and the
-	// time between.
-	SnapshotDir    = "snapshot"
+	// SnapshotDir is where the snapshots lie.
+	SnapshotDir = "snapshot"
+	// SnapshotPrefix is what their names begin with; the time follows.
 	SnapshotPrefix = "meta-"
+	// SnapshotSuffix is what their names end with.
 	SnapshotSuffix = ".zst"
-
+	// SnapshotTime is the layout of the time in their names.
 	SnapshotTime  = "20060102T150405Z"
 	snapshotMagic = "pullgate snapshot 1\n"
 )

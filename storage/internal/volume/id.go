@@ -66,9 +66,10 @@ func (i ID) BlobPath() string {
 	return path.Join(BlobsDir, i.Algorithm().String(), sum[:3], sum)
 }
 
-// PartPath and sidecarPath are the files of a fill, below the root, unless there are
-// several of the digest.
-func (i ID) PartPath() string    { return i.PartName().PartPath() }
+// PartPath is the part of a fill, below the root, unless there are several of the digest.
+func (i ID) PartPath() string { return i.PartName().PartPath() }
+
+// SidecarPath is the file beside it that says what it holds.
 func (i ID) SidecarPath() string { return i.PartName().SidecarPath() }
 
 // ingestPath is what the names of the files of a fill begin with, below the root.

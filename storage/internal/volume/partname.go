@@ -30,6 +30,8 @@ func PartNameIn(file string) PartName {
 	return PartName(strings.TrimSuffix(strings.TrimSuffix(file, ".json"), ".part"))
 }
 
-// PartPath and SidecarPath are the files of the part, below the root.
-func (n PartName) PartPath() string    { return path.Join(IngestDir, string(n)+".part") }
+// PartPath is the file of the part, below the root.
+func (n PartName) PartPath() string { return path.Join(IngestDir, string(n)+".part") }
+
+// SidecarPath is the file beside it that says what it holds.
 func (n PartName) SidecarPath() string { return path.Join(IngestDir, string(n)+".json") }

@@ -13,7 +13,7 @@ import (
 	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
-// RegistryOptions make a Registry.
+// Options make a Registry.
 type Options struct {
 	// Base is the URL below which the repositories lie, with a slash at the end; Ping is
 	// that of the version check; Inner is what of the base's path the registry takes for

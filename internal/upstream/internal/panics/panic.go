@@ -18,7 +18,7 @@ type Error struct {
 // Error implements error.
 func (e *Error) Error() string { return fmt.Sprintf("panic: %v\n%s", e.value, e.stack) }
 
-// Catch, deferred, makes an error of a panic.
+// Catch makes an error of a panic. It is to be deferred.
 func Catch(err *error) {
 	if p := recover(); p != nil {
 		*err = &Error{p, debug.Stack()}

@@ -19,7 +19,7 @@ import (
 
 // Failure is why one try did not give an answer. Its text is for people and
 // holds nothing that an upstream wrote but host names and status codes.
-type Failure struct {
+type Failure struct { //nolint:errname // wire.FailureError would say it twice
 	Class      oci.Class
 	Status     int
 	Text       string
