@@ -49,7 +49,7 @@ func (q tagQuery) lookUp(ctx context.Context, old storage.Tag, known bool) (tagA
 		_, spare = q.local(ctx, old.Digest)
 	}
 	question := q.question(old, known, spare)
-	if e := q.behindItsBack(ctx, question); e != nil {
+	if e := q.refreshInBackground(ctx, question); e != nil {
 		return tagAnswer{tag: old}, q.stale(old, e), nil
 	}
 	a, err := lookUp(ctx, q.view, &q.tags, question)
@@ -62,15 +62,15 @@ func (q tagQuery) lookUp(ctx context.Context, old storage.Tag, known bool) (tagA
 	return tagAnswer{tag: old}, q.stale(old, err), nil
 }
 
-// behindItsBack has an upstream asked that others have waited for in vain, while an old
+// refreshInBackground has an upstream asked that others have waited for in vain, while an old
 // answer serves. It returns why; nil = it is waited for.
-func (q tagQuery) behindItsBack(ctx context.Context, of question[tagAnswer]) error {
+func (q tagQuery) refreshInBackground(ctx context.Context, of question[tagAnswer]) error {
 	if !of.spare || q.remembered(of.key, true) != nil {
 		return nil //nolint:nilerr // the look-up itself tells of what is remembered
 	}
 	e := q.suspected(of.key)
 	if e == nil {
-		return nil // not e, which is no nil error
+		return nil // as an error, a nil *oci.Error would not be nil
 	}
 	q.suspect(of.key, e) // others who come meanwhile need not ask
 	q.tags.begin(ctx, q.view, of.key, q.patience(false), func(ctx context.Context) (answer[tagAnswer], error) {

@@ -10,10 +10,10 @@ import (
 // for the same again soon gets that, and who has an old answer waits for nobody who was
 // just found silent. Safe for concurrent use.
 type troubles struct {
-	clock    func() time.Time
-	failures failures
-	denials  since[oci.Scope] // since when an upstream denies a repository
-	voices   voices
+	clock     func() time.Time
+	failures  failures
+	denials   since[oci.Scope] // since when an upstream denies a repository
+	responses responses
 }
 
 // remember keeps err for the next who ask for k. spare says that a stale answer
@@ -95,7 +95,7 @@ func (t *troubles) suspect(k key, e *oci.Error) {
 	case oci.ClassConnect, oci.ClassDNS, oci.ClassTLS:
 		whose = upstreamKey
 	default:
-		if t.voices.unheard(k.scope, now) {
+		if t.responses.timedOut(k.scope, now) {
 			whose = upstreamKey
 		}
 	}
@@ -122,7 +122,7 @@ func (t *troubles) trust(k key) {
 		t.failures.forget(scopeKey(of, k))
 	}
 	t.denials.forget(k.scope)
-	t.voices.heard(k.scope, t.clock())
+	t.responses.answered(k.scope, t.clock())
 }
 
 func scopeKey(of kind, k key) key { return key{kind: of, scope: k.scope} }

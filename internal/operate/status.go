@@ -94,7 +94,7 @@ func (l *Local) Status(ctx context.Context, path string) (status Status, err err
 			if err != nil && !errors.Is(err, storage.ErrNoIndex) { // the latter stands in the status
 				return status, err
 			}
-			one.Blobs, one.BlobBytes, one.Counted = held.Blobs, held.Bytes, err == nil
+			one.Blobs, one.BlobBytes, one.Usage.Upstreams, one.Counted = held.Blobs, held.Bytes, held.Origins, err == nil
 		}
 		status.Storage = append(status.Storage, one)
 	}

@@ -19,10 +19,11 @@ type endpoint struct {
 	// base is the URL below which the repositories lie, with a slash at the end.
 	base *url.URL
 
-	// quiet are the pauses that rate limits ask for. Each kind has its own: registries count manifests, and a limit on those must not
+	// pauses are those that rate limits ask for. Each kind has its own: registries count
+	// manifests, and a limit on those must not
 	// stop downloads that are under way.
 	// A limit that is used up but was not overrun is one on the GET of manifests.
-	quiet   [kinds]limit
+	pauses  [kinds]limit
 	usedUp  pause
 	breaker *breaker
 	// inflight counts GETs of blobs, and pulse says that the registry answers the ping.
@@ -98,23 +99,23 @@ func (e *endpoint) locate(repository, rest string, query url.Values) *url.URL {
 	return &u
 }
 
-// hush keeps operations of a kind quiet for a while after a 429.
-func (e *endpoint) hush(of kind, repository string, now time.Time, last time.Duration) {
-	e.quiet[of].begin(repository, now, last)
+// pauseKind keeps operations of a kind quiet for a while after a 429.
+func (e *endpoint) pauseKind(of kind, repository string, now time.Time, last time.Duration) {
+	e.pauses[of].begin(repository, now, last)
 }
 
-// hushed returns how long a request still has to keep quiet.
-func (e *endpoint) hushed(of kind, repository, op string, now time.Time) time.Duration {
-	left := e.quiet[of].left(repository, now)
+// paused returns how long a request still has to keep quiet.
+func (e *endpoint) paused(of kind, repository, op string, now time.Time) time.Duration {
+	left := e.pauses[of].left(repository, now)
 	if op == wire.OpGetManifest {
 		left = max(left, e.usedUp.left(now))
 	}
 	return left
 }
 
-// heed notes what an answer tells of the limit on manifests. Where nothing is
+// noteLimit notes what an answer tells of the limit on manifests. Where nothing is
 // left of it, the next GET would be refused, and prolong that with some.
-func (e *endpoint) heed(a *wire.Answer, now time.Time) {
+func (e *endpoint) noteLimit(a *wire.Answer, now time.Time) {
 	if a.Abroad {
 		return
 	}

@@ -37,7 +37,7 @@ func (v *visit) outgoing(op, method, rest string, params url.Values, header http
 // whatever its status, except 401 and 429.
 func (v *visit) ask(ctx context.Context, o wire.Request) (*wire.Answer, error) {
 	e, now := v.e, v.c.o.Now
-	if left := e.hushed(v.kind, v.repository, o.Op, now()); left > 0 {
+	if left := e.paused(v.kind, v.repository, o.Op, now()); left > 0 {
 		return nil, &wire.Failure{
 			Class: oci.ClassRateLimited, Status: http.StatusTooManyRequests, RetryAfter: left, Unasked: true,
 			Text: wire.Limits(e.base.Host, now().Add(left)),
@@ -52,7 +52,7 @@ func (v *visit) ask(ctx context.Context, o wire.Request) (*wire.Answer, error) {
 		a, err = v.session.Abroad(ctx, o, a)
 	}
 	if err == nil {
-		e.heed(a, now())
+		e.noteLimit(a, now())
 		switch {
 		case a.StatusCode == http.StatusTooManyRequests, a.StatusCode == http.StatusUnauthorized && !a.Abroad:
 			err = v.session.StatusFailure(a)
@@ -65,7 +65,7 @@ func (v *visit) ask(ctx context.Context, o wire.Request) (*wire.Answer, error) {
 	f := wire.AsFailure(ctx, e.base.Host, err)
 	passes := f.Abroad && o.Op == wire.OpReferrers || v.kind == blobs && e.inflight.crowded(now())
 	if f.Class == oci.ClassRateLimited && !passes {
-		e.hush(v.kind, v.repository, now(), f.RetryAfter)
+		e.pauseKind(v.kind, v.repository, now(), f.RetryAfter)
 	}
 	return nil, err
 }

@@ -26,6 +26,8 @@ type Inventory struct {
 	Bytes         int64 `json:"bytes"`
 	UnlinkedBlobs int64 `json:"unlinked_blobs"`
 	UnlinkedBytes int64 `json:"unlinked_bytes"`
+	// Origins are the bytes of all blobs by the upstream that brought them in.
+	Origins map[string]int64 `json:"-"`
 }
 
 // Holding is one part of an Inventory. Sizes are of blobs: manifests lie in the
@@ -95,14 +97,16 @@ type heldBlob struct {
 
 func (v *inventory) run(ctx context.Context, sel oci.Selection) (err error) {
 	v.Selection, v.Holdings = sel.String(), []Holding{}
+	var all volume.Tally
 	err = v.txn.Blobs(ctx, func(i volume.ID, r index.Blob, _ index.Use) error {
 		v.blobs[keyOf(i)] = &heldBlob{size: r.Size}
-		v.Blobs, v.Bytes = v.Blobs+1, v.Bytes+r.Size
+		all.Add(r.Origin, r.Size, 1)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
+	v.Blobs, v.Bytes, v.Origins = all.Blobs, all.Bytes, all.Upstreams
 	scopes, err := v.txn.Scopes(ctx, oci.Selection{})
 	if err != nil {
 		return err

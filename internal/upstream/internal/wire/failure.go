@@ -86,7 +86,7 @@ func (f *Failure) IsNeutral() bool {
 var (
 	ErrBudget = errors.New("the operation took too long")
 	ErrIdle   = errors.New("no bytes came for too long")
-	// errDeaf ends one request, not the operation.
+	// errSilent ends one request, not the operation.
 	errSilent = errors.New("no answer on a connection that was used before")
 )
 
