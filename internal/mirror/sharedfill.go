@@ -2,8 +2,6 @@ package mirror
 
 import (
 	"context"
-	"errors"
-	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -149,11 +147,7 @@ func (s *sharedFill) report(o fill.Outcome) {
 		s.span.RecordError(o.Err)
 	case o.Cause != nil:
 		result = "passed"
-		level := slog.LevelWarn
-		if limit, ok := errors.AsType[*storage.LimitError](o.Cause); ok && limit.Again {
-			level = slog.LevelDebug // said once is enough: there may be one for each blob
-		}
-		s.Log.Log(context.Background(), level, "blob not stored", "error", o.Cause)
+		s.Log.Log(context.Background(), storage.LevelOf(o.Cause), "blob not stored", "error", o.Cause)
 	}
 	s.span.SetAttributes(attribute.Int64("bytes", o.Received), attribute.String("result", result))
 	s.span.End()
