@@ -30,7 +30,7 @@ var imports = map[string][]string{
 	},
 	"caddymodule/admin": {"internal/bundle", "internal/operate"},
 	"caddymodule/command": {
-		"internal/bundle", "internal/carry", "internal/clientconfig", "internal/image", "internal/imagelist", "internal/mirror", "internal/nearest",
+		"internal/bundle", "internal/carry", "internal/clientconfig", "internal/image", "internal/imagelist", "internal/listener", "internal/mirror", "internal/nearest",
 		"internal/operate", "storage", "internal/oci",
 	},
 	"caddymodule/config": {
@@ -42,7 +42,7 @@ var imports = map[string][]string{
 	"internal/taglist":  {"internal/oci"},
 	"internal/fill":     {"internal/pace", "internal/oci"},
 	"internal/pace":     {"internal/oci"},
-	"internal/upstream": {"internal/oci", "caddymodule/credentials"},
+	"internal/upstream": {"internal/flood", "internal/oci", "caddymodule/credentials"},
 	"storage": {
 		"storage/internal/eviction", "storage/internal/images", "storage/internal/index", "storage/internal/integrity",
 		"storage/internal/life", "storage/internal/record", "storage/internal/volume", "internal/oci",

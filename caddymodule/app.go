@@ -101,6 +101,7 @@ func (a *App) Start() error {
 			return err
 		}
 	}
+	a.run.tellStart()
 	return nil
 }
 

@@ -33,7 +33,7 @@ func TestBreakerIsShown(t *testing.T) {
 	}
 	c := s.client()
 	c.pull("/v2/proxy-docker.io", image)
-	if b := status(); s.scrape()[gauge] != 0 || b.State != "closed" || b.Name != "docker.io" {
+	if b := status(); s.scrape()[gauge] != 0 || b.State != "ok" || b.Breaker != "closed" || b.Name != "docker.io" {
 		t.Errorf("before: %v, %+v", s.scrape()[gauge], b)
 	}
 	resume := upstream.Pause()
@@ -47,7 +47,7 @@ func TestBreakerIsShown(t *testing.T) {
 			t.Fatalf("request %d: %s: %s", i, response.Status, body)
 		}
 	}
-	if b := status(); s.scrape()[gauge] != 2 || b.State != "open" || b.Fails != 2 || b.Class != "connect" || b.Wait <= 0 {
+	if b := status(); s.scrape()[gauge] != 2 || b.State != "down" || b.Breaker != "open" || b.Error == "" || b.Help == "" || b.Fails != 2 || b.Class != "connect" || b.Wait <= 0 {
 		t.Errorf("open: %v, %+v", s.scrape()[gauge], b)
 	}
 	resume()

@@ -139,7 +139,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return start.Err("no upstream: name at least one registry to mirror, such as docker.io")
 	}
 	for _, u := range inline {
-		if err := u.CheckHub(); err != nil {
+		if err := config.CheckHub(u); err != nil {
 			return start.WrapErr(err)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/operate"
 	"github.com/pullgate/pullgate/internal/registry"
+	"github.com/pullgate/pullgate/internal/upstream"
 )
 
 func init() {
@@ -33,14 +34,14 @@ func gateway() *operate.Local {
 			}
 			return open
 		},
-		Sites: liveSites, Upstreams: upstreamStatuses, Traffic: counted.Traffic,
+		Sites: liveSites, Server: server, Upstreams: upstreamStatuses, Traffic: counted.Traffic,
 	}
 }
 
 // counted is what the process counts. It is registered with the registry of every
 // configuration, so counts survive reloads.
 var counted = metrics.New(metrics.Options{
-	Stores: storeStatuses, Upstreams: upstreamStatuses,
+	Version: version(), Stores: storeStatuses, Upstreams: upstreamStatuses,
 	Panicked: func(p any) {
 		slog.New(newestLog{}).Error("metrics panicked", "panic", p, "stack", string(debug.Stack()))
 	},
@@ -49,13 +50,12 @@ var counted = metrics.New(metrics.Options{
 // storeStatuses returns the state of the open stores.
 func storeStatuses() (statuses []operate.StoreStatus) {
 	for _, c := range openCaches() {
-		statuses = append(statuses, operate.StoreStatus{Path: c.Path, Usage: c.Usage(), Stats: c.Mirror.Stats()})
+		statuses = append(statuses, c.Status())
 	}
 	return statuses
 }
 
-// upstreamStatuses returns the circuit breakers of the clients in use, the worst one
-// where several clients have one name and URL.
+// upstreamStatuses returns how the URLs of the clients in use fare, the worst state where several clients have one name and URL.
 func upstreamStatuses() []operate.UpstreamStatus {
 	worst := map[[2]string]operate.UpstreamStatus{}
 	clients.Range(func(_, value any) bool {
@@ -63,19 +63,10 @@ func upstreamStatuses() []operate.UpstreamStatus {
 		if !ok {
 			return true // one that is still being made
 		}
-		for _, b := range c.Breakers() {
-			s := operate.UpstreamStatus{
-				Name: c.name, URL: b.URL, State: operate.BreakerClosed, Fails: b.Fails, Class: string(b.Class), Wait: b.Wait.Seconds(),
-			}
-			switch {
-			case b.Open && b.Wait > 0:
-				s.State = operate.BreakerOpen
-			case b.Open:
-				s.State = operate.BreakerHalfOpen
-			}
-			key := [2]string{s.Name, s.URL}
-			if old, ok := worst[key]; !ok || s.Level() > old.Level() {
-				worst[key] = s
+		for _, s := range c.States() {
+			key := [2]string{c.name, s.URL}
+			if old, ok := worst[key]; !ok || s.Condition.Level() > upstream.Condition(old.State).Level() {
+				worst[key] = upstreamStatus(c.name, s)
 			}
 		}
 		return true
@@ -88,6 +79,23 @@ func upstreamStatuses() []operate.UpstreamStatus {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.URL, b.URL))
 	})
 	return statuses
+}
+
+func upstreamStatus(name string, s upstream.State) operate.UpstreamStatus {
+	status := operate.UpstreamStatus{
+		Name: name, URL: s.URL, State: string(s.Condition), Since: s.Since, Until: s.Until, Error: s.Error, Help: s.Help,
+		Breaker: operate.BreakerClosed, Fails: s.Fails, Class: string(s.Class), Wait: s.Wait.Seconds(),
+	}
+	switch {
+	case s.Open && s.Wait > 0:
+		status.Breaker = operate.BreakerOpen
+	case s.Open:
+		status.Breaker = operate.BreakerHalfOpen
+	}
+	if l := s.Limit; l != nil {
+		status.RateLimit = &operate.RateLimit{Remaining: l.Remaining, Limit: l.Limit, Window: l.Window.Seconds(), Reset: l.Reset}
+	}
+	return status
 }
 
 // liveSites returns the sites of the newest configuration that runs on a store, which
@@ -124,7 +132,7 @@ func siteOf(names map[string]registry.Upstream, upstreams []*config.Upstream) *o
 		site.Names[alias] = u.Name
 	}
 	for _, u := range upstreams {
-		known := &operate.Upstream{Name: u.Name, MaxSize: u.MaxSize, Isolated: u.Isolated(), Public: u.Everybody(), LookUp: u.LookUp}
+		known := &operate.Upstream{Name: u.Name, MaxSize: u.MaxSize, Isolated: u.MarkedInBundles(), Public: u.Everybody(), LookUp: u.LookUp}
 		if u.Provisioned() {
 			known.Identity = u.Identity()
 		}

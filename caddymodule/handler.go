@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/opencontainers/go-digest"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -49,7 +50,8 @@ func init() {
 // `{http.registry_mirror.kind}` | `ping`, `manifest`, `blob`, `tags` or `referrers`
 // `{http.registry_mirror.cache}` | `hit`, `miss`, `joined`, `stale`, or empty
 //
-// Access logs get the fields `upstream` and `cache`.
+// Access logs get the fields `upstream`, `repository`, `digest`, `cache` and `first_byte`,
+// which is how long the answer took to begin.
 type Handler struct {
 	// The registries to mirror. At least one.
 	Upstreams []*config.Upstream `json:"upstreams,omitempty"`
@@ -104,10 +106,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		Guard:    guardOf,
 		OnHeader: describe,
 		OnDone:   counted.Answer,
-		Logger:   slog.New(flood.New(ctx.Slogger().Handler())),
+		Logger:   slog.New(flood.New(ctx.Slogger().Handler(), requestLines)),
 	}
 	h.run = &handlerRun{service: &service{
-		app: app, upstreams: h.Upstreams, names: names, wire: wire, log: ctx.Slogger(), empty: make(chan struct{}), exiting: make(chan struct{}),
+		app: app, upstreams: h.Upstreams, names: names, wire: wire, log: ctx.Slogger(), listen: addresses(ctx),
+		empty: make(chan struct{}), exiting: make(chan struct{}),
 	}}
 	return app.add(h.run.service, newAddresses(ctx))
 }
@@ -158,6 +161,10 @@ func (h *Handler) names() (map[string]registry.Upstream, error) {
 	}
 	return names, nil
 }
+
+// requestLines are the lines of each kind of trouble that requests tell of: the first ones
+// with their images, and from then on how many there were each minute.
+var requestLines = flood.Rate{Burst: 10, Every: time.Minute}
 
 // ServeHTTP answers requests of the pull API and leaves all others to next. It
 // passes w on as it is, so that blobs can go from file to socket.
@@ -259,7 +266,7 @@ func (g *idleGuard) SetWriteDeadline(deadline time.Time) error {
 // describe tells Caddy about an answer: in placeholders and in the access log.
 func describe(r *http.Request, a *registry.Answer) {
 	q := a.Request
-	d := &description{q.Upstream, q.Repository, string(q.Kind), string(a.Cache.Result)}
+	d := &description{q.Upstream, q.Repository, string(q.Kind), string(a.Cache.Result), a.Digest, time.Since(a.Began)}
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Map(d.placeholder)
 	}
@@ -270,7 +277,11 @@ func describe(r *http.Request, a *registry.Answer) {
 
 // description is what Caddy is told about an answer, in one piece, since most of it
 // nobody asks for.
-type description struct{ upstream, repository, kind, cache string }
+type description struct {
+	upstream, repository, kind, cache string
+	digest                            digest.Digest
+	firstByte                         time.Duration
+}
 
 // placeholder returns the value of a placeholder.
 func (d *description) placeholder(name string) (value any, known bool) {
@@ -290,7 +301,12 @@ func (d *description) placeholder(name string) (value any, known bool) {
 // MarshalLogObject implements zapcore.ObjectMarshaler: the fields of access logs.
 func (d *description) MarshalLogObject(log zapcore.ObjectEncoder) error {
 	log.AddString("upstream", d.upstream)
+	log.AddString("repository", d.repository)
+	if d.digest != "" {
+		log.AddString("digest", d.digest.String())
+	}
 	log.AddString("cache", d.cache)
+	log.AddDuration("first_byte", d.firstByte)
 	return nil
 }
 

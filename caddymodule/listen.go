@@ -12,6 +12,14 @@ import (
 	"github.com/pullgate/pullgate/internal/listener"
 )
 
+// addresses returns where the server that a handler belongs to listens.
+func addresses(ctx caddy.Context) []string {
+	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+		return server.Listen
+	}
+	return nil
+}
+
 // newAddresses returns where the server that a handler belongs to is going to listen,
 // except where an earlier configuration does so already and hands over. It is to be
 // called before any server of this configuration has started.

@@ -222,9 +222,11 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff(samples{
-		`requests_total{kind="manifest",result="stale",upstream="docker.io"}`: 1,
-		`response_bytes_total{kind="manifest",upstream="docker.io"}`:          float64(len(body)),
-		`stale_served_total{reason="connect",upstream="docker.io"}`:           1,
+		`requests_total{kind="manifest",result="stale",upstream="docker.io"}`:                      1,
+		`response_bytes_total{kind="manifest",upstream="docker.io"}`:                               float64(len(body)),
+		`stale_served_total{reason="connect",upstream="docker.io"}`:                                1,
+		fmt.Sprintf(`upstream_state{state="failing",upstream="docker.io",url=%q}`, upstream.URL()): 1,
+		fmt.Sprintf(`upstream_state{state="ok",upstream="docker.io",url=%q}`, upstream.URL()):      -1,
 	}, after); diff != "" {
 		t.Errorf("stale: metrics (-want +got)\n%s", diff)
 	}
@@ -289,7 +291,8 @@ func TestAccessLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Split(string(raw), "\n")
-	for i, want := range []string{`"upstream":"docker.io","cache":"miss"`, `"upstream":"docker.io","cache":"hit"`} {
+	for i, result := range []string{"miss", "hit"} {
+		want := fmt.Sprintf(`"upstream":"docker.io","repository":"library/alpine","digest":%q,"cache":%q,"first_byte":`, image.Index.Digest, result)
 		if !strings.Contains(lines[i], want) {
 			t.Errorf("line %d of the access log has no %s: %s", i+1, want, lines[i])
 		}

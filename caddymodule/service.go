@@ -34,6 +34,7 @@ type service struct {
 	names     map[string]registry.Upstream
 	wire      registry.Options // without the Mirror
 	log       *slog.Logger
+	listen    []string // the addresses of the server that it belongs to
 
 	// in is how many are in, and open is set while any is. The first one in and the
 	// last one out hold mu; all others pass without a lock.
@@ -218,7 +219,7 @@ func (s *service) openLocked() (err error) {
 	if open.cache, err = acquireCache(s.app.path, s.app.limits); err != nil {
 		return err
 	}
-	o := mirror.Options{Logger: slog.New(flood.New(newestLog{}))}
+	o := mirror.Options{Logger: slog.New(flood.New(newestLog{}, requestLines))}
 	for _, u := range s.upstreams {
 		c, err := acquireClient(u)
 		if err != nil {

@@ -85,6 +85,9 @@ type VolumeUsage struct {
 	TotalInodes int64 `json:"-"`
 }
 
+// Limits returns those in force.
+func (s *Store) Limits() Limits { return *s.limits.Load() }
+
 // Usage returns how much is stored, without touching the disk more than four
 // times a second. It is zero after Close.
 func (s *Store) Usage() Usage {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/pullgate/pullgate/internal/listener"
 )
 
 // adminForms says how the address of an admin API is written.
@@ -23,37 +25,13 @@ func checkAddress(option, text, host, port string) error {
 	if text == "" || text == "off" {
 		return nil
 	}
-	if want := addressForm(text, host, port); want != text {
+	if want := listener.Form(text, host, port); want != text {
 		return fmt.Errorf("%s %s: did you mean %s?", option, text, want)
 	}
 	if _, err := caddy.ParseNetworkAddress(text); err != nil {
 		return fmt.Errorf("%s %s: %w: want such as %s", option, text, err, net.JoinHostPort(host, port))
 	}
 	return nil
-}
-
-// addressForm returns an address as Caddy has it.
-func addressForm(text, host, port string) string {
-	scheme, rest, isURL := strings.Cut(text, "://")
-	switch {
-	case isURL && scheme == "unix":
-		return "unix/" + rest
-	case isURL:
-		text, _, _ = strings.Cut(rest, "/")
-	case strings.HasPrefix(text, "unix:"):
-		return "unix/" + strings.TrimPrefix(text, "unix:")
-	case strings.HasPrefix(text, "/"), strings.HasPrefix(text, "./"):
-		return "unix/" + text
-	case strings.Trim(text, "0123456789") == "":
-		return net.JoinHostPort(host, text)
-	}
-	if strings.ContainsAny(text, "/") {
-		return text
-	}
-	if _, _, err := net.SplitHostPort(text); err != nil {
-		return net.JoinHostPort(strings.Trim(text, "[]"), port)
-	}
-	return text
 }
 
 // checkSocket tells whether the socket of another user is why nobody can be asked.

@@ -39,35 +39,12 @@ func printImages(out io.Writer, r imageResult, chosen bool) {
 	}
 	fmt.Fprintf(out, "\n%s of %s complete: %s blobs, %s%s\n",
 		number(t.Complete), counted(t.Images, "image"), number(t.Blobs), size(t.Bytes), how)
-	for _, platform := range lackedByAll(r.Images) {
+	for _, platform := range image.Lacked(r.Images) {
 		fmt.Fprintf(out, "No image has %s: it may be misspelt.\n", platform)
 	}
 	if otherPlatforms && !chosen {
 		fmt.Fprintln(out, "Some are complete for some platforms. If these are all that your machines run, name them: --platform linux/amd64")
 	}
-}
-
-// lackedByAll returns the platforms that were chosen, and that none of the images has
-// where others are complete.
-func lackedByAll(reports []image.Report) (platforms []string) {
-	times, complete := map[string]int{}, 0
-	for i := range reports {
-		for _, p := range reports[i].Parts {
-			if p.Kind == image.KindPlatform {
-				times[p.Platform]++
-			}
-		}
-		if reports[i].Complete {
-			complete++
-		}
-	}
-	for platform, n := range times {
-		if n == len(reports) && complete > 0 {
-			platforms = append(platforms, platform)
-		}
-	}
-	slices.Sort(platforms)
-	return platforms
 }
 
 // imagesTable prints a row for each image and platform.

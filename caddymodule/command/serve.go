@@ -48,6 +48,9 @@ The admin API listens on a socket in the storage folder, admin.sock, that only t
 user of the server may use; the other mirror commands find it there, given the same
 --storage. --admin names another address, or is off.
 
+Probes find out at /healthz whether the process serves, and at /readyz whether pulls
+are answered; "mirror health" asks there.
+
 For anything beyond this, write a Caddyfile with the directive registry_mirror.`
 	// serveGrace is how long answers go on when the server is stopped. Init systems kill
 	// what takes long, some after 10 s.
@@ -123,7 +126,7 @@ func (r reader) serve(fs caddycmd.Flags) (int, error) {
 		MaxHeaderBytes:    16 << 10,
 		AutoHTTPS:         &caddyhttp.AutoHTTPSConfig{Disabled: true},
 		Routes: caddyhttp.RouteList{{HandlersRaw: []json.RawMessage{
-			caddyconfig.JSON(site, nil),
+			caddyconfig.JSON(handler{Handler: "registry_mirror_health"}, nil), caddyconfig.JSON(site, nil),
 		}}},
 	}
 	if fs.Bool("access-log") {
@@ -187,7 +190,7 @@ func (r reader) serveAdmin(address string, apps caddy.ModuleMap) (*caddy.AdminCo
 type (
 	handler struct {
 		Handler   string     `json:"handler"`
-		Upstreams []upstream `json:"upstreams"`
+		Upstreams []upstream `json:"upstreams,omitempty"`
 		Default   string     `json:"default,omitempty"`
 	}
 	upstream struct {

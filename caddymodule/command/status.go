@@ -21,14 +21,27 @@ asked at present, and how much of what was asked for came from the cache. Counts
 those since the server began. Of a storage that no server has open, only its size is
 shown.
 
-STATE is ok, as long as nothing failed; failing, with the number of failures in a
-row; down, while the upstream is left alone until the next probe; or not asked, of
-one that is not configured any more. HITS is the share of answers that did not need
-the upstream.
+STATE is one of these, the worst at the end; of an upstream with several URLs it is
+that of the best one:
+
+	ok                     nothing is wrong
+	slow                   answers take long, or did not come in time
+	failing                it did not answer, or with 5xx
+	denied                 it refuses several repositories
+	limited                it wants no more requests for now (429, or none are left)
+	credentials refused    its token server does not accept them
+	name does not resolve  the DNS does not know its host
+	certificate            there is no trusted TLS connection
+	down                   it failed too often, and is left alone until the next probe
+	not asked              it is not configured any more
+
+Below the table stands, for each that is not ok, since when, what went wrong last and
+what helps. What only one repository has is that one's trouble, and not shown here.
+HITS is the share of answers that did not need the upstream.
 
 With --watch it goes on until it is interrupted; in a terminal, in place.
 
-The exit code is 0 if all is well, 1 if an index is not open or an upstream is down,
+The exit code is 0 if all is well, 1 if an index is not open or an upstream is not ok,
 and 2 if it could not be found out.`,
 		Example: `  pullgate mirror status --watch
   pullgate mirror status --address unix//run/pullgate/admin.sock --json`,
@@ -95,5 +108,5 @@ func watchStatus(r *run, g operate.Gateway, out statusOutput, interval time.Dura
 // well reports whether nothing is wrong.
 func well(s operate.Status) bool {
 	return !slices.ContainsFunc(s.Storage, func(s operate.StoreStatus) bool { return !s.IndexOpen }) &&
-		!slices.ContainsFunc(s.Upstreams, func(u operate.UpstreamStatus) bool { return u.State == operate.BreakerOpen })
+		!slices.ContainsFunc(s.Upstreams, func(u operate.UpstreamStatus) bool { return u.State != operate.StateOK })
 }

@@ -23,6 +23,17 @@ func counted[N int | int64](n N, noun string) string {
 	return number(n) + " " + noun + "s"
 }
 
+// lasted writes how long something lasts, in its two largest units.
+func lasted(d time.Duration) string {
+	switch d = d.Round(time.Second); {
+	case d >= 48*time.Hour:
+		return fmt.Sprintf("%dd%dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
+	case d >= time.Hour:
+		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+	}
+	return d.String()
+}
+
 func ago(t *time.Time) string {
 	if t == nil {
 		return "-"

@@ -34,7 +34,7 @@ func (u *Upstream) UnmarshalBlock(d *caddyfile.Dispenser, names Names) error {
 	if err := u.checkURLCredentials(); err != nil {
 		return secrets.WrapErr(err)
 	}
-	if err := u.CheckHub(); err != nil {
+	if err := CheckHub(u); err != nil {
 		return name.WrapErr(err)
 	}
 	return nil

@@ -36,7 +36,7 @@ func checkName(name string) error {
 
 // CheckHub refuses other names of Docker Hub, by which no image name begins, unless it
 // is told where they lead.
-func (u *Upstream) CheckHub() error {
+func CheckHub(u *Upstream) error {
 	if !oci.MeansDockerHub(u.Name) || len(u.URL) > 0 || u.Offline {
 		return nil
 	}

@@ -36,32 +36,45 @@ func (s *Sharing) check() error {
 	return nil
 }
 
-// Isolated reports whether what the upstream answers need not be for everybody: it is
-// kept from other upstreams, and marked wherever it is carried. What is at a private
-// address is not: whoever may pull here has it, but others need not know of it.
-func (u *Upstream) Isolated() bool {
+// Isolated reports whether the bytes of the upstream are kept from other ones.
+func (u *Upstream) Isolated() bool { return u.isolated(isPrivate) }
+
+// MarkedInBundles reports whether bundles say that the content of the upstream need not
+// be for everybody. A registry on this machine itself does not make them, by its address
+// alone: it stands in for another one, or is there to be carried.
+func (u *Upstream) MarkedInBundles() bool {
+	return u.isolated(func(a netip.Addr) bool { return isPrivate(a) && !a.IsLoopback() })
+}
+
+func (u *Upstream) isolated(by func(netip.Addr) bool) bool {
 	if u.Isolate != nil {
 		return *u.Isolate
 	}
-	return u.authenticates() || !u.Everybody() || u.private()
+	return u.authenticates() || !u.Everybody() || u.isAt(by)
 }
 
-// private reports whether the upstream is at an address that not everybody can reach.
-func (u *Upstream) private() bool {
+// isPrivate reports whether not everybody can reach an address.
+func isPrivate(a netip.Addr) bool {
+	return a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified() || sharedSpace.Contains(a)
+}
+
+// isAt reports whether a URL of the upstream names such an address.
+func (u *Upstream) isAt(such func(netip.Addr) bool) bool {
 	for _, s := range u.urls() {
 		parsed, err := url.Parse(s)
 		if err != nil {
 			continue
 		}
 		host := parsed.Hostname()
-		if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-			return true
+		a, err := netip.ParseAddr(host)
+		switch {
+		case host == "localhost" || strings.HasSuffix(host, ".localhost"):
+			a = netip.IPv6Loopback()
+		case err != nil:
+			continue
 		}
-		if a, err := netip.ParseAddr(host); err == nil {
-			a = a.Unmap()
-			if a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified() || sharedSpace.Contains(a) {
-				return true
-			}
+		if such(a.Unmap()) {
+			return true
 		}
 	}
 	return false

@@ -31,6 +31,11 @@ func TestIsolation(t *testing.T) {
 		if test.isolated {
 			want = 30 * 24 * time.Hour
 		}
+		// A registry on this machine itself is no reason to mark bundles.
+		loopback := name == "second URL" || name == "localhost"
+		if got := test.u.MarkedInBundles(); got != (test.isolated && !loopback) {
+			t.Errorf("%s: marked in bundles %v", name, got)
+		}
 		if got := test.u.Isolated(); got != test.isolated || test.u.proofTTL() != want {
 			t.Errorf("%s: isolated %v, proofs for %s", name, got, test.u.proofTTL())
 		}

@@ -103,7 +103,7 @@ type resolvedUpstream struct {
 
 // Provision parses what the configuration says and looks up secrets and files.
 func (u *Upstream) Provision() error {
-	if err := u.CheckHub(); err != nil {
+	if err := CheckHub(u); err != nil {
 		return err
 	}
 	if err := u.Check(); err != nil {

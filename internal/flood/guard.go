@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// What a flood guard lets through of the lines of one kind: so many at once, and
-// one a second after that.
-const (
-	burst = 10
-	every = time.Second
-)
+// Rate is what a guard lets through of the lines of one kind: so many at once, and one
+// each Every after that.
+type Rate struct {
+	Burst int
+	Every time.Duration
+}
 
 // Guard is a log output that leaves lines out when too many of one kind come:
 // an upstream that is down fails as many requests as a cluster can send. A kind is a
@@ -26,6 +26,7 @@ type Guard struct {
 }
 
 type kinds struct {
+	rate Rate
 	mu   sync.Mutex
 	seen map[kind]*flood
 }
@@ -34,14 +35,14 @@ type kind struct{ message, upstream, class string }
 
 // flood is what came of one kind.
 type flood struct {
-	// even is when the kind would have had its lines at one each every.
+	// even is when the kind would have had its lines at one each Every.
 	even       time.Time
 	suppressed int
 }
 
 // New returns a guard of a log output.
-func New(h slog.Handler) Guard {
-	return Guard{h, &kinds{seen: map[kind]*flood{}}}
+func New(h slog.Handler, r Rate) Guard {
+	return Guard{h, &kinds{rate: r, seen: map[kind]*flood{}}}
 }
 
 // Handle implements slog.Handler. The values of ctx are not passed on: servers keep in
@@ -81,11 +82,11 @@ func (k *kinds) admit(of kind, now time.Time) (suppressed int, ok bool) {
 	if f.even.Before(now) {
 		f.even = now
 	}
-	if f.even.Sub(now) > (burst-1)*every {
+	if f.even.Sub(now) > time.Duration(k.rate.Burst-1)*k.rate.Every {
 		f.suppressed++
 		return 0, false
 	}
-	f.even = f.even.Add(every)
+	f.even = f.even.Add(k.rate.Every)
 	suppressed, f.suppressed = f.suppressed, 0
 	return suppressed, true
 }

@@ -11,9 +11,13 @@ import (
 
 // A flood of one kind is thinned out, and hides no line of another kind.
 func TestFloodGuard(t *testing.T) {
+	const (
+		burst = 10
+		every = time.Second
+	)
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		log := slog.New(New(slog.NewTextHandler(&out, nil))).With("site", 1)
+		log := slog.New(New(slog.NewTextHandler(&out, nil), Rate{burst, every})).With("site", 1)
 		lines := func() int {
 			defer out.Reset()
 			return strings.Count(out.String(), "\n")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -25,6 +26,7 @@ const (
 
 // Options say where the state is read of what is not counted.
 type Options struct {
+	Version   string // of this module
 	Stores    func() []operate.StoreStatus
 	Upstreams func() []operate.UpstreamStatus
 	// Panicked is called with what a scrape panicked of: scrapes run in goroutines of
@@ -39,6 +41,7 @@ type Metrics struct {
 	requests         *prometheus.CounterVec
 	stale            *prometheus.CounterVec
 	responseBytes    *prometheus.CounterVec
+	responseDuration *prometheus.HistogramVec
 	upstreamRequests *prometheus.CounterVec
 	upstreamDuration *prometheus.HistogramVec
 	upstreamBytes    *prometheus.CounterVec
@@ -56,7 +59,13 @@ type answerLabels struct {
 	result   string
 }
 
-type answerCounter struct{ requests, bytes prometheus.Counter }
+type answerCounter struct {
+	requests, bytes prometheus.Counter
+	duration        prometheus.Observer
+}
+
+// responseBuckets reach from a manifest out of the cache to a large layer from afar.
+var responseBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}
 
 // New returns collectors that have counted nothing yet.
 func New(o Options) *Metrics {
@@ -64,19 +73,23 @@ func New(o Options) *Metrics {
 		m := named(name)
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: m.Help}, m.Labels)
 	}
-	duration := named("upstream_request_duration_seconds")
+	histogram := func(name string, buckets []float64) *prometheus.HistogramVec {
+		m := named(name)
+		return prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: namespace, Subsystem: subsystem, Name: name, Help: m.Help, Buckets: buckets,
+		}, m.Labels)
+	}
 	m := &Metrics{
 		o:                o,
 		requests:         counter("requests_total"),
 		stale:            counter("stale_served_total"),
 		responseBytes:    counter("response_bytes_total"),
+		responseDuration: histogram("response_duration_seconds", responseBuckets),
 		upstreamRequests: counter("upstream_requests_total"),
-		upstreamDuration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Namespace: namespace, Subsystem: subsystem, Name: duration.Name, Help: duration.Help, Buckets: prometheus.DefBuckets,
-		}, duration.Labels),
-		upstreamBytes: counter("upstream_bytes_total"),
-		fills:         counter("fills_total"),
-		panics:        counter("panics_total"),
+		upstreamDuration: histogram("upstream_request_duration_seconds", prometheus.DefBuckets),
+		upstreamBytes:    counter("upstream_bytes_total"),
+		fills:            counter("fills_total"),
+		panics:           counter("panics_total"),
 	}
 	for _, where := range []string{PanicRequest, PanicMirror, PanicStorage, PanicMetrics} {
 		m.panics.WithLabelValues(where) // so that an alert sees the first one as growth
@@ -87,7 +100,7 @@ func New(o Options) *Metrics {
 // Register makes the collectors part of a registry.
 func (m *Metrics) Register(to *prometheus.Registry) error {
 	for _, c := range []prometheus.Collector{
-		m.requests, m.stale, m.responseBytes, m.upstreamRequests, m.upstreamDuration, m.upstreamBytes, m.fills, m.panics,
+		m.requests, m.stale, m.responseBytes, m.responseDuration, m.upstreamRequests, m.upstreamDuration, m.upstreamBytes, m.fills, m.panics,
 		stateCollector{m},
 	} {
 		var already prometheus.AlreadyRegisteredError
@@ -107,6 +120,7 @@ func (m *Metrics) Answer(_ *http.Request, a *registry.Answer) {
 	counter := m.answerCounter(answerLabels{q.Upstream, q.Kind, result(a)})
 	counter.requests.Inc()
 	counter.bytes.Add(float64(a.Bytes))
+	counter.duration.Observe(time.Since(a.Began).Seconds())
 	if a.Panicked {
 		m.panics.WithLabelValues(PanicRequest).Inc()
 	}
@@ -121,6 +135,7 @@ func (m *Metrics) answerCounter(of answerLabels) answerCounter {
 		counter, _ = m.answers.LoadOrStore(of, answerCounter{
 			requests: m.requests.WithLabelValues(of.upstream, string(of.kind), of.result),
 			bytes:    m.responseBytes.WithLabelValues(of.upstream, string(of.kind)),
+			duration: m.responseDuration.WithLabelValues(string(of.kind), of.result),
 		})
 	}
 	return counter.(answerCounter)
@@ -148,10 +163,10 @@ func result(a *registry.Answer) string {
 
 // Requests returns what counts the requests to an upstream.
 func (m *Metrics) Requests(name string) func(upstream.Observation) {
-	duration := m.upstreamDuration.WithLabelValues(name)
+	duration := m.upstreamDuration.MustCurryWith(prometheus.Labels{"upstream": name})
 	return func(o upstream.Observation) {
 		m.upstreamRequests.WithLabelValues(name, o.Op, class(o.Class)).Inc()
-		duration.Observe(o.Duration.Seconds())
+		duration.WithLabelValues(o.Op).Observe(o.Duration.Seconds())
 	}
 }
 

@@ -29,7 +29,8 @@ func (m Metric) desc() *prometheus.Desc {
 // Table returns all metrics. Every label has a closed set of values. upstream is a
 // configured name, or empty if a request names none. kind is ping, manifest, blob, tags,
 // referrers, or empty for what is no request of the API. op is that of
-// upstream.Observation, class an oci.Class, or ok. result is one of:
+// upstream.Observation, class an oci.Class, or ok. state is an upstream.Condition.
+// result is one of:
 //
 //	hit, miss, joined, stale   answered; see oci.Result. A ping is a hit
 //	notfound                   404
@@ -43,14 +44,23 @@ func Table() []Metric {
 	return []Metric{
 		{Name: "requests_total", Help: "Requests answered.", Labels: []string{"upstream", "kind", "result"}},
 		{Name: "response_bytes_total", Help: "Bytes of bodies sent to clients.", Labels: []string{"upstream", "kind"}},
+		{Name: "response_duration_seconds", Help: "Time from a request to the end of its answer.", Labels: []string{"kind", "result"}},
 		{Name: "upstream_requests_total", Help: "HTTP requests sent to upstreams.", Labels: []string{"upstream", "op", "class"}},
-		{Name: "upstream_request_duration_seconds", Help: "Time from an HTTP request to an upstream to the header of its answer.", Labels: []string{"upstream"}},
+		{Name: "upstream_request_duration_seconds", Help: "Time from an HTTP request to an upstream to the header of its answer.", Labels: []string{"upstream", "op"}},
 		{Name: "upstream_bytes_total", Help: "Bytes of bodies received from upstreams.", Labels: []string{"upstream"}},
 		{Name: "stale_served_total", Help: "Stale answers, in place of fresh ones.", Labels: []string{"upstream", "reason"}},
 		{Name: "breaker_state", Help: "Whether an upstream is asked: 0 = it is, 1 = a probe is due, 2 = it is not.", Labels: []string{"upstream", "url"}},
+		{Name: "upstream_state", Help: "1 for the state that an upstream is in.", Labels: []string{"upstream", "url", "state"}},
+		{Name: "upstream_ratelimit_remaining", Help: "How many pulls an upstream says are left.", Labels: []string{"upstream", "url"}},
+		{Name: "upstream_ratelimit_limit", Help: "How many pulls an upstream says are allowed.", Labels: []string{"upstream", "url"}},
+		{Name: "upstream_ratelimit_reset_timestamp_seconds", Help: "When an upstream says that there are more pulls.", Labels: []string{"upstream", "url"}},
 		{Name: "fills_total", Help: "Downloads of blobs that ended.", Labels: []string{"upstream", "class"}},
 		{Name: "panics_total", Help: "Panics that were survived.", Labels: []string{"where"}},
 		{Name: "fills_running", Help: "Downloads of blobs in progress.", store: func(s s) int64 { return int64(s.Stats.Fills) }},
+		{Name: "fills_waiting", Help: "Downloads of blobs that wait for others of their upstream.", store: func(s s) int64 { return int64(s.Queued) }},
+		{Name: "fills_readers", Help: "Clients that read downloads in progress.", store: func(s s) int64 { return int64(s.Readers) }},
+		{Name: "build_info", Help: "1, with the version that runs.", Labels: []string{"version", "goversion"}},
+		{Name: "cache_max_bytes", Help: "The most bytes that blobs may take; 0 = what the disk has.", store: func(s s) int64 { return s.MaxSize }},
 		{Name: "cache_bytes", Help: "Bytes of blobs in the store.", store: func(s s) int64 { return s.BlobBytes }},
 		{Name: "cache_blobs", Help: "Blobs in the store.", store: func(s s) int64 { return s.Blobs }},
 		{Name: "cache_upstream_bytes", Help: "Bytes of blobs by the upstream that brought them in first.", Labels: []string{"upstream"}},

@@ -31,7 +31,8 @@ type Local struct {
 	// without a path, of the newest one; nil = none is open there. For a command, they
 	// are those of its configuration, if it has one.
 	Sites func(path string) (*Store, Sites)
-	// Upstreams and Traffic are those of a server; nil = it is a command.
+	// Server, Upstreams and Traffic are those of a server; nil = it is a command.
+	Server    func() Server
 	Upstreams func() []UpstreamStatus
 	Traffic   func() []Traffic
 }

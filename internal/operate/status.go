@@ -3,6 +3,7 @@ package operate
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/oci"
@@ -11,9 +12,18 @@ import (
 
 // Status is how a gateway fares. All sizes are in bytes.
 type Status struct {
+	Server    *Server          `json:"server,omitempty"` // nil = none has the store open
 	Storage   []StoreStatus    `json:"storage"`
 	Upstreams []UpstreamStatus `json:"upstreams"`
 	Traffic   []Traffic        `json:"traffic"`
+}
+
+// Server is a process that serves.
+type Server struct {
+	Version string    `json:"version"`
+	Started time.Time `json:"started"`
+	// Listen are the addresses, of those sites that are mirrors.
+	Listen []string `json:"listen"`
 }
 
 // StoreStatus is one open store, and what mirrors do with it.
@@ -21,20 +31,46 @@ type StoreStatus struct {
 	Path string `json:"path"`
 	storage.Usage
 	mirror.Stats
+	// MaxSize is the most that blobs may take; 0 = what the disk has.
+	MaxSize int64 `json:"max_size"`
+	// Pins is how many pins there are.
+	Pins int `json:"pins"`
 }
 
-// UpstreamStatus is the circuit breaker of one URL of an upstream.
+// UpstreamStatus is how one URL of an upstream fares.
 type UpstreamStatus struct {
 	Name string `json:"name"`
 	URL  string `json:"url"`
-	// State is closed, half_open (a probe is due) or open.
-	State string `json:"state"`
+	// State is an upstream.Condition, since when, and until when, if that is known.
+	State string    `json:"state"`
+	Since time.Time `json:"since,omitzero"`
+	Until time.Time `json:"until,omitzero"`
+	// Error is the last failure in a sentence, and Help what helps; empty if all is well.
+	Error string `json:"error,omitempty"`
+	Help  string `json:"help,omitempty"`
+	// RateLimit is what the registry last told of it; nil = nothing.
+	RateLimit *RateLimit `json:"rate_limit,omitempty"`
+	// Breaker is closed, half_open (a probe is due) or open.
+	Breaker string `json:"breaker"`
 	// Fails counts failed tries in a row, Class says why the last one failed.
 	Fails int    `json:"fails"`
 	Class string `json:"class,omitempty"`
 	// Wait is how many seconds to go until the next probe.
 	Wait float64 `json:"wait_seconds,omitempty"`
 }
+
+// RateLimit is what a registry tells of its rate limit.
+type RateLimit struct {
+	Remaining int `json:"remaining"`
+	Limit     int `json:"limit,omitempty"` // 0 = it is not told
+	// Window is for how many seconds the limit is, and Reset when there is more; zero =
+	// it is not told.
+	Window float64   `json:"window_seconds,omitempty"`
+	Reset  time.Time `json:"reset,omitzero"`
+}
+
+// StateOK is the state of an upstream that nothing is wrong with.
+const StateOK = "ok"
 
 // The states of circuit breakers.
 const (
@@ -45,7 +81,7 @@ const (
 
 // Level orders the states of breakers, from 0 = closed to 2 = open.
 func (u UpstreamStatus) Level() int {
-	switch u.State {
+	switch u.Breaker {
 	case BreakerOpen:
 		return 2
 	case BreakerHalfOpen:
@@ -78,6 +114,15 @@ func (t Traffic) HitRate() (share float64, ok bool) {
 	return float64(t.Hits+t.Joined+t.Stale) / float64(max(answered, 1)), answered > 0
 }
 
+// Status returns what a look at a store tells.
+func (s *Store) Status() StoreStatus {
+	status := StoreStatus{Path: s.Path, MaxSize: s.Limits().MaxSize, Usage: s.Usage()}
+	if s.Mirror != nil {
+		status.Stats = s.Mirror.Stats()
+	}
+	return status
+}
+
 // Status implements Gateway. A command has not counted the blobs: it lists them.
 func (l *Local) Status(ctx context.Context, path string) (status Status, err error) {
 	open, err := l.at(path)
@@ -86,10 +131,11 @@ func (l *Local) Status(ctx context.Context, path string) (status Status, err err
 	}
 	status.Storage = make([]StoreStatus, 0, len(open))
 	for _, s := range open {
-		one := StoreStatus{Path: s.Path, Usage: s.Usage()}
-		if l.serves() {
-			one.Stats = s.Mirror.Stats()
-		} else {
+		one := s.Status()
+		if pins, err := s.Pins(ctx); err == nil {
+			one.Pins = len(pins) + len(s.Limits().Pins)
+		}
+		if !l.serves() {
 			held, err := s.Inventory(ctx, oci.Selection{})
 			if err != nil && !errors.Is(err, storage.ErrNoIndex) { // the latter stands in the status
 				return status, err
@@ -99,7 +145,8 @@ func (l *Local) Status(ctx context.Context, path string) (status Status, err err
 		status.Storage = append(status.Storage, one)
 	}
 	if l.serves() {
-		status.Upstreams, status.Traffic = l.Upstreams(), l.Traffic()
+		server := l.Server()
+		status.Server, status.Upstreams, status.Traffic = &server, l.Upstreams(), l.Traffic()
 	}
 	return status, nil
 }

@@ -42,6 +42,7 @@ func (x *exchange) fail(err error) {
 	}
 	header := x.w.Header()
 	// What stands there already may describe the content that does not come.
+	x.answer.Digest = ""
 	for _, name := range []string{"Docker-Content-Digest", "ETag", "Accept-Ranges"} {
 		header.Del(name)
 	}

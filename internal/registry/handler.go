@@ -9,6 +9,8 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
@@ -57,8 +59,12 @@ type Answer struct {
 	// Request is the parsed request; its Kind is empty if the path is not one
 	// of the pull API or was refused.
 	Request oci.Request
+	// Digest is that of the manifest or blob that is sent; empty if none is.
+	Digest digest.Digest
 	// Cache is how the mirror answered; zero if it was not asked.
 	Cache oci.CacheStatus
+	// Began is when the request came in.
+	Began time.Time
 	// Status is the HTTP status; 499 if the client left before there was anything to
 	// tell.
 	Status int
@@ -115,6 +121,7 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, route Route) {
 	x := &exchange{
 		response: response{w: w, r: r, onHeader: h.o.OnHeader, until: h.o.Until}, h: h, ctx: r.Context(), route: route,
 	}
+	x.answer.Began = time.Now()
 	x.stall, x.guard = h.watch(w, r)
 	defer x.endInTime()()
 	returned := false

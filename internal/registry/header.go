@@ -57,6 +57,7 @@ func warning(upstream string, status oci.CacheStatus) string {
 // logging headers is most of what a hit costs: no client asks for a part of a manifest
 // because of Accept-Ranges.
 func (x *exchange) describe(mediaType string, d digest.Digest) (etag string) {
+	x.answer.Digest = d
 	etag = `"` + d.String() + `"`
 	x.set("Content-Type", mediaType)
 	x.set("Docker-Content-Digest", d.String())

@@ -219,9 +219,11 @@ func (b *breaker) state() Breaker {
 // from that of a repository. Somebody is waiting for an answer meanwhile.
 const pingTime = 900 * time.Millisecond
 
-// record tells the breaker how a try has ended; nil = with an answer.
-func (v *visit) record(ctx context.Context, f *wire.Failure) {
+// record tells breaker and health how a try has ended that took so long; nil = with an
+// answer.
+func (v *visit) record(ctx context.Context, f *wire.Failure, took time.Duration) {
 	b := v.e.breaker
+	v.e.health.answered(v.kind, v.repository, f, v.c.o.Now(), took)
 	switch {
 	case f != nil && f.IsNeutral():
 	case f == nil || !f.IsTrouble():

@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/flood"
 	"github.com/pullgate/pullgate/internal/upstream/internal/egress"
 	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
@@ -17,7 +17,6 @@ type Client struct {
 	o         Options
 	endpoints []*endpoint
 	network   *wire.Client
-	reports   reports
 	retries   retries
 }
 
@@ -32,6 +31,7 @@ func New(o Options) (*Client, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	o.Logger = slog.New(flood.New(o.Logger.Handler(), troubleLines))
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -46,8 +46,7 @@ func New(o Options) (*Client, error) {
 		return nil, errors.New("upstream " + o.Name + ": the proxy's URL is no http or https URL with a host")
 	}
 	c := &Client{
-		o:       o,
-		reports: reports{last: map[oci.Class]time.Time{}, suppressed: map[oci.Class]int{}},
+		o: o,
 		network: wire.NewClient(wire.Options{
 			UserAgent: o.UserAgent, Header: o.Timeouts.Header, Reused: o.Timeouts.Reused, Observe: o.Observe, Received: o.Received,
 		}, egress.New(egress.Options{

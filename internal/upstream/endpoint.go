@@ -26,6 +26,7 @@ type endpoint struct {
 	pauses  [kinds]limit
 	usedUp  pause
 	breaker *breaker
+	health  health
 	// inflight counts GETs of blobs, and pulse says that the registry answers the ping.
 	inflight inflight
 	pulse    *memo.Memo[struct{}]
@@ -119,7 +120,12 @@ func (e *endpoint) noteLimit(a *wire.Answer, now time.Time) {
 	if a.Abroad {
 		return
 	}
-	if last, ok := wire.UsedUp(a.Header, now); ok {
-		e.usedUp.begin(now, last)
+	l, ok := wire.ReadRateLimit(a.Header, now)
+	if !ok {
+		return
+	}
+	e.health.heed(l)
+	if l.Remaining == 0 {
+		e.usedUp.begin(now, l.Pause(now))
 	}
 }

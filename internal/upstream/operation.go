@@ -131,16 +131,18 @@ func persist[T any](
 ) (T, error) {
 	b := v.e.breaker
 	for n := 1; ; n++ {
+		began := time.Now()
 		value, err := try(ctx, v)
+		took := time.Since(began)
 		if err == nil {
-			v.record(ctx, nil)
+			v.record(ctx, nil, took)
 			return value, nil
 		}
 		// One that is shared, as of a token that others wait for too, stays as it is.
 		own := *wire.AsFailure(ctx, v.e.base.Host, err)
 		f := &own
 		f.Attempts = n
-		v.record(ctx, f)
+		v.record(ctx, f, took)
 		if !f.Again || n == maxTries || !b.ready(v.kind) || !v.c.retries.spend(v.c.o.Now()) {
 			return value, f
 		}

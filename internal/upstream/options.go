@@ -36,8 +36,8 @@ type Options struct {
 	// each body as they come. Both may be called from many goroutines.
 	Observe  func(Observation)
 	Received func(op string, n int64)
-	// Logger gets one line per failed operation, at most one a second for each
-	// class of failure; nil = none.
+	// Logger gets a line for each class of failure of operations, and one a minute from
+	// then on that tells how many there were; nil = none.
 	Logger *slog.Logger
 	// Now is the clock for tokens and Retry-After; nil = time.Now.
 	Now func() time.Time

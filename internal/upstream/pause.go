@@ -23,6 +23,14 @@ func (p *pause) left(now time.Time) time.Duration {
 	return 0
 }
 
+// since returns when it last began; zero = never.
+func (p *pause) since() time.Time {
+	if s := p.now.Load(); s != nil {
+		return s.began
+	}
+	return time.Time{}
+}
+
 // limit is a pause that a registry asks for. Until a second repository is asked for
 // it, too, it is that of the first one alone. The zero value is none. Safe for
 // concurrent use.
@@ -55,4 +63,15 @@ func (l *limit) left(repository string, now time.Time) time.Duration {
 		left = max(left, l.own.left(now))
 	}
 	return left
+}
+
+// longest returns how long anybody still has to pause, and since when.
+func (l *limit) longest(now time.Time) (left time.Duration, since time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	left, since = l.all.left(now), l.all.since()
+	if own := l.own.left(now); own > left {
+		left, since = own, l.own.since()
+	}
+	return left, since
 }

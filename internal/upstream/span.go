@@ -3,13 +3,13 @@ package upstream
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/pullgate/pullgate/internal/flood"
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
@@ -34,15 +34,9 @@ func recordError(span trace.Span, err *oci.Error) {
 	}
 }
 
-// reportEvery is the shortest time between two log lines of one class.
-const reportEvery = time.Second
-
-// reports counts the log lines that were left out.
-type reports struct {
-	mu         sync.Mutex
-	last       map[oci.Class]time.Time
-	suppressed map[oci.Class]int
-}
+// troubleLines are the lines of each class of failure: the first one at once, and from then
+// on how many there were each minute.
+var troubleLines = flood.Rate{Burst: 1, Every: time.Minute}
 
 // report logs a failed operation.
 func (c *Client) report(ctx context.Context, op operation, err *oci.Error, attempts int, took time.Duration) {
@@ -56,30 +50,14 @@ func (c *Client) report(ctx context.Context, op operation, err *oci.Error, attem
 	if !c.o.Logger.Enabled(ctx, level) {
 		return
 	}
-	suppressed, ok := c.reports.admit(err.Class, time.Now())
-	if !ok {
-		return
-	}
 	attributes := []slog.Attr{
 		slog.String("upstream", c.o.Name), slog.String("op", op.op), slog.String("class", string(err.Class)),
 		slog.String("repository", op.repository), slog.Int("status", err.UpstreamStatus),
 		slog.Int("attempts", attempts), slog.Duration("duration", took),
-		slog.String("reason", err.Message), slog.Int("suppressed", suppressed),
+		slog.String("reason", err.Message),
 	}
 	if err.Err != nil {
 		attributes = append(attributes, slog.String("cause", err.Err.Error()))
 	}
 	c.o.Logger.LogAttrs(ctx, level, "upstream operation failed", attributes...)
-}
-
-func (r *reports) admit(class oci.Class, now time.Time) (suppressed int, ok bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if since := now.Sub(r.last[class]); since >= 0 && since < reportEvery {
-		r.suppressed[class]++
-		return 0, false
-	}
-	suppressed = r.suppressed[class]
-	r.last[class], r.suppressed[class] = now, 0
-	return suppressed, true
 }

@@ -98,8 +98,8 @@ func named(root volume.Files, dir string, suffixes ...string) ([]string, error) 
 	return names, nil
 }
 
-// badgerLogger passes on what Badger logs. What it calls info is of no interest
-// to who runs a server.
+// badgerLogger passes on what Badger warns of. How it keeps house is of no interest to
+// who runs a server, nor to who looks for a fault in what is around it.
 type badgerLogger struct {
 	to   *slog.Logger
 	lost *atomic.Bool
@@ -107,8 +107,8 @@ type badgerLogger struct {
 
 func (l badgerLogger) Errorf(format string, args ...any)   { l.log(slog.LevelError, format, args) }
 func (l badgerLogger) Warningf(format string, args ...any) { l.log(slog.LevelWarn, format, args) }
-func (l badgerLogger) Infof(format string, args ...any)    { l.log(slog.LevelDebug, format, args) }
-func (l badgerLogger) Debugf(format string, args ...any)   { l.log(slog.LevelDebug, format, args) }
+func (badgerLogger) Infof(string, ...any)                  {}
+func (badgerLogger) Debugf(string, ...any)                 {}
 
 func (l badgerLogger) log(level slog.Level, format string, args []any) {
 	if l.lost.Load() {

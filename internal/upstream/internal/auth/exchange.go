@@ -25,6 +25,7 @@ import (
 // who that is.
 func (r *Registry) exchange(ctx context.Context, server tokenServer, way challenge) (string, time.Duration, error) {
 	identity, realm := authn.Anonymous, server.url
+	identified := false
 	if server.trusted {
 		entry, _, err := r.login(ctx)
 		if err != nil {
@@ -34,6 +35,7 @@ func (r *Registry) exchange(ctx context.Context, server tokenServer, way challen
 		if login.RegistryToken != "" {
 			return login.RegistryToken, credentialsGood, nil
 		}
+		identified = login.Username != "" || login.IdentityToken != ""
 		identity = authn.FromConfig(authn.AuthConfig{
 			Username: login.Username, Password: login.Password, IdentityToken: login.IdentityToken,
 		})
@@ -49,7 +51,9 @@ func (r *Registry) exchange(ctx context.Context, server tokenServer, way challen
 		Scheme: way.scheme, Parameters: parameters, Insecure: realm.Scheme == "http",
 	})
 	if err != nil {
-		return "", 0, tokenFailure(ctx, realm.Host, err)
+		f := tokenFailure(ctx, realm.Host, err)
+		f.Identity = identified && f.Status == http.StatusUnauthorized
+		return "", 0, f
 	}
 	value, good, err := readToken(token)
 	if err != nil {

@@ -35,27 +35,58 @@ func parseRetryAfter(value string, now time.Time) time.Duration {
 // of the last hours, in which something is left again any moment.
 const maxUsedUp = time.Minute
 
-// UsedUp reads what an answer tells of a rate limit: how much of it is left, such
-// as "0;w=21600" (Docker Hub, which now and then puts an X before it), and, where it
-// is told, when there is more. If nothing is left, it returns for how long not to ask.
-func UsedUp(header http.Header, now time.Time) (pause time.Duration, ok bool) {
+// RateLimit is what an answer tells of a rate limit.
+type RateLimit struct {
+	Remaining int
+	Limit     int       // 0 = it is not told
+	Reset     time.Time // when there is more; zero = it is not told
+	// Window is the time that the limit is for; 0 = it is not told.
+	Window time.Duration
+}
+
+// ReadRateLimit reads how much is left of a rate limit, such as "0;w=21600" (Docker Hub,
+// which now and then puts an X before it), and, where it is told, when there is more. Of
+// two limits it returns that of which less is left.
+func ReadRateLimit(header http.Header, now time.Time) (least RateLimit, ok bool) {
 	for _, prefix := range []string{"Ratelimit-", "X-Ratelimit-"} {
-		count, rest, _ := strings.Cut(header.Get(prefix+"Remaining"), ";")
-		if left, err := strconv.Atoi(strings.TrimSpace(count)); err != nil || left != 0 {
+		remaining, window, told := readQuota(header.Get(prefix + "Remaining"))
+		if !told || ok && remaining >= least.Remaining {
 			continue
 		}
-		if reset, ok := untilReset(header.Get(prefix+"Reset"), now); ok {
-			return min(reset, maxUsedUp), true
+		least, ok = RateLimit{Remaining: remaining, Window: window}, true
+		least.Limit, _, _ = readQuota(header.Get(prefix + "Limit"))
+		if reset, told := untilReset(header.Get(prefix+"Reset"), now); told {
+			least.Reset = now.Add(reset)
 		}
-		for parameter := range strings.SplitSeq(rest, ";") {
-			window, found := strings.CutPrefix(strings.TrimSpace(parameter), "w=")
-			if seconds, err := strconv.Atoi(window); found && err == nil && seconds > 0 && seconds < int(maxUsedUp/time.Second) {
-				return time.Duration(seconds) * time.Second, true
-			}
-		}
-		return maxUsedUp, true
 	}
-	return 0, false
+	return least, ok
+}
+
+// readQuota reads a number with a window, such as "100;w=21600".
+func readQuota(value string) (n int, window time.Duration, ok bool) {
+	count, rest, _ := strings.Cut(value, ";")
+	n, err := strconv.Atoi(strings.TrimSpace(count))
+	if err != nil || n < 0 {
+		return 0, 0, false
+	}
+	for parameter := range strings.SplitSeq(rest, ";") {
+		text, found := strings.CutPrefix(strings.TrimSpace(parameter), "w=")
+		if seconds, err := strconv.Atoi(text); err == nil && found && seconds > 0 && seconds < aLongTime {
+			return n, time.Duration(seconds) * time.Second, true
+		}
+	}
+	return n, 0, true
+}
+
+// Pause returns for how long not to ask where nothing is left.
+func (l RateLimit) Pause(now time.Time) time.Duration {
+	switch {
+	case !l.Reset.IsZero():
+		return min(l.Reset.Sub(now), maxUsedUp)
+	case l.Window > 0:
+		return min(l.Window, maxUsedUp)
+	}
+	return maxUsedUp
 }
 
 // aLongTime tells seconds to go from seconds since 1970: both stand in such headers.
@@ -69,5 +100,5 @@ func untilReset(value string, now time.Time) (time.Duration, bool) {
 	if seconds > aLongTime {
 		seconds -= float64(now.Unix())
 	}
-	return time.Duration(min(max(seconds, 0), maxUsedUp.Seconds()) * float64(time.Second)), true
+	return time.Duration(min(max(seconds, 0), aLongTime) * float64(time.Second)), true
 }

@@ -37,8 +37,9 @@ func TestUsedUp(t *testing.T) {
 		" 0 ; w=10": 10 * time.Second, "0;w=-1": time.Minute, "0;w=99999999999999999999": time.Minute, "0;q=1;w=5": 5 * time.Second,
 	} {
 		header := http.Header{"Ratelimit-Remaining": {value}}
-		if got, ok := UsedUp(header, time.Now()); got != want || ok != (want > 0) {
-			t.Errorf("%q: %v, %v, want %v", value, got, ok, want)
+		l, ok := ReadRateLimit(header, time.Now())
+		if usedUp := ok && l.Remaining == 0; usedUp != (want > 0) || usedUp && l.Pause(time.Now()) != want {
+			t.Errorf("%q: %+v, %v, want %v", value, l, ok, want)
 		}
 	}
 }
@@ -52,9 +53,37 @@ func TestUsedUpUntilReset(t *testing.T) {
 	} {
 		for _, prefix := range []string{"Ratelimit-", "X-Ratelimit-"} {
 			header := http.Header{prefix + "Remaining": {"0"}, prefix + "Reset": {reset}}
-			if got, ok := UsedUp(header, now); got != want || !ok {
-				t.Errorf("%s%q: %v, %v, want %v", prefix, reset, got, ok, want)
+			if l, ok := ReadRateLimit(header, now); !ok || l.Pause(now) != want {
+				t.Errorf("%s%q: %+v, %v, want %v", prefix, reset, l, ok, want)
 			}
+		}
+	}
+}
+
+func TestReadRateLimit(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	for name, test := range map[string]struct {
+		header http.Header
+		want   RateLimit
+	}{
+		"Docker Hub": {
+			http.Header{"Ratelimit-Limit": {"100;w=21600"}, "Ratelimit-Remaining": {"76;w=21600"}},
+			RateLimit{Remaining: 76, Limit: 100, Window: 6 * time.Hour},
+		},
+		"with blanks": {
+			http.Header{"X-Ratelimit-Limit": {"200 ; w=3600"}, "X-Ratelimit-Remaining": {"0; w=3600"}},
+			RateLimit{Limit: 200, Window: time.Hour},
+		},
+		"GitLab": {
+			http.Header{"Ratelimit-Limit": {"60"}, "Ratelimit-Remaining": {"9"}, "Ratelimit-Reset": {"1800000900"}},
+			RateLimit{Remaining: 9, Limit: 60, Reset: now.Add(15 * time.Minute)},
+		},
+		"the lesser of two": {
+			http.Header{"Ratelimit-Remaining": {"5"}, "X-Ratelimit-Remaining": {"0"}}, RateLimit{},
+		},
+	} {
+		if got, ok := ReadRateLimit(test.header, now); !ok || got != test.want {
+			t.Errorf("%s: %+v, %v", name, got, ok)
 		}
 	}
 }

@@ -1,0 +1,109 @@
+package command
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pullgate/pullgate/internal/operate"
+)
+
+// upstreams prints a line for each upstream, and one more for each of its URLs if it
+// has several.
+func upstreams(w io.Writer, s operate.Status) {
+	names := make(map[string]struct{})
+	stored, urls, traffic := make(map[string]int64), make(map[string][]operate.UpstreamStatus), make(map[string]operate.Traffic)
+	for _, c := range s.Storage {
+		for name, bytes := range c.Upstreams {
+			if name != "" {
+				stored[name] += bytes
+				names[name] = struct{}{}
+			}
+		}
+	}
+	for _, b := range s.Upstreams {
+		urls[b.Name] = append(urls[b.Name], b)
+		names[b.Name] = struct{}{}
+	}
+	for _, t := range s.Traffic {
+		traffic[t.Name] = t
+		names[t.Name] = struct{}{}
+	}
+	table := newTable(w, "UPSTREAM", "STATE", "STORED", "REQUESTS", "HITS", "STALE", "ERRORS", "SENT", "RECEIVED")
+	defer table.Flush()
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		t, hits := traffic[name], "-"
+		if share, ok := t.HitRate(); ok {
+			hits = fmt.Sprintf("%.0f %%", 100*share)
+		}
+		state := "not asked"
+		if len(urls[name]) > 0 {
+			worst := slices.MinFunc(urls[name], func(a, b operate.UpstreamStatus) int { return rank(a) - rank(b) })
+			state = stateText(worst)
+		}
+		table.row(name, state, size(stored[name]), number(t.Requests), hits, number(t.Stale), number(t.Errors), size(t.Sent), size(t.Received))
+		if len(urls[name]) > 1 {
+			for _, b := range urls[name] {
+				table.row("  "+b.URL, stateText(b), "", "", "", "", "", "", "")
+			}
+		}
+	}
+}
+
+// rank orders the URLs of an upstream: it is as well as the best of them.
+func rank(u operate.UpstreamStatus) int {
+	if u.State == operate.StateOK {
+		return 0
+	}
+	return 1 + 1000*u.Level() + min(u.Fails, 999)
+}
+
+// stateText tells a state in a few words.
+func stateText(u operate.UpstreamStatus) string {
+	text := strings.ReplaceAll(u.State, "_", " ")
+	switch {
+	case u.Breaker == operate.BreakerOpen:
+		text += fmt.Sprintf(" (%s), probe in %v", u.Class, time.Duration(u.Wait*float64(time.Second)).Round(time.Second))
+	case u.Breaker == operate.BreakerHalfOpen:
+		text += fmt.Sprintf(" (%s), probe is due", u.Class)
+	case !u.Until.IsZero():
+		text += " until " + u.Until.Local().Format("15:04")
+	case u.Fails > 0:
+		text += fmt.Sprintf(" (%s), %d in a row", u.Class, u.Fails)
+	}
+	return text
+}
+
+// problems prints what is wrong with upstreams and what helps, and what is left of their
+// rate limits.
+func problems(w io.Writer, upstreams []operate.UpstreamStatus) {
+	for _, u := range upstreams {
+		if u.State != operate.StateOK {
+			fmt.Fprintf(w, "\n%s is %s since %s", u.Name, stateText(u), u.Since.Local().Format("Jan 2 15:04:05"))
+			if u.Error != "" {
+				fmt.Fprintf(w, ": %s", printable(u.Error))
+			}
+			fmt.Fprintf(w, "\n  what helps: %s\n", u.Help)
+		}
+		if l := u.RateLimit; l != nil {
+			fmt.Fprintf(w, "\n%s has %s\n", u.Name, limitText(*l))
+		}
+	}
+}
+
+func limitText(l operate.RateLimit) string {
+	text := counted(l.Remaining, "pull") + " left"
+	if l.Limit > 0 {
+		text += " of " + number(l.Limit)
+	}
+	if l.Window > 0 {
+		text += " in " + lasted(time.Duration(l.Window*float64(time.Second)))
+	}
+	if !l.Reset.IsZero() {
+		text += ", more at " + l.Reset.Local().Format("15:04")
+	}
+	return text + " by its rate limit"
+}

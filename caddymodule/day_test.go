@@ -1,0 +1,236 @@
+package caddymodule
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/pullgate/pullgate/internal/operate"
+	"github.com/pullgate/pullgate/internal/registrytest"
+)
+
+// day is a gateway whose every event has to show: in the metrics, in the log, and in the
+// state of its upstream.
+type day struct {
+	*site
+
+	upstream *registrytest.Server
+	image    registrytest.Image
+	logFile  string
+
+	before samples
+	read   int // of the log
+}
+
+func newDay(t *testing.T) *day {
+	d := &day{
+		site: newSite(t), logFile: filepath.Join(t.TempDir(), "log"),
+		upstream: registrytest.New(t, registrytest.Options{Auth: registrytest.AuthBearer, Username: "hub", Password: "right"}),
+	}
+	d.image = d.upstream.PutImage("library/alpine", "3", 7, 100_000)
+	d.log = fmt.Sprintf("output file %s\nformat json\nlevel INFO", d.logFile)
+	d.reload("right")
+	return d
+}
+
+// reload makes the gateway use a password.
+func (d *day) reload(password string) {
+	d.t.Helper()
+	d.t.(*testing.T).Setenv("DAY_PASSWORD", password)
+	d.load(fmt.Sprintf(`registry_mirror {
+		upstream docker.io {
+			url %s
+			credentials hub {env.DAY_PASSWORD}
+			auth_origin %s
+			access public
+			tag_ttl 0
+			look_ahead off
+			max_fails 2
+			fail_duration 20ms
+		}
+	}`, d.upstream.URL(), strings.TrimSuffix(d.upstream.TokenURL(), "/token")))
+}
+
+// want ends a part of the day: so the counts have grown, these warnings stand in the
+// log, once if they tell of the upstream, and so the upstream fares.
+func (d *day) want(part string, state string, grown samples, warnings ...string) {
+	d.t.Helper()
+	d.client().settle()
+	filled(d.t)
+	counts := samples{}
+	for name, n := range d.scrape().since(d.before) {
+		for _, prefix := range []string{"requests_total{", "stale_served_total", "fills_total"} {
+			if strings.HasPrefix(name, prefix) {
+				counts[name] = n
+			}
+		}
+	}
+	if !maps.Equal(counts, grown) {
+		d.t.Errorf("%s: counted %v, want %v", part, counts, grown)
+	}
+	raw, err := os.ReadFile(d.logFile)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	news := string(raw[d.read:])
+	for line := range strings.Lines(news) {
+		expected := strings.Contains(line, `"level":"info"`) || !strings.Contains(line, "registry_mirror")
+		for _, warning := range warnings {
+			expected = expected || strings.Contains(line, warning)
+		}
+		if !expected {
+			d.t.Errorf("%s: logged %s", part, line)
+		}
+	}
+	for _, warning := range warnings {
+		most := 1
+		if strings.Contains(warning, "serving stale") { // which tells of an image
+			most = requestLines.Burst
+		}
+		if n := strings.Count(news, warning); n < 1 || n > most {
+			d.t.Errorf("%s: %d lines with %s in\n%s", part, n, warning, news)
+		}
+	}
+	status, err := gateway().Status(d.t.Context(), "")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	u := status.Upstreams[0]
+	if len(status.Upstreams) != 1 || u.State != state || (u.State == operate.StateOK) != (u.Error == "") || (u.Error == "") != (u.Help == "") {
+		d.t.Errorf("%s: the upstream is %+v, want %s", part, u, state)
+	}
+	gauge := fmt.Sprintf(`upstream_state{state=%q,upstream="docker.io",url=%q}`, state, d.upstream.URL())
+	if values := d.scrape(); values[gauge] != 1 {
+		d.t.Errorf("%s: %s is %v", part, gauge, values[gauge])
+	}
+	d.forget()
+}
+
+// forget leaves what was counted and logged so far unjudged.
+func (d *day) forget() {
+	d.t.Helper()
+	raw, err := os.ReadFile(d.logFile)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.before, d.read = d.scrape(), len(raw)
+}
+
+func (d *day) get(path string, status int) {
+	d.t.Helper()
+	if response, body := d.client().get("/v2/proxy-docker.io" + path); response.StatusCode != status {
+		d.t.Errorf("GET %s: %s: %s", path, response.Status, body)
+	}
+}
+
+func requests(kind, result string) string {
+	return fmt.Sprintf(`requests_total{kind=%q,result=%q,upstream="docker.io"}`, kind, result)
+}
+
+// A day with everything that can happen to an upstream.
+func TestDay(t *testing.T) {
+	d := newDay(t)
+	tag := "/library/alpine/manifests/3"
+	raw, err := os.ReadFile(d.logFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"msg":"serving"`, `"upstreams":["docker.io"]`, `"storage":"` + d.storage, d.addr[strings.LastIndex(d.addr, ":"):], "client-config"} {
+		if !strings.Contains(string(raw), want) {
+			t.Errorf("the start is logged without %s: %s", want, raw)
+		}
+	}
+	d.forget()
+
+	d.client().pull("/v2/proxy-docker.io", d.image)
+	d.want("cold", "ok", samples{
+		requests("manifest", "miss"): 2, requests("blob", "miss"): 2, `fills_total{class="ok",upstream="docker.io"}`: 2,
+	})
+
+	d.client().pull("/v2/proxy-docker.io", d.image)
+	d.want("warm", "ok", samples{ // the tag is asked for each time
+		requests("manifest", "miss"): 1, requests("manifest", "hit"): 1, requests("blob", "hit"): 2,
+	})
+
+	blob := d.upstream.PutBlob("library/alpine", registrytest.Random(1, 1<<20))
+	arrived, release := make(chan struct{}), make(chan struct{})
+	d.upstream.On(registrytest.Rule{Method: http.MethodGet, Kind: "blobs", Hook: func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+		close(arrived)
+		<-release
+		next(w, r)
+	}})
+	var clients sync.WaitGroup
+	ask := func() { d.get("/library/alpine/blobs/"+blob.String(), http.StatusOK) }
+	clients.Go(ask)
+	<-arrived
+	clients.Go(ask)
+	eventually(t, "the second client waits", func() bool { return storeStatuses()[0].Readers == 2 })
+	close(release)
+	clients.Wait()
+	d.upstream.Off()
+	d.want("joined", "ok", samples{
+		requests("blob", "miss"): 1, requests("blob", "joined"): 1, `fills_total{class="ok",upstream="docker.io"}`: 1,
+	})
+
+	answer := func(status int, header ...string) registrytest.Hook {
+		return func(w http.ResponseWriter, _ *http.Request, _ http.HandlerFunc) {
+			for i := 0; i < len(header); i += 2 {
+				w.Header().Set(header[i], header[i+1])
+			}
+			w.WriteHeader(status)
+		}
+	}
+	d.upstream.On(registrytest.Rule{Kind: "manifests", Hook: answer(http.StatusForbidden)})
+	for range 3 {
+		d.get("/private/image/manifests/1", http.StatusForbidden)
+	}
+	d.want("one private image", "ok", samples{requests("manifest", "denied"): 3}, `"class":"denied"`)
+	d.get("/private/other/manifests/1", http.StatusForbidden)
+	d.want("denied", "denied", samples{requests("manifest", "denied"): 1})
+	d.upstream.Off()
+	d.get(tag, http.StatusOK)
+	d.want("not denied any more", "ok", samples{requests("manifest", "miss"): 1})
+
+	d.upstream.On(registrytest.Rule{Kind: "manifests", Hook: answer(http.StatusTooManyRequests, "Retry-After", "1",
+		"Ratelimit-Limit", "100;w=21600", "Ratelimit-Remaining", "7;w=21600")})
+	d.get("/library/alpine/manifests/4", http.StatusTooManyRequests)
+	d.get(tag, http.StatusOK)
+	d.want("limited", "limited", samples{
+		requests("manifest", "ratelimited"): 1, requests("manifest", "stale"): 1, `stale_served_total{reason="ratelimited",upstream="docker.io"}`: 1,
+	}, `"msg":"upstream operation failed"`, `"msg":"serving stale"`)
+	left := fmt.Sprintf(`upstream_ratelimit_remaining{upstream="docker.io",url=%q}`, d.upstream.URL())
+	if n := d.scrape()[left]; n != 7 {
+		t.Errorf("%s is %v", left, n)
+	}
+	d.upstream.Off()
+	eventually(t, "the limit ends", func() bool { return upstreamStatuses()[0].State == "ok" })
+
+	resume := d.upstream.Pause()
+	for range 5 {
+		d.get(tag, http.StatusOK)
+	}
+	d.want("down", "down", samples{
+		requests("manifest", "stale"): 5, `stale_served_total{reason="connect",upstream="docker.io"}`: 5,
+	}, `"msg":"upstream fails, breaker opened"`, `"msg":"upstream operation failed"`, `"msg":"serving stale"`)
+	resume()
+	eventually(t, "the upstream is asked again", func() bool {
+		d.get(tag, http.StatusOK)
+		return upstreamStatuses()[0].State == "ok"
+	})
+	d.forget()
+	d.want("back", "ok", samples{})
+
+	d.reload("wrong")
+	d.get(tag, http.StatusOK)
+	d.want("refused credentials", "credentials_refused", samples{
+		requests("manifest", "stale"): 1, `stale_served_total{reason="denied",upstream="docker.io"}`: 1,
+	}, `it refused the user and password`, `"msg":"serving stale"`)
+	d.reload("right")
+	d.get("/library/alpine/blobs/"+d.upstream.PutBlob("library/alpine", registrytest.Random(2, 100)).String(), http.StatusOK)
+	d.want("right credentials", "ok", samples{requests("blob", "miss"): 1, `fills_total{class="ok",upstream="docker.io"}`: 1})
+}
