@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/pullgate/pullgate/caddymodule/config"
 	"github.com/pullgate/pullgate/storage"
@@ -40,6 +41,7 @@ type appRun struct {
 	mu       sync.Mutex
 	handlers []*service
 	listens  []caddy.NetworkAddress // where no earlier configuration does
+	servers  []*caddyhttp.Server    // those of the handlers
 	cache    *cache                 // set while the App holds its reference
 }
 
@@ -87,11 +89,12 @@ func (a *App) Start() error {
 	c.adopt(a.run)
 	a.run.mu.Lock()
 	a.run.cache = c
-	handlers, listens := a.run.handlers, a.run.listens
+	handlers, listens, servers := a.run.handlers, a.run.listens, a.run.servers
 	a.run.mu.Unlock()
 	if err := checkAddresses(listens); err != nil {
 		return err
 	}
+	warnOfEncode(servers, slog.New(a.run.log))
 	go a.run.awaitExit(handlers, a.run.grace())
 	for _, h := range handlers {
 		if err := h.start(); err != nil {

@@ -53,7 +53,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		if d.Val() != "storage" {
-			return d.Errf("unrecognized subdirective '%s': want storage", d.Val())
+			return d.Errf("unrecognized subdirective '%s'%s: want storage", d.Val(), config.Misplaced(d.Val(), "storage"))
 		}
 		if a.Storage != nil {
 			return d.Err("storage is already set")
@@ -132,11 +132,16 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				return err
 			}
 		default:
-			return d.Errf("unrecognized subdirective '%s': want upstream or default", d.Val())
+			return d.Errf("unrecognized subdirective '%s'%s: want upstream or default", d.Val(), config.Misplaced(d.Val(), "upstream", "default"))
 		}
 	}
 	if len(h.Upstreams) == 0 {
 		return start.Err("no upstream: name at least one registry to mirror, such as docker.io")
+	}
+	for _, u := range inline {
+		if err := config.CheckHub(u); err != nil {
+			return start.WrapErr(err)
+		}
 	}
 	// What is left to check goes across lines.
 	known, err := h.names()
@@ -144,7 +149,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return start.WrapErr(err)
 	}
 	if _, ok := known[h.Default]; h.Default != "" && !ok {
-		return fallback.Errf("default %s is not among the upstreams: add it, or name one of them", h.Default)
+		return fallback.WrapErr(h.errDefault(known))
 	}
 	return nil
 }

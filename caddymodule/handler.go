@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"net"
 	"net/http"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/pullgate/pullgate/caddymodule/config"
 	"github.com/pullgate/pullgate/internal/flood"
+	"github.com/pullgate/pullgate/internal/nearest"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registry"
 )
@@ -96,6 +98,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	app := value.(*App).run
+	app.addServer(ctx)
 	wire := registry.Options{
 		Router:   registry.NewRouter(names, h.Default),
 		User:     user,
@@ -122,9 +125,14 @@ func (h *Handler) Validate() error {
 		return err
 	}
 	if _, ok := names[h.Default]; h.Default != "" && !ok {
-		return fmt.Errorf("default %s is not among the upstreams: add it, or name one of them", h.Default)
+		return h.errDefault(names)
 	}
 	return nil
+}
+
+func (h *Handler) errDefault(names map[string]registry.Upstream) error {
+	return fmt.Errorf("default %s is not among the upstreams%s: add it, or name one of them",
+		h.Default, nearest.Hint(h.Default, slices.Collect(maps.Keys(names))))
 }
 
 // names returns the upstreams by their names and aliases.

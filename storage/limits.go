@@ -2,6 +2,8 @@ package storage
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 
 	"github.com/pullgate/pullgate/storage/internal/eviction"
 )
@@ -9,6 +11,18 @@ import (
 // Limits say how much is kept. The zero value keeps everything for which the
 // file system has room.
 type Limits = eviction.Limits
+
+// LimitError is an ErrNoSpace for which the limits alone are the reason.
+type LimitError = eviction.LimitError
+
+// LevelOf returns how loudly to say that a blob was not stored. Of limits that are too
+// small, once is enough: there may be an error for each blob.
+func LevelOf(err error) slog.Level {
+	if limit, ok := errors.AsType[*LimitError](err); ok && limit.Again {
+		return slog.LevelDebug
+	}
+	return slog.LevelWarn
+}
 
 // SetLimits changes the limits. What exceeds them is evicted soon.
 func (s *Store) SetLimits(l Limits) {

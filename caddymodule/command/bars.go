@@ -23,12 +23,16 @@ func sayPulled(out *progress, p image.Pulled) {
 	if p.Stale != "" {
 		stale = " (its tag as it was known: " + p.Stale + ")"
 	}
-	what := fmt.Sprintf("pulled%s, %s of %s in %v", stale, size(p.Bytes), size(p.Size), p.Duration.Round(100*time.Millisecond))
+	what := fmt.Sprintf("pulled%s, %s in %v", stale, size(p.Bytes), brief(p.Duration))
 	switch {
 	case p.Error != "":
 		what = fmt.Sprintf("failed%s: %s", stale, p.Error)
+	case p.Blobs == 0:
+		what = fmt.Sprintf("has nothing that was asked for%s", stale)
 	case p.Bytes == 0:
 		what = fmt.Sprintf("is cached%s, %s", stale, size(p.Size))
+	case p.Bytes < p.Size:
+		what += fmt.Sprintf(", and %s were there", size(p.Size-p.Bytes))
 	}
 	out.say("%s", printable(fmt.Sprintf("%s: %s", p.Image, what)))
 }
@@ -51,14 +55,34 @@ func showPreload(out *progress, p image.PreloadProgress) {
 	out.show(bar(int64(p.Images), int64(p.Total))+" total: "+line, bars...)
 }
 
+// brief rounds a duration to what people want to know of it, which is never nothing.
+func brief(d time.Duration) time.Duration {
+	if d < time.Second {
+		return max(d.Round(time.Millisecond), time.Millisecond)
+	}
+	return d.Round(100 * time.Millisecond)
+}
+
+// preloadLine tells how far it got, and, from what is known of some images, how much
+// there is and how long that takes.
 func preloadLine(p image.PreloadProgress, since time.Duration) string {
 	line := fmt.Sprintf("%s of %s", number(p.Images), counted(p.Total, "image"))
 	if p.Failed > 0 {
 		line += fmt.Sprintf(", %s failed", number(p.Failed))
 	}
-	line += ", " + size(p.Bytes)
-	if since >= time.Second {
-		line += fmt.Sprintf(", %s/s", size(int64(float64(p.Bytes)/since.Seconds())))
+	total, about := p.Size, ""
+	if unknown := p.Total - p.Failed - p.Known; unknown > 0 && p.Known > 0 {
+		total, about = total+p.Size/int64(p.Known)*int64(unknown), "about "
+	}
+	line += ", " + size(p.Present)
+	if total > 0 {
+		line += fmt.Sprintf(" of %s%s", about, size(total))
+	}
+	if rate := float64(p.Bytes) / since.Seconds(); since >= time.Second {
+		line += fmt.Sprintf(", %s/s", size(int64(rate)))
+		if total > p.Present && rate > 0 {
+			line += fmt.Sprintf(", %s%v left", about, time.Duration(float64(total-p.Present)/rate*float64(time.Second)).Round(time.Second))
+		}
 	}
 	return line
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pullgate/pullgate/internal/clientconfig"
+	"github.com/pullgate/pullgate/internal/nearest"
 )
 
 // clientConfig is the command "mirror client-config".
@@ -117,7 +118,7 @@ func (c *clientConfig) run(cmd *cobra.Command, name string, upstreams []string) 
 	if !ok {
 		names, _ := clientList()
 		hint := ""
-		if near := nearest(name, names); near != "" {
+		if near := nearest.Name(name, names); near != "" {
 			hint = "did you mean " + near + "? "
 		}
 		return fmt.Errorf("unknown client %q: %swant one of %s", name, hint, strings.Join(names, ", "))

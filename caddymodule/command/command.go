@@ -37,18 +37,24 @@ it by the admin API: at --address, at the address that the --config file names,
 or at the default one. Those about the storage open it themselves if no server
 has it open, and say which it was.`,
 		CobraFunc: func(cmd *cobra.Command) {
-			cmd.Args = cobra.NoArgs
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-			cmd.AddCommand(clientConfigCommand(), r.exportCommand(), r.fsckCommand(), r.importCommand(), r.preloadCommand(), r.verifyCommand())
-			cmd.AddCommand(r.listCommand(), r.usageCommand(), r.removeCommand(), r.pinCommand(), r.unpinCommand(), r.pinListCommand())
-			cmd.AddCommand(r.serveCommand(), r.statusCommand(), healthCommand())
+			cmd.AddCommand(r.commands()...)
+			suggestVerbs(cmd)
 		},
 	})
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:      "registry-mirror",
 		Usage:     serveUsage,
 		Short:     serveShort,
-		Long:      serveLong + "\n\nThis is \"mirror serve\" under its other name.",
+		Long:      "\nThis is \"mirror serve\" under its other name: \"pullgate mirror serve --help\" tells about it.",
 		CobraFunc: r.addServe,
 	})
+}
+
+func (r reader) commands() []*cobra.Command {
+	return []*cobra.Command{
+		clientConfigCommand(), r.exportCommand(), r.fsckCommand(), r.importCommand(), r.preloadCommand(), r.verifyCommand(),
+		r.listCommand(), r.usageCommand(), r.removeCommand(), r.pinCommand(), r.unpinCommand(), r.pinListCommand(),
+		r.serveCommand(), r.statusCommand(), healthCommand(),
+	}
 }

@@ -14,6 +14,7 @@ import (
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
+	"github.com/pullgate/pullgate/internal/nearest"
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
@@ -39,12 +40,16 @@ func (c *clientConfig) discover(ctx context.Context) error {
 
 // ask takes over what the server says, where nothing was given.
 func (c *clientConfig) ask(ctx context.Context) error {
+	if err := checkAddress("--address", c.address, "localhost", "2019"); err != nil {
+		return err
+	}
 	address, err := caddycmd.DetermineAdminAPIAddress(c.address, nil, c.config, c.adapter)
 	if err != nil {
 		return err
 	}
 	config, err := adminGet(ctx, address, "/config/")
 	if err != nil {
+		err = explain(ctx, address, err)
 		return fmt.Errorf("no server to ask for what was not given; start it, or give --endpoint and the upstreams: %w", err)
 	}
 	endpoints, err := endpointsOf(config)
@@ -134,7 +139,7 @@ func (c *clientConfig) take(u siteUpstream) {
 
 // guess says which of the known names may have been meant.
 func guess(name string, known []string) string {
-	if near := nearest(name, known); near != "" {
+	if near := nearest.Name(name, known); near != "" {
 		return ": did you mean " + near + "?"
 	}
 	return ": it has " + strings.Join(known, ", ")

@@ -18,7 +18,7 @@ const (
 // so, and every error one of exit code 2.
 func mirrorCommand(cmd *cobra.Command, run func(*cobra.Command) (int, error)) *cobra.Command {
 	cmd.SilenceErrors = true
-	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return exit(cmd, exitFailure, err) })
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return exit(cmd, exitFailure, misspelt(cmd, err)) })
 	check := cmd.Args
 	if check == nil {
 		check = cobra.NoArgs

@@ -51,7 +51,7 @@ that were named are missing, and 2 if it could not be written.`,
 	cmd.Flags().StringP("output", "o", "", "Where the bundle goes (required)")
 	addListFlags(cmd, "A platform that has to be in it, such as linux/amd64; can be given several times (default: those that are cached)")
 	cmd.Flags().StringArray("since", nil, "An earlier bundle, whose blobs are left out; can be given several times")
-	cmd.Args = cobra.ArbitraryArgs
+	cmd.Args, cmd.ValidArgsFunction = cobra.ArbitraryArgs, r.completeImages
 	return r.gatewayCommand(cmd, runExport)
 }
 

@@ -42,7 +42,7 @@ func (r *run) rate() (int64, error) {
 	if text == "" {
 		return 0, nil
 	}
-	rate, err := operate.ParseSize(text)
+	rate, err := operate.ParseRate(text)
 	if err != nil {
 		return 0, fmt.Errorf("--rate: %w", err)
 	}

@@ -54,7 +54,7 @@ type imageResult struct {
 func (r reader) imageCommand(cmd *cobra.Command, prepare func(*run, operate.ImageRequest) (imageVerb, error)) *cobra.Command {
 	addListFlags(cmd, "Only what this platform needs, such as linux/amd64 or linux/arm/v7; can be given several times")
 	cmd.Flags().Bool("referrers", false, "Signatures, SBOMs and attestations, too: whatever refers to an image")
-	cmd.Args = cobra.ArbitraryArgs
+	cmd.Args, cmd.ValidArgsFunction = cobra.ArbitraryArgs, r.completeImages
 	return r.gatewayCommand(cmd, func(r *run) (int, error) {
 		q, err := r.imageRequest()
 		if err != nil {

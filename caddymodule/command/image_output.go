@@ -39,6 +39,9 @@ func printImages(out io.Writer, r imageResult, chosen bool) {
 	}
 	fmt.Fprintf(out, "\n%s of %s complete: %s blobs, %s%s\n",
 		number(t.Complete), counted(t.Images, "image"), number(t.Blobs), size(t.Bytes), how)
+	for _, platform := range image.Lacked(r.Images) {
+		fmt.Fprintf(out, "No image has %s: it may be misspelt.\n", platform)
+	}
 	if otherPlatforms && !chosen {
 		fmt.Fprintln(out, "Some are complete for some platforms. If these are all that your machines run, name them: --platform linux/amd64")
 	}

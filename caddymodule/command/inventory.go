@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -23,6 +24,9 @@ or the images of one repository: each tag, and what was pulled by digest only.
 An image lacks blobs if its manifest is cached and some of what that names is not;
 what is missing is pulled when it is next asked for. Of an image with several
 platforms, only those count that somebody pulled.
+
+What other URLs or credentials of an upstream have brought in is named behind it, as
+"mirror serve --offline" and the option stored_as take it: docker.io#1f0c5d2a9b7e.
 
 CHECKED is when the upstream last confirmed the tag, USED when a client last got a
 manifest of the image, to the hour.
@@ -57,7 +61,7 @@ be found out.`,
 }
 
 func (r reader) inventoryCommand(cmd *cobra.Command, doing string, show func(*cobra.Command, storage.Inventory)) *cobra.Command {
-	cmd.Args = cobra.MaximumNArgs(1)
+	cmd.Args, cmd.ValidArgsFunction = cobra.MaximumNArgs(1), r.completeImages
 	return r.gatewayCommand(cmd, func(r *run) (int, error) {
 		var q operate.InventoryRequest
 		if len(r.args) > 0 {
@@ -80,7 +84,7 @@ func (r reader) inventoryCommand(cmd *cobra.Command, doing string, show func(*co
 
 func printList(cmd *cobra.Command, v storage.Inventory) {
 	if len(v.Holdings) == 0 {
-		fmt.Fprintln(cmd.ErrOrStderr(), "Nothing is cached yet.")
+		fmt.Fprintln(cmd.ErrOrStderr(), "Nothing is cached yet. If the gateway has another storage, name that with --storage or --config.")
 		return
 	}
 	t := newTable(cmd.OutOrStdout())
@@ -89,7 +93,7 @@ func printList(cmd *cobra.Command, v storage.Inventory) {
 	case v.Holdings[0].Image != nil:
 		t.row("TAG", "DIGEST", "SIZE", "CHECKED", "USED", "")
 	case v.Selection == "":
-		t.row("UPSTREAM", "REPOSITORIES", "TAGS", "MANIFESTS", "BLOBS", "SIZE")
+		t.row("UPSTREAM", "REPOSITORIES", "TAGS", "MANIFESTS", "BLOBS", "SIZE", "")
 	default:
 		t.row("REPOSITORY", "TAGS", "MANIFESTS", "BLOBS", "SIZE")
 	}
@@ -102,7 +106,7 @@ func printList(cmd *cobra.Command, v storage.Inventory) {
 			}
 			t.row(cmp.Or(image.Tag, "-"), image.Digest.String(), size(h.Bytes), ago(image.Checked), ago(image.Used), note)
 		case v.Selection == "":
-			t.row(h.Name, number(h.Repositories), number(h.Tags), number(h.Manifests), number(h.Blobs), size(h.Bytes))
+			t.row(h.Name, number(h.Repositories), number(h.Tags), number(h.Manifests), number(h.Blobs), size(h.Bytes), strings.Join(h.Identities, ", "))
 		default:
 			t.row(h.Name, number(h.Tags), number(h.Manifests), number(h.Blobs), size(h.Bytes))
 		}

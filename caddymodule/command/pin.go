@@ -27,7 +27,7 @@ The exit code is 0 if it is pinned, and 2 if it could not be.`,
 		Example: `  pullgate mirror pin docker.io/library/alpine:3.20
   pullgate mirror pin 'registry.k8s.io/**'`,
 	}
-	cmd.Args = cobra.ExactArgs(1)
+	cmd.Args, cmd.ValidArgsFunction = cobra.ExactArgs(1), r.completeImages
 	return r.pinsCommand(cmd, operate.Gateway.Pin, "Pinning in %s", printPinned)
 }
 
@@ -44,7 +44,7 @@ The exit code is 0 if it was dropped, 1 if there is no such pin, and 2 if it cou
 not be dropped.`,
 		Example: `  pullgate mirror unpin docker.io/library/alpine:3.20`,
 	}
-	cmd.Args = cobra.ExactArgs(1)
+	cmd.Args, cmd.ValidArgsFunction = cobra.ExactArgs(1), r.completePins
 	return r.pinsCommand(cmd, operate.Gateway.Unpin, "Unpinning in %s", printUnpinned)
 }
 

@@ -33,7 +33,7 @@ not be removed. It may be interrupted, and run again.`,
   pullgate mirror rm quay.io`,
 	}
 	addDryRunFlag(cmd, "Only tell what would go")
-	cmd.Args = cobra.MinimumNArgs(1)
+	cmd.Args, cmd.ValidArgsFunction = cobra.MinimumNArgs(1), r.completeImages
 	return r.gatewayCommand(cmd, func(r *run) (int, error) {
 		var todo []oci.Selection
 		for _, text := range r.args {

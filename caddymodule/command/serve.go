@@ -79,8 +79,9 @@ func (r reader) addServe(cmd *cobra.Command) {
 	cmd.Flags().StringP("default", "d", "", "The upstream for requests that name none")
 	cmd.Flags().String("max-size", "", "The most that blobs may take, such as 200GiB (default: what the disk has)")
 	cmd.Flags().String("admin", "", "The address of the admin API, or off (default: admin.sock in the storage folder)")
-	cmd.Flags().BoolP("access-log", "a", false, "Enable the access log")
+	cmd.Flags().Bool("access-log", false, "Enable the access log")
 	cmd.Flags().BoolP("debug", "v", false, "Enable verbose debug logs")
+	cmd.SetFlagErrorFunc(misspelt)
 	cmd.RunE = caddycmd.WrapCommandFuncForCobra(r.serve)
 }
 
@@ -88,6 +89,10 @@ func (r reader) serve(fs caddycmd.Flags) (int, error) {
 	caddy.TrapSignals()
 	if fs.NArg() == 0 {
 		return caddy.ExitCodeFailedStartup, errors.New("no upstream: name at least one registry to mirror, such as docker.io")
+	}
+	err := errors.Join(checkAddress("--listen", fs.String("listen"), "", "5000"), checkAddress("--admin", fs.String("admin"), "localhost", "2019"))
+	if err != nil {
+		return caddy.ExitCodeFailedStartup, err
 	}
 	site := handler{Handler: "registry_mirror", Default: fs.String("default")}
 	for _, name := range fs.Args() {
@@ -117,6 +122,7 @@ func (r reader) serve(fs caddycmd.Flags) (int, error) {
 		Listen:            []string{fs.String("listen")},
 		ReadHeaderTimeout: caddy.Duration(10 * time.Second),
 		IdleTimeout:       caddy.Duration(2 * time.Minute),
+		Protocols:         []string{"h1"}, // Caddy warns of those that need TLS
 		MaxHeaderBytes:    16 << 10,
 		AutoHTTPS:         &caddyhttp.AutoHTTPSConfig{Disabled: true},
 		Routes: caddyhttp.RouteList{{HandlersRaw: []json.RawMessage{

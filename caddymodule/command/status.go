@@ -63,6 +63,9 @@ func runStatus(r *run) (int, error) {
 	if r.address == "" && out.watch {
 		return exitFailure, fmt.Errorf("there is no server to watch: %w", r.silence)
 	}
+	if r.address == "" && !r.chosen {
+		return exitFailure, fmt.Errorf("there is no server to ask, as %w: name its admin API with --address, or its configuration with --config; --storage shows a storage without server", r.silence)
+	}
 	g, done, err := r.gateway("Looking at %s", "", storage.Options{Existing: true, Inspect: true})
 	if err != nil {
 		return exitFailure, err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -25,8 +26,8 @@ type target struct {
 	path string
 	// config is the configuration that was named, or the defaults.
 	config Configuration
-	// configured says that one was named.
-	configured bool
+	// configured says that one was named, and chosen that it or the storage was.
+	configured, chosen bool
 	// silence says why no server was asked or answered.
 	silence error
 }
@@ -42,6 +43,9 @@ func (t target) name() string {
 // find finds out whether a server has the storage open.
 func (r *run) find() error {
 	file, adapter, named := r.flags.String("config"), r.flags.String("adapter"), r.flags.String("address")
+	if err := checkAddress("--address", named, "localhost", "2019"); err != nil {
+		return err
+	}
 	var raw []byte
 	var admin struct {
 		Admin struct {
@@ -61,7 +65,7 @@ func (r *run) find() error {
 		return fmt.Errorf("configuration %s: %w", file, err)
 	}
 	r.path, r.configured = r.flags.String("storage"), file != ""
-	chosen := r.path != "" || r.configured
+	r.chosen = r.path != "" || r.configured
 	if r.path == "" {
 		if r.path, err = r.config.Folder(); err != nil {
 			return err
@@ -74,7 +78,10 @@ func (r *run) find() error {
 	}
 	if socket := filepath.Join(r.path, storage.SocketFile); named == "" && file == "" {
 		// That of a gateway without configuration.
-		if open, err := openStores(r.ctx, "unix/"+socket); err == nil && slices.Contains(open, r.path) {
+		switch open, err := openStores(r.ctx, "unix/"+socket); {
+		case errors.Is(err, fs.ErrPermission):
+			return err
+		case err == nil && slices.Contains(open, r.path):
 			r.address = "unix/" + socket
 			return nil
 		}
@@ -85,11 +92,11 @@ func (r *run) find() error {
 	}
 	open, err := openStores(r.ctx, address)
 	switch {
-	case err != nil && named != "":
-		return err
+	case err != nil && (named != "" || errors.Is(err, fs.ErrPermission)):
+		return explain(r.ctx, address, err)
 	case err != nil:
 		r.silence = fmt.Errorf("no admin API answers at %s", address)
-	case !chosen && len(open) > 0:
+	case !r.chosen && len(open) > 0:
 		r.address, r.path = address, ""
 	case slices.Contains(open, r.path):
 		r.address = address
@@ -112,6 +119,9 @@ func openStores(ctx context.Context, address string) (paths []string, err error)
 // asking returns what makes requests to an admin API, as operate.Client wants it.
 func asking(address string) func(ctx context.Context, method, uri string, body io.Reader) (*http.Response, error) {
 	return func(ctx context.Context, method, uri string, body io.Reader) (*http.Response, error) {
+		if err := checkSocket(ctx, address); err != nil {
+			return nil, err
+		}
 		type answer struct {
 			response *http.Response
 			err      error

@@ -6,23 +6,24 @@ import (
 
 // UnmarshalBlock parses the block of an upstream. Its aliases are claimed.
 func (u *Upstream) UnmarshalBlock(d *caddyfile.Dispenser, names Names) error {
+	name := *d
 	secrets := *d // where the last option stands that decides who gets them
 	err := parseBlock(d, "upstream "+u.Name, upstreamOptions, u, func(line *caddyfile.Dispenser, args []string) error {
-		name := line.Val()
-		if name == "alias" {
+		option := line.Val()
+		if option == "alias" {
 			for _, alias := range args {
 				if err := names.Claim(line, alias); err != nil {
 					return err
 				}
 			}
 		}
-		if upstreamOptions[name].files || hasPlaceholder(args) {
-			u.keepOrigin(name, line)
+		if upstreamOptions[option].files || hasPlaceholder(args) {
+			u.keepOrigin(option, line)
 		}
-		if name == "url" || name == "credentials" || name == "auth_origin" {
+		if option == "url" || option == "credentials" || option == "auth_origin" {
 			secrets = *line
 		}
-		if name == "url" {
+		if option == "url" {
 			return u.unmarshalURLCaddyfile(d, args)
 		}
 		return nil
@@ -32,6 +33,9 @@ func (u *Upstream) UnmarshalBlock(d *caddyfile.Dispenser, names Names) error {
 	}
 	if err := u.checkURLCredentials(); err != nil {
 		return secrets.WrapErr(err)
+	}
+	if err := CheckHub(u); err != nil {
+		return name.WrapErr(err)
 	}
 	return nil
 }

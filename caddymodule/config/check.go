@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pullgate/pullgate/internal/nearest"
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
@@ -31,6 +32,15 @@ func checkName(name string) error {
 		return fmt.Errorf("%q is no upstream name: want the registry's host as image references name it, such as docker.io; a URL goes into the option url", name)
 	}
 	return fmt.Errorf("%q is no upstream name: want a registry's host in lower case, such as docker.io or harbor.corp:8443", name)
+}
+
+// CheckHub refuses other names of Docker Hub, by which no image name begins, unless it
+// is told where they lead.
+func CheckHub(u *Upstream) error {
+	if !oci.MeansDockerHub(u.Name) || len(u.URL) > 0 || u.Offline {
+		return nil
+	}
+	return fmt.Errorf("upstream %s: docker.io is meant, as image names call Docker Hub: name it so, or give it a url", u.Name)
 }
 
 // checkIdentity tells what is wrong with an identity of an upstream.
@@ -115,8 +125,8 @@ func (c *Credentials) check() error {
 	case c.Provider != "" && (c.Username != "" || c.Password != ""):
 		return errors.New("credentials are either a user name and a password, or a provider")
 	case c.Provider != "" && !slices.Contains(sources(), c.Provider):
-		return fmt.Errorf("credentials: unknown provider %q: want one of %s, or a user name and a password",
-			c.Provider, strings.Join(sources(), ", "))
+		return fmt.Errorf("credentials: unknown provider %q%s: want one of %s, or a user name and a password",
+			c.Provider, nearest.Hint(c.Provider, sources()), strings.Join(sources(), ", "))
 	case c.Provider == "" && (c.Username == "" || c.Password == ""):
 		return errors.New("credentials need a user name and a password")
 	case c.Provider == "" && !secretPattern.MatchString(c.Password):

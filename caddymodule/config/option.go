@@ -11,8 +11,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-	"github.com/dustin/go-humanize"
 
+	"github.com/pullgate/pullgate/internal/nearest"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/operate"
 )
@@ -53,7 +53,8 @@ func parseBlock[T any](d *caddyfile.Dispenser, of string, table map[string]optio
 		line := *d // the errors below are about it
 		option, ok := table[line.Val()]
 		if !ok {
-			return d.Errf("unrecognized subdirective '%s' of %s: want one of %s", d.Val(), of, strings.Join(slices.Sorted(maps.Keys(table)), ", "))
+			known := slices.Sorted(maps.Keys(table))
+			return d.Errf("unrecognized subdirective '%s' of %s%s: want one of %s", d.Val(), of, nearest.Hint(d.Val(), known), strings.Join(known, ", "))
 		}
 		if !option.repeats {
 			if err := seen.Once(d); err != nil {
@@ -87,7 +88,7 @@ var storageOptions = map[string]option[Storage]{
 	"max_size":  size("max_size", func(s *Storage) *int64 { return &s.MaxSize }),
 	"max_index": size("max_index", func(s *Storage) *int64 { return &s.MaxIndex }),
 	"max_unused": {usage: "<duration>", set: func(s *Storage, args []string) (err error) {
-		s.MaxUnused, err = parseDuration("max_unused", args[0])
+		s.MaxUnused, err = parseDuration("max_unused", args[0], "d")
 		return err
 	}},
 	"min_free": {usage: "<size>|<n>%", set: func(s *Storage, args []string) (err error) {
@@ -97,6 +98,9 @@ var storageOptions = map[string]option[Storage]{
 				return fmt.Errorf("min_free: %q is no percentage: want such as 5%%", args[0])
 			}
 			return nil
+		}
+		if n, err := strconv.ParseFloat(args[0], 64); err == nil && n > 0 && n < 100 {
+			return fmt.Errorf("min_free: %q has no unit: did you mean %s%% or %sGiB?", args[0], args[0], args[0])
 		}
 		return size("min_free", func(s *Storage) *int64 { return &s.MinFree }).set(s, args)
 	}},
@@ -188,11 +192,12 @@ var upstreamOptions = map[string]option[Upstream]{
 		if len(args) == 1 {
 			return nil
 		}
-		size, err := humanize.ParseBytes(args[1])
-		if err != nil || size == 0 || size > math.MaxInt64 {
-			return fmt.Errorf("look_ahead: %q is no size: want such as 20GiB", args[1])
+		if u.LookAheadSize, err = operate.ParseSize(args[1]); err == nil && u.LookAheadSize == 0 {
+			err = errors.New("0 bytes are none: write look_ahead off")
 		}
-		u.LookAheadSize = int64(size)
+		if err != nil {
+			return fmt.Errorf("look_ahead: %w", err)
+		}
 		return nil
 	}},
 	"isolate": {usage: "[on|off]", set: func(u *Upstream, args []string) error {
@@ -209,6 +214,24 @@ var upstreamOptions = map[string]option[Upstream]{
 		u.StoredAs = args[0]
 		return checkIdentity(u.Name, args[0])
 	}},
+}
+
+// Misplaced says what may have been meant by an option that stands where only names do:
+// one of these, or an option of a block within.
+func Misplaced(name string, names ...string) string {
+	_, ofUpstream := upstreamOptions[name]
+	_, ofStorage := storageOptions[name]
+	switch hint := nearest.Hint(name, names); {
+	case hint != "":
+		return hint
+	case ofUpstream && slices.Contains(names, "upstream"):
+		return " (it belongs into the block of an upstream)"
+	case ofStorage && slices.Contains(names, "storage"):
+		return " (it belongs into the block storage)"
+	case name == "storage":
+		return " (it belongs into the global option registry_mirror)"
+	}
+	return ""
 }
 
 // list is an option with any number of values, which add up.
@@ -256,7 +279,7 @@ func count[T any](field func(*T) *int) option[T] {
 // JSON.
 func lasting[T any](name string, field func(*T) *caddy.Duration) option[T] {
 	return option[T]{usage: "<duration>", set: func(to *T, args []string) (err error) {
-		if *field(to), err = parseDuration(name, args[0]); *field(to) == 0 {
+		if *field(to), err = parseDuration(name, args[0], "m"); *field(to) == 0 {
 			*field(to) = -1
 		}
 		return err
@@ -266,15 +289,19 @@ func lasting[T any](name string, field func(*T) *caddy.Duration) option[T] {
 // waiting is an option with a duration that is not 0.
 func waiting[T any](name string, field func(*T) *caddy.Duration) option[T] {
 	return option[T]{usage: "<duration>", set: func(to *T, args []string) (err error) {
-		if *field(to), err = parseDuration(name, args[0]); err == nil && *field(to) == 0 {
+		if *field(to), err = parseDuration(name, args[0], "s"); err == nil && *field(to) == 0 {
 			err = fmt.Errorf("%s: %q is no time to wait", name, args[0])
 		}
 		return err
 	}}
 }
 
-// parseDuration parses the duration of an option.
-func parseDuration(name, text string) (caddy.Duration, error) {
+// parseDuration parses the duration of an option. unit is the one that is likely if
+// there is none.
+func parseDuration(name, text, unit string) (caddy.Duration, error) {
+	if n, err := strconv.ParseFloat(text, 64); err == nil && n > 0 {
+		return 0, fmt.Errorf("%s: %q is a duration without a unit: did you mean %s%s?", name, text, text, unit)
+	}
 	d, err := caddy.ParseDuration(text)
 	if err != nil || d < 0 {
 		return 0, fmt.Errorf("%s: %q is no duration: want such as 5m, 12h or 90d", name, text)

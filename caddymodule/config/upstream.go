@@ -103,6 +103,9 @@ type resolvedUpstream struct {
 
 // Provision parses what the configuration says and looks up secrets and files.
 func (u *Upstream) Provision() error {
+	if err := CheckHub(u); err != nil {
+		return err
+	}
 	if err := u.Check(); err != nil {
 		return fmt.Errorf("upstream %s: %w", u.Name, err)
 	}

@@ -46,8 +46,12 @@ func openArchive(file randomAccess) (*archive, error) {
 		return nil, err
 	}
 	a := &archive{file: file, entries: make(map[string]place)}
-	for t := tar.NewReader(file); ; {
-		h, name, err := nextHeader(t)
+	first := true
+	for t := tar.NewReader(file); ; first = false {
+		h, name, err := nextHeader(t, first)
+		if err == io.EOF && len(a.entries) == 0 {
+			return nil, foreign("it is empty")
+		}
 		if err == io.EOF {
 			return a, a.complete()
 		}
@@ -97,14 +101,16 @@ func (a *archive) complete() error {
 }
 
 // nextHeader reads the header of the next entry, and returns its name; io.EOF behind
-// the last one.
-func nextHeader(t *tar.Reader) (h *tar.Header, name string, err error) {
+// the last one. What has no first one is no tar.
+func nextHeader(t *tar.Reader, first bool) (h *tar.Header, name string, err error) {
 	switch h, err = t.Next(); {
 	case err == nil:
 		name, err = checkHeader(h)
 		return h, name, err
 	case errors.Is(err, io.EOF):
 		return nil, "", io.EOF
+	case first && (errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, tar.ErrHeader) || errors.Is(err, tar.ErrFieldTooLong)):
+		return nil, "", foreign("it is no tar, as it is or compressed with zstd or gzip")
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, "", damaged("", "", "it ends too early: %w", err)
 	case errors.Is(err, tar.ErrHeader), errors.Is(err, tar.ErrFieldTooLong):

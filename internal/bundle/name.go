@@ -40,6 +40,9 @@ func parseName(s string) (n Name, err error) {
 	}
 	upstream, rest, found := strings.Cut(rest, "/")
 	if !found || !oci.IsRegistry(upstream) {
+		if whole := oci.WholeName(s); whole != "" {
+			return Name{}, fmt.Errorf("it begins with no registry (did you mean %s?)", oci.Clip(whole))
+		}
 		return Name{}, errors.New("it begins with no registry")
 	}
 	if upstream != strings.ToLower(upstream) || strings.Trim(upstream, hostCharacters) != "" {
@@ -90,10 +93,15 @@ type DamageError struct {
 	Digest digest.Digest
 	// Reason says what is wrong.
 	Reason error
+	// Foreign says that it is no bundle at all.
+	Foreign bool
 }
 
 // Error names entry, digest and reason.
 func (e *DamageError) Error() string {
+	if e.Foreign {
+		return "it is no image bundle: " + e.Reason.Error()
+	}
 	var about []string
 	if e.Entry != "" {
 		about = append(about, fmt.Sprintf("entry %q", oci.Clip(e.Entry)))
@@ -113,4 +121,9 @@ func (e *DamageError) Unwrap() error { return e.Reason }
 // damaged is a DamageError of an entry.
 func damaged(entry string, d digest.Digest, format string, args ...any) error {
 	return &DamageError{Entry: entry, Digest: d, Reason: fmt.Errorf(format, args...)}
+}
+
+// foreign is a DamageError of what is no bundle at all. It quotes nothing of it.
+func foreign(format string, args ...any) error {
+	return &DamageError{Reason: fmt.Errorf(format, args...), Foreign: true}
 }

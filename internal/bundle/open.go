@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"github.com/klauspost/compress/zstd"
@@ -28,6 +29,9 @@ func Open(name string) (*Reader, error) {
 		root, err := os.OpenRoot(name)
 		if err != nil {
 			return nil, fmt.Errorf("open bundle: %w", err)
+		}
+		if _, err := root.Stat(layoutName); errors.Is(err, fs.ErrNotExist) {
+			return nil, errors.Join(foreign("the folder holds no %s, as image layouts do", layoutName), root.Close())
 		}
 		r, err := newLayout(folder{root})
 		return r.owning(root, err)
@@ -96,7 +100,7 @@ func openFile(file randomAccess) (r *Reader, err error) {
 	case a.has(dockerName):
 		r, err = newDocker(a)
 	default:
-		err = damaged("", "", "it holds neither %s nor %s: it is no image layout, and docker save did not write it", layoutName, dockerName)
+		err = foreign("it holds neither %s nor %s, as image layouts and what docker save writes do", layoutName, dockerName)
 	}
 	return r.owning(file, err)
 }
@@ -134,7 +138,7 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 	case bytes.HasPrefix(head, magicGzip):
 		z, err := gzip.NewReader(buffered)
 		if err != nil {
-			return nil, damaged("", "", "%w", err)
+			return nil, foreign("it cannot be decompressed with gzip: %w", err)
 		}
 		return &unpacked{z}, nil
 	}

@@ -71,7 +71,10 @@ func NewStream(r io.Reader) (*Reader, error) {
 			return err
 		}},
 	} {
-		h, name, err := nextHeader(s.tar)
+		h, name, err := nextHeader(s.tar, first.name == layoutName)
+		if err == io.EOF && first.name == layoutName {
+			return nil, foreign("it is empty")
+		}
 		if err == io.EOF {
 			return nil, errors.Join(s.raw.complete(), damaged(first.name, "", "it is missing"))
 		}
@@ -101,7 +104,7 @@ func (s *stream) left(*ledger) int64 { return -1 }
 // next implements source.
 func (s *stream) next(l *ledger) (*wanted, piece, error) {
 	for {
-		h, name, err := nextHeader(s.tar)
+		h, name, err := nextHeader(s.tar, false)
 		if err == io.EOF {
 			err = s.end(l)
 		}

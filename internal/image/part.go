@@ -29,6 +29,8 @@ type Part struct {
 	Manifest oci.Descriptor
 	// Platform is that of a manifest, as far as it is known ("linux/amd64").
 	Platform string
+	// Others are the platforms that the image has instead, of a KindPlatform.
+	Others []string
 	// Blobs are the config and the layers, or those that an index lists.
 	Blobs []oci.Descriptor
 	// Err says why the manifest could not be read; the rest of what it leads to is

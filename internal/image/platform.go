@@ -56,6 +56,9 @@ func (p Platform) matches(of Platform) bool {
 // implied are the variants that are left out.
 var implied = map[string]string{"amd64": "v1", "arm64": "v8", "arm": "v7"}
 
+// unknown is what indexes say of what runs nowhere.
+var unknown = Platform{OS: "unknown", Architecture: "unknown"}
+
 // platformOf returns the platform of a descriptor of an index; ok is false if it
 // tells none.
 func platformOf(p *ocispec.Platform) (_ Platform, ok bool) {
@@ -65,7 +68,7 @@ func platformOf(p *ocispec.Platform) (_ Platform, ok bool) {
 	of := Platform{OS: strings.ToLower(p.OS), Architecture: strings.ToLower(p.Architecture), Variant: strings.ToLower(p.Variant)}
 	for _, field := range []string{of.OS, of.Architecture, of.Variant} {
 		if field != "" && !platformPattern.MatchString(field) {
-			return Platform{OS: "unknown", Architecture: "unknown"}, true // and nothing to show to anybody
+			return unknown, true // and nothing to show to anybody
 		}
 	}
 	return of, true

@@ -57,6 +57,11 @@ type PreloadProgress struct {
 	Total  int `json:"total"`
 	// Bytes are those of blobs that were not in the store before.
 	Bytes int64 `json:"bytes"`
+	// Size is that of all blobs of the Known images, whose manifests were read; Present
+	// of it is in the store.
+	Known   int   `json:"known"`
+	Present int64 `json:"present"`
+	Size    int64 `json:"size"`
 	// Running are the images that are being pulled, in the order of the list.
 	Running []Running `json:"running,omitempty"`
 }
@@ -91,7 +96,7 @@ type Pulled struct {
 // The reports are in the order of the images. The error is that of ctx, or of a
 // store that cannot tell; running it again goes on where it ended.
 func Preload(ctx context.Context, store *storage.Store, wants []PreloadWant, o PreloadOptions) ([]Report, Totals, error) {
-	p := &preload{store: store, o: o, total: len(wants), running: map[int]*pull{}}
+	p := &preload{store: store, o: o, ended: PreloadProgress{Total: len(wants)}, running: map[int]*pull{}}
 	done := make(chan struct{})
 	var telling sync.WaitGroup
 	if o.Progress != nil {
@@ -134,14 +139,12 @@ func Preload(ctx context.Context, store *storage.Store, wants []PreloadWant, o P
 type preload struct {
 	store *storage.Store
 	o     PreloadOptions
-	total int
 
 	telling sync.Mutex // held to call Progress and Pulled
 
-	mu           sync.Mutex
-	done, failed int
-	bytes        int64
-	running      map[int]*pull
+	mu      sync.Mutex
+	ended   PreloadProgress // that of the images that are done
+	running map[int]*pull
 }
 
 // pull is an image that is being pulled.
@@ -150,6 +153,7 @@ type pull struct {
 
 	present, added atomic.Int64 // bytes that are there, and those of them that were not before
 	size           atomic.Int64
+	read           atomic.Bool // its manifests were, so that size is that of all of it
 
 	mu    sync.Mutex
 	errs  map[fault]error
@@ -195,10 +199,10 @@ func (p *preload) image(ctx context.Context, n int, w PreloadWant) *pull {
 	}
 	p.mu.Lock()
 	delete(p.running, n)
-	p.bytes += l.Bytes
-	p.done++
+	p.ended.Images++
+	p.ended.add(l)
 	if l.first != nil {
-		p.failed++
+		p.ended.Failed++
 	}
 	p.mu.Unlock()
 	if p.o.Pulled != nil && ctx.Err() == nil {
@@ -235,6 +239,7 @@ func (p *preload) pull(ctx context.Context, l *pull, src *pulled) {
 		return
 	}
 	l.Blobs = len(blobs)
+	l.read.Store(true)
 	var group errgroup.Group
 	group.SetLimit(blobsPerImage)
 	for _, d := range blobs {
@@ -252,20 +257,23 @@ func (p *preload) pull(ctx context.Context, l *pull, src *pulled) {
 // blob pulls one blob.
 func (p *preload) blob(ctx context.Context, l *pull, src *pulled, d oci.Descriptor) {
 	var counted int64
-	tell := func(covered int64, added bool) {
+	added := false // it is not there, and comes
+	tell := func(covered int64) {
 		l.present.Add(covered - counted)
 		if added {
 			l.added.Add(covered - counted)
 		}
 		counted = covered
 	}
-	got, status, err := src.puller.Pull(ctx, src.request(oci.KindBlob, oci.Reference{Digest: d.Digest}),
-		func(covered, _ int64) { tell(covered, true) })
+	got, _, err := src.puller.Pull(ctx, src.request(oci.KindBlob, oci.Reference{Digest: d.Digest}), func(covered, _ int64) {
+		added = true
+		tell(covered)
+	})
 	if err != nil {
 		l.fail(blobKind(d), d.Digest, err)
 		return
 	}
-	tell(got.Size, status.Result != oci.ResultHit)
+	tell(got.Size)
 }
 
 // explain says in the report of an image why things are missing. It reports whether
@@ -319,11 +327,21 @@ func (p *preload) tell(done <-chan struct{}) {
 func (p *preload) progress() PreloadProgress {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := PreloadProgress{Images: p.done, Failed: p.failed, Total: p.total, Bytes: p.bytes}
+	now := p.ended
 	for _, n := range slices.Sorted(maps.Keys(p.running)) {
 		l := p.running[n]
-		now.Bytes += l.added.Load()
+		now.add(l)
 		now.Running = append(now.Running, Running{Image: l.Image, Bytes: l.present.Load(), Size: l.size.Load()})
 	}
 	return now
+}
+
+// add adds what is known of an image.
+func (n *PreloadProgress) add(l *pull) {
+	n.Bytes += l.added.Load()
+	if l.read.Load() {
+		n.Known++
+		n.Present += l.present.Load()
+		n.Size += l.size.Load()
+	}
 }

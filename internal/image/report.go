@@ -1,6 +1,8 @@
 package image
 
 import (
+	"slices"
+
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/imagelist"
@@ -81,6 +83,29 @@ type Totals struct {
 	Blobs    int64 `json:"blobs"`
 	Bytes    int64 `json:"bytes"`
 	Verified int64 `json:"verified"`
+}
+
+// Lacked returns the platforms that were chosen, and that none of the images has
+// where others are complete.
+func Lacked(reports []Report) (platforms []string) {
+	times, complete := map[string]int{}, 0
+	for i := range reports {
+		for _, p := range reports[i].Parts {
+			if p.Kind == KindPlatform {
+				times[p.Platform]++
+			}
+		}
+		if reports[i].Complete {
+			complete++
+		}
+	}
+	for platform, n := range times {
+		if n == len(reports) && complete > 0 {
+			platforms = append(platforms, platform)
+		}
+	}
+	slices.Sort(platforms)
+	return platforms
 }
 
 // blobKind is what a missing blob is called.

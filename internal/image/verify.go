@@ -6,11 +6,13 @@ import (
 	"errors"
 	"io/fs"
 	"runtime"
+	"strings"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pullgate/pullgate/internal/nearest"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage"
 )
@@ -141,7 +143,7 @@ func (v *verifier) image(ctx context.Context, w Want) (best Report, err error) {
 func (v *verifier) part(ctx context.Context, src Stored, p Part) (PartReport, error) {
 	r := PartReport{Kind: p.Kind, Platform: p.Platform, Digest: p.Manifest.Digest, Blobs: len(p.Blobs)}
 	if p.Kind == KindPlatform {
-		r.Missing = []Missing{{Kind: string(p.Kind), Reason: "the image has none for " + p.Platform}}
+		r.Missing = []Missing{{Kind: string(p.Kind), Reason: noPlatform(p)}}
 		return r, nil
 	}
 	if p.Err != nil {
@@ -164,6 +166,15 @@ func (v *verifier) part(ctx context.Context, src Stored, p Part) (PartReport, er
 	}
 	r.Complete = len(r.Missing) == 0
 	return r, nil
+}
+
+// noPlatform says what an image has in place of a platform.
+func noPlatform(p Part) string {
+	reason := "the image has none for " + p.Platform + nearest.Hint(p.Platform, p.Others)
+	if len(p.Others) > 0 {
+		reason += ": it has " + strings.Join(p.Others, ", ")
+	}
+	return reason
 }
 
 // unless returns an error that does not come from the image.

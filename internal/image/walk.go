@@ -49,7 +49,7 @@ func Walk(ctx context.Context, src Source, ref oci.Reference, c Choice, visit fu
 	err := w.root(ctx, ref)
 	for i, met := range w.met {
 		if !met && !w.unsure && err == nil {
-			err = visit(Part{Kind: KindPlatform, Platform: c.Platforms[i].String()})
+			err = visit(Part{Kind: KindPlatform, Platform: c.Platforms[i].String(), Others: w.others})
 		}
 	}
 	return err
@@ -61,8 +61,9 @@ type walk struct {
 	visit  func(Part) error
 	seen   map[digest.Digest]bool
 	met    []bool // the chosen platforms that were found
-	blobs  int    // that were visited
-	unsure bool   // something was found whose platform is not known
+	others []string
+	blobs  int  // that were visited
+	unsure bool // something was found whose platform is not known
 }
 
 func (w *walk) root(ctx context.Context, ref oci.Reference) error {
@@ -159,13 +160,16 @@ func (w *walk) single(ctx context.Context, p *Part) bool {
 }
 
 // choose reports whether a platform is one of those that were chosen, and notes
-// that it was found.
+// that the image has it.
 func (w *walk) choose(of Platform) bool {
 	chosen := len(w.choice.Platforms) == 0
 	for i, p := range w.choice.Platforms {
 		if p.matches(of) {
 			chosen, w.met[i] = true, true
 		}
+	}
+	if name := of.String(); !slices.Contains(w.others, name) && of != unknown {
+		w.others = append(w.others, name)
 	}
 	return chosen
 }

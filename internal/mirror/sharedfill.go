@@ -147,7 +147,7 @@ func (s *sharedFill) report(o fill.Outcome) {
 		s.span.RecordError(o.Err)
 	case o.Cause != nil:
 		result = "passed"
-		s.Log.Warn("blob not stored", "error", o.Cause)
+		s.Log.Log(context.Background(), storage.LevelOf(o.Cause), "blob not stored", "error", o.Cause)
 	}
 	s.span.SetAttributes(attribute.Int64("bytes", o.Received), attribute.String("result", result))
 	s.span.End()

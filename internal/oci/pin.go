@@ -1,7 +1,6 @@
 package oci
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -34,8 +33,8 @@ func ParsePin(s string) (Pin, error) {
 	return p, nil
 }
 
-func parsePin(s string) (p Pin, err error) {
-	s, sum, exact := strings.Cut(s, "@")
+func parsePin(whole string) (p Pin, err error) {
+	s, sum, exact := strings.Cut(whole, "@")
 	if exact {
 		if p.Digest, err = ParseDigest(sum); err != nil {
 			return Pin{}, err
@@ -43,7 +42,7 @@ func parsePin(s string) (p Pin, err error) {
 	}
 	upstream, rest, ok := strings.Cut(s, "/")
 	if !ok || upstream == "" || strings.Contains(upstream, "*") {
-		return Pin{}, errors.New("it begins with no upstream")
+		return Pin{}, noUpstream(whole)
 	}
 	p.Upstream = upstream
 	repository, tag, tagged := strings.Cut(rest, ":")

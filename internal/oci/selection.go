@@ -30,11 +30,15 @@ func ParseSelection(s string) (Selection, error) {
 	return sel, nil
 }
 
-func parseSelection(s string) (sel Selection, err error) {
-	s, sum, exact := strings.Cut(s, "@")
+func parseSelection(whole string) (sel Selection, err error) {
+	s, sum, exact := strings.Cut(whole, "@")
 	upstream, rest, ok := strings.Cut(s, "/")
-	if upstream == "" || strings.Trim(upstream, upstreamCharacters) != "" {
-		return Selection{}, errors.New("it begins with no upstream")
+	if name := UpstreamName(upstream); name != upstream {
+		return Selection{}, fmt.Errorf("it names one identity: want %s, which stands for all of them", name)
+	}
+	_, port, _ := strings.Cut(upstream, ":")
+	if upstream == "" || strings.Trim(upstream, upstreamCharacters) != "" || strings.Trim(port, "0123456789") != "" {
+		return Selection{}, noUpstream(whole)
 	}
 	sel.Upstream = upstream
 	if !ok {

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"slices"
 
+	"github.com/pullgate/pullgate/internal/nearest"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage"
 )
@@ -44,6 +47,39 @@ func (l *Local) Remove(ctx context.Context, q RemoveRequest, tell func(RemoveLin
 			}
 			return report, fmt.Errorf("%w, in the configuration: take it out there, then try again", err)
 		}
-		return report, err
+		return report, s.suggest(ctx, q.Selection, err)
 	})
+}
+
+// suggest says what was meant, if err says that nothing is stored of a selection.
+func (s *Store) suggest(ctx context.Context, sel oci.Selection, err error) error {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	upstreams := s.names(ctx, oci.Selection{})
+	if !slices.Contains(upstreams, sel.Upstream) {
+		if whole := oci.WholeName(sel.String()); whole != "" {
+			return fmt.Errorf("%w (did you mean %s?)", err, whole)
+		}
+		return fmt.Errorf("%w%s", err, nearest.Hint(sel.Upstream, upstreams))
+	}
+	repository := oci.Selection{Upstream: sel.Upstream, Repository: sel.Repository}
+	repositories := s.names(ctx, oci.Selection{Upstream: sel.Upstream})
+	if !slices.Contains(repositories, repository.String()) {
+		return fmt.Errorf("%w%s", err, nearest.Hint(repository.String(), repositories))
+	}
+	return fmt.Errorf("%w%s", err, nearest.Hint(sel.Reference.Tag, s.names(ctx, repository)))
+}
+
+// names returns those of what is stored of a selection, part by part, and the tags of a
+// repository.
+func (s *Store) names(ctx context.Context, sel oci.Selection) (names []string) {
+	held, _ := s.Inventory(ctx, sel) // of what cannot be told, nothing is near
+	for _, h := range held.Holdings {
+		if h.Image != nil {
+			h.Name = h.Image.Tag
+		}
+		names = append(names, h.Name)
+	}
+	return names
 }

@@ -106,6 +106,7 @@ var _ Gateway = (*Local)(nil)
 // Inventory implements Gateway.
 func (l *Local) Inventory(ctx context.Context, q InventoryRequest, tell func(InventoryLine)) error {
 	return all(l, q.Path, tell, func(s *Store, _ func(storage.Inventory)) (storage.Inventory, error) {
-		return s.Inventory(ctx, q.Selection)
+		held, err := s.Inventory(ctx, q.Selection)
+		return held, s.suggest(ctx, q.Selection, err)
 	})
 }

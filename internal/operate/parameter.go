@@ -3,15 +3,12 @@ package operate
 import (
 	"fmt"
 	"maps"
-	"math"
 	"net/http"
 	"net/url"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/dustin/go-humanize"
 
 	"github.com/pullgate/pullgate/internal/oci"
 )
@@ -81,10 +78,12 @@ func text(to *string) parameter {
 	}, func() string { return *to }}
 }
 
-// rate is a number of bytes per second.
+// rate is a number of bytes per second. Programs need no unit.
 func rate(to *int64) parameter {
 	return parameter{func(value string) (err error) {
-		*to, err = ParseSize(value)
+		if *to, err = strconv.ParseInt(value, 10, 64); err != nil || *to < 0 {
+			*to, err = ParseRate(value)
+		}
 		return err
 	}, func() string {
 		if *to == 0 {
@@ -101,15 +100,6 @@ func selection(to *oci.Selection) parameter {
 		}
 		return err
 	}, func() string { return to.String() }}
-}
-
-// ParseSize parses a number of bytes.
-func ParseSize(s string) (int64, error) {
-	n, err := humanize.ParseBytes(s)
-	if err != nil || n > math.MaxInt64 {
-		return 0, fmt.Errorf("%q is no size: want such as 200GiB", s)
-	}
-	return int64(n), nil
 }
 
 // RealPath returns the path by which an open store is known, or would be.

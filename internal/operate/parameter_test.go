@@ -54,7 +54,7 @@ func TestParametersAreRefused(t *testing.T) {
 	for query, want := range map[string]string{
 		"verfy=1":     "verfy: not a parameter: want path, rate, rebuild, repair or verify",
 		"verify=yes":  `verify: "yes" is neither 1 nor 0`,
-		"rate=fast":   `rate: "fast" is no size: want such as 200GiB`,
+		"rate=fast":   `rate: "fast" is no size: want such as 100MiB`,
 		"rebuild=1":   "rebuild: " + ErrRebuildOpen.Error(),
 		"verify=%zz1": "invalid URL escape",
 	} {

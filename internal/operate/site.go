@@ -2,11 +2,13 @@ package operate
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/pullgate/pullgate/internal/image"
 	"github.com/pullgate/pullgate/internal/imagelist"
 	"github.com/pullgate/pullgate/internal/mirror"
+	"github.com/pullgate/pullgate/internal/nearest"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage"
 )
@@ -116,7 +118,11 @@ func (l Sites) places(i imagelist.Image) (places []place, unknown string) {
 		}
 	}
 	if len(places) == 0 {
-		unknown = fmt.Sprintf("no site mirrors %s: add it to the configuration", i.Upstream)
+		var names []string
+		for _, s := range l {
+			names = slices.AppendSeq(names, maps.Keys(s.Names))
+		}
+		unknown = fmt.Sprintf("no site mirrors %s%s: add it to the configuration", i.Upstream, nearest.Hint(i.Upstream, names))
 	}
 	return places, unknown
 }

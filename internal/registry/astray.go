@@ -2,12 +2,15 @@ package registry
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 
+	"github.com/pullgate/pullgate/internal/nearest"
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
@@ -201,49 +204,8 @@ func (rt *Router) list() string {
 
 // nearest returns the configured name or alias that a name is a slip of; empty =
 // none.
-func (rt *Router) nearest(name string) (near string) {
-	if len(name) > 64 {
-		return ""
-	}
-	name = strings.TrimPrefix(strings.ToLower(name), prefixMark)
-	host, _, _ := strings.Cut(name, ":")
-	best := min(3, (len(name)+1)/2)
-	for candidate := range rt.upstreams {
-		d := distance(name, strings.ToLower(candidate))
-		if candidate == host {
-			d = 0
-		}
-		if d < best || d == best && near != "" && candidate < near {
-			best, near = d, candidate
-		}
-	}
-	return near
-}
-
-// distance returns how many letters have to be put in, taken out, changed or
-// swapped with the next one to make b of a.
-func distance(a, b string) int {
-	before, above, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		before, above, row = above, row, before
-		row[0] = i + 1
-		for j := range len(b) {
-			d := min(above[j+1], row[j]) + 1
-			if a[i] == b[j] {
-				d = min(d, above[j])
-			} else {
-				d = min(d, above[j]+1)
-			}
-			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
-				d = min(d, before[j-1]+1)
-			}
-			row[j+1] = d
-		}
-	}
-	return row[len(b)]
+func (rt *Router) nearest(name string) string {
+	return nearest.Name(strings.TrimPrefix(strings.ToLower(name), prefixMark), slices.Collect(maps.Keys(rt.upstreams)))
 }
 
 // imageName returns what a request asks for, as people write it, of an upstream

@@ -5,7 +5,6 @@ package eviction
 
 import (
 	"errors"
-	"fmt"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -52,9 +51,10 @@ type Budget struct {
 
 	space   *volume.Space
 	ledger  *volume.Ledger
-	running func() volume.Tally // of the parts that have their first byte
-	Refused atomic.Int64        // the largest blob that was refused since the last pass
-	Kick    chan struct{}       // asks for a pass
+	running func() volume.Tally    // of the parts that have their first byte
+	Refused atomic.Int64           // the largest blob that was refused since the last pass
+	Kick    chan struct{}          // asks for a pass
+	told    atomic.Pointer[Limits] // those with which a LimitError was returned
 	// withdrawn counts the parts for which nothing has to go any more.
 	withdrawn atomic.Int64
 }
@@ -92,16 +92,16 @@ func (l *Budget) Claim(c *volume.Claim, origin string, size int64) (granted bool
 	return l.ledger.Claim(c, origin, size, kept.MaxSize, kept.Upstreams[oci.UpstreamName(origin)])
 }
 
-// Admit returns ErrNoSpace if a blob of the size, -1 = unknown, cannot be kept:
+// Admit returns a LimitError or ErrNoSpace if a blob of the size, -1 = unknown, cannot be kept:
 // not even if everything went that may go for it. Nothing is asked to go.
 func (l *Budget) Admit(origin string, size int64) error {
 	kept, name := l.Load(), oci.UpstreamName(origin)
 	pinned, _ := l.ledger.Spared()
 	if most := kept.MaxSize; most > 0 && max(size, 0)+pinned.Bytes > most {
-		return fmt.Errorf("blob of %d bytes beside %d that are pinned exceeds the limit of %d: %w", size, pinned.Bytes, most, volume.ErrNoSpace)
+		return &LimitError{Size: size, Pinned: pinned.Bytes, Limit: most, Again: l.told.Swap(kept) == kept}
 	}
 	if most, own := kept.Upstreams[name], pinned.Upstreams[name]; most > 0 && max(size, 0)+own > most {
-		return fmt.Errorf("blob of %d bytes beside %d that are pinned exceeds the limit of %d for %s: %w", size, own, most, name, volume.ErrNoSpace)
+		return &LimitError{Size: size, Pinned: own, Limit: most, Upstream: name, Again: l.told.Swap(kept) == kept}
 	}
 	err := l.space.CheckFloor(size)
 	switch {

@@ -3,6 +3,7 @@ package eviction
 import (
 	"errors"
 	"log/slog"
+	"syscall"
 	"testing"
 	"time"
 
@@ -63,6 +64,30 @@ func TestAdmit(t *testing.T) {
 	case <-b.Kick:
 	default:
 		t.Error("nobody is asked for a pass")
+	}
+}
+
+// A limit that is smaller than a blob says so, and what to set, and not that the disk is
+// full.
+func TestLimitIsTooSmall(t *testing.T) {
+	b := newBudget(Limits{MaxSize: 200}, 0, 1<<40, 1<<40)
+	for _, again := range []bool{false, true} {
+		limit, ok := errors.AsType[*LimitError](b.Admit("docker.io", 30<<20))
+		if !ok || limit.Again != again || !errors.Is(limit, volume.ErrNoSpace) || !errors.Is(limit, syscall.ENOSPC) {
+			t.Errorf("error is %v, %+v", limit, limit)
+		}
+		if want := "blob of 30 MiB is larger than max_size of storage, 200 B: did you mean 200GiB?"; limit.Error() != want {
+			t.Errorf("error is %v, want %s", limit, want)
+		}
+	}
+	b.Store(&Limits{Upstreams: map[string]int64{"docker.io": 5 << 20}})
+	limit, ok := errors.AsType[*LimitError](b.Admit("docker.io#1f0c5d2a9b7e", 30<<20))
+	if want := "blob of 30 MiB is larger than max_size of upstream docker.io, 5.0 MiB: raise it"; !ok || limit.Again || limit.Error() != want {
+		t.Errorf("error is %v, want %s", limit, want)
+	}
+	e := &LimitError{Size: 30 << 20, Pinned: 1 << 30, Limit: 1 << 30}
+	if want := "blob of 30 MiB is larger than max_size of storage, 1.0 GiB, beside 1.0 GiB that are pinned: raise it"; e.Error() != want {
+		t.Errorf("error is %v, want %s", e, want)
 	}
 }
 

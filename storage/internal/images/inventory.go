@@ -46,6 +46,9 @@ type Holding struct {
 	// selection: what its removal would free.
 	OwnBytes int64 `json:"own_bytes"`
 
+	// Identities are those that the store has an upstream under, except its name.
+	Identities []string `json:"identities,omitempty"`
+
 	// Image is set for images only.
 	Image *HeldImage `json:"image,omitempty"`
 }
@@ -152,6 +155,9 @@ func (v *inventory) groups(ctx context.Context, scopes []oci.Scope, repositories
 		if !repositories && repository != last {
 			h.Repositories++
 			last = repository
+		}
+		if !repositories && scope.Upstream != name && !slices.Contains(h.Identities, scope.Upstream) {
+			h.Identities = append(h.Identities, scope.Upstream)
 		}
 		err := v.txn.ScopeTags(ctx, scope, func(string, []byte, []byte) error { h.Tags++; return nil })
 		if err == nil {

@@ -1,0 +1,64 @@
+//go:build unix
+
+package command
+
+import (
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+)
+
+// A socket that another user's server has tells so.
+func TestSocketOfAnotherUser(t *testing.T) {
+	if path := os.Getenv("PULLGATE_TEST_SOCKET"); path != "" {
+		if err := checkSocket(t.Context(), "unix/"+path); !errors.Is(err, fs.ErrPermission) {
+			t.Fatalf("socket of another user: %v", err)
+		}
+		return
+	}
+	folder, err := os.MkdirTemp("", "pullgate-socket-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(folder)
+	path := filepath.Join(folder, "admin.sock")
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	if err := checkSocket(t.Context(), "unix/"+path+"|0600"); err != nil {
+		t.Errorf("own socket: %v", err)
+	}
+	if err := checkSocket(t.Context(), "unix/"+path+".none"); err != nil {
+		t.Errorf("no socket: %v", err)
+	}
+	if err := errors.Join(os.Chmod(path, 0), os.Chmod(folder, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	if os.Getuid() != 0 {
+		t.Setenv("PULLGATE_TEST_SOCKET", path)
+		TestSocketOfAnotherUser(t)
+		return
+	}
+	// Nothing is forbidden to root: somebody else has to try.
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join(folder, "test")
+	if raw, err := os.ReadFile(binary); err != nil || os.WriteFile(copied, raw, 0o755) != nil {
+		t.Fatal("the test cannot be copied to where others reach it")
+	}
+	cmd := exec.CommandContext(t.Context(), copied, "-test.run", "^TestSocketOfAnotherUser$")
+	cmd.Dir, cmd.Env = folder, []string{"PULLGATE_TEST_SOCKET=" + path, "HOME=" + folder}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
