@@ -17,6 +17,7 @@ import (
 )
 
 func TestManyReadersOneGet(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	const size = 64*mib + 5
 	want := registrytest.Random(1, size)
@@ -86,6 +87,7 @@ func TestManyReadersOneGet(t *testing.T) {
 }
 
 func TestFirstReaderLeaves(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	want := registrytest.Random(1, 8*mib)
 	r := blobRequest(f.upstream.PutBlob(repository, want))
@@ -113,6 +115,7 @@ func TestFirstReaderLeaves(t *testing.T) {
 }
 
 func TestCutsAreResumed(t *testing.T) {
+	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -140,6 +143,7 @@ func TestCutsAreResumed(t *testing.T) {
 }
 
 func TestNoProgressEndsTheFill(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.cache.SkipWaits()
 	want := registrytest.Random(1, 4*mib)
@@ -175,6 +179,7 @@ func TestNoProgressEndsTheFill(t *testing.T) {
 
 // Without ranges a resumed download begins anew, and must fit.
 func TestUpstreamWithoutRanges(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.cache.SkipWaits()
 	const size = 24 * mib
@@ -209,6 +214,7 @@ func TestUpstreamWithoutRanges(t *testing.T) {
 }
 
 func TestCloseSuspends(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	const size, sent = 16 * mib, 9 * mib
 	want := registrytest.Random(1, size)
@@ -246,6 +252,7 @@ func TestCloseSuspends(t *testing.T) {
 // Bytes that went bad while a part was suspended are not held against the
 // upstream.
 func TestSuspendedPartWentBad(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{mib, 4 * mib} {
 		f := newFixture(t)
 		want := registrytest.Random(1, size)
@@ -277,6 +284,7 @@ func TestSuspendedPartWentBad(t *testing.T) {
 }
 
 func TestClosedCache(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	d := f.upstream.PutBlob(repository, registrytest.Random(1, 1000))
 	f.upstream.PutImage(repository, "3", 1, 10)
@@ -290,6 +298,7 @@ func TestClosedCache(t *testing.T) {
 
 // The request after a finished fill finds the fill or the file, never neither.
 func TestNoGapBetweenFillAndFile(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	want := registrytest.Random(1, 2*mib)
 	r := blobRequest(f.upstream.PutBlob(repository, want))

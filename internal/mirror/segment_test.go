@@ -14,6 +14,7 @@ import (
 // A reader far ahead of a slow download gets a segment of its own, and no byte
 // is asked for twice.
 func TestFarReaders(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	const size = 64 * mib
 	want := registrytest.Random(1, size)
@@ -82,6 +83,7 @@ func TestFarReaders(t *testing.T) {
 // ranges at once, each closed early. Where the upstream is fast, all wait for
 // the one GET.
 func TestParallelOpenEndedRanges(t *testing.T) {
+	t.Parallel()
 	const size = 256 * mib
 	f := newFixture(t)
 	f.pullParallel(registrytest.Random(1, size), 20)
@@ -91,6 +93,7 @@ func TestParallelOpenEndedRanges(t *testing.T) {
 // Where it is not, they get segments of their own, and none pulls what another
 // one does.
 func TestParallelSegments(t *testing.T) {
+	t.Parallel()
 	const size = 64 * mib
 	f := newFixture(t)
 	f.clock.run()
@@ -150,6 +153,7 @@ func (f *fixture) pullParallel(want []byte, parts int) {
 
 // A segment is kept clear of from the moment it is begun, not from its first byte.
 func TestSegmentStopsAtAnothersClaim(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	const size, far = 32 * mib, 16 * mib
 	want := registrytest.Random(1, size)
@@ -194,6 +198,7 @@ func TestSegmentStopsAtAnothersClaim(t *testing.T) {
 // One client that begins far ahead of a fast upstream waits for it, and has no
 // segment made, also where the upstream takes its time to begin.
 func TestFarReaderOfAFastUpstream(t *testing.T) {
+	t.Parallel()
 	for _, resumed := range []bool{false, true} {
 		f := newFixture(t)
 		f.clock.run()

@@ -37,6 +37,7 @@ func relayed(content io.ReadSeeker, size int) (got []byte, err error) {
 // Nothing is given out for the kernel to send that a Read would not give: no byte
 // that has not come, and none of the end before it is verified.
 func TestSpool(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	const size, half = 8 * mib, 4 * mib
 	want := registrytest.Random(1, size)
@@ -72,6 +73,7 @@ func TestSpool(t *testing.T) {
 
 // The wrong end of a blob is in no file that is given out.
 func TestSpoolOfWrongBlob(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	const size = 4 * mib
 	want := registrytest.Random(1, size)
@@ -100,6 +102,7 @@ func TestSpoolOfWrongBlob(t *testing.T) {
 
 // A blob that the store has no room for ends in Reads.
 func TestSpoolEndsWhereTheStoreDoes(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	const size = 8 * mib
 	want := registrytest.Random(1, size)

@@ -56,6 +56,7 @@ func size(i int, random *rand.Rand) int {
 // Downloads that are cut at any byte are resumed there: nobody notices, and the
 // upstream sends next to nothing twice.
 func TestDownloadsThatAreCut(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.clock.run()
 	f.connect(upstream.Options{})
@@ -89,6 +90,7 @@ func TestDownloadsThatAreCut(t *testing.T) {
 
 // Bodies that are wrong in any way: nobody sees a clean end, nothing is stored.
 func TestBodiesThatAreWrong(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.clock.run()
 	f.connect(upstream.Options{MaxFails: -1})
