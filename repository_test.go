@@ -231,14 +231,6 @@ func TestFoundationsHaveOwners(t *testing.T) {
 	}
 }
 
-func TestFilesAreShort(t *testing.T) {
-	for _, file := range sourceFiles(t) {
-		if file.lines > 400 {
-			t.Errorf("%s has %d lines, and 400 is the limit", file.path, file.lines)
-		}
-	}
-}
-
 func TestRecipeMatchesModule(t *testing.T) {
 	var recipe struct {
 		CaddyVersion string `json:"caddy_version"`

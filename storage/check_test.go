@@ -14,6 +14,7 @@ import (
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/index"
+	"github.com/pullgate/pullgate/storage/internal/integrity"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -87,8 +88,9 @@ func TestCheckOfASoundStore(t *testing.T) {
 		}
 		got, _ := check(t, s, o)
 		want := CheckReport{
-			Verify: o.Verify, Repair: o.Repair, Blobs: 5, Bytes: 4006, Manifests: 1, Tags: 2, Links: 6,
-			TagsWithoutManifest: 1, FillsRunning: 1, FillsSuspended: 1, SuspendedBytes: 700, Verified: 1,
+			Verify: o.Verify, Repair: o.Repair, Blobs: 5, Bytes: 4006, Verified: 1,
+			RecordCounts: integrity.RecordCounts{Manifests: 1, Tags: 2, Links: 6, TagsWithoutManifest: 1},
+			FileCounts:   integrity.FileCounts{FillsRunning: 1, FillsSuspended: 1, SuspendedBytes: 700},
 		}
 		if o.Verify {
 			want.Verified = 5

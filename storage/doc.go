@@ -71,8 +71,8 @@
 //
 // # Where what lives
 //
-// A [Store] has two faces: [Records] (tags, manifests, links, origins, referrers) and
-// [Blobs] (files, parts). A keeper keeps house. Below them:
+// A [Store] is its [Records] (tags, manifests, links, origins, referrers), its [Blobs]
+// (files, parts) and its pins. A keeper evicts, forgets and saves. Below them:
 //
 //   - internal/index: Badger, and every fence around it; the records and their keys.
 //   - internal/images: what belongs together: pins, catalog, inventory, removal, forgetting.
@@ -92,6 +92,6 @@
 // concurrently with all others.
 //
 // A Part is owned by the fill that asked for it until Commit, Suspend or Remove
-// ends it, and its descriptor until Close. An *os.File from OpenBlob belongs to
-// the caller and outlives both eviction and the store.
+// ends it, and its descriptor until Close. A File from OpenBlob belongs to the caller,
+// who closes it, and outlives both eviction and the store.
 package storage

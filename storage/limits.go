@@ -38,6 +38,18 @@ type Usage struct {
 	// going to have, as far as that is known.
 	Fills     int   `json:"-"`
 	FillBytes int64 `json:"-"`
+	IndexUsage
+	// QuarantinedBlobs counts, from the opening of the store, the blobs that were
+	// found to be damaged and taken out of use.
+	QuarantinedBlobs int64 `json:"quarantined_blobs"`
+	VolumeUsage
+	// EvictedBlobs and EvictedBytes count from the opening of the store.
+	EvictedBlobs int64 `json:"evicted_blobs"`
+	EvictedBytes int64 `json:"evicted_bytes"`
+}
+
+// IndexUsage is how the index fares.
+type IndexUsage struct {
 	// IndexBytes is the size of the index, up to a minute old.
 	IndexBytes int64 `json:"index_bytes"`
 	// IndexOpen is false while the index cannot be opened, as ErrNoIndex says, and
@@ -47,18 +59,16 @@ type Usage struct {
 	IndexOpen     bool   `json:"index_open"`
 	IndexRebuilds int64  `json:"index_rebuilds"`
 	IndexError    string `json:"index_error,omitempty"`
-	// QuarantinedBlobs counts, from the opening of the store, the blobs that were
-	// found to be damaged and taken out of use.
-	QuarantinedBlobs int64 `json:"quarantined_blobs"`
+}
+
+// VolumeUsage is what the file system has.
+type VolumeUsage struct {
 	// FreeBytes and TotalBytes are those of the file system, FreeInodes and
 	// TotalInodes too; the latter are 0 where it makes them as it goes.
 	FreeBytes   int64 `json:"free_bytes"`
 	TotalBytes  int64 `json:"total_bytes"`
 	FreeInodes  int64 `json:"free_inodes"`
 	TotalInodes int64 `json:"-"`
-	// EvictedBlobs and EvictedBytes count from the opening of the store.
-	EvictedBlobs int64 `json:"evicted_blobs"`
-	EvictedBytes int64 `json:"evicted_bytes"`
 }
 
 // Usage returns how much is stored, without touching the disk more than four
@@ -71,7 +81,6 @@ func (s *Store) Usage() Usage {
 	u := Usage{
 		Counted:          s.keeper.census.Done.Load(),
 		Fills:            s.parts.count(),
-		IndexRebuilds:    s.index.Rebuilds(),
 		QuarantinedBlobs: s.judge.Damaged(),
 		EvictedBlobs:     s.keeper.eviction.Remover.Blobs.Load(),
 		EvictedBytes:     s.keeper.eviction.Remover.Bytes.Load(),
@@ -84,7 +93,7 @@ func (s *Store) Usage() Usage {
 	u.Overpinned = s.keeper.eviction.Overpinned.Load()
 	u.FreeBytes, u.TotalBytes = s.home.space.Look()
 	u.FreeInodes, u.TotalInodes, _ = s.home.space.Inodes()
-	u.IndexOpen, u.IndexError = s.index.Writable(), s.index.Trouble()
+	u.IndexOpen, u.IndexRebuilds, u.IndexError = s.index.Writable(), s.index.Rebuilds(), s.index.Trouble()
 	_, u.IndexBytes = s.index.Size()
 	return u
 }

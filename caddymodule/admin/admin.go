@@ -51,7 +51,7 @@ func (a API) Routes() (routes []caddy.AdminRoute) {
 	} {
 		routes = append(routes, caddy.AdminRoute{Pattern: path, Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 			err := handler(w, r)
-			if refusal, ok := errors.AsType[*operate.Refusal](err); ok {
+			if refusal, ok := errors.AsType[*operate.RefusedError](err); ok {
 				return caddy.APIError{HTTPStatus: refusal.Status, Err: refusal.Err}
 			}
 			return err

@@ -17,7 +17,7 @@ import (
 func printImages(out io.Writer, r imageResult, chosen bool) {
 	names := imageNames(r.Images)
 	imagesTable(out, names, r.Images)
-	missing := []string{}
+	missing := make([]string, 0, len(r.Images))
 	otherPlatforms := false
 	for i := range r.Images {
 		report := &r.Images[i]

@@ -68,7 +68,7 @@ func (r *run) gateway(doing, online string, o storage.Options) (g operate.Gatewa
 		if online != "" {
 			r.out.say(doing+online, r.name(), r.address)
 		}
-		return &operate.Client{Address: r.address, Ask: asking(r.address)}, func() error { return nil }, nil
+		return &operate.Client{Address: r.address, Ask: asking(r.address)}, func() error { return nil }, nil //nolint:bodyclose // the client closes what it asks for
 	}
 	r.out.say(doing+", as no server has it open (%v).", r.path, r.silence)
 	store, err := r.openStorage(o, storage.Open)

@@ -101,7 +101,7 @@ func (r *run) find() error {
 
 // openStores asks a server which stores it has open.
 func openStores(ctx context.Context, address string) (paths []string, err error) {
-	client := operate.Client{Address: address, Ask: asking(address)}
+	client := operate.Client{Address: address, Ask: asking(address)} //nolint:bodyclose // the client closes what it asks for
 	status, err := client.Status(ctx, "")
 	for _, s := range status.Storage {
 		paths = append(paths, s.Path)

@@ -2,7 +2,7 @@
 //
 // # The life of a fill
 //
-//	New ──► Run: open ──► spool ─────────► verified ──► Commit ──► Done
+//	New ──► Run: open ──► spool ─► Publish ─► verified ─► Commit ─► Done
 //	             │ part,   │ segments         │ all is
 //	             │ first   │ + hasher         │ released
 //	             │ GET     │
@@ -55,7 +55,7 @@ type Policy interface {
 	Summon() func(context.Context) bool
 	// Verified is called once the bytes are right, before they are released.
 	Verified(ctx context.Context, size int64)
-	// Failed is called before anybody hears of a failure, and may ask again.
+	// Failed is called after a failure, and before Done is closed.
 	Failed(o Outcome)
 }
 
@@ -69,6 +69,9 @@ type Options struct {
 	Policy Policy
 	// Size is what is expected, which is a hint; -1 = nothing.
 	Size int64
+	// Doubted says that a size which clients were told turned out to be wrong: none gets it
+	// before the upstream has answered.
+	Doubted bool
 	// Proven says that the scope is known to have the blob, without the GET, and Known
 	// that the upstream serves the repository, so far as is known here.
 	Proven, Known bool
@@ -197,7 +200,12 @@ func (f *Fill) spool() (h hash.Hash, err error) {
 	hashed := make(chan error, 1)
 	go func() {
 		var err error
-		defer func() { hashed <- err }()
+		defer func() {
+			if err != nil {
+				f.fail(err)
+			}
+			hashed <- err
+		}()
 		defer f.recovered(&err)
 		if err = f.hasher.run(f.ctx, h, part); err != nil {
 			err = f.unreadable(fmt.Errorf("blob %s: %w", f.Digest, err))
@@ -227,7 +235,6 @@ func (f *Fill) unreadable(err error) error {
 		f.breakOff(err)
 		return nil
 	}
-	f.fail(err)
 	return err
 }
 

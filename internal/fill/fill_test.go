@@ -21,6 +21,8 @@ import (
 type bucket struct {
 	blob     []byte
 	noRanges bool
+	doubted  bool
+	expected int64                              // 0 = nothing
 	size     func() int64                       // as announced; nil = that of the blob
 	body     func(n int, r io.Reader) io.Reader // of the GET n, from 0 on; nil = whole
 	room     int64                              // of the part; 0 = enough
@@ -94,13 +96,26 @@ func (b *bucket) start(t *testing.T, size int) *Fill {
 }
 
 func (b *bucket) startOf(t *testing.T, d digest.Digest) *Fill {
-	f := New(t.Context(), Options{
-		Downloads: &Downloads{
-			Now: time.Now, After: time.After, Panicked: func() { t.Error("a panic") }, SizePatience: time.Minute, Processors: 2,
-		},
-		Digest: d, Scope: oci.Scope{Upstream: "docker.io", Repository: "a"}, Source: b, Policy: b, Size: -1,
-		Log: slog.New(slog.DiscardHandler),
-	})
+	expected := b.expected
+	if expected == 0 {
+		expected = -1
+	}
+	all := &Downloads{
+		Now: time.Now, After: time.After, Panicked: func() { t.Error("a panic") }, SizePatience: time.Minute, Processors: 2,
+	}
+	return start(t, b, Options{Downloads: all, Digest: d, Size: expected, Doubted: b.doubted})
+}
+
+// source is a Source, with the policy of its fill.
+type source interface {
+	Source
+	Policy
+}
+
+func start(t *testing.T, from source, o Options) *Fill {
+	o.Scope, o.Source, o.Policy = oci.Scope{Upstream: "docker.io", Repository: "a"}, from, from
+	o.Log = slog.New(slog.DiscardHandler)
+	f := New(t.Context(), o)
 	go f.Run(func(Outcome) {})
 	return f
 }

@@ -121,16 +121,20 @@ func (h *hasher) next(ctx context.Context, n int) (piece []byte, target int64) {
 	}
 }
 
-// target returns how far the hasher may go; h.mu is held.
+// target returns how far the hasher may go; h.mu is held. A segment that was reading when
+// the size became known may have got past that.
 //
 // The held-back end goes in only when everything is there: if the part breaks
 // before, readers go on from the hasher's state, and none can be past it. A small
 // blob is begun anew then.
 func (h *hasher) target() int64 {
-	if h.size > WholeSize && h.prefix < h.size {
+	switch {
+	case h.size < 0:
+		return h.prefix
+	case h.size > WholeSize && h.prefix < h.size:
 		return min(h.prefix, h.size-heldBack)
 	}
-	return h.prefix
+	return min(h.prefix, h.size)
 }
 
 // add notes that n more bytes are in the part, at pos and in the buffer, and how many

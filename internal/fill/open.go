@@ -16,6 +16,12 @@ import (
 // takes no room. detached says that readers go on by themselves from the beginning.
 func (f *Fill) open() (detached bool, err error) {
 	o := opening{f: f}
+	begun := false
+	defer func() {
+		if !begun && o.first != nil {
+			o.first.close()
+		}
+	}()
 	size, disputed, err := o.answer()
 	if err != nil {
 		return false, err
@@ -40,9 +46,9 @@ func (f *Fill) open() (detached bool, err error) {
 	case size <= WholeSize && size >= 0:
 		o.part, inMemory = newMemory(size), true
 	case size < 0 || disputed:
-		o.first.close()
 		return false, errUnstorable(o.cause)
 	}
+	begun = true
 	var s *split
 	if o.part == nil {
 		s = &split{state: f.Digest.Algorithm().Hash(), body: o.first.take()}
@@ -51,6 +57,9 @@ func (f *Fill) open() (detached bool, err error) {
 	f.outcome.update(func(v *verdict) {
 		v.opened, v.size, v.disputed, v.guessed, v.cause, v.split, v.inMemory = true, size, disputed, o.guessed, o.cause, s, inMemory
 	})
+	if v := f.outcome.now(); v.given && v.hint > WholeSize {
+		f.adopt()
+	}
 	if s == nil {
 		f.workers.launch(o.first)
 	}
@@ -101,7 +110,6 @@ func (o *opening) answer() (size int64, disputed bool, err error) {
 	if size < 0 && hint >= 0 || !f.audience.refuse(&f.outcome, size) {
 		return size, disputed, nil
 	}
-	o.first.close()
 	f.abort()
 	return 0, false, f.outcome.now().err
 }

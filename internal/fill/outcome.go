@@ -76,6 +76,18 @@ func (o *outcome) rest(resting bool) (changed bool) {
 	return changed
 }
 
+// give reports whether a client may be told a size, as the upstream has not answered yet.
+func (o *outcome) give(told int64) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	v := &o.verdict
+	if told <= 0 || v.opened || v.resting {
+		return false
+	}
+	v.given = v.given || told == v.hint
+	return true
+}
+
 // adopt has the hint do where the upstream tells no size, so that readers need not wait
 // for the end. It reports false where it is too late for that, or too early.
 func (o *outcome) adopt(h *hasher) bool {

@@ -118,7 +118,7 @@ func (f *Fill) Ready(ctx context.Context, told int64) (size int64, err error) {
 			return size, err
 		case ctx.Err() != nil:
 			return 0, ctx.Err()
-		case late && !v.opened && told > 0 && !v.resting:
+		case late && !f.Doubted && f.outcome.give(told):
 			return told, nil
 		case late && v.size < 0 && v.hint > WholeSize && f.adopt():
 			continue

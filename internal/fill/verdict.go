@@ -125,6 +125,7 @@ type sizing struct {
 	learned  bool  // from the end of the body
 	disputed bool  // the upstream announced another size than the hint
 	guessed  bool  // the upstream tells no size: the hint has to do
+	given    bool  // a client got the hint before the upstream had answered
 }
 
 // certain reports whether a reader that was told a size, -1 = none, can rely on what

@@ -88,7 +88,7 @@ func TestOutcome(t *testing.T) {
 	var o outcome
 	o.breakOff(first)
 	o.breakOff(second)
-	if v := o.now(); v.cause != first || v.err != nil || !o.halted() || o.well() || v.broken() != first {
+	if v := o.now(); !errors.Is(v.cause, first) || v.err != nil || !o.halted() || o.well() || !errors.Is(v.broken(), first) {
 		t.Errorf("%+v", v)
 	}
 	o.update(func(v *verdict) { v.inMemory = true })

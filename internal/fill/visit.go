@@ -47,16 +47,22 @@ func (c *caller) get(ctx context.Context, g call) (oci.BlobBody, error) {
 		c.crowds.Leave(v, cut, c.Now())
 		cancel(nil)
 	}
+	served, cut := false, false
+	defer func() {
+		if !served {
+			end(cut)
+		}
+	}()
 	if err := c.awaitTurn(going, turn, g.late); err != nil {
-		end(false)
 		return oci.BlobBody{}, err
 	}
+	cut = true // if the source panics
 	body, err := c.Source.Blob(going, c.Digest, g.offset, g.length)
 	if err != nil {
-		err = c.refused(going, v, err)
-		end(going.Err() != nil)
+		err, cut = c.refused(going, v, err), going.Err() != nil
 		return oci.BlobBody{}, err
 	}
+	served = true
 	c.crowds.Serve(v, c.Now())
 	body.ReadCloser = &visitBody{ReadCloser: body.ReadCloser, ctx: going, end: end}
 	return body, nil

@@ -56,7 +56,7 @@ func (f *fixture) open() {
 	}
 	f.cache = mirror.NewCache(mirror.CacheOptions{Records: f.store, Blobs: mirror.BlobsOf(f.store)})
 	f.mirror, err = mirror.New(f.cache, mirror.Options{Upstreams: []mirror.Upstream{
-		{Name: "docker.io", Remote: f.client, TagTTL: time.Hour, Access: mirror.Access{Public: true}},
+		{Name: "docker.io", Remote: f.client, Freshness: mirror.Freshness{TagTTL: time.Hour}, Access: mirror.Access{Public: true}},
 	}})
 	if err != nil {
 		f.t.Fatal(err)

@@ -14,11 +14,11 @@ import (
 )
 
 const (
-	// maxImages, MaxBlobs and maxBlobs bound what is known: the images, the blobs
-	// of one, and all of them.
+	// maxImages and maxBlobs bound what is known: the images, and the blobs of all.
 	maxImages = 256
-	MaxBlobs  = 4096
 	maxBlobs  = 32 << 10
+	// MaxBlobs bounds the blobs of one image.
+	MaxBlobs = 4096
 	// freshImage is how long a manifest counts as asked for just now, and askAgain
 	// how often one is asked for again for the sake of its blobs.
 	freshImage = 10 * time.Second

@@ -73,19 +73,31 @@ func (v *pullAhead) run(layer digest.Digest) {
 		if !limited {
 			most = 0
 		}
-		turn, ok := v.trySpareTurn()
-		if ok && v.begin(b.Digest, most, turn) {
+		begun, may := v.try(b.Digest, most)
+		if begun {
 			left -= max(b.Size, 0)
-			continue
 		}
-		turn.end()
-		s.recall()
-		v.ahead.Leave(v.Identity)
-		if !ok {
+		if !may {
 			break // the next layer that the client asks for goes on
 		}
 	}
 	s.settle(v.ctx)
+}
+
+// try begins a fill with the slot that was taken for it, or gives that back. may is false
+// where the client has no turn for it.
+func (v *pullAhead) try(d digest.Digest, most int64) (begun, may bool) {
+	var turn *turn
+	defer func() {
+		if !begun {
+			turn.end()
+			v.scouts.recall()
+			v.ahead.Leave(v.Identity)
+		}
+	}()
+	turn, may = v.trySpareTurn()
+	begun = may && v.begin(d, most, turn)
+	return begun, may
 }
 
 // missing reports whether a blob is neither stored nor known not to be had.
@@ -105,23 +117,26 @@ func (v *pullAhead) within(d digest.Digest) bool {
 // begin starts a fill that nobody waits for, of at most so many bytes; 0 = any.
 // Its slot and its turn are given back with its end. It reports false if there is one
 // already, or there can be none.
-func (v *pullAhead) begin(d digest.Digest, most int64, turn *turn) bool {
+func (v *pullAhead) begin(d digest.Digest, most int64, turn *turn) (begun bool) {
 	s := &v.scouts
 	k := v.fillKey(d)
 	mine, _, _ := v.fills.reserve(k, func(*sharedFill) bool { return false })
 	if mine == nil {
 		return false
 	}
+	defer func() {
+		if !begun {
+			v.fills.release(k)
+		}
+	}()
 	if v.within(d) {
-		v.fills.release(k)
 		return false
 	}
 	f := newFill(v.ctx, v.view, d, v.linked(v.ctx, d), &most)
-	if !v.launch(k, mine, f, turn, func() {
+	if begun = v.launch(k, mine, f, turn, func() {
 		s.back(f.Outcome().Stored())
 		v.ahead.Leave(v.Identity)
-	}) {
-		v.fills.release(k)
+	}); !begun {
 		return false
 	}
 	v.start(func() {

@@ -197,6 +197,22 @@ func (p *watchedPart) WriteAt(b []byte, off int64) (int, error) {
 	return p.Part.WriteAt(b, off)
 }
 
+// WatchLooks calls look before it is looked whether a blob is stored.
+func (c *Cache) WatchLooks(look func(digest.Digest)) {
+	c.store.Blobs = watchedBlobs{c.store.Blobs, look}
+}
+
+type watchedBlobs struct {
+	Blobs
+
+	look func(digest.Digest)
+}
+
+func (w watchedBlobs) HasBlob(ctx context.Context, d digest.Digest) (trusted bool, err error) {
+	w.look(d)
+	return w.Blobs.HasBlob(ctx, d)
+}
+
 // WatchStanding returns what gets something once a connection stands back.
 func (c *Cache) WatchStanding() <-chan struct{} {
 	stands, after := make(chan struct{}, 1), c.downloads.After

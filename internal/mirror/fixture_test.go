@@ -101,8 +101,8 @@ func newFixtureOn(t testing.TB, inMemory bool) *fixture {
 	t.Cleanup(transport.CloseIdleConnections)
 	f.remote = &remote{base: f.upstream.URL(), client: &http.Client{Transport: transport, Timeout: time.Minute}}
 	f.policy = mirror.Upstream{
-		Name: upstreamName, Remote: f.remote, TagTTL: ttl, Access: mirror.Access{Public: true}, StaleIfDenied: time.Hour,
-		ImmutableTags: regexp.MustCompile(`^v\d+\.\d+\.\d+$`),
+		Name: upstreamName, Remote: f.remote, Access: mirror.Access{Public: true},
+		Freshness: mirror.Freshness{TagTTL: ttl, StaleIfDenied: time.Hour, ImmutableTags: regexp.MustCompile(`^v\d+\.\d+\.\d+$`)},
 	}
 	// Half of the tests have either, which is the one that their names say.
 	name := fnv.New32a()
@@ -158,7 +158,7 @@ func (f *fixture) observe(e mirror.FillEvent) {
 func (f *fixture) configure() {
 	f.t.Helper()
 	m, err := mirror.New(f.cache, mirror.Options{Upstreams: append([]mirror.Upstream{
-		f.policy, {Name: "ghcr.io", Remote: f.remote, TagTTL: ttl, Access: mirror.Access{Public: true}},
+		f.policy, {Name: "ghcr.io", Remote: f.remote, Freshness: mirror.Freshness{TagTTL: ttl}, Access: mirror.Access{Public: true}},
 	}, f.more...)})
 	if err != nil {
 		f.t.Fatal(err)

@@ -212,8 +212,8 @@ func TestGeneratedRequests(t *testing.T) {
 	p := &pedant{t: t, blob: []byte("a blob"), manifest: []byte(
 		`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`)}
 	m, err := mirror.New(f.cache, mirror.Options{Upstreams: []mirror.Upstream{
-		{Name: "docker.io", Remote: p, TagTTL: ttl, Access: mirror.Access{Public: true}},
-		{Name: "ghcr.io", Remote: p, TagTTL: ttl, Deny: []string{"**"}},
+		{Name: "docker.io", Remote: p, Freshness: mirror.Freshness{TagTTL: ttl}, Access: mirror.Access{Public: true}},
+		{Name: "ghcr.io", Remote: p, Freshness: mirror.Freshness{TagTTL: ttl}, Deny: []string{"**"}},
 	}})
 	if err != nil {
 		t.Fatal(err)

@@ -129,7 +129,7 @@ func (q manifestQuery) current(ctx context.Context) (oci.Manifest, bool, error) 
 		return mf, false, nil
 	}
 	link := storage.Link{Proven: true}
-	if err := (prover{q.view, q.digest}).renew(ctx, &link, prover.askManifest); err != nil {
+	if err := prover(q).renew(ctx, &link, prover.askManifest); err != nil {
 		return oci.Manifest{}, false, err
 	}
 	return mf, true, nil
@@ -157,7 +157,7 @@ func (v view) hasManifest(ctx context.Context, d digest.Digest) bool {
 // ask gets the manifest from the upstream, or, where the upstream has delivered it to
 // another scope, only its word that it belongs to this one too.
 func (q manifestQuery) ask(ctx context.Context) (_ oci.Manifest, stored bool, err error) {
-	mf := new(oci.Manifest)
+	var mf *oci.Manifest
 	if known, err := q.store.Manifest(ctx, q.digest); err == nil && q.proof(ctx, q.digest) == proofHead {
 		if _, mf, err = q.prove(ctx); err != nil {
 			return oci.Manifest{}, false, err

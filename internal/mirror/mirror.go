@@ -29,12 +29,35 @@ type Upstream struct {
 	Identity string
 	// Remote asks the registry; required, unless Offline.
 	Remote Remote
+
+	Freshness
+	Bounds
+
+	// VerifyRanges has ranges of blobs end only once the whole blob was verified.
+	VerifyRanges bool
+	// Access says who may use the upstream.
+	Access Access
+	// Allow, unless empty, and Deny are patterns of the repositories that may
+	// be asked for: * within a path component, ** across them. Deny wins.
+	Allow, Deny []string
+	// Isolate keeps the bytes of the upstream from other ones: these cannot prove to have
+	// them, but deliver them themselves, and nothing tells that they are here.
+	Isolate bool
+	// ProofTTL is how long it is believed that a repository has what it had once; 0 = for
+	// ever. Then the upstream is asked again. What it has refused is not served any more.
+	ProofTTL time.Duration
+	// Offline answers from the cache only, however old.
+	Offline bool
+}
+
+// Freshness says how long what an upstream said of its tags is believed.
+type Freshness struct {
 	// TagTTL is how long a tag, or a list of referrers, is believed without
 	// asking the upstream again; 0 = ask on every pull.
 	TagTTL time.Duration
-	// Timeout bounds a look-up as a whole, not its single tries; default 10 s.
-	// StaleTimeout does that where an old answer is at hand; default 3 s.
-	Timeout, StaleTimeout time.Duration
+	// ImmutableTags matches tags that never move: once known, the upstream is
+	// not asked again. nil = none.
+	ImmutableTags *regexp.Regexp
 	// StaleIfDenied is how long stale tags are served once the upstream denies the
 	// repository (401, 403), counted from the first denial; 0 = not at all. What
 	// is asked for by digest does not depend on it.
@@ -43,6 +66,13 @@ type Upstream struct {
 	// stale, counted from its first 404; 0 = not at all, unless the image is pinned;
 	// negative = not even then.
 	StaleIfGone time.Duration
+}
+
+// Bounds are what one upstream may cost.
+type Bounds struct {
+	// Timeout bounds a look-up as a whole, not its single tries; default 10 s.
+	// StaleTimeout does that where an old answer is at hand; default 3 s.
+	Timeout, StaleTimeout time.Duration
 	// MaxFills bounds the fills that run at a time; more of them wait. 0 = no
 	// limit.
 	MaxFills int
@@ -55,28 +85,10 @@ type Upstream struct {
 	// DefaultLookAheadSize, negative = any number.
 	LookAhead     int
 	LookAheadSize int64
-	// VerifyRanges has ranges of blobs end only once the whole blob was verified.
-	VerifyRanges bool
-	// ImmutableTags matches tags that never move: once known, the upstream is
-	// not asked again. nil = none.
-	ImmutableTags *regexp.Regexp
-	// Access says who may use the upstream.
-	Access Access
-	// Allow, unless empty, and Deny are patterns of the repositories that may
-	// be asked for: * within a path component, ** across them. Deny wins.
-	Allow, Deny []string
 	// MissesPerClient is how many look-ups, and how many fills, one client may
 	// have started at this upstream at a time; more of them wait. A client is a
 	// user at an address. 0 = DefaultMissesPerClient, negative = any number.
 	MissesPerClient int
-	// Isolate keeps the bytes of the upstream from other ones: these cannot prove to have
-	// them, but deliver them themselves, and nothing tells that they are here.
-	Isolate bool
-	// ProofTTL is how long it is believed that a repository has what it had once; 0 = for
-	// ever. Then the upstream is asked again. What it has refused is not served any more.
-	ProofTTL time.Duration
-	// Offline answers from the cache only, however old.
-	Offline bool
 }
 
 // Mirror answers the requests of one site. It is safe for concurrent use, holds

@@ -60,7 +60,7 @@ func newModel(t *testing.T, seed uint64) *model {
 	for n, o := range m.origins {
 		o.rand = rand.New(rand.NewPCG(seed, uint64(n)+2))
 		m.more = append(m.more, mirror.Upstream{
-			Name: o.name, Remote: o, TagTTL: ttl, Isolate: o.isolated, Access: mirror.Access{Public: o.users == nil, Users: o.users},
+			Name: o.name, Remote: o, Freshness: mirror.Freshness{TagTTL: ttl}, Isolate: o.isolated, Access: mirror.Access{Public: o.users == nil, Users: o.users},
 		})
 	}
 	m.configure()

@@ -104,3 +104,40 @@ func TestPanic(t *testing.T) {
 		})
 	}
 }
+
+// A panic while it is looked ahead leaves no place, no turn and no slot taken.
+func TestPanicLooksAhead(t *testing.T) {
+	f := newFixture(t)
+	f.policy.LookAhead = 1
+	f.configure()
+	a, b, c, d := f.putBlob(2, 3*mib), f.putBlob(3, 1000), f.putBlob(4, 3*mib), f.putBlob(5, 1000)
+	f.putManifest(b, a, b)
+	panicked, looks := make(chan struct{}), 0
+	f.cache.WatchLooks(func(of digest.Digest) {
+		if of != b.Digest {
+			return
+		}
+		if looks++; looks == 2 { // with its place reserved
+			close(panicked)
+			panic("a fault of the store")
+		}
+	})
+	get := func(of digest.Digest) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if raw, _, err := f.pull(ctx, from("anna", blobRequest(of))); err != nil || oci.Sum(raw) != of {
+			t.Fatalf("%d bytes, %v", len(raw), err)
+		}
+	}
+	get(a.Digest)
+	<-panicked
+	get(b.Digest)
+	eventually(t, "the end of the fills", func() bool { return f.cache.Stats().Fills == 0 })
+	if n := f.cache.Turns(); n != 0 {
+		t.Errorf("%d turns are still taken", n)
+	}
+	f.putManifest(d, c, d)
+	get(c.Digest)
+	f.quiet(2)
+}

@@ -53,7 +53,7 @@ func TestNewRefuses(t *testing.T) {
 		"no name":      {{Offline: true}},
 		"no remote":    {{Name: "a"}},
 		"twice":        {{Name: "a", Offline: true}, {Name: "a", Offline: true}},
-		"negative TTL": {{Name: "a", Offline: true, TagTTL: -1}},
+		"negative TTL": {{Name: "a", Offline: true, Freshness: Freshness{TagTTL: -1}}},
 		"pattern":      {{Name: "a", Offline: true, Deny: []string{"?"}}},
 	} {
 		if _, err := New(&Cache{}, Options{Upstreams: upstreams}); err == nil {

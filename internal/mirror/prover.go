@@ -117,7 +117,7 @@ func (p prover) askBlob(ctx context.Context) (size int64, err error) {
 func (p prover) summoning(ctx context.Context, ask func() error) error {
 	mark := p.images.Mark()
 	err := ask()
-	if oci.IsNotFound(err) && (summons{p.view, p.digest}).send(ctx, mark) {
+	if oci.IsNotFound(err) && summons(p).send(ctx, mark) {
 		err = ask()
 	}
 	return err

@@ -43,8 +43,8 @@ func newRangesWorld(t *testing.T) *rangesWorld {
 	}
 	for _, strict := range []bool{false, true} {
 		m, err := mirror.New(w.cache, mirror.Options{Upstreams: []mirror.Upstream{{
-			Name: upstreamName, Remote: w.upstream, TagTTL: ttl, Access: mirror.Access{Public: true}, Parallel: 4,
-			VerifyRanges: strict, MissesPerClient: -1,
+			Name: upstreamName, Remote: w.upstream, Access: mirror.Access{Public: true}, VerifyRanges: strict,
+			Freshness: mirror.Freshness{TagTTL: ttl}, Bounds: mirror.Bounds{Parallel: 4, MissesPerClient: -1},
 		}}})
 		if err != nil {
 			t.Fatal(err)

@@ -46,7 +46,7 @@ func newFill(ctx context.Context, source view, d digest.Digest, link storage.Lin
 		s.looked.Store(true)
 	}
 	if s.sizeInDoubt(d) {
-		o.Size = -1
+		o.Size, o.Doubted = -1, true
 	}
 	// The fill outlives the request, so its span is a root of its own.
 	spanned, span := tracer(ctx).Start(source.Cache.ctx, "mirror.fill", trace.WithNewRoot(),

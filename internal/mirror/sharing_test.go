@@ -25,7 +25,7 @@ func (f *fixture) beside() *registrytest.Server {
 	f.t.Helper()
 	server := registrytest.New(f.t, registrytest.Options{})
 	f.more = append(f.more, mirror.Upstream{
-		Name: other, TagTTL: ttl, Access: mirror.Access{Public: true},
+		Name: other, Freshness: mirror.Freshness{TagTTL: ttl}, Access: mirror.Access{Public: true},
 		Remote: &remote{base: server.URL(), client: f.remote.client},
 	})
 	f.configure()

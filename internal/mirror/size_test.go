@@ -300,24 +300,29 @@ func TestNoSizeInManifest(t *testing.T) {
 	}
 }
 
-// Where it takes its time, the size of the manifest has to do: the blob comes with
-// that, or is cut off, and the next one who asks gets it.
+// Where it takes its time, the size of the manifest has to do, whether the upstream says
+// nothing until then or only no size: the blob comes with that, or is cut off, and the
+// next one who asks gets it.
 func TestSizeOfTheManifestHasToDo(t *testing.T) {
 	t.Parallel()
 	const size = 3 * mib
-	for _, told := range []int{size, size - 1, size + 1} {
+	for n, told := range []int{size, size, size - 1, size - 1, size + 1, size + 1} {
 		f := newFixture(t)
 		f.cache.SkipWaits()
 		f.cache.TellAfter(10 * time.Millisecond)
 		want := registrytest.Random(1, size)
 		d := f.upstream.PutBlob(repository, want)
 		f.namedBy(repository, d, told)
-		reached, open := make(chan struct{}), make(chan struct{})
+		answered, reached, open := make(chan struct{}), make(chan struct{}), make(chan struct{})
 		half := gated(mib, func() { close(reached) }, open)
 		f.upstream.On(registrytest.Rule{Kind: "blobs", Times: 1, Hook: func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+			if n%2 == 0 {
+				<-answered
+			}
 			half(chunked{w}, r, next)
 		}})
 		b, _, err := f.mirror.Blob(t.Context(), blobRequest(d))
+		close(answered)
 		if err != nil || b.Size != int64(told) {
 			t.Fatalf("%d bytes, %v", b.Size, err)
 		}

@@ -10,8 +10,9 @@ type storedPart struct{ *storage.Part }
 
 // Covered implements fill.Part.
 func (p storedPart) Covered() []fill.Extent {
-	var covered []fill.Extent
-	for _, x := range p.Part.Covered() {
+	extents := p.Part.Covered()
+	covered := make([]fill.Extent, 0, len(extents))
+	for _, x := range extents {
 		covered = append(covered, fill.Extent(x))
 	}
 	return covered
@@ -19,7 +20,7 @@ func (p storedPart) Covered() []fill.Extent {
 
 // Suspend implements fill.Part.
 func (p storedPart) Suspend(covered []fill.Extent) error {
-	var kept []storage.Extent
+	kept := make([]storage.Extent, 0, len(covered))
 	for _, x := range covered {
 		kept = append(kept, storage.Extent(x))
 	}

@@ -66,7 +66,7 @@ func (q tagQuery) lookUp(ctx context.Context, old storage.Tag, known bool) (tagA
 // answer serves. It returns why; nil = it is waited for.
 func (q tagQuery) behindItsBack(ctx context.Context, of question[tagAnswer]) error {
 	if !of.spare || q.remembered(of.key, true) != nil {
-		return nil
+		return nil //nolint:nilerr // the look-up itself tells of what is remembered
 	}
 	e := q.suspected(of.key)
 	if e == nil {

@@ -72,7 +72,7 @@ func share(t *testing.T, p *pager, test func(t *testing.T, tags lists)) {
 		cache := mirror.NewCache(mirror.CacheOptions{Logger: slog.New(slog.DiscardHandler)})
 		defer cache.Close()
 		m, err := mirror.New(cache, mirror.Options{Upstreams: []mirror.Upstream{
-			{Name: upstreamName, Remote: p, Access: mirror.Access{Public: true}, MissesPerClient: -1},
+			{Name: upstreamName, Remote: p, Access: mirror.Access{Public: true}, Bounds: mirror.Bounds{MissesPerClient: -1}},
 		}})
 		if err != nil {
 			t.Fatal(err)

@@ -146,7 +146,7 @@ func (c *Client) Export(ctx context.Context, q ExportRequest) (*Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	response, err := c.ask(ctx, http.MethodPost, ExportPath, q.Parameters(), bytes.NewReader(body))
+	response, err := c.ask(ctx, http.MethodPost, ExportPath, q.Parameters(), bytes.NewReader(body)) //nolint:bodyclose // Bundle.Close does
 	if err != nil {
 		return nil, err
 	}

@@ -74,19 +74,19 @@ type (
 	CheckLine = StoreLine[storage.CheckProgress, storage.CheckReport]
 )
 
-// Refusal is the error of a request that is refused. Over HTTP it has the status.
-type Refusal struct {
+// RefusedError is the error of a request that is refused. Over HTTP it has the status.
+type RefusedError struct {
 	Status int
 	Err    error
 }
 
 // Error implements error.
-func (r *Refusal) Error() string { return r.Err.Error() }
+func (r *RefusedError) Error() string { return r.Err.Error() }
 
 // Unwrap returns the reason.
-func (r *Refusal) Unwrap() error { return r.Err }
+func (r *RefusedError) Unwrap() error { return r.Err }
 
-func refuse(status int, err error) error { return &Refusal{status, err} }
+func refuse(status int, err error) error { return &RefusedError{status, err} }
 
 // ErrRebuildOpen says why a server rebuilds no index.
 var ErrRebuildOpen = errors.New("the index of an open store cannot be rebuilt: stop the server, then run pullgate mirror fsck --rebuild")

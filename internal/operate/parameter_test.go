@@ -59,7 +59,7 @@ func TestParametersAreRefused(t *testing.T) {
 		"verify=%zz1": "invalid URL escape",
 	} {
 		err := new(CheckRequest).Parameters().Decode(query)
-		refusal, ok := errors.AsType[*Refusal](err)
+		refusal, ok := errors.AsType[*RefusedError](err)
 		if !ok || refusal.Status != http.StatusBadRequest || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", query, err, want)
 		}

@@ -242,7 +242,8 @@ func (c *Crowds) Join(upstream string, p *Party, by int, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p.clients += by
-	if w := c.byUpstream[upstream]; w != nil && by > 0 && p.clients == by {
+	// The first one has come, or the last one has gone.
+	if w := c.byUpstream[upstream]; w != nil && (p.clients == by || p.clients == 0) {
 		w.admit(now)
 	}
 }

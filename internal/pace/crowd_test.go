@@ -178,6 +178,15 @@ func TestCrowdMakesRoom(t *testing.T) {
 	if !last.in() || !ahead.yielded() {
 		t.Error("a client waits for what is ahead")
 	}
+	// It leaves, while another one waits.
+	next := h.add(1)
+	if next.in() {
+		t.Fatal("there is room for one more")
+	}
+	h.c.Join(wayName, last.Party, -1, h.now)
+	if !next.in() || !last.yielded() {
+		t.Error("what a client has left makes no room")
+	}
 }
 
 // The limit grows by one a while after it was reached, for those in line too, and is

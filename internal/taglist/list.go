@@ -51,7 +51,11 @@ type List struct {
 	// grown is the memory that was not accounted for yet.
 	grown int
 
-	// What Lists.mu guards.
+	account
+}
+
+// account is what Lists knows of a list. Lists.mu guards it.
+type account struct {
 	used    time.Time
 	bytes   int
 	dropped bool

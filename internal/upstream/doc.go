@@ -5,7 +5,8 @@
 // Three rules hold for every request:
 //
 //   - Secrets go to the origin (scheme, host and port) of the configured URL that they
-//     are for, and to the origins of Options.AuthOrigins; nowhere else, not even when a
+//     are for, to the token servers known to belong to it, and to the origins of
+//     Options.AuthOrigins; nowhere else, not even when a
 //     registry, its token server or a redirect asks for them. A challenge that
 //     comes from behind a redirect is never answered with them.
 //   - What an upstream supplies (a realm, a redirect) leads to public addresses,

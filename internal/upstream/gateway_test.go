@@ -122,7 +122,7 @@ func newGateway(t *testing.T, f foul, w *world, dir string) *gateway {
 	}
 	g.cache = mirror.NewCache(mirror.CacheOptions{Records: g.store, Blobs: mirror.BlobsOf(g.store), Panicked: panicked, Now: g.clock.Now})
 	m, err := mirror.New(g.cache, mirror.Options{Upstreams: []mirror.Upstream{{
-		Name: "hub.test", Remote: client, TagTTL: time.Minute, Access: mirror.Access{Public: true},
+		Name: "hub.test", Remote: client, Freshness: mirror.Freshness{TagTTL: time.Minute}, Access: mirror.Access{Public: true},
 	}}})
 	if err != nil {
 		t.Fatal(err)

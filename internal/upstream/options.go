@@ -25,7 +25,7 @@ type Options struct {
 	URLCredentials map[string]Credentials
 	// AuthOrigins are more origins, such as "https://auth.example.com", that may
 	// see the credentials. Token servers there may be at private addresses. Well-known
-	// pairs are built in; see origin.go.
+	// pairs are built in; see internal/auth/hosts.go.
 	AuthOrigins []string
 	// Network says how the hosts are connected to.
 	Network

@@ -71,7 +71,8 @@ func openZooGateway(t testing.TB, enclosures ...*enclosure) *zooGateway {
 		}
 		g.clients = append(g.clients, c)
 		upstreams = append(upstreams, mirror.Upstream{
-			Name: e.name, Remote: c, TagTTL: time.Minute, Access: mirror.Access{Public: true}, Parallel: 4, LookAhead: 6,
+			Name: e.name, Remote: c, Access: mirror.Access{Public: true},
+			Freshness: mirror.Freshness{TagTTL: time.Minute}, Bounds: mirror.Bounds{Parallel: 4, LookAhead: 6},
 		})
 		routes[e.name] = registry.Upstream{Name: e.name}
 	}

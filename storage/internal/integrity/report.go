@@ -72,6 +72,17 @@ type Report struct {
 	Bytes    int64 `json:"bytes"`
 	Verified int64 `json:"verified"`
 
+	RecordCounts
+	FileCounts
+
+	// Counts count all findings, by kind.
+	Counts map[FindingKind]FindingCount `json:"counts"`
+	// Findings are the first 1,000, sorted by kind, name and digest.
+	Findings []Finding `json:"findings"`
+}
+
+// RecordCounts are the records of the index that are in order.
+type RecordCounts struct {
 	Manifests int64 `json:"manifests"`
 	Tags      int64 `json:"tags"`
 	Links     int64 `json:"links"`
@@ -79,7 +90,10 @@ type Report struct {
 	// TagsWithoutManifest lead to manifests that are not here: nobody has asked
 	// for more than the digest, or they were lost.
 	TagsWithoutManifest int64 `json:"tags_without_manifest"`
+}
 
+// FileCounts are the files beside the finished blobs.
+type FileCounts struct {
 	// FillsRunning and FillsSuspended are the parts in order; SuspendedBytes is
 	// what the latter hold.
 	FillsRunning   int64 `json:"fills_running"`
@@ -93,11 +107,6 @@ type Report struct {
 	Snapshots       int64     `json:"snapshots"`
 	SnapshotTime    time.Time `json:"snapshot_time,omitzero"`
 	SnapshotRecords int64     `json:"snapshot_records"`
-
-	// Counts count all findings, by kind.
-	Counts map[FindingKind]FindingCount `json:"counts"`
-	// Findings are the first 1,000, sorted by kind, name and digest.
-	Findings []Finding `json:"findings"`
 }
 
 // Found returns how many findings there are, and how many of them remain.

@@ -83,7 +83,7 @@ func (u *Suspects) Condemn(i volume.ID) bool {
 	return !condemned
 }
 
-// Absolve ends that: there is another file, or none, or it turned out to be sound. It
+// Absolve undoes Condemn: there is another file, or none, or it turned out to be sound. It
 // reports whether the blob was condemned.
 func (u *Suspects) Absolve(i volume.ID) bool {
 	u.mu.Lock()

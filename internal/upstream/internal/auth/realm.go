@@ -15,8 +15,8 @@ import (
 type tokenServer struct {
 	url *url.URL
 	// trusted says that it may see the upstream's credentials: the challenge is the
-	// upstream's own, and the operator has named its origin, so that it may be at any
-	// address, too.
+	// upstream's own, and its origin is that of the upstream, is known to belong to it, or
+	// was named by the operator, so that it may be at any address, too.
 	trusted bool
 	by      egress.Leader
 }

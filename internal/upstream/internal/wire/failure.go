@@ -19,7 +19,7 @@ import (
 
 // Failure is why one try did not give an answer. Its text is for people and
 // holds nothing that an upstream wrote but host names and status codes.
-type Failure struct {
+type Failure struct { //nolint:errname // wire.FailureError would say it twice
 	Class      oci.Class
 	Status     int
 	Text       string
@@ -86,7 +86,7 @@ func (f *Failure) IsNeutral() bool {
 var (
 	ErrBudget = errors.New("the operation took too long")
 	ErrIdle   = errors.New("no bytes came for too long")
-	// errDeaf ends one request, not the operation.
+	// errSilent ends one request, not the operation.
 	errSilent = errors.New("no answer on a connection that was used before")
 )
 
