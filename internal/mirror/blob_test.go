@@ -19,7 +19,9 @@ import (
 
 const mib = 1 << 20
 
-func TestBlob(t *testing.T) {
+func TestBlob(t *testing.T) { inBothModes(t, testBlob) }
+
+func testBlob(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{0, 1, 64 << 10, mib - 1, mib, mib + 1, 5*mib + 17} {
 		t.Run(strconv.Itoa(size), func(t *testing.T) {
@@ -66,7 +68,9 @@ func TestStatBlobDownloadsNothing(t *testing.T) {
 }
 
 // A lying registry: whatever byte is wrong, no reader sees the end.
-func TestWrongDigest(t *testing.T) {
+func TestWrongDigest(t *testing.T) { inBothModes(t, testWrongDigest) }
+
+func testWrongDigest(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{1, 1000, mib, mib + 1, 8 * mib} {
 		for _, at := range []int{0, size / 2, size - 1} {
@@ -116,7 +120,9 @@ func TestWrongDigest(t *testing.T) {
 }
 
 // Who reads nothing but the end is not told that it is right either.
-func TestWrongDigestAtTheEnd(t *testing.T) {
+func TestWrongDigestAtTheEnd(t *testing.T) { inBothModes(t, testWrongDigestAtTheEnd) }
+
+func testWrongDigestAtTheEnd(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	b := registrytest.Random(1, 4*mib)
@@ -152,7 +158,9 @@ func TestWrongDigestAtTheEnd(t *testing.T) {
 }
 
 // The same in chunks: nobody knows the size, so nothing is released early.
-func TestUnknownSize(t *testing.T) {
+func TestUnknownSize(t *testing.T) { inBothModes(t, testUnknownSize) }
+
+func testUnknownSize(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{1000, 3 * mib} {
 		f := newFixture(t)
@@ -174,7 +182,9 @@ func TestUnknownSize(t *testing.T) {
 	}
 }
 
-func TestWrongLength(t *testing.T) {
+func TestWrongLength(t *testing.T) { inBothModes(t, testWrongLength) }
+
+func testWrongLength(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{1000, 3 * mib} {
 		f := newFixture(t)
@@ -360,7 +370,9 @@ func TestReadHonoursItsContext(t *testing.T) {
 	}
 }
 
-func TestSeek(t *testing.T) {
+func TestSeek(t *testing.T) { inBothModes(t, testSeek) }
+
+func testSeek(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	want := registrytest.Random(1, 3*mib)

@@ -105,7 +105,9 @@ func (f *fixture) evict(d digest.Digest) {
 
 // A large file in doubt is served as a fill is: a damaged one is cut off before its end,
 // and the next request gets the blob from the upstream.
-func TestDoubtIsServedAsAFill(t *testing.T) {
+func TestDoubtIsServedAsAFill(t *testing.T) { inBothModes(t, testDoubtIsServedAsAFill) }
+
+func testDoubtIsServedAsAFill(t *testing.T) {
 	t.Parallel()
 	const size = 3 * mib
 	f := newFixture(t)

@@ -16,7 +16,9 @@ import (
 	"github.com/pullgate/pullgate/internal/registrytest"
 )
 
-func TestManyReadersOneGet(t *testing.T) {
+func TestManyReadersOneGet(t *testing.T) { inBothModes(t, testManyReadersOneGet) }
+
+func testManyReadersOneGet(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	const size = 64*mib + 5
@@ -86,7 +88,9 @@ func TestManyReadersOneGet(t *testing.T) {
 	f.saw(0, 0)
 }
 
-func TestFirstReaderLeaves(t *testing.T) {
+func TestFirstReaderLeaves(t *testing.T) { inBothModes(t, testFirstReaderLeaves) }
+
+func testFirstReaderLeaves(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	want := registrytest.Random(1, 8*mib)
@@ -114,7 +118,9 @@ func TestFirstReaderLeaves(t *testing.T) {
 	f.saw(0, 1)
 }
 
-func TestCutsAreResumed(t *testing.T) {
+func TestCutsAreResumed(t *testing.T) { inBothModes(t, testCutsAreResumed) }
+
+func testCutsAreResumed(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -142,7 +148,9 @@ func TestCutsAreResumed(t *testing.T) {
 	}
 }
 
-func TestNoProgressEndsTheFill(t *testing.T) {
+func TestNoProgressEndsTheFill(t *testing.T) { inBothModes(t, testNoProgressEndsTheFill) }
+
+func testNoProgressEndsTheFill(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.cache.SkipWaits()
@@ -213,7 +221,9 @@ func TestUpstreamWithoutRanges(t *testing.T) {
 	f.saw(0, 2)
 }
 
-func TestCloseSuspends(t *testing.T) {
+func TestCloseSuspends(t *testing.T) { inBothModes(t, testCloseSuspends) }
+
+func testCloseSuspends(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	const size, sent = 16 * mib, 9 * mib
@@ -251,7 +261,9 @@ func TestCloseSuspends(t *testing.T) {
 
 // Bytes that went bad while a part was suspended are not held against the
 // upstream.
-func TestSuspendedPartWentBad(t *testing.T) {
+func TestSuspendedPartWentBad(t *testing.T) { inBothModes(t, testSuspendedPartWentBad) }
+
+func testSuspendedPartWentBad(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{mib, 4 * mib} {
 		f := newFixture(t)
@@ -297,7 +309,9 @@ func TestClosedCache(t *testing.T) {
 }
 
 // The request after a finished fill finds the fill or the file, never neither.
-func TestNoGapBetweenFillAndFile(t *testing.T) {
+func TestNoGapBetweenFillAndFile(t *testing.T) { inBothModes(t, testNoGapBetweenFillAndFile) }
+
+func testNoGapBetweenFillAndFile(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	want := registrytest.Random(1, 2*mib)

@@ -16,7 +16,9 @@ import (
 
 // An upstream sends 3 MiB of something else. What ends before the blob does may come,
 // but is called unverified; nothing else ends cleanly.
-func TestRangesOfGarbage(t *testing.T) {
+func TestRangesOfGarbage(t *testing.T) { inBothModes(t, testRangesOfGarbage) }
+
+func testRangesOfGarbage(t *testing.T) {
 	t.Parallel()
 	const size = 3 * mib
 	for _, test := range []struct {

@@ -121,7 +121,6 @@ func TestStaleIfGone(t *testing.T) {
 
 // The silence of one repository makes nobody else's answers stale.
 func TestSilenceOfOneRepository(t *testing.T) {
-	t.Parallel()
 	f := newFixture(t)
 	f.policy.StaleTimeout = 100 * time.Millisecond
 	f.connect(upstream.Options{})

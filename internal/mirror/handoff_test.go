@@ -104,7 +104,9 @@ func TestNobodyWaitsForTheHasher(t *testing.T) {
 // Whatever the order in which the bytes of a blob come, wherever they are cut off and
 // whatever an earlier fill has left, the right ones are stored, and a wrong one is
 // found. Fills run beside each other, for they share buffers.
-func TestFillsInPieces(t *testing.T) {
+func TestFillsInPieces(t *testing.T) { inBothModes(t, testFillsInPieces) }
+
+func testFillsInPieces(t *testing.T) {
 	t.Parallel()
 	seed, rounds := testenv.Seed(t), testenv.Rounds(5, 100)
 	var fills sync.WaitGroup

@@ -43,7 +43,9 @@ func (f *fixture) traces(s *registrytest.Server, image registrytest.Image) (all 
 }
 
 // Bytes of an isolated upstream leave no trace for others.
-func TestIsolatedBytesLeaveNoTrace(t *testing.T) {
+func TestIsolatedBytesLeaveNoTrace(t *testing.T) { inBothModes(t, testIsolatedBytesLeaveNoTrace) }
+
+func testIsolatedBytesLeaveNoTrace(t *testing.T) {
 	t.Parallel()
 	for _, ahead := range []int{0, 2} {
 		var told [2][]string
@@ -87,7 +89,9 @@ func TestIsolatedBytesLeaveNoTrace(t *testing.T) {
 }
 
 // What an upstream that is not isolated has delivered too can be proven.
-func TestOpenBytesAreNotIsolated(t *testing.T) {
+func TestOpenBytesAreNotIsolated(t *testing.T) { inBothModes(t, testOpenBytesAreNotIsolated) }
+
+func testOpenBytesAreNotIsolated(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.policy.Isolate = true

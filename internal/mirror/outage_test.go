@@ -85,7 +85,6 @@ func TestMovedTagStaysUntilItsManifestIsHere(t *testing.T) {
 }
 
 func TestColdFailures(t *testing.T) {
-	t.Parallel()
 	tests := map[string]struct {
 		hook     registrytest.Hook
 		status   int

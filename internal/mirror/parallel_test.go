@@ -54,7 +54,9 @@ func (p paced) Write(b []byte) (n int, err error) {
 // speed, and over no more than that where they share a limit, where it is we who are
 // slow, or where the upstream has no ranges or wants no more connections. It is whole
 // in any case, and nothing to speak of is asked for twice.
-func TestParallelDownload(t *testing.T) {
+func TestParallelDownload(t *testing.T) { inBothModes(t, testParallelDownload) }
+
+func testParallelDownload(t *testing.T) {
 	t.Parallel()
 	const size, rate = 24 * mib, 16 * mib
 	shared := &line{rate: rate}

@@ -82,7 +82,9 @@ func TestFarReaders(t *testing.T) {
 // What containerd does with concurrent_layer_fetch_buffer: many open-ended
 // ranges at once, each closed early. Where the upstream is fast, all wait for
 // the one GET.
-func TestParallelOpenEndedRanges(t *testing.T) {
+func TestParallelOpenEndedRanges(t *testing.T) { inBothModes(t, testParallelOpenEndedRanges) }
+
+func testParallelOpenEndedRanges(t *testing.T) {
 	t.Parallel()
 	const size = 256 * mib
 	f := newFixture(t)
@@ -92,7 +94,9 @@ func TestParallelOpenEndedRanges(t *testing.T) {
 
 // Where it is not, they get segments of their own, and none pulls what another
 // one does.
-func TestParallelSegments(t *testing.T) {
+func TestParallelSegments(t *testing.T) { inBothModes(t, testParallelSegments) }
+
+func testParallelSegments(t *testing.T) {
 	t.Parallel()
 	const size = 64 * mib
 	f := newFixture(t)
@@ -152,7 +156,9 @@ func (f *fixture) pullParallel(want []byte, parts int) {
 }
 
 // A segment is kept clear of from the moment it is begun, not from its first byte.
-func TestSegmentStopsAtAnothersClaim(t *testing.T) {
+func TestSegmentStopsAtAnothersClaim(t *testing.T) { inBothModes(t, testSegmentStopsAtAnothersClaim) }
+
+func testSegmentStopsAtAnothersClaim(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	const size, far = 32 * mib, 16 * mib
@@ -198,7 +204,6 @@ func TestSegmentStopsAtAnothersClaim(t *testing.T) {
 // One client that begins far ahead of a fast upstream waits for it, and has no
 // segment made, also where the upstream takes its time to begin.
 func TestFarReaderOfAFastUpstream(t *testing.T) {
-	t.Parallel()
 	for _, resumed := range []bool{false, true} {
 		f := newFixture(t)
 		f.clock.run()

@@ -74,7 +74,9 @@ func TestWrongSizeInManifest(t *testing.T) {
 }
 
 // Nor does a HEAD that does, also where a part was left, or the store is full.
-func TestWrongSizeInHead(t *testing.T) {
+func TestWrongSizeInHead(t *testing.T) { inBothModes(t, testWrongSizeInHead) }
+
+func testWrongSizeInHead(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{1000, 3 * mib} {
 		for _, told := range []int{0, size - 1, size + 1} {
@@ -146,7 +148,9 @@ func TestTypeOfManifestInHeadOfBlob(t *testing.T) {
 
 // While sizes contradict each other, nothing is told before it is proven, and
 // nothing to those who believe the wrong one ever.
-func TestContradictedSizeIsHeldBack(t *testing.T) {
+func TestContradictedSizeIsHeldBack(t *testing.T) { inBothModes(t, testContradictedSizeIsHeldBack) }
+
+func testContradictedSizeIsHeldBack(t *testing.T) {
 	t.Parallel()
 	const size = 8 * mib
 	for _, honest := range []bool{true, false} {
@@ -195,7 +199,9 @@ func TestContradictedSizeIsHeldBack(t *testing.T) {
 }
 
 // Who follows the fill of another scope, and was told another size, waits too.
-func TestContradictedSizeOfAFollower(t *testing.T) {
+func TestContradictedSizeOfAFollower(t *testing.T) { inBothModes(t, testContradictedSizeOfAFollower) }
+
+func testContradictedSizeOfAFollower(t *testing.T) {
 	t.Parallel()
 	const other = "team/other"
 	f := newFixture(t)
@@ -235,7 +241,9 @@ func TestContradictedSizeOfAFollower(t *testing.T) {
 }
 
 // With nowhere to put the bytes, a large blob of uncertain size is an error.
-func TestContradictedSizeOnAFullDisk(t *testing.T) {
+func TestContradictedSizeOnAFullDisk(t *testing.T) { inBothModes(t, testContradictedSizeOnAFullDisk) }
+
+func testContradictedSizeOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	for size, at := range rooms {
 		for _, room := range at {

@@ -29,7 +29,9 @@ var rooms = map[int][]int64{
 // A part whose bytes of an earlier fill cannot be read back is given up. Small blobs
 // are begun anew in memory; of others no wrong byte comes, and the next request does
 // not have to do with the part any more.
-func TestUnreadablePart(t *testing.T) {
+func TestUnreadablePart(t *testing.T) { inBothModes(t, testUnreadablePart) }
+
+func testUnreadablePart(t *testing.T) {
 	t.Parallel()
 	for size, small := range map[int]bool{600 << 10: true, 4*mib + 3: false} {
 		f := newFixture(t)
@@ -57,7 +59,9 @@ func TestUnreadablePart(t *testing.T) {
 }
 
 // A reader for whom the part fails gets no wrong byte and no clean end.
-func TestReaderOfUnreadablePart(t *testing.T) {
+func TestReaderOfUnreadablePart(t *testing.T) { inBothModes(t, testReaderOfUnreadablePart) }
+
+func testReaderOfUnreadablePart(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{600 << 10, 4*mib + 3} {
 		f := newFixture(t)
@@ -73,7 +77,9 @@ func TestReaderOfUnreadablePart(t *testing.T) {
 	}
 }
 
-func TestFullDisk(t *testing.T) {
+func TestFullDisk(t *testing.T) { inBothModes(t, testFullDisk) }
+
+func testFullDisk(t *testing.T) {
 	t.Parallel()
 	for size, at := range rooms {
 		for _, room := range at {
@@ -124,7 +130,9 @@ func TestOnePullOnAFullDiskIsOneGet(t *testing.T) {
 }
 
 // Also where the part breaks in the end that is held back.
-func TestWrongEndOnAFullDisk(t *testing.T) {
+func TestWrongEndOnAFullDisk(t *testing.T) { inBothModes(t, testWrongEndOnAFullDisk) }
+
+func testWrongEndOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	const size = 4 * mib
 	f := newFixture(t)
@@ -146,7 +154,9 @@ func TestWrongEndOnAFullDisk(t *testing.T) {
 }
 
 // A lying upstream is found out on a full disk too, wherever the part broke.
-func TestWrongDigestOnAFullDisk(t *testing.T) {
+func TestWrongDigestOnAFullDisk(t *testing.T) { inBothModes(t, testWrongDigestOnAFullDisk) }
+
+func testWrongDigestOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	for size, at := range rooms {
 		for _, room := range at {
@@ -170,7 +180,9 @@ func TestWrongDigestOnAFullDisk(t *testing.T) {
 
 // What is stored can be read in any order; what comes past it, only once and from
 // there on. Nothing else can be verified, and each jump would be a GET.
-func TestSeekOnAFullDisk(t *testing.T) {
+func TestSeekOnAFullDisk(t *testing.T) { inBothModes(t, testSeekOnAFullDisk) }
+
+func testSeekOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	const size = 4 * mib
 	for room, jumps := range map[int64][]struct {
@@ -220,7 +232,9 @@ func TestCutOnAFullDisk(t *testing.T) {
 	}
 }
 
-func TestFailedCommit(t *testing.T) {
+func TestFailedCommit(t *testing.T) { inBothModes(t, testFailedCommit) }
+
+func testFailedCommit(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{1000, 4 * mib} {
 		f := newFixture(t)

@@ -69,7 +69,9 @@ func TestNearRangeOnASlowLine(t *testing.T) {
 
 // Random reads of a running blob, more than there are segments, wait for none of each
 // other: what nobody waits for makes room.
-func TestRandomReads(t *testing.T) {
+func TestRandomReads(t *testing.T) { inBothModes(t, testRandomReads) }
+
+func testRandomReads(t *testing.T) {
 	t.Parallel()
 	for _, parallel := range []int{1, 4} {
 		f := newFixture(t)

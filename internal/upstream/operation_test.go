@@ -314,7 +314,6 @@ func TestRetries(t *testing.T) {
 }
 
 func TestOperationEndsInTime(t *testing.T) {
-	t.Parallel()
 	s, image := newServer(t, registrytest.Options{})
 	block, _ := registrytest.Hold(t)
 	s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
