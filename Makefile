@@ -2,6 +2,8 @@
 # pinned in go.mod and internal/tools/go.mod, or installed by Debian's apt.
 GO ?= $(shell command -v go || echo /usr/local/go/bin/go)
 export GO
+# The binary is pure Go, and so are its tests: one build cache for all, and no C compiler.
+export CGO_ENABLED := 0
 TAGS := nobadger,nomysql,nopgx
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X github.com/caddyserver/caddy/v2.CustomVersion=$(VERSION)
@@ -9,17 +11,19 @@ LDFLAGS := -s -w -X github.com/caddyserver/caddy/v2.CustomVersion=$(VERSION)
 # (a count, since go test now and then takes the end of a time for a failure).
 PKG ?= ./...
 FUZZTIME ?= 200000x
-# These tests measure time or memory, of which the race detector takes its own.
+# The race detector takes time and memory of its own, so race leaves out what measures them.
 MEASURED := ^Test(CostOf(UnknownDigest|ColdManifests|Referrers)|ListsTake(Little|Bounded)Memory|ManifestsAtOnceTakeLittleMemory|PeakMemory)$$
 # How long make soak takes, at least 10s.
 SOAK ?= 10m
 
 .DEFAULT_GOAL := build
-.PHONY: build run test lint fmt bench fuzz vuln integration soak nightly xcaddy release release-test image check clean help
+.PHONY: build run test race lint fmt bench fuzz vuln integration soak nightly xcaddy release release-test image check clean help
 
-build: ; @internal/tools/need go && CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/pullgate ./cmd/pullgate ## build bin/pullgate
+build: ; @internal/tools/need go && $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/pullgate ./cmd/pullgate ## build bin/pullgate
 run: build ; bin/pullgate run --config Caddyfile.example ## build, and serve with Caddyfile.example
-test: ; @internal/tools/need go gcc && CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 15m -tags $(TAGS) -skip '$(MEASURED)' $(TESTFLAGS) $(PKG) && $(GO) test -count=1 -timeout 15m -tags $(TAGS) -run '$(MEASURED)' $(TESTFLAGS) $(PKG) ## run all tests under the race detector, and those that measure without it
+test: ; @internal/tools/need go && $(GO) test -timeout 10m -parallel 8 -tags $(TAGS) $(TESTFLAGS) $(PKG) ## run all tests whose results Go has not cached
+race: export CGO_ENABLED = 1
+race: ; @internal/tools/need go gcc && $(GO) test -race -count=1 -timeout 15m -tags $(TAGS) -skip '$(MEASURED)' $(TESTFLAGS) $(PKG) ## run all tests under the race detector, but those that measure
 lint: ; @internal/tools/need go && $(GO) tool -modfile=internal/tools/go.mod golangci-lint run ## report what golangci-lint finds
 fmt: ; @internal/tools/need go && $(GO) tool -modfile=internal/tools/go.mod golangci-lint fmt ## format the code
 bench: build ; @$(GO) test -run '^$$' -bench . -benchmem -tags $(TAGS) $(TESTFLAGS) $(PKG) && $(GO) run -tags $(TAGS) ./integration/bench $(BENCHFLAGS) ## run the benchmarks, and measure bin/pullgate as a whole (BENCHFLAGS=-help)
@@ -37,7 +41,7 @@ nightly: export PULLGATE_LONG = 1
 nightly: export PULLGATE_SWEEP = full
 nightly: FUZZTIME = 5000000x
 nightly: TESTFLAGS = -v -timeout 6h
-nightly: test fuzz integration ## run the long versions of all tests, 200 kills and a soak of 10 minutes among them (as root)
-check: lint test fuzz xcaddy release-test integration ## what CI runs
+nightly: test race fuzz integration ## run the long versions of all tests, 200 kills and a soak of 10 minutes among them (as root)
+check: lint test race fuzz xcaddy release-test integration ## what CI runs
 clean: ; rm -rf bin dist ## remove what was built
 help: ; @sed -nE 's/^([a-z]+):.* ## (.*)/\1\t\2/p' Makefile | expand -t 14 ## list the targets

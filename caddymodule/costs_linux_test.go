@@ -30,27 +30,38 @@ func layersOf(n int, salt string) string {
 	return b.String()[1:]
 }
 
-// largest returns manifests of 4 MiB, each of another kind, by what fills them.
-func largest(salt string) map[string]string {
-	fill := func(open, element, end string) string {
+// largest returns a manifest of 4 MiB, by what fills it.
+var largest = map[string]func(salt string) string{
+	"index": func(salt string) string {
+		return padded(head(salt) + `"manifests":[` + layersOf(16_000, salt) + `],"x":"`)
+	},
+	"layers": func(salt string) string {
+		return padded(head(salt) + `"layers":[` + layersOf(16_000, salt) + `],"x":"`)
+	},
+	"annotated": func(salt string) string {
+		layer := `{"digest":"sha256:` + strings.Repeat("a", 64) + `","size":1,"annotations":{"a":"","b":"","c":"","d":"","e":""}}`
+		return padded(head(salt) + `"layers":[` + strings.Repeat(layer+",", 14_000) + layer + `],"x":"`)
+	},
+	"annotations": func(salt string) string {
+		var names strings.Builder
+		for i := range 4_000 {
+			fmt.Fprintf(&names, `"%x":"%s",`, i, strings.Repeat("x", 200))
+		}
+		return padded(head(salt) + `"layers":[],"annotations":{` + names.String() + `"z":""},"x":"`)
+	},
+	"text": func(salt string) string { return padded(head(salt) + `"layers":[],"x":"`) },
+	"nothing": func(salt string) string {
+		open, element, end := head(salt)+`"layers":[`, `{}`, `]}`
 		n := (oci.MaxManifestSize - len(open) - len(end) - len(element)) / (len(element) + 1)
 		return open + strings.Repeat(element+",", n) + element + end
-	}
-	pad := func(open string) string { return open + strings.Repeat("x", oci.MaxManifestSize-len(open)-2) + `"}` }
-	head := `{"schemaVersion":2,"salt":"` + salt + `",`
-	layer := `{"digest":"sha256:` + strings.Repeat("a", 64) + `","size":1,"annotations":{"a":"","b":"","c":"","d":"","e":""}}`
-	var names strings.Builder
-	for i := range 4_000 {
-		fmt.Fprintf(&names, `"%x":"%s",`, i, strings.Repeat("x", 200))
-	}
-	return map[string]string{
-		"index":       pad(head + `"manifests":[` + layersOf(16_000, salt) + `],"x":"`),
-		"layers":      pad(head + `"layers":[` + layersOf(16_000, salt) + `],"x":"`),
-		"annotated":   pad(head + `"layers":[` + strings.Repeat(layer+",", 14_000) + layer + `],"x":"`),
-		"annotations": pad(head + `"layers":[],"annotations":{` + names.String() + `"z":""},"x":"`),
-		"text":        pad(head + `"layers":[],"x":"`),
-		"nothing":     fill(head+`"layers":[`, `{}`, `]}`),
-	}
+	},
+}
+
+func head(salt string) string { return `{"schemaVersion":2,"salt":"` + salt + `",` }
+
+// padded ends a document whose last string is open.
+func padded(open string) string {
+	return open + strings.Repeat("x", oci.MaxManifestSize-len(open)-2) + `"}`
 }
 
 func (p *measured) putManifest(tag, raw string) digest.Digest {
@@ -80,7 +91,7 @@ func TestCostOfUnknownDigest(t *testing.T) {
 	p := startMeasured(t, "misses_per_client 1000")
 	p.warm()
 	for i := range 24 {
-		p.get("manifests/"+p.putManifest("", largest(fmt.Sprint(i))["layers"]).String(), http.StatusOK)
+		p.get("manifests/"+p.putManifest("", largest["layers"](fmt.Sprint(i))).String(), http.StatusOK)
 	}
 	const times = 200
 	for _, kind := range []string{"blobs", "manifests"} {
@@ -100,7 +111,7 @@ func TestCostOfColdManifests(t *testing.T) {
 	if raced() {
 		t.Skip("the race detector takes memory of its own")
 	}
-	for kind := range largest("") {
+	for kind, manifest := range largest {
 		t.Run(kind, func(t *testing.T) {
 			p := startMeasured(t, "")
 			p.warm()
@@ -110,7 +121,7 @@ func TestCostOfColdManifests(t *testing.T) {
 			}
 			var digests []digest.Digest
 			for i := range 6 {
-				digests = append(digests, p.putManifest(fmt.Sprint("t", i), largest(fmt.Sprint(i))[kind]))
+				digests = append(digests, p.putManifest(fmt.Sprint("t", i), manifest(fmt.Sprint(i))))
 			}
 			if kind == "annotations" { // and from an upstream that does not announce their size
 				p.upstream.On(registrytest.Rule{Kind: "manifests", Hook: func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
@@ -188,6 +199,7 @@ func TestCostOfReferrers(t *testing.T) {
 }
 
 func TestCostOfInventedLayers(t *testing.T) {
+	t.Parallel()
 	p := startMeasured(t, "")
 	actual := p.upstream.PutBlob("library/app", registrytest.Random(1, 4<<20))
 	p.putManifest("3", fmt.Sprintf(`{"schemaVersion":2,"layers":[{"digest":%q,"size":%d},%s]}`, actual, 4<<20, layersOf(3_000, "i")))
@@ -205,6 +217,7 @@ func TestCostOfInventedLayers(t *testing.T) {
 
 // What is asked for and is not there leaves no record.
 func TestCostOfAskingForNothing(t *testing.T) {
+	t.Parallel()
 	p := startMeasured(t, "misses_per_client 1000")
 	image := p.upstream.PutImage("library/app", "3", 1, 10)
 	p.get("manifests/3", http.StatusOK)

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -20,11 +21,15 @@ type scenarioRow struct {
 	// folder", "as U07"), or why there is nothing to prove ("n/a: reason"), or why nothing does ("open: reason").
 	remark   string
 	scripted bool
-	result   string // of its scripts so far
+
+	mu     sync.Mutex // scripts are played in parallel
+	result string     // of its scripts so far
 }
 
 // ended notes the result of one script of the row.
 func (r *scenarioRow) ended(passed bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	switch {
 	case !passed:
 		r.result = "FAIL"

@@ -1,23 +1,40 @@
 package caddymodule
 
 import (
+	"bytes"
+	"flag"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 )
 
-// TestScenarios plays the scripts in testdata/scenarios, one after another, since
-// there is one Caddy in a process. README.md there tells how they are written.
+// scenarioEnv names the script that a test binary plays in its own process.
+const scenarioEnv = "PULLGATE_SCENARIO"
+
+// TestScenarios plays the scripts in testdata/scenarios, each in a process of its own,
+// since there is one Caddy in a process. README.md there tells how they are written.
 // With -v it prints what became of each row of rows.txt. To play one script or
 // row: -run TestScenarios/U07.
 func TestScenarios(t *testing.T) {
+	own := os.Getenv(scenarioEnv)
+	if own == "" {
+		t.Parallel()
+	}
 	rows := readRows(t)
 	files, err := filepath.Glob("testdata/scenarios/*.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
-	began := time.Now()
+	if began := time.Now(); own == "" {
+		t.Cleanup(func() { // after the scripts
+			rows.check(t)
+			t.Logf("in %.1f s\n%s", time.Since(began).Seconds(), rows)
+		})
+	}
 	for _, file := range files {
 		if filepath.Base(file) == "rows.txt" {
 			continue
@@ -36,17 +53,53 @@ func TestScenarios(t *testing.T) {
 			row.scripted = true
 		}
 		name := strings.TrimSuffix(filepath.Base(file), ".txt")
-		t.Run(name, func(t *testing.T) { newScenario(t, sc).play(rows) })
+		t.Run(name, func(t *testing.T) {
+			if own == name {
+				newScenario(t, sc).play()
+				return
+			}
+			t.Parallel()
+			playInProcess(t, name, sc, rows)
+		})
 	}
-	rows.check(t)
-	t.Logf("in %.1f s\n%s", time.Since(began).Seconds(), rows)
+}
+
+// playInProcess plays a script in a process of its own, and repeats for each row what
+// became of it there.
+func playInProcess(t *testing.T, name string, sc *script, rows scenarioRows) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pattern := "^TestScenarios$/^" + regexp.QuoteMeta(name) + "$"
+	if asked := strings.SplitN(flag.Lookup("test.run").Value.String(), "/", 3); len(asked) == 3 {
+		pattern += "/" + asked[2]
+	}
+	cmd := exec.CommandContext(t.Context(), self, "-test.run", pattern, "-test.v")
+	cmd.Env = append(os.Environ(), scenarioEnv+"="+name)
+	printed, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, printed)
+	}
+	for _, section := range sc.rows {
+		t.Run(section.row, func(t *testing.T) {
+			passed := bytes.Contains(printed, []byte("--- PASS: TestScenarios/"+name+"/"+section.row+" ("))
+			if !passed {
+				t.Error("it has not passed")
+			}
+			if row := rows.find(section.row); row != nil {
+				row.ended(passed)
+			}
+		})
+	}
 }
 
 // play plays all rows of the script, each as a test of its own.
-func (s *scenario) play(rows scenarioRows) {
+func (s *scenario) play() {
 	s.do(s.script.setup)
 	for _, section := range s.script.rows {
-		passed := s.t.Run(section.row, func(t *testing.T) {
+		s.t.Run(section.row, func(t *testing.T) {
 			outer := s.t
 			defer func() { s.setTest(outer) }()
 			s.setTest(t)
@@ -55,9 +108,6 @@ func (s *scenario) play(rows scenarioRows) {
 			s.do(section.commands)
 			s.finishRow()
 		})
-		if row := rows.find(section.row); row != nil {
-			row.ended(passed)
-		}
 	}
 }
 

@@ -31,6 +31,7 @@ import (
 //	names <tar> <copy>      copies a bundle without its blobs
 //	buildcache              gives the upstream library/cache:1, an index of blobs
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {

@@ -5,11 +5,13 @@ import (
 	"io/fs"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/pullgate/pullgate/caddymodule/config"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registry"
+	"github.com/pullgate/pullgate/internal/testenv"
 )
 
 // TestServiceIsOpenWhileSomebodyIsIn has requests come and go while the configuration
@@ -32,14 +34,21 @@ func TestServiceIsOpenWhileSomebodyIsIn(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Of the later ones, each may open the store for itself, which takes long.
-	const early, late = 1000, 5
+	early, late := 1000, testenv.Rounds(2, 5)
 	var wait sync.WaitGroup
 	var retire sync.Once
+	var retired atomic.Bool
 	for range 4 {
 		wait.Go(func() {
-			for k := range early + late {
+			for k, left := 0, late; left > 0; k++ {
 				if k == early {
-					retire.Do(s.retire)
+					retire.Do(func() {
+						s.retire()
+						retired.Store(true)
+					})
+				}
+				if retired.Load() {
+					left--
 				}
 				open, err := s.enterOpen()
 				if err != nil {

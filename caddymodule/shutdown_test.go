@@ -25,6 +25,7 @@ const shutdownSent, shutdownSlack = 20 << 20, 1 << 20
 // takes what comes, by one that takes nothing, and of an upstream that sends nothing
 // any more. It ends in time, and the next one goes on where it was.
 func TestShutdown(t *testing.T) {
+	t.Parallel()
 	const size, sent, slack = 24 << 20, shutdownSent, shutdownSlack
 	stop := func(s syscall.Signal) func(*process, string) { return func(p *process, _ string) { p.signal(s) } }
 	for name, test := range map[string]struct {

@@ -30,6 +30,7 @@ func (f lockedFiles) Open(name string) (volume.File, error) {
 // A blob that is there, but cannot be opened, is absent to all who ask, and is
 // replaced by the next fill.
 func TestBlobThatCannotBeOpened(t *testing.T) {
+	t.Parallel()
 	for _, errno := range []syscall.Errno{syscall.EACCES, syscall.EIO, syscall.ELOOP} {
 		var locked atomic.Pointer[string]
 		s := openTest(t, Options{seams: seams{over: func(f volume.Files) volume.Files { return lockedFiles{f, &locked, errno} }}})
@@ -68,6 +69,7 @@ func TestBlobThatCannotBeOpened(t *testing.T) {
 
 // Too many open files say nothing of a blob.
 func TestBlobBesideTooManyOpenFiles(t *testing.T) {
+	t.Parallel()
 	var locked atomic.Pointer[string]
 	s := openTest(t, Options{seams: seams{over: func(f volume.Files) volume.Files { return lockedFiles{f, &locked, syscall.EMFILE} }}})
 	b, d := content(1, 1000)

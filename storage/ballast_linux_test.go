@@ -23,6 +23,7 @@ func taken(t *testing.T, name string) int64 {
 }
 
 func TestBallast(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	name := filepath.Join(s.home.path, volume.BallastFile)
 	const total = 4 << 30 // reserve 64 MiB, floor 128 MiB, ballast 32 MiB
@@ -52,6 +53,7 @@ func TestBallast(t *testing.T) {
 
 // The ballast makes the room that the index needs, before any blob goes.
 func TestBallastIsDroppedToOpen(t *testing.T) {
+	t.Parallel()
 	dir := filled(t, 3)
 	name := filepath.Join(dir, volume.BallastFile)
 	if err := os.WriteFile(name, []byte("x"), 0o600); err != nil {
@@ -71,6 +73,7 @@ func TestBallastIsDroppedToOpen(t *testing.T) {
 
 // A part whose size nobody announced stops before the space of the index.
 func TestPartOfUnknownSizeLeavesTheReserve(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	_, d := content(1, 1)
 	setVolume(s, 129<<20, 4<<30)

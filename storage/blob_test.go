@@ -30,6 +30,7 @@ func readBlob(t testing.TB, s *Store, d digest.Digest) []byte {
 }
 
 func TestBlobRoundTrip(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	for _, size := range []int{0, 1, 100_000} {
 		b, d := content(1, size)
@@ -51,6 +52,7 @@ func TestBlobRoundTrip(t *testing.T) {
 }
 
 func TestBlobSHA512(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	b := []byte("x")
 	d := digest.SHA512.FromBytes(b)
@@ -71,6 +73,7 @@ func TestBlobSHA512(t *testing.T) {
 }
 
 func TestFileWithoutRecordIsAdopted(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	b, d := content(1, 1000)
 	putBlob(t, s, b)
@@ -92,6 +95,7 @@ func TestFileWithoutRecordIsAdopted(t *testing.T) {
 
 // The index as a whole may be lost.
 func TestBlobsSurviveLossOfIndex(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	b, d := content(1, 1000)
 	putBlob(t, s, b)
@@ -107,6 +111,7 @@ func TestBlobsSurviveLossOfIndex(t *testing.T) {
 }
 
 func TestRecordWithoutFileIsDropped(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	b, d := content(1, 1000)
 	putBlob(t, s, b)
@@ -126,6 +131,7 @@ func TestRecordWithoutFileIsDropped(t *testing.T) {
 }
 
 func TestFileOfWrongSizeIsDropped(t *testing.T) {
+	t.Parallel()
 	for name, spoil := range map[string]func(string) error{
 		"short":     func(file string) error { return os.Truncate(file, 999) },
 		"long":      func(file string) error { return os.Truncate(file, 1001) },
@@ -164,6 +170,7 @@ func TestFileOfWrongSizeIsDropped(t *testing.T) {
 }
 
 func TestUsageIsCountedAfterOpen(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	for n := range 50 {
 		b, _ := content(uint64(n), 100)

@@ -59,6 +59,7 @@ func wantIdentities(t testing.TB, s *Store, upstream string, want ...string) {
 // The catalog tells each scope and tag once and in order, by the configured name of
 // the upstream, and also what was never pulled by tag. It survives in a snapshot.
 func TestCatalog(t *testing.T) {
+	t.Parallel()
 	c := newClock()
 	s := openTest(t, Options{Now: c.now})
 	secret := oci.Scope{Upstream: "docker.io#0123456789ab", Repository: "org/app"}
@@ -111,6 +112,7 @@ func TestCatalog(t *testing.T) {
 
 // A catalog is of one moment, and holds up neither writers nor a Close.
 func TestCatalogIsOfOneMoment(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	const n = 2*index.TableStep + 3
 	for k := range n {
@@ -170,6 +172,7 @@ func TestCatalogIsOfOneMoment(t *testing.T) {
 
 // The name of a scope goes when it has neither links nor tags.
 func TestForgetScope(t *testing.T) {
+	t.Parallel()
 	c := newClock()
 	s := openTest(t, Options{Now: c.now})
 	gone := oci.Scope{Upstream: "ghcr.io", Repository: "a/gone"}

@@ -17,6 +17,7 @@ import (
 )
 
 func TestCheckEnds(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	for k := range 3 {
 		b, _ := content(uint64(k), 1<<20)
@@ -53,6 +54,7 @@ func TestCheckEnds(t *testing.T) {
 // A check beside fills, eviction and hits finds nothing where nothing is wrong,
 // and takes nothing away.
 func TestCheckBesideEverything(t *testing.T) {
+	t.Parallel()
 	const size, most = 4000, 40
 	s := openTest(t, Options{Limits: Limits{MaxSize: most * size}})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -99,6 +101,7 @@ func TestCheckBesideEverything(t *testing.T) {
 
 // Two that mend the same store at once do it once.
 func TestChecksAtOnce(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	const whole, damaged = 30, 60
 	for k := range whole + damaged {
@@ -128,6 +131,7 @@ func TestChecksAtOnce(t *testing.T) {
 
 // A rebuilt index knows all that the old one did.
 func TestRebuild(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	m, blobs := putImage(t, s, "3", 5)
 	i, _ := volume.IDOf(blobs[4])
@@ -176,6 +180,7 @@ func TestRebuild(t *testing.T) {
 
 // Who only looks leaves a damaged index as it is, and what is suspended, too.
 func TestInspectChangesNothing(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	_, blobs := putImage(t, s, "3", 2)
 	i, _ := volume.IDOf(blobs[0])

@@ -55,6 +55,7 @@ func putImage(t *testing.T, s *Store, tag string, n int) (m oci.Manifest, blobs 
 }
 
 func TestCheckOfASoundStore(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	putImage(t, s, "3", 4)
 	err := s.PutTag(t.Context(), scope, "head", Tag{Digest: oci.Sum([]byte("not here")), Size: 8, Checked: s.now()})
@@ -105,6 +106,7 @@ func TestCheckOfASoundStore(t *testing.T) {
 
 // Each kind of damage is found, left as it is without Repair, and mended with it.
 func TestCheckFindsAndMends(t *testing.T) {
+	t.Parallel()
 	write := func(t *testing.T, s *Store, name, text string) {
 		t.Helper()
 		name = filepath.Join(s.home.path, name)
@@ -233,6 +235,7 @@ func TestCheckFindsAndMends(t *testing.T) {
 
 // What was adopted is as old as its file, and so is evicted in its turn.
 func TestCheckAdoptsWithAge(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	b, _ := content(1, 100)
 	d := putBlob(t, s, b)

@@ -102,6 +102,7 @@ func TestPanicOfEviction(t *testing.T) {
 
 // A panic over one blob keeps none of the others.
 func TestPanicOverBlob(t *testing.T) {
+	t.Parallel()
 	first, d := content(1, 1000)
 	m := &mine{trips: func(verb, name string) bool { return verb == "remove" && strings.HasSuffix(name, d.Encoded()) }}
 	log := newMessages()
@@ -121,6 +122,7 @@ func TestPanicOverBlob(t *testing.T) {
 
 // A scrub that panics begins again.
 func TestPanicOfScrub(t *testing.T) {
+	t.Parallel()
 	m := &mine{trips: func(verb, name string) bool { return verb == "open" && strings.HasPrefix(name, volume.BlobsDir) }}
 	s := openTest(t, Options{})
 	b, _ := content(1, 1000)
@@ -141,6 +143,7 @@ func TestPanicOfScrub(t *testing.T) {
 
 // A panic in a check, from within its own goroutines, is an error of the check.
 func TestPanicOfCheck(t *testing.T) {
+	t.Parallel()
 	m := &mine{trips: func(verb, name string) bool { return verb == "list" && strings.Count(name, "/") == 2 }}
 	s := openTest(t, Options{seams: seams{over: m.over}})
 	b, _ := content(1, 1000)
@@ -158,6 +161,7 @@ func TestPanicOfCheck(t *testing.T) {
 // A panic in one write of the index is an error for who asked, and none for those
 // whose writes were to be made together with it.
 func TestPanicOfWrite(t *testing.T) {
+	t.Parallel()
 	var panics atomic.Int64
 	s := openTest(t, Options{Panicked: func() { panics.Add(1) }})
 	block, blocked := make(chan struct{}), make(chan struct{})
@@ -194,6 +198,7 @@ func TestPanicOfWrite(t *testing.T) {
 
 // A count of the blobs that panics half-way counts none of them twice.
 func TestPanicOfCount(t *testing.T) {
+	t.Parallel()
 	const blobs = eviction.CountStep + 100
 	s := openTest(t, Options{Quiet: true})
 	for !s.Usage().Counted {
@@ -234,6 +239,7 @@ func TestPanicOfCount(t *testing.T) {
 
 // What the house keeper does besides is survived, too, and done later.
 func TestPanicOfChores(t *testing.T) {
+	t.Parallel()
 	m := &mine{trips: func(verb, name string) bool { return strings.Contains(name, index.SnapshotDir) }}
 	var panics atomic.Int64
 	s := openTest(t, Options{seams: seams{over: m.over, rest: time.Millisecond}, Quiet: true, Panicked: func() { panics.Add(1) }})

@@ -9,6 +9,7 @@ import (
 
 // A clock that is set back makes no wait longer, and keeps nothing that has to go.
 func TestClockThatIsSetBack(t *testing.T) {
+	t.Parallel()
 	const day = 24 * time.Hour
 	c := newClock()
 	s := openTest(t, Options{Now: c.now, Quiet: true})

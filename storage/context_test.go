@@ -15,6 +15,7 @@ import (
 
 // A call whose context has ended does nothing.
 func TestEndedContext(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	b, d := content(1, 1000)
 	putBlob(t, s, b)
@@ -88,6 +89,7 @@ func (f gatedFile) ReadAt(b []byte, off int64) (int, error) {
 // Whoever waits for the writer, or for a blob to be verified, waits no longer than its
 // context.
 func TestContextEndsWaits(t *testing.T) {
+	t.Parallel()
 	reads := &gatedReads{begun: make(chan struct{}), goOn: make(chan struct{})}
 	s := openTest(t, Options{seams: seams{over: func(f volume.Files) volume.Files { return gatedFiles{f, reads} }}})
 	b, d := content(1, 1000)

@@ -106,6 +106,7 @@ func damageIndex(t *testing.T, random *rand.Rand, dir string) string {
 // Where the disk had no room for a page of the index, the process still has it:
 // nothing is lost, now or after the next opening.
 func TestUnbackedIndex(t *testing.T) {
+	t.Parallel()
 	const n = 200
 	var faults atomic.Uint64
 	s := openTest(t, Options{seams: seams{unbacked: faults.Load}})

@@ -25,6 +25,7 @@ func wantFound(t *testing.T, s *Store, blobs int64) {
 // A file that the index does not know is found without being asked for, wherever
 // one can be expected.
 func TestUnrecordedFilesAreFound(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		change func(t *testing.T, dir string)
 		found  bool
@@ -141,6 +142,7 @@ func TestCondemnedIsLookedAtAgain(t *testing.T) {
 
 // Where a part is made and said to have failed, nothing of it is left.
 func TestPartThatWasMadeAllTheSame(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	disk, err := loadDisk(dir)
 	if err != nil {

@@ -175,6 +175,7 @@ func (c *earlierContent) wantServed(t *testing.T, s *Store) {
 // TestEarlierStore: what an earlier program wrote opens, is served and is sound; and
 // what this one writes is the same.
 func TestEarlierStore(t *testing.T) {
+	t.Parallel()
 	c := newEarlierContent(t)
 	t.Run("now", func(t *testing.T) {
 		s := openTest(t, Options{Now: c.clock.now})

@@ -63,6 +63,7 @@ func wantBlobs(t *testing.T, s *Store, ds []digest.Digest, want ...bool) {
 }
 
 func TestEvictKeepsTheNewest(t *testing.T) {
+	t.Parallel()
 	s, _, log, ds := evictable(t, 6)
 	// The oldest is used again, and an open blob is read to its end.
 	readBlob(t, s, ds[0])
@@ -97,6 +98,7 @@ func TestEvictKeepsTheNewest(t *testing.T) {
 
 // A hit between the decision and its execution saves the blob.
 func TestHitDuringEvictionSaves(t *testing.T) {
+	t.Parallel()
 	s, c, _, ds := evictable(t, 3)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -116,6 +118,7 @@ func TestHitDuringEvictionSaves(t *testing.T) {
 
 // Uses outlive the store.
 func TestEvictKnowsUsesOfEarlierStores(t *testing.T) {
+	t.Parallel()
 	s, c, _, ds := evictable(t, 3)
 	readBlob(t, s, ds[0])
 	if err := s.Close(); err != nil {
@@ -128,6 +131,7 @@ func TestEvictKnowsUsesOfEarlierStores(t *testing.T) {
 }
 
 func TestEvictAtCommit(t *testing.T) {
+	t.Parallel()
 	s, _, log, ds := evictable(t, 3)
 	s.SetLimits(Limits{MaxSize: 3500})
 	b, d := content(99, 1000)
@@ -153,6 +157,7 @@ func TestEvictTakesItsShare(t *testing.T) {
 }
 
 func TestEvictUnused(t *testing.T) {
+	t.Parallel()
 	s, c, log, ds := evictable(t, 4)
 	c.move(24 * time.Hour)
 	readBlob(t, s, ds[1])
@@ -167,6 +172,7 @@ func TestEvictUnused(t *testing.T) {
 
 // A clock that went back must not empty the store.
 func TestEvictWithClockThatWentBack(t *testing.T) {
+	t.Parallel()
 	s, c, _, ds := evictable(t, 2)
 	c.move(-10000 * time.Hour)
 	s.SetLimits(Limits{MaxUnused: time.Hour})
@@ -177,6 +183,7 @@ func TestEvictWithClockThatWentBack(t *testing.T) {
 }
 
 func TestEvictForFreeSpace(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		limits Limits
 		free   int64
@@ -204,6 +211,7 @@ func TestEvictForFreeSpace(t *testing.T) {
 
 // Where not even the deletion can be written down, space is made all the same.
 func TestEvictOnFullDisk(t *testing.T) {
+	t.Parallel()
 	s, _, _, ds := evictable(t, 3)
 	setVolume(s, 1000, 100<<30)
 	s.keeper.eviction.Pass(t.Context())
@@ -224,6 +232,7 @@ func TestEvictOnFullDisk(t *testing.T) {
 
 // Suspended parts go when space is short, running ones never.
 func TestEvictSparesRunningParts(t *testing.T) {
+	t.Parallel()
 	s, _, log, _ := evictable(t, 1)
 	b, d := content(98, 1000)
 	for _, d := range []digest.Digest{d, oci.Sum([]byte("other"))} {
@@ -254,6 +263,7 @@ func TestEvictSparesRunningParts(t *testing.T) {
 
 // What an upstream merely announces must not empty the store.
 func TestWantIsBounded(t *testing.T) {
+	t.Parallel()
 	s, _, _, ds := evictable(t, 4)
 	s.limits.Want(1 << 40)
 	s.keeper.eviction.Pass(t.Context())
@@ -264,6 +274,7 @@ func TestWantIsBounded(t *testing.T) {
 }
 
 func TestPartLargerThanMaxSize(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{Limits: Limits{MaxSize: 1000}})
 	_, d := content(1, 1)
 	_, err := s.Part(t.Context(), scope, d, 1001)
@@ -274,6 +285,7 @@ func TestPartLargerThanMaxSize(t *testing.T) {
 // A file system with bytes, but without inodes, is full: nothing is stored, and some
 // blobs go, until there are inodes again.
 func TestEvictForInodes(t *testing.T) {
+	t.Parallel()
 	var free atomic.Int64
 	free.Store(1000)
 	log := newMessages()

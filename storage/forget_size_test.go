@@ -48,6 +48,7 @@ func putClutter(t testing.TB, s *Store, scope oci.Scope, n int) digest.Digest {
 // not any more; what is pinned, offline or used stays. One below its limit forgets
 // nothing.
 func TestIndexKeepsToItsLimit(t *testing.T) {
+	t.Parallel()
 	c := newClock()
 	s := openTest(t, Options{Now: c.now})
 	away := oci.Scope{Upstream: "quay.io", Repository: "c"}
@@ -104,6 +105,7 @@ func TestIndexKeepsToItsLimit(t *testing.T) {
 
 // What says who has shown to have something that is gone counts, and goes, too.
 func TestIndexForgetsOrigins(t *testing.T) {
+	t.Parallel()
 	c := newClock()
 	s := openTest(t, Options{Now: c.now})
 	for n := range 20 {

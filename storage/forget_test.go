@@ -28,6 +28,7 @@ func imageOf(t testing.TB, s *Store, index digest.Digest) digest.Digest {
 
 // To get an image's manifest is a use of its blobs, to get an index is not.
 func TestManifestUseIsOneOfItsBlobs(t *testing.T) {
+	t.Parallel()
 	c := newClock()
 	s := openTest(t, Options{Now: c.now})
 	index, blobs := storeImage(t, s, scope, "1", 1, false)
@@ -49,6 +50,7 @@ func TestManifestUseIsOneOfItsBlobs(t *testing.T) {
 // What nobody uses is forgotten, a quarter of the manifests at a time; what is
 // used, pinned or stored stays.
 func TestForget(t *testing.T) {
+	t.Parallel()
 	const day = 24 * time.Hour
 	c := newClock()
 	s := openTest(t, Options{Now: c.now})
@@ -120,6 +122,7 @@ func TestForget(t *testing.T) {
 
 // A manifest that no scope has is of no use; one that had no use recorded gets one.
 func TestForgetManifestWithoutLink(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	top, _ := storeImage(t, s, scope, "3", 1, false)
 	i, err := volume.IDOf(top)
@@ -152,6 +155,7 @@ func TestForgetManifestWithoutLink(t *testing.T) {
 // By default what led to blobs that are gone is forgotten after half a year, except
 // upstreams that are offline; what leads to blobs that are here stays.
 func TestForgetByDefault(t *testing.T) {
+	t.Parallel()
 	const day = 24 * time.Hour
 	c := newClock()
 	s := openTest(t, Options{Now: c.now})

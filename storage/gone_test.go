@@ -130,6 +130,7 @@ func TestCloseIsBounded(t *testing.T) {
 
 // Directories that were removed are made again, and stay those of a store.
 func TestPartMakesDirectories(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	for _, name := range []string{volume.BlobsDir, volume.IngestDir, volume.VersionFile} {
 		if err := os.RemoveAll(filepath.Join(s.home.path, name)); err != nil {
@@ -146,6 +147,7 @@ func TestPartMakesDirectories(t *testing.T) {
 // On a full disk even a new directory opens, each time, and becomes a store once
 // there is room.
 func TestNewDirectoryOnFullDisk(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	obstacle := filepath.Join(dir, volume.VersionFile+volume.Temporary)
 	if err := os.Mkdir(obstacle, 0o700); err != nil {

@@ -31,6 +31,7 @@ func (f heldFiles) Open(name string) (volume.File, error) {
 // While an index is restored, limits are kept all the same. What was here before
 // stays: it may be pinned.
 func TestLimitsAreKeptBesideARestore(t *testing.T) {
+	t.Parallel()
 	c := newClock()
 	s := openTest(t, Options{Now: c.now})
 	_, old := putImage(t, s, "3", 3)

@@ -20,6 +20,7 @@ import (
 )
 
 func TestTagRoundTrip(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	_, d := content(1, 10)
 	_, err := s.Tag(t.Context(), scope, "3")
@@ -67,6 +68,7 @@ func TestTagRoundTrip(t *testing.T) {
 }
 
 func TestLink(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	_, d := content(1, 10)
 	_, err := s.Linked(t.Context(), scope, d)
@@ -88,6 +90,7 @@ func TestLink(t *testing.T) {
 }
 
 func TestManifestRoundTrip(t *testing.T) {
+	t.Parallel()
 	for name, size := range map[string]int{"small": 6000, "largest inside": index.MaxValue, "external": index.MaxValue + 1} {
 		t.Run(name, func(t *testing.T) {
 			s := openTest(t, Options{})
@@ -117,6 +120,7 @@ func TestManifestRoundTrip(t *testing.T) {
 }
 
 func TestPutRefuses(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	b, d := content(1, 10)
 	m := oci.Manifest{Digest: d, Bytes: b}
@@ -140,6 +144,7 @@ func TestPutRefuses(t *testing.T) {
 }
 
 func TestReferrersRoundTrip(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	_, d := content(1, 10)
 	_, err := s.Referrers(t.Context(), scope, d)
@@ -160,6 +165,7 @@ func TestReferrersRoundTrip(t *testing.T) {
 // TestClaimsAndProofs: a manifest that names a digest proves nothing, and takes
 // nothing away from what is proven.
 func TestClaimsAndProofs(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	child := oci.Descriptor{Digest: oci.Sum([]byte("child"))}
 	claim := func(text string, size int64) {
@@ -193,6 +199,7 @@ func TestClaimsAndProofs(t *testing.T) {
 
 // Who sees a manifest sees its links too.
 func TestPutManifestIsOneTransaction(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	var children []oci.Descriptor
 	for n := range 40 {
@@ -224,6 +231,7 @@ func TestPutManifestIsOneTransaction(t *testing.T) {
 
 // A write that fails leaves nothing of itself, and takes no other with it.
 func TestWriterIsolatesFailures(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	poison := errors.New("poison")
 	var wg sync.WaitGroup
@@ -252,6 +260,7 @@ func TestWriterIsolatesFailures(t *testing.T) {
 
 // Whatever is wrong with a record, it is a miss, and can be written anew.
 func TestCorruptRecordIsMiss(t *testing.T) {
+	t.Parallel()
 	for name, corrupt := range map[string]func([]byte) []byte{
 		"bit":     func(b []byte) []byte { b[len(b)/2] ^= 1; return b },
 		"version": func(b []byte) []byte { return record.Seal(append([]byte{99}, b[1:len(b)-4]...)) },
@@ -306,6 +315,7 @@ func TestCorruptRecordIsMiss(t *testing.T) {
 }
 
 func TestManifestOfWrongDigestIsDropped(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	_, d := content(1, 10)
 	i, _ := volume.IDOf(d)
@@ -321,6 +331,7 @@ func TestManifestOfWrongDigestIsDropped(t *testing.T) {
 }
 
 func TestExternalManifestOfWrongDigestIsDropped(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	b, d := content(1, index.MaxValue+1)
 	m := oci.Manifest{MediaType: "a/b", Digest: d, Bytes: b}

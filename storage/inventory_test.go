@@ -32,6 +32,7 @@ func lines(t testing.TB, s *Store, text string) (lines []string) {
 
 // An inventory counts each blob once for who has it, and tells what nobody else has.
 func TestInventory(t *testing.T) {
+	t.Parallel()
 	c := newClock()
 	s := openTest(t, Options{Now: c.now})
 	wantList(t, "of nothing", lines(t, s, ""), "0=0, unlinked 0=0")

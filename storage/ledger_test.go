@@ -28,6 +28,7 @@ func wantUpstreams(t testing.TB, s *Store, want map[string]int64) {
 // A blob counts to who brought it in first, whatever the rest of the identity,
 // and whatever happens to it later.
 func TestBytesByUpstream(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	for k, upstream := range []string{"docker.io", "ghcr.io", "docker.io#0123", "docker.io"} {
 		b, _ := content(uint64(k), 1000)
@@ -57,6 +58,7 @@ func TestBytesByUpstream(t *testing.T) {
 
 // Records from before there were origins are as good as ever.
 func TestBlobRecordWithoutOrigin(t *testing.T) {
+	t.Parallel()
 	log := newMessages()
 	s := openTest(t, Options{Logger: slog.New(log)})
 	b, d := content(1, 1000)

@@ -13,6 +13,7 @@ import (
 
 // Each upstream keeps to its own limit, and loses its oldest.
 func TestUpstreamLimits(t *testing.T) {
+	t.Parallel()
 	c, log := newClock(), newMessages()
 	s := openTest(t, Options{Now: c.now, Logger: slog.New(log)})
 	var ds []digest.Digest
@@ -36,6 +37,7 @@ func TestUpstreamLimits(t *testing.T) {
 
 // However many are stored at once, the limits hold at every moment.
 func TestLimitsAreHard(t *testing.T) {
+	t.Parallel()
 	const most, size = 100_000, 10_000
 	s := openTest(t, Options{Limits: Limits{MaxSize: most, Upstreams: map[string]int64{"ghcr.io": most / 4}}})
 	done := make(chan struct{})
@@ -72,6 +74,7 @@ func TestLimitsAreHard(t *testing.T) {
 // What is merely asked for evicts nothing, and what has begun to come no more than a
 // quarter before it is there.
 func TestAnnouncedBytesEvictLittle(t *testing.T) {
+	t.Parallel()
 	s, _, log, ds := evictable(t, 8)
 	s.SetLimits(Limits{MaxSize: 8200})
 	_, d := content(99, 1)
@@ -108,6 +111,7 @@ func TestAnnouncedBytesEvictLittle(t *testing.T) {
 
 // Where nothing can go, a finished blob is not kept; nobody waits for long.
 func TestNoWayForABlob(t *testing.T) {
+	t.Parallel()
 	s, _, _, ds := evictable(t, 3)
 	for _, d := range ds {
 		f, _, err := s.OpenBlob(t.Context(), d)
@@ -130,6 +134,7 @@ func TestNoWayForABlob(t *testing.T) {
 // A clock that jumps, or that was far away when the store was last open, makes
 // nothing old for a day.
 func TestClockInDoubt(t *testing.T) {
+	t.Parallel()
 	var up time.Duration
 	c := newClock()
 	s := openTest(t, Options{Now: c.now, seams: seams{uptime: func() time.Duration { return up }}})

@@ -17,6 +17,7 @@ import (
 // A disk too full for the index does not keep the store from opening: it serves what it
 // holds, records nothing, and recovers by itself.
 func TestFullDiskAtOpen(t *testing.T) {
+	t.Parallel()
 	dir := filled(t, 5)
 	log := newMessages()
 	s := openTest(t, Options{
@@ -59,6 +60,7 @@ func wantReadable(t *testing.T, s *Store, n int) {
 // An index that a crash left cannot be read without being written: the store serves
 // blobs, knows no links, and recovers by itself.
 func TestFullDiskAfterCrash(t *testing.T) {
+	t.Parallel()
 	crashed := openTest(t, Options{})
 	fill(t, crashed, 5)
 	dir := t.TempDir()
@@ -106,6 +108,7 @@ func noIndexWrites(ctx context.Context, s *Store, d digest.Digest) map[string]fu
 
 // Without index, blobs can be stored too. They are adopted later.
 func TestFillWithoutIndex(t *testing.T) {
+	t.Parallel()
 	dir := filled(t, 1)
 	s := openTest(t, Options{
 		Path: dir, seams: seams{retry: time.Hour, volume: func() (int64, int64, error) { return 1000, 100 << 30, nil }},
@@ -131,6 +134,7 @@ func TestFillWithoutIndex(t *testing.T) {
 // Where the store itself fills the disk, it makes room, oldest blobs first, but
 // no more than is needed.
 func TestOpenMakesRoomWithoutIndex(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	now := time.Now()
 	var ds []digest.Digest

@@ -252,6 +252,7 @@ func TestCrashLoopIsBroken(t *testing.T) {
 
 // A count of deaths that came from a crash loop condemns the index once.
 func TestCrashLoopIsForgotten(t *testing.T) {
+	t.Parallel()
 	dir := filled(t, 5)
 	root, err := volume.Open(dir, nil)
 	if err != nil {

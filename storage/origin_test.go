@@ -13,6 +13,7 @@ import (
 
 // What one upstream has shown is its own, unless it is open; a word shows nothing.
 func TestOrigins(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	elsewhere := oci.Scope{Upstream: "other.example", Repository: scope.Repository}
 	_, d := content(1, 100)
@@ -51,6 +52,7 @@ func TestOrigins(t *testing.T) {
 // Parts of several upstreams lie beside each other; of one that says nobody's name,
 // nobody goes on.
 func TestPartsByUpstream(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	elsewhere := oci.Scope{Upstream: "other.example", Repository: "x"}
 	b, d := content(1, 1000)

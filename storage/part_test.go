@@ -38,6 +38,7 @@ func wantIngest(t testing.TB, s *Store, want int) {
 // What is opened another time has a position of its own, and outlives the part and
 // its name.
 func TestPartReopen(t *testing.T) {
+	t.Parallel()
 	for _, end := range []func(*Part) error{
 		func(p *Part) error { return p.Commit(1 << 20) }, (*Part).Remove, (*Part).Close,
 	} {
@@ -71,6 +72,7 @@ func TestPartReopen(t *testing.T) {
 // Segments are written concurrently, and readers of the fill go on reading the
 // descriptor they have after it became a blob.
 func TestPartCommit(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	b, d := content(1, 1<<20)
 	p := beginPart(t, s, d, -1)
@@ -107,6 +109,7 @@ func TestPartCommit(t *testing.T) {
 }
 
 func TestPartIsExclusive(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	_, d := content(1, 10)
 	for name, end := range map[string]func(*Part) error{
@@ -130,6 +133,7 @@ func TestPartIsExclusive(t *testing.T) {
 
 // What a part left that could not be removed is no part of the next one.
 func TestPartIsBegunOverLeftovers(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	b, d := content(1, 10)
 	i, _ := volume.IDOf(d)
@@ -153,6 +157,7 @@ func TestPartIsBegunOverLeftovers(t *testing.T) {
 }
 
 func TestCommitOntoExisting(t *testing.T) {
+	t.Parallel()
 	c := newClock()
 	s := openTest(t, Options{Now: c.now})
 	b, d := content(1, 1000)
@@ -187,6 +192,7 @@ func TestCommitOntoExisting(t *testing.T) {
 }
 
 func TestCommitOfShortPart(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	b, d := content(1, 10)
 	p := beginPart(t, s, d, 10)
@@ -202,6 +208,7 @@ func TestCommitOfShortPart(t *testing.T) {
 }
 
 func TestSuspendedPartIsReopened(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	b, d := content(1, 1000)
 	covered := []Extent{{0, 100}, {500, 700}}
@@ -239,6 +246,7 @@ func TestSuspendedPartIsReopened(t *testing.T) {
 
 // A fill that was reopened, and that nobody ends, loses nothing of what it had added.
 func TestReopenedPartSurvivesCrash(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	b, d := content(1, 1000)
 	p := beginPart(t, s, d, 1000)
@@ -260,6 +268,7 @@ func TestReopenedPartSurvivesCrash(t *testing.T) {
 }
 
 func TestUnusableSidecar(t *testing.T) {
+	t.Parallel()
 	b, d := content(1, 1000)
 	i, _ := volume.IDOf(d)
 	for name, spoil := range map[string]func(dir string) error{
@@ -299,6 +308,7 @@ func TestUnusableSidecar(t *testing.T) {
 }
 
 func TestSuspendedPartOfAnotherSize(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	b, d := content(1, 1000)
 	p := beginPart(t, s, d, 1000)
@@ -318,6 +328,7 @@ func TestSuspendedPartOfAnotherSize(t *testing.T) {
 }
 
 func TestSuspendRefusesNonsense(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	b, d := content(1, 3000)
 	for _, covered := range [][]Extent{
@@ -339,6 +350,7 @@ func TestSuspendRefusesNonsense(t *testing.T) {
 }
 
 func TestSuspendedPartExpires(t *testing.T) {
+	t.Parallel()
 	c := newClock()
 	s := openTest(t, Options{Now: c.now})
 	b, d := content(1, 1000)
@@ -359,6 +371,7 @@ func TestSuspendedPartExpires(t *testing.T) {
 
 // With a full disk the store takes nothing in, says so, and goes on reading.
 func TestNoSpace(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	b, d := content(1, 1000)
 	putBlob(t, s, b)

@@ -34,6 +34,7 @@ func awaitSaved(t *testing.T, s *Store, i volume.ID, want []Extent) {
 // What has come of a part is saved after a while, though nothing more comes, and after
 // so many bytes: who kills the process takes little of it, and so does a power failure.
 func TestRunningPartIsSaved(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		every time.Duration
 		step  int64
@@ -80,6 +81,7 @@ func TestRunningPartIsSaved(t *testing.T) {
 // A part that nobody ends before the store closes is gone on with, also when nothing
 // was saved yet.
 func TestPartIsKeptByClose(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	b, d := content(1, 1000)
 	p := beginPart(t, s, d, 1000)
@@ -102,6 +104,7 @@ func TestPartIsKeptByClose(t *testing.T) {
 
 // Nothing of a part that has ended is written after that, however often it is saved.
 func TestSavingEndsWithThePart(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{seams: seams{save: time.Microsecond}})
 	for k := range uint64(50) {
 		b, d := content(k, 4000)
@@ -141,6 +144,7 @@ func TestSavingEndsWithThePart(t *testing.T) {
 // What the disk did not take while the part came, it is not asked for again: the blob
 // is not kept.
 func TestPartThatCannotBeSaved(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	disk, err := loadDisk(dir)
 	if err != nil {
@@ -167,6 +171,7 @@ func TestPartThatCannotBeSaved(t *testing.T) {
 }
 
 func TestAddExtent(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(200) {
 		random := rand.New(rand.NewPCG(seed, 0))
 		var list []Extent

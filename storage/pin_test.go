@@ -77,6 +77,7 @@ func wantStored(t testing.TB, s *Store, what string, ds []digest.Digest, want bo
 
 // No rule takes what is pinned, by tag or digest.
 func TestPinsStay(t *testing.T) {
+	t.Parallel()
 	for name, rule := range map[string]func(*Store, *clock, *Limits){
 		"max_size": func(_ *Store, _ *clock, l *Limits) { l.MaxSize = 1 },
 		"upstream": func(_ *Store, _ *clock, l *Limits) { l.Upstreams = map[string]int64{"docker.io": 1} },
@@ -118,6 +119,7 @@ func TestPinsStay(t *testing.T) {
 // Where pins alone exceed the limit they stay, nothing else comes in, and one
 // complaint is logged.
 func TestPinsExceedTheLimit(t *testing.T) {
+	t.Parallel()
 	log := newMessages()
 	s := openTest(t, Options{Logger: slog.New(log)})
 	_, blobs := storeImage(t, s, scope, "3", 1, false)

@@ -12,6 +12,7 @@ import (
 // A directory that others may write to is refused, with the command that cures it, and
 // opened once that was run.
 func TestDirectoryOfOthersIsRefused(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		mode  os.FileMode
 		cured bool

@@ -50,6 +50,7 @@ func lastState(t *testing.T, dir string) volume.State {
 // What is published is there when the process is killed, before it was committed:
 // as a blob, or as a part that is complete where blobs have to go for it first.
 func TestPublishedOutlivesTheProcess(t *testing.T) {
+	t.Parallel()
 	b, d := content(1, 3000)
 	for name, room := range map[string]bool{"room": true, "no room": false} {
 		t.Run(name, func(t *testing.T) {
@@ -92,6 +93,7 @@ func TestPublishedOutlivesTheProcess(t *testing.T) {
 // Of a part that is complete, but was not brought to the disk, a power failure may
 // leave anything.
 func TestCompletePartAfterPowerFailure(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	b, d := content(1, 3000)
 	p := writePart(t, s, b, d)
@@ -112,6 +114,7 @@ func TestCompletePartAfterPowerFailure(t *testing.T) {
 // A store is closed properly only if all of its blobs are on the disk: a power failure
 // after that casts no doubt. A killed process may have left some that are not.
 func TestDoubtOutlivesACleanRun(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	b, d := content(1, 3000)
 	p := writePart(t, s, b, d)
@@ -149,6 +152,7 @@ func TestDoubtOutlivesACleanRun(t *testing.T) {
 
 // A blob that cannot be brought to the disk is not kept.
 func TestPublishedIsWithdrawn(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	disk, err := loadDisk(dir)
 	if err != nil {

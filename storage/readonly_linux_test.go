@@ -15,6 +15,7 @@ import (
 // A file system that nobody may write to serves what the store holds, and takes no
 // more. Once it may be written, the index is opened as ever.
 func TestReadOnlyFileSystem(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("only root may mount a file system")
 	}

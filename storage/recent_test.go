@@ -11,6 +11,7 @@ import (
 // Who reads after a change was acknowledged sees it, or a later one, however many
 // others read meanwhile and keep what they have found.
 func TestRecentIsNeverOld(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	_, d := content(1, 10)
 	var acknowledged atomic.Int64
@@ -54,6 +55,7 @@ func TestRecentIsNeverOld(t *testing.T) {
 
 // A closed store has nothing to tell, not even what it has just told.
 func TestRecentEndsWithStore(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	_, d := content(1, 10)
 	if err := s.PutTag(t.Context(), scope, "t", Tag{Digest: d, Size: 10}); err != nil {

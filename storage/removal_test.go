@@ -98,6 +98,7 @@ func wantManifest(t testing.TB, s *Store, scope oci.Scope, d digest.Digest, link
 
 // With a tag goes what only it needs.
 func TestRemoveTag(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	other := oci.Scope{Upstream: "ghcr.io", Repository: "a/b"}
 	one := putTagged(t, s, scope, "1", nil, 1, 2, 3)
@@ -145,6 +146,7 @@ func TestRemoveTag(t *testing.T) {
 
 // A digest goes with its tags, also from an index that needs it; a blob, too.
 func TestRemoveDigest(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	image := putTagged(t, s, scope, "1", nil, 1, 2)
 	index := putJSON(t, s, scope, map[string]any{"manifests": []oci.Descriptor{image}}, image)
@@ -170,6 +172,7 @@ func TestRemoveDigest(t *testing.T) {
 // A repository goes whole, also what has no tag, under each identity of its
 // upstream; an upstream with what it brought in and nobody has.
 func TestRemoveRepositoryAndUpstream(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	secret := oci.Scope{Upstream: "docker.io#0123456789ab", Repository: "library/alpine"}
 	busybox := oci.Scope{Upstream: "docker.io", Repository: "library/busybox"}
@@ -218,6 +221,7 @@ func TestRemoveRepositoryAndUpstream(t *testing.T) {
 // What is pinned stays, by whichever pin, until it is unpinned; and what pinned
 // images of elsewhere need.
 func TestRemoveRefusesPinned(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{Limits: Limits{Pins: pins(t, "docker.io/library/alpine:1")}})
 	other := oci.Scope{Upstream: "ghcr.io", Repository: "a/b"}
 	putTagged(t, s, scope, "1", nil, 1)
@@ -267,6 +271,7 @@ func TestRemoveRefusesPinned(t *testing.T) {
 
 // What is open, is being filled or is pulled again stays, and is removed later.
 func TestRemoveSparesWhatIsInUse(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	image := putTagged(t, s, scope, "1", nil, 1, 2, 3)
 	f, _, err := s.OpenBlob(t.Context(), blobOf(1))
@@ -323,6 +328,7 @@ func TestRemoveSparesWhatIsInUse(t *testing.T) {
 
 // A store that closes does not wait for a removal, nor for one that waits.
 func TestRemoveEndsWithTheStore(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	var seeds []uint64
 	for k := range uint64(2*eviction.Batch + 1) {

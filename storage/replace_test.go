@@ -9,6 +9,7 @@ import (
 
 // A snapshot from before a removal must not bring back what was removed.
 func TestRemovalIsInTheSnapshot(t *testing.T) {
+	t.Parallel()
 	for _, quiet := range []bool{false, true} {
 		s := openTest(t, Options{})
 		fill(t, s, 5)

@@ -105,6 +105,7 @@ func TestScrubFindsEveryFlippedBit(t *testing.T) {
 }
 
 func TestScrubMendsRecords(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	b, d := content(1, 1000)
 	putBlob(t, s, b)
@@ -122,6 +123,7 @@ func TestScrubMendsRecords(t *testing.T) {
 }
 
 func TestScrubEnds(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	for k := range 3 {
 		b, _ := content(uint64(k), 1000)
@@ -147,6 +149,7 @@ func TestScrubEnds(t *testing.T) {
 
 // The quarantine is bounded in bytes, too, and never the reason for a full disk.
 func TestQuarantineIsBounded(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	put := func(k uint64, size int64) {
 		t.Helper()

@@ -68,6 +68,7 @@ func inDoubt(t *testing.T, b []byte, spoil func(s *Store)) (s *Store, release fu
 
 // A large blob in doubt is read while it is verified. Its end comes once that is done.
 func TestBlobInDoubtIsServedAtOnce(t *testing.T) {
+	t.Parallel()
 	const size = 3 << 20
 	b, d := content(1, size)
 	for name, damaged := range map[string]bool{"sound": false, "damaged": true} {
@@ -129,6 +130,7 @@ func TestBlobInDoubtIsServedAtOnce(t *testing.T) {
 // TestBlobInDoubtIsEvicted removes a blob while it is served and verified: who reads
 // it gets all of it.
 func TestBlobInDoubtIsEvicted(t *testing.T) {
+	t.Parallel()
 	b, d := content(1, 3<<20)
 	s, release := inDoubt(t, b, func(*Store) {})
 	f, _, err := s.ServeBlob(t.Context(), d)
@@ -152,6 +154,7 @@ func TestBlobInDoubtIsEvicted(t *testing.T) {
 // What is not read from the start waits, and so do small blobs; nobody waits for
 // longer than he likes.
 func TestRangeOfABlobInDoubt(t *testing.T) {
+	t.Parallel()
 	const size = 3 << 20
 	b, d := content(1, size)
 	s, release := inDoubt(t, b, func(*Store) {})

@@ -23,6 +23,7 @@ func breakIndex(t *testing.T, dir string) {
 // After the index is lost, what cannot be found out from the blobs is there
 // again: tags, manifests, links and referrers.
 func TestSnapshotIsRestored(t *testing.T) {
+	t.Parallel()
 	const n = 500
 	s := openTest(t, Options{})
 	fill(t, s, n)
@@ -92,6 +93,7 @@ func TestSilentLossIsRestored(t *testing.T) {
 
 // What came after the snapshot is newer than what it holds.
 func TestRestoreKeepsWhatIsNewer(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	_, older := content(1, 1)
 	_, newer := content(2, 1)
@@ -128,6 +130,7 @@ func mustSnapshots(t *testing.T, s *Store) []string {
 
 // A snapshot that is not whole gives way to the one before, and that to none.
 func TestDamagedSnapshot(t *testing.T) {
+	t.Parallel()
 	flip := func(b []byte) []byte { b[len(b)/2] ^= 1; return b }
 	cut := func(b []byte) []byte { return b[:len(b)-5] }
 	none := func([]byte) []byte { return nil }
@@ -179,6 +182,7 @@ func TestDamagedSnapshot(t *testing.T) {
 // A store in which nothing changed writes no snapshot, and never more than are
 // kept, whatever the clock does.
 func TestSnapshotsAreBounded(t *testing.T) {
+	t.Parallel()
 	c := newClock()
 	s := openTest(t, Options{Now: c.now})
 	var last []string
@@ -200,6 +204,7 @@ func TestSnapshotsAreBounded(t *testing.T) {
 
 // An index that lost most of what it held must not replace what is left of it.
 func TestSnapshotOfDamagedIndexIsRefused(t *testing.T) {
+	t.Parallel()
 	dir := filled(t, 300)
 	s := openTest(t, Options{Path: dir})
 	// In place: the file is mapped.

@@ -45,6 +45,7 @@ func partsVolume(s *Store, free, total int64) {
 // Where the file system holds nothing back, what was promised to one part is not
 // promised to another. What a part has become, or leaves, counts as it is.
 func TestPartsShareOneAccountOfSpace(t *testing.T) {
+	t.Parallel()
 	const total, size = 4 << 20, 256 << 10
 	s := openTest(t, Options{seams: seams{over: func(f volume.Files) volume.Files { return looseFiles{f} }}})
 	partsVolume(s, volume.Floor(total)+size+size/2, total)
@@ -92,6 +93,7 @@ func TestPartsShareOneAccountOfSpace(t *testing.T) {
 // A part to which space was promised, and that others take, stops before the space of
 // the index.
 func TestPromisedPartLeavesTheReserve(t *testing.T) {
+	t.Parallel()
 	const total = 4 << 20
 	s := openTest(t, Options{seams: seams{over: func(f volume.Files) volume.Files { return looseFiles{f} }}})
 	setVolume(s, volume.Floor(total)+2<<20, total)

@@ -170,6 +170,7 @@ func (m messages) wait(t testing.TB, want string) {
 }
 
 func TestOpenMakesPrivateDirectory(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{Path: filepath.Join(t.TempDir(), "a", "b")})
 	d := putBlob(t, s, []byte("x"))
 	for name, want := range map[string]fs.FileMode{
@@ -187,6 +188,7 @@ func TestOpenMakesPrivateDirectory(t *testing.T) {
 }
 
 func TestOpenLocked(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	_, err := Open(t.Context(), Options{Path: s.home.path, LockWait: -1})
 	wantErr(t, "second open", err, ErrLocked)
@@ -204,6 +206,7 @@ func TestOpenLocked(t *testing.T) {
 
 // A reload opens the next store while the last one closes.
 func TestOpenWaitsForClose(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	opened := make(chan error)
 	go func() {
@@ -222,6 +225,7 @@ func TestOpenWaitsForClose(t *testing.T) {
 }
 
 func TestOpenRefusesForeignDirectory(t *testing.T) {
+	t.Parallel()
 	for name, files := range map[string]map[string]string{
 		"not empty":      {"photo.jpg": "x"},
 		"another layout": {volume.VersionFile: `{"layout":2}`},
@@ -249,6 +253,7 @@ func TestOpenRefusesForeignDirectory(t *testing.T) {
 }
 
 func TestOpenAcceptsFreshVolume(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "lost+found"), 0o700); err != nil {
 		t.Fatal(err)
@@ -258,6 +263,7 @@ func TestOpenAcceptsFreshVolume(t *testing.T) {
 
 // Badger v4.9 does not open beside what a crash can leave.
 func TestOpenRemovesEmptyLogs(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -271,6 +277,7 @@ func TestOpenRemovesEmptyLogs(t *testing.T) {
 }
 
 func TestUseAfterClose(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	b, d := content(1, 100)
 	putBlob(t, s, b)
@@ -325,6 +332,7 @@ func TestUseAfterClose(t *testing.T) {
 
 // Close may come while calls of all kinds are under way.
 func TestCloseDuringUse(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	b, d := content(1, 1000)
 	var wg sync.WaitGroup

@@ -10,6 +10,7 @@ import (
 // A stored pin keeps what one of the limits would keep, across a restart and an
 // index that begins anew, until it is dropped.
 func TestStoredPin(t *testing.T) {
+	t.Parallel()
 	c := newClock()
 	s := openTest(t, Options{Now: c.now})
 	_, tagged := storeImage(t, s, scope, "3.20", 1, false)

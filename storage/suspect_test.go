@@ -49,6 +49,7 @@ func reboot(t *testing.T, dir string, change func(*volume.State)) {
 // After the machine went down, a blob that was written last is not served before
 // it was verified.
 func TestNewBlobsAreVerifiedAfterReboot(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		change func(*volume.State)
 		age    time.Duration // of the blob
@@ -97,6 +98,7 @@ func TestNewBlobsAreVerifiedAfterReboot(t *testing.T) {
 
 // The doubt outlives the store until it is cleared, and ends then.
 func TestDoubtIsCleared(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	b, _ := content(1, 5000)
 	d := putBlob(t, s, b)
@@ -119,6 +121,7 @@ func TestDoubtIsCleared(t *testing.T) {
 
 // Many who want the same blob verify it once, and all get the same answer.
 func TestDoubtIsSettledOnce(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	b, d := content(1, 1<<20)
 	putBlob(t, s, b)

@@ -22,6 +22,7 @@ func heldVolume(s *Store, free, total int64) {
 // A part for which an upstream has no byte evicts nothing, neither under a limit nor
 // on a full disk, and takes no room. With its first byte room is made, and waited for.
 func TestRoomIsMadeForTheFirstByte(t *testing.T) {
+	t.Parallel()
 	const total = 200_000
 	for name, limit := range map[string]func(*Store){
 		"limit": func(s *Store) { s.SetLimits(Limits{MaxSize: 20_000}) },

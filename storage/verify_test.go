@@ -36,6 +36,7 @@ func wantQuarantined(t *testing.T, s *Store, want int64) {
 }
 
 func TestVerifyBlob(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	whole, d := content(1, 5000)
 	wantErr(t, "absent", s.VerifyBlob(t.Context(), d), fs.ErrNotExist)
@@ -65,6 +66,7 @@ func TestVerifyBlob(t *testing.T) {
 
 // The bytes decide, not what the index says of them.
 func TestVerifyBlobCorrectsRecord(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	b, d := content(1, 5000)
 	putBlob(t, s, b)
@@ -87,6 +89,7 @@ func TestVerifyBlobCorrectsRecord(t *testing.T) {
 // A slow pass tells how far it is, ends with who wanted it and with the store, and
 // keeps nobody who pulls.
 func TestVerifyBlobAt(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	b, d := content(1, 5<<20)
 	wantErr(t, "absent", s.VerifyBlobAt(t.Context(), d, nil, nil), fs.ErrNotExist)
@@ -112,6 +115,7 @@ func TestVerifyBlobAt(t *testing.T) {
 }
 
 func TestVerifyBlobIsShared(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	b, d := content(1, 1<<20)
 	putBlob(t, s, b)
@@ -126,6 +130,7 @@ func TestVerifyBlobIsShared(t *testing.T) {
 
 // Whatever lies in the place of a blob is not one because it lies there.
 func TestFileWithoutRecordIsVerified(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		spoil func(*Store, digest.Digest)
 		whole bool
@@ -179,6 +184,7 @@ func TestFileWithoutRecordIsVerified(t *testing.T) {
 // Where nothing can be recorded, a blob is all the same verified only once, and
 // one that was just stored not at all.
 func TestFileWithoutRecordIsVerifiedOnceWithoutIndex(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{
 		Path: filled(t, 1), seams: seams{retry: time.Hour, volume: func() (int64, int64, error) { return 1000, 100 << 30, nil }},
 	})
@@ -202,6 +208,7 @@ func TestFileWithoutRecordIsVerifiedOnceWithoutIndex(t *testing.T) {
 
 // A fill replaces what lies unrecorded in the place of its blob.
 func TestCommitReplacesFileWithoutRecord(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	b, d := content(1, 5000)
 	putBlob(t, s, b)

@@ -14,6 +14,7 @@ import (
 
 // A store that a newer program has written is left as it is, to the last byte.
 func TestOpenRefusesNewerStore(t *testing.T) {
+	t.Parallel()
 	s := openTest(t, Options{})
 	want, d := content(1, 5000)
 	putBlob(t, s, want)

@@ -8,6 +8,7 @@ import (
 
 // A change that comes between a look and the wait for the next one is not missed.
 func TestNoChangeIsMissed(t *testing.T) {
+	t.Parallel()
 	var c changes
 	seen := c.seen()
 	c.announce()

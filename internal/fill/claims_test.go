@@ -9,6 +9,7 @@ import (
 // A place is made by what is only for speed first, then by what no reader waits for,
 // and by nobody else.
 func TestMakePlace(t *testing.T) {
+	t.Parallel()
 	place := func(pos int64, extra bool) *segment {
 		s := &segment{pos: pos, extra: extra}
 		_, s.stop = context.WithCancelCause(t.Context())
@@ -38,6 +39,7 @@ func TestMakePlace(t *testing.T) {
 
 // What is far is a matter of time, not of bytes.
 func TestDistant(t *testing.T) {
+	t.Parallel()
 	now := time.Unix(1, 0)
 	for name, test := range map[string]struct {
 		rate    int64 // bytes in a tenth of a second; 0 = none came

@@ -8,6 +8,7 @@ import (
 
 // What is there, what is missing, and who waits for it.
 func TestContent(t *testing.T) {
+	t.Parallel()
 	var c content
 	part := newMemory(100)
 	if prefix := c.set(part, extents{{0, 10}, {50, 60}}); prefix != 10 {

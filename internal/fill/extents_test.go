@@ -8,6 +8,7 @@ import (
 
 // The extents against a bitmap.
 func TestExtents(t *testing.T) {
+	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))

@@ -136,6 +136,7 @@ func (b *bucket) read(t *testing.T, f *Fill) ([]byte, error) {
 // Every blob comes once, whatever its size, and however often its GET is cut or answered
 // from the beginning.
 func TestFill(t *testing.T) {
+	t.Parallel()
 	cut := func(n int, r io.Reader) io.Reader {
 		if n == 4 {
 			return r
@@ -192,6 +193,7 @@ func (r waiting) Read(p []byte) (int, error) {
 
 // A reader that is far ahead gets a segment of its own, which ends where others go on.
 func TestReaderAheadGetsASegment(t *testing.T) {
+	t.Parallel()
 	const size, far = 16 << 20, 8 << 20
 	let := make(chan struct{})
 	b := bucket{body: func(n int, r io.Reader) io.Reader {
@@ -226,6 +228,7 @@ func TestReaderAheadGetsASegment(t *testing.T) {
 // Where the part breaks, a small blob begins anew, and readers of a large one go on by
 // themselves from what is hashed.
 func TestPartBreaks(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{WholeSize, 4 << 20} {
 		b := bucket{room: int64(size / 2)}
 		f := b.start(t, size)
@@ -242,6 +245,7 @@ func TestPartBreaks(t *testing.T) {
 
 // Wrong bytes are told of before anybody asks again, and nobody gets the end.
 func TestWrongBytes(t *testing.T) {
+	t.Parallel()
 	const size = 4 << 20
 	b := bucket{blob: make([]byte, size)}
 	f := b.startOf(t, digest.FromString("others"))

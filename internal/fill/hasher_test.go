@@ -67,6 +67,7 @@ func (b *bench) wantSum() {
 // However bytes come, handed on, hashed by whoever brings them, or ahead of others, and
 // whenever the hasher begins, all of them are hashed in order.
 func TestHasher(t *testing.T) {
+	t.Parallel()
 	const size = 3<<20 + 17
 	for _, may := range []bool{false, true} {
 		for _, late := range []bool{false, true} {
@@ -89,6 +90,7 @@ func TestHasher(t *testing.T) {
 
 // Segments beside each other hand on what is theirs.
 func TestHasherOfManySegments(t *testing.T) {
+	t.Parallel()
 	const size, segments = 8 << 20, 8
 	b := newBench(t, size)
 	b.run()
@@ -122,6 +124,7 @@ func TestHasherOfManySegments(t *testing.T) {
 
 // The end that is held back goes in last, so that readers can go on from before it.
 func TestHasherKeepsOffTheEnd(t *testing.T) {
+	t.Parallel()
 	const size = 2 << 20
 	b := newBench(t, size)
 	var c content
@@ -151,6 +154,7 @@ func (unreadable) ReadAt([]byte, int64) (int, error) { return 0, io.ErrUnexpecte
 
 // The hashing ends with the fill, and where the part cannot be read.
 func TestHasherEnds(t *testing.T) {
+	t.Parallel()
 	for name, end := range map[string]func(b *bench, cancel func()){
 		"failed": func(b *bench, _ func()) { b.h.fail() },
 		"closed": func(b *bench, cancel func()) { cancel(); b.h.rest() },

@@ -7,6 +7,7 @@ import (
 
 // The less an attempt brings, the longer the pauses, and with next to nothing the end.
 func TestStumbles(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name        string
 		bytes       int64

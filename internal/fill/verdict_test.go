@@ -10,6 +10,7 @@ import (
 
 // What is released, and what comes behind that.
 func TestReleasable(t *testing.T) {
+	t.Parallel()
 	const large, small = 4 << 20, WholeSize
 	broken := errors.New("broken")
 	open := func(size int64, change func(*verdict)) verdict {
@@ -51,6 +52,7 @@ func TestReleasable(t *testing.T) {
 
 // A reader begins as soon as no proper error can be lost.
 func TestVerdictIsReady(t *testing.T) {
+	t.Parallel()
 	const large = 4 << 20
 	for name, test := range map[string]struct {
 		v     verdict
@@ -81,6 +83,7 @@ func TestVerdictIsReady(t *testing.T) {
 // The first error counts, what breaks off is no error but in memory, and the hint does
 // only where it is not too late.
 func TestOutcome(t *testing.T) {
+	t.Parallel()
 	first, second := errors.New("first"), errors.New("second")
 	var o outcome
 	o.breakOff(first)
@@ -125,6 +128,7 @@ func TestOutcome(t *testing.T) {
 
 // A client makes a fill its own; nobody else's refusal ends it then.
 func TestAudience(t *testing.T) {
+	t.Parallel()
 	refusal := errors.New("refused")
 	var o outcome
 	a := newAudience(true, 100)

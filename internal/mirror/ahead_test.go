@@ -51,6 +51,7 @@ func (f *fixture) quiet(n int) {
 
 // A layer as a whole has the others pulled; a config, a range or a HEAD has not.
 func TestWhatLooksAhead(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.policy.LookAhead = 6
 	f.configure()
@@ -81,6 +82,7 @@ func TestWhatLooksAhead(t *testing.T) {
 // Who joins the fill that a range has begun, and wants it as a whole, has the others
 // pulled.
 func TestWholeGetJoinsARange(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.policy.LookAhead = 6
 	f.configure()
@@ -109,6 +111,7 @@ func TestWholeGetJoinsARange(t *testing.T) {
 
 // Nothing is pulled ahead before the upstream has answered for the layer itself.
 func TestLookAheadWaitsForTheLayer(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.policy.LookAhead = 6
 	f.configure()
@@ -130,6 +133,7 @@ func TestLookAheadWaitsForTheLayer(t *testing.T) {
 
 // An image of layers that nobody has costs three requests, and no more for a while.
 func TestLookAheadStops(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.policy.LookAhead = 6
 	f.configure()
@@ -168,6 +172,7 @@ func TestLookAheadStops(t *testing.T) {
 // No more than so many bytes of an image are pulled ahead, whatever its manifest tells
 // of them.
 func TestLookAheadSize(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.policy.LookAhead, f.policy.LookAheadSize = 1, 3*mib
 	f.configure()
@@ -195,6 +200,7 @@ func TestLookAheadSize(t *testing.T) {
 // What a client sets off is charged to it: looking ahead takes half of its turns at the
 // most, and none of what another client has.
 func TestLookAheadTakesTurns(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.policy.LookAhead, f.policy.MissesPerClient = 6, 6
 	f.configure()

@@ -19,7 +19,10 @@ import (
 
 const mib = 1 << 20
 
-func TestBlob(t *testing.T) {
+func TestBlob(t *testing.T) { inBothModes(t, testBlob) }
+
+func testBlob(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{0, 1, 64 << 10, mib - 1, mib, mib + 1, 5*mib + 17} {
 		t.Run(strconv.Itoa(size), func(t *testing.T) {
 			f := newFixture(t)
@@ -54,6 +57,7 @@ func TestBlob(t *testing.T) {
 }
 
 func TestStatBlobDownloadsNothing(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	r := blobRequest(f.upstream.PutBlob(repository, registrytest.Random(1, 3*mib)))
 	d, status, err := f.mirror.StatBlob(t.Context(), r)
@@ -64,7 +68,10 @@ func TestStatBlobDownloadsNothing(t *testing.T) {
 }
 
 // A lying registry: whatever byte is wrong, no reader sees the end.
-func TestWrongDigest(t *testing.T) {
+func TestWrongDigest(t *testing.T) { inBothModes(t, testWrongDigest) }
+
+func testWrongDigest(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{1, 1000, mib, mib + 1, 8 * mib} {
 		for _, at := range []int{0, size / 2, size - 1} {
 			t.Run(strconv.Itoa(size)+" at "+strconv.Itoa(at), func(t *testing.T) {
@@ -113,7 +120,10 @@ func TestWrongDigest(t *testing.T) {
 }
 
 // Who reads nothing but the end is not told that it is right either.
-func TestWrongDigestAtTheEnd(t *testing.T) {
+func TestWrongDigestAtTheEnd(t *testing.T) { inBothModes(t, testWrongDigestAtTheEnd) }
+
+func testWrongDigestAtTheEnd(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	b := registrytest.Random(1, 4*mib)
 	d := digest.FromBytes(b)
@@ -148,7 +158,10 @@ func TestWrongDigestAtTheEnd(t *testing.T) {
 }
 
 // The same in chunks: nobody knows the size, so nothing is released early.
-func TestUnknownSize(t *testing.T) {
+func TestUnknownSize(t *testing.T) { inBothModes(t, testUnknownSize) }
+
+func testUnknownSize(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{1000, 3 * mib} {
 		f := newFixture(t)
 		want := registrytest.Random(1, size)
@@ -169,7 +182,10 @@ func TestUnknownSize(t *testing.T) {
 	}
 }
 
-func TestWrongLength(t *testing.T) {
+func TestWrongLength(t *testing.T) { inBothModes(t, testWrongLength) }
+
+func testWrongLength(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{1000, 3 * mib} {
 		f := newFixture(t)
 		image := f.upstream.PutImage(repository, "3", 1, size)
@@ -192,6 +208,7 @@ func TestWrongLength(t *testing.T) {
 }
 
 func TestScopesAreIsolated(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	want := registrytest.Random(1, 2*mib)
 	d := f.upstream.PutBlob(repository, want)
@@ -228,6 +245,7 @@ func TestScopesAreIsolated(t *testing.T) {
 
 // Another scope's fill is followed only by who may have the blob.
 func TestJoiningIsProvenFirst(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	want := registrytest.Random(1, 8*mib)
 	d := f.upstream.PutBlob(repository, want)
@@ -266,6 +284,7 @@ func TestJoiningIsProvenFirst(t *testing.T) {
 }
 
 func TestAccess(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	want := registrytest.Random(1, 1000)
 	d := f.upstream.PutBlob(repository, want)
@@ -326,6 +345,7 @@ func TestAccess(t *testing.T) {
 }
 
 func TestReadHonoursItsContext(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	d := f.upstream.PutBlob(repository, registrytest.Random(1, 8*mib))
 	reached, open := make(chan struct{}), make(chan struct{})
@@ -350,7 +370,10 @@ func TestReadHonoursItsContext(t *testing.T) {
 	}
 }
 
-func TestSeek(t *testing.T) {
+func TestSeek(t *testing.T) { inBothModes(t, testSeek) }
+
+func testSeek(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	want := registrytest.Random(1, 3*mib)
 	d := f.upstream.PutBlob(repository, want)

@@ -28,6 +28,7 @@ func (f *fixture) wantManifest(ref string, want []byte) {
 // A client has asked with HEAD what a tag means. Then it moves, and what it meant is
 // deleted: one GET by tag decides, also where the tag is said never to move.
 func TestTagThatMovesAfterItsHead(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"3", "v1.2.3"} {
 		f := newFixture(t)
 		f.connect(upstream.Options{})
@@ -48,6 +49,7 @@ func TestTagThatMovesAfterItsHead(t *testing.T) {
 // The same, but it is the digest that the client goes on with: that is gone, and the
 // next HEAD tells the new one.
 func TestDigestThatIsGoneAfterItsHead(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"3", "v1.2.3"} {
 		f := newFixture(t)
 		f.connect(upstream.Options{})
@@ -67,6 +69,7 @@ func TestDigestThatIsGoneAfterItsHead(t *testing.T) {
 
 // A tag that never moves is asked for again as long as nobody has its manifest.
 func TestImmutableTagWithoutItsManifest(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.connect(upstream.Options{})
 	old := f.upstream.PutImage(repository, "v1.2.3", 1, 10)
@@ -86,6 +89,7 @@ func TestImmutableTagWithoutItsManifest(t *testing.T) {
 // A registry that gives manifests by tag only, whatever it says of digests: 404, 403, 5xx,
 // or other bytes.
 func TestManifestsByTagOnly(t *testing.T) {
+	t.Parallel()
 	for name, hook := range map[string]registrytest.Hook{
 		"404": registrytest.Answer(http.StatusNotFound, nil, ""),
 		"400": registrytest.Answer(http.StatusBadRequest, nil, ""),
@@ -123,6 +127,7 @@ func TestManifestsByTagOnly(t *testing.T) {
 // A tag moves where the registry gives manifests by tag only: the new one is what
 // comes, not the old one as a stale answer. Where it gives none at all, the old one does.
 func TestTagMovesByTagOnly(t *testing.T) {
+	t.Parallel()
 	for _, status := range []int{403, 404, 500, 502, 503} {
 		f := newFixture(t)
 		f.connect(upstream.Options{})
@@ -151,6 +156,7 @@ func TestTagMovesByTagOnly(t *testing.T) {
 
 // A header that names another digest refuses nothing: the bytes decide.
 func TestWrongDigestInTheHead(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.connect(upstream.Options{})
 	image := f.upstream.PutImage(repository, "3", 1, 10)

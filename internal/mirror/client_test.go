@@ -13,6 +13,7 @@ import (
 
 // The real client under the mirror: tokens, a CDN, and the same counts.
 func TestRealClient(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	server := registrytest.New(t, registrytest.Options{Auth: registrytest.AuthBearer, CDN: true})
 	base, err := url.Parse(server.URL())

@@ -62,6 +62,7 @@ func crowdedImage(t *testing.T, s *turnstile) (*fixture, []oci.Descriptor) {
 // An upstream takes two requests for blobs at a time, or one, and refuses more: what
 // looking ahead and parallel downloads provoke is no client's answer.
 func TestCrowdedUpstream(t *testing.T) {
+	t.Parallel()
 	for _, places := range []int{1, 2} {
 		for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusForbidden} {
 			t.Run(fmt.Sprintf("%d at a time, else %d", places, status), func(t *testing.T) {
@@ -84,6 +85,7 @@ func TestCrowdedUpstream(t *testing.T) {
 
 // The same where the client asks for all at once.
 func TestCrowdOfClients(t *testing.T) {
+	t.Parallel()
 	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusForbidden} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			s := &turnstile{places: 2, status: status, pace: 5 * time.Millisecond}
@@ -106,6 +108,7 @@ func TestCrowdOfClients(t *testing.T) {
 // Who has to wait until others have got theirs waits for longer than a client waits
 // for a header, if that is there.
 func TestCrowdOfLargeBlobs(t *testing.T) {
+	t.Parallel()
 	s := &turnstile{places: 2, status: http.StatusTooManyRequests}
 	f, blobs := crowdedImage(t, s)
 	f.cache.TellAfter(10 * time.Millisecond)
@@ -144,6 +147,7 @@ func TestCrowdOfLargeBlobs(t *testing.T) {
 // What is pulled ahead and refused is remembered for nobody: who asks for it then gets
 // it, at once.
 func TestRefusedAhead(t *testing.T) {
+	t.Parallel()
 	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusForbidden} {
 		f := newFixture(t)
 		f.policy.LookAhead = 6
@@ -179,6 +183,7 @@ func TestRefusedAhead(t *testing.T) {
 
 // Nor is it the answer of a client that comes to wait for it meanwhile.
 func TestRefusedAheadOfAClient(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.policy.LookAhead = 6
 	f.configure()

@@ -32,7 +32,10 @@ func (l *lines) count(text string) int {
 
 // An upstream that cuts every answer off costs ever fewer requests in a time, and one
 // line in the log. If something comes each time, the blob comes in the end.
-func TestCutAfterCut(t *testing.T) {
+func TestCutAfterCut(t *testing.T) { inBothModes(t, testCutAfterCut) }
+
+func testCutAfterCut(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name    string
 		each    int
@@ -78,6 +81,7 @@ func TestCutAfterCut(t *testing.T) {
 
 // The same where the store takes nothing, and each reader asks for itself.
 func TestCutAfterCutPastTheStore(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.cache.FailParts(-1, errNoStore)
 	pauses := f.cache.CountWaits()

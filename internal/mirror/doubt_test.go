@@ -52,6 +52,7 @@ func (zeroReader) Read(p []byte) (int, error) {
 // A file without a record is verified before its first use. Only who wants that
 // blob waits for it.
 func TestVerificationKeepsNobodyElseWaiting(t *testing.T) {
+	t.Parallel()
 	const size = 256 * mib
 	for _, sound := range []bool{true, false} {
 		f := newFixture(t)
@@ -104,7 +105,10 @@ func (f *fixture) evict(d digest.Digest) {
 
 // A large file in doubt is served as a fill is: a damaged one is cut off before its end,
 // and the next request gets the blob from the upstream.
-func TestDoubtIsServedAsAFill(t *testing.T) {
+func TestDoubtIsServedAsAFill(t *testing.T) { inBothModes(t, testDoubtIsServedAsAFill) }
+
+func testDoubtIsServedAsAFill(t *testing.T) {
+	t.Parallel()
 	const size = 3 * mib
 	f := newFixture(t)
 	sound := zeros(t, size)
@@ -135,6 +139,7 @@ func TestDoubtIsServedAsAFill(t *testing.T) {
 
 // No range of a damaged file ends cleanly, wherever it begins.
 func TestRangeOfDoubt(t *testing.T) {
+	t.Parallel()
 	const size = 3 * mib
 	for _, ends := range [][2]int64{{0, 10}, {0, size - 64<<10}, {5, 10}, {size - 10, size}} {
 		f := newFixture(t)

@@ -16,7 +16,10 @@ import (
 	"github.com/pullgate/pullgate/internal/registrytest"
 )
 
-func TestManyReadersOneGet(t *testing.T) {
+func TestManyReadersOneGet(t *testing.T) { inBothModes(t, testManyReadersOneGet) }
+
+func testManyReadersOneGet(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	const size = 64*mib + 5
 	want := registrytest.Random(1, size)
@@ -85,7 +88,10 @@ func TestManyReadersOneGet(t *testing.T) {
 	f.saw(0, 0)
 }
 
-func TestFirstReaderLeaves(t *testing.T) {
+func TestFirstReaderLeaves(t *testing.T) { inBothModes(t, testFirstReaderLeaves) }
+
+func testFirstReaderLeaves(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	want := registrytest.Random(1, 8*mib)
 	r := blobRequest(f.upstream.PutBlob(repository, want))
@@ -112,7 +118,10 @@ func TestFirstReaderLeaves(t *testing.T) {
 	f.saw(0, 1)
 }
 
-func TestCutsAreResumed(t *testing.T) {
+func TestCutsAreResumed(t *testing.T) { inBothModes(t, testCutsAreResumed) }
+
+func testCutsAreResumed(t *testing.T) {
+	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -139,7 +148,10 @@ func TestCutsAreResumed(t *testing.T) {
 	}
 }
 
-func TestNoProgressEndsTheFill(t *testing.T) {
+func TestNoProgressEndsTheFill(t *testing.T) { inBothModes(t, testNoProgressEndsTheFill) }
+
+func testNoProgressEndsTheFill(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.cache.SkipWaits()
 	want := registrytest.Random(1, 4*mib)
@@ -175,6 +187,7 @@ func TestNoProgressEndsTheFill(t *testing.T) {
 
 // Without ranges a resumed download begins anew, and must fit.
 func TestUpstreamWithoutRanges(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.cache.SkipWaits()
 	const size = 24 * mib
@@ -208,7 +221,10 @@ func TestUpstreamWithoutRanges(t *testing.T) {
 	f.saw(0, 2)
 }
 
-func TestCloseSuspends(t *testing.T) {
+func TestCloseSuspends(t *testing.T) { inBothModes(t, testCloseSuspends) }
+
+func testCloseSuspends(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	const size, sent = 16 * mib, 9 * mib
 	want := registrytest.Random(1, size)
@@ -245,7 +261,10 @@ func TestCloseSuspends(t *testing.T) {
 
 // Bytes that went bad while a part was suspended are not held against the
 // upstream.
-func TestSuspendedPartWentBad(t *testing.T) {
+func TestSuspendedPartWentBad(t *testing.T) { inBothModes(t, testSuspendedPartWentBad) }
+
+func testSuspendedPartWentBad(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{mib, 4 * mib} {
 		f := newFixture(t)
 		want := registrytest.Random(1, size)
@@ -277,6 +296,7 @@ func TestSuspendedPartWentBad(t *testing.T) {
 }
 
 func TestClosedCache(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	d := f.upstream.PutBlob(repository, registrytest.Random(1, 1000))
 	f.upstream.PutImage(repository, "3", 1, 10)
@@ -289,7 +309,10 @@ func TestClosedCache(t *testing.T) {
 }
 
 // The request after a finished fill finds the fill or the file, never neither.
-func TestNoGapBetweenFillAndFile(t *testing.T) {
+func TestNoGapBetweenFillAndFile(t *testing.T) { inBothModes(t, testNoGapBetweenFillAndFile) }
+
+func testNoGapBetweenFillAndFile(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	want := registrytest.Random(1, 2*mib)
 	r := blobRequest(f.upstream.PutBlob(repository, want))

@@ -9,6 +9,7 @@ import (
 
 // Who looks for a blob keeps only those waiting who want the same one.
 func TestReservedPlace(t *testing.T) {
+	t.Parallel()
 	var s fills
 	one, two := fillKey{digest: "one"}, fillKey{digest: "two"}
 	anybody := func(*sharedFill) bool { return true }

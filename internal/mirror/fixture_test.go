@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"hash/fnv"
 	"io"
 	"log/slog"
 	"net/http"
 	"regexp"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -77,8 +77,7 @@ type fixture struct {
 	mirror   *mirror.Mirror
 	policy   mirror.Upstream // of docker.io; change it and call configure
 	more     []mirror.Upstream
-	// inSegments says where bytes are hashed, but in benchmarks.
-	inSegments bool
+	mode     string // of hashing; empty = the cache decides by how many downloads there are
 	log        slog.Handler // nil = discard; it counts from the next open
 
 	mu     sync.Mutex
@@ -104,10 +103,11 @@ func newFixtureOn(t testing.TB, inMemory bool) *fixture {
 		Name: upstreamName, Remote: f.remote, Access: mirror.Access{Public: true},
 		Freshness: mirror.Freshness{TagTTL: ttl, StaleIfDenied: time.Hour, ImmutableTags: regexp.MustCompile(`^v\d+\.\d+\.\d+$`)},
 	}
-	// Half of the tests have either, which is the one that their names say.
-	name := fnv.New32a()
-	_, _ = name.Write([]byte(t.Name()))
-	f.inSegments = name.Sum32()&1 == 1
+	for _, mode := range hashModes {
+		if strings.Contains(t.Name(), "/"+mode) {
+			f.mode = mode
+		}
+	}
 	if inMemory {
 		f.memory = newMemory(f.clock.Now)
 	}
@@ -116,9 +116,24 @@ func newFixtureOn(t testing.TB, inMemory bool) *fixture {
 	return f
 }
 
+// hashModes say who hashes: the hasher alone, or segments what they bring where they can.
+var hashModes = []string{"hasher", "segments"}
+
+// inBothModes runs a test once in each mode, which fixtures read off its name.
+func inBothModes(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	t.Parallel()
+	for _, mode := range hashModes {
+		t.Run(mode, test)
+	}
+}
+
 // hashInSegments is for tests that care who hashes.
 func (f *fixture) hashInSegments(yes bool) {
-	f.inSegments = yes
+	f.mode = hashModes[0]
+	if yes {
+		f.mode = hashModes[1]
+	}
 	f.cache.HashInSegments(yes)
 }
 
@@ -138,8 +153,8 @@ func (f *fixture) open() {
 	}
 	o.Logger = slog.New(log)
 	f.cache = mirror.NewCache(o)
-	if _, benchmark := f.t.(*testing.B); !benchmark {
-		f.cache.HashInSegments(f.inSegments)
+	if f.mode != "" {
+		f.cache.HashInSegments(f.mode == hashModes[1])
 	}
 	f.configure()
 }

@@ -21,7 +21,9 @@ import (
 // One bit flips in each of a thousand cached files, and in no other: one check
 // finds them all. The next pull of each gets the right bytes, from the upstream,
 // the one after that from the cache.
-func TestThousandFlippedBits(t *testing.T) {
+func TestThousandFlippedBits(t *testing.T) { inBothModes(t, testThousandFlippedBits) }
+
+func testThousandFlippedBits(t *testing.T) {
 	t.Parallel()
 	const damaged, whole = 1000, 50
 	seed := rand.Uint64()

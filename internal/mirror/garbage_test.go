@@ -16,7 +16,10 @@ import (
 
 // An upstream sends 3 MiB of something else. What ends before the blob does may come,
 // but is called unverified; nothing else ends cleanly.
-func TestRangesOfGarbage(t *testing.T) {
+func TestRangesOfGarbage(t *testing.T) { inBothModes(t, testRangesOfGarbage) }
+
+func testRangesOfGarbage(t *testing.T) {
+	t.Parallel()
 	const size = 3 * mib
 	for _, test := range []struct {
 		room   int64
@@ -75,6 +78,7 @@ func TestRangesOfGarbage(t *testing.T) {
 
 // With an honest upstream, ranges come on any store, as such or as the whole.
 func TestRangesOnAFullDisk(t *testing.T) {
+	t.Parallel()
 	for _, room := range []int64{-1, 0} {
 		for ranges, status := range map[string]int{
 			"bytes=0-9": 200, "bytes=1048576-1048580": 200, "bytes=5-9,20-30": 200, "bytes=-70000": 200, "bytes=2097152-": 200,

@@ -41,6 +41,7 @@ func (f *fixture) wantStale(image registrytest.Image) {
 // One 404 may be the trouble of somebody behind the upstream. It is passed on, but
 // what the tag meant serves once the upstream is down.
 func TestOne404ForgetsNothing(t *testing.T) {
+	t.Parallel()
 	f, image := deleted(t, func(*mirror.Upstream) {})
 	f.wantGone()
 	f.clock.advance(11 * time.Second) // the 404 is no more remembered
@@ -50,6 +51,7 @@ func TestOne404ForgetsNothing(t *testing.T) {
 
 // One that the upstream keeps to is believed.
 func TestLasting404Forgets(t *testing.T) {
+	t.Parallel()
 	f, _ := deleted(t, func(*mirror.Upstream) {})
 	for range 4 {
 		f.wantGone()
@@ -62,6 +64,7 @@ func TestLasting404Forgets(t *testing.T) {
 
 // A tag that comes back is one that was never gone.
 func TestTagThatComesBack(t *testing.T) {
+	t.Parallel()
 	f, image := deleted(t, func(*mirror.Upstream) {})
 	f.wantGone()
 	f.upstream.PutImage(repository, "3", 1, 10)
@@ -78,6 +81,7 @@ func TestTagThatComesBack(t *testing.T) {
 // What the upstream has deleted is served for as long as the option says, and always
 // if it is pinned.
 func TestStaleIfGone(t *testing.T) {
+	t.Parallel()
 	pin, err := oci.ParsePin("docker.io/alpine:3")
 	if err != nil {
 		t.Fatal(err)

@@ -48,6 +48,7 @@ func (f *fixture) fillOnly(r oci.Request, want []byte) {
 // Of a fill that begins at the start and goes on to the end, nothing is read back to
 // be hashed, whatever its size is and whether or not it is told.
 func TestNothingIsReadBack(t *testing.T) {
+	t.Parallel()
 	for _, inSegments := range []bool{false, true} {
 		f := newFixture(t)
 		f.hashInSegments(inSegments)
@@ -71,6 +72,7 @@ func TestNothingIsReadBack(t *testing.T) {
 // The download does not wait for the hasher while that reads back what an earlier fill
 // has left, and the hasher then reads back what it has missed.
 func TestNobodyWaitsForTheHasher(t *testing.T) {
+	t.Parallel()
 	const size, kept, missed = 8 * mib, 2 * mib, 6 * mib
 	f := newFixture(t)
 	want := registrytest.Random(1, size)
@@ -102,7 +104,10 @@ func TestNobodyWaitsForTheHasher(t *testing.T) {
 // Whatever the order in which the bytes of a blob come, wherever they are cut off and
 // whatever an earlier fill has left, the right ones are stored, and a wrong one is
 // found. Fills run beside each other, for they share buffers.
-func TestFillsInPieces(t *testing.T) {
+func TestFillsInPieces(t *testing.T) { inBothModes(t, testFillsInPieces) }
+
+func testFillsInPieces(t *testing.T) {
+	t.Parallel()
 	seed, rounds := testenv.Seed(t), testenv.Rounds(5, 100)
 	var fills sync.WaitGroup
 	for k := range uint64(4) {
@@ -197,6 +202,7 @@ func (f *fixture) leave(d digest.Digest, b []byte, kept []storage.Extent) {
 // Of what several segments bring at once, the hasher reads back what was ahead of it;
 // the right bytes are stored, and a wrong one is found, whichever segment brings it.
 func TestFreshBytesOfSegments(t *testing.T) {
+	t.Parallel()
 	const size, halt, far = 24 * mib, 2 * mib, 12 * mib
 	for _, wrong := range []int{-1, halt + mib, far + mib} {
 		t.Run(strconv.Itoa(wrong), func(t *testing.T) {
@@ -258,6 +264,7 @@ func (h heedless) Blob(ctx context.Context, repository string, d digest.Digest, 
 
 // A segment that goes on after the hasher has ended does not wait for it.
 func TestSegmentOutlivesTheHasher(t *testing.T) {
+	t.Parallel()
 	const size, kept = 8 * mib, mib
 	f := newFixture(t)
 	want := registrytest.Random(1, size)

@@ -43,7 +43,10 @@ func (f *fixture) traces(s *registrytest.Server, image registrytest.Image) (all 
 }
 
 // Bytes of an isolated upstream leave no trace for others.
-func TestIsolatedBytesLeaveNoTrace(t *testing.T) {
+func TestIsolatedBytesLeaveNoTrace(t *testing.T) { inBothModes(t, testIsolatedBytesLeaveNoTrace) }
+
+func testIsolatedBytesLeaveNoTrace(t *testing.T) {
+	t.Parallel()
 	for _, ahead := range []int{0, 2} {
 		var told [2][]string
 		for n := range told {
@@ -86,7 +89,10 @@ func TestIsolatedBytesLeaveNoTrace(t *testing.T) {
 }
 
 // What an upstream that is not isolated has delivered too can be proven.
-func TestOpenBytesAreNotIsolated(t *testing.T) {
+func TestOpenBytesAreNotIsolated(t *testing.T) { inBothModes(t, testOpenBytesAreNotIsolated) }
+
+func testOpenBytesAreNotIsolated(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.policy.Isolate = true
 	s := f.beside()
@@ -108,6 +114,7 @@ func TestOpenBytesAreNotIsolated(t *testing.T) {
 
 // A proof ends with what the upstream says once it is old, but not with its silence.
 func TestProofIsRenewed(t *testing.T) {
+	t.Parallel()
 	const long = 30 * 24 * time.Hour
 	f := newFixture(t)
 	f.policy.ProofTTL = long

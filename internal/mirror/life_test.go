@@ -8,6 +8,7 @@ import (
 
 // The end waits for what runs, but not for ever, and nothing begins after it.
 func TestLife(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := newLife()
 		hangs, ended := make(chan struct{}), make(chan struct{})

@@ -43,6 +43,7 @@ func (f *fixture) pullWhole(image registrytest.Image) error {
 // Many times as much as fits goes through a store, and a pinned image stays.
 // PULLGATE_LONG makes it 1 GiB through 64 MiB.
 func TestLoadThroughASmallStore(t *testing.T) {
+	t.Parallel()
 	most, load := int64(8*mib), int64(64*mib)
 	if os.Getenv("PULLGATE_LONG") != "" {
 		most, load = 64*mib, 1024*mib

@@ -11,6 +11,7 @@ import (
 )
 
 func TestReferrers(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	image := f.upstream.PutImage(repository, "3", 1, 10)
 	signature := f.upstream.PutManifest(repository, "", "application/vnd.oci.image.manifest.v1+json",
@@ -60,6 +61,7 @@ func TestReferrers(t *testing.T) {
 }
 
 func TestTags(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	r := manifestRequest("x")
 	for _, tag := range []string{"a", "b", "c"} {

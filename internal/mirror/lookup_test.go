@@ -49,6 +49,7 @@ func wantLooked(t *testing.T, a answer[int], err error, value int, result oci.Re
 
 // Who asks at the same time shares one question, and who leaves ends it for nobody.
 func TestLookUpIsShared(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := newLooker(t)
 		l.ask = func(context.Context) (int, error) { time.Sleep(time.Second); return 7, nil }
@@ -84,6 +85,7 @@ func TestLookUpIsShared(t *testing.T) {
 }
 
 func TestLookUp(t *testing.T) {
+	t.Parallel()
 	missing := oci.UpstreamError(oci.ClassNotFound, oci.CodeBlobUnknown, "none", nil)
 	l := newLooker(t)
 	a, err := l.look(t.Context(), nil)
@@ -118,6 +120,7 @@ func TestLookUp(t *testing.T) {
 
 // A question that panics is an error for who asks, and for nobody else.
 func TestLookUpThatPanics(t *testing.T) {
+	t.Parallel()
 	l := newLooker(t)
 	l.ask = func(context.Context) (int, error) { panic("x") }
 	if _, err := l.look(t.Context(), nil); err == nil {

@@ -15,6 +15,7 @@ import (
 )
 
 func TestTag(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	image := f.upstream.PutImage(repository, "3", 1, 1000)
 	get := func(want []byte, result oci.Result) oci.CacheStatus {
@@ -91,6 +92,7 @@ func TestTag(t *testing.T) {
 }
 
 func TestImageIsLinkedThroughout(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	image := f.upstream.PutImage(repository, "3", 1, 3000)
 	p := image.Platforms[0]
@@ -138,6 +140,7 @@ func TestImageIsLinkedThroughout(t *testing.T) {
 }
 
 func TestConcurrentLookUpsAreOne(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	image := f.upstream.PutImage(repository, "3", 1, 1000)
 	arrived := make(chan struct{})
@@ -186,6 +189,7 @@ func TestConcurrentLookUpsAreOne(t *testing.T) {
 }
 
 func TestHeadTellsTooLittle(t *testing.T) {
+	t.Parallel()
 	for name, hook := range map[string]registrytest.Hook{
 		"no digest": func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 			if r.Method == http.MethodHead {
@@ -224,6 +228,7 @@ func TestHeadTellsTooLittle(t *testing.T) {
 }
 
 func TestManifestOfAnotherScope(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	image := f.upstream.PutImage(repository, "3", 1, 1000)
 	f.upstream.CopyRepository(repository, "library/copy")
@@ -250,6 +255,7 @@ func TestManifestOfAnotherScope(t *testing.T) {
 }
 
 func TestImmutableTag(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	image := f.upstream.PutImage(repository, "v1.2.3", 1, 1000)
 	for range 3 {
@@ -264,6 +270,7 @@ func TestImmutableTag(t *testing.T) {
 }
 
 func TestTagWithoutTTL(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.policy.TagTTL = 0
 	f.configure()
@@ -277,6 +284,7 @@ func TestTagWithoutTTL(t *testing.T) {
 }
 
 func TestClockSetBack(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.upstream.PutImage(repository, "3", 1, 1000)
 	for _, jump := range []time.Duration{0, -time.Hour, -24 * 365 * time.Hour} {
@@ -290,6 +298,7 @@ func TestClockSetBack(t *testing.T) {
 }
 
 func TestWrongManifest(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	raw := []byte(`{"schemaVersion":2,"manifests":[],"layers":[],"config":{}}`)
 	d := f.upstream.PutManifest(repository, "ambiguous", "application/vnd.oci.image.index.v1+json", raw)

@@ -302,7 +302,10 @@ func (m *model) judgeTraces(a *ask, asks []*ask) {
 
 // Whatever upstreams do, a scope gets what its upstream has shown to have for it, and
 // nothing else.
-func TestSharingModel(t *testing.T) {
+func TestSharingModel(t *testing.T) { inBothModes(t, testSharingModel) }
+
+func testSharingModel(t *testing.T) {
+	t.Parallel()
 	steps := 2000
 	if os.Getenv("PULLGATE_LONG") != "" {
 		steps = 100_000

@@ -10,6 +10,7 @@ import (
 )
 
 func TestStale(t *testing.T) {
+	t.Parallel()
 	for name, hook := range map[string]registrytest.Hook{
 		"status":      answer(http.StatusInternalServerError),
 		"denied":      answer(http.StatusUnauthorized),
@@ -62,6 +63,7 @@ func TestStale(t *testing.T) {
 }
 
 func TestMovedTagStaysUntilItsManifestIsHere(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	image := f.upstream.PutImage(repository, "3", 1, 1000)
 	if _, _, err := f.mirror.Manifest(t.Context(), manifestRequest("3")); err != nil {

@@ -55,7 +55,10 @@ func (b *panickingBody) Read(p []byte) (int, error) {
 
 // A panic below costs those who waited for it an answer, and nobody else: it is an
 // error for each of them, at once, and what it held is free again.
-func TestPanic(t *testing.T) {
+func TestPanic(t *testing.T) { inBothModes(t, testPanic) }
+
+func testPanic(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	image := f.upstream.PutImage(repository, "3", 1, 3*mib)
 	remote := &panicking{Remote: f.remote}

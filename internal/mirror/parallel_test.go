@@ -54,7 +54,10 @@ func (p paced) Write(b []byte) (n int, err error) {
 // speed, and over no more than that where they share a limit, where it is we who are
 // slow, or where the upstream has no ranges or wants no more connections. It is whole
 // in any case, and nothing to speak of is asked for twice.
-func TestParallelDownload(t *testing.T) {
+func TestParallelDownload(t *testing.T) { inBothModes(t, testParallelDownload) }
+
+func testParallelDownload(t *testing.T) {
+	t.Parallel()
 	const size, rate = 24 * mib, 16 * mib
 	shared := &line{rate: rate}
 	for _, test := range []struct {
@@ -130,6 +133,7 @@ func TestParallelDownload(t *testing.T) {
 // asked for later is there. Of an image that nobody asked the manifest of, nothing
 // more than the blob does.
 func TestLookAhead(t *testing.T) {
+	t.Parallel()
 	for name, ahead := range map[string]int{"two at a time": 2, "turned off": 0} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
@@ -171,6 +175,7 @@ func TestLookAhead(t *testing.T) {
 // A blob that is pulled ahead stands back until it may go on, or a client asks for
 // it, or everything ends, while others come in; and all comes once.
 func TestStandBack(t *testing.T) {
+	t.Parallel()
 	const size = 24 * mib
 	for _, end := range []string{"it may go on", "a client asks", "the cache closes"} {
 		t.Run(end, func(t *testing.T) {
@@ -255,6 +260,7 @@ func (t *twoPart) Write(b []byte) (int, error) {
 // An upstream that has not what its manifest names costs one request for each of
 // those, and the pull nothing.
 func TestLookAheadMisses(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.policy.LookAhead = 6
 	f.configure()

@@ -15,6 +15,7 @@ import (
 )
 
 func TestGlobs(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		pattern, repository string
 		want                bool
@@ -47,6 +48,7 @@ func TestGlobs(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
+	t.Parallel()
 	for name, upstreams := range map[string][]Upstream{
 		"no name":      {{Offline: true}},
 		"no remote":    {{Name: "a"}},
@@ -61,6 +63,7 @@ func TestNewRefuses(t *testing.T) {
 }
 
 func TestFailuresAreBounded(t *testing.T) {
+	t.Parallel()
 	var m failures
 	now := time.Unix(1_800_000_000, 0)
 	e := oci.NewError(oci.CodeManifestUnknown, "")
@@ -84,6 +87,7 @@ func TestFailuresAreBounded(t *testing.T) {
 }
 
 func TestRetryAfterCountsDown(t *testing.T) {
+	t.Parallel()
 	var m failures
 	now := time.Unix(1_800_000_000, 0)
 	m.put(key{}, &oci.Error{Class: oci.ClassRateLimited, RetryAfter: time.Minute}, now, time.Minute)
@@ -94,6 +98,7 @@ func TestRetryAfterCountsDown(t *testing.T) {
 
 // A store without an index is not told of with every request.
 func TestNoIndexIsToldOnceASecond(t *testing.T) {
+	t.Parallel()
 	var lines bytes.Buffer
 	now := time.Unix(1_800_000_000, 0)
 	s := &shelf{log: slog.New(slog.NewTextHandler(&lines, nil)), now: func() time.Time { return now }}

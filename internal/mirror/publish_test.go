@@ -13,6 +13,7 @@ import (
 // What a client has in full, the next process serves without the upstream, though
 // this one was killed before it brought the blob to the disk.
 func TestWhatAClientHasOutlivesTheProcess(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{600 << 10, 4*mib + 3} {
 		f := newFixture(t)
 		release := f.cache.HoldCommits()

@@ -14,6 +14,7 @@ import (
 
 // Pull returns once the blob lies in the store, and asks for it once.
 func TestPull(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	for _, size := range []int{10, 5 << 20} {
 		raw := registrytest.Random(uint64(size), size)
@@ -45,6 +46,7 @@ func TestPull(t *testing.T) {
 
 // A blob that can be served but not stored is an error.
 func TestPullOfWhatTheStoreRefuses(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.store.SetLimits(storage.Limits{MaxSize: 1 << 20})
 	d := f.upstream.PutBlob(repository, registrytest.Random(1, 3<<20))
@@ -56,6 +58,7 @@ func TestPullOfWhatTheStoreRefuses(t *testing.T) {
 
 // Who leaves ends nothing.
 func TestPullGoesOnAlone(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	d := f.upstream.PutBlob(repository, registrytest.Random(1, 3<<20))
 	asked := make(chan struct{})

@@ -64,6 +64,7 @@ func newRangesWorld(t *testing.T) *rangesWorld {
 // wrong; no range does that was not called unverified, and none where ranges have to
 // be verified.
 func TestGeneratedRanges(t *testing.T) {
+	t.Parallel()
 	const each = 20
 	n, seed := testenv.Rounds(2_000, 100_000), testenv.Seed(t)
 	w := newRangesWorld(t)

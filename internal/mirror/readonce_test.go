@@ -24,6 +24,7 @@ func (r telling) Manifest(ctx context.Context, repository string, ref oci.Refere
 // A manifest that the remote has read is not read again: what it points to is what the
 // remote tells. Nobody keeps that.
 func TestManifestIsNotReadAgain(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	image := f.upstream.PutImage(repository, "3", 1, 10)
 	blob := oci.Descriptor{Digest: oci.Sum([]byte("told")), Size: 77}
@@ -47,6 +48,7 @@ func TestManifestIsNotReadAgain(t *testing.T) {
 // Of a manifest that names more than anybody pulls, so much is linked as the store
 // writes at a time, and the manifest is stored.
 func TestManifestOfManyBlobs(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	var blobs []oci.Descriptor
 	for i := range 16_000 {

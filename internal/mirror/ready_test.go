@@ -29,6 +29,7 @@ func late(open <-chan struct{}) registrytest.Hook {
 // Where the upstream takes long to begin, the size that the manifest tells is enough
 // for a header. If it is wrong, or the upstream refuses, the body is cut off.
 func TestHeaderBeforeTheUpstreams(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{1000, 3 * mib} {
 		for name, test := range map[string]struct {
 			told   int
@@ -71,6 +72,7 @@ func TestHeaderBeforeTheUpstreams(t *testing.T) {
 // Nobody is told a size before the upstream has begun while it is asked again after
 // a refusal, or where nobody has told one.
 func TestHeaderWaitsForTheUpstream(t *testing.T) {
+	t.Parallel()
 	for name, hook := range map[string]registrytest.Hook{
 		"asked again": func(w http.ResponseWriter, _ *http.Request, _ http.HandlerFunc) {
 			w.Header().Set("Retry-After", "10")
@@ -108,6 +110,7 @@ func TestHeaderWaitsForTheUpstream(t *testing.T) {
 // An upstream that asks for a short pause, since it is just fetching the blob itself,
 // is asked again; for a longer one than a client has time, it is not.
 func TestShortPauses(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		retryAfter string
 		refusals   int
@@ -139,6 +142,7 @@ func TestShortPauses(t *testing.T) {
 
 // A pause keeps the real client quiet for as long as it lasts, and no longer.
 func TestShortPauseOfTheClient(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.clock.run()
 	f.connect(upstream.Options{})

@@ -26,6 +26,7 @@ func (f *fixture) sign(d digest.Digest) digest.Digest {
 // That there are no referrers is believed for seconds: who has just signed an image
 // sees the signature. Clients that ask at once cost one request.
 func TestNoReferrersAreBelievedForSeconds(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	image := f.upstream.PutImage(repository, "3", 1, 10)
 	d := image.Index.Digest
@@ -56,6 +57,7 @@ func TestNoReferrersAreBelievedForSeconds(t *testing.T) {
 // Of an image that is here it is recorded, once: its verification asks for it, and an
 // outage must not make it unknown.
 func TestNoReferrersOfACachedImage(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	image := f.upstream.PutImage(repository, "3", 1, 10)
 	d := image.Index.Digest
@@ -91,6 +93,7 @@ func TestNoReferrersOfACachedImage(t *testing.T) {
 
 // A list of referrers that is too long costs the upstream one visit.
 func TestTooManyReferrers(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	visits := 0
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

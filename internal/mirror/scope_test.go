@@ -42,6 +42,7 @@ func (f *fixture) pullImage(name string, image registrytest.Image) {
 
 // What many repositories share is asked for once in each, and never again.
 func TestSharedImageIsProvenOnce(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	image := f.upstream.PutImage(repository, "3", 1, 1000, 2000, 3*mib)
 	f.upstream.CopyRepository(repository, "library/copy")
@@ -76,6 +77,7 @@ func (f *fixture) namedBy(name string, d digest.Digest, size int) {
 
 // To name a digest in a manifest is no key to what others have brought in.
 func TestManifestProvesNothing(t *testing.T) {
+	t.Parallel()
 	const thief = "team/thief"
 	f := newFixture(t)
 	want := registrytest.Random(1, 2*mib)
@@ -117,6 +119,7 @@ func TestManifestProvesNothing(t *testing.T) {
 
 // The same for what is on its way.
 func TestManifestProvesNothingOfAFill(t *testing.T) {
+	t.Parallel()
 	const thief = "team/thief"
 	f := newFixture(t)
 	want := registrytest.Random(1, 8*mib)
@@ -143,6 +146,7 @@ func TestManifestProvesNothingOfAFill(t *testing.T) {
 
 // A part that is whole needs no GET any more, but of who may have it.
 func TestWholePartProvesNothing(t *testing.T) {
+	t.Parallel()
 	const thief = "team/thief"
 	for _, size := range []int{1000, 2 * mib} {
 		f := newFixture(t)
@@ -158,6 +162,7 @@ func TestWholePartProvesNothing(t *testing.T) {
 }
 
 func TestIndexProvesNothing(t *testing.T) {
+	t.Parallel()
 	const thief = "team/thief"
 	f := newFixture(t)
 	image := f.upstream.PutImage(repository, "3", 1, 1000)

@@ -14,6 +14,7 @@ import (
 // A reader far ahead of a slow download gets a segment of its own, and no byte
 // is asked for twice.
 func TestFarReaders(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	const size = 64 * mib
 	want := registrytest.Random(1, size)
@@ -81,7 +82,10 @@ func TestFarReaders(t *testing.T) {
 // What containerd does with concurrent_layer_fetch_buffer: many open-ended
 // ranges at once, each closed early. Where the upstream is fast, all wait for
 // the one GET.
-func TestParallelOpenEndedRanges(t *testing.T) {
+func TestParallelOpenEndedRanges(t *testing.T) { inBothModes(t, testParallelOpenEndedRanges) }
+
+func testParallelOpenEndedRanges(t *testing.T) {
+	t.Parallel()
 	const size = 256 * mib
 	f := newFixture(t)
 	f.pullParallel(registrytest.Random(1, size), 20)
@@ -90,7 +94,10 @@ func TestParallelOpenEndedRanges(t *testing.T) {
 
 // Where it is not, they get segments of their own, and none pulls what another
 // one does.
-func TestParallelSegments(t *testing.T) {
+func TestParallelSegments(t *testing.T) { inBothModes(t, testParallelSegments) }
+
+func testParallelSegments(t *testing.T) {
+	t.Parallel()
 	const size = 64 * mib
 	f := newFixture(t)
 	f.clock.run()
@@ -149,7 +156,10 @@ func (f *fixture) pullParallel(want []byte, parts int) {
 }
 
 // A segment is kept clear of from the moment it is begun, not from its first byte.
-func TestSegmentStopsAtAnothersClaim(t *testing.T) {
+func TestSegmentStopsAtAnothersClaim(t *testing.T) { inBothModes(t, testSegmentStopsAtAnothersClaim) }
+
+func testSegmentStopsAtAnothersClaim(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	const size, far = 32 * mib, 16 * mib
 	want := registrytest.Random(1, size)

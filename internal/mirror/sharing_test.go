@@ -121,6 +121,7 @@ func span(r *http.Request, size int64) (from, to int64) {
 
 // What an upstream says opens nothing of what others have brought in.
 func TestWordsOpenNothing(t *testing.T) {
+	t.Parallel()
 	for name := range liars(oci.Descriptor{}, nil) {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
@@ -154,6 +155,7 @@ func TestWordsOpenNothing(t *testing.T) {
 
 // A fill that fails leaves no proof, whoever brings the bytes in later.
 func TestFailedFillProvesNothing(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{1000, 3 * mib} {
 		f := newFixture(t)
 		liar := f.beside()
@@ -172,6 +174,7 @@ func TestFailedFillProvesNothing(t *testing.T) {
 
 // Another upstream shows that it has the bytes, once.
 func TestPossessionIsShownOnce(t *testing.T) {
+	t.Parallel()
 	for size, want := range map[int][]string{
 		1000: {"GET"}, mib: {"GET"}, mib + 1: {"GET", "GET", "GET", "GET"}, 9 * mib: {"GET", "GET", "GET", "GET"},
 	} {
@@ -204,6 +207,7 @@ func TestPossessionIsShownOnce(t *testing.T) {
 
 // Where there are no ranges, the whole shows it.
 func TestPossessionWithoutRanges(t *testing.T) {
+	t.Parallel()
 	for _, status := range []int{0, http.StatusRequestedRangeNotSatisfiable, http.StatusNotImplemented} {
 		f := newFixture(t)
 		s := f.beside()
@@ -229,6 +233,7 @@ func TestPossessionWithoutRanges(t *testing.T) {
 
 // An upstream does not go on from what another one has sent.
 func TestPartIsOfItsUpstream(t *testing.T) {
+	t.Parallel()
 	const size = 4 * mib
 	f := newFixture(t)
 	s := f.beside()

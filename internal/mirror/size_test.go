@@ -43,6 +43,7 @@ func (f *fixture) wantLink(name string, d digest.Digest, size int) {
 
 // A manifest that lies about the size of an honest blob harms nobody.
 func TestWrongSizeInManifest(t *testing.T) {
+	t.Parallel()
 	const other = "team/other"
 	for _, size := range []int{1000, 3 * mib} {
 		for _, told := range []int{0, size - 1, size + 1, 5 * mib} {
@@ -73,7 +74,10 @@ func TestWrongSizeInManifest(t *testing.T) {
 }
 
 // Nor does a HEAD that does, also where a part was left, or the store is full.
-func TestWrongSizeInHead(t *testing.T) {
+func TestWrongSizeInHead(t *testing.T) { inBothModes(t, testWrongSizeInHead) }
+
+func testWrongSizeInHead(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{1000, 3 * mib} {
 		for _, told := range []int{0, size - 1, size + 1} {
 			for _, suspended := range []int{0, size, told} {
@@ -107,6 +111,7 @@ func TestWrongSizeInHead(t *testing.T) {
 // Where a manifest tells the size, a HEAD tells that, whatever the upstream's header
 // says.
 func TestSizeOfManifestInHead(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	const size = 1000
 	want := registrytest.Random(1, size)
@@ -125,6 +130,7 @@ func TestSizeOfManifestInHead(t *testing.T) {
 
 // A manifest that is asked for as a blob is known by its type, cached as one or not.
 func TestTypeOfManifestInHeadOfBlob(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	image := f.upstream.PutImage(repository, "3", 1, 10)
 	f.upstream.PutBlobAs(repository, image.Index.Digest, image.IndexBytes)
@@ -142,7 +148,10 @@ func TestTypeOfManifestInHeadOfBlob(t *testing.T) {
 
 // While sizes contradict each other, nothing is told before it is proven, and
 // nothing to those who believe the wrong one ever.
-func TestContradictedSizeIsHeldBack(t *testing.T) {
+func TestContradictedSizeIsHeldBack(t *testing.T) { inBothModes(t, testContradictedSizeIsHeldBack) }
+
+func testContradictedSizeIsHeldBack(t *testing.T) {
+	t.Parallel()
 	const size = 8 * mib
 	for _, honest := range []bool{true, false} {
 		f := newFixture(t)
@@ -190,7 +199,10 @@ func TestContradictedSizeIsHeldBack(t *testing.T) {
 }
 
 // Who follows the fill of another scope, and was told another size, waits too.
-func TestContradictedSizeOfAFollower(t *testing.T) {
+func TestContradictedSizeOfAFollower(t *testing.T) { inBothModes(t, testContradictedSizeOfAFollower) }
+
+func testContradictedSizeOfAFollower(t *testing.T) {
+	t.Parallel()
 	const other = "team/other"
 	f := newFixture(t)
 	want := registrytest.Random(1, 8*mib)
@@ -229,7 +241,10 @@ func TestContradictedSizeOfAFollower(t *testing.T) {
 }
 
 // With nowhere to put the bytes, a large blob of uncertain size is an error.
-func TestContradictedSizeOnAFullDisk(t *testing.T) {
+func TestContradictedSizeOnAFullDisk(t *testing.T) { inBothModes(t, testContradictedSizeOnAFullDisk) }
+
+func testContradictedSizeOnAFullDisk(t *testing.T) {
+	t.Parallel()
 	for size, at := range rooms {
 		for _, room := range at {
 			f := newFixture(t)
@@ -251,6 +266,7 @@ func TestContradictedSizeOnAFullDisk(t *testing.T) {
 
 // An upstream that tells no size lets the bytes decide, whatever the manifest says.
 func TestWrongSizeInManifestAndNoneAnnounced(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{1000, 3 * mib} {
 		for _, told := range []int{0, size - 1, size + 1} {
 			f := newFixture(t)
@@ -269,6 +285,7 @@ func TestWrongSizeInManifestAndNoneAnnounced(t *testing.T) {
 
 // A manifest that leaves the size out contradicts nobody: the blob comes as it would.
 func TestNoSizeInManifest(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	want := registrytest.Random(1, 8*mib)
 	d := f.upstream.PutBlob(repository, want)
@@ -295,6 +312,7 @@ func TestNoSizeInManifest(t *testing.T) {
 // nothing until then or only no size: the blob comes with that, or is cut off, and the
 // next one who asks gets it.
 func TestSizeOfTheManifestHasToDo(t *testing.T) {
+	t.Parallel()
 	const size = 3 * mib
 	for n, told := range []int{size, size, size - 1, size - 1, size + 1, size + 1} {
 		f := newFixture(t)
@@ -334,6 +352,7 @@ func TestSizeOfTheManifestHasToDo(t *testing.T) {
 
 // A file whose size is not what is known of the blob is read before it is given.
 func TestStoredFileOfAnotherSize(t *testing.T) {
+	t.Parallel()
 	const size = 3 * mib
 	for name, ask := range map[string]func(f *fixture, r oci.Request, want []byte){
 		"GET": func(f *fixture, r oci.Request, want []byte) { f.mustPull(r, want, oci.ResultMiss) },
@@ -376,6 +395,7 @@ func TestStoredFileOfAnotherSize(t *testing.T) {
 
 // If it is the link that is wrong, that costs the upstream nothing.
 func TestLinkOfAnotherSize(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	want := registrytest.Random(1, 3*mib)
 	d := f.upstream.PutBlob(repository, want)

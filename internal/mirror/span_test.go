@@ -13,6 +13,7 @@ import (
 // The provider is that of the request's span. A fill has a trace of its own,
 // linked to the requests that wait for it.
 func TestSpans(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	image := f.upstream.PutImage(repository, "3", 1, 10)
 	r := blobRequest(f.upstream.PutBlob(repository, registrytest.Random(1, 1000)))

@@ -36,7 +36,10 @@ func relayed(content io.ReadSeeker, size int) (got []byte, err error) {
 
 // Nothing is given out for the kernel to send that a Read would not give: no byte
 // that has not come, and none of the end before it is verified.
-func TestSpool(t *testing.T) {
+func TestSpool(t *testing.T) { inBothModes(t, testSpool) }
+
+func testSpool(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	const size, half = 8 * mib, 4 * mib
 	want := registrytest.Random(1, size)
@@ -71,7 +74,10 @@ func TestSpool(t *testing.T) {
 }
 
 // The wrong end of a blob is in no file that is given out.
-func TestSpoolOfWrongBlob(t *testing.T) {
+func TestSpoolOfWrongBlob(t *testing.T) { inBothModes(t, testSpoolOfWrongBlob) }
+
+func testSpoolOfWrongBlob(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	const size = 4 * mib
 	want := registrytest.Random(1, size)
@@ -100,6 +106,7 @@ func TestSpoolOfWrongBlob(t *testing.T) {
 
 // A blob that the store has no room for ends in Reads.
 func TestSpoolEndsWhereTheStoreDoes(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	const size = 8 * mib
 	want := registrytest.Random(1, size)

@@ -7,6 +7,7 @@ import (
 
 // An error tells why, and nothing of the tag that was found on the way to it.
 func TestStatusOfAnErrorAfterAGoodHead(t *testing.T) {
+	t.Parallel()
 	for status, want := range map[int]string{
 		http.StatusInternalServerError: "pullgate; fwd=miss; fwd-status=500; detail=status",
 		http.StatusNotFound:            "pullgate; fwd=miss; fwd-status=404",
@@ -29,6 +30,7 @@ func TestStatusOfAnErrorAfterAGoodHead(t *testing.T) {
 
 // What passes through is never said to be stored.
 func TestStatusOfWhatIsNotStored(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	image := f.upstream.PutImage(repository, "3", 1, 1000, 3*mib)
 	if err := f.store.Close(); err != nil {

@@ -29,7 +29,10 @@ var rooms = map[int][]int64{
 // A part whose bytes of an earlier fill cannot be read back is given up. Small blobs
 // are begun anew in memory; of others no wrong byte comes, and the next request does
 // not have to do with the part any more.
-func TestUnreadablePart(t *testing.T) {
+func TestUnreadablePart(t *testing.T) { inBothModes(t, testUnreadablePart) }
+
+func testUnreadablePart(t *testing.T) {
+	t.Parallel()
 	for size, small := range map[int]bool{600 << 10: true, 4*mib + 3: false} {
 		f := newFixture(t)
 		want := registrytest.Random(1, size)
@@ -56,7 +59,10 @@ func TestUnreadablePart(t *testing.T) {
 }
 
 // A reader for whom the part fails gets no wrong byte and no clean end.
-func TestReaderOfUnreadablePart(t *testing.T) {
+func TestReaderOfUnreadablePart(t *testing.T) { inBothModes(t, testReaderOfUnreadablePart) }
+
+func testReaderOfUnreadablePart(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{600 << 10, 4*mib + 3} {
 		f := newFixture(t)
 		f.cache.FailReads(300<<10, syscall.EIO)
@@ -71,7 +77,10 @@ func TestReaderOfUnreadablePart(t *testing.T) {
 	}
 }
 
-func TestFullDisk(t *testing.T) {
+func TestFullDisk(t *testing.T) { inBothModes(t, testFullDisk) }
+
+func testFullDisk(t *testing.T) {
+	t.Parallel()
 	for size, at := range rooms {
 		for _, room := range at {
 			t.Run(strconv.Itoa(size)+" with room for "+strconv.FormatInt(room, 10), func(t *testing.T) {
@@ -105,6 +114,7 @@ func TestFullDisk(t *testing.T) {
 }
 
 func TestOnePullOnAFullDiskIsOneGet(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.cache.FailParts(-1, storage.ErrNoSpace)
 	want := registrytest.Random(1, 4*mib)
@@ -120,7 +130,10 @@ func TestOnePullOnAFullDiskIsOneGet(t *testing.T) {
 }
 
 // Also where the part breaks in the end that is held back.
-func TestWrongEndOnAFullDisk(t *testing.T) {
+func TestWrongEndOnAFullDisk(t *testing.T) { inBothModes(t, testWrongEndOnAFullDisk) }
+
+func testWrongEndOnAFullDisk(t *testing.T) {
+	t.Parallel()
 	const size = 4 * mib
 	f := newFixture(t)
 	f.cache.SkipWaits()
@@ -141,7 +154,10 @@ func TestWrongEndOnAFullDisk(t *testing.T) {
 }
 
 // A lying upstream is found out on a full disk too, wherever the part broke.
-func TestWrongDigestOnAFullDisk(t *testing.T) {
+func TestWrongDigestOnAFullDisk(t *testing.T) { inBothModes(t, testWrongDigestOnAFullDisk) }
+
+func testWrongDigestOnAFullDisk(t *testing.T) {
+	t.Parallel()
 	for size, at := range rooms {
 		for _, room := range at {
 			for _, wrongAt := range []int{0, size / 2, size - 1} {
@@ -164,7 +180,10 @@ func TestWrongDigestOnAFullDisk(t *testing.T) {
 
 // What is stored can be read in any order; what comes past it, only once and from
 // there on. Nothing else can be verified, and each jump would be a GET.
-func TestSeekOnAFullDisk(t *testing.T) {
+func TestSeekOnAFullDisk(t *testing.T) { inBothModes(t, testSeekOnAFullDisk) }
+
+func testSeekOnAFullDisk(t *testing.T) {
+	t.Parallel()
 	const size = 4 * mib
 	for room, jumps := range map[int64][]struct {
 		off, least int64
@@ -199,6 +218,7 @@ func TestSeekOnAFullDisk(t *testing.T) {
 
 // A pull on a full disk survives a cut like any other.
 func TestCutOnAFullDisk(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.cache.SkipWaits()
 	f.cache.FailParts(-1, storage.ErrNoSpace)
@@ -212,7 +232,10 @@ func TestCutOnAFullDisk(t *testing.T) {
 	}
 }
 
-func TestFailedCommit(t *testing.T) {
+func TestFailedCommit(t *testing.T) { inBothModes(t, testFailedCommit) }
+
+func testFailedCommit(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{1000, 4 * mib} {
 		f := newFixture(t)
 		f.cache.FailCommits()
@@ -230,6 +253,7 @@ func TestFailedCommit(t *testing.T) {
 
 // With the whole store gone, everything still comes through.
 func TestStoreIsGone(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	image := f.upstream.PutImage(repository, "3", 1, 3*mib)
 	if err := f.store.Close(); err != nil {

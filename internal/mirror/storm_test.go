@@ -55,7 +55,10 @@ func size(i int, random *rand.Rand) int {
 
 // Downloads that are cut at any byte are resumed there: nobody notices, and the
 // upstream sends next to nothing twice.
-func TestDownloadsThatAreCut(t *testing.T) {
+func TestDownloadsThatAreCut(t *testing.T) { inBothModes(t, testDownloadsThatAreCut) }
+
+func testDownloadsThatAreCut(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.clock.run()
 	f.connect(upstream.Options{})
@@ -88,7 +91,10 @@ func TestDownloadsThatAreCut(t *testing.T) {
 }
 
 // Bodies that are wrong in any way: nobody sees a clean end, nothing is stored.
-func TestBodiesThatAreWrong(t *testing.T) {
+func TestBodiesThatAreWrong(t *testing.T) { inBothModes(t, testBodiesThatAreWrong) }
+
+func testBodiesThatAreWrong(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.clock.run()
 	f.connect(upstream.Options{MaxFails: -1})

@@ -42,6 +42,7 @@ func (o *onDemand) hook(w http.ResponseWriter, r *http.Request, next http.Handle
 // asked for it in this repository's name: it is asked for that again, once for all
 // blobs, and then for the blobs.
 func TestBlobsOnDemand(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.policy.LookAhead = 6
 	f.configure()
@@ -78,6 +79,7 @@ func TestBlobsOnDemand(t *testing.T) {
 // After a restart nobody has served the image yet: it is found by its tag, whatever lies
 // between.
 func TestBlobsOnDemandAfterARestart(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	image := f.upstream.PutImage(repository, "3", 1, 2*mib, 1000)
 	p := image.Platforms[1]
@@ -105,6 +107,7 @@ func TestBlobsOnDemandAfterARestart(t *testing.T) {
 
 // The same for a HEAD, and for bytes that another repository has brought in.
 func TestHeadOfABlobOnDemand(t *testing.T) {
+	t.Parallel()
 	const other = "team/other"
 	for _, shared := range []bool{false, true} {
 		f := newFixture(t)
@@ -141,6 +144,7 @@ func TestHeadOfABlobOnDemand(t *testing.T) {
 // What is not there is not there: one pair of requests more in a minute for each
 // manifest, and none where it was fetched just now.
 func TestMissingBlobOfAnImage(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	image := f.upstream.PutImage(repository, "3", 1, 2*mib, 1000, 3*mib).Platforms[0]
 	if _, _, err := f.mirror.Manifest(t.Context(), manifestRequest(image.Manifest.Digest.String())); err != nil {

@@ -24,6 +24,7 @@ func tagsPage(w http.ResponseWriter, next string, tags ...string) bool {
 // A list that does not come to an end is an error before it is a list, and what leads
 // back after an empty page is the end.
 func TestListsThatLeadNowhere(t *testing.T) {
+	t.Parallel()
 	at := func(r *http.Request) (n int) {
 		n, _ = strconv.Atoi(r.URL.Query().Get("p"))
 		return n
@@ -118,6 +119,7 @@ func TestListsThatLeadNowhere(t *testing.T) {
 // The repository is there, though a page of its list is not: nobody is told otherwise,
 // and a client that asks again gets to the end.
 func TestPageThatHasExpired(t *testing.T) {
+	t.Parallel()
 	f := newFront(t, &lister{tags: numbered(30), size: 10, opaque: true})
 	first := f.get(target(10, ""))
 	f.list.breaks(func(w http.ResponseWriter, r *http.Request) bool {
@@ -140,6 +142,7 @@ func TestPageThatHasExpired(t *testing.T) {
 
 // A failure in the middle passes, and what came before it is not asked for again.
 func TestFailureInTheMiddle(t *testing.T) {
+	t.Parallel()
 	f := newFront(t, &lister{tags: numbered(30), size: 10})
 	first := f.get(target(10, ""))
 	for _, status := range []int{http.StatusNotImplemented, http.StatusForbidden} {
@@ -166,6 +169,7 @@ func TestFailureInTheMiddle(t *testing.T) {
 // A list that takes more memory than there is for lists is an error, and is not
 // fetched again at once; the lists of others stay.
 func TestListWithoutEnd(t *testing.T) {
+	t.Parallel()
 	f := newFront(t, &lister{tags: numbered(25), size: 10})
 	if _, _, err := f.follow(10); err != nil {
 		t.Fatal(err)

@@ -100,6 +100,7 @@ func walkAll(ctx context.Context, n int, tags lists) (all []string, err error) {
 
 // Clients that begin together page together, each by its own n, at the cost of one.
 func TestListIsShared(t *testing.T) {
+	t.Parallel()
 	p := &pager{tags: numbered(95), took: 100 * time.Millisecond}
 	share(t, p, func(t *testing.T, tags lists) {
 		var wg sync.WaitGroup
@@ -146,6 +147,7 @@ func TestListIsShared(t *testing.T) {
 // More clients begin at different times than there is room for lists of their own: each
 // gets the whole list all the same, and they share what they can.
 func TestMoreWalksThanAreRemembered(t *testing.T) {
+	t.Parallel()
 	const clients, pages = 100, 80
 	p := &pager{tags: numbered(10 * pages), took: 100 * time.Millisecond}
 	share(t, p, func(t *testing.T, tags lists) {
@@ -169,6 +171,7 @@ func TestMoreWalksThanAreRemembered(t *testing.T) {
 
 // A client waits no longer than for a look-up, and no page is fetched twice for it.
 func TestSlowList(t *testing.T) {
+	t.Parallel()
 	p := &pager{tags: numbered(95), took: 4 * time.Second}
 	share(t, p, func(t *testing.T, tags lists) {
 		began := time.Now()
@@ -206,6 +209,7 @@ func TestSlowList(t *testing.T) {
 
 // Who leaves takes nothing away from others; who has an old list does not wait for long.
 func TestListIsLeftAndWaitedFor(t *testing.T) {
+	t.Parallel()
 	p := &pager{tags: numbered(25), took: 4 * time.Second}
 	share(t, p, func(t *testing.T, tags lists) {
 		ctx, cancel := context.WithCancel(t.Context())

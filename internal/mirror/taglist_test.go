@@ -78,6 +78,7 @@ func numbered(n int) (tags []string) {
 
 // Parameters that a client invents mean nothing, and never go upstream.
 func TestInventedParameters(t *testing.T) {
+	t.Parallel()
 	f := newFront(t, &lister{tags: numbered(25), size: 10})
 	f.list.breaks(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Query().Has("next_page") || r.URL.Query().Has("orderby") {
@@ -103,6 +104,7 @@ func TestInventedParameters(t *testing.T) {
 
 // A place in a list survives that the list is not here any more, as after a restart.
 func TestListGoesOnAfterARestart(t *testing.T) {
+	t.Parallel()
 	f := newFront(t, &lister{tags: numbered(25), size: 10})
 	first := f.get(target(5, ""))
 	f.list.asked()
@@ -126,6 +128,7 @@ func TestListGoesOnAfterARestart(t *testing.T) {
 
 // New tags show at once to who begins anew, and who is in an older list stays in it.
 func TestNewTagsShowAtOnce(t *testing.T) {
+	t.Parallel()
 	f := newFront(t, &lister{tags: numbered(6), size: 2})
 	all, _, err := f.follow(3)
 	if err != nil || len(all) != 6 {
@@ -144,6 +147,7 @@ func TestNewTagsShowAtOnce(t *testing.T) {
 // While the upstream is down, the last whole list serves, and says so on every page.
 // Without one there is an error, also in the middle of a list.
 func TestListsWhileTheUpstreamIsDown(t *testing.T) {
+	t.Parallel()
 	f := newFront(t, &lister{tags: numbered(25), size: 10})
 	down := func(w http.ResponseWriter, _ *http.Request) bool {
 		w.WriteHeader(http.StatusNotImplemented) // which is not tried again

@@ -12,6 +12,7 @@ import (
 // upstream nothing, for a while, in that repository; nor does a clock that is set back
 // make it longer.
 func TestHeadByDigestIsRemembered(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	image := f.upstream.PutImage(repository, "3", 1, 100)
 	r := manifestRequest(image.Index.Digest.String())
@@ -49,6 +50,7 @@ func TestHeadByDigestIsRemembered(t *testing.T) {
 
 // TestRateLimitOverAClockSetBack: a pause of 30 s stays one of 30 s at most.
 func TestRateLimitOverAClockSetBack(t *testing.T) {
+	t.Parallel()
 	for _, back := range []time.Duration{time.Minute, time.Hour, 24 * time.Hour} {
 		f := newFixture(t)
 		image := f.upstream.PutImage(repository, "3", 1, 100)

@@ -93,6 +93,7 @@ func TestOnlyTheFirstWaits(t *testing.T) {
 
 // An open breaker: what is cached does not notice, what is not is refused at once.
 func TestOpenBreaker(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.connect(upstream.Options{})
 	image := f.upstream.PutImage(repository, "3", 1, 10)
@@ -144,6 +145,7 @@ func TestOpenBreaker(t *testing.T) {
 // Credentials that are revoked stop no pull of what is known by digest, nor one
 // by tag for a while.
 func TestDeniedIsForgivenForAWhile(t *testing.T) {
+	t.Parallel()
 	for _, limit := range []time.Duration{time.Hour, 0} {
 		f := newFixture(t)
 		f.policy.StaleIfDenied = limit
@@ -197,6 +199,7 @@ func TestDeniedIsForgivenForAWhile(t *testing.T) {
 // 1,000 nodes that repeat at once, five times, cost a registry that has refused
 // one request no other.
 func TestRateLimitIsAbsorbed(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.connect(upstream.Options{})
 	image := f.upstream.PutImage(repository, "3", 1, 2*mib)
@@ -236,6 +239,7 @@ func TestRateLimitIsAbsorbed(t *testing.T) {
 
 // One upstream's fills wait for each other, and for nobody else's.
 func TestFillsAreBounded(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.policy.MaxFills = 2
 	f.connect(upstream.Options{})
@@ -282,6 +286,7 @@ func TestFillsAreBounded(t *testing.T) {
 
 // Fills that wait for their turn end with the Cache.
 func TestQueuedFillsEndWithTheCache(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.policy.MaxFills = 1
 	f.connect(upstream.Options{})
@@ -307,6 +312,7 @@ func TestQueuedFillsEndWithTheCache(t *testing.T) {
 // A download outlives an upstream that is away for longer than its breaker needs
 // to open.
 func TestFillOutlivesABreaker(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.clock.run()
 	c := f.connect(upstream.Options{FailDuration: 300 * time.Millisecond, MaxFails: 2, Now: time.Now})

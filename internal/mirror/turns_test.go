@@ -69,6 +69,7 @@ func (h *held) count() (now, most int) {
 // TestMissesOfOneClient lets one client ask for twelve things that are not cached,
 // where it may have three under way: the rest waits, and nobody else does.
 func TestMissesOfOneClient(t *testing.T) {
+	t.Parallel()
 	const limit, asked = 3, 12
 	for _, kind := range []string{"manifests", "blobs"} {
 		t.Run(kind, func(t *testing.T) {
@@ -136,6 +137,7 @@ func TestMissesOfOneClient(t *testing.T) {
 // TestClientThatWaitsTooLong is told that it asks for too much; one that leaves
 // gives its place to the next.
 func TestClientThatWaitsTooLong(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.policy.MissesPerClient = 1
 	f.configure()

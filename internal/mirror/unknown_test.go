@@ -12,6 +12,7 @@ import (
 // TestWhatIsUnknownIsNotRecorded asks for much that there is not, as anybody can: it
 // leaves nothing on the disk, in this process and after it.
 func TestWhatIsUnknownIsNotRecorded(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.upstream.PutImage(repository, "3", 1, 10)
 	const lists, others = 3000, 300

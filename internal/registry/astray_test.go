@@ -15,6 +15,7 @@ import (
 // What looks like a pull or a ping of a registry, and leads to none, is refused in
 // the language of registries, whoever else there is in the server.
 func TestAstray(t *testing.T) {
+	t.Parallel()
 	h := New(options(&fakeMirror{}))
 	for target, want := range map[string]struct {
 		code oci.Code
@@ -118,6 +119,7 @@ func errorOf(h *Handler, target string) error {
 
 // What others of the server may well answer is theirs.
 func TestOthersAreLeftAlone(t *testing.T) {
+	t.Parallel()
 	h := New(options(&fakeMirror{}))
 	for _, target := range []string{
 		"/", "", "*", "/index.html", "/metrics", "/healthz", "/v1/", "/v1/_ping", "/v1/search?q=v2", "/V2/", "/V2/proxy-docker.io/a/manifests/1",
@@ -147,6 +149,7 @@ func TestOthersAreLeftAlone(t *testing.T) {
 
 // TestMessagesAreBounded: neither many upstreams nor long names make a long one.
 func TestMessagesAreBounded(t *testing.T) {
+	t.Parallel()
 	upstreams := map[string]Upstream{}
 	for i := range 100 {
 		name := fmt.Sprintf("r%02d.example.com", i)
@@ -182,6 +185,7 @@ func TestMessagesAreBounded(t *testing.T) {
 }
 
 func TestNearest(t *testing.T) {
+	t.Parallel()
 	rt := NewRouter(testUpstreams(), "")
 	for name, want := range map[string]string{
 		"docker.oi": "docker.io", "dokcer.io": "docker.io", "DOCKER.IO": "docker.io", "docker.io:443": "docker.io", "ghcr.io.": "ghcr.io",
@@ -197,6 +201,7 @@ func TestNearest(t *testing.T) {
 }
 
 func TestTwoAuthorizations(t *testing.T) {
+	t.Parallel()
 	m := &fakeMirror{manifest: testManifest([]byte("{}"))}
 	for target, method := range map[string]string{
 		testPrefix + "/manifests/1": http.MethodGet, testPrefix + "/tags/list": http.MethodHead, "/v2/": http.MethodGet,
@@ -219,6 +224,7 @@ func TestTwoAuthorizations(t *testing.T) {
 
 // Refusals that are made here name what this client has asked for.
 func TestRefusalsNameTheImage(t *testing.T) {
+	t.Parallel()
 	m := &fakeMirror{manifest: testManifest([]byte("{}")), err: errors.New("no idea")}
 	h := New(options(m))
 	for target, want := range map[string]string{

@@ -44,6 +44,7 @@ func (w *kernelWriter) ReadFrom(r io.Reader) (int64, error) {
 }
 
 func TestSendfileGetsTheBareFile(t *testing.T) {
+	t.Parallel()
 	b := testBytes(300_000)
 	for _, test := range []struct {
 		name, requested string
@@ -101,6 +102,7 @@ func aborts(h http.Handler, w http.ResponseWriter, r *http.Request) (aborted boo
 }
 
 func TestSendfileThatFallsShortIsCut(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name   string
 		short  bool
@@ -136,6 +138,7 @@ func TestSendfileThatFallsShortIsCut(t *testing.T) {
 // A body that cannot be completed is an error for the client, over HTTP/1.1 and
 // HTTP/2, and what came before it has reached the client.
 func TestCutBody(t *testing.T) {
+	t.Parallel()
 	b := testBytes(700_000)
 	for _, h2 := range []bool{false, true} {
 		for _, limit := range []int{1, 400_000, len(b) - 1} {
@@ -172,6 +175,7 @@ func TestCutBody(t *testing.T) {
 
 // The last bytes do not go out if the reader complains beside them.
 func TestErrorBesideTheLastBytes(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{100, bufferSize + 100} {
 		b := testBytes(size)
 		m := &fakeMirror{blob: func(context.Context) oci.Blob {
@@ -202,6 +206,7 @@ func (l *lastWords) Read(p []byte) (int, error) {
 func (*lastWords) Close() error { return nil }
 
 func TestReaderWithoutProgress(t *testing.T) {
+	t.Parallel()
 	if _, err := readSome(iotest.ErrReader(nil), make([]byte, 1)); !errors.Is(err, io.ErrNoProgress) {
 		t.Errorf("error is %v", err)
 	}
@@ -210,6 +215,7 @@ func TestReaderWithoutProgress(t *testing.T) {
 // A failure before the first byte is a proper answer with its reason, as long as
 // the client can wait for it.
 func TestFailureBeforeTheFirstByte(t *testing.T) {
+	t.Parallel()
 	cause := oci.UpstreamError(oci.ClassDigest, oci.CodeBlobUnknown, "the upstream sent other bytes", nil)
 	closed := 0
 	m := &fakeMirror{blob: func(ctx context.Context) oci.Blob {
@@ -227,6 +233,7 @@ func TestFailureBeforeTheFirstByte(t *testing.T) {
 // The header does not wait for the first bytes for longer than headerPatience,
 // and the bytes go out as they come.
 func TestSlowFill(t *testing.T) {
+	t.Parallel()
 	for _, late := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			pieces := make(chan []byte)
@@ -304,6 +311,7 @@ func (s *slowFill) Close() error                   { return nil }
 // A client that leaves is nobody's failure: nothing is logged as one, the
 // content is closed, and no answer that could pass for one is given.
 func TestClientLeaves(t *testing.T) {
+	t.Parallel()
 	for _, h2 := range []bool{false, true} {
 		for _, when := range []string{"while the mirror works", "before the first byte", "in the body"} {
 			t.Run(fmt.Sprintf("h2=%t/%s", h2, when), func(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 
 // Every kind of content answers every range alike, whatever its state.
 func TestRangesOfContent(t *testing.T) {
+	t.Parallel()
 	b := testBytes(600_000) // more than two buffers
 	m := &fakeMirror{manifest: testManifest(b)}
 	file, following := fileBlob(t, b), fillBlob(b, 70_001, 0, nil)
@@ -115,6 +116,7 @@ func TestRangesOfContent(t *testing.T) {
 }
 
 func TestEmptyContent(t *testing.T) {
+	t.Parallel()
 	m := &fakeMirror{manifest: testManifest(nil)}
 	server, client := serve(t, New(options(m)), false)
 	for name, blob := range map[string]func(context.Context) oci.Blob{
@@ -137,6 +139,7 @@ func TestEmptyContent(t *testing.T) {
 // A file that is not as long as its blob must not reach the kernel: it sends
 // what is there, past Content-Length.
 func TestFileOfAnotherLength(t *testing.T) {
+	t.Parallel()
 	b := testBytes(1000)
 	for name, size := range map[string]int64{"longer": 999, "shorter": 1001} {
 		var closed *os.File
@@ -161,6 +164,7 @@ func TestFileOfAnotherLength(t *testing.T) {
 }
 
 func TestUnknownSizeIsNotInvented(t *testing.T) {
+	t.Parallel()
 	m := &fakeMirror{blob: func(ctx context.Context) oci.Blob {
 		blob := fillBlob(nil, 1, 0, nil)(ctx)
 		blob.Size = -1
@@ -195,6 +199,7 @@ func BenchmarkHit(b *testing.B) {
 // set takes names as they are: one that is not canonical would be a second header
 // beside the canonical one.
 func TestHeaderNamesAreCanonical(t *testing.T) {
+	t.Parallel()
 	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
@@ -220,6 +225,7 @@ func TestHeaderNamesAreCanonical(t *testing.T) {
 
 // The mirror knows who wants a blob as a whole.
 func TestRangedRequests(t *testing.T) {
+	t.Parallel()
 	b := testBytes(1000)
 	m := &fakeMirror{blob: fileBlob(t, b)}
 	server, client := serve(t, New(options(m)), false)

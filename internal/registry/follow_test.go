@@ -79,6 +79,7 @@ func (f *filling) request(b []byte, ranges string) (answer *http.Response, body 
 
 // A range says that it is not verified, where it is not when it begins.
 func TestUnverified(t *testing.T) {
+	t.Parallel()
 	b := testBytes(300_000)
 	for ranges, want := range map[string]bool{
 		"bytes=5-9": true, "bytes=0-99999": true, "bytes=5-9,100-200": true, "bytes=1-2,-5": true,
@@ -108,6 +109,7 @@ func TestUnverified(t *testing.T) {
 // Where ranges have to be verified, the end of the first one waits for that, and so
 // does all that comes after it.
 func TestHeldRanges(t *testing.T) {
+	t.Parallel()
 	b := testBytes(300_000)
 	for ranges, most := range map[string]int{
 		"bytes=0-199999": 200_000 - heldBack, "bytes=7-10": 0, "bytes=0-65535": 0, "bytes=0-65536": 1,
@@ -143,6 +145,7 @@ func TestHeldRanges(t *testing.T) {
 
 // A range that nothing can verify becomes the whole, or is cut off if it has begun.
 func TestRangeBecomesWhole(t *testing.T) {
+	t.Parallel()
 	b := testBytes(300_000)
 	lately := func() error {
 		time.Sleep(2 * headerPatience)

@@ -65,6 +65,7 @@ func checkDocument(t *testing.T, answer *http.Response, body []byte, code oci.Co
 }
 
 func TestPing(t *testing.T) {
+	t.Parallel()
 	m := &fakeMirror{}
 	h := New(options(m))
 	for _, target := range []string{"/v2", "/v2/", "/v2/proxy-ghcr.io", "/v2/proxy-ghcr.io/v2/", "/v2/ghcr.io/", "/proxy-ghcr.io/v2/"} {
@@ -84,6 +85,7 @@ func TestPing(t *testing.T) {
 }
 
 func TestRequestReachesTheMirror(t *testing.T) {
+	t.Parallel()
 	m := &fakeMirror{manifest: testManifest([]byte("{}"))}
 	o := options(m)
 	o.Router = NewRouter(testUpstreams(), "docker.io")
@@ -104,6 +106,7 @@ func TestRequestReachesTheMirror(t *testing.T) {
 }
 
 func TestCacheHeaders(t *testing.T) {
+	t.Parallel()
 	fresh, stale := time.Minute, -time.Hour
 	for _, test := range []struct {
 		status oci.CacheStatus
@@ -136,6 +139,7 @@ func TestCacheHeaders(t *testing.T) {
 }
 
 func TestErrors(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name   string
 		err    error
@@ -186,6 +190,7 @@ func TestErrors(t *testing.T) {
 }
 
 func TestErrorDetailIsTheClass(t *testing.T) {
+	t.Parallel()
 	m := &fakeMirror{err: oci.UpstreamError(oci.ClassTLS, oci.CodeBlobUnknown, "bad certificate", nil)}
 	w := record(New(options(m)), http.MethodGet, testPrefix+"/manifests/1")
 	if want := `{"errors":[{"code":"UNAVAILABLE","message":"bad certificate","detail":"tls"}]}`; w.Body.String() != want {
@@ -194,6 +199,7 @@ func TestErrorDetailIsTheClass(t *testing.T) {
 }
 
 func TestWritesAreRefused(t *testing.T) {
+	t.Parallel()
 	m := &fakeMirror{}
 	var answers []Answer
 	o := options(m)
@@ -228,6 +234,7 @@ func (u *untouchable) Read([]byte) (int, error) {
 // What follows an unread body on the connection is never answered: it may be
 // the rest of that body.
 func TestConnectionEndsAfterAnUnreadBody(t *testing.T) {
+	t.Parallel()
 	server, _ := serve(t, New(options(&fakeMirror{manifest: testManifest([]byte("{}"))})), false)
 	const next = "GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n"
 	for request, want := range map[string]int{
@@ -258,6 +265,7 @@ func TestConnectionEndsAfterAnUnreadBody(t *testing.T) {
 }
 
 func TestHooksRunOnce(t *testing.T) {
+	t.Parallel()
 	cases := map[string]struct {
 		method, target string
 		mirror         *fakeMirror
@@ -295,6 +303,7 @@ func TestHooksRunOnce(t *testing.T) {
 }
 
 func TestHostileHeadersAreIgnored(t *testing.T) {
+	t.Parallel()
 	m := &fakeMirror{manifest: testManifest([]byte("{}"))}
 	server, client := serve(t, New(options(m)), false)
 	answer, body, err := ask(t, client, http.MethodGet, server.URL+testPrefix+"/manifests/1", http.Header{

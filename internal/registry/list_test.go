@@ -12,6 +12,7 @@ import (
 )
 
 func TestTagsPage(t *testing.T) {
+	t.Parallel()
 	for query, want := range map[string]oci.TagsPage{
 		"":                              {N: -1},
 		"ns=ghcr.io":                    {N: -1},
@@ -40,6 +41,7 @@ func TestTagsPage(t *testing.T) {
 }
 
 func TestTags(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		target     string
 		list       oci.TagList
@@ -110,6 +112,7 @@ func TestTags(t *testing.T) {
 }
 
 func TestReferrers(t *testing.T) {
+	t.Parallel()
 	one := oci.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: testDigest, Size: 1, ArtifactType: "application/x"}
 	two := oci.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: testDigest, Size: 2, ArtifactType: "application/y"}
 	const empty = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`
@@ -166,6 +169,7 @@ func TestReferrers(t *testing.T) {
 
 // oras gives up on a NAME_UNKNOWN for referrers.
 func TestReferrersOfAnUnknownRepository(t *testing.T) {
+	t.Parallel()
 	m := &fakeMirror{err: oci.NewError(oci.CodeNameUnknown, "no such repository")}
 	w := record(New(options(m)), http.MethodGet, testPrefix+"/referrers/"+testDigest.String())
 	if w.Code != 404 {

@@ -83,6 +83,7 @@ func reference(asked [][2]int, size int) (want [][2]int) {
 // TestRandomRangeLists asks for lists of ranges of every kind of content, and
 // compares what comes with a computation byte by byte.
 func TestRandomRangeLists(t *testing.T) {
+	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -158,6 +159,7 @@ func TestRandomRangeLists(t *testing.T) {
 
 // Lists as clients send them get a part for each range; others the whole.
 func TestRangeListsAreBounded(t *testing.T) {
+	t.Parallel()
 	b := testBytes(400_000)
 	file, following := fileBlob(t, b), fillBlob(b, 9_999, 0, nil)
 	d := oci.Sum(b).String()
@@ -226,6 +228,7 @@ func TestRangeListsAreBounded(t *testing.T) {
 // Parts that cannot be completed are a cut connection, whatever has gone out; and
 // an error with its reason if nothing has.
 func TestCutParts(t *testing.T) {
+	t.Parallel()
 	b := testBytes(300_000)
 	short := fileBlob(t, b[:250_000])
 	for _, h2 := range []bool{false, true} {
@@ -269,6 +272,7 @@ func TestCutParts(t *testing.T) {
 
 // The body is the same however it is read, and its length is known before.
 func TestMultipartReader(t *testing.T) {
+	t.Parallel()
 	b := testBytes(1000)
 	of := testManifest(b).Descriptor()
 	for _, parts := range [][]span{

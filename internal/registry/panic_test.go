@@ -43,6 +43,7 @@ func (b *bomb) blob(context.Context) oci.Blob {
 // A panic costs one client its answer, which must not look like a good one:
 // neither to the client, nor in the metrics.
 func TestPanicOfTheMirror(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		blob     func(context.Context) oci.Blob
 		onHeader func()

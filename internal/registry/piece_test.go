@@ -70,6 +70,7 @@ func (c *chunking) Limit(_ http.ResponseWriter, n int64) bool {
 // TestPieces sends parts of files over real connections, with and without a guard,
 // where more lies in the file than may be sent.
 func TestPieces(t *testing.T) {
+	t.Parallel()
 	const size = 3 << 20
 	content := testBytes(size)
 	d := digest.FromBytes(content)

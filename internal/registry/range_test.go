@@ -11,6 +11,7 @@ import (
 )
 
 func TestParseRange(t *testing.T) {
+	t.Parallel()
 	whole := func(size int64) span { return span{length: size} }
 	part := func(offset, length int64) span { return span{offset: offset, length: length, partial: true} }
 	unsatisfiable := span{length: -1}
@@ -89,6 +90,7 @@ func TestParseRange(t *testing.T) {
 }
 
 func TestRequestedSpan(t *testing.T) {
+	t.Parallel()
 	const etag = `"sha256:abc"`
 	for _, test := range []struct {
 		name, method string

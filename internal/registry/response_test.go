@@ -12,6 +12,7 @@ import (
 // TestResponse has a response count what it writes, tell once of its header, and keep
 // the values of headers apart.
 func TestResponse(t *testing.T) {
+	t.Parallel()
 	w := httptest.NewRecorder()
 	told := 0
 	x := &response{w: w, r: httptest.NewRequest(http.MethodGet, "/", nil), onHeader: func(_ *http.Request, a *Answer) {
@@ -40,6 +41,7 @@ func TestResponse(t *testing.T) {
 
 // TestResponseEnds has none of it written once its time is over.
 func TestResponseEnds(t *testing.T) {
+	t.Parallel()
 	until, end := context.WithCancel(t.Context())
 	w := httptest.NewRecorder()
 	x := &response{w: w, r: httptest.NewRequest(http.MethodGet, "/", nil), until: until}

@@ -56,6 +56,7 @@ func parsePath(rt *Router, path, query string) (Route, bool) {
 }
 
 func TestRoutes(t *testing.T) {
+	t.Parallel()
 	const d = "sha256:"
 	for _, test := range []struct {
 		target, fallback string
@@ -177,6 +178,7 @@ func TestRoutes(t *testing.T) {
 }
 
 func TestRoutesRefuse(t *testing.T) {
+	t.Parallel()
 	const p = "/v2/proxy-docker.io"
 	for _, test := range []struct {
 		target, fallback string

@@ -65,6 +65,7 @@ func served(t *testing.T, m *fakeMirror, after time.Duration, secure bool) (*htt
 // TestStalledClientIsCut asks for a blob and reads nothing of it, on every way
 // that a body goes out.
 func TestStalledClientIsCut(t *testing.T) {
+	t.Parallel()
 	content := testBytes(2 << 20)
 	for _, test := range []struct {
 		name, headers string
@@ -92,6 +93,7 @@ func TestStalledClientIsCut(t *testing.T) {
 // TestStalledStreamIsCut leaves a stream of HTTP/2 unread, and uses the next one
 // of the same connection.
 func TestStalledStreamIsCut(t *testing.T) {
+	t.Parallel()
 	server, answers := served(t, &fakeMirror{blob: fileBlob(t, testBytes(8<<20))}, 200*time.Millisecond, true)
 	response, err := server.Client().Get(server.URL + testPrefix + "/blobs/" + testDigest.String())
 	if err != nil {
@@ -117,6 +119,7 @@ func TestStalledStreamIsCut(t *testing.T) {
 // TestSlowClientIsServed reads so slowly that the whole takes several times the
 // time that no byte may take.
 func TestSlowClientIsServed(t *testing.T) {
+	t.Parallel()
 	const after, size = 400 * time.Millisecond, 1 << 20
 	content := testBytes(size)
 	for name, headers := range map[string]string{"by the kernel": "", "copied": fmt.Sprintf("Range: bytes=0-%d\r\n", size-2)} {
@@ -166,6 +169,7 @@ func (g fakeGuard) SetWriteDeadline(at time.Time) error { return g.cut(at) }
 // TestGuard lets the server's guard have its way with small answers, and lifts it
 // for as long as a blob is sent.
 func TestGuard(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name, path string
 		fixed      bool
@@ -200,6 +204,7 @@ func TestGuard(t *testing.T) {
 // TestStalledClientIsCutBelowGuard has a stalled client cut by the deadline below
 // the guard, which is the one that was lifted, and keeps it cut.
 func TestStalledClientIsCutBelowGuard(t *testing.T) {
+	t.Parallel()
 	cuts := make(chan time.Time, 10)
 	guard := fakeGuard{
 		after: 40 * time.Millisecond, lift: func() func() { return func() { cuts <- time.Time{} } },

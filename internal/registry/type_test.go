@@ -15,6 +15,7 @@ import (
 // A blob that is a manifest, by what it says, has that type, whether it is finished or
 // under way; anything else has none.
 func TestTypeOfBlob(t *testing.T) {
+	t.Parallel()
 	const octets = oci.MediaTypeOctetStream
 	layer := `{"mediaType":"` + ocispec.MediaTypeImageLayer + `","digest":"` + testDigest.String() + `","size":1}`
 	for name, test := range map[string]struct{ content, want string }{

@@ -47,6 +47,7 @@ func (w *waiting) Read(p []byte) (int, error) {
 // TestUntil cuts clients off that take no bytes, or wait for some, on every way that
 // a body goes out, and nobody before.
 func TestUntil(t *testing.T) {
+	t.Parallel()
 	content := testBytes(8 << 20)
 	d := digest.FromBytes(content)
 	file := func(t *testing.T) *fakeMirror { return &fakeMirror{blob: fileBlob(t, content)} }

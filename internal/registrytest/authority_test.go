@@ -8,6 +8,7 @@ import (
 
 // TestGrants issues tokens that differ, and knows them until they end.
 func TestGrants(t *testing.T) {
+	t.Parallel()
 	g := grants{tokens: map[string]grant{}}
 	good := g.add(grant{all: true, end: time.Now().Add(time.Hour)}, strconv.Itoa)
 	old := g.add(grant{end: time.Now().Add(-time.Hour)}, strconv.Itoa)

@@ -9,6 +9,7 @@ import (
 
 // TestContent puts, copies and deletes, and finds what is there.
 func TestContent(t *testing.T) {
+	t.Parallel()
 	c := &Content{repositories: map[string]*repository{}}
 	blob := c.PutBlob("a", []byte("1"))
 	root := c.PutManifest("a", "2", ocispec.MediaTypeImageManifest, []byte(`{"config":{"digest":"`+blob.String()+`"}}`))

@@ -9,6 +9,7 @@ import (
 // TestCounts counts by host, method, kind and status, also when a Reset comes between a
 // request and its end.
 func TestCounts(t *testing.T) {
+	t.Parallel()
 	var c Counts
 	ask := func(host Host, method, kind string) func(*countingWriter) {
 		return c.begin(host, kind, httptest.NewRequest(method, "/v2/", http.NoBody))

@@ -3,6 +3,7 @@ package registrytest
 import "testing"
 
 func TestHostedRegistriesAnswerLiterally(t *testing.T) {
+	t.Parallel()
 	const gitlab = `Www-Authenticate: Bearer realm="{token}/jwt/auth",service="container_registry"`
 	testExchanges(t, "registry.gitlab", []exchange{
 		{"GET /v2/", "", 401, []string{gitlab}},

@@ -5,6 +5,7 @@ import "testing"
 const insufficient = `,error="insufficient_scope"`
 
 func TestPublicRegistriesAnswerLiterally(t *testing.T) {
+	t.Parallel()
 	const hub = `Www-Authenticate: Bearer realm="{token}/token",service="registry.docker.io"`
 	testExchanges(t, "docker.io", []exchange{
 		{"GET /v2/", "", 401, []string{hub, `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`}},
@@ -79,6 +80,7 @@ func TestPublicRegistriesAnswerLiterally(t *testing.T) {
 }
 
 func TestVendorRegistriesAnswerLiterally(t *testing.T) {
+	t.Parallel()
 	testExchanges(t, "public.ecr.aws", []exchange{
 		{"GET /v2/{open}/manifests/1", "", 401, []string{`Www-Authenticate: Bearer realm="{self}/token/",service="public.ecr.aws",scope="aws"`}},
 		{"GET /v2/{open}/manifests/1", "guest gone", 200, nil},

@@ -8,6 +8,7 @@ import (
 
 // TestFaults has rules take turns as they say, and a hook go before them.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	var f Faults
 	status := func(code int) Hook { return Answer(code, nil, "") }
 	f.On(Rule{Method: http.MethodGet, Kind: "tags", Skip: 1, Times: 1, Hook: status(501)})

@@ -9,6 +9,7 @@ import (
 // TestHoldEndsWithTheTest: what is held at the end of a test goes on by itself, so that
 // the server closes; nothing is left that could wait for ever.
 func TestHoldEndsWithTheTest(t *testing.T) {
+	t.Parallel()
 	passed := make(chan struct{})
 	t.Run("a test that ends early", func(t *testing.T) {
 		s := New(t, Options{})
@@ -60,6 +61,7 @@ func TestHangEndsWithTheServer(t *testing.T) {
 
 // TestCloseIsBounded: a handler that nothing ends is told of, and not waited for.
 func TestCloseIsBounded(t *testing.T) {
+	t.Parallel()
 	s, err := Listen("127.0.0.1:0", Options{})
 	if err != nil {
 		t.Fatal(err)

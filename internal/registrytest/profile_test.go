@@ -158,6 +158,7 @@ func (w *world) pull(path, who string) answer {
 // TestProfilesServeCarefulClients pulls from every profile: whoever does what each of
 // them asks for gets what they may, and nothing else.
 func TestProfilesServeCarefulClients(t *testing.T) {
+	t.Parallel()
 	for _, p := range Profiles() {
 		t.Run(p.Name, func(t *testing.T) {
 			for _, c := range []struct {

@@ -9,6 +9,7 @@ import (
 // TestQuirksServeCarefulClients breeds a registry with each quirk alone: whoever does
 // what it asks for gets what is public.
 func TestQuirksServeCarefulClients(t *testing.T) {
+	t.Parallel()
 	seen := map[string]bool{}
 	for _, q := range Quirks() {
 		if q.Group == "" || seen[q.String()] {
@@ -64,6 +65,7 @@ func (w *world) follow(a answer) answer {
 
 // TestAtOnce asks for more than is answered at a time.
 func TestAtOnce(t *testing.T) {
+	t.Parallel()
 	p := Profile{Then: []step{atOnce(match{Kind: "blobs"}, 2, Reply{Status: http.StatusTooManyRequests})}}
 	w := &world{t: t, profile: p, Server: New(t, Options{Profile: &p}), images: map[string]Image{}}
 	w.images["open"] = w.PutImage("open/app", "1", 0, 300)

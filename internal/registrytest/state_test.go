@@ -21,6 +21,7 @@ func tagsIn(t *testing.T, a answer) []string {
 // TestTagLists lists 2,500 tags of each profile by its links: all come, once, in as
 // many pages as are known, and the first link is the literal one.
 func TestTagLists(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		profile, query string
 		pages          int
@@ -82,6 +83,7 @@ func TestTagLists(t *testing.T) {
 // TestCutListHasNoLink is what Artifactory does: whoever asks for a page is told of
 // no other one.
 func TestCutListHasNoLink(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "artifactory")
 	w.PutTag(w.name("open"), "2", w.images["open"].Index.Digest)
 	if a := w.pull("/v2/"+w.name("open")+"/tags/list?n=1", ""); len(tagsIn(t, a)) != 1 || a.Header.Get("Link") != "" {
@@ -91,6 +93,7 @@ func TestCutListHasNoLink(t *testing.T) {
 
 // TestFullPageHasLink is what Pulp does: the last page has one, if it is full.
 func TestFullPageHasLink(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "pulp")
 	a := w.pull("/v2/"+w.name("open")+"/tags/list?n=1", "")
 	if want := w.places(`<{self}/v2/{open}/tags/list?n=1&last=1>; rel="next"`); a.Header.Get("Link") != want {
@@ -103,6 +106,7 @@ func TestFullPageHasLink(t *testing.T) {
 
 // TestBlobsAppear asks for a blob before and after what brings it in.
 func TestBlobsAppear(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		profile         string
 		headFirst       int // of the blob, at first
@@ -140,6 +144,7 @@ func TestBlobsAppear(t *testing.T) {
 
 // TestSignedURLs follows redirects in wrong ways.
 func TestSignedURLs(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		profile    string
 		otherVerb  int // GET of what HEAD was sent to, or HEAD of what GET was
@@ -176,6 +181,7 @@ func TestSignedURLs(t *testing.T) {
 
 // TestGhcrReferrersAreElsewhere follows to the host that is busy.
 func TestGhcrReferrersAreElsewhere(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "ghcr.io")
 	if a := w.pull("/v2/"+w.name("open")+"/referrers/"+w.images["open"].Index.Digest.String(), ""); a.StatusCode != http.StatusTooManyRequests || a.Request.URL.Host == w.Addr() {
 		t.Errorf("%s of %s", a.Status, a.Request.URL)
@@ -184,6 +190,7 @@ func TestGhcrReferrersAreElsewhere(t *testing.T) {
 
 // TestTokensExpire takes a token that is too old to each profile.
 func TestTokensExpire(t *testing.T) {
+	t.Parallel()
 	for _, p := range Profiles() {
 		if p.Auth.Tokens == nil {
 			continue
@@ -203,6 +210,7 @@ func TestTokensExpire(t *testing.T) {
 
 // TestManifestsWantTheirType asks without it.
 func TestManifestsWantTheirType(t *testing.T) {
+	t.Parallel()
 	for profile, digestToo := range map[string]bool{"ghcr.io": true, "azurecr.io": true, "registry-2": true, "registry.ollama.ai": true, "pulp": false} {
 		w := newWorld(t, profile)
 		as := w.as("", "open")
@@ -217,6 +225,7 @@ func TestManifestsWantTheirType(t *testing.T) {
 
 // TestRequestsOfProfilesAreCounted sees each kind at its host.
 func TestRequestsOfProfilesAreCounted(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "pkg.dev")
 	w.ask("GET {self}/v2/token", "")
 	a := w.ask("GET /v2/{open}/blobs/{layer}", "")

@@ -17,6 +17,7 @@ import (
 )
 
 func TestBlobRanges(t *testing.T) {
+	t.Parallel()
 	for _, cdn := range []bool{false, true} {
 		s := registrytest.New(t, registrytest.Options{CDN: cdn})
 		content := registrytest.Random(7, 100_000)
@@ -60,6 +61,7 @@ func TestBlobRanges(t *testing.T) {
 
 // What a registry can answer to a request for bytes 10-19, or for all.
 func TestHostileBlobs(t *testing.T) {
+	t.Parallel()
 	const hundred = "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
 	for name, test := range map[string]struct {
 		whole    bool // ask for all of it, else for 10 bytes from 10
@@ -157,6 +159,7 @@ func (w *interrupted) Write(p []byte) (int, error) {
 }
 
 func TestCutBodies(t *testing.T) {
+	t.Parallel()
 	for _, cdn := range []bool{false, true} {
 		s := registrytest.New(t, registrytest.Options{CDN: cdn})
 		content := registrytest.Random(9, 300_000)
@@ -193,6 +196,7 @@ func TestCutBodies(t *testing.T) {
 }
 
 func TestIdleBody(t *testing.T) {
+	t.Parallel()
 	s := registrytest.New(t, registrytest.Options{})
 	d := s.PutBlob(repo, registrytest.Random(9, 300_000))
 	block, _ := registrytest.Hold(t)
@@ -215,6 +219,7 @@ func TestIdleBody(t *testing.T) {
 }
 
 func TestSlowReaderIsNotIdle(t *testing.T) {
+	t.Parallel()
 	s := registrytest.New(t, registrytest.Options{})
 	content := registrytest.Random(9, 100_000)
 	d := s.PutBlob(repo, content)
@@ -237,6 +242,7 @@ func TestSlowReaderIsNotIdle(t *testing.T) {
 }
 
 func TestBodyFollowsItsContext(t *testing.T) {
+	t.Parallel()
 	s := registrytest.New(t, registrytest.Options{})
 	d := s.PutBlob(repo, registrytest.Random(9, 300_000))
 	block, _ := registrytest.Hold(t)
@@ -258,6 +264,7 @@ func TestBodyFollowsItsContext(t *testing.T) {
 }
 
 func TestTrickle(t *testing.T) {
+	t.Parallel()
 	canceled := false
 	b := &body{
 		c: newClient(t, "http://x"), inner: io.NopCloser(strings.NewReader("abc")), ctx: t.Context(), left: 1 << 20,
@@ -272,6 +279,7 @@ func TestTrickle(t *testing.T) {
 // TestTrickleAfterAFastStart has a body bring much, and then a byte now and then. Each
 // read has waited for the time that the test adds.
 func TestTrickleAfterAFastStart(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		start, each int64 // bytes
 		ends        bool
@@ -301,6 +309,7 @@ func TestTrickleAfterAFastStart(t *testing.T) {
 // A signed URL that has expired, or was made for another method, is replaced
 // once by asking the registry again.
 func TestExpiredSignedURL(t *testing.T) {
+	t.Parallel()
 	for _, failures := range []int32{1, 99} {
 		s := registrytest.New(t, registrytest.Options{CDN: true, Auth: registrytest.AuthBearer})
 		content := registrytest.Random(3, 1000)
@@ -332,6 +341,7 @@ func TestExpiredSignedURL(t *testing.T) {
 }
 
 func TestTokenExpiresBetweenSegments(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{Auth: registrytest.AuthBearer})
 	c := newClient(t, s.URL())
 	first := readBlob(t, c, image.Platforms[0], 0, 0, 1000)
@@ -358,6 +368,7 @@ func FuzzContentRange(f *testing.F) {
 }
 
 func TestParseContentRange(t *testing.T) {
+	t.Parallel()
 	for s, want := range map[string]string{
 		"bytes 0-9/10": "{0 9 10}", " bytes 5-5/6 ": "{5 5 6}", "bytes 0-9/*": "{0 9 -1}",
 	} {

@@ -33,6 +33,7 @@ func trouble(t testing.TB, fails func(r *http.Request) bool) (s *httptest.Server
 // What fails for one repository, one kind of content or one parameter is no reason
 // to refuse anything else.
 func TestTroubleIsChargedToWhomItBelongs(t *testing.T) {
+	t.Parallel()
 	in := func(part string) func(*http.Request) bool {
 		return func(r *http.Request) bool { return strings.Contains(r.URL.Path, part) }
 	}
@@ -72,6 +73,7 @@ func TestTroubleIsChargedToWhomItBelongs(t *testing.T) {
 
 // Several repositories and a ping open it, and so does the only one that is asked.
 func TestBreakerIsConfirmed(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		repositories []string
 		pingFails    bool
@@ -107,6 +109,7 @@ func TestBreakerIsConfirmed(t *testing.T) {
 
 // A registry that cannot be connected to is refused for everything, without a ping.
 func TestBreakerOfTheLine(t *testing.T) {
+	t.Parallel()
 	s := script(t, func(http.ResponseWriter, *http.Request) {})
 	url := s.URL
 	s.Close()

@@ -25,6 +25,7 @@ func failing(s *registrytest.Server, status int) (stop func()) {
 }
 
 func TestBreaker(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{})
 	now := newClock()
 	var log bytes.Buffer
@@ -83,6 +84,7 @@ func TestBreaker(t *testing.T) {
 
 // What a registry refuses is no failure of the registry.
 func TestBreakerStaysClosed(t *testing.T) {
+	t.Parallel()
 	for _, status := range []int{400, 401, 403, 404, 405, 429, 501} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			s, image := newServer(t, registrytest.Options{})
@@ -131,6 +133,7 @@ func TestBreakerStaysClosed(t *testing.T) {
 // Each URL has a breaker: while that of the first is open, the second has all of
 // the time, and the first is probed behind it.
 func TestBreakerOfEachURL(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{})
 	now := newClock()
 	var asked atomic.Int32
@@ -160,6 +163,7 @@ func TestBreakerOfEachURL(t *testing.T) {
 
 // A burst of failures costs the registry no more than one request in ten on top.
 func TestRetryBudget(t *testing.T) {
+	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	for name, share := range map[string]float64{"half": .5, "all": 1} {
@@ -203,6 +207,7 @@ func TestRetryBudget(t *testing.T) {
 }
 
 func TestLoneRequestIsRetried(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{})
 	now := newClock()
 	c := newClient(t, s.URL(), func(o *Options) { o.Now = now.Now })

@@ -143,6 +143,7 @@ func pull(t testing.TB, c *Client, image registrytest.Image) {
 }
 
 func TestColdPullCountsRequests(t *testing.T) {
+	t.Parallel()
 	for name, o := range map[string]registrytest.Options{
 		"open":              {},
 		"bearer":            {Auth: registrytest.AuthBearer},
@@ -245,6 +246,7 @@ func TestCloseLeavesNothingBehind(t *testing.T) {
 }
 
 func TestURLSpellings(t *testing.T) {
+	t.Parallel()
 	for path, want := range map[string]string{
 		"": "/v2/library/alpine/manifests/3", "/": "/v2/library/alpine/manifests/3",
 		"/v2":              "/v2/library/alpine/manifests/3",
@@ -270,6 +272,7 @@ func TestURLSpellings(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
+	t.Parallel()
 	for name, o := range map[string]Options{
 		"no URL":       {},
 		"scheme":       {URLs: []*url.URL{mustURL(t, "ftp://a")}},
@@ -288,6 +291,7 @@ func TestNewRefuses(t *testing.T) {
 }
 
 func TestRefusesNamesBeforeAsking(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{})
 	c := newClient(t, s.URL())
 	d := image.Index.Digest
@@ -323,6 +327,7 @@ func headManifest(ctx context.Context, c *Client, repository string, ref oci.Ref
 }
 
 func TestObserveAndReceived(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{Auth: registrytest.AuthBearer, CDN: true})
 	var mu sync.Mutex
 	seen, received := map[string]int{}, map[string]int64{}

@@ -117,6 +117,7 @@ func (r *relay) connections() int {
 func hasty(o *Options) { o.Timeouts.Reused = 300 * time.Millisecond }
 
 func TestDeafConnection(t *testing.T) {
+	t.Parallel()
 	for name, do := range map[string]func(context.Context, *Client, registrytest.Image) error{
 		"head manifest": func(ctx context.Context, c *Client, i registrytest.Image) error {
 			return second(headManifest(ctx, c, repo, tag(i.Tag)))
@@ -186,6 +187,7 @@ func TestDeafConnection(t *testing.T) {
 // All idle connections are dropped at once, so one of them is found out, not
 // one after the other.
 func TestManyDeafConnections(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{})
 	r := newRelay(t, s.URL())
 	c := newClient(t, r.url(), hasty)
@@ -223,6 +225,7 @@ func TestManyDeafConnections(t *testing.T) {
 }
 
 func TestDeafConnectionToACDN(t *testing.T) {
+	t.Parallel()
 	s := registrytest.New(t, registrytest.Options{CDN: true})
 	d := s.PutBlob(repo, registrytest.Random(3, 1000))
 	r := newRelay(t, s.CDNURL())
@@ -249,6 +252,7 @@ func TestDeafConnectionToACDN(t *testing.T) {
 // A registry may take its time: the request is sent once more, the first one is
 // given up, and the second one is not hurried.
 func TestSlowAnswerOnAReusedConnection(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{})
 	var n atomic.Int32
 	gone := make(chan struct{})
@@ -277,6 +281,7 @@ func TestSlowAnswerOnAReusedConnection(t *testing.T) {
 
 // On a new connection nothing is sent twice, however slow it is.
 func TestSlowAnswerOnANewConnection(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{})
 	s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 		<-time.After(50 * time.Millisecond)
@@ -292,6 +297,7 @@ func TestSlowAnswerOnANewConnection(t *testing.T) {
 }
 
 func TestTimeToAskAgain(t *testing.T) {
+	t.Parallel()
 	got := Timeouts{}.WithDefaults()
 	if got.Operation < 4*got.Reused || got.Token < 2*got.Reused {
 		t.Errorf("a request on a deaf connection leaves too little time for the next: %+v", got)
@@ -309,6 +315,7 @@ func TestTimeToAskAgain(t *testing.T) {
 
 // Where a body stopped, the connections beside it are not trusted either.
 func TestBodyStopsOnADeafConnection(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{})
 	d := s.PutBlob(repo, registrytest.Random(9, 300_000))
 	r := newRelay(t, s.URL())

@@ -17,6 +17,7 @@ import (
 )
 
 func TestWrongPassword(t *testing.T) {
+	t.Parallel()
 	for _, auth := range []registrytest.Auth{registrytest.AuthBasic, registrytest.AuthBearer} {
 		for _, password := range []string{"", "wrong-canary"} {
 			s, image := newServer(t, registrytest.Options{Auth: auth, Username: "u", Password: "right"})
@@ -41,6 +42,7 @@ func TestWrongPassword(t *testing.T) {
 }
 
 func TestExpiredTokenOfPublicECR(t *testing.T) {
+	t.Parallel()
 	var tokens, manifests atomic.Int32
 	var s *httptest.Server
 	s = script(t, func(w http.ResponseWriter, r *http.Request) {
@@ -73,6 +75,7 @@ func TestExpiredTokenOfPublicECR(t *testing.T) {
 }
 
 func TestRefusalWithoutAChallenge(t *testing.T) {
+	t.Parallel()
 	var tokens atomic.Int32
 	var expired atomic.Bool
 	var s *httptest.Server
@@ -102,6 +105,7 @@ func TestRefusalWithoutAChallenge(t *testing.T) {
 }
 
 func TestChallengeThatChangesItsScheme(t *testing.T) {
+	t.Parallel()
 	var s *httptest.Server
 	s = script(t, func(w http.ResponseWriter, r *http.Request) {
 		switch header := r.Header.Get("Authorization"); {
@@ -124,6 +128,7 @@ func TestChallengeThatChangesItsScheme(t *testing.T) {
 }
 
 func TestIdentityTokenIsExchangedByPost(t *testing.T) {
+	t.Parallel()
 	for _, oauth := range []bool{true, false} {
 		var posts, gets atomic.Int32
 		var s *httptest.Server
@@ -162,6 +167,7 @@ func TestIdentityTokenIsExchangedByPost(t *testing.T) {
 }
 
 func TestRegistryTokenIsUsedAsItIs(t *testing.T) {
+	t.Parallel()
 	var s *httptest.Server
 	s = script(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer ready" {
@@ -180,6 +186,7 @@ func TestRegistryTokenIsUsedAsItIs(t *testing.T) {
 }
 
 func TestNothingPrintsSecrets(t *testing.T) {
+	t.Parallel()
 	const canary = "s3cr3t-canary"
 	s, image := newServer(t, registrytest.Options{Auth: registrytest.AuthBasic, Username: "u", Password: canary})
 	proxy := mustURL(t, "http://u:"+canary+"@127.0.0.1:1")

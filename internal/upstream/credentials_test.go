@@ -24,6 +24,7 @@ func always(l credentials.Login) Credentials {
 
 // TestSourceIsAskedAgain: after a refusal at once, and else when what it said is old.
 func TestSourceIsAskedAgain(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{Auth: registrytest.AuthBasic, Username: "u", Password: "p"})
 	var password atomic.Value
 	password.Store("wrong")

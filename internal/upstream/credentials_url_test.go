@@ -15,6 +15,7 @@ import (
 // TestPasswordIsForOneURL asks at several URLs, each of which refuses whoever is not
 // the next one, and counts which of them saw which password.
 func TestPasswordIsForOneURL(t *testing.T) {
+	t.Parallel()
 	upstreams, first, second := BasicCredentials("u", "canary"), BasicCredentials("first", "canary"), BasicCredentials("second", "canary")
 	const (
 		u  = "Basic " + passwordBase64
@@ -94,6 +95,7 @@ func TestPasswordIsForOneURL(t *testing.T) {
 
 // A URL that got no credentials, and refuses, leads to who configures them.
 func TestRefusalTellsWhoseCredentialsAre(t *testing.T) {
+	t.Parallel()
 	refuse := func(w http.ResponseWriter, _ *http.Request) { demand(w, `Basic realm="x"`) }
 	first, second := script(t, refuse), script(t, refuse)
 	c := newClient(t, first.URL, func(o *Options) {
@@ -107,6 +109,7 @@ func TestRefusalTellsWhoseCredentialsAre(t *testing.T) {
 }
 
 func TestCredentialsFor(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ name, urls, want string }{
 		{"docker.io", "https://mirror.gcr.io https://registry-1.docker.io", "https://registry-1.docker.io"},
 		{"docker.io", "https://mirror.gcr.io https://index.docker.io", "https://index.docker.io"},
@@ -133,6 +136,7 @@ func TestCredentialsFor(t *testing.T) {
 }
 
 func TestExposed(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ urls, own, origins, want string }{
 		{urls: "https://hub.test http://copy.test"},
 		{urls: "http://hub.test:5000/x", want: "http://hub.test:5000/x"},

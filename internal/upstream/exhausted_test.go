@@ -14,6 +14,7 @@ import (
 
 // That this machine has no descriptor left is not held against the upstream.
 func TestExhausted(t *testing.T) {
+	t.Parallel()
 	for _, cause := range []error{
 		&net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", syscall.EMFILE)},
 		&net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.EADDRNOTAVAIL)},

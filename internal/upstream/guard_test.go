@@ -16,6 +16,7 @@ import (
 )
 
 func TestAllowedInside(t *testing.T) {
+	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.2:0")
 	if err != nil {
 		t.Fatal(err)
@@ -42,6 +43,7 @@ func TestAllowedInside(t *testing.T) {
 }
 
 func TestRedirects(t *testing.T) {
+	t.Parallel()
 	var hits atomic.Int32
 	s := script(t, func(w http.ResponseWriter, r *http.Request) {
 		hits.Add(1)
@@ -80,6 +82,7 @@ func TestRedirects(t *testing.T) {
 }
 
 func TestHTTPProxy(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{Auth: registrytest.AuthBearer, CDN: true})
 	var through atomic.Int32
 	proxy := script(t, func(w http.ResponseWriter, r *http.Request) {

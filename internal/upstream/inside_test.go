@@ -127,6 +127,7 @@ func (j *journal) take() (dials []string) {
 // PULLGATE_LONG is set. Connections are counted where they are made, and at a
 // server on 127.0.0.2.
 func TestNothingLeadsInside(t *testing.T) {
+	t.Parallel()
 	inside := listenOn(t, "127.0.0.2", give)
 	port := portOf(inside.url)
 	targets := []string{inside.url, "https://127.0.0.2:" + port, "//127.0.0.2:" + port, ""}
@@ -232,6 +233,7 @@ func listenOn(t *testing.T, address string, h http.HandlerFunc) *listener {
 // TestRebinding has names change their address between a check and a connection,
 // in whichever order: what counts is the address that is connected to.
 func TestRebinding(t *testing.T) {
+	t.Parallel()
 	inside := listenOn(t, "127.0.0.2", give)
 	for _, sequence := range [][]string{
 		{"8.8.8.8", "127.0.0.2"},
@@ -277,6 +279,7 @@ func TestRebinding(t *testing.T) {
 // TestWhatMayBeLedTo is the other half: the address in the registry's URL at another
 // port, and what is allowed. A name at the loopback opens none of it.
 func TestWhatMayBeLedTo(t *testing.T) {
+	t.Parallel()
 	own, inside := listenOn(t, "127.0.0.1", give), listenOn(t, "127.0.0.2", give)
 	zone := map[string][]string{"hub.test": {"127.0.0.1"}, "same.test": {"127.0.0.1"}, "inside.test": {"127.0.0.2"}}
 	resolver := names(t, zone)

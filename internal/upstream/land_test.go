@@ -101,6 +101,7 @@ func leadTo(by way, to string) http.HandlerFunc {
 // The address that counts as the upstream's own is that of the connection that has led
 // there, at the same port. Other addresses that its name has, or gets, open nothing.
 func TestOwnAddressIsThatOfTheConnection(t *testing.T) {
+	t.Parallel()
 	for _, by := range ways()[:6] {
 		for _, test := range []struct {
 			name      string
@@ -146,6 +147,7 @@ func TestOwnAddressIsThatOfTheConnection(t *testing.T) {
 // A challenge outlives its connection, but leads no further than that did, wherever the
 // upstream's name leads meanwhile.
 func TestChallengeIsThatOfItsConnection(t *testing.T) {
+	t.Parallel()
 	for first, follows := range map[string]bool{"10.1.1.1": true, "8.8.8.8": false} {
 		tokens := 0
 		at := func(w http.ResponseWriter, r *http.Request) {
@@ -182,6 +184,7 @@ func TestChallengeIsThatOfItsConnection(t *testing.T) {
 
 // A kept connection that one leader may use is not kept for others.
 func TestKeptConnectionIsCheckedAgain(t *testing.T) {
+	t.Parallel()
 	there := 0
 	at := func(w http.ResponseWriter, r *http.Request) {
 		if r.Host == "hub.test:5000" {
@@ -217,6 +220,7 @@ func TestKeptConnectionIsCheckedAgain(t *testing.T) {
 
 // The operator's word opens a private address to tokens, and to nothing else.
 func TestAuthOriginMayBePrivate(t *testing.T) {
+	t.Parallel()
 	for _, by := range ways()[:3] {
 		at := leadTo(by, "http://auth.test/token")
 		l := land{
@@ -234,6 +238,7 @@ func TestAuthOriginMayBePrivate(t *testing.T) {
 // The configured URL itself is not at addresses that give out secrets of this machine,
 // whatever its DNS says.
 func TestUpstreamIsNoMetadataService(t *testing.T) {
+	t.Parallel()
 	for address, allow := range map[string]bool{
 		"169.254.169.254": false, "168.63.129.16": false, "100.100.100.200": false, "192.0.0.192": false, "fd00:ec2::254": false,
 		"0.0.0.0": false, "::": false, "::ffff:169.254.169.254": false, "64:ff9b::a9fe:a9fe": false, "fe80::a9fe:a9fe": false,

@@ -289,6 +289,7 @@ func (c trial) shrink(t *testing.T, wrong string) (trial, string) {
 // order: no answer depends on what was asked before, by whomever and whatever came of
 // that.
 func TestAnswersAreThoseOfAFreshGateway(t *testing.T) {
+	t.Parallel()
 	seed := testenv.Seed(t)
 	for i := range testenv.Rounds(12, 2_000) {
 		t.Run(strconv.Itoa(i), func(t *testing.T) { // so that one can be run alone

@@ -6,6 +6,7 @@ import (
 )
 
 func TestNextPage(t *testing.T) {
+	t.Parallel()
 	const unreadable = "?"
 	for _, test := range []struct{ headers, want string }{
 		{`</v2/x/tags/list?last=b&n=2>; rel="next"`, "last=b&n=2"},

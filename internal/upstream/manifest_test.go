@@ -19,6 +19,7 @@ import (
 )
 
 func TestHostileManifests(t *testing.T) {
+	t.Parallel()
 	index := ocispec.MediaTypeImageIndex
 	good := oci.Sum([]byte(emptyIndex)).String()
 	many := `{"schemaVersion":2,"layers":[` + strings.Repeat(`{},`, 20_000) + `{}]}`
@@ -93,6 +94,7 @@ func TestHostileManifests(t *testing.T) {
 }
 
 func TestSHA512(t *testing.T) {
+	t.Parallel()
 	sum := sha512.Sum512([]byte(emptyIndex))
 	d := digest.Digest("sha512:" + hex.EncodeToString(sum[:]))
 	s := script(t, func(w http.ResponseWriter, r *http.Request) {
@@ -112,6 +114,7 @@ func TestSHA512(t *testing.T) {
 // A HEAD that refuses, or tells too little, refuses nothing: a GET settles it. The
 // next HEAD is not asked for then.
 func TestGetSettlesManifest(t *testing.T) {
+	t.Parallel()
 	d := oci.Sum([]byte(emptyIndex)).String()
 	for name, test := range map[string]struct {
 		status                      int
@@ -191,6 +194,7 @@ func TestGetSettlesManifest(t *testing.T) {
 
 // What a GET refuses, too, is refused.
 func TestGetRefusesManifest(t *testing.T) {
+	t.Parallel()
 	for status, class := range map[int]oci.Class{404: oci.ClassNotFound, 403: oci.ClassDenied, 410: oci.ClassNotFound, 400: oci.ClassStatus} {
 		var heads, gets atomic.Int32
 		s := script(t, func(w http.ResponseWriter, r *http.Request) {
@@ -218,6 +222,7 @@ func TestGetRefusesManifest(t *testing.T) {
 // registry.k8s.io answers every manifest request with a redirect to a host that
 // may not like HEAD.
 func TestHeadManifestElsewhere(t *testing.T) {
+	t.Parallel()
 	for _, status := range []int{200, 401, 403, 404} {
 		elsewhere := script(t, func(w http.ResponseWriter, r *http.Request) {
 			if status != 200 && r.Method == http.MethodHead {
@@ -238,6 +243,7 @@ func TestHeadManifestElsewhere(t *testing.T) {
 }
 
 func TestErrorCodes(t *testing.T) {
+	t.Parallel()
 	for body, want := range map[string]oci.Code{
 		`{"errors":[{"code":"NAME_UNKNOWN"}]}`:     oci.CodeNameUnknown,
 		`{"errors":[{"code":"MANIFEST_UNKNOWN"}]}`: oci.CodeManifestUnknown,
@@ -257,6 +263,7 @@ func TestErrorCodes(t *testing.T) {
 }
 
 func TestNoBodyAndNoQueryInErrors(t *testing.T) {
+	t.Parallel()
 	for _, status := range []int{400, 401, 403, 404, 429, 500, 418} {
 		cdn := script(t, func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(status)
@@ -290,6 +297,7 @@ func TestNoBodyAndNoQueryInErrors(t *testing.T) {
 }
 
 func TestReferrers(t *testing.T) {
+	t.Parallel()
 	for _, without := range []bool{false, true} {
 		s, image := newServer(t, registrytest.Options{Auth: registrytest.AuthBearer, NoReferrers: without})
 		subject := image.Index
@@ -317,6 +325,7 @@ func TestReferrers(t *testing.T) {
 }
 
 func TestReferrersAnswers(t *testing.T) {
+	t.Parallel()
 	index := func(n int) string {
 		return fmt.Sprintf(`{"schemaVersion":2,"manifests":[{"mediaType":"a/b","digest":%q,"size":1}]}`, oci.Sum([]byte{byte(n)}))
 	}

@@ -24,6 +24,7 @@ import (
 func copyBody(w io.Writer, r *http.Response) (int64, error) { return io.Copy(w, r.Body) }
 
 func TestSeveralURLs(t *testing.T) {
+	t.Parallel()
 	fail := func(status int) registrytest.Hook {
 		return func(w http.ResponseWriter, _ *http.Request, _ http.HandlerFunc) { w.WriteHeader(status) }
 	}
@@ -76,6 +77,7 @@ func TestSeveralURLs(t *testing.T) {
 }
 
 func TestUnreachableURLs(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{})
 	secure, _ := newServer(t, registrytest.Options{TLS: true})
 	closed, err := freeport.Address()
@@ -122,6 +124,7 @@ func TestUnreachableURLs(t *testing.T) {
 }
 
 func TestSilentURLLeavesTimeForTheNext(t *testing.T) {
+	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -137,6 +140,7 @@ func TestSilentURLLeavesTimeForTheNext(t *testing.T) {
 }
 
 func TestRequestsToAnOpenRegistryRunTogether(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{})
 	c := newClient(t, s.URL())
 	get := func() {
@@ -161,6 +165,7 @@ func TestRequestsToAnOpenRegistryRunTogether(t *testing.T) {
 }
 
 func TestUnreachableURLComesLast(t *testing.T) {
+	t.Parallel()
 	a, image := newServer(t, registrytest.Options{})
 	b, _ := newServer(t, registrytest.Options{})
 	resume := a.Pause()
@@ -189,6 +194,7 @@ func TestUnreachableURLComesLast(t *testing.T) {
 }
 
 func TestFailuresAreLoggedOnce(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{Auth: registrytest.AuthBasic, Username: "u", Password: "p"})
 	var out bytes.Buffer
 	c := newClient(t, s.URL(), func(o *Options) { o.Logger = slog.New(slog.NewJSONHandler(&out, nil)) })
@@ -203,6 +209,7 @@ func TestFailuresAreLoggedOnce(t *testing.T) {
 
 // Servers that do not speak HTTP, or speak it badly.
 func TestNoHTTP(t *testing.T) {
+	t.Parallel()
 	for answer, class := range map[string]oci.Class{
 		"SSH-2.0-canary\r\n":                            oci.ClassNotRegistry,
 		"HTTP/1.1 2x0 canary\r\n\r\n":                   oci.ClassNotRegistry,
@@ -235,6 +242,7 @@ func TestNoHTTP(t *testing.T) {
 }
 
 func TestOwnAuthority(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{TLS: true})
 	s.TLSConfig().ClientAuth = tls.RequireAnyClientCert
 	c := newClient(t, s.URL(), func(o *Options) { o.RootCAs = s.CertPool() })
@@ -249,6 +257,7 @@ func TestOwnAuthority(t *testing.T) {
 }
 
 func TestRetries(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		failures int32
 		status   int // 0 = cut

@@ -76,6 +76,7 @@ func give(w http.ResponseWriter, r *http.Request) {
 // port of the same host in every way there is. Whatever it does, the other
 // origin sees no secret unless it is configured to.
 func TestSecretsStayAtTheirOrigin(t *testing.T) {
+	t.Parallel()
 	type registry struct {
 		w     http.ResponseWriter
 		r     *http.Request
@@ -271,6 +272,7 @@ func TestSecretsStayAtTheirOrigin(t *testing.T) {
 }
 
 func TestTLSIsNeverLeft(t *testing.T) {
+	t.Parallel()
 	plain := newSpy(t, false, give)
 	for name, serve := range map[string]http.HandlerFunc{
 		"redirect": func(w http.ResponseWriter, r *http.Request) {

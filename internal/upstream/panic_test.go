@@ -22,6 +22,7 @@ func panicOf(fn func()) (p any) {
 // What panics while a transport connects: to the upstream itself, or to
 // where it leads, panics in those of the operations that wait for it: at the first of its addresses and at those that are tried beside.
 func TestPanicOfDialer(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{})
 	_, port, _ := net.SplitHostPort(strings.TrimPrefix(s.URL(), "http://"))
 	lead := ""

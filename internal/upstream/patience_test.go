@@ -35,6 +35,7 @@ func impatient(o *Options) {
 // A registry that takes its time for each blob, longer than for anything else, is
 // waited for as long as it is alive, which one ping tells for all that wait.
 func TestSlowBlobs(t *testing.T) {
+	t.Parallel()
 	s := registrytest.New(t, registrytest.Options{})
 	ds := putBlobs(s, 7, time.Second)
 	c := newClient(t, s.URL(), impatient)
@@ -110,6 +111,7 @@ func TestPatienceIsForTheLastURL(t *testing.T) {
 // What is refused while other blobs are under way keeps nobody quiet, is not repeated
 // at once, and speaks against no registry; what is refused alone is as ever.
 func TestRefusedInACrowd(t *testing.T) {
+	t.Parallel()
 	for status, alone := range map[int]int{http.StatusTooManyRequests: 1, http.StatusServiceUnavailable: 3} {
 		s := registrytest.New(t, registrytest.Options{})
 		now := newClock()

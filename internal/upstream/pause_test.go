@@ -13,6 +13,7 @@ import (
 // TestPauseOverAClockSetBack: whatever is not done for a while is done again after that
 // while, also if the clock is set back meanwhile.
 func TestPauseOverAClockSetBack(t *testing.T) {
+	t.Parallel()
 	const last = 30 * time.Second
 	for _, back := range []time.Duration{last, time.Minute, 24 * time.Hour, 365 * 24 * time.Hour} {
 		now := newClock()
@@ -39,6 +40,7 @@ func TestPauseOverAClockSetBack(t *testing.T) {
 // TestRateLimitOverAClockSetBack asks the registry again after the pause that it asked
 // for, at most.
 func TestRateLimitOverAClockSetBack(t *testing.T) {
+	t.Parallel()
 	for name, limited := range map[string]func(http.ResponseWriter){
 		"a 429": func(w http.ResponseWriter) {
 			w.Header().Set("Retry-After", "30")
@@ -75,6 +77,7 @@ func TestRateLimitOverAClockSetBack(t *testing.T) {
 
 // TestMemoOverAClockSetBack: a token is not taken to be good for a day longer.
 func TestMemoOverAClockSetBack(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{Auth: registrytest.AuthBearer})
 	now := newClock()
 	c := newClient(t, s.URL(), func(o *Options) { o.Now = now.Now })

@@ -10,6 +10,7 @@ import (
 )
 
 func TestHeadBlob(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{Auth: registrytest.AuthBearer, CDN: true})
 	c := newClient(t, s.URL())
 	layer := image.Platforms[0].Layers[0]
@@ -26,6 +27,7 @@ func TestHeadBlob(t *testing.T) {
 }
 
 func TestHeadBlobThatIsRefused(t *testing.T) {
+	t.Parallel()
 	for name, head := range map[string]func(http.ResponseWriter, *http.Request){
 		"401": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) },
 		"403": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) },
@@ -64,6 +66,7 @@ func TestHeadBlobThatIsRefused(t *testing.T) {
 }
 
 func TestProbeAnswers(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		status int
 		header string

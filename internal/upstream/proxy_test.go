@@ -18,6 +18,7 @@ import (
 // the token server and for where blobs are redirected to as it does for the registry,
 // except for what NO_PROXY names.
 func TestEnvironmentsProxyLeadsEverywhere(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{Auth: registrytest.AuthBearer, CDN: true})
 	hosts := map[string]string{
 		"registry.test": mustURL(t, s.URL()).Host, "token.test": mustURL(t, s.TokenURL()).Host, "cdn.test": mustURL(t, s.CDNURL()).Host,
@@ -79,6 +80,7 @@ func TestEnvironmentsProxyLeadsEverywhere(t *testing.T) {
 
 // Whatever leads past the proxy passes the guard, and literal addresses do so in any case.
 func TestProxyOfTheEnvironmentOpensNothing(t *testing.T) {
+	t.Parallel()
 	inside := script(t, func(w http.ResponseWriter, _ *http.Request) { sendIndex(w) })
 	for _, direct := range []bool{false, true} {
 		s := script(t, func(w http.ResponseWriter, r *http.Request) {
@@ -101,6 +103,7 @@ func TestProxyOfTheEnvironmentOpensNothing(t *testing.T) {
 // tells by itself that it is inside is refused before the proxy is asked, in each
 // spelling and in each way that an upstream can lead there.
 func TestProxyIsNotLedInside(t *testing.T) {
+	t.Parallel()
 	inside := strings.Fields(`localhost LOCALHOST localhost. LocalHost.. a.localhost a.LOCALHOST. localhost.localdomain ip6-localhost
 		metadata metadata.google.internal METADATA.google.Internal. x.internal x.local printer.LOCAL. router.home.arpa intranet
 		kubernetes.default.svc kubernetes.default.svc.cluster.local internal local
@@ -148,6 +151,7 @@ func TestProxyIsNotLedInside(t *testing.T) {
 
 // The operator's own URLs may have such names, but no proxy is asked for metadata.
 func TestConfiguredNameGoesThroughProxy(t *testing.T) {
+	t.Parallel()
 	proxy := script(t, give)
 	for host, want := range map[string]oci.Class{
 		"registry.local": oci.ClassNone, "registry": oci.ClassNone, "10.0.0.1": oci.ClassNone, "169.254.169.254": oci.ClassForbidden,

@@ -12,6 +12,7 @@ import (
 // What has come in and was not read is known, also of what comes over TLS and from
 // where a redirect leads.
 func TestQueuedIsKnown(t *testing.T) {
+	t.Parallel()
 	for name, o := range map[string]registrytest.Options{
 		"plain": {}, "redirected": {CDN: true}, "TLS": {TLS: true},
 	} {

@@ -12,6 +12,7 @@ import (
 )
 
 func TestRateLimitIsRemembered(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{})
 	now := newClock()
 	header := "120"
@@ -54,6 +55,7 @@ func TestRateLimitIsRemembered(t *testing.T) {
 
 // Docker Hub tells how much is left. Who asks at 0 is refused, and blamed.
 func TestUsedUpLimit(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{})
 	now := newClock()
 	left := "1;w=21600"
@@ -94,6 +96,7 @@ func TestUsedUpLimit(t *testing.T) {
 // A HEAD says that nothing is left for two seconds: that long, and no longer, a GET is
 // refused.
 func TestLimitThatIsUsedUpForSeconds(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{})
 	s.On(registrytest.Rule{Kind: "manifests", Method: http.MethodHead, Hook: registrytest.Spoil{Header: func(h http.Header) {
 		h.Set("RateLimit-Remaining", "0")

@@ -51,6 +51,7 @@ func referrerNames(t *testing.T, found []oci.Descriptor, known ...string) string
 
 // The pages of the API make one list, or none.
 func TestReferrersPages(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		pages []func(w http.ResponseWriter)
 		want  string
@@ -112,6 +113,7 @@ func statusPage(code int) func(http.ResponseWriter) {
 
 // A redirect to what is no registry says that there is no API, whatever it leads to.
 func TestReferrersRedirected(t *testing.T) {
+	t.Parallel()
 	d := oci.Sum(theSubject)
 	web := "/-/v2/packages/container/package/o%2Fn%2Freferrers%2Fsha256"
 	for name, test := range map[string]struct {
@@ -162,6 +164,7 @@ func TestReferrersRedirected(t *testing.T) {
 // What the referrers tag names is a list only if it is an index, and not of the
 // subject itself.
 func TestReferrersTag(t *testing.T) {
+	t.Parallel()
 	manifest := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"a/b","digest":%q,"size":1},"layers":[]}`,
 		ocispec.MediaTypeImageManifest, oci.Sum(nil))
 	dockers := strings.Replace(indexOf(0, "a"), ocispec.MediaTypeImageIndex, oci.MediaTypeDockerManifestList, 1)
@@ -204,6 +207,7 @@ func TestReferrersTag(t *testing.T) {
 
 // A repository may be named after what is asked of it.
 func TestRepositoryNamedReferrers(t *testing.T) {
+	t.Parallel()
 	blob := []byte("blob")
 	cdn := script(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(blob) })
 	s := script(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, cdn.URL+"/x", http.StatusFound) })

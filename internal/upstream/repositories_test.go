@@ -172,6 +172,7 @@ func doormen() map[string]struct {
 
 // Whatever one repository answers, the next one is asked as after a fresh start.
 func TestRepositoriesAuthenticateThemselves(t *testing.T) {
+	t.Parallel()
 	seed := rand.Uint64()
 	for name, test := range doormen() {
 		t.Run(name, func(t *testing.T) {
@@ -223,6 +224,7 @@ func (d *doorman) askAround(t *testing.T, c *Client, random *rand.Rand) {
 // A registry that behaves costs nothing more: one challenge in all, one token for
 // each repository.
 func TestCostOfAuthentication(t *testing.T) {
+	t.Parallel()
 	for name, want := range map[string]map[string]int{
 		"one realm for all":          {"app0": 3, "app1": 2},
 		"a word in place of a scope": {"a": 3, "b": 1},
@@ -254,6 +256,7 @@ func TestCostOfAuthentication(t *testing.T) {
 // registry.k8s.io leads everything to another registry. Where that wants a token,
 // anybody gets one there, whatever credentials are for the first.
 func TestTokenOfAnotherRegistry(t *testing.T) {
+	t.Parallel()
 	other := newDoorman(t, map[string]rule{
 		"k8s/pause": {realm: "/token"}, "k8s/x": {realm: "/token", refused: "empty"},
 		"k8s/plain": {realm: "/token", challenge: `Bearer realm="%s/token"`},

@@ -15,6 +15,7 @@ import (
 // there is. None of them is configured, so none may see a password, a token, a
 // cookie or the client's certificate. Nothing is stopped by its address here.
 func TestNoSecretLeaves(t *testing.T) {
+	t.Parallel()
 	const loopback, second = "127.0.0.1", "127.0.0.2"
 	for _, scheme := range []string{"http", "https"} {
 		opposite := map[string]string{"http": "https", "https": "http"}[scheme]
@@ -122,6 +123,7 @@ func (s *stage) tempt(t *testing.T, l lure, target string, change func(*Options)
 // TestSecretsReachWhoMaySeeThem is the other half: a token server that is
 // configured gets the password, and the certificate stays with the registry.
 func TestSecretsReachWhoMaySeeThem(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, map[string]place{
 		"a registry": {"https", "hub.corp.test", "127.0.0.1", ""}, "token server": {"https", "auth.corp.test", "127.0.0.1", ""},
 	})

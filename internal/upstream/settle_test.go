@@ -17,6 +17,7 @@ import (
 // A HEAD may be refused in any way, or not be answered at all: as long as GET answers,
 // nobody is refused anything.
 func TestGetSettlesWhateverHeadDoes(t *testing.T) {
+	t.Parallel()
 	silence := make(chan struct{})
 	defer close(silence)
 	var s *httptest.Server
@@ -99,6 +100,7 @@ func TestRedirectWithoutTheBodyItAnnounces(t *testing.T) {
 
 // What a storage behind a redirect says of the type of a manifest counts for nothing.
 func TestManifestOfAnyType(t *testing.T) {
+	t.Parallel()
 	for _, contentType := range []string{
 		"binary/octet-stream", "application/xml", "application/vnd.oci.image.config.v1+json", "image/png", "no type at all", "text/html", "",
 	} {
@@ -116,6 +118,7 @@ func TestManifestOfAnyType(t *testing.T) {
 // The digest of a signed schema 1 is not that of its bytes: it is no damage, but nothing
 // that is mirrored either.
 func TestSchema1(t *testing.T) {
+	t.Parallel()
 	s := script(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", oci.MediaTypeDockerSchema1Signed)
 		_, _ = io.WriteString(w, `{"schemaVersion":1,"name":"a","tag":"1","fsLayers":[],"history":[],"signatures":[]}`)
@@ -130,6 +133,7 @@ func TestSchema1(t *testing.T) {
 
 // One repository that is told to wait keeps no other one waiting; two of them do.
 func TestLimitOfOneRepository(t *testing.T) {
+	t.Parallel()
 	s := script(t, func(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.URL.Path, "/limited") {
 			w.WriteHeader(http.StatusTooManyRequests)

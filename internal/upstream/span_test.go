@@ -37,6 +37,7 @@ type span struct {
 func (s span) TracerProvider() trace.TracerProvider { return s.provider }
 
 func TestSpanOfTheCallersProvider(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{})
 	c := newClient(t, s.URL())
 	var names []string

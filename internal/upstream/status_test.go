@@ -15,6 +15,7 @@ import (
 
 // Every status that is of no use has a class, in the error and as observed.
 func TestUselessStatuses(t *testing.T) {
+	t.Parallel()
 	for _, status := range []int{101, 201, 202, 204, 205, 206, 208, 226, 299, 300, 304, 305, 306, 399, 402, 416, 418, 499, 501, 599, 600, 999} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			s := script(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -68,6 +69,7 @@ func TestUselessStatuses(t *testing.T) {
 
 // What a host behind a redirect lacks may well exist.
 func TestNotFoundElsewhere(t *testing.T) {
+	t.Parallel()
 	text := func(code string) string { return `{"errors":[{"code":"` + code + `"}]}` }
 	blob := func(t *testing.T, c *Client) error {
 		return second(c.Blob(t.Context(), repo, oci.Sum([]byte("x")), 0, -1))
@@ -120,6 +122,7 @@ func TestNotFoundElsewhere(t *testing.T) {
 
 // The next redirect may lead to a replica that has it.
 func TestNotFoundAtOneReplica(t *testing.T) {
+	t.Parallel()
 	s := registrytest.New(t, registrytest.Options{CDN: true, Auth: registrytest.AuthBearer})
 	d := s.PutBlob(repo, registrytest.Random(3, 1000))
 	var n atomic.Int32

@@ -34,6 +34,7 @@ func allTags(t *testing.T, c *Client) (all []string, err error) {
 }
 
 func TestTags(t *testing.T) {
+	t.Parallel()
 	s, _ := newServer(t, registrytest.Options{Auth: registrytest.AuthBearer})
 	for i := range 5 {
 		s.PutManifest(repo, fmt.Sprintf("v%d", i), ocispec.MediaTypeImageIndex, []byte(emptyIndex))
@@ -53,6 +54,7 @@ func TestTags(t *testing.T) {
 }
 
 func TestHostileTags(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		contentType, body, link string
 		want                    string
@@ -96,6 +98,7 @@ func TestHostileTags(t *testing.T) {
 // Every page is asked for at the path that is ours, with the query that the registry
 // gave, wherever its link says that the page lies.
 func TestTagsAreAskedForAtHome(t *testing.T) {
+	t.Parallel()
 	elsewhere := script(t, func(w http.ResponseWriter, _ *http.Request) { t.Error("the link was followed to where it says") })
 	var queries []string
 	s := script(t, func(w http.ResponseWriter, r *http.Request) {
@@ -119,6 +122,7 @@ func TestTagsAreAskedForAtHome(t *testing.T) {
 // A redirect to another registry that drops the query would lead to the first page
 // again and again.
 func TestRedirectedTags(t *testing.T) {
+	t.Parallel()
 	for name, location := range map[string]func(base string, r *http.Request) string{
 		"other host, no query": func(base string, r *http.Request) string { return base + r.URL.Path },
 		"same host, no query":  func(_ string, r *http.Request) string { return "/v2/other" + strings.TrimPrefix(r.URL.Path, "/v2") },
@@ -150,6 +154,7 @@ func TestRedirectedTags(t *testing.T) {
 
 // A listing goes on where it was begun: another URL may have another order.
 func TestTagsStayAtTheirURL(t *testing.T) {
+	t.Parallel()
 	var down atomic.Bool
 	first := script(t, func(w http.ResponseWriter, r *http.Request) {
 		if down.Load() {

@@ -17,6 +17,7 @@ import (
 )
 
 func TestOneTokenForManyColdCallers(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{Auth: registrytest.AuthBearer})
 	c := newClient(t, s.URL())
 	var wg sync.WaitGroup
@@ -38,6 +39,7 @@ func TestOneTokenForManyColdCallers(t *testing.T) {
 
 // Those who wait for a token that does not come share the failure, and nothing more.
 func TestSharedFailure(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{Auth: registrytest.AuthBearer})
 	s.On(registrytest.Rule{Kind: "token", Hook: registrytest.Answer(http.StatusForbidden, nil, "")})
 	c := newClient(t, s.URL())
@@ -52,6 +54,7 @@ func TestSharedFailure(t *testing.T) {
 }
 
 func TestCallerThatLeavesDoesNotEndTheExchange(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{Auth: registrytest.AuthBearer})
 	asked := make(chan struct{})
 	answer, open := registrytest.Hold(t)
@@ -81,6 +84,7 @@ func TestCallerThatLeavesDoesNotEndTheExchange(t *testing.T) {
 }
 
 func TestTokenIsRenewedBeforeItsEnd(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{Auth: registrytest.AuthBearer, TokenLifetime: 10 * time.Minute})
 	now := newClock()
 	c := newClient(t, s.URL(), func(o *Options) { o.Now = now.Now })
@@ -104,6 +108,7 @@ func TestTokenIsRenewedBeforeItsEnd(t *testing.T) {
 }
 
 func TestOldTokenServesWhileThereIsNoNewOne(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{Auth: registrytest.AuthBearer, TokenLifetime: 10 * time.Minute})
 	now := newClock()
 	c := newClient(t, s.URL(), func(o *Options) { o.Now = now.Now })
@@ -131,6 +136,7 @@ func TestOldTokenServesWhileThereIsNoNewOne(t *testing.T) {
 }
 
 func TestTokenThatExpiresEarlyIsRenewedOnce(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{Auth: registrytest.AuthBearer})
 	c := newClient(t, s.URL())
 	head := func() { _, _ = headManifest(t.Context(), c, repo, tag(image.Tag)) }
@@ -151,6 +157,7 @@ func TestTokenThatExpiresEarlyIsRenewedOnce(t *testing.T) {
 }
 
 func TestEachRepositoryHasItsToken(t *testing.T) {
+	t.Parallel()
 	s, _ := newServer(t, registrytest.Options{Auth: registrytest.AuthBearer})
 	s.CopyRepository(repo, "other/thing")
 	c := newClient(t, s.URL())
@@ -170,6 +177,7 @@ func TestEachRepositoryHasItsToken(t *testing.T) {
 }
 
 func TestRefusedForEver(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{Auth: registrytest.AuthBearer})
 	s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 		if r.URL.Path != "/token" {
@@ -211,6 +219,7 @@ func sendIndex(w http.ResponseWriter) {
 
 // What a token server answers, and what becomes of the pull.
 func TestTokenServerTrouble(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		status int
 		body   string
@@ -273,6 +282,7 @@ func TestTokenServerTrouble(t *testing.T) {
 }
 
 func TestSilentTokenServer(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{Auth: registrytest.AuthBearer})
 	done, _ := registrytest.Hold(t)
 	s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
@@ -289,6 +299,7 @@ func TestSilentTokenServer(t *testing.T) {
 }
 
 func TestRealmThatMoves(t *testing.T) {
+	t.Parallel()
 	var moved atomic.Bool
 	var s *httptest.Server
 	s = script(t, func(w http.ResponseWriter, r *http.Request) {

@@ -133,6 +133,7 @@ func total(counts map[string]int) (sum int) {
 // TestZooColdPull pulls two images one after the other: what there is to learn of a
 // registry is learned once.
 func TestZooColdPull(t *testing.T) {
+	t.Parallel()
 	for _, p := range registrytest.Profiles() {
 		for _, account := range []bool{false, true} {
 			e := enclose(t, p, account)

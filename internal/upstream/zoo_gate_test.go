@@ -12,6 +12,7 @@ import (
 // after the manifests were cached: those that have a blob only after its manifest are asked for
 // that again, and for nothing that is not needed.
 func TestZooBlobAfterItsManifest(t *testing.T) {
+	t.Parallel()
 	for _, p := range registrytest.Profiles() {
 		e := enclose(t, p, p.HasAccounts())
 		t.Cleanup(e.server.Close)

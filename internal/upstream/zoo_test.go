@@ -255,6 +255,7 @@ func (h *habitat) deeds() []deed {
 // TestZoo has 20 clients do everything in every registry that is known, each thing
 // three times and in any order: all of it is right, whatever was refused to whom.
 func TestZoo(t *testing.T) {
+	t.Parallel()
 	seed := testenv.Seed(t)
 	var habitats []*habitat
 	var enclosures []*enclosure

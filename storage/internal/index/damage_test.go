@@ -12,6 +12,7 @@ import (
 
 // What is not the fault of the index must not cost the
 func TestDamaged(t *testing.T) {
+	t.Parallel()
 	for _, err := range []error{
 		volume.ErrNoSpace, fmt.Errorf("mkdir: %w", syscall.EROFS), fs.ErrPermission, syscall.EACCES,
 		errors.New("while opening memtables err: no space left on device"), volume.ErrLocked,

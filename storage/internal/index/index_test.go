@@ -69,6 +69,7 @@ func putBytes(t *testing.T, x *Index, k, size int) {
 
 // What a batch reads includes what it wrote; others see all of it or nothing.
 func TestBatch(t *testing.T) {
+	t.Parallel()
 	x := openTest(t, nil)
 	failed := errors.New("this one fails")
 	for _, want := range []error{failed, nil} {
@@ -92,6 +93,7 @@ func TestBatch(t *testing.T) {
 
 // A transaction sees the index as it was, in order of the keys.
 func TestTxn(t *testing.T) {
+	t.Parallel()
 	x := openTest(t, nil)
 	put := func(keys ...string) {
 		t.Helper()
@@ -135,6 +137,7 @@ func TestTxn(t *testing.T) {
 
 // What was read lately is read once, until it changes.
 func TestRecall(t *testing.T) {
+	t.Parallel()
 	x := openTest(t, nil)
 	i, err := volume.IDOf(oci.Sum(nil))
 	if err != nil {

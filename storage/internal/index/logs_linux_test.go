@@ -84,6 +84,7 @@ func (f noSpaceFile) Allocate(int64) (bool, error) { return false, f.err }
 
 // What has no space in the log of Badger is not written.
 func TestNoSpaceForLog(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ err, want error }{
 		{syscall.ENOSPC, volume.ErrNoSpace}, {syscall.EDQUOT, volume.ErrNoSpace}, {syscall.EIO, syscall.EIO}, {nil, nil},
 	} {

@@ -4,6 +4,7 @@ import "testing"
 
 // What a reader found before a change must not be kept after it.
 func TestRecentRefusesWhatIsOld(t *testing.T) {
+	t.Parallel()
 	r := newRecent(1)
 	_, late := r.Look([]byte("a"))
 	r.changed([]byte("a"))
@@ -28,6 +29,7 @@ func TestRecentRefusesWhatIsOld(t *testing.T) {
 // As many records as a set has room for do not push each other out; of one more, one
 // goes.
 func TestRecentKeepsAsManyAsThereIsRoomFor(t *testing.T) {
+	t.Parallel()
 	r := newRecent(1)
 	keys := []string{"a", "b", "c", "d", "e"}
 	keep := func(key string) {
