@@ -21,7 +21,7 @@ func TestSocketOfAnotherUser(t *testing.T) {
 		}
 		return
 	}
-	folder, err := os.MkdirTemp("", "pullgate-socket-")
+	folder, err := os.MkdirTemp("", "pullgate-socket-") //nolint:usetesting // another user cannot enter the folders of t.TempDir
 	if err != nil {
 		t.Fatal(err)
 	}

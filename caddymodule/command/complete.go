@@ -27,7 +27,7 @@ func (r reader) ask(cmd *cobra.Command, about func(context.Context, *operate.Cli
 	if run.find() != nil || run.address == "" {
 		return nil
 	}
-	return about(ctx, &operate.Client{Address: run.address, Ask: asking(run.address)}, run.path)
+	return about(ctx, &operate.Client{Address: run.address, Ask: asking(run.address)}, run.path) //nolint:bodyclose // the client closes what it asks for
 }
 
 // completeImages completes what is cached: first the upstream, then the repository, then

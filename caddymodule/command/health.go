@@ -2,6 +2,7 @@ package command
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -41,7 +42,7 @@ The exit code is 0 if it does, and 1 if it does not or nobody answers.`,
 		if err != nil {
 			return exitFailure, err
 		}
-		answer, err := askHealth(at, timeout)
+		answer, err := askHealth(cmd.Context(), at, timeout)
 		if err != nil {
 			return exitFindings, err
 		}
@@ -68,7 +69,7 @@ func healthURL(text string) (*url.URL, error) {
 }
 
 // askHealth returns what a gateway answers if it is well.
-func askHealth(at *url.URL, timeout time.Duration) (string, error) {
+func askHealth(ctx context.Context, at *url.URL, timeout time.Duration) (string, error) {
 	addr, _ := netip.ParseAddr(at.Hostname())
 	local := at.Hostname() == "localhost" || addr.IsLoopback()
 	client := &http.Client{
@@ -79,7 +80,11 @@ func askHealth(at *url.URL, timeout time.Duration) (string, error) {
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	response, err := client.Get(at.String())
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), http.NoBody)
+	if err != nil {
+		return "", err
+	}
+	response, err := client.Do(request)
 	if err != nil {
 		return "", fmt.Errorf("no answer: %w", err)
 	}

@@ -24,7 +24,9 @@ func TestVerbsAreSuggested(t *testing.T) {
 		want string
 	}{
 		{[]string{"stauts"}, `unknown command "stauts" for "mirror" (did you mean status?)`},
-		{[]string{"list"}, `(did you mean ls?)`}, {[]string{"delete", "x"}, `(did you mean rm?)`}, {[]string{"pull"}, `(did you mean preload?)`},
+		{[]string{"list"}, `(did you mean ls?)`},
+		{[]string{"delete", "x"}, `(did you mean rm?)`},
+		{[]string{"pull"}, `(did you mean preload?)`},
 		{[]string{"clientconfig"}, `(did you mean client-config?)`},
 		{[]string{"serve", "--max-sise", "1GiB", "docker.io"}, `unknown flag: --max-sise (did you mean --max-size?)`},
 		{[]string{"serve", "--frobnicate", "docker.io"}, `unknown flag: --frobnicate`},

@@ -26,7 +26,8 @@ func newMetrics() *Metrics {
 			return []operate.StoreStatus{one, one}
 		},
 		Upstreams: func() []operate.UpstreamStatus {
-			return []operate.UpstreamStatus{{Name: "docker.io", URL: "https://registry-1.docker.io", State: "down", Breaker: operate.BreakerOpen,
+			return []operate.UpstreamStatus{{
+				Name: "docker.io", URL: "https://registry-1.docker.io", State: "down", Breaker: operate.BreakerOpen,
 				RateLimit: &operate.RateLimit{Remaining: 76, Limit: 100, Reset: time.Unix(1_800_000_000, 0)},
 			}}
 		},

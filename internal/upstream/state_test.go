@@ -50,7 +50,7 @@ func TestStateTellsWhatIsWrong(t *testing.T) {
 			c := newClient(t, at, func(o *Options) { o.Now = now.Now })
 			if test.hook != nil {
 				s.Hook(test.hook)
-				defer s.Hook(nil)
+				defer func() { s.Hook(nil) }()
 			}
 			_, err := c.Manifest(t.Context(), repo, tag(image.Tag))
 			wantClass(t, err, test.class)
