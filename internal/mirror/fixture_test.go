@@ -77,8 +77,8 @@ type fixture struct {
 	mirror   *mirror.Mirror
 	policy   mirror.Upstream // of docker.io; change it and call configure
 	more     []mirror.Upstream
-	mode     string // of hashing; empty = the cache decides by how many downloads there are
-	log        slog.Handler // nil = discard; it counts from the next open
+	mode     string       // of hashing; empty = the cache decides by how many downloads there are
+	log      slog.Handler // nil = discard; it counts from the next open
 
 	mu     sync.Mutex
 	events []mirror.FillEvent
