@@ -347,23 +347,3 @@ func TestSuspendRefusesNonsense(t *testing.T) {
 		t.Error("suspended with what was not written")
 	}
 }
-
-func TestSuspendedPartExpires(t *testing.T) {
-	t.Parallel()
-	c := newClock()
-	s := openTest(t, Options{Now: c.now})
-	b, d := content(1, 1000)
-	p := beginPart(t, s, d, 1000)
-	if _, err := p.WriteAt(b, 0); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Suspend([]Extent{{0, 1000}}); err != nil {
-		t.Fatal(err)
-	}
-	c.move(maxIdle - time.Minute)
-	s = reopen(t, s)
-	wantIngest(t, s, 2)
-	c.move(2 * time.Minute)
-	s = reopen(t, s)
-	wantIngest(t, s, 0)
-}

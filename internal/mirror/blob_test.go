@@ -2,7 +2,6 @@ package mirror_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -207,6 +206,42 @@ func testWrongLength(t *testing.T) {
 	}
 }
 
+func TestScopesAreIsolated(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	want := registrytest.Random(1, 2*mib)
+	d := f.upstream.PutBlob(repository, want)
+	f.upstream.PutBlob("team/copy", want)
+	f.upstream.PutBlob("team/empty", nil)
+	f.mustPull(blobRequest(d), want, oci.ResultMiss)
+	f.filled()
+	f.upstream.Reset()
+
+	other := blobRequest(d)
+	other.Upstream, other.Repository = "ghcr.io", "team/copy"
+	f.mustPull(other, want, oci.ResultMiss)
+	f.saw(0, 4) // that it has the bytes is to be shown
+	f.mustPull(other, want, oci.ResultHit)
+	f.saw(0, 0)
+
+	other.Repository = "team/empty"
+	for range 3 {
+		_, _, err := f.mirror.Blob(t.Context(), other)
+		wantStatus(t, err, http.StatusNotFound)
+		_, _, err = f.mirror.StatBlob(t.Context(), other)
+		wantStatus(t, err, http.StatusNotFound)
+	}
+	f.saw(1, 0)
+
+	f.policy.Offline = true
+	f.configure()
+	offline := blobRequest(d)
+	offline.Repository = "library/other"
+	_, _, err := f.mirror.Blob(t.Context(), offline)
+	wantStatus(t, err, http.StatusNotFound)
+	f.saw(0, 0)
+}
+
 // Another scope's fill is followed only by who may have the blob.
 func TestJoiningIsProvenFirst(t *testing.T) {
 	t.Parallel()
@@ -247,64 +282,63 @@ func TestJoiningIsProvenFirst(t *testing.T) {
 	f.saw(0, 0)
 }
 
-func TestReadHonoursItsContext(t *testing.T) {
+func TestAccess(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	d := f.upstream.PutBlob(repository, registrytest.Random(1, 8*mib))
-	reached, open := make(chan struct{}), make(chan struct{})
-	f.upstream.Hook(gated(4*mib, func() { close(reached) }, open))
-	ctx, leave := context.WithCancel(t.Context())
-	b, _, err := f.mirror.Blob(ctx, blobRequest(d))
-	if err != nil {
-		t.Fatal(err)
-	}
-	<-reached
-	if _, err := io.CopyN(io.Discard, b.Content, 4*mib-64<<10); err != nil {
-		t.Fatal(err)
-	}
-	leave()
-	if _, err := io.Copy(io.Discard, b.Content); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
-	}
-	_ = b.Content.Close()
-	close(open)
-	if e := f.filled(); !e.Stored {
-		t.Errorf("the fill went with its reader: %+v", e)
-	}
-}
-
-func TestSeek(t *testing.T) { inBothModes(t, testSeek) }
-
-func testSeek(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
-	want := registrytest.Random(1, 3*mib)
+	want := registrytest.Random(1, 1000)
 	d := f.upstream.PutBlob(repository, want)
-	b, _, err := f.mirror.Blob(t.Context(), blobRequest(d))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Content.Close()
-	for _, s := range []struct {
-		offset int64
-		whence int
-		want   int64
-	}{{0, io.SeekEnd, 3 * mib}, {0, io.SeekStart, 0}, {mib, io.SeekStart, mib}, {5, io.SeekCurrent, mib + 6}, {-1, io.SeekEnd, 3*mib - 1}} {
-		got, err := b.Content.Seek(s.offset, s.whence)
-		if err != nil || got != s.want {
-			t.Errorf("seek %+v: %d, %v", s, got, err)
-		}
-		one := make([]byte, 1)
-		n, err := b.Content.Read(one)
-		if s.want == 3*mib {
-			if n != 0 || !errors.Is(err, io.EOF) {
-				t.Errorf("read at the end: %d, %v", n, err)
+	f.upstream.PutImage(repository, "3", 1, 10)
+	f.mustPull(blobRequest(d), want, oci.ResultMiss)
+	f.filled()
+	f.upstream.Reset()
+	for name, test := range map[string]struct {
+		change func()
+		user   string
+		want   int
+	}{
+		"nobody":           {func() { f.policy.Access.Public = false }, "", http.StatusForbidden},
+		"anybody":          {func() {}, "eve", 0},
+		"listed":           {func() { f.policy.Access.Users = []string{"adam", "eve"} }, "eve", 0},
+		"not listed":       {func() { f.policy.Access.Users = []string{"adam"} }, "eve", http.StatusForbidden},
+		"allowed":          {func() { f.policy.Allow = []string{"team/**", "*/alpine"} }, "eve", 0},
+		"below a wildcard": {func() { f.policy.Allow = []string{"library*", "lib*y", "*"} }, "eve", http.StatusForbidden},
+		"denied":           {func() { f.policy.Allow, f.policy.Deny = []string{"**"}, []string{"library/*"} }, "eve", http.StatusForbidden},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f.policy.Access.Public, f.policy.Access.Users = false, nil
+			f.policy.Allow, f.policy.Deny = nil, nil
+			test.change()
+			f.configure()
+			for _, known := range []digest.Digest{d, digest.FromString("not cached")} {
+				r := blobRequest(known)
+				r.User = test.user
+				if test.want == 0 {
+					r.Reference.Digest = d
+				}
+				b, status, err := f.mirror.Blob(t.Context(), r)
+				if test.want == 0 {
+					if err != nil {
+						t.Fatal(err)
+					}
+					_ = b.Content.Close()
+					continue
+				}
+				wantStatus(t, err, test.want)
+				_, _, err = f.mirror.StatBlob(t.Context(), r)
+				wantStatus(t, err, test.want)
+				_, _, err = f.mirror.Manifest(t.Context(), r)
+				wantStatus(t, err, test.want)
+				_, _, err = f.mirror.StatManifest(t.Context(), r)
+				wantStatus(t, err, test.want)
+				_, _, err = f.mirror.Tags(t.Context(), r, oci.TagsPage{N: -1})
+				wantStatus(t, err, test.want)
+				_, _, err = f.mirror.Referrers(t.Context(), r)
+				wantStatus(t, err, test.want)
+				if status != (oci.CacheStatus{}) {
+					t.Errorf("status %v tells something", status)
+				}
 			}
-		} else if n != 1 || err != nil || one[0] != want[s.want] {
-			t.Errorf("read at %d: %d, %v", s.want, n, err)
-		}
+		})
 	}
-	if _, err := b.Content.Seek(-1, io.SeekStart); err == nil {
-		t.Error("a seek before the start is no error")
-	}
+	f.saw(0, 0)
 }

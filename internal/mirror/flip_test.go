@@ -76,7 +76,7 @@ func testThousandFlippedBits(t *testing.T) {
 	}
 	report, err := f.store.Check(t.Context(), storage.CheckOptions{Verify: true, Repair: true})
 	want := storage.FindingCount{Found: int64(damaged), Repaired: int64(damaged)}
-	if err != nil || report.Counts[storage.FindingDamaged] != want || len(report.Counts) != 1 || report.Blobs != whole {
+	if err != nil || report.Counts[storage.FindingDamaged] != want || len(report.Counts) != 1 || report.Blobs != int64(whole) {
 		t.Fatalf("found %v, %d blobs in order, %v", report.Counts, report.Blobs, err)
 	}
 	order = order[:damaged]

@@ -2,6 +2,7 @@ package registrytest
 
 import (
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -30,6 +31,27 @@ func TestQuirksServeCarefulClients(t *testing.T) {
 		}
 		if a := w.follow(w.ask("GET /v2/{closed}/manifests/1", bearer)); a.StatusCode < 400 {
 			t.Errorf("%s: a private repository: %s", q, a.Status)
+		}
+	}
+}
+
+// TestQuirksGrantWhatTheyAskFor breeds a registry with each pair of a scope and a
+// refusal: whoever asks for the scope of the challenge gets what is public.
+func TestQuirksGrantWhatTheyAskFor(t *testing.T) {
+	for _, scope := range scopeQuirks() {
+		for _, refusal := range refusalQuirks() {
+			p := Breed("odd", scope, refusal)
+			w := &world{t: t, profile: p, Server: New(t, Options{Profile: &p}), images: map[string]Image{}}
+			w.images["open"] = w.PutImage("open/app", "1", 0, 300)
+			challenge := w.ask("GET /v2/{open}/manifests/1", "").Header.Get("WWW-Authenticate")
+			if !strings.Contains(challenge, "scope=") {
+				continue
+			}
+			for _, who := range []string{"", basic} {
+				if a := w.pull("/v2/{open}/manifests/1", who); a.StatusCode != http.StatusOK {
+					t.Errorf("%s, %s as %q: %s %.200s", scope.Name, refusal.Name, who, a.Status, a.body)
+				}
+			}
 		}
 	}
 }

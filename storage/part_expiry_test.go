@@ -3,9 +3,30 @@ package storage
 import (
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
+
+func TestSuspendedPartExpires(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	s := openTest(t, Options{Now: c.now})
+	b, d := content(1, 1000)
+	p := beginPart(t, s, d, 1000)
+	if _, err := p.WriteAt(b, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Suspend([]Extent{{0, 1000}}); err != nil {
+		t.Fatal(err)
+	}
+	c.move(maxIdle - time.Minute)
+	s = reopen(t, s)
+	wantIngest(t, s, 2)
+	c.move(2 * time.Minute)
+	s = reopen(t, s)
+	wantIngest(t, s, 0)
+}
 
 // With a full disk the store takes nothing in, says so, and goes on reading.
 func TestNoSpace(t *testing.T) {
