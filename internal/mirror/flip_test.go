@@ -15,17 +15,18 @@ import (
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/testenv"
 	"github.com/pullgate/pullgate/storage"
 )
 
-// One bit flips in each of a thousand cached files, and in no other: one check
-// finds them all. The next pull of each gets the right bytes, from the upstream,
+// One bit flips in each of a thousand cached files (200 unless PULLGATE_LONG is set), and
+// in no other: one check finds them all. The next pull of each gets the right bytes, from the upstream,
 // the one after that from the cache.
 func TestThousandFlippedBits(t *testing.T) { inBothModes(t, testThousandFlippedBits) }
 
 func testThousandFlippedBits(t *testing.T) {
 	t.Parallel()
-	const damaged, whole = 1000, 50
+	damaged, whole := testenv.Rounds(200, 1000), 50
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -74,8 +75,8 @@ func testThousandFlippedBits(t *testing.T) {
 		}
 	}
 	report, err := f.store.Check(t.Context(), storage.CheckOptions{Verify: true, Repair: true})
-	want := storage.FindingCount{Found: damaged, Repaired: damaged}
-	if err != nil || report.Counts[storage.FindingDamaged] != want || len(report.Counts) != 1 || report.Blobs != whole {
+	want := storage.FindingCount{Found: int64(damaged), Repaired: int64(damaged)}
+	if err != nil || report.Counts[storage.FindingDamaged] != want || len(report.Counts) != 1 || report.Blobs != int64(whole) {
 		t.Fatalf("found %v, %d blobs in order, %v", report.Counts, report.Blobs, err)
 	}
 	order = order[:damaged]

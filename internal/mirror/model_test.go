@@ -6,7 +6,6 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"testing"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/testenv"
 )
 
 // model knows who has delivered what to whom, and thus what may be released.
@@ -306,10 +306,7 @@ func TestSharingModel(t *testing.T) { inBothModes(t, testSharingModel) }
 
 func testSharingModel(t *testing.T) {
 	t.Parallel()
-	steps := 2000
-	if os.Getenv("PULLGATE_LONG") != "" {
-		steps = 100_000
-	}
+	steps := testenv.Rounds(1000, 100_000)
 	m := newModel(t, 1)
 	for n := 0; n < steps && !t.Failed(); n++ {
 		if n%200 == 0 {
