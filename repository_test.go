@@ -84,7 +84,7 @@ var imports = map[string][]string{
 }
 
 // owners lists the folders that alone may import a foundation, tests included
-// but for those in clientsOfTests.
+// except those in clientsOfTests.
 var owners = map[string][]string{
 	"github.com/dgraph-io/badger": {"storage/internal/index"},
 	"github.com/caddyserver/caddy": {

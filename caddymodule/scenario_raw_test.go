@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// rawQuiet is how long a connection is silent until its server is taken to be
+// rawQuiet is how long a connection is silent until its server is counted as
 // done with it.
 const rawQuiet = 300 * time.Millisecond
 

@@ -50,7 +50,7 @@ type service struct {
 
 type openService struct {
 	handler *registry.Handler
-	admin   *mirror.Mirror // the same, for who may have everything
+	admin   *mirror.Mirror // the same, for those who may have everything
 	cache   *cache
 	clients []*client
 	end     context.CancelFunc // cuts off whoever is in

@@ -77,7 +77,7 @@ func (h *hog) letGo() {
 }
 
 // takeSpace takes what is free, to the last block: it allocates until nothing is
-// to be had in one piece, and then writes until nothing is to be had at all.
+// available in one piece, and then writes until nothing is left at all.
 func takeSpace(dir string, n int) error {
 	name := filepath.Join(dir, fmt.Sprint(n))
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)

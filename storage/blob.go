@@ -210,7 +210,7 @@ func (b *Blobs) VerifyBlob(ctx context.Context, d digest.Digest) error {
 	return nil
 }
 
-// VerifyBlobAt is VerifyBlob for who verifies many blobs: it keeps to a pace (nil =
+// VerifyBlobAt is VerifyBlob for callers that verify many blobs: it keeps to a pace (nil =
 // none), tells after each piece how many bytes it has read (unless read is nil), and
 // ends with ctx. Nobody who opens the blob waits for it.
 func (b *Blobs) VerifyBlobAt(ctx context.Context, d digest.Digest, p *Pace, read func(bytes int64)) error {

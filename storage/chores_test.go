@@ -158,7 +158,7 @@ func TestPanicOfCheck(t *testing.T) {
 	}
 }
 
-// A panic in one write of the index is an error for who asked, and none for those
+// A panic in one write of the index is an error for the one who asked, and none for those
 // whose writes were to be made together with it.
 func TestPanicOfWrite(t *testing.T) {
 	t.Parallel()

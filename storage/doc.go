@@ -34,7 +34,7 @@
 // for them, again after the next opening until it got to the end. What could not be
 // recorded, or is damaged and could not be moved away, is tried again.
 //
-// A recorded file is trusted, but for those that were written last before the
+// A recorded file is trusted, except those that were written last before the
 // machine went down: these are verified before they are used, too. A large one is
 // served meanwhile, except its end. A scrub reads
 // all of them again over a month. What fails goes to quarantine/, and is a miss.

@@ -109,7 +109,7 @@ func (y *faulty) crash() {
 	y.crashed()
 }
 
-// disarm ends the fault, but for a crash. It returns what was done since arm, and
+// disarm ends the fault, unless it is a crash. It returns what was done since arm, and
 // whether the fault struck.
 func (y *faulty) disarm() (done []operation, struck bool) {
 	y.mu.Lock()

@@ -30,7 +30,7 @@ func lines(t testing.TB, s *Store, text string) (lines []string) {
 	return append(lines, fmt.Sprintf("%d=%d, unlinked %d=%d", v.Blobs, v.Bytes, v.UnlinkedBlobs, v.UnlinkedBytes))
 }
 
-// An inventory counts each blob once for who has it, and tells what nobody else has.
+// An inventory counts each blob once for each that has it, and tells what nobody else has.
 func TestInventory(t *testing.T) {
 	t.Parallel()
 	c := newClock()

@@ -9,7 +9,7 @@ import (
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
-// File is a finished blob, open for reading. Its os.File is bare, for who lets
+// File is a finished blob, open for reading. Its os.File is bare, for callers that let
 // the kernel send it, but has to be closed by Close: until then the blob is not
 // evicted.
 type File struct {

@@ -28,7 +28,7 @@ that of the best one:
 	slow                   answers take long, or did not come in time
 	failing                it did not answer, or with 5xx
 	denied                 it refuses several repositories
-	limited                it wants no more requests for now (429, or none are left)
+	limited                it has asked for a pause (429, or no requests are left)
 	credentials refused    its token server does not accept them
 	name does not resolve  the DNS does not know its host
 	certificate            there is no trusted TLS connection

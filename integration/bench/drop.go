@@ -68,7 +68,7 @@ func (c droppingConn) Read(b []byte) (int, error) {
 	return int(n), err
 }
 
-// newDroppingClient returns a client with connections of its own, for who wants no more
+// newDroppingClient returns a client with connections of its own, for callers that want no more
 // of large bodies than their length. It speaks HTTP/1.1 over cleartext.
 func newDroppingClient() *http.Client {
 	client := newClient(false)

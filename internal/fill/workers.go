@@ -128,7 +128,7 @@ func (w *workers) awaits(s *segment) bool {
 }
 
 // awaitsAt is awaits where prefix is what is there from the beginning: readers begin
-// there, but for those that asked for a segment of their own. w.mu is held.
+// there, except those that asked for a segment of their own. w.mu is held.
 func (w *workers) awaitsAt(s *segment, prefix int64) bool {
 	return (s.sought || s.pos == prefix) && w.f.audience.clients() > 0
 }

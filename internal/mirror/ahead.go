@@ -100,7 +100,7 @@ func (v *pullAhead) try(d digest.Digest, most int64) (begun, may bool) {
 	return begun, may
 }
 
-// missing reports whether a blob is neither stored nor known not to be had.
+// missing reports whether a blob is neither stored nor known to be missing.
 func (v *pullAhead) missing(d digest.Digest) bool {
 	if v.within(d) {
 		return false

@@ -21,7 +21,7 @@ import (
 	"github.com/pullgate/pullgate/storage"
 )
 
-// countReads counts the bytes that are read back from parts, but for those of readers
+// countReads counts the bytes that are read back from parts, except those of readers
 // that have a file of their own.
 func (f *fixture) countReads() *atomic.Int64 {
 	var count atomic.Int64

@@ -118,7 +118,7 @@ func TestLookUp(t *testing.T) {
 	}
 }
 
-// A question that panics is an error for who asks, and for nobody else.
+// A question that panics is an error for the one who asks, and for nobody else.
 func TestLookUpThatPanics(t *testing.T) {
 	t.Parallel()
 	l := newLooker(t)

@@ -90,7 +90,7 @@ func (w *world) body(path string) (body, mediaType string, ok bool) {
 	return body, mediaType, ok
 }
 
-// gateway is all of a gateway but for Caddy, in front of a registry that answers
+// gateway is a whole gateway without Caddy, in front of a registry that answers
 // nonsense more often than not.
 type gateway struct {
 	*nonsense

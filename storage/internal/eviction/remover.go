@@ -52,7 +52,7 @@ func (r *Remover) evicted(blobs, bytes int64) {
 	r.Bytes.Add(bytes)
 }
 
-// Remove removes blobs, but for those that are to be spared at the last moment:
+// Remove removes blobs, except those that are to be spared at the last moment:
 // first the records, then the files. Where the disk is too full to write even that
 // down, the files go first.
 func (r *Remover) Remove(ids []volume.ID, spare func(volume.ID) bool) (gone images.Removed, err error) {

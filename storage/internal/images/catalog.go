@@ -14,7 +14,7 @@ import (
 
 // Catalog is what a store has by name, as it was when the Catalog was made: what
 // changes meanwhile does not show. It holds no more than a few hundred records in
-// memory, and neither a Store's Close nor writers wait for who goes through it;
+// memory, and neither a Store's Close nor writers wait for its readers;
 // after the Close it is ErrClosed. Only one goroutine at a time uses it, and calls
 // Close: until then the index keeps what was since replaced.
 type Catalog struct {

@@ -108,7 +108,7 @@ func (v *Snapshots) Save(ctx context.Context, thorough bool) {
 		if !errors.Is(*damage, ErrUnbacked) {
 			return
 		}
-		// What the files lack is in memory, but for what could not be read.
+		// What the files lack is in memory, except what could not be read.
 		thorough = true
 	}
 	_, size := x.Size()

@@ -24,7 +24,7 @@ func lockFile(f *os.File) error {
 
 // openBeneath opens a file below dir for reading, in one system call, and follows no
 // link that leads out of it (openat2(2), Linux 5.6). The file gets the name full. Where
-// that call is not to be had, or forbidden, as in some containers, no file is opened.
+// that call does not exist, or is forbidden, as in some containers, no file is opened.
 func openBeneath(dir *os.File, name, full string) (*os.File, error) {
 	how := unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_CLOEXEC | unix.O_LARGEFILE,

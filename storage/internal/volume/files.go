@@ -57,7 +57,7 @@ type File interface {
 	// DropPages says that the file will not be read again soon: what is only
 	// looked through must not push out what is in use.
 	DropPages()
-	// Bare is the file itself, for who sends it: the kernel can do that alone.
+	// Bare is the file itself, for sending it: the kernel can do that alone.
 	Bare() *os.File
 }
 
