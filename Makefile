@@ -21,9 +21,9 @@ SOAK ?= 10m
 
 build: ; @internal/tools/need go && $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/pullgate ./cmd/pullgate ## build bin/pullgate
 run: build ; bin/pullgate run --config Caddyfile.example ## build, and serve with Caddyfile.example
-test: ; @internal/tools/need go && $(GO) test -timeout 10m -parallel 8 -tags $(TAGS) $(TESTFLAGS) $(PKG) ## run all tests whose results Go has not cached
+test: ; @internal/tools/need go && $(GO) test -timeout 15m -parallel 1 -tags $(TAGS) $(TESTFLAGS) $(PKG) ## run all tests whose results Go has not cached
 race: export CGO_ENABLED = 1
-race: ; @internal/tools/need go gcc && $(GO) test -race -count=1 -timeout 15m -tags $(TAGS) -skip '$(MEASURED)' $(TESTFLAGS) $(PKG) ## run all tests under the race detector, but those that measure
+race: ; @internal/tools/need go gcc && $(GO) test -race -count=1 -timeout 15m -parallel 1 -tags $(TAGS) -skip '$(MEASURED)' $(TESTFLAGS) $(PKG) ## run all tests under the race detector, but those that measure
 lint: ; @internal/tools/need go && $(GO) tool -modfile=internal/tools/go.mod golangci-lint run ## report what golangci-lint finds
 fmt: ; @internal/tools/need go && $(GO) tool -modfile=internal/tools/go.mod golangci-lint fmt ## format the code
 bench: build ; @$(GO) test -run '^$$' -bench . -benchmem -tags $(TAGS) $(TESTFLAGS) $(PKG) && $(GO) run -tags $(TAGS) ./integration/bench $(BENCHFLAGS) ## run the benchmarks, and measure bin/pullgate as a whole (BENCHFLAGS=-help)
