@@ -8,9 +8,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -49,12 +51,25 @@ type site struct {
 func newSite(t testing.TB) *site {
 	t.Helper()
 	home(t)
+	s := &site{t: t, addr: freeAddr(t), storage: t.TempDir(), global: "admin off\npersist_config off", log: "level ERROR"}
 	t.Cleanup(func() {
 		if err := caddy.Stop(); err != nil {
 			t.Error(err)
 		}
+		eventually(t, "the storage closes", func() bool { return !locked(s.storage) })
 	})
-	return &site{t: t, addr: freeAddr(t), storage: t.TempDir(), global: "admin off\npersist_config off", log: "level ERROR"}
+	return s
+}
+
+// locked reports whether a store has a folder open. The last request that leaves closes
+// it, which may be after Caddy has stopped.
+func locked(folder string) bool {
+	f, err := os.Open(filepath.Join(folder, "LOCK"))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil
 }
 
 // freeAddr returns an address that nobody listens at, nor will.
