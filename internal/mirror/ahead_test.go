@@ -125,6 +125,7 @@ func TestLookAheadWaitsForTheLayer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer first.Content.Close()
+	eventually(t, "the layer is asked for", func() bool { return f.upstream.Count(http.MethodGet, "blobs") > 0 })
 	time.Sleep(50 * time.Millisecond)
 	f.saw(0, 1)
 	close(open)

@@ -196,7 +196,6 @@ func TestCutBodies(t *testing.T) {
 }
 
 func TestIdleBody(t *testing.T) {
-	t.Parallel()
 	s := registrytest.New(t, registrytest.Options{})
 	d := s.PutBlob(repo, registrytest.Random(9, 300_000))
 	block, _ := registrytest.Hold(t)
@@ -219,7 +218,6 @@ func TestIdleBody(t *testing.T) {
 }
 
 func TestSlowReaderIsNotIdle(t *testing.T) {
-	t.Parallel()
 	s := registrytest.New(t, registrytest.Options{})
 	content := registrytest.Random(9, 100_000)
 	d := s.PutBlob(repo, content)

@@ -252,7 +252,6 @@ func TestDeafConnectionToACDN(t *testing.T) {
 // A registry may take its time: the request is sent once more, the first one is
 // given up, and the second one is not hurried.
 func TestSlowAnswerOnAReusedConnection(t *testing.T) {
-	t.Parallel()
 	s, image := newServer(t, registrytest.Options{})
 	var n atomic.Int32
 	gone := make(chan struct{})
@@ -281,7 +280,6 @@ func TestSlowAnswerOnAReusedConnection(t *testing.T) {
 
 // On a new connection nothing is sent twice, however slow it is.
 func TestSlowAnswerOnANewConnection(t *testing.T) {
-	t.Parallel()
 	s, image := newServer(t, registrytest.Options{})
 	s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 		<-time.After(50 * time.Millisecond)
@@ -315,7 +313,6 @@ func TestTimeToAskAgain(t *testing.T) {
 
 // Where a body stopped, the connections beside it are not trusted either.
 func TestBodyStopsOnADeafConnection(t *testing.T) {
-	t.Parallel()
 	s, image := newServer(t, registrytest.Options{})
 	d := s.PutBlob(repo, registrytest.Random(9, 300_000))
 	r := newRelay(t, s.URL())

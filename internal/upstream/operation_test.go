@@ -77,7 +77,6 @@ func TestSeveralURLs(t *testing.T) {
 }
 
 func TestUnreachableURLs(t *testing.T) {
-	t.Parallel()
 	s, image := newServer(t, registrytest.Options{})
 	secure, _ := newServer(t, registrytest.Options{TLS: true})
 	closed, err := freeport.Address()
@@ -124,7 +123,6 @@ func TestUnreachableURLs(t *testing.T) {
 }
 
 func TestSilentURLLeavesTimeForTheNext(t *testing.T) {
-	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

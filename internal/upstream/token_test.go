@@ -282,7 +282,6 @@ func TestTokenServerTrouble(t *testing.T) {
 }
 
 func TestSilentTokenServer(t *testing.T) {
-	t.Parallel()
 	s, image := newServer(t, registrytest.Options{Auth: registrytest.AuthBearer})
 	done, _ := registrytest.Hold(t)
 	s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
