@@ -86,16 +86,27 @@ func (b *Blobs) sound(ctx context.Context, i volume.ID) (volume.File, fs.FileInf
 
 // sized opens a blob that has the size which the index knows, and tells whether it
 // is in doubt.
-func (b *Blobs) sized(i volume.ID) (_ volume.File, _ fs.FileInfo, doubt bool, err error) {
-	f, info, err := b.file(i)
-	if err != nil {
-		return nil, nil, false, err
+func (b *Blobs) sized(i volume.ID) (volume.File, fs.FileInfo, bool, error) {
+	for {
+		settled := b.judge.Suspects.None()
+		f, info, err := b.file(i)
+		if err != nil {
+			return nil, nil, false, err
+		}
+		doubt, err := b.judge.Sized(i, info)
+		moved := false
+		if err == nil && !doubt && !settled {
+			// The doubt may have ended between the open and the question, with the opened
+			// file taken out of use.
+			moved, err = b.judge.Moved(i, info)
+		}
+		if err == nil && !moved {
+			return f, info, doubt, nil
+		}
+		if f.Close(); err != nil {
+			return nil, nil, false, err
+		}
 	}
-	if doubt, err = b.judge.Sized(i, info); err != nil {
-		f.Close()
-		return nil, nil, false, err
-	}
-	return f, info, doubt, nil
 }
 
 // file opens the file of a blob. Where there is none, its record goes. One that

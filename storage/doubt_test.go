@@ -1,7 +1,10 @@
 package storage
 
 import (
+	"bytes"
 	"errors"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -158,5 +161,57 @@ func TestPartThatWasMadeAllTheSame(t *testing.T) {
 	broken.disarm()
 	if left, _ := os.ReadDir(filepath.Join(dir, volume.IngestDir)); len(left) != 0 {
 		t.Errorf("%v is left", left)
+	}
+}
+
+// openedFiles are files that tell when the file of a blob was opened.
+type openedFiles struct {
+	volume.Files
+
+	opened func(name string)
+}
+
+func (o *openedFiles) Open(name string) (volume.File, error) {
+	f, err := o.Files.Open(name)
+	if err == nil && o.opened != nil {
+		o.opened(name)
+	}
+	return f, err
+}
+
+// A blob that is condemned when it is asked for is not read, though it was taken out
+// of use, or replaced, right after it was opened.
+func TestCondemnedWhileItIsOpened(t *testing.T) {
+	t.Parallel()
+	for name, replaced := range map[string]bool{"gone": false, "replaced": true} {
+		t.Run(name, func(t *testing.T) {
+			files := &openedFiles{}
+			s := openTest(t, Options{seams: seams{retry: time.Hour, over: func(f volume.Files) volume.Files { files.Files = f; return files }}})
+			b, d := content(1, 1000)
+			putBlob(t, s, b)
+			i, _ := volume.IDOf(d)
+			flipBit(t, s, d, 5)
+			s.judge.Suspects.Condemn(i)
+			files.opened = func(string) {
+				files.opened = nil
+				s.judge.Quarantine(i, nil, errors.New("it is damaged"))
+				putBlob(t, s, b)
+				if !replaced {
+					erase(t, blobFile(t, s, d))
+				}
+			}
+			f, _, err := s.OpenBlob(t.Context(), d)
+			if !replaced {
+				wantErr(t, "open a blob that was just taken out of use", err, fs.ErrNotExist)
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if got, err := io.ReadAll(f); err != nil || !bytes.Equal(got, b) {
+				t.Errorf("it reads wrong: %v", err)
+			}
+		})
 	}
 }

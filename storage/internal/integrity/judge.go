@@ -91,10 +91,15 @@ func (j *Judge) Verify(ctx context.Context, i volume.ID, f volume.File, info fs.
 	})
 	select {
 	case verified := <-pass:
-		if verified.Err != nil {
+		err := verified.Err
+		if err == nil && verified.Shared {
+			// The pass may have read the file that has replaced this one.
+			err = j.unchanged(i, info)
+		}
+		if err != nil {
 			f.Close()
 		}
-		return verified.Err
+		return err
 	case <-ctx.Done():
 		// It may be this file that the pass reads.
 		go func() {
@@ -189,6 +194,15 @@ func (j *Judge) unchanged(i volume.ID, info fs.FileInfo) error {
 		return fs.ErrNotExist
 	}
 	return err
+}
+
+// Moved reports whether the file of a blob is not the one that was opened any more.
+func (j *Judge) Moved(i volume.ID, info fs.FileInfo) (bool, error) {
+	err := j.unchanged(i, info)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	return false, err
 }
 
 // Drop drops the record of a blob that has no file.

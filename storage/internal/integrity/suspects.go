@@ -28,10 +28,14 @@ type Suspects struct {
 	condemned map[volume.ID]struct{}
 }
 
+// None reports whether only blobs without a record are in doubt. Ask before a blob is
+// opened: what is in doubt may be taken out of use right after.
+func (u *Suspects) None() bool { return u.none.Load() }
+
 // Doubt reports whether a blob has to be verified; recorded says whether the
 // index knows it.
 func (u *Suspects) Doubt(i volume.ID, info fs.FileInfo, recorded bool) bool {
-	if recorded && u.none.Load() {
+	if recorded && u.None() {
 		return false
 	}
 	u.mu.Lock()
