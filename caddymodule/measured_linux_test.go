@@ -55,7 +55,8 @@ func startMeasured(t *testing.T, lines string) *measured {
 	var log bytes.Buffer
 	p.cmd = &exec.Cmd{
 		Path: self, Args: []string{"pullgate", "run", "--config", config}, Stderr: &log,
-		Env:         []string{"HOME=" + home, "XDG_DATA_HOME=" + home, "XDG_CONFIG_HOME=" + home, "TMPDIR=" + os.TempDir()},
+		// GOGC: what is measured is what the gateway holds, not what the collector leaves for later.
+		Env:         []string{"HOME=" + home, "XDG_DATA_HOME=" + home, "XDG_CONFIG_HOME=" + home, "TMPDIR=" + os.TempDir(), "GOGC=25"},
 		SysProcAttr: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
 	}
 	if err := p.cmd.Start(); err != nil {
