@@ -31,7 +31,7 @@ var imports = map[string][]string{
 	"caddymodule/admin": {"internal/bundle", "internal/operate"},
 	"caddymodule/command": {
 		"internal/bundle", "internal/carry", "internal/clientconfig", "internal/image", "internal/imagelist", "internal/listener", "internal/mirror", "internal/nearest",
-		"internal/operate", "storage", "internal/oci",
+		"internal/operate", "internal/terminal", "storage", "internal/oci",
 	},
 	"caddymodule/config": {
 		"caddymodule/credentials", "internal/mirror", "internal/nearest", "internal/operate", "internal/upstream", "storage", "internal/oci",
@@ -68,6 +68,7 @@ var imports = map[string][]string{
 	"internal/registrytest":             {"internal/oci"},
 	"internal/flood":                    {},
 	"internal/freeport":                 {},
+	"internal/terminal":                 {},
 	"internal/testenv":                  {},
 	"internal/clientconfig":             {"internal/oci"},
 	"internal/image":                    {"internal/imagelist", "internal/mirror", "internal/nearest", "storage", "internal/oci"},

@@ -1,4 +1,4 @@
-package command
+package terminal
 
 import (
 	"fmt"
@@ -16,12 +16,13 @@ const (
 	progressPlain    = 10 * time.Second
 )
 
-// progress tells what is going on: in lines that stay, and in lines of progress. Its
+// Progress tells what is going on: in lines that stay, and in lines of progress. Its
 // methods are safe for concurrent use.
-type progress struct {
-	to       io.Writer
-	terminal bool
-	now      func() time.Time
+type Progress struct {
+	To io.Writer
+	// InPlace says that progress is written again and again in one place.
+	InPlace bool
+	Now     func() time.Time
 
 	mu    sync.Mutex
 	began time.Time
@@ -29,13 +30,15 @@ type progress struct {
 	lines int       // that are to be written again
 }
 
-func newProgress(to io.Writer) *progress {
-	p := &progress{to: to, terminal: isTerminal(to), now: time.Now}
-	p.begin()
+// NewProgress returns progress that begins now.
+func NewProgress(to io.Writer) *Progress {
+	p := &Progress{To: to, InPlace: IsTerminal(to), Now: time.Now}
+	p.Begin()
 	return p
 }
 
-func isTerminal(w io.Writer) bool {
+// IsTerminal reports whether a person reads what is written there.
+func IsTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {
 		return false
@@ -44,71 +47,71 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// begin begins with something new: the time counts from now on.
-func (p *progress) begin() {
+// Begin begins with something new: the time counts from now on.
+func (p *Progress) Begin() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.began, p.shown = p.now(), p.now()
-	if p.terminal {
+	p.began, p.shown = p.Now(), p.Now()
+	if p.InPlace {
 		p.shown = time.Time{}
 	}
 }
 
-// since returns how long it has taken.
-func (p *progress) since() time.Duration {
+// Since returns how long it has taken.
+func (p *Progress) Since() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.now().Sub(p.began)
+	return p.Now().Sub(p.began)
 }
 
-// say writes a line that stays.
-func (p *progress) say(format string, args ...any) {
+// Say writes a line that stays.
+func (p *Progress) Say(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.clear()
-	fmt.Fprintf(p.to, format+"\n", args...)
+	fmt.Fprintf(p.To, format+"\n", args...)
 }
 
-// show writes a line of progress, if it is time to. In a terminal, bars stand above it.
-func (p *progress) show(line string, bars ...string) {
+// Show writes a line of progress, if it is time to. In a terminal, bars stand above it.
+func (p *Progress) Show(line string, bars ...string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	every := progressPlain
-	if p.terminal {
+	if p.InPlace {
 		every = progressTerminal
 	}
-	now := p.now()
+	now := p.Now()
 	if now.Sub(p.shown) < every {
 		return
 	}
 	p.shown = now
 	switch {
-	case !p.terminal:
-		fmt.Fprintln(p.to, line)
+	case !p.InPlace:
+		fmt.Fprintln(p.To, line)
 	case len(bars) == 0 && p.lines <= 1:
 		p.lines = 1
-		fmt.Fprintf(p.to, "\r\x1b[K%s", line)
+		fmt.Fprintf(p.To, "\r\x1b[K%s", line)
 	default:
 		p.clear()
 		// Lines that are longer than the terminal is wide are cut, not wrapped.
-		fmt.Fprintf(p.to, "\x1b[?7l%s\x1b[?7h", strings.Join(append(bars, line), "\n")+"\n")
+		fmt.Fprintf(p.To, "\x1b[?7l%s\x1b[?7h", strings.Join(append(bars, line), "\n")+"\n")
 		p.lines = len(bars) + 2
 	}
 }
 
-// end takes the progress away.
-func (p *progress) end() {
+// End takes the progress away.
+func (p *Progress) End() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.clear()
 }
 
-func (p *progress) clear() {
+func (p *Progress) clear() {
 	switch {
 	case p.lines == 1: // the cursor stands in it
-		fmt.Fprint(p.to, "\r\x1b[K")
+		fmt.Fprint(p.To, "\r\x1b[K")
 	case p.lines > 1:
-		fmt.Fprintf(p.to, "\x1b[%dA\r\x1b[J", p.lines-1)
+		fmt.Fprintf(p.To, "\x1b[%dA\r\x1b[J", p.lines-1)
 	}
 	p.lines = 0
 }

@@ -1,4 +1,6 @@
-package command
+// Package terminal writes for people who sit before a terminal: numbers in words, tables
+// and progress.
+package terminal
 
 import (
 	"fmt"
@@ -11,20 +13,22 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
+// Size writes a number of bytes for people.
+func Size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
 
-// number writes a number for people.
-func number[N int | int64](n N) string { return humanize.Comma(int64(n)) }
+// Number writes a number for people.
+func Number[N int | int64](n N) string { return humanize.Comma(int64(n)) }
 
-func counted[N int | int64](n N, noun string) string {
+// Counted writes a number of things, given the noun for one.
+func Counted[N int | int64](n N, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
-	return number(n) + " " + noun + "s"
+	return Number(n) + " " + noun + "s"
 }
 
-// lasted writes how long something lasts, in its two largest units.
-func lasted(d time.Duration) string {
+// Lasted writes how long something lasts, in its two largest units.
+func Lasted(d time.Duration) string {
 	switch d = d.Round(time.Second); {
 	case d >= 48*time.Hour:
 		return fmt.Sprintf("%dd%dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
@@ -34,22 +38,23 @@ func lasted(d time.Duration) string {
 	return d.String()
 }
 
-func ago(t *time.Time) string {
+// Ago writes how long ago something was; nil = it never was.
+func Ago(t *time.Time) string {
 	if t == nil {
 		return "-"
 	}
 	return humanize.Time(*t)
 }
 
-// amount tells how much is done of how much, which may be unknown, how fast and for
+// Amount tells how much is done of how much, which may be unknown, how fast and for
 // how long.
-func amount(done, total int64, since time.Duration) string {
-	line := size(done)
+func Amount(done, total int64, since time.Duration) string {
+	line := Size(done)
 	if total > 0 {
-		line += fmt.Sprintf(" of %s (%d %%)", size(total), min(done, total)*100/total)
+		line += fmt.Sprintf(" of %s (%d %%)", Size(total), min(done, total)*100/total)
 	}
 	if rate := float64(done) / since.Seconds(); since >= time.Second && rate > 0 {
-		line += fmt.Sprintf(", %s/s", size(int64(rate)))
+		line += fmt.Sprintf(", %s/s", Size(int64(rate)))
 		if total > done {
 			line += fmt.Sprintf(", %v left", time.Duration(float64(total-done)/rate*float64(time.Second)).Round(time.Second))
 		}
@@ -57,8 +62,8 @@ func amount(done, total int64, since time.Duration) string {
 	return line
 }
 
-// printable quotes what could have a terminal in mind.
-func printable(s string) string {
+// Printable quotes what could have a terminal in mind.
+func Printable(s string) string {
 	for _, r := range s {
 		if !strconv.IsPrint(r) {
 			return strconv.Quote(s)
@@ -67,37 +72,38 @@ func printable(s string) string {
 	return s
 }
 
-// table aligns columns.
-type table struct{ *tabwriter.Writer }
+// Table aligns columns.
+type Table struct{ *tabwriter.Writer }
 
-// newTable returns a table below a header, if that is not empty. Whoever makes it also
+// NewTable returns a table below a header, if that is not empty. Whoever makes it also
 // flushes it.
-func newTable(to io.Writer, header ...string) table {
+func NewTable(to io.Writer, header ...string) Table {
 	return headed(tabwriter.NewWriter(to, 0, 0, 2, ' ', 0), header)
 }
 
-// newRightTable is newTable with columns that are aligned on the right.
-func newRightTable(to io.Writer, header ...string) table {
+// NewRightTable is NewTable with columns that are aligned on the right.
+func NewRightTable(to io.Writer, header ...string) Table {
 	return headed(tabwriter.NewWriter(to, 0, 0, 2, ' ', tabwriter.AlignRight), header)
 }
 
-func headed(w *tabwriter.Writer, header []string) table {
-	t := table{w}
+func headed(w *tabwriter.Writer, header []string) Table {
+	t := Table{w}
 	if len(header) > 0 {
-		t.row(header...)
+		t.Row(header...)
 	}
 	return t
 }
 
-func (t table) row(cells ...string) { fmt.Fprintln(t, strings.Join(cells, "\t")) }
+// Row writes a row.
+func (t Table) Row(cells ...string) { fmt.Fprintln(t, strings.Join(cells, "\t")) }
 
-// listed is how many things are printed of those that could fill a screen; JSON has
+// Listed is how many things are printed of those that could fill a screen; JSON has
 // all.
-const listed = 20
+const Listed = 20
 
-// more says that there are more things than are listed.
-func more(w io.Writer, all int) {
-	if all > listed {
-		fmt.Fprintf(w, "  and %s more; --json lists all\n", number(all-listed))
+// More says that there are more things than are Listed.
+func More(w io.Writer, all int) {
+	if all > Listed {
+		fmt.Fprintf(w, "  and %s more; --json lists all\n", Number(all-Listed))
 	}
 }
