@@ -14,7 +14,7 @@ import (
 	"github.com/pullgate/pullgate/internal/terminal"
 )
 
-func (r reader) topCommand() *cobra.Command {
+func (m memory) topCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "top [--watch] [--by bytes|errors] [--address <admin>]",
 		Short: "Shows who pulls, what, and from where, the most first",
@@ -33,7 +33,7 @@ The exit code is 0, and 2 if it could not be found out.`,
 	}
 	addWatchFlags(cmd)
 	cmd.Flags().String("by", "bytes", "What comes first: bytes or errors")
-	return r.gatewayCommand(cmd, runTop)
+	return m.gatewayCommand(cmd, runTop)
 }
 
 // topReport is what top prints.

@@ -14,7 +14,10 @@ import (
 	"github.com/pullgate/pullgate/internal/terminal"
 )
 
-func (r reader) whyCommand() *cobra.Command {
+// memory has the verbs about what a running server remembers of pulls.
+type memory struct{ reader }
+
+func (m memory) whyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "why [--last <n>] [--address <admin>] <image>",
 		Short: "Shows the last pulls of an image: how long they took, and why",
@@ -41,10 +44,10 @@ The exit code is 0, 1 if no such pull was seen, and 2 if it could not be found o
 		Example: `  pullgate mirror why nginx:1.27
   pullgate mirror why docker.io/library/nginx --last 1 --json`,
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: r.completeImages,
+		ValidArgsFunction: m.completeImages,
 	}
 	cmd.Flags().Int("last", 5, "How many pulls to show at most")
-	return r.gatewayCommand(cmd, runWhy)
+	return m.gatewayCommand(cmd, runWhy)
 }
 
 func runWhy(r *run) (int, error) {

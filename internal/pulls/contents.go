@@ -76,7 +76,7 @@ func (c *contents) of(ctx context.Context, d digest.Digest) *content {
 	if known != nil {
 		return known
 	}
-	m, err := c.read(ctx, d)
+	m, err := c.read(context.WithoutCancel(ctx), d) // the client may have all that it wants
 	if err != nil || m.Read() != nil {
 		return nil
 	}

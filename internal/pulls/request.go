@@ -1,7 +1,6 @@
 package pulls
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -96,7 +95,7 @@ func (t *Tracker) Done(r *http.Request, a *registry.Answer) {
 	x, ok := a.Note.(*request)
 	var c *content
 	if ok && x.layer == nil && !x.head && well(a) {
-		c = t.contents.of(context.WithoutCancel(r.Context()), a.Digest)
+		c = t.contents.of(r.Context(), a.Digest)
 	}
 	now := t.o.Now()
 	t.mu.Lock()
