@@ -59,14 +59,21 @@ func newWorld(tb testing.TB) *world {
 	return w
 }
 
-// image is an index with one platform, and what that points to.
+// image is one of the platforms of an index, and what that points to.
 type image struct {
+	children        []ocispec.Descriptor
 	index, manifest digest.Digest
 	blobs           []digest.Digest // the config first; all of 1000 bytes
 }
 
 // image stores an image with so many layers.
 func (w *world) image(name string, layers int) image {
+	var i image
+	return w.platform(&i, name, layers)
+}
+
+// platform adds one to an image, and returns it.
+func (w *world) platform(to *image, name string, layers int) image {
 	var i image
 	put := func(v any, mediaType string) digest.Digest {
 		raw, err := json.Marshal(v)
@@ -87,9 +94,13 @@ func (w *world) image(name string, layers int) image {
 		m.Layers = append(m.Layers, descriptor(n+1))
 	}
 	i.manifest = put(m, m.MediaType)
-	i.index = put(ocispec.Index{MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{
-		{MediaType: ocispec.MediaTypeImageManifest, Digest: i.manifest, Size: 500, Platform: &ocispec.Platform{OS: "linux", Architecture: "arm64", Variant: "v8"}},
-	}}, ocispec.MediaTypeImageIndex)
+	platforms := []ocispec.Platform{{OS: "linux", Architecture: "amd64"}, {OS: "linux", Architecture: "arm64", Variant: "v8"}}
+	to.children = append(to.children, ocispec.Descriptor{
+		MediaType: ocispec.MediaTypeImageManifest, Digest: i.manifest, Size: 500, Platform: &platforms[len(to.children)],
+	})
+	i.children = to.children
+	i.index = put(ocispec.Index{MediaType: ocispec.MediaTypeImageIndex, Manifests: to.children}, ocispec.MediaTypeImageIndex)
+	to.index = i.index
 	return i
 }
 

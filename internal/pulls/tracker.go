@@ -48,6 +48,7 @@ type Tracker struct {
 	count     int
 	sweeping  bool // sweep will be called
 	downloads map[blobKey]*download
+	indexes   indexes
 	history   history
 	refused   refused
 }
@@ -90,6 +91,7 @@ func (t *Tracker) pullOf(of party, q *oci.Request, now time.Time) *pull {
 	}
 	ofParty = t.running[of]
 	p := newPull(of, q, now)
+	t.indexes.lead(p)
 	t.running[of] = append(ofParty, p)
 	t.count++
 	if !t.sweeping {
@@ -153,6 +155,7 @@ func (t *Tracker) end(p *pull) (ended []operate.Pull) {
 	if !p.events.got && p.events.fault == faultNone {
 		return nil
 	}
+	t.indexes.add(p)
 	done := p.ended()
 	t.history.add(done)
 	return []operate.Pull{done}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -78,7 +79,7 @@ func TestColdPull(t *testing.T) {
 		if p.PullBytes != want {
 			t.Errorf("bytes are %+v, want %+v", p.PullBytes, want)
 		}
-		if p.Image != "docker.io/library/nginx:1.27" || p.Digest != i.index.String() || p.Platform != "linux/arm64/v8" ||
+		if p.Image != "docker.io/library/nginx:1.27" || p.Digest != i.index.String() || p.Platform != "linux/amd64" ||
 			p.Client != "10.0.0.5" || p.User != "talos" || p.Result != operate.PullOK || p.Cache != "miss" || p.Requests != 6 || p.UpstreamRequests != 3 {
 			t.Errorf("it is %+v", p)
 		}
@@ -238,6 +239,34 @@ func TestTwoClients(t *testing.T) {
 		}
 		if led.UpstreamBytes != 2000+int64(len(w.manifests[i.manifest].Bytes)) || led.PrefetchedBytes != 1000 {
 			t.Errorf("the one that led is %+v", led)
+		}
+	})
+}
+
+// Several platforms are several pulls, by the name that all of them were found by.
+func TestSeveralPlatforms(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		one := w.image("nginx", 1)
+		two := w.platform(&one, "nginx on arm", 1)
+		w.head(node, "1.27", one.index)
+		w.get(node, oci.KindManifest, one.index, oci.ResultHit)
+		for range 2 {
+			for _, i := range []image{one, two} {
+				w.get(node, oci.KindManifest, i.manifest, oci.ResultHit)
+				for _, d := range i.blobs {
+					w.get(node, oci.KindBlob, d, oci.ResultHit)
+				}
+			}
+			time.Sleep(indexTime)
+		}
+		var pulled []string
+		for _, p := range w.ended {
+			pulled = append(pulled, strings.TrimPrefix(p.Image, hub+"/"+repo)+" "+p.Platform)
+		}
+		want := []string{":1.27 linux/amd64", ":1.27 linux/arm64/v8", "@" + one.manifest.String() + " ", "@" + two.manifest.String() + " "}
+		if !slices.Equal(pulled, want) {
+			t.Errorf("pulled %q, want %q", pulled, want)
 		}
 	})
 }
