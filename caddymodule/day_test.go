@@ -116,25 +116,24 @@ func (d *day) want(part string, state string, grown samples, warnings ...string)
 }
 
 // wantPull ends the pull of an image: so many bytes came from there, and a line tells.
-func (d *day) wantPull(cache string, cached, prefetched int64) {
+func (d *day) wantPull(image, cache string, cached, prefetched int64) {
 	d.t.Helper()
-	d.client().settle()
-	filled(d.t)
+	line := regexp.MustCompile(`"msg":"image pulled","image":"` + image + `".*"cache":"` + cache + `"`)
+	var raw []byte
+	eventually(d.t, "a line tells of the pull", func() (found bool) {
+		var err error
+		raw, err = os.ReadFile(d.logFile)
+		return err == nil && line.Match(raw[d.read:])
+	})
+	if n := len(line.FindAll(raw[d.read:], -1)); n != 1 {
+		d.t.Errorf("%d lines tell of the pull: %s", n, raw[d.read:])
+	}
 	if n := d.scrape().since(d.before)[`pulls_total{result="ok",upstream="docker.io"}`]; n != 1 {
 		d.t.Errorf("%s: %v pulls have ended", cache, n)
 	}
-	seen := tracked.Pulls(operate.PullsRequest{Image: "docker.io/library/"})
-	p := seen.Recent[0]
+	p := tracked.Pulls(operate.PullsRequest{Image: image}).Recent[0]
 	if p.Cache != cache || p.CacheBytes != cached || p.PrefetchedBytes != prefetched || p.Platform != "linux/amd64" || p.Client != "127.0.0.1" {
 		d.t.Errorf("the pull was %+v, want %s", p, cache)
-	}
-	raw, err := os.ReadFile(d.logFile)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	line := regexp.MustCompile(`"msg":"image pulled","image":"` + p.Image + `".*"cache":"` + cache + `"`)
-	if n := len(line.FindAll(raw[d.read:], -1)); n != 1 {
-		d.t.Errorf("%d lines tell of the pull: %s", n, raw[d.read:])
 	}
 }
 
@@ -175,14 +174,14 @@ func TestDay(t *testing.T) {
 	d.forget()
 
 	d.client().pull("/v2/proxy-docker.io", d.image)
-	d.wantPull("miss", 0, 0)
+	d.wantPull("docker.io/library/alpine:3", "miss", 0, 0)
 	d.want("cold", "ok", samples{
 		requests("manifest", "miss"): 2, requests("blob", "miss"): 2, `fills_total{class="ok",upstream="docker.io"}`: 2,
 	})
 
 	d.client().pull("/v2/proxy-docker.io", d.image)
 	platform := d.image.Platforms[0]
-	d.wantPull("hit", platform.Manifest.Size+platform.Config.Size+100_000, 0)
+	d.wantPull("docker.io/library/alpine:3", "hit", platform.Manifest.Size+platform.Config.Size+100_000, 0)
 	d.want("warm", "ok", samples{ // the tag is asked for each time
 		requests("manifest", "miss"): 1, requests("manifest", "hit"): 1, requests("blob", "hit"): 2,
 	})
@@ -201,7 +200,7 @@ func TestDay(t *testing.T) {
 	for _, of := range append(platform.Layers[1:], platform.Config) {
 		d.get("/library/nginx/blobs/"+of.Digest.String(), http.StatusOK)
 	}
-	d.wantPull("miss", 0, platform.Config.Size+200_000)
+	d.wantPull("docker.io/library/nginx:1", "miss", 0, platform.Config.Size+200_000)
 	d.want("prefetched", "ok", samples{
 		requests("manifest", "miss"): 2, requests("blob", "miss"): 1, requests("blob", "prefetched"): 3, `fills_total{class="ok",upstream="docker.io"}`: 4,
 	})

@@ -27,8 +27,8 @@ it, from where its bytes came, what the upstream was asked for, where the time w
 one sentence on what made it slow. A part of the name, or a digest, is enough.
 
 A pull is what one client asks for from a manifest on, until it has all layers or
-asks for nothing any more. A client that only looks up a tag does not pull. The time is
-split into these, which add up to how long it took:
+asks for nothing any more. A client that asks for manifests only does not pull. The
+time is split into these, which add up to how long it took:
 
 	look-up     until it was known what the tag and the manifests are
 	token       what of the waiting for the upstream its token server took

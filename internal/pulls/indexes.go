@@ -39,7 +39,7 @@ func (all *indexes) add(p *pull) {
 func (all indexes) lead(p *pull) {
 	for _, i := range slices.Backward(all) {
 		_, child := i.platforms[p.digest]
-		if child && i.party == p.party && p.began.Sub(i.used) < indexTime {
+		if child && p.tag == "" && i.party == p.party && p.began.Sub(i.used) < indexTime {
 			p.tag, p.digest, p.plan.platforms = i.tag, i.digest, i.platforms
 			return
 		}

@@ -14,8 +14,8 @@ import (
 // party is who pulls from where.
 type party struct{ client, upstream, repository string }
 
-// pull is a pull that runs. Until a manifest was answered it is none, perhaps: who asks
-// for the digest of a tag may want no more.
+// pull is a pull that runs. Until a blob was asked for it is none, perhaps: who asks for a
+// manifest may want no more.
 type pull struct {
 	operate.PullBytes
 
@@ -45,6 +45,7 @@ type plan struct {
 type events struct {
 	active   int  // requests under way
 	got      bool // a manifest
+	wanted   bool // a blob was asked for
 	requests int
 	asked    []operate.PullQuestion
 	results  [ranks]bool // of answers about blobs
@@ -79,11 +80,21 @@ func (p *pull) image() string {
 // leadsTo reports whether a request for a manifest belongs to the pull.
 func (p *pull) leadsTo(ref oci.Reference) bool {
 	if !ref.IsDigest() {
-		return ref.Tag == p.tag && len(p.layers) == 0
+		return ref.Tag == p.tag && !p.events.wanted
 	}
 	_, child := p.plan.platforms[ref.Digest]
 	return child || ref.Digest == p.digest
 }
+
+// polls reports whether a request that belongs to the pull is one of those that ask for a
+// manifest again and again, and want no blobs.
+func (p *pull) polls(ref oci.Reference) bool {
+	e := &p.events
+	return e.got && !e.wanted && e.active == 0 && (!ref.IsDigest() || ref.Digest == p.digest)
+}
+
+// happened reports whether it was a pull.
+func (p *pull) happened() bool { return p.events.wanted && p.events.got || p.events.fault != faultNone }
 
 // layer returns a blob of the pull. What there is no room for is nobody's.
 func (p *pull) layer(d digest.Digest, size int64) *layer {

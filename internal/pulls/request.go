@@ -52,6 +52,7 @@ func (t *Tracker) Begin(r *http.Request, a *registry.Answer) {
 		d := t.downloads[blobKey{q.Upstream, q.Reference.Digest}]
 		x.layer.shift(&p.course, d != nil, d != nil && d.asking)
 		x.layer.waiting++
+		p.events.wanted = true
 	}
 	p.course.requests[x.phase()]++
 	p.events.active++

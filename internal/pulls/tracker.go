@@ -81,16 +81,24 @@ func (t *Tracker) pullOf(of party, q *oci.Request, now time.Time) *pull {
 	if q.Kind == oci.KindBlob {
 		return blobPull(ofParty, q.Reference.Digest)
 	}
+	tag := ""
 	for _, p := range slices.Backward(ofParty) {
-		if p.leadsTo(q.Reference) {
+		if p.leadsTo(q.Reference) && !p.polls(q.Reference) {
 			return p
 		}
+		if p.leadsTo(q.Reference) {
+			tag = p.tag
+			t.end(p)
+			break
+		}
 	}
+	ofParty = t.running[of]
 	if len(ofParty) >= maxOfParty || !t.makeRoom() {
 		return nil
 	}
 	ofParty = t.running[of]
 	p := newPull(of, q, now)
+	p.tag = cmp.Or(p.tag, tag)
 	t.indexes.lead(p)
 	t.running[of] = append(ofParty, p)
 	t.count++
@@ -110,7 +118,7 @@ func (t *Tracker) makeRoom() bool {
 	var oldest *pull
 	for _, ofParty := range t.running {
 		for _, p := range ofParty {
-			if !p.events.got && p.events.active == 0 && (oldest == nil || p.last.Before(oldest.last)) {
+			if !p.events.wanted && p.events.active == 0 && (oldest == nil || p.last.Before(oldest.last)) {
 				oldest = p
 			}
 		}
@@ -152,7 +160,7 @@ func (t *Tracker) end(p *pull) (ended []operate.Pull) {
 			}
 		}
 	}
-	if !p.events.got && p.events.fault == faultNone {
+	if !p.happened() {
 		return nil
 	}
 	t.indexes.add(p)
@@ -202,7 +210,7 @@ func (t *Tracker) Pulls(q operate.PullsRequest) operate.Pulls {
 	r := t.history.report(q)
 	for _, ofParty := range t.running {
 		for _, p := range ofParty {
-			if p.course.at(now); (p.events.got || p.events.active > 0) && q.Selects(p.image(), p.digest.String()) {
+			if p.course.at(now); (p.events.wanted || p.events.active > 0) && q.Selects(p.image(), p.digest.String()) {
 				r.Running = append(r.Running, p.live(received))
 			}
 		}

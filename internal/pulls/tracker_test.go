@@ -158,11 +158,21 @@ func TestPollsAreNoPulls(t *testing.T) {
 		i := w.image("nginx", 2)
 		w.head(node, "1.27", i.index)
 		w.ask(node, http.MethodGet, oci.KindManifest, "sha256-"+i.index.Encoded()+".sig").fail(404, oci.NewError(oci.CodeManifestUnknown, "no"))
-		w.get(node, oci.KindBlob, i.blobs[0], oci.ResultHit)
-		time.Sleep(time.Minute)
-		synctest.Wait()
+		for range 100 {
+			w.ask(node, http.MethodGet, oci.KindManifest, "1.27").header(oci.ResultHit, i.index).done(400)
+			w.get(node, oci.KindManifest, i.index, oci.ResultHit)
+			time.Sleep(10 * time.Second)
+		}
+		began := time.Now()
+		w.get(node, oci.KindManifest, i.manifest, oci.ResultHit)
 		if len(w.ended) != 0 || w.lines.Len() > 0 {
 			t.Errorf("ended %+v: %s", w.ended, &w.lines)
+		}
+		for _, d := range i.blobs { // what comes in the end is a pull
+			w.get(node, oci.KindBlob, d, oci.ResultHit)
+		}
+		if len(w.ended) != 1 || began.Sub(w.ended[0].Began) > 10*time.Second || !strings.HasSuffix(w.ended[0].Image, ":1.27") {
+			t.Errorf("ended %+v", w.ended)
 		}
 	})
 }
