@@ -80,8 +80,13 @@ func openCache(path string, limits storage.Limits) (*cache, error) {
 	}
 	return &cache{operate.Store{Path: path, Store: store, Mirror: mirror.NewCache(mirror.CacheOptions{
 		Records: store, Blobs: mirror.BlobsOf(store),
-		Logger: logger, Observe: counted.Fill, Panicked: counted.Panic(metrics.PanicMirror),
+		Logger: logger, Observe: observeFill, Panicked: counted.Panic(metrics.PanicMirror),
 	})}}, nil
+}
+
+func observeFill(e mirror.FillEvent) {
+	counted.Fill(e)
+	tracked.Fill(e)
 }
 
 // releaseCache gives back one reference; the last one closes the store.
