@@ -30,9 +30,7 @@ func (t *troubles) remember(k key, err error, spare bool) {
 			t.failures.put(upstreamKey(kindSuspect, k), e, now, rememberSuspect)
 		}
 		return
-	case oci.ClassNotFound:
-		keep = rememberUnknown
-	case oci.ClassDenied:
+	case oci.ClassNotFound, oci.ClassDenied:
 		keep = rememberUnknown
 	case oci.ClassDigest:
 		keep = rememberDigest
@@ -125,8 +123,8 @@ func (t *troubles) trust(k key) {
 	t.responses.answered(k.scope, t.clock())
 }
 
-func scopeKey(of kind, k key) key { return key{kind: of, scope: k.scope} }
+func scopeKey(of kind, k key) key { return key{kind: of, scope: k.scope, remote: k.remote} }
 
 func upstreamKey(of kind, k key) key {
-	return key{kind: of, scope: oci.Scope{Upstream: k.scope.Upstream}}
+	return key{kind: of, scope: oci.Scope{Upstream: k.scope.Upstream}, remote: k.remote}
 }
