@@ -181,8 +181,8 @@ func (r reader) serveAdmin(address string, apps caddy.ModuleMap) (*caddy.AdminCo
 		return admin, nil
 	}
 	// Caddy would take the socket away from the server that has it.
-	if conn, err := dialSocket(context.Background(), "unix/"+socket); isTaken(conn, err) {
-		return nil, fmt.Errorf("a server is running with this storage already: %s answers", socket)
+	if err := checkFree(context.Background(), "unix/"+socket); err != nil {
+		return nil, fmt.Errorf("a server is running with this storage already: %w", err)
 	}
 	admin.Listen = "unix/" + socket + "|0600"
 	return admin, nil

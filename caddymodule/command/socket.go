@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"strings"
@@ -40,11 +41,23 @@ func checkAdminSocket(cmd *cobra.Command, _ []string) error {
 	if config.Admin.Disabled {
 		return nil
 	}
-	address := caddy.NewReplacer().ReplaceAll(cmp.Or(config.Admin.Listen, caddy.DefaultAdminListen), "")
-	if conn, err := dialSocket(cmd.Context(), address); isTaken(conn, err) {
-		return fmt.Errorf("admin %s: a server answers there already, and would lose its socket: stop that one, or give this one another address", address)
+	return checkFree(cmd.Context(), caddy.NewReplacer().ReplaceAll(cmp.Or(config.Admin.Listen, caddy.DefaultAdminListen), ""))
+}
+
+// checkFree refuses the address of a socket that a server has, as far as can be told. Nobody
+// has what a killed server has left.
+func checkFree(ctx context.Context, address string) error {
+	conn, err := dialSocket(ctx, address)
+	switch {
+	case conn != nil:
+		_ = conn.Close()
+	case errors.Is(err, syscall.EAGAIN): // more clients wait than it takes
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("admin %s: %w: another user has this socket: choose another address, or remove the file if no server has it", address, fs.ErrPermission)
+	default:
+		return nil
 	}
-	return nil
+	return fmt.Errorf("admin %s: a server answers there already, and would lose its socket: stop that one, or choose another address", address)
 }
 
 // configurationOfRun reads what the command run is going to run; nil = it cannot be read
@@ -76,14 +89,4 @@ func dialSocket(ctx context.Context, address string) (net.Conn, error) {
 	}
 	path, _, _ := strings.Cut(at.Host, "|")
 	return new(net.Dialer).DialContext(ctx, at.Network, path)
-}
-
-// isTaken reports whether somebody listens at what was dialled, and ends the connection.
-// Nobody listens at what a killed server has left.
-func isTaken(conn net.Conn, err error) bool {
-	if conn != nil {
-		_ = conn.Close()
-		return true
-	}
-	return errors.Is(err, syscall.EAGAIN) // more clients wait than it takes
 }
