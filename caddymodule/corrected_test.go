@@ -1,7 +1,9 @@
 package caddymodule
 
 import (
+	"encoding/base64"
 	"encoding/pem"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -15,7 +17,7 @@ import (
 // forgotten with the reload that corrects it: the next pull asks at once.
 func TestCorrectedUpstreamBeginsAnew(t *testing.T) {
 	login := registrytest.Options{Auth: registrytest.AuthBasic, Username: "hub", Password: "right"}
-	file := filepath.Join(t.TempDir(), "secret")
+	file := filepath.Join(t.TempDir(), "config.json")
 	write := func(t *testing.T, content []byte) {
 		t.Helper()
 		if err := os.WriteFile(file, content, 0o600); err != nil {
@@ -31,6 +33,12 @@ func TestCorrectedUpstreamBeginsAnew(t *testing.T) {
 		"password in a file": func(t *testing.T, _ *registrytest.Server, corrected bool) string {
 			write(t, []byte(map[bool]string{false: "wrong", true: "right"}[corrected]))
 			return "credentials hub {file." + file + "}"
+		},
+		"source": func(t *testing.T, r *registrytest.Server, corrected bool) string {
+			t.Setenv("DOCKER_CONFIG", filepath.Dir(file))
+			login := base64.StdEncoding.EncodeToString([]byte("hub:" + map[bool]string{false: "wrong", true: "right"}[corrected]))
+			write(t, fmt.Appendf(nil, `{"auths":{%q:{"auth":%q}}}`, r.Addr(), login))
+			return "credentials docker_config"
 		},
 		"user": func(t *testing.T, _ *registrytest.Server, corrected bool) string {
 			t.Setenv("CORRECTED", "right")

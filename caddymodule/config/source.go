@@ -86,6 +86,17 @@ func (c *Credentials) sourceFingerprint() string {
 	return caddy.NewReplacer().ReplaceKnown(c.sourceIdentity(), "")
 }
 
+// HasSource reports whether a source tells who to be, so that equal configurations need
+// not mean equal secrets.
+func (u *Upstream) HasSource() bool {
+	for _, l := range u.resolved.urlLogins {
+		if l.source != nil {
+			return true
+		}
+	}
+	return u.resolved.login.source != nil
+}
+
 // sources returns the names of those that are compiled in.
 func sources() (names []string) {
 	for _, module := range caddy.GetModules(credentialsNamespace) {
