@@ -27,24 +27,29 @@ func TestCorrectedUpstreamBeginsAnew(t *testing.T) {
 	// configured returns the options of the upstream, before and after.
 	for name, configured := range map[string]func(t *testing.T, r *registrytest.Server, corrected bool) string{
 		"password of the environment": func(t *testing.T, _ *registrytest.Server, corrected bool) string {
+			t.Helper()
 			t.Setenv("CORRECTED", map[bool]string{false: "wrong", true: "right"}[corrected])
 			return "credentials hub {env.CORRECTED}"
 		},
 		"password in a file": func(t *testing.T, _ *registrytest.Server, corrected bool) string {
+			t.Helper()
 			write(t, []byte(map[bool]string{false: "wrong", true: "right"}[corrected]))
 			return "credentials hub {file." + file + "}"
 		},
 		"source": func(t *testing.T, r *registrytest.Server, corrected bool) string {
+			t.Helper()
 			t.Setenv("DOCKER_CONFIG", filepath.Dir(file))
 			login := base64.StdEncoding.EncodeToString([]byte("hub:" + map[bool]string{false: "wrong", true: "right"}[corrected]))
 			write(t, fmt.Appendf(nil, `{"auths":{%q:{"auth":%q}}}`, r.Addr(), login))
 			return "credentials docker_config"
 		},
 		"user": func(t *testing.T, _ *registrytest.Server, corrected bool) string {
+			t.Helper()
 			t.Setenv("CORRECTED", "right")
 			return "credentials " + map[bool]string{false: "nobody", true: "hub"}[corrected] + " {env.CORRECTED}"
 		},
 		"authority": func(t *testing.T, r *registrytest.Server, corrected bool) string {
+			t.Helper()
 			write(t, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: r.Certificate().Raw}))
 			return map[bool]string{true: "tls_ca " + file}[corrected]
 		},

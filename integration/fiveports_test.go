@@ -101,6 +101,7 @@ func TestFivePorts(t *testing.T) {
 	t.Run("containerd with ns", func(t *testing.T) {
 		c.hosts = t.TempDir()
 		each(t, func(t *testing.T, registry string) string {
+			t.Helper()
 			f.hosts(t, c.hosts, registry, f.host(registry))
 			return containerd(t, registry+reference(registry))
 		})
@@ -113,6 +114,7 @@ func TestFivePorts(t *testing.T) {
 	t.Run("containerd with ns at another's port", func(t *testing.T) {
 		c.hosts = t.TempDir()
 		each(t, func(t *testing.T, registry string) string {
+			t.Helper()
 			at := guide[0]
 			if registry == at {
 				at = guide[1]
@@ -123,7 +125,10 @@ func TestFivePorts(t *testing.T) {
 	})
 	t.Run("containerd without ns", func(t *testing.T) {
 		c.hosts, c.user = t.TempDir(), []string{"--plain-http"}
-		each(t, func(t *testing.T, registry string) string { return containerd(t, f.host(registry)+reference(registry)) })
+		each(t, func(t *testing.T, registry string) string {
+			t.Helper()
+			return containerd(t, f.host(registry)+reference(registry))
+		})
 	})
 	t.Run("skopeo", func(t *testing.T) {
 		lines := ""
@@ -133,6 +138,7 @@ func TestFivePorts(t *testing.T) {
 		}
 		s := &skopeo{containersConfig: containersConfig{registries: writeFile(t, lines, t.TempDir(), "registries.conf")}}
 		each(t, func(t *testing.T, registry string) string {
+			t.Helper()
 			return s.pullImage(t, registry+reference(registry)).String()
 		})
 	})
@@ -152,8 +158,12 @@ func TestFivePorts(t *testing.T) {
 			}
 			return d
 		}
-		each(t, func(t *testing.T, registry string) string { return digestOf(t, f.host(registry)+reference(registry)) })
 		each(t, func(t *testing.T, registry string) string {
+			t.Helper()
+			return digestOf(t, f.host(registry)+reference(registry))
+		})
+		each(t, func(t *testing.T, registry string) string {
+			t.Helper()
 			return digestOf(t, f.host(guide[0])+"/proxy-"+registry+reference(registry))
 		})
 	})

@@ -73,10 +73,13 @@ func configurationOfRun(flags caddycmd.Flags) []byte {
 	}
 	// Caddy reads it again, and says the same of it.
 	_, original, _ := caddy.BufferedLog()
-	raw, _, _, _ := caddycmd.LoadConfig(flags.String("config"), flags.String("adapter"))
+	raw, _, _, err := caddycmd.LoadConfig(flags.String("config"), flags.String("adapter"))
 	caddy.UnbufferDefaultLogger(zap.NewNop())
 	caddy.BufferedLog()
 	caddy.UnbufferDefaultLogger(original)
+	if err != nil {
+		return nil
+	}
 	return raw
 }
 
@@ -85,7 +88,7 @@ func configurationOfRun(flags caddycmd.Flags) []byte {
 func dialSocket(ctx context.Context, address string) (net.Conn, error) {
 	at, err := caddy.ParseNetworkAddress(address)
 	if err != nil || !at.IsUnixNetwork() {
-		return nil, nil //nolint:nilerr,nilnil // what is wrong with it others say
+		return nil, nil //nolint:nilerr // what is wrong with it others say
 	}
 	path, _, _ := strings.Cut(at.Host, "|")
 	return new(net.Dialer).DialContext(ctx, at.Network, path)

@@ -85,6 +85,7 @@ func (b *bench) write(t *testing.T, name string, mode os.FileMode, text string) 
 }
 
 func (b *bench) command(t *testing.T, line string) *exec.Cmd {
+	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "sh", "-ec", line)
 	cmd.Dir, cmd.Env = b.folder, b.env
 	return cmd
