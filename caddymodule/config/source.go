@@ -88,13 +88,13 @@ func (c *Credentials) sourceFingerprint() string {
 
 // HasSource reports whether a source tells who to be, so that equal configurations need
 // not mean equal secrets.
-func (u *Upstream) HasSource() bool {
-	for _, l := range u.resolved.urlLogins {
-		if l.source != nil {
+func (e *Endpoint) HasSource() bool {
+	for _, own := range e.URLCredentials {
+		if own.Provider != "" {
 			return true
 		}
 	}
-	return u.resolved.login.source != nil
+	return e.Credentials != nil && e.Credentials.Provider != ""
 }
 
 // sources returns the names of those that are compiled in.
