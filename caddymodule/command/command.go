@@ -40,6 +40,7 @@ has it open, and say which it was.`,
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 			cmd.AddCommand(r.commands()...)
 			suggestVerbs(cmd)
+			guardRun(cmd)
 		},
 	})
 	caddycmd.RegisterCommand(caddycmd.Command{
