@@ -18,6 +18,7 @@ import (
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/operate"
+	"github.com/pullgate/pullgate/internal/spelling"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -86,7 +87,7 @@ func (r reader) addServe(cmd *cobra.Command) {
 	cmd.Flags().String("admin", "", "The address of the admin API, or off (default: admin.sock in the storage folder)")
 	cmd.Flags().Bool("access-log", false, "Enable the access log")
 	cmd.Flags().BoolP("debug", "v", false, "Enable verbose debug logs")
-	cmd.SetFlagErrorFunc(misspelt)
+	cmd.SetFlagErrorFunc(spelling.Misspelt)
 	cmd.RunE = caddycmd.WrapCommandFuncForCobra(r.serve)
 }
 
