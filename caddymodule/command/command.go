@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pullgate/pullgate/internal/operate"
+	"github.com/pullgate/pullgate/internal/spelling"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -39,7 +40,7 @@ has it open, and say which it was.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 			cmd.AddCommand(r.commands()...)
-			suggestVerbs(cmd)
+			spelling.Suggest(cmd)
 			guardRun(cmd)
 		},
 	})
@@ -56,6 +57,6 @@ func (r reader) commands() []*cobra.Command {
 	return []*cobra.Command{
 		clientConfigCommand(), r.exportCommand(), r.fsckCommand(), r.importCommand(), r.preloadCommand(), r.verifyCommand(),
 		r.listCommand(), r.usageCommand(), r.removeCommand(), r.pinCommand(), r.unpinCommand(), r.pinListCommand(),
-		r.serveCommand(), r.statusCommand(), memory{r}.whyCommand(), memory{r}.topCommand(), healthCommand(),
+		r.serveCommand(), r.statusCommand(), r.syncCommand(), memory{r}.whyCommand(), memory{r}.topCommand(), healthCommand(),
 	}
 }
