@@ -16,7 +16,8 @@ import (
 )
 
 // API serves the verbs at /registry_mirror/ of the admin API: a GET there answers with
-// an operate.Status, and a POST below runs one of the verbs. The parameters of the
+// an operate.Status, one of history with an operate.History, and a POST below runs one of
+// the other verbs. The parameters of the
 // request are in its query, and the answer is JSON lines, as package operate has both;
 // except that an export is answered with a bundle, as a tar. An answer without its last
 // line is not complete. A verb ends when its client leaves.
@@ -38,6 +39,8 @@ func (a API) Routes() (routes []caddy.AdminRoute) {
 	g := a.gateway
 	for path, handler := range map[string]func(http.ResponseWriter, *http.Request) error{
 		operate.StatusPath:    a.status,
+		operate.HistoryPath:   value[operate.HistoryRequest](g.History),
+		operate.ProbePath:     verb[operate.ProbeRequest](a.probe),
 		operate.InventoryPath: verb[operate.InventoryRequest](g.Inventory),
 		operate.RemovePath:    verb[operate.RemoveRequest](g.Remove),
 		operate.PinsPath:      verb[operate.PinRequest](g.Pins),
@@ -68,11 +71,40 @@ func (a API) status(w http.ResponseWriter, r *http.Request) error {
 		return errMethod
 	}
 	status, err := a.gateway.Status(r.Context(), "")
+	return write(w, status, err)
+}
+
+// write answers with a value, unless there is an error.
+func write(w http.ResponseWriter, value any, err error) error {
 	if err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(status)
+	return json.NewEncoder(w).Encode(value)
+}
+
+// value answers a request with a value.
+func value[Q any, P request[Q], V any](find func(context.Context, Q) (V, error)) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if r.Method != http.MethodGet {
+			return errMethod
+		}
+		var q Q
+		if err := P(&q).Parameters().Decode(r.URL.RawQuery); err != nil {
+			return err
+		}
+		found, err := find(r.Context(), q)
+		return write(w, found, err)
+	}
+}
+
+// probe ends with a line that says that it was the last one.
+func (a API) probe(ctx context.Context, q operate.ProbeRequest, tell func(operate.ProbeLine)) error {
+	err := a.gateway.Probe(ctx, q, tell)
+	if err == nil {
+		tell(operate.ProbeLine{Done: true})
+	}
+	return err
 }
 
 var errMethod = caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed")}

@@ -16,6 +16,10 @@ import (
 type Gateway interface {
 	// Status returns the state of one store, or, without a path, of all.
 	Status(ctx context.Context, path string) (Status, error)
+	// History returns how much was done, step by step.
+	History(ctx context.Context, q HistoryRequest) (History, error)
+	// Probe tries whether a gateway has what pulls need, and reaches its upstreams.
+	Probe(ctx context.Context, q ProbeRequest, tell func(ProbeLine)) error
 	Inventory(ctx context.Context, q InventoryRequest, tell func(InventoryLine)) error
 	Remove(ctx context.Context, q RemoveRequest, tell func(RemoveLine)) error
 	// Pins lists pins, Pin stores one, and Unpin drops it.
@@ -35,6 +39,8 @@ type Gateway interface {
 // Where the admin API has the verbs.
 const (
 	StatusPath    = "/registry_mirror/"
+	HistoryPath   = "/registry_mirror/history"
+	ProbePath     = "/registry_mirror/probe"
 	InventoryPath = "/registry_mirror/inventory"
 	RemovePath    = "/registry_mirror/remove"
 	PinsPath      = "/registry_mirror/pins"
