@@ -1,15 +1,15 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
-	"net"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/pullgate/pullgate/caddymodule/endpoint"
 	"github.com/pullgate/pullgate/internal/operate"
 )
 
@@ -48,13 +48,10 @@ func (s *service) endpoints() (found []operate.Endpoint) {
 			continue
 		}
 		for _, at := range parsed.Expand() {
-			scheme := "http"
-			if len(s.server.TLSConnPolicies) > 0 && int(at.StartPort) != httpPort {
-				scheme = "https"
-			}
+			secure := len(s.server.TLSConnPolicies) > 0 && int(at.StartPort) != httpPort
 			for _, host := range hosts {
 				address, _, _ := strings.Cut(at.JoinHostPort(0), "|") // the mode of a socket
-				e := operate.Endpoint{URL: endpointURL(scheme, host, at), Network: at.Network, Address: address}
+				e := operate.Endpoint{URL: urlOf(secure, host, at), Network: at.Network, Address: address}
 				if !slices.Contains(found, e) && len(found) < mostEndpoints {
 					found = append(found, e)
 				}
@@ -64,19 +61,16 @@ func (s *service) endpoints() (found []operate.Endpoint) {
 	return found
 }
 
-// endpointURL returns the URL of a host at an address; "" = any host.
-func endpointURL(scheme, host string, at caddy.NetworkAddress) string {
-	if host == "" {
-		host = at.Host
+// urlOf returns the URL of a host at an address; "" = any host.
+func urlOf(secure bool, host string, at caddy.NetworkAddress) string {
+	port := int(at.StartPort)
+	if at.IsUnixNetwork() {
+		at.Host, port = "", caddyhttp.DefaultHTTPPort
 	}
-	if at.IsUnixNetwork() || host == "" || host == "0.0.0.0" || host == "::" {
+	if host = cmp.Or(host, at.Host); host == "" || host == "0.0.0.0" || host == "::" {
 		host = "127.0.0.1"
 	}
-	port := int(at.StartPort)
-	if at.IsUnixNetwork() || scheme == "http" && port == caddyhttp.DefaultHTTPPort || scheme == "https" && port == caddyhttp.DefaultHTTPSPort {
-		return scheme + "://" + strings.TrimSuffix(net.JoinHostPort(host, ""), ":")
-	}
-	return scheme + "://" + net.JoinHostPort(host, strconv.Itoa(port))
+	return endpoint.URL(secure, host, port)
 }
 
 // hosts returns those for which routes lead to the service; "" = any.
