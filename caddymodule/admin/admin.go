@@ -39,7 +39,8 @@ func (a API) Routes() (routes []caddy.AdminRoute) {
 	g := a.gateway
 	for path, handler := range map[string]func(http.ResponseWriter, *http.Request) error{
 		operate.StatusPath:    a.status,
-		operate.HistoryPath:   value[operate.HistoryRequest](g.History),
+		operate.PullsPath:     document[operate.PullsRequest](g.Pulls),
+		operate.HistoryPath:   document[operate.HistoryRequest](g.History),
 		operate.ProbePath:     verb[operate.ProbeRequest](a.probe),
 		operate.InventoryPath: verb[operate.InventoryRequest](g.Inventory),
 		operate.RemovePath:    verb[operate.RemoveRequest](g.Remove),
@@ -71,20 +72,20 @@ func (a API) status(w http.ResponseWriter, r *http.Request) error {
 		return errMethod
 	}
 	status, err := a.gateway.Status(r.Context(), "")
-	return write(w, status, err)
+	return answer(w, status, err)
 }
 
-// write answers with a value, unless there is an error.
-func write(w http.ResponseWriter, value any, err error) error {
+// answer writes a document, unless there is an error.
+func answer(w http.ResponseWriter, document any, err error) error {
 	if err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(value)
+	return json.NewEncoder(w).Encode(document)
 }
 
-// value answers a request with a value.
-func value[Q any, P request[Q], V any](find func(context.Context, Q) (V, error)) func(http.ResponseWriter, *http.Request) error {
+// document answers a GET with what is known at once.
+func document[Q any, P request[Q], D any](of func(context.Context, Q) (D, error)) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if r.Method != http.MethodGet {
 			return errMethod
@@ -93,8 +94,8 @@ func value[Q any, P request[Q], V any](find func(context.Context, Q) (V, error))
 		if err := P(&q).Parameters().Decode(r.URL.RawQuery); err != nil {
 			return err
 		}
-		found, err := find(r.Context(), q)
-		return write(w, found, err)
+		d, err := of(r.Context(), q)
+		return answer(w, d, err)
 	}
 }
 

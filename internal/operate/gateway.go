@@ -16,6 +16,8 @@ import (
 type Gateway interface {
 	// Status returns the state of one store, or, without a path, of all.
 	Status(ctx context.Context, path string) (Status, error)
+	// Pulls returns the pulls of images that a server has seen.
+	Pulls(ctx context.Context, q PullsRequest) (Pulls, error)
 	// History returns how much was done, step by step.
 	History(ctx context.Context, q HistoryRequest) (History, error)
 	// Probe tries whether a gateway has what pulls need, and reaches its upstreams.
@@ -39,6 +41,7 @@ type Gateway interface {
 // Where the admin API has the verbs.
 const (
 	StatusPath    = "/registry_mirror/"
+	PullsPath     = "/registry_mirror/pulls"
 	HistoryPath   = "/registry_mirror/history"
 	ProbePath     = "/registry_mirror/probe"
 	InventoryPath = "/registry_mirror/inventory"

@@ -30,8 +30,8 @@ func HistoryTotals(traffic []Traffic, u storage.Usage) HistoryPoint {
 	p := HistoryPoint{Evicted: u.EvictedBytes, Blobs: u.BlobBytes}
 	for _, t := range traffic {
 		p.Sent, p.Received = p.Sent+t.Sent, p.Received+t.Received
-		p.Requests, p.Hits, p.Joined = p.Requests+t.Requests, p.Hits+t.Hits, p.Joined+t.Joined
-		p.Misses, p.Stale, p.Errors = p.Misses+t.Misses, p.Stale+t.Stale, p.Errors+t.Errors
+		p.Requests, p.Hits, p.Prefetched = p.Requests+t.Requests, p.Hits+t.Hits, p.Prefetched+t.Prefetched
+		p.Joined, p.Misses, p.Stale, p.Errors = p.Joined+t.Joined, p.Misses+t.Misses, p.Stale+t.Stale, p.Errors+t.Errors
 	}
 	return p
 }
@@ -77,5 +77,5 @@ func (l *Local) History(_ context.Context, q HistoryRequest) (History, error) {
 
 // History implements Gateway.
 func (c *Client) History(ctx context.Context, q HistoryRequest) (History, error) {
-	return askValue[History](ctx, c, HistoryPath, q.Parameters())
+	return askDocument[History](ctx, c, HistoryPath, q.Parameters())
 }
