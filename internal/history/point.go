@@ -45,7 +45,7 @@ func (p Point) since(earlier Point) Point {
 func (p *Point) add(more Point) {
 	amounts := more.counts()
 	for i, n := range p.counts() {
-		*n += *amounts[i]
+		*n = min(*n+*amounts[i], mostCount)
 	}
 	p.Blobs = more.Blobs
 }
