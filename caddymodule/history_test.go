@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"crypto/tls"
 	"testing"
 	"time"
 
@@ -102,7 +103,8 @@ func TestProbeOfAGateway(t *testing.T) {
 	}
 }
 
-// Several names and addresses lead to a site; each is told with its certificate.
+// Several names and addresses lead to a site; each that this machine has is told with its
+// certificate.
 func TestEndpointsOfASite(t *testing.T) {
 	s := newSite(t)
 	port := s.addr[len("127.0.0.1:"):]
@@ -117,12 +119,14 @@ func TestEndpointsOfASite(t *testing.T) {
 		storage `+s.storage+`
 	}
 }
-https://gate.test:`+port+`, https://10.0.0.5:`+port+` {
+https://gate.test:`+port+`, https://127.0.0.1:`+port+`, https://192.0.2.5:`+port+` {
 	bind 127.0.0.1
 	tls internal
 	handle /v2/* {
-		registry_mirror docker.io {
-			offline
+		registry_mirror {
+			upstream docker.io {
+				offline
+			}
 		}
 	}
 }
@@ -135,7 +139,7 @@ https://gate.test:`+port+`, https://10.0.0.5:`+port+` {
 	}
 	_, sites := liveSites("")
 	got := sites[0].Endpoints()
-	want := map[string]bool{"https://gate.test:" + port: true, "https://10.0.0.5:" + port: true}
+	want := map[string]bool{"https://gate.test:" + port: true, "https://127.0.0.1:" + port: true}
 	for _, e := range got {
 		if !want[e.URL] || e.Address != "127.0.0.1:"+port || e.Network != "tcp" {
 			t.Errorf("%+v", e)
@@ -145,6 +149,16 @@ https://gate.test:`+port+`, https://10.0.0.5:`+port+` {
 	if len(want) > 0 {
 		t.Errorf("%v is missing of %+v", want, got)
 	}
+	eventually(t, "there are certificates", func() bool {
+		for _, name := range []string{"gate.test", ""} {
+			c, err := tls.Dial("tcp", s.addr, &tls.Config{ServerName: name, InsecureSkipVerify: true})
+			if err != nil {
+				return false
+			}
+			_ = c.Close()
+		}
+		return true
+	})
 	certificates := 0
 	err := gateway().Probe(t.Context(), operate.ProbeRequest{}, func(l operate.ProbeLine) {
 		if l.What != operate.ProbeSite {

@@ -33,7 +33,7 @@ import (
 //	damage <tar> <copy>     copies a tar, with one bit of its last entry flipped
 //	foreign                 writes the layout foreign and the archive foreign.tar
 //	names <tar> <copy>      copies a bundle without its blobs
-//	clock <duration>        puts the clock of the upstream forward
+//	clock <duration>        puts the clocks of the upstreams forward
 //	buildcache              gives the upstream library/cache:1, an index of blobs
 func TestScripts(t *testing.T) {
 	t.Parallel()
@@ -53,6 +53,7 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			env.Defer(guarded.Close)
+			env.Values["guarded"] = guarded
 			env.Setenv("GUARDED", guarded.URL())
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("XDG_DATA_HOME", env.WorkDir+"/data")
@@ -112,9 +113,11 @@ func TestScripts(t *testing.T) {
 			"clock": func(ts *testscript.TestScript, _ bool, args []string) {
 				ahead, err := time.ParseDuration(args[0])
 				ts.Check(err)
-				ts.Value("upstream").(*registrytest.Server).Hook(registrytest.Spoil{Header: func(h http.Header) {
-					h.Set("Date", time.Now().Add(ahead).UTC().Format(http.TimeFormat))
-				}}.Hook())
+				for _, name := range []string{"upstream", "guarded"} {
+					ts.Value(name).(*registrytest.Server).Hook(registrytest.Spoil{Header: func(h http.Header) {
+						h.Set("Date", time.Now().Add(ahead).UTC().Format(http.TimeFormat))
+					}}.Hook())
+				}
 			},
 			"image":      pullImage,
 			"flip":       flipBlobs,

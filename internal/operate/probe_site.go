@@ -75,6 +75,8 @@ func (v *visit) pull(ctx context.Context, s *Store, site *Site) ProbeLine {
 	switch {
 	case err != nil && strings.Contains(err.Error(), "certificate required"):
 		return ProbeLine{OK: true, State: StateNotTested, Text: "it wants a client certificate"}
+	case err != nil && strings.Contains(err.Error(), "tls: internal error"):
+		return failing("the log says why there is none", "it has no certificate for this name")
 	case err != nil:
 		return failing("see whether the address is this server's, and what the log says", "no answer: %v", err)
 	case answer.StatusCode == http.StatusUnauthorized:
