@@ -151,7 +151,8 @@ https://gate.test:`+port+`, https://127.0.0.1:`+port+`, https://192.0.2.5:`+port
 	}
 	eventually(t, "there are certificates", func() bool {
 		for _, name := range []string{"gate.test", ""} {
-			c, err := tls.Dial("tcp", s.addr, &tls.Config{ServerName: name, InsecureSkipVerify: true})
+			dialer := tls.Dialer{Config: &tls.Config{ServerName: name, InsecureSkipVerify: true}}
+			c, err := dialer.DialContext(t.Context(), "tcp", s.addr)
 			if err != nil {
 				return false
 			}

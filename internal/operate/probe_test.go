@@ -47,11 +47,12 @@ func TestClockFinding(t *testing.T) {
 		state string
 		text  string
 	}{
-		"nobody tells":  {nil, StateNotTested, "no upstream"},
-		"right":         {[]time.Duration{-time.Second}, StateOK, "that of a"},
-		"one is wrong":  {[]time.Duration{time.Hour, 30 * time.Second}, StateOK, "that of b"},
-		"ours is late":  {[]time.Duration{2 * time.Hour, time.Hour}, StateWrong, "1h0m0s behind that of b"},
-		"ours is early": {[]time.Duration{-90 * time.Second}, StateWrong, "1m30s ahead of that of a"},
+		"nobody tells":            {nil, StateNotTested, "no upstream"},
+		"right":                   {[]time.Duration{-time.Second}, StateOK, "that of a"},
+		"one is wrong":            {[]time.Duration{time.Hour, 30 * time.Second}, StateOK, "that of b"},
+		"ours is late":            {[]time.Duration{2 * time.Hour, time.Hour}, StateWrong, "1h0m0s behind that of b"},
+		"ours is of another year": {[]time.Duration{1000 * time.Hour}, StateWrong, "41 days behind that of a"},
+		"ours is early":           {[]time.Duration{-90 * time.Second}, StateWrong, "1m30s ahead of that of a"},
 	} {
 		var c clock
 		c.note(Reach{UpstreamStatus: UpstreamStatus{Name: "silent"}})

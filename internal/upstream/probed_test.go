@@ -90,7 +90,9 @@ func TestProbeBelievesNothingOld(t *testing.T) {
 	if _, err := c.Manifest(t.Context(), repo, tag(image.Tag)); err != nil {
 		t.Fatal(err)
 	}
-	s.Hook(onlyTokens(func(w http.ResponseWriter, _ *http.Request, _ http.HandlerFunc) { w.WriteHeader(http.StatusUnauthorized) }))
+	s.Hook(onlyTokens(func(w http.ResponseWriter, _ *http.Request, _ http.HandlerFunc) {
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
 	if got := c.Probe(t.Context())[0]; got.Condition != Refused {
 		t.Errorf("%+v", got)
 	}
@@ -114,6 +116,18 @@ func TestProbeComparesClocks(t *testing.T) {
 	s.Hook(registrytest.Spoil{Header: func(h http.Header) { h.Set("Date", "soon") }}.Hook())
 	if got := c.Probe(t.Context())[0].Clock; got != nil {
 		t.Errorf("it is %v ahead", got)
+	}
+}
+
+// A clock that is far behind lets no certificate pass, which tells how far at least.
+func TestProbeLearnsTheTimeFromCertificates(t *testing.T) {
+	for ahead, want := range map[time.Duration]bool{24 * time.Hour: true, -24 * time.Hour: false} {
+		certificate, pool := issueFrom(t, time.Now().Add(ahead), "127.0.0.1")
+		s, _ := newServer(t, registrytest.Options{TLS: true, Certificate: &certificate})
+		got := newClient(t, s.URL(), func(o *Options) { o.RootCAs = pool }).Probe(t.Context())[0]
+		if got.Condition != Certificate || (got.Clock != nil) != want || want && (*got.Clock-ahead).Abs() > time.Minute {
+			t.Errorf("of a certificate from in %v: %+v", ahead, got)
+		}
 	}
 }
 
