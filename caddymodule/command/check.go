@@ -40,7 +40,8 @@ out.`,
 		Example: `  pullgate mirror check
   pullgate mirror check docker.io
   pullgate mirror check --config /etc/pullgate/Caddyfile --json`,
-		Args: cobra.MaximumNArgs(1),
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: r.completeUpstreams,
 	}
 	return r.gatewayCommand(cmd, runCheck)
 }
