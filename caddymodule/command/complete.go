@@ -2,7 +2,6 @@ package command
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"time"
 
@@ -57,22 +56,6 @@ func (r reader) completeImages(cmd *cobra.Command, _ []string, begun string) ([]
 		return words
 	})
 	return words, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
-}
-
-// completeUpstreams completes the upstreams that the server has.
-func (r reader) completeUpstreams(cmd *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	return r.ask(cmd, func(ctx context.Context, c *operate.Client, _ string) (words []string) {
-		status, _ := c.Status(ctx, "")
-		for _, u := range status.Upstreams {
-			if strings.HasPrefix(u.Name, begun) && !slices.Contains(words, u.Name) {
-				words = append(words, u.Name)
-			}
-		}
-		return words
-	}), cobra.ShellCompDirectiveNoFileComp
 }
 
 // completePins completes the pins that can be dropped.
