@@ -26,7 +26,7 @@ var imports = map[string][]string{
 	"cmd/pullgate": {""},
 	"caddymodule": {
 		"caddymodule/admin", "caddymodule/command", "caddymodule/config", "caddymodule/endpoint", "internal/flood", "internal/history", "internal/image", "internal/listener", "internal/metrics",
-		"internal/mirror", "internal/nearest", "internal/operate", "internal/registry", "internal/upstream", "storage", "internal/oci",
+		"internal/mirror", "internal/nearest", "internal/operate", "internal/pulls", "internal/registry", "internal/upstream", "storage", "internal/oci",
 	},
 	"caddymodule/admin": {"internal/bundle", "internal/operate"},
 	"caddymodule/command": {
@@ -79,6 +79,7 @@ var imports = map[string][]string{
 	"internal/mapfault":                 {},
 	"internal/metrics":                  {"internal/mirror", "internal/operate", "internal/registry", "internal/upstream", "internal/oci"},
 	"internal/nearest":                  {},
+	"internal/pulls":                    {"internal/mirror", "internal/operate", "internal/registry", "internal/upstream", "internal/oci"},
 	"internal/operate":                  {"internal/bundle", "internal/carry", "internal/history", "internal/image", "internal/imagelist", "internal/mirror", "internal/nearest", "storage", "internal/oci"},
 	"internal/bundle":                   {"internal/oci"},
 	"internal/carry":                    {"internal/bundle", "internal/image", "internal/imagelist", "storage", "internal/oci"},

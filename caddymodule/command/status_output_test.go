@@ -26,7 +26,7 @@ func TestStatusNamesProblems(t *testing.T) {
 		},
 	}
 	var out strings.Builder
-	o := statusOutput{run: &run{target: target{address: "localhost:2019"}}, out: &out, now: func() time.Time { return now }}
+	o := statusOutput{run: &run{target: target{address: "localhost:2019"}}, screen: screen{out: &out}, now: func() time.Time { return now }}
 	if err := o.print(status); err != nil {
 		t.Fatal(err)
 	}
