@@ -30,7 +30,7 @@ var imports = map[string][]string{
 	},
 	"caddymodule/admin": {"internal/bundle", "internal/operate"},
 	"caddymodule/command": {
-		"caddymodule/endpoint", "internal/bundle", "internal/carry", "internal/clientconfig", "internal/image", "internal/imagelist", "internal/listener", "internal/mirror", "internal/nearest",
+		"caddymodule/admin", "caddymodule/endpoint", "internal/bundle", "internal/carry", "internal/clientconfig", "internal/image", "internal/imagelist", "internal/listener", "internal/mirror", "internal/nearest",
 		"internal/operate", "internal/terminal", "storage", "internal/oci",
 	},
 	"caddymodule/endpoint": {},

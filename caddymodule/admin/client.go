@@ -1,4 +1,4 @@
-package command
+package admin
 
 import (
 	"context"
@@ -12,26 +12,74 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
-	"github.com/pullgate/pullgate/internal/listener"
+	"github.com/pullgate/pullgate/internal/operate"
 )
 
 // adminForms says how the address of an admin API is written.
 const adminForms = "localhost:2019, or unix/ and the path of a socket, which is admin.sock in the storage folder of \"mirror serve\""
 
-// checkAddress refuses an address that is written as other programs have it, and says
-// how Caddy does. host and port are the usual ones.
-func checkAddress(option, text, host, port string) error {
-	if text == "" || text == "off" {
-		return nil
+// answerTime is how long a server may take to answer.
+const answerTime = 5 * time.Second
+
+// Client returns the gateway whose server has its admin API at an address.
+func Client(address string) *operate.Client {
+	return &operate.Client{Address: address, Ask: asking(address)} //nolint:bodyclose // the client closes what it asks for
+}
+
+// OpenStores asks a server which stores it has open.
+func OpenStores(ctx context.Context, address string) (paths []string, err error) {
+	status, err := Client(address).Status(ctx, "")
+	for _, s := range status.Storage {
+		paths = append(paths, s.Path)
 	}
-	if want := listener.Form(text, host, port); want != text {
-		return fmt.Errorf("%s %s: did you mean %s?", option, text, want)
+	return paths, err
+}
+
+// Get reads an answer of a server that is no verb, such as its configuration.
+func Get(ctx context.Context, address, path string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	response, err := asking(address)(ctx, http.MethodGet, path, nil) //nolint:bodyclose // it is closed below
+	if err != nil {
+		return nil, err
 	}
-	if _, err := caddy.ParseNetworkAddress(text); err != nil {
-		return fmt.Errorf("%s %s: %w: want such as %s", option, text, err, net.JoinHostPort(host, port))
+	defer response.Body.Close()
+	return io.ReadAll(io.LimitReader(response.Body, 64<<20))
+}
+
+// asking returns what makes requests to an admin API, as operate.Client wants it.
+func asking(address string) func(ctx context.Context, method, uri string, body io.Reader) (*http.Response, error) {
+	return func(ctx context.Context, method, uri string, body io.Reader) (*http.Response, error) {
+		if err := checkSocket(ctx, address); err != nil {
+			return nil, err
+		}
+		type answer struct {
+			response *http.Response
+			err      error
+		}
+		answered := make(chan answer, 1)
+		go func() {
+			response, err := caddycmd.AdminAPIRequest(address, method, uri, nil, body) //nolint:bodyclose // whoever gets it does
+			answered <- answer{response, err}
+		}()
+		select {
+		case a := <-answered:
+			if a.err != nil {
+				return nil, a.err
+			}
+			context.AfterFunc(ctx, func() { a.response.Body.Close() })
+			return a.response, nil
+		case <-ctx.Done():
+			go func() {
+				if a := <-answered; a.err == nil {
+					a.response.Body.Close()
+				}
+			}()
+			return nil, ctx.Err()
+		}
 	}
-	return nil
 }
 
 // checkSocket tells whether the socket of another user is why nobody can be asked.
@@ -51,8 +99,8 @@ func checkSocket(ctx context.Context, address string) error {
 	return nil // what else is wrong, the request tells
 }
 
-// explain says what answers at an address in place of an admin API.
-func explain(ctx context.Context, address string, err error) error {
+// Explain says what answers at an address in place of an admin API.
+func Explain(ctx context.Context, address string, err error) error {
 	at, parsing := caddy.ParseNetworkAddress(address)
 	if parsing != nil || at.IsUnixNetwork() || at.IsFdNetwork() || errors.Is(err, context.DeadlineExceeded) {
 		return err
@@ -63,8 +111,8 @@ func explain(ctx context.Context, address string, err error) error {
 	if making != nil {
 		return err
 	}
-	response, asking := http.DefaultClient.Do(q)
-	if asking != nil {
+	response, failed := http.DefaultClient.Do(q)
+	if failed != nil {
 		return err
 	}
 	defer response.Body.Close()

@@ -1,4 +1,4 @@
-package command
+package admin
 
 import (
 	"errors"
@@ -7,19 +7,6 @@ import (
 	"strings"
 	"testing"
 )
-
-func TestCheckAddress(t *testing.T) {
-	for text, want := range map[string]string{
-		"": "", "off": "", ":5001": "", "unix//run/a.sock|0600": "",
-		"5001": "--listen 5001: did you mean :5001?", "http://:5001": "--listen http://:5001: did you mean :5001?",
-		":99999": "--listen :99999: invalid start port",
-	} {
-		err := checkAddress("--listen", text, "", "5000")
-		if (want == "") != (err == nil) || err != nil && !strings.HasPrefix(err.Error(), want) {
-			t.Errorf("%q: %v, want %q", text, err, want)
-		}
-	}
-}
 
 func TestOtherServersAreNoAdminAPI(t *testing.T) {
 	gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -40,16 +27,16 @@ func TestOtherServersAreNoAdminAPI(t *testing.T) {
 		secure:  "speaks TLS, as no admin API does: want localhost:2019",
 	} {
 		address := server.Listener.Addr().String()
-		_, err := openStores(t.Context(), address)
+		_, err := OpenStores(t.Context(), address)
 		if err == nil {
 			t.Fatalf("%s has stores", address)
 		}
-		if err = explain(t.Context(), address, err); !strings.Contains(err.Error(), want) {
+		if err = Explain(t.Context(), address, err); !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
 	wrong := errors.New("nobody")
-	if err := explain(t.Context(), "127.0.0.1:1", wrong); !errors.Is(err, wrong) {
+	if err := Explain(t.Context(), "127.0.0.1:1", wrong); !errors.Is(err, wrong) {
 		t.Errorf("nobody answers: %v", err)
 	}
 }

@@ -63,7 +63,7 @@ func runStatus(r *run) (int, error) {
 		return exitFailure, err
 	}
 	out := statusOutput{run: r, screen: r.screen(), now: time.Now}
-	if r.address == "" && out.screen.watch {
+	if r.address == "" && out.screen.Watch {
 		return exitFailure, fmt.Errorf("there is no server to watch: %w", r.silence)
 	}
 	if r.address == "" && !r.chosen {

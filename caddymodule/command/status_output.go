@@ -15,16 +15,16 @@ import (
 type statusOutput struct {
 	*run
 
-	screen screen
+	screen terminal.Screen
 	now    func() time.Time
 }
 
 func (o *statusOutput) print(s operate.Status) error {
-	return o.screen.print(s, func(w io.Writer) { o.status(w, s) })
+	return o.screen.Print(s, func(w io.Writer) { o.status(w, s) })
 }
 
 func (o *statusOutput) status(w io.Writer, s operate.Status) {
-	if o.screen.watch {
+	if o.screen.Watch {
 		fmt.Fprintf(w, "%s, %s\n\n", o.address, o.now().Format(time.DateTime))
 	}
 	if g := s.Server; g != nil {

@@ -67,7 +67,7 @@ func runTop(r *run) (int, error) {
 		report = topReport{seen.Running, seen.Clients, seen.Images, status.Traffic}
 		report.sort(by == "errors")
 		return report, err
-	}, func(report topReport) (int, error) { return 0, out.print(report, report.print) })
+	}, func(report topReport) (int, error) { return 0, out.Print(report, report.print) })
 }
 
 // sort orders by errors first, or by bytes first.
