@@ -95,7 +95,7 @@ var owners = map[string][]string{
 		"", "cmd/pullgate", "caddymodule", "caddymodule/admin", "caddymodule/command", "caddymodule/config", "caddymodule/credentials",
 		"caddymodule/endpoint", "integration",
 	},
-	"go.uber.org/zap":                            {"caddymodule", "caddymodule/command", "integration"},
+	"go.uber.org/zap":                            {"caddymodule", "caddymodule/admin", "caddymodule/command", "integration"},
 	"github.com/prometheus/":                     {"internal/metrics", "integration"},
 	"go.opentelemetry.io/otel/sdk":               {"caddymodule", "integration"},
 	"github.com/google/go-containerregistry":     {"internal/upstream/internal/auth", "caddymodule/credentials"},

@@ -284,4 +284,27 @@ func TestDay(t *testing.T) {
 	d.reload("right")
 	d.get("/library/alpine/blobs/"+d.upstream.PutBlob("library/alpine", registrytest.Random(2, 100)).String(), http.StatusOK)
 	d.want("right credentials", "ok", samples{requests("blob", "miss"): 1, `fills_total{class="ok",upstream="docker.io"}`: 1})
+	d.get(tag, http.StatusOK)
+	d.want("nothing is remembered of the wrong ones", "ok", samples{requests("manifest", "miss"): 1})
+
+	d.fullDisk()
+}
+
+// fullDisk has a storage without room: pulls pass through, each anew, until there is room.
+func (d *day) fullDisk() {
+	d.t.Helper()
+	folder := d.storage
+	d.storage += " {\nmax_size 1KiB\n}"
+	d.reload("right")
+	d.storage = folder
+	blob := "/library/alpine/blobs/" + d.upstream.PutBlob("library/alpine", registrytest.Random(3, 100_000)).String()
+	for range 3 {
+		d.get(blob, http.StatusOK)
+	}
+	d.want("full disk", "ok", samples{requests("blob", "miss"): 3, `fills_total{class="ok",upstream="docker.io"}`: 3}, `"msg":"blob not stored"`)
+	d.reload("right")
+	for range 2 {
+		d.get(blob, http.StatusOK)
+	}
+	d.want("room again", "ok", samples{requests("blob", "miss"): 1, requests("blob", "hit"): 1, `fills_total{class="ok",upstream="docker.io"}`: 1})
 }

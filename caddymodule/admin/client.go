@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -84,13 +83,8 @@ func asking(address string) func(ctx context.Context, method, uri string, body i
 
 // checkSocket tells whether the socket of another user is why nobody can be asked.
 func checkSocket(ctx context.Context, address string) error {
-	at, err := caddy.ParseNetworkAddress(address)
-	if err != nil || !at.IsUnixNetwork() {
-		return nil //nolint:nilerr // it is no socket, and what is wrong with it others say
-	}
-	path, _, _ := strings.Cut(at.Host, "|")
-	conn, err := new(net.Dialer).DialContext(ctx, at.Network, path)
-	if err == nil {
+	conn, err := dialSocket(ctx, address)
+	if conn != nil {
 		return conn.Close()
 	}
 	if errors.Is(err, fs.ErrPermission) {

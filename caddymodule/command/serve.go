@@ -73,7 +73,12 @@ func (r reader) serveCommand() *cobra.Command {
 }
 
 func (r reader) addServe(cmd *cobra.Command) {
-	cmd.Args = cobra.MinimumNArgs(1)
+	cmd.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return errors.New("no upstream: name at least one registry to mirror, such as: pullgate mirror serve docker.io ghcr.io")
+		}
+		return nil
+	}
 	cmd.Flags().StringP("listen", "l", ":5000", "The address to which to bind the listener")
 	cmd.Flags().StringP("storage", "s", "", "The folder to keep what was pulled")
 	cmd.Flags().Bool("offline", false, "Answer from the cache only")
@@ -88,9 +93,6 @@ func (r reader) addServe(cmd *cobra.Command) {
 
 func (r reader) serve(fs caddycmd.Flags) (int, error) {
 	caddy.TrapSignals()
-	if fs.NArg() == 0 {
-		return caddy.ExitCodeFailedStartup, errors.New("no upstream: name at least one registry to mirror, such as docker.io")
-	}
 	err := errors.Join(checkAddress("--listen", fs.String("listen"), "", "5000"), checkAddress("--admin", fs.String("admin"), "localhost", "2019"))
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, err
@@ -180,8 +182,8 @@ func (r reader) serveAdmin(address string, apps caddy.ModuleMap) (*caddy.AdminCo
 		return config, nil
 	}
 	// Caddy would take the socket away from the server that has it.
-	if _, err := admin.OpenStores(context.Background(), "unix/"+socket); err == nil {
-		return nil, fmt.Errorf("a server is running with this storage already: %s answers", socket)
+	if err := admin.CheckFree(context.Background(), "unix/"+socket); err != nil {
+		return nil, fmt.Errorf("a server is running with this storage already: %w", err)
 	}
 	config.Listen = "unix/" + socket + "|0600"
 	return config, nil
