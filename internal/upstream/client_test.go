@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -41,6 +42,21 @@ func newClient(t testing.TB, at string, change ...func(*Options)) *Client {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
+	return c
+}
+
+// inBubble runs a test in which nothing that is waited for takes time, in a network of
+// its own.
+func inBubble(t *testing.T, test func(t *testing.T, n *registrytest.Network)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { test(t, new(registrytest.Network)) })
+}
+
+// newClientIn is newClient of a client in a network.
+func newClientIn(t testing.TB, n *registrytest.Network, at string, change ...func(*Options)) *Client {
+	t.Helper()
+	c := newClient(t, at, change...)
+	c.network.Transports.Home.DialContext, c.network.Transports.Abroad.DialContext = n.Dial, n.Dial
 	return c
 }
 
