@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/pace"
 )
 
@@ -38,16 +39,16 @@ func (ss segments) limit(s *segment, c *content, size int64) int64 {
 }
 
 // free returns where a gap begins that no other segment works on.
-func (ss segments) free(s *segment, covered extents, size int64) (off int64, ok bool) {
-	for off = covered.end(0); off < size; {
+func (ss segments) free(s *segment, covered oci.Extents, size int64) (off int64, ok bool) {
+	for off = covered.End(0); off < size; {
 		if !slices.ContainsFunc(ss, func(o *segment) bool { return o != s && o.pos == off }) {
 			return off, true
 		}
-		next := covered.next(off)
+		next := covered.Next(off)
 		if next == math.MaxInt64 {
 			break
 		}
-		off = covered.end(next)
+		off = covered.End(next)
 	}
 	return 0, false
 }

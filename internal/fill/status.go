@@ -89,7 +89,7 @@ func (r *Reader) AwaitStored(ctx context.Context, progress func(covered, size in
 		}
 		if progress != nil {
 			_, covered, _ := f.content.state()
-			progress(covered.total(), f.outcome.size())
+			progress(covered.Total(), f.outcome.size())
 		}
 	}
 	switch v := f.outcome.now(); {

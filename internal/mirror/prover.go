@@ -40,7 +40,7 @@ func (p prover) renew(ctx context.Context, link *storage.Link, ask func(prover, 
 		return nil
 	}
 	at, err := p.store.ProvenAt(ctx, p.scope, p.digest)
-	if err != nil || within(p.now().Sub(at), p.ProofTTL) {
+	if err != nil || oci.Within(p.now().Sub(at), p.ProofTTL) {
 		p.store.readFailed("read proof", p.scope, p.digest.String(), err)
 		return nil
 	}

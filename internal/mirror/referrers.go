@@ -84,7 +84,7 @@ func (q referrersQuery) believed(r storage.Referrers) bool {
 	if len(r.Descriptors) == 0 {
 		ttl = min(ttl, noneTTL)
 	}
-	return within(q.now().Sub(r.Checked), ttl)
+	return oci.Within(q.now().Sub(r.Checked), ttl)
 }
 
 // put records a list.

@@ -70,7 +70,7 @@ func (b storeBlobs) Begin(ctx context.Context, scope oci.Scope, d digest.Digest,
 	if err != nil {
 		return nil, err
 	}
-	return storedPart{p}, nil
+	return p, nil
 }
 
 // shelf is the store as a Cache uses it: one that fails counts as one that lacks what
@@ -98,7 +98,7 @@ func (s *shelf) failed(message string, err error, about ...any) {
 		return
 	case errors.Is(err, storage.ErrNoIndex), errors.Is(err, storage.ErrStalled):
 		now, last := s.now().UnixNano(), s.noIndex.Load()
-		if within(time.Duration(now-last), time.Second) || !s.noIndex.CompareAndSwap(last, now) {
+		if oci.Within(time.Duration(now-last), time.Second) || !s.noIndex.CompareAndSwap(last, now) {
 			return
 		}
 	}

@@ -113,16 +113,12 @@ func (q tagQuery) stored(ctx context.Context) (storage.Tag, bool) {
 // fresh reports whether the tag need not be asked for. One that never moves may still
 // have moved as long as nobody has its manifest.
 func (q tagQuery) fresh(ctx context.Context, t storage.Tag) bool {
-	return q.Offline || within(q.now().Sub(t.Checked), q.TagTTL) || q.immutable() && q.hasManifest(ctx, t.Digest)
+	return q.Offline || oci.Within(q.now().Sub(t.Checked), q.TagTTL) || q.immutable() && q.hasManifest(ctx, t.Digest)
 }
 
 func (q tagQuery) immutable() bool {
 	return q.ImmutableTags != nil && q.ImmutableTags.MatchString(q.name)
 }
-
-// within reports whether something of that age is fresh. A negative age is that
-// of a clock that was set back: nothing is known then.
-func within(age, ttl time.Duration) bool { return age >= 0 && age < ttl }
 
 // status tells freshness and age, but of tags whose age does not matter.
 func (q tagQuery) status(result oci.Result, t storage.Tag) oci.CacheStatus {
@@ -159,7 +155,7 @@ func (v view) excuses(err error) bool {
 	case oci.ClassDenied:
 		now := v.now()
 		began, _ := v.denials.put(v.scope, now)
-		return within(now.Sub(began), v.StaleIfDenied)
+		return oci.Within(now.Sub(began), v.StaleIfDenied)
 	}
 	return true
 }

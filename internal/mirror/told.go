@@ -45,7 +45,7 @@ func (m *told) get(k key, now time.Time) (oci.Descriptor, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	w, ok := m.words[k]
-	if ok && !within(now.Sub(w.at), toldFor) {
+	if ok && !oci.Within(now.Sub(w.at), toldFor) {
 		delete(m.words, k)
 		ok = false
 	}
