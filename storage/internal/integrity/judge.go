@@ -64,7 +64,7 @@ type Judge struct {
 	walker     walker
 	quarantine quarantine
 	verifying  singleflight.Group // by id
-	placing    sync.Mutex         // held to move a blob to its place, or away from it
+	placing    placing
 	recheck    chan struct{}      // asks the scrubber to look again at what was condemned
 	damaged    atomic.Int64
 }
