@@ -71,7 +71,8 @@ func (g *gate) isSealed() bool {
 	return g.sealed
 }
 
-// ending is what became of a part. It is locked by whoever seals, publishes or ends it.
+// ending is what became of a part. It is locked by whoever seals, publishes or ends it,
+// while the files are moved: one alone decides about them, and nobody else waits for it.
 type ending struct {
 	sync.Mutex
 
