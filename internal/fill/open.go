@@ -159,9 +159,9 @@ func (o *opening) ask(hint int64) error {
 		length = end - o.first.pos
 	}
 	summon := f.Policy.Summon()
-	body, err := newErrand(f, o.first).get(o.first.pos, length)
+	body, err := newFetch(f, o.first).get(o.first.pos, length)
 	if oci.IsNotFound(err) && f.audience.clients() > 0 && summon(f.ctx) {
-		body, err = newErrand(f, o.first).get(o.first.pos, length)
+		body, err = newFetch(f, o.first).get(o.first.pos, length)
 	}
 	if err != nil {
 		switch oci.ClassOf(err) {
