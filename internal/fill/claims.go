@@ -79,24 +79,24 @@ func (ss segments) before(off int64) (last *segment) {
 // only for speed, or else one that no reader waits for, is made to leave.
 func (ss segments) makePlace(limit int, c *content, size int64) bool {
 	staying := 0
-	var spare *segment
+	var surplus *segment
 	for _, s := range ss {
 		if s.leaving {
 			continue
 		}
 		staying++
-		if !c.sought(s.pos, ss.reach(s, size)) && (spare == nil || s.extra && !spare.extra) {
-			spare = s
+		if !c.sought(s.pos, ss.reach(s, size)) && (surplus == nil || s.extra && !surplus.extra) {
+			surplus = s
 		}
 	}
 	if staying < limit {
 		return true
 	}
-	if spare == nil || len(ss) > 2*limit {
+	if surplus == nil || len(ss) > 2*limit {
 		return false
 	}
-	spare.leaving = true
-	spare.stop(errReplaced)
+	surplus.leaving = true
+	surplus.stop(errReplaced)
 	return true
 }
 

@@ -148,7 +148,7 @@ func (f *Fill) download() (err error) {
 	}
 	h, err := f.spool()
 	if v := f.outcome.now(); err == nil && v.broken() != nil {
-		f.adopt()
+		f.trustHint()
 		switch v = f.outcome.now(); {
 		case v.size < 0 || v.disputed && v.size > WholeSize:
 			return errUnstorable(v.cause)
@@ -261,13 +261,13 @@ func (f *Fill) recovered(err *error) {
 	}
 }
 
-// adopt has the size that was expected do, where it still can.
-func (f *Fill) adopt() bool {
-	adopted := f.outcome.adopt(&f.hasher)
-	if adopted {
+// trustHint has the size that was expected do, where it still can.
+func (f *Fill) trustHint() bool {
+	trusted := f.outcome.trustHint(&f.hasher)
+	if trusted {
 		f.changes.announce()
 	}
-	return adopted
+	return trusted
 }
 
 // fail makes err final, unless the fill has failed before.

@@ -58,7 +58,7 @@ func (f *Fill) open() (detached bool, err error) {
 		v.opened, v.size, v.disputed, v.guessed, v.cause, v.split, v.inMemory = true, size, disputed, o.guessed, o.cause, s, inMemory
 	})
 	if v := f.outcome.now(); v.given && v.hint > WholeSize {
-		f.adopt()
+		f.trustHint()
 	}
 	if s == nil {
 		f.workers.launch(o.first)
