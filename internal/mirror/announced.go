@@ -8,45 +8,45 @@ import (
 )
 
 const (
-	// toldFor is how long an upstream's word on a manifest that is not stored is
+	// announcedFor is how long an upstream's word on a manifest that is not stored is
 	// believed. Clients ask before they get it, some several times.
-	toldFor = 30 * time.Second
-	maxTold = 1024
+	announcedFor = 30 * time.Second
+	maxAnnounced = 1024
 )
 
-// told remembers what upstreams have told of manifests that nobody has got yet. The
+// announced remembers what upstreams have announced of manifests that nobody has got yet. The
 // zero value is empty. Safe for concurrent use.
-type told struct {
+type announced struct {
 	mu    sync.Mutex
-	words map[key]word
+	said map[key]announcement
 }
 
-type word struct {
+type announcement struct {
 	descriptor oci.Descriptor
 	at         time.Time
 }
 
-func (m *told) put(k key, d oci.Descriptor, now time.Time) {
+func (m *announced) put(k key, d oci.Descriptor, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.words == nil {
-		m.words = map[key]word{}
+	if m.said == nil {
+		m.said = map[key]announcement{}
 	}
-	if _, ok := m.words[k]; !ok && len(m.words) >= maxTold {
-		for other := range m.words { // any: it costs a HEAD
-			delete(m.words, other)
+	if _, ok := m.said[k]; !ok && len(m.said) >= maxAnnounced {
+		for other := range m.said { // any: it costs a HEAD
+			delete(m.said, other)
 			break
 		}
 	}
-	m.words[k] = word{d, now}
+	m.said[k] = announcement{d, now}
 }
 
-func (m *told) get(k key, now time.Time) (oci.Descriptor, bool) {
+func (m *announced) get(k key, now time.Time) (oci.Descriptor, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	w, ok := m.words[k]
-	if ok && !oci.Within(now.Sub(w.at), toldFor) {
-		delete(m.words, k)
+	w, ok := m.said[k]
+	if ok && !oci.Within(now.Sub(w.at), announcedFor) {
+		delete(m.said, k)
 		ok = false
 	}
 	return w.descriptor, ok

@@ -163,11 +163,11 @@ type view struct {
 	ranged     bool   // only for a range of a blob
 }
 
-// patience is how long a look-up may take. spare says that an old answer is at
+// patience is how long a look-up may take. fallback says that an old answer is at
 // hand.
-func (v view) patience(spare bool) time.Duration {
+func (v view) patience(fallback bool) time.Duration {
 	timeout, fallback := v.Timeout, v.deadlines.cold
-	if spare {
+	if fallback {
 		timeout, fallback = v.StaleTimeout, v.deadlines.stale
 	}
 	if timeout <= 0 {
