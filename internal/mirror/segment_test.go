@@ -94,10 +94,9 @@ func testParallelOpenEndedRanges(t *testing.T) {
 
 // Where it is not, they get segments of their own, and none pulls what another
 // one does.
-func TestParallelSegments(t *testing.T) { inBothModes(t, testParallelSegments) }
+func TestParallelSegments(t *testing.T) { inBothModes(t, bubble(testParallelSegments)) }
 
 func testParallelSegments(t *testing.T) {
-	t.Parallel()
 	const size = 64 * mib
 	f := newFixture(t)
 	f.clock.run()
@@ -203,7 +202,9 @@ func testSegmentStopsAtAnothersClaim(t *testing.T) {
 
 // One client that begins far ahead of a fast upstream waits for it, and has no
 // segment made, also where the upstream takes its time to begin.
-func TestFarReaderOfAFastUpstream(t *testing.T) {
+func TestFarReaderOfAFastUpstream(t *testing.T) { bubble(testFarReaderOfAFastUpstream)(t) }
+
+func testFarReaderOfAFastUpstream(t *testing.T) {
 	for _, resumed := range []bool{false, true} {
 		f := newFixture(t)
 		f.clock.run()

@@ -55,9 +55,7 @@ func inBubble(t *testing.T, test func(t *testing.T, n *registrytest.Network)) {
 // newClientIn is newClient of a client in a network.
 func newClientIn(t testing.TB, n *registrytest.Network, at string, change ...func(*Options)) *Client {
 	t.Helper()
-	c := newClient(t, at, change...)
-	c.network.Transports.Home.DialContext, c.network.Transports.Abroad.DialContext = n.Dial, n.Dial
-	return c
+	return newClient(t, at, append(change, func(o *Options) { o.DialContext = n.Dial })...)
 }
 
 func newServer(t testing.TB, o registrytest.Options) (*registrytest.Server, registrytest.Image) {
