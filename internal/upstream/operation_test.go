@@ -57,21 +57,23 @@ func TestSeveralURLs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a, image := newServer(t, registrytest.Options{})
-			b, _ := newServer(t, registrytest.Options{})
-			a.Hook(test.first)
-			b.Hook(test.second)
-			c := newClient(t, a.URL(), func(o *Options) { o.URLs = append(o.URLs, mustURL(t, b.URL())) })
-			m, err := c.Manifest(t.Context(), repo, tag(image.Tag))
-			if oci.ClassOf(err) != test.class {
-				t.Fatalf("class %q, want %q: %v", oci.ClassOf(err), test.class, err)
-			}
-			if err == nil && m.Digest != image.Index.Digest {
-				t.Error("wrong manifest")
-			}
-			if got := [2]int{a.Count("", ""), b.Count("", "")}; got != test.asked {
-				t.Errorf("requests %v, want %v", got, test.asked)
-			}
+			inBubble(t, func(t *testing.T, n *registrytest.Network) {
+				a, image := newServer(t, registrytest.Options{Network: n})
+				b, _ := newServer(t, registrytest.Options{Network: n})
+				a.Hook(test.first)
+				b.Hook(test.second)
+				c := newClientIn(t, n, a.URL(), func(o *Options) { o.URLs = append(o.URLs, mustURL(t, b.URL())) })
+				m, err := c.Manifest(t.Context(), repo, tag(image.Tag))
+				if oci.ClassOf(err) != test.class {
+					t.Fatalf("class %q, want %q: %v", oci.ClassOf(err), test.class, err)
+				}
+				if err == nil && m.Digest != image.Index.Digest {
+					t.Error("wrong manifest")
+				}
+				if got := [2]int{a.Count("", ""), b.Count("", "")}; got != test.asked {
+					t.Errorf("requests %v, want %v", got, test.asked)
+				}
+			})
 		})
 	}
 }
@@ -177,31 +179,33 @@ func TestRequestsToAnOpenRegistryRunTogether(t *testing.T) {
 
 func TestUnreachableURLComesLast(t *testing.T) {
 	t.Parallel()
-	a, image := newServer(t, registrytest.Options{})
-	b, _ := newServer(t, registrytest.Options{})
-	resume := a.Pause()
-	now := newClock()
-	c := newClient(t, a.URL(), func(o *Options) { o.URLs, o.Now = append(o.URLs, mustURL(t, b.URL())), now.Now })
-	get := func() (first, second int) {
-		t.Helper()
-		a.Reset()
-		b.Reset()
-		if _, err := c.Manifest(t.Context(), repo, tag(image.Tag)); err != nil {
-			t.Fatal(err)
+	inBubble(t, func(t *testing.T, n *registrytest.Network) {
+		a, image := newServer(t, registrytest.Options{Network: n})
+		b, _ := newServer(t, registrytest.Options{Network: n})
+		resume := a.Pause()
+		now := newClock()
+		c := newClientIn(t, n, a.URL(), func(o *Options) { o.URLs, o.Now = append(o.URLs, mustURL(t, b.URL())), now.Now })
+		get := func() (first, second int) {
+			t.Helper()
+			a.Reset()
+			b.Reset()
+			if _, err := c.Manifest(t.Context(), repo, tag(image.Tag)); err != nil {
+				t.Fatal(err)
+			}
+			return a.Count("", ""), b.Count("", "")
 		}
-		return a.Count("", ""), b.Count("", "")
-	}
-	if first, second := get(); first != 3 || second != 1 {
-		t.Errorf("%d and %d requests while the first is down", first, second)
-	}
-	if first, second := get(); first != 0 || second != 1 {
-		t.Errorf("%d and %d requests soon after", first, second)
-	}
-	resume()
-	now.add(downFor)
-	if first, second := get(); first != 1 || second != 0 {
-		t.Errorf("%d and %d requests when it is back", first, second)
-	}
+		if first, second := get(); first != 3 || second != 1 {
+			t.Errorf("%d and %d requests while the first is down", first, second)
+		}
+		if first, second := get(); first != 0 || second != 1 {
+			t.Errorf("%d and %d requests soon after", first, second)
+		}
+		resume()
+		now.add(downFor)
+		if first, second := get(); first != 1 || second != 0 {
+			t.Errorf("%d and %d requests when it is back", first, second)
+		}
+	})
 }
 
 func TestFailuresAreLoggedOnce(t *testing.T) {
@@ -294,29 +298,31 @@ func TestRetries(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, image := newServer(t, registrytest.Options{})
-			var n atomic.Int32
-			s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
-				switch {
-				case n.Add(1) > test.failures:
-					next(w, r)
-				case test.status == 0:
-					panic(http.ErrAbortHandler)
-				default:
-					w.WriteHeader(test.status)
+			inBubble(t, func(t *testing.T, n *registrytest.Network) {
+				s, image := newServer(t, registrytest.Options{Network: n})
+				var asked atomic.Int32
+				s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+					switch {
+					case asked.Add(1) > test.failures:
+						next(w, r)
+					case test.status == 0:
+						panic(http.ErrAbortHandler)
+					default:
+						w.WriteHeader(test.status)
+					}
+				})
+				c := newClientIn(t, n, s.URL())
+				_, err := c.Manifest(t.Context(), repo, tag(image.Tag))
+				if got := oci.ClassOf(err); got != test.class {
+					t.Errorf("class %q, want %q: %v", got, test.class, err)
+				}
+				if err != nil && oci.AsError(err).UpstreamStatus != test.status {
+					t.Errorf("upstream status %d", oci.AsError(err).UpstreamStatus)
+				}
+				if got := s.Count("", ""); got != test.tries {
+					t.Errorf("%d tries, want %d", got, test.tries)
 				}
 			})
-			c := newClient(t, s.URL())
-			_, err := c.Manifest(t.Context(), repo, tag(image.Tag))
-			if got := oci.ClassOf(err); got != test.class {
-				t.Errorf("class %q, want %q: %v", got, test.class, err)
-			}
-			if err != nil && oci.AsError(err).UpstreamStatus != test.status {
-				t.Errorf("upstream status %d", oci.AsError(err).UpstreamStatus)
-			}
-			if got := s.Count("", ""); got != test.tries {
-				t.Errorf("%d tries, want %d", got, test.tries)
-			}
 		})
 	}
 }
