@@ -55,9 +55,9 @@ func (m *memory) ReadAt(b []byte, off int64) (int, error) {
 }
 
 func (m *memory) Reopen() (*os.File, error) { return nil, fs.ErrInvalid }
-func (m *memory) Covered() oci.Extents         { return nil }
+func (m *memory) Covered() oci.Extents      { return nil }
 func (m *memory) Publish(int64)             {}
 func (m *memory) Commit(int64) error        { return fs.ErrInvalid }
-func (m *memory) Suspend(oci.Extents) error    { return nil }
+func (m *memory) Suspend(oci.Extents) error { return nil }
 func (m *memory) Remove() error             { return nil }
 func (m *memory) Close() error              { return nil }

@@ -17,7 +17,7 @@ const (
 // announced remembers what upstreams have announced of manifests that nobody has got yet. The
 // zero value is empty. Safe for concurrent use.
 type announced struct {
-	mu    sync.Mutex
+	mu   sync.Mutex
 	said map[key]announcement
 }
 

@@ -18,7 +18,6 @@ import (
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registrytest"
 	"github.com/pullgate/pullgate/internal/testenv"
-	"github.com/pullgate/pullgate/storage"
 )
 
 // countReads counts the bytes that are read back from parts, except those of readers

@@ -304,7 +304,7 @@ func (p *memoryPart) WriteAt(b []byte, off int64) (int, error) {
 	return copy(p.b[off:], b), nil
 }
 
-func (p *memoryPart) Covered() oci.Extents    { return p.covered }
+func (p *memoryPart) Covered() oci.Extents      { return p.covered }
 func (p *memoryPart) Reopen() (*os.File, error) { return nil, fs.ErrInvalid }
 func (p *memoryPart) Close() error              { return nil }
 

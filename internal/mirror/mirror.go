@@ -166,12 +166,12 @@ type view struct {
 // patience is how long a look-up may take. fallback says that an old answer is at
 // hand.
 func (v view) patience(fallback bool) time.Duration {
-	timeout, fallback := v.Timeout, v.deadlines.cold
+	timeout, limit := v.Timeout, v.deadlines.cold
 	if fallback {
-		timeout, fallback = v.StaleTimeout, v.deadlines.stale
+		timeout, limit = v.StaleTimeout, v.deadlines.stale
 	}
 	if timeout <= 0 {
-		return fallback
+		return limit
 	}
 	return timeout
 }

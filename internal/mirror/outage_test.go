@@ -102,7 +102,10 @@ func TestColdFailures(t *testing.T) {
 	d := oci.Sum([]byte("x"))
 	for name, test := range tests {
 		requests := map[string]func(f *fixture) error{
-			"tag": func(f *fixture) error { _, _, err := f.mirror.Manifest(f.t.Context(), manifestRequest("3")); return err },
+			"tag": func(f *fixture) error {
+				_, _, err := f.mirror.Manifest(f.t.Context(), manifestRequest("3"))
+				return err
+			},
 			"tag head": func(f *fixture) error {
 				_, _, err := f.mirror.StatManifest(f.t.Context(), manifestRequest("3"))
 				return err

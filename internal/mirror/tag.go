@@ -3,7 +3,6 @@ package mirror
 import (
 	"context"
 	"net/http"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 

@@ -45,9 +45,9 @@ func (v view) tagList(ctx context.Context, page oci.TagsPage) (oci.TagList, oci.
 type walk struct {
 	view
 
-	page  oci.TagsPage
+	page     oci.TagsPage
 	fallback bool
-	l     *taglist.List // nil = there is none yet
+	l        *taglist.List // nil = there is none yet
 	// led and joined say how pages were got that were not here; refused, that one was
 	// not asked for, since it had just failed.
 	led, joined, refused bool

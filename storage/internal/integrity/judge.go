@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -65,7 +64,7 @@ type Judge struct {
 	quarantine quarantine
 	verifying  singleflight.Group // by id
 	placing    placing
-	recheck    chan struct{}      // asks the scrubber to look again at what was condemned
+	recheck    chan struct{} // asks the scrubber to look again at what was condemned
 	damaged    atomic.Int64
 }
 
