@@ -125,9 +125,9 @@ func testCutsAreResumed(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
+	f := newFixture(t)
+	f.cache.SkipWaits()
 	for i := range 20 {
-		f := newFixture(t)
-		f.cache.SkipWaits()
 		size := 1 + random.IntN(4*mib)
 		want := registrytest.Random(seed+uint64(i), size)
 		var mu sync.Mutex

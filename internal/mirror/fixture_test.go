@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -247,11 +246,12 @@ func (f *fixture) pull(ctx context.Context, r oci.Request) ([]byte, oci.CacheSta
 		return nil, status, err
 	}
 	defer b.Content.Close()
-	raw, err := io.ReadAll(b.Content)
-	if err == nil && int64(len(raw)) != b.Size {
-		f.t.Errorf("blob of %d bytes ended cleanly after %d", b.Size, len(raw))
+	raw := bytes.NewBuffer(make([]byte, 0, max(b.Size, 0)+bytes.MinRead))
+	n, err := raw.ReadFrom(b.Content)
+	if err == nil && n != b.Size {
+		f.t.Errorf("blob of %d bytes ended cleanly after %d", b.Size, n)
 	}
-	return raw, status, err
+	return raw.Bytes(), status, err
 }
 
 // mustPull pulls and compares.

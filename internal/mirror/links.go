@@ -70,10 +70,14 @@ func (l links) proven(ctx context.Context, d oci.Descriptor) {
 }
 
 // resize corrects the size that a link tells.
-func (l links) resize(ctx context.Context, d oci.Descriptor) { l.put(l.records.Resize(ctx, l.scope, d)) }
+func (l links) resize(ctx context.Context, d oci.Descriptor) {
+	l.put(l.records.Resize(ctx, l.scope, d))
+}
 
 // refuted records that the upstream does not have, or give, what it had.
-func (l links) refuted(ctx context.Context, d digest.Digest) { l.put(l.records.Refute(ctx, l.scope, d)) }
+func (l links) refuted(ctx context.Context, d digest.Digest) {
+	l.put(l.records.Refute(ctx, l.scope, d))
+}
 
 // said records what the upstream says that it has. That shows something only where it
 // has delivered the bytes itself, for whichever repository.
