@@ -30,9 +30,10 @@ var imports = map[string][]string{
 	},
 	"caddymodule/admin": {"internal/bundle", "internal/operate"},
 	"caddymodule/command": {
-		"internal/bundle", "internal/carry", "internal/clientconfig", "internal/image", "internal/imagelist", "internal/listener", "internal/mirror", "internal/nearest",
-		"internal/operate", "storage", "internal/oci",
+		"caddymodule/endpoint", "internal/bundle", "internal/carry", "internal/clientconfig", "internal/image", "internal/imagelist", "internal/listener", "internal/mirror", "internal/nearest",
+		"internal/operate", "internal/terminal", "storage", "internal/oci",
 	},
+	"caddymodule/endpoint": {},
 	"caddymodule/config": {
 		"caddymodule/credentials", "internal/mirror", "internal/nearest", "internal/operate", "internal/upstream", "storage", "internal/oci",
 	},
@@ -68,6 +69,7 @@ var imports = map[string][]string{
 	"internal/registrytest":             {"internal/freeport", "internal/oci"},
 	"internal/flood":                    {},
 	"internal/freeport":                 {},
+	"internal/terminal":                 {},
 	"internal/testenv":                  {},
 	"internal/clientconfig":             {"internal/oci"},
 	"internal/image":                    {"internal/imagelist", "internal/mirror", "internal/nearest", "storage", "internal/oci"},
@@ -89,7 +91,7 @@ var owners = map[string][]string{
 	"github.com/dgraph-io/badger": {"storage/internal/index"},
 	"github.com/caddyserver/caddy": {
 		"", "cmd/pullgate", "caddymodule", "caddymodule/admin", "caddymodule/command", "caddymodule/config", "caddymodule/credentials",
-		"integration",
+		"caddymodule/endpoint", "integration",
 	},
 	"go.uber.org/zap":                            {"caddymodule", "caddymodule/command", "integration"},
 	"github.com/prometheus/":                     {"internal/metrics", "integration"},

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pullgate/pullgate/internal/image"
 	"github.com/pullgate/pullgate/internal/imagelist"
+	"github.com/pullgate/pullgate/internal/terminal"
 )
 
 func TestPreloadOutput(t *testing.T) {
@@ -14,7 +15,8 @@ func TestPreloadOutput(t *testing.T) {
 	long := imagelist.Image{Upstream: "factory.talos.dev", Repository: "metal-installer/376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba", Tag: "v1"}
 	var b bytes.Buffer
 	now := time.Unix(1_000, 0)
-	o := &progress{to: &b, terminal: true, now: func() time.Time { return now }, began: now}
+	o := &terminal.Progress{To: &b, InPlace: true, Now: func() time.Time { return now }}
+	o.Begin()
 	now = now.Add(2 * time.Second)
 	showPreload(o, image.PreloadProgress{Images: 1, Failed: 1, Total: 4, Bytes: 3 << 20, Known: 1, Present: 3 << 20, Size: 6 << 20, Running: []image.Running{
 		{Image: a, Bytes: 3 << 20, Size: 6 << 20}, {Image: long},

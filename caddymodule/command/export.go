@@ -13,6 +13,7 @@ import (
 	"github.com/pullgate/pullgate/internal/bundle"
 	"github.com/pullgate/pullgate/internal/carry"
 	"github.com/pullgate/pullgate/internal/operate"
+	"github.com/pullgate/pullgate/internal/terminal"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -74,7 +75,7 @@ func runExport(r *run) (int, error) {
 		}
 	case r.json:
 		return exitFailure, errors.New("--json and the bundle cannot both go to standard output: name a file for the bundle")
-	case isTerminal(stdout):
+	case terminal.IsTerminal(stdout):
 		return exitFailure, errors.New("the bundle does not go to a terminal: name a file, or pipe it")
 	}
 	q, err := r.exportRequest()
@@ -86,7 +87,7 @@ func runExport(r *run) (int, error) {
 	}
 	q.Path = r.path
 	report, err := r.export(q, output)
-	r.out.end()
+	r.out.End()
 	switch {
 	case err != nil && r.ctx.Err() != nil:
 		return exitFailure, errors.New("interrupted: there is no bundle")
@@ -172,7 +173,7 @@ func (r *run) export(q operate.ExportRequest, output string) (*carry.ExportRepor
 	if err != nil {
 		return nil, errors.Join(err, done())
 	}
-	r.out.begin()
+	r.out.Begin()
 	if len(b.Report.Images) > 0 {
 		err = r.write(b, output)
 	}
@@ -181,7 +182,7 @@ func (r *run) export(q operate.ExportRequest, output string) (*carry.ExportRepor
 
 // write writes a bundle to where it belongs, all or nothing.
 func (r *run) write(b *operate.Bundle, output string) error {
-	progress := func(written int64) { r.out.show(amount(written, b.Report.Bytes, r.out.since())) }
+	progress := func(written int64) { r.out.Show(terminal.Amount(written, b.Report.Bytes, r.out.Since())) }
 	if output == "-" {
 		return b.Write(bundle.NewWriter(r.cmd.OutOrStdout()), progress)
 	}

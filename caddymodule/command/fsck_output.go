@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pullgate/pullgate/internal/terminal"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -34,7 +35,7 @@ var kinds = map[storage.FindingKind]string{
 }
 
 func checkLine(p storage.CheckProgress, since time.Duration) string {
-	return fmt.Sprintf("%s of %s blobs, ", number(p.Blobs), number(p.TotalBlobs)) + amount(p.Bytes, p.TotalBytes, since)
+	return fmt.Sprintf("%s of %s blobs, ", terminal.Number(p.Blobs), terminal.Number(p.TotalBlobs)) + terminal.Amount(p.Bytes, p.TotalBytes, since)
 }
 
 // printCheck prints what came of one storage.
@@ -46,11 +47,11 @@ func printCheck(out io.Writer, r storeResult[storage.CheckReport]) {
 	case r.Error != "":
 		verdict = "the check is not complete"
 	case found > 0 && remaining == 0:
-		verdict = fmt.Sprintf("%s, all mended", counted(found, "finding"))
+		verdict = fmt.Sprintf("%s, all mended", terminal.Counted(found, "finding"))
 	case found > 0 && report.Repair:
-		verdict = fmt.Sprintf("%s, %s remain", counted(found, "finding"), number(remaining))
+		verdict = fmt.Sprintf("%s, %s remain", terminal.Counted(found, "finding"), terminal.Number(remaining))
 	case found > 0:
-		verdict = counted(found, "finding")
+		verdict = terminal.Counted(found, "finding")
 	}
 	if found > 0 {
 		printFindings(out, report, found)
@@ -70,42 +71,42 @@ func printCheck(out io.Writer, r storeResult[storage.CheckReport]) {
 
 // printContents prints what is there.
 func printContents(out io.Writer, r *storage.CheckReport) {
-	t := newTable(out)
+	t := terminal.NewTable(out)
 	defer t.Flush()
 	row := func(name string, n int64, format string, args ...any) {
-		t.row("  "+name, number(n), fmt.Sprintf(format, args...))
+		t.Row("  "+name, terminal.Number(n), fmt.Sprintf(format, args...))
 	}
 	how := "names and sizes only"
 	if r.Verify {
 		how = "every byte verified"
 	} else if r.Verified > 0 {
-		how = fmt.Sprintf("%s verified", number(r.Verified))
+		how = fmt.Sprintf("%s verified", terminal.Number(r.Verified))
 	}
-	row("blobs", r.Blobs, "%s, %s", size(r.Bytes), how)
+	row("blobs", r.Blobs, "%s, %s", terminal.Size(r.Bytes), how)
 	row("manifests", r.Manifests, "")
 	tags := ""
 	if r.TagsWithoutManifest > 0 {
-		tags = number(r.TagsWithoutManifest) + " of manifests that are not here"
+		tags = terminal.Number(r.TagsWithoutManifest) + " of manifests that are not here"
 	}
 	row("tags", r.Tags, "%s", tags)
 	row("links", r.Links, "")
 	row("referrers", r.Referrers, "")
-	row("fills", r.FillsRunning+r.FillsSuspended, "%d running, %d suspended with %s", r.FillsRunning, r.FillsSuspended, size(r.SuspendedBytes))
-	row("quarantine", r.Quarantined, "%s", size(r.QuarantinedBytes))
+	row("fills", r.FillsRunning+r.FillsSuspended, "%d running, %d suspended with %s", r.FillsRunning, r.FillsSuspended, terminal.Size(r.SuspendedBytes))
+	row("quarantine", r.Quarantined, "%s", terminal.Size(r.QuarantinedBytes))
 	newest := "none yet: the index cannot be restored"
 	if r.Snapshots > 0 {
-		newest = fmt.Sprintf("newest of %s with %s records", r.SnapshotTime.Local().Format(time.DateTime), number(r.SnapshotRecords))
+		newest = fmt.Sprintf("newest of %s with %s records", r.SnapshotTime.Local().Format(time.DateTime), terminal.Number(r.SnapshotRecords))
 	}
 	row("snapshots", r.Snapshots, "%s", newest)
 }
 
 // printCounts prints how many findings there are of each kind.
 func printCounts(out io.Writer, r *storage.CheckReport) {
-	t := newTable(out, "  FINDING", "FOUND", "MENDED", "")
+	t := terminal.NewTable(out, "  FINDING", "FOUND", "MENDED", "")
 	defer t.Flush()
 	for _, kind := range slices.Sorted(maps.Keys(r.Counts)) {
 		n := r.Counts[kind]
-		t.row("  "+string(kind), number(n.Found), number(n.Repaired), kinds[kind])
+		t.Row("  "+string(kind), terminal.Number(n.Found), terminal.Number(n.Repaired), kinds[kind])
 	}
 }
 
@@ -131,6 +132,6 @@ func printFindings(out io.Writer, r *storage.CheckReport, found int64) {
 		fmt.Fprintln(out, line)
 	}
 	if more := found - int64(min(len(r.Findings), fsckListed)); more > 0 {
-		fmt.Fprintf(out, "  and %s more; --json lists up to a thousand\n", number(more))
+		fmt.Fprintf(out, "  and %s more; --json lists up to a thousand\n", terminal.Number(more))
 	}
 }

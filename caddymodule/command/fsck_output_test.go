@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/image"
+	"github.com/pullgate/pullgate/internal/terminal"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -30,16 +31,16 @@ func TestProgressOfFsck(t *testing.T) {
 	} {
 		var side bytes.Buffer
 		now := time.Unix(1_800_000_000, 0)
-		o := &progress{to: &side, terminal: c.terminal, now: func() time.Time { return now }}
-		o.begin()
+		o := &terminal.Progress{To: &side, InPlace: c.terminal, Now: func() time.Time { return now }}
+		o.Begin()
 		for k := range int64(3) {
 			p := storage.CheckProgress{Blobs: 33 * k, TotalBlobs: 100, Bytes: k * 100 << 20, TotalBytes: 300 << 20}
-			o.show(checkLine(p, o.since()))
+			o.Show(checkLine(p, o.Since()))
 			now = now.Add(50 * time.Millisecond)
-			o.show(checkLine(p, o.since())) // too soon
+			o.Show(checkLine(p, o.Since())) // too soon
 			now = now.Add(9950 * time.Millisecond)
 		}
-		o.end()
+		o.End()
 		if got, want := side.String(), strings.Join(c.want, ""); got != want {
 			t.Errorf("terminal %v: %q, want %q", c.terminal, got, want)
 		}
@@ -49,15 +50,16 @@ func TestProgressOfFsck(t *testing.T) {
 func TestProgressOfVerify(t *testing.T) {
 	var side bytes.Buffer
 	now := time.Unix(1_800_000_000, 0)
-	o := &progress{to: &side, terminal: true, now: func() time.Time { return now }, began: now}
+	o := &terminal.Progress{To: &side, InPlace: true, Now: func() time.Time { return now }}
+	o.Begin()
 	for k := range 3 {
 		now = now.Add(10 * time.Second)
-		o.show(verifyLine(image.VerifyProgress{Images: 2 * k, Total: 7, Bytes: int64(k) * 100 << 20, TotalBytes: 300 << 20}, o.since()))
+		o.Show(verifyLine(image.VerifyProgress{Images: 2 * k, Total: 7, Bytes: int64(k) * 100 << 20, TotalBytes: 300 << 20}, o.Since()))
 	}
-	o.show("too soon")
-	o.end()
+	o.Show("too soon")
+	o.End()
 	now = now.Add(time.Second)
-	o.show(verifyLine(image.VerifyProgress{Images: 1, Total: 1, Bytes: 1 << 20}, o.since()))
+	o.Show(verifyLine(image.VerifyProgress{Images: 1, Total: 1, Bytes: 1 << 20}, o.Since()))
 	want := "\r\x1b[K0 of 7 images, 0 B of 300 MiB (0 %)" +
 		"\r\x1b[K2 of 7 images, 100 MiB of 300 MiB (33 %), 5.0 MiB/s, 40s left" +
 		"\r\x1b[K4 of 7 images, 200 MiB of 300 MiB (66 %), 6.7 MiB/s, 15s left" +

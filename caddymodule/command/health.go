@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/pullgate/pullgate/internal/terminal"
 )
 
 func healthCommand() *cobra.Command {
@@ -91,7 +93,7 @@ func askHealth(ctx context.Context, at *url.URL, timeout time.Duration) (string,
 	defer response.Body.Close()
 	scanner := bufio.NewScanner(response.Body)
 	scanner.Scan()
-	text := printable(scanner.Text())
+	text := terminal.Printable(scanner.Text())
 	switch status := response.StatusCode; {
 	case status == http.StatusNotFound, status == http.StatusOK && !strings.HasPrefix(text, "ok"):
 		// What no handler answers, Caddy does with an empty 200.

@@ -68,7 +68,7 @@ func (r reader) imageCommand(cmd *cobra.Command, prepare func(*run, operate.Imag
 			return exitFailure, err
 		}
 		result, err := v.run(r)
-		r.out.end()
+		r.out.End()
 		switch {
 		case r.ctx.Err() != nil:
 			return exitFailure, errors.New("interrupted: run it again to go on")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/pullgate/pullgate/internal/image"
 	"github.com/pullgate/pullgate/internal/imagelist"
+	"github.com/pullgate/pullgate/internal/terminal"
 )
 
 // printImages prints what came of a verb on images. chosen says that only some
@@ -28,17 +29,17 @@ func printImages(out io.Writer, r imageResult, chosen bool) {
 	if len(missing) > 0 {
 		fmt.Fprintln(out, "\nMissing:")
 	}
-	for _, line := range missing[:min(len(missing), listed)] {
+	for _, line := range missing[:min(len(missing), terminal.Listed)] {
 		fmt.Fprintln(out, "  "+line)
 	}
-	more(out, len(missing))
+	terminal.More(out, len(missing))
 	t := r.Totals
 	how := ""
 	if t.Verified > 0 && t.Verified == t.Blobs {
 		how = ", every byte verified"
 	}
 	fmt.Fprintf(out, "\n%s of %s complete: %s blobs, %s%s\n",
-		number(t.Complete), counted(t.Images, "image"), number(t.Blobs), size(t.Bytes), how)
+		terminal.Number(t.Complete), terminal.Counted(t.Images, "image"), terminal.Number(t.Blobs), terminal.Size(t.Bytes), how)
 	for _, platform := range image.Lacked(r.Images) {
 		fmt.Fprintf(out, "No image has %s: it may be misspelt.\n", platform)
 	}
@@ -49,24 +50,24 @@ func printImages(out io.Writer, r imageResult, chosen bool) {
 
 // imagesTable prints a row for each image and platform.
 func imagesTable(out io.Writer, names []string, reports []image.Report) {
-	t := newTable(out, "IMAGE", "PLATFORM", "BLOBS", "SIZE", "STATE")
+	t := terminal.NewTable(out, "IMAGE", "PLATFORM", "BLOBS", "SIZE", "STATE")
 	defer t.Flush()
 	for i := range reports {
 		r := &reports[i]
 		name := names[i]
 		if r.Error != "" {
-			t.row(name, "-", "-", "-", "failed")
+			t.Row(name, "-", "-", "-", "failed")
 			name = ""
 		}
 		for _, p := range r.Parts {
 			if p.Kind == image.KindIndex && p.Complete || p.Kind == image.KindReferrers && p.Complete {
 				continue // what they name has rows
 			}
-			blobs, bytes := strconv.Itoa(p.Blobs), size(p.Bytes)
+			blobs, bytes := strconv.Itoa(p.Blobs), terminal.Size(p.Bytes)
 			if p.Blobs == 0 {
 				blobs, bytes = "-", "-"
 			}
-			t.row(name, partName(p), blobs, bytes, partState(p))
+			t.Row(name, partName(p), blobs, bytes, partState(p))
 			name = ""
 		}
 	}
@@ -106,7 +107,7 @@ func partState(p image.PartReport) string {
 	case p.Kind == image.KindPlatform:
 		state = "not in the image"
 	case p.Blobs > 0 && len(p.Missing) > 0:
-		state = fmt.Sprintf("%d of %s missing", len(p.Missing), counted(p.Blobs, "blob"))
+		state = fmt.Sprintf("%d of %s missing", len(p.Missing), terminal.Counted(p.Blobs, "blob"))
 	case len(p.Missing) > 0:
 		state = "missing"
 	}
@@ -119,7 +120,7 @@ func missingLines(name string, r *image.Report) (lines []string) {
 		return nil
 	}
 	if r.Error != "" {
-		lines = append(lines, printable(name+": "+r.Error))
+		lines = append(lines, terminal.Printable(name+": "+r.Error))
 	}
 	for _, p := range r.Parts {
 		for _, m := range p.Missing {
@@ -138,7 +139,7 @@ func missingLines(name string, r *image.Report) (lines []string) {
 			default:
 				line += ": "
 			}
-			lines = append(lines, printable(line+m.Reason))
+			lines = append(lines, terminal.Printable(line+m.Reason))
 		}
 	}
 	return lines

@@ -13,6 +13,7 @@ import (
 	"github.com/pullgate/pullgate/internal/bundle"
 	"github.com/pullgate/pullgate/internal/carry"
 	"github.com/pullgate/pullgate/internal/operate"
+	"github.com/pullgate/pullgate/internal/terminal"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -85,7 +86,7 @@ func runImport(r *run) (int, error) {
 	defer b.Close()
 	q := operate.ImportRequest{DryRun: r.flags.Bool("dry-run"), NoMove: r.flags.Bool("no-move"), AllowPublic: r.flags.Bool("allow-public")}
 	result, err := r.importBundle(q, b)
-	r.out.end()
+	r.out.End()
 	switch {
 	case (err != nil || result.Error != "") && r.ctx.Err() != nil:
 		return exitFailure, errors.New("interrupted: the import is not complete; run it again")
@@ -97,7 +98,7 @@ func runImport(r *run) (int, error) {
 		return exitFailure, fmt.Errorf("%s: %s", name, strings.TrimPrefix(result.Error, "import: "))
 	}
 	for _, upstream := range result.Unserved {
-		r.out.say("Warning: no site mirrors %s: its images are not served until one does.", upstream)
+		r.out.Say("Warning: no site mirrors %s: its images are not served until one does.", upstream)
 	}
 	if r.json {
 		if err := r.printJSON(result); err != nil {
@@ -153,10 +154,10 @@ func (r *run) importBundle(q operate.ImportRequest, b *bundle.Reader) (result op
 	err = g.Import(r.ctx, q, func() (*bundle.Reader, error) { return b, nil }, func(line operate.ImportLine) {
 		switch {
 		case line.Plan != nil:
-			r.out.begin()
+			r.out.Begin()
 			printPlan(r.out, line.Plan)
 		case line.Progress != nil:
-			r.out.show(amount(line.Progress.Bytes, line.Progress.Total, r.out.since()))
+			r.out.Show(terminal.Amount(line.Progress.Bytes, line.Progress.Total, r.out.Since()))
 		case line.Result != nil:
 			result = *line.Result
 		}

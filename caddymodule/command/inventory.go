@@ -10,6 +10,7 @@ import (
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/operate"
+	"github.com/pullgate/pullgate/internal/terminal"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -87,41 +88,41 @@ func printList(cmd *cobra.Command, v storage.Inventory) {
 		fmt.Fprintln(cmd.ErrOrStderr(), "Nothing is cached yet. If the gateway has another storage, name that with --storage or --config.")
 		return
 	}
-	t := newTable(cmd.OutOrStdout())
+	t := terminal.NewTable(cmd.OutOrStdout())
 	defer t.Flush()
 	switch {
 	case v.Holdings[0].Image != nil:
-		t.row("TAG", "DIGEST", "SIZE", "CHECKED", "USED", "")
+		t.Row("TAG", "DIGEST", "SIZE", "CHECKED", "USED", "")
 	case v.Selection == "":
-		t.row("UPSTREAM", "REPOSITORIES", "TAGS", "MANIFESTS", "BLOBS", "SIZE", "")
+		t.Row("UPSTREAM", "REPOSITORIES", "TAGS", "MANIFESTS", "BLOBS", "SIZE", "")
 	default:
-		t.row("REPOSITORY", "TAGS", "MANIFESTS", "BLOBS", "SIZE")
+		t.Row("REPOSITORY", "TAGS", "MANIFESTS", "BLOBS", "SIZE")
 	}
 	for _, h := range v.Holdings {
 		switch image := h.Image; {
 		case image != nil:
 			note := ""
 			if image.Absent > 0 {
-				note = "lacks " + number(image.Absent) + " blobs"
+				note = "lacks " + terminal.Number(image.Absent) + " blobs"
 			}
-			t.row(cmp.Or(image.Tag, "-"), image.Digest.String(), size(h.Bytes), ago(image.Checked), ago(image.Used), note)
+			t.Row(cmp.Or(image.Tag, "-"), image.Digest.String(), terminal.Size(h.Bytes), terminal.Ago(image.Checked), terminal.Ago(image.Used), note)
 		case v.Selection == "":
-			t.row(h.Name, number(h.Repositories), number(h.Tags), number(h.Manifests), number(h.Blobs), size(h.Bytes), strings.Join(h.Identities, ", "))
+			t.Row(h.Name, terminal.Number(h.Repositories), terminal.Number(h.Tags), terminal.Number(h.Manifests), terminal.Number(h.Blobs), terminal.Size(h.Bytes), strings.Join(h.Identities, ", "))
 		default:
-			t.row(h.Name, number(h.Tags), number(h.Manifests), number(h.Blobs), size(h.Bytes))
+			t.Row(h.Name, terminal.Number(h.Tags), terminal.Number(h.Manifests), terminal.Number(h.Blobs), terminal.Size(h.Bytes))
 		}
 	}
 }
 
 func printUsage(cmd *cobra.Command, v storage.Inventory) {
 	slices.SortStableFunc(v.Holdings, func(a, b storage.Holding) int { return cmp.Compare(b.Bytes, a.Bytes) })
-	t := newRightTable(cmd.OutOrStdout(), "SIZE", "OWN", "BLOBS", "")
+	t := terminal.NewRightTable(cmd.OutOrStdout(), "SIZE", "OWN", "BLOBS", "")
 	defer t.Flush()
 	for _, h := range v.Holdings {
-		t.row(size(h.Bytes), size(h.OwnBytes), number(h.Blobs), "  "+h.Name)
+		t.Row(terminal.Size(h.Bytes), terminal.Size(h.OwnBytes), terminal.Number(h.Blobs), "  "+h.Name)
 	}
 	if v.UnlinkedBlobs > 0 {
-		t.row(size(v.UnlinkedBytes), "", number(v.UnlinkedBlobs), "  of no repository any more")
+		t.Row(terminal.Size(v.UnlinkedBytes), "", terminal.Number(v.UnlinkedBlobs), "  of no repository any more")
 	}
-	t.row(size(v.Bytes), "", number(v.Blobs), "  all that is stored")
+	t.Row(terminal.Size(v.Bytes), "", terminal.Number(v.Blobs), "  all that is stored")
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/operate"
+	"github.com/pullgate/pullgate/internal/terminal"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -98,7 +99,7 @@ func printPinned(cmd *cobra.Command, r operate.PinReport) {
 		verb = "was pinned already"
 	}
 	for _, p := range r.Pins {
-		fmt.Fprintf(cmd.OutOrStdout(), "%s: %s, %s images, %s\n", p.Pattern, verb, number(p.Images), size(p.Bytes))
+		fmt.Fprintf(cmd.OutOrStdout(), "%s: %s, %s images, %s\n", p.Pattern, verb, terminal.Number(p.Images), terminal.Size(p.Bytes))
 		if p.Images == 0 {
 			fmt.Fprintln(cmd.ErrOrStderr(), "Nothing of it is cached yet: it is kept once it is pulled.")
 		}
@@ -110,7 +111,7 @@ func printUnpinned(cmd *cobra.Command, _ operate.PinReport) {
 }
 
 func printPins(cmd *cobra.Command, r operate.PinReport) {
-	t := newTable(cmd.OutOrStdout(), "PIN", "IMAGES", "SIZE", "FROM")
+	t := terminal.NewTable(cmd.OutOrStdout(), "PIN", "IMAGES", "SIZE", "FROM")
 	defer t.Flush()
 	for _, p := range r.Pins {
 		from := "configuration"
@@ -120,6 +121,6 @@ func printPins(cmd *cobra.Command, r operate.PinReport) {
 		if p.Made != nil {
 			from += ", " + p.Made.Local().Format(time.DateTime)
 		}
-		t.row(p.Pattern, number(p.Images), size(p.Bytes), from)
+		t.Row(p.Pattern, terminal.Number(p.Images), terminal.Size(p.Bytes), from)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/operate"
+	"github.com/pullgate/pullgate/internal/terminal"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -74,12 +75,12 @@ func (r *run) remove(selection oci.Selection) (int, error) {
 	v.show = func(result storeResult[storage.RemoveReport]) {
 		report := result.Report
 		line := fmt.Sprintf("%s: %s tags, %s manifests and %s blobs %s, %s freed",
-			selection, number(report.Tags), number(report.Manifests), number(report.Blobs), verb, size(report.Bytes))
+			selection, terminal.Number(report.Tags), terminal.Number(report.Manifests), terminal.Number(report.Blobs), verb, terminal.Size(report.Bytes))
 		if report.Shared > 0 {
-			line += fmt.Sprintf("; %s stay for others", number(report.Shared))
+			line += fmt.Sprintf("; %s stay for others", terminal.Number(report.Shared))
 		}
 		if report.InUse > 0 {
-			line += fmt.Sprintf("; %s stay as they are in use", number(report.InUse))
+			line += fmt.Sprintf("; %s stay as they are in use", terminal.Number(report.InUse))
 		}
 		fmt.Fprintln(r.cmd.OutOrStdout(), line)
 	}

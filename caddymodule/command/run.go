@@ -18,6 +18,7 @@ import (
 
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/operate"
+	"github.com/pullgate/pullgate/internal/terminal"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -31,9 +32,9 @@ type run struct {
 	cmd   *cobra.Command
 	flags caddycmd.Flags
 	args  []string
-	ctx   context.Context // ends when the command is interrupted
-	out   *progress       // for everything but the result
-	json  bool            // how the result is printed
+	ctx   context.Context    // ends when the command is interrupted
+	out   *terminal.Progress // for everything but the result
+	json  bool               // how the result is printed
 	read  reader
 	sites operate.Sites // of the configuration
 }
@@ -47,9 +48,9 @@ func (r reader) gatewayCommand(cmd *cobra.Command, verb func(*run) (int, error))
 		flags := caddycmd.Flags{FlagSet: cmd.Flags()}
 		run := &run{
 			cmd: cmd, flags: flags, args: flags.Args(), ctx: ctx, read: r,
-			out: newProgress(cmd.ErrOrStderr()), json: flags.Bool("json"),
+			out: terminal.NewProgress(cmd.ErrOrStderr()), json: flags.Bool("json"),
 		}
-		defer run.out.end()
+		defer run.out.End()
 		return verb(run)
 	})
 }
@@ -66,11 +67,11 @@ func (r *run) readSites() (err error) {
 func (r *run) gateway(doing, online string, o storage.Options) (g operate.Gateway, done func() error, err error) {
 	if r.address != "" {
 		if online != "" {
-			r.out.say(doing+online, r.name(), r.address)
+			r.out.Say(doing+online, r.name(), r.address)
 		}
 		return &operate.Client{Address: r.address, Ask: asking(r.address)}, func() error { return nil }, nil //nolint:bodyclose // the client closes what it asks for
 	}
-	r.out.say(doing+", as no server has it open (%v).", r.path, r.silence)
+	r.out.Say(doing+", as no server has it open (%v).", r.path, r.silence)
 	store, err := r.openStorage(o, storage.Open)
 	if err != nil {
 		return nil, nil, err

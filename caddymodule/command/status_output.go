@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/operate"
+	"github.com/pullgate/pullgate/internal/terminal"
 )
 
 // statusOutput is what status prints.
@@ -33,7 +34,7 @@ func (o *statusOutput) print(s operate.Status) error {
 		if err := encoder.Encode(s); err != nil {
 			return err
 		}
-	case o.watch && isTerminal(o.out):
+	case o.watch && terminal.IsTerminal(o.out):
 		fmt.Fprint(&text, "\x1b[H") // what stood there is overwritten, which does not flicker
 		var screen bytes.Buffer
 		o.status(&screen, s)
@@ -55,7 +56,7 @@ func (o *statusOutput) status(w io.Writer, s operate.Status) {
 		fmt.Fprintf(w, "%s, %s\n\n", o.address, o.now().Format(time.DateTime))
 	}
 	if g := s.Server; g != nil {
-		fmt.Fprintf(w, "pullgate %s, up for %s, at %s\n", g.Version, lasted(o.now().Sub(g.Started)), cmp.Or(strings.Join(g.Listen, " "), "no address"))
+		fmt.Fprintf(w, "pullgate %s, up for %s, at %s\n", g.Version, terminal.Lasted(o.now().Sub(g.Started)), cmp.Or(strings.Join(g.Listen, " "), "no address"))
 	}
 	for _, c := range s.Storage {
 		o.storage(w, c, o.address != "")
@@ -70,41 +71,41 @@ func (o *statusOutput) status(w io.Writer, s operate.Status) {
 // storage prints the state of one store.
 func (o *statusOutput) storage(w io.Writer, c operate.StoreStatus, served bool) {
 	fmt.Fprintln(w, c.Path)
-	table := newTable(w)
+	table := terminal.NewTable(w)
 	defer table.Flush()
-	row := func(name, format string, args ...any) { table.row("  "+name, fmt.Sprintf(format, args...)) }
-	blobs := fmt.Sprintf("%s, %s", number(c.Blobs), size(c.BlobBytes))
+	row := func(name, format string, args ...any) { table.Row("  "+name, fmt.Sprintf(format, args...)) }
+	blobs := fmt.Sprintf("%s, %s", terminal.Number(c.Blobs), terminal.Size(c.BlobBytes))
 	if c.MaxSize > 0 {
-		blobs += fmt.Sprintf(" of %s (max_size)", size(c.MaxSize))
+		blobs += fmt.Sprintf(" of %s (max_size)", terminal.Size(c.MaxSize))
 	}
 	if !c.Counted {
 		blobs += ", still being counted"
 	}
 	if c.PinnedBytes > 0 {
-		blobs += fmt.Sprintf(", %s of it pinned", size(c.PinnedBytes))
+		blobs += fmt.Sprintf(", %s of it pinned", terminal.Size(c.PinnedBytes))
 	}
 	row("blobs", "%s", blobs)
-	row("disk", "%s of %s free", size(c.FreeBytes), size(c.TotalBytes))
+	row("disk", "%s of %s free", terminal.Size(c.FreeBytes), terminal.Size(c.TotalBytes))
 	switch {
 	case !c.IndexOpen:
 		row("index", "NOT OPEN: %s", c.IndexError)
 	case c.IndexRebuilds > 0:
-		row("index", "%s, begun anew as it was damaged: %s", size(c.IndexBytes), c.IndexError)
+		row("index", "%s, begun anew as it was damaged: %s", terminal.Size(c.IndexBytes), c.IndexError)
 	default:
-		row("index", "%s, beside the blobs", size(c.IndexBytes))
+		row("index", "%s, beside the blobs", terminal.Size(c.IndexBytes))
 	}
 	if c.Pins > 0 {
-		row("pins", "%s", number(c.Pins))
+		row("pins", "%s", terminal.Number(c.Pins))
 	}
 	if c.Overpinned {
 		row("limits", "pinned images exceed them by themselves: nothing more is stored")
 	}
 	if c.QuarantinedBlobs > 0 {
-		row("damaged", "%s blobs, in quarantine", number(c.QuarantinedBlobs))
+		row("damaged", "%s blobs, in quarantine", terminal.Number(c.QuarantinedBlobs))
 	}
 	if !served {
 		return
 	}
-	row("downloads", "%d running with %s, %d waiting, %d readers", c.Stats.Fills, size(c.Stats.FillBytes), c.Queued, c.Readers)
-	row("evicted", "%s blobs, %s, since the start", number(c.EvictedBlobs), size(c.EvictedBytes))
+	row("downloads", "%d running with %s, %d waiting, %d readers", c.Stats.Fills, terminal.Size(c.Stats.FillBytes), c.Queued, c.Readers)
+	row("evicted", "%s blobs, %s, since the start", terminal.Number(c.EvictedBlobs), terminal.Size(c.EvictedBytes))
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/operate"
+	"github.com/pullgate/pullgate/internal/terminal"
 )
 
 // upstreams prints a line for each upstream, and one more for each of its URLs if it
@@ -32,7 +33,7 @@ func upstreams(w io.Writer, s operate.Status) {
 		traffic[t.Name] = t
 		names[t.Name] = struct{}{}
 	}
-	table := newTable(w, "UPSTREAM", "STATE", "STORED", "REQUESTS", "HITS", "STALE", "ERRORS", "SENT", "RECEIVED")
+	table := terminal.NewTable(w, "UPSTREAM", "STATE", "STORED", "REQUESTS", "HITS", "STALE", "ERRORS", "SENT", "RECEIVED")
 	defer table.Flush()
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		t, hits := traffic[name], "-"
@@ -44,10 +45,10 @@ func upstreams(w io.Writer, s operate.Status) {
 			worst := slices.MinFunc(urls[name], func(a, b operate.UpstreamStatus) int { return rank(a) - rank(b) })
 			state = stateText(worst)
 		}
-		table.row(name, state, size(stored[name]), number(t.Requests), hits, number(t.Stale), number(t.Errors), size(t.Sent), size(t.Received))
+		table.Row(name, state, terminal.Size(stored[name]), terminal.Number(t.Requests), hits, terminal.Number(t.Stale), terminal.Number(t.Errors), terminal.Size(t.Sent), terminal.Size(t.Received))
 		if len(urls[name]) > 1 {
 			for _, b := range urls[name] {
-				table.row("  "+b.URL, stateText(b), "", "", "", "", "", "", "")
+				table.Row("  "+b.URL, stateText(b), "", "", "", "", "", "", "")
 			}
 		}
 	}
@@ -84,7 +85,7 @@ func problems(w io.Writer, upstreams []operate.UpstreamStatus) {
 		if u.State != operate.StateOK {
 			fmt.Fprintf(w, "\n%s is %s since %s", u.Name, stateText(u), u.Since.Local().Format("Jan 2 15:04:05"))
 			if u.Error != "" {
-				fmt.Fprintf(w, ": %s", printable(u.Error))
+				fmt.Fprintf(w, ": %s", terminal.Printable(u.Error))
 			}
 			fmt.Fprintf(w, "\n  what helps: %s\n", u.Help)
 		}
@@ -95,12 +96,12 @@ func problems(w io.Writer, upstreams []operate.UpstreamStatus) {
 }
 
 func limitText(l operate.RateLimit) string {
-	text := counted(l.Remaining, "pull") + " left"
+	text := terminal.Counted(l.Remaining, "pull") + " left"
 	if l.Limit > 0 {
-		text += " of " + number(l.Limit)
+		text += " of " + terminal.Number(l.Limit)
 	}
 	if l.Window > 0 {
-		text += " in " + lasted(time.Duration(l.Window*float64(time.Second)))
+		text += " in " + terminal.Lasted(time.Duration(l.Window*float64(time.Second)))
 	}
 	if !l.Reset.IsZero() {
 		text += ", more at " + l.Reset.Local().Format("15:04")

@@ -41,7 +41,7 @@ type storeVerb[P, R any] struct {
 // JSON. What is nowhere is a finding.
 func (v storeVerb[P, R]) run(r *run) (code int, err error) {
 	results, err := v.ask(r)
-	r.out.end()
+	r.out.End()
 	if r.json && results != nil {
 		err = errors.Join(err, r.printJSON(map[string]any{"storage": results}))
 	}
@@ -89,15 +89,15 @@ func (v storeVerb[P, R]) ask(r *run) (results []storeResult[R], err error) {
 			todo = line.Paths
 		case line.Progress != nil:
 			if v.line != nil {
-				r.out.show(v.line(*line.Progress, r.out.since()))
+				r.out.Show(v.line(*line.Progress, r.out.Since()))
 			}
 			return
 		default:
 			results = append(results, storeResult[R]{line.Path, r.address, line.Report, line.Error, line.Nothing})
 		}
-		r.out.begin()
+		r.out.Begin()
 		if r.address != "" && len(results) < len(todo) {
-			r.out.say(v.doing+", which the server at %s has open.", todo[len(results)], r.address)
+			r.out.Say(v.doing+", which the server at %s has open.", todo[len(results)], r.address)
 		}
 	})
 	if closing := done(); closing != nil && err == nil {
@@ -119,8 +119,8 @@ func (v storeVerb[P, R]) gateway(r *run) (operate.Gateway, func() error, error) 
 	if !v.rebuild {
 		return r.gateway(v.doing, "", o)
 	}
-	r.out.say(v.doing+", as no server has it open (%v).", r.path, r.silence)
-	r.out.say("Beginning the index anew.")
+	r.out.Say(v.doing+", as no server has it open (%v).", r.path, r.silence)
+	r.out.Say("Beginning the index anew.")
 	store, err := r.openStorage(o, storage.Rebuild)
 	if err != nil {
 		return nil, nil, err

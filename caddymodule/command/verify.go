@@ -8,6 +8,7 @@ import (
 
 	"github.com/pullgate/pullgate/internal/image"
 	"github.com/pullgate/pullgate/internal/operate"
+	"github.com/pullgate/pullgate/internal/terminal"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -58,19 +59,19 @@ func prepareVerify(r *run, images operate.ImageRequest) (v imageVerb, err error)
 		},
 		show: func(line operate.ImageLine) {
 			if line.Verifying != nil {
-				r.out.show(verifyLine(*line.Verifying, r.out.since()))
+				r.out.Show(verifyLine(*line.Verifying, r.out.Since()))
 			}
 		},
 	}, nil
 }
 
 func verifyLine(p image.VerifyProgress, since time.Duration) string {
-	line := fmt.Sprintf("%s of %s", number(p.Images), counted(p.Total, "image"))
+	line := fmt.Sprintf("%s of %s", terminal.Number(p.Images), terminal.Counted(p.Total, "image"))
 	switch {
 	case p.TotalBytes > 0:
-		line += ", " + amount(p.Bytes, p.TotalBytes, since)
+		line += ", " + terminal.Amount(p.Bytes, p.TotalBytes, since)
 	case p.Bytes > 0:
-		line += ", " + size(p.Bytes) + " read"
+		line += ", " + terminal.Size(p.Bytes) + " read"
 	}
 	return line
 }
