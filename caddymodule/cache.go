@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/exp/zapslog"
 
 	"github.com/pullgate/pullgate/internal/fleet"
+	"github.com/pullgate/pullgate/internal/history"
 	"github.com/pullgate/pullgate/internal/metrics"
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/operate"
@@ -87,13 +88,19 @@ func openCache(path string, limits storage.Limits) (*cache, error) {
 	f := fleet.New(fleet.Options{
 		Records: store, Blobs: mirror.BlobsOf(store), Catalog: store.Catalog, Logger: logger, Panicked: counted.Panic(metrics.PanicMirror),
 	})
-	return &cache{Store: operate.Store{Path: path, Store: store, Fleet: f, Mirror: mirror.NewCache(mirror.CacheOptions{
+	c := &cache{Store: operate.Store{Path: path, Store: store, Fleet: f}}
+	c.Mirror = mirror.NewCache(mirror.CacheOptions{
 		Records: f.Records(), Blobs: f.Blobs(), Logger: logger, Panicked: counted.Panic(metrics.PanicMirror),
 		Observe: func(e mirror.FillEvent) {
 			f.Filled(e)
 			observeFill(e)
 		},
-	})}}, nil
+	})
+	c.History = history.Open(history.Options{
+		Totals: func() history.Point { return operate.HistoryTotals(counted.Traffic(), store.Usage()) },
+		Load:   store.LoadHistory, Save: store.SaveHistory, Now: time.Now, Log: logger,
+	})
+	return c, nil
 }
 
 func observeFill(e mirror.FillEvent) {
@@ -117,6 +124,7 @@ func (c *cache) Destruct() error {
 		c.Mirror.Close()
 		c.Fleet.Close()
 		c.bucket.close()
+		c.History.Close()
 		closed <- c.Store.Close()
 	}()
 	var late <-chan time.Time

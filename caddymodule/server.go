@@ -54,7 +54,10 @@ func (r *appRun) addresses() []string {
 	defer r.mu.Unlock()
 	all := []string{}
 	for _, s := range r.handlers {
-		for _, address := range s.listen {
+		if s.server == nil {
+			continue
+		}
+		for _, address := range s.server.Listen {
 			if !slices.Contains(all, address) {
 				all = append(all, address)
 			}

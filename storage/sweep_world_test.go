@@ -275,7 +275,7 @@ func (w *world) onDisk() (blobs, size int64) {
 	return blobs, size
 }
 
-var layoutNames = regexp.MustCompile(`^(LOCK|VERSION|state|ballast|meta|meta\.bad-\d{8}T\d{6}Z|blobs|ingest|quarantine|snapshot|` +
+var layoutNames = regexp.MustCompile(`^(LOCK|VERSION|state|ballast|history\.json\.gz|meta|meta\.bad-\d{8}T\d{6}Z|blobs|ingest|quarantine|snapshot|` +
 	`snapshot/meta-\d{8}T\d{6}Z\.zst|blobs/sha256|blobs/sha256/[0-9a-f]{3}|blobs/sha256/[0-9a-f]{3}/[0-9a-f]{64}|` +
 	`ingest/sha256-[0-9a-f]{64}\.(part|json)|quarantine/\d{8}T\d{6}Z-[0-9a-f]{2,64}\.(bad|json))$`)
 
@@ -297,14 +297,15 @@ func (w *world) wantLayout(idle bool) {
 		dir, base, _ := strings.Cut(name, "/")
 		count[dir+filepath.Ext(base)]++
 		if stem, ok := strings.CutSuffix(name, ".json"); ok && dir == quarantineDir {
-			if _, err := os.Lstat(filepath.Join(w.dir, stem+quarantineSuffix)); err != nil {
+			_, bad := os.Lstat(filepath.Join(w.dir, stem+quarantineSuffix))
+			if _, reason := os.Lstat(filepath.Join(w.dir, name)); bad != nil && reason == nil {
 				w.problem("%s stands alone", name)
 			}
 		}
 		return nil
 	}
 	// A pass in the background may be writing.
-	err := w.s.judge.Place("", func() error { return fs.WalkDir(os.DirFS(w.dir), ".", look) })
+	err := fs.WalkDir(os.DirFS(w.dir), ".", look)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		w.problem("walk: %v", err)
 	}

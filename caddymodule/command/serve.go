@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
+	"github.com/pullgate/pullgate/caddymodule/admin"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/operate"
 	"github.com/pullgate/pullgate/internal/spelling"
@@ -154,20 +155,20 @@ func (r reader) serve(fs caddycmd.Flags) (int, error) {
 // socket in the storage folder, which the apps tell.
 func (r reader) serveAdmin(address string, apps caddy.ModuleMap) (*caddy.AdminConfig, error) {
 	persist := false
-	admin := &caddy.AdminConfig{Listen: address, Config: &caddy.ConfigSettings{Persist: &persist}}
+	config := &caddy.AdminConfig{Listen: address, Config: &caddy.ConfigSettings{Persist: &persist}}
 	switch address {
 	case "off":
-		admin.Listen, admin.Disabled = "", true
-		return admin, nil
+		config.Listen, config.Disabled = "", true
+		return config, nil
 	case "":
 	default:
-		return admin, nil
+		return config, nil
 	}
-	config, err := r(caddyconfig.JSON(caddy.Config{AppsRaw: apps}, nil))
+	read, err := r(caddyconfig.JSON(caddy.Config{AppsRaw: apps}, nil))
 	if err != nil {
 		return nil, err
 	}
-	folder, err := config.Folder()
+	folder, err := read.Folder()
 	if err == nil {
 		err = os.MkdirAll(folder, 0o700)
 	}
@@ -178,15 +179,15 @@ func (r reader) serveAdmin(address string, apps caddy.ModuleMap) (*caddy.AdminCo
 	socket := filepath.Join(folder, storage.SocketFile)
 	if len(socket) > maxSocketPath {
 		caddy.Log().Warn("the admin API is off: the path of the storage folder is too long for a socket in it, name another address with --admin")
-		admin.Disabled = true
-		return admin, nil
+		config.Disabled = true
+		return config, nil
 	}
 	// Caddy would take the socket away from the server that has it.
-	if err := checkFree(context.Background(), "unix/"+socket); err != nil {
+	if err := admin.CheckFree(context.Background(), "unix/"+socket); err != nil {
 		return nil, fmt.Errorf("a server is running with this storage already: %w", err)
 	}
-	admin.Listen = "unix/" + socket + "|0600"
-	return admin, nil
+	config.Listen = "unix/" + socket + "|0600"
+	return config, nil
 }
 
 // What commands write of a configuration; the Caddy modules document the fields.

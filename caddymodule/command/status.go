@@ -42,7 +42,8 @@ themselves nor for the pull that they belong to. PREFETCHED is the share of thos
 that were there because of looking ahead. SAVED is how much more was sent than
 received, preload apart.
 
-With --watch it goes on until it is interrupted; in a terminal, in place.
+With --watch it goes on until it is interrupted, also while the server restarts; in a
+terminal, in place.
 
 The exit code is 0 if all is well, 1 if an index is not open or an upstream is not ok,
 and 2 if it could not be found out.`,
@@ -62,7 +63,7 @@ func runStatus(r *run) (int, error) {
 		return exitFailure, err
 	}
 	out := statusOutput{run: r, screen: r.screen(), now: time.Now}
-	if r.address == "" && out.screen.watch {
+	if r.address == "" && out.screen.Watch {
 		return exitFailure, fmt.Errorf("there is no server to watch: %w", r.silence)
 	}
 	if r.address == "" && !r.chosen {
@@ -72,15 +73,11 @@ func runStatus(r *run) (int, error) {
 	if err != nil {
 		return exitFailure, err
 	}
-	code, err := r.repeat(interval, func() (int, error) {
-		s, err := g.Status(r.ctx, r.path)
-		if err == nil {
-			err = out.print(s)
+	code, err := repeat(r, interval, func() (operate.Status, error) { return g.Status(r.ctx, r.path) }, func(s operate.Status) (int, error) {
+		if err := out.print(s); err != nil || well(s) {
+			return 0, err
 		}
-		if err == nil && !well(s) {
-			return exitFindings, nil
-		}
-		return 0, err
+		return exitFindings, nil
 	})
 	if closing := done(); closing != nil && err == nil {
 		return exitFailure, closing

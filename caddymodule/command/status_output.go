@@ -16,16 +16,16 @@ import (
 type statusOutput struct {
 	*run
 
-	screen screen
+	screen terminal.Screen
 	now    func() time.Time
 }
 
 func (o *statusOutput) print(s operate.Status) error {
-	return o.screen.print(s, func(w io.Writer) { o.status(w, s) })
+	return o.screen.Print(s, func(w io.Writer) { o.status(w, s) })
 }
 
 func (o *statusOutput) status(w io.Writer, s operate.Status) {
-	if o.screen.watch {
+	if o.screen.Watch {
 		fmt.Fprintf(w, "%s, %s\n\n", o.address, o.now().Format(time.DateTime))
 	}
 	if g := s.Server; g != nil {
@@ -81,7 +81,7 @@ func (o *statusOutput) storage(w io.Writer, c operate.StoreStatus, served bool) 
 	}
 	bucket(row, c.Bucket)
 	row("downloads", "%d running with %s, %d waiting, %d readers", c.Stats.Fills, terminal.Size(c.Stats.FillBytes), c.Queued, c.Readers)
-	row("evicted", "%s blobs, %s, since the start", terminal.Number(c.EvictedBlobs), terminal.Size(c.EvictedBytes))
+	row("evicted", "%s blobs, %s, since the start; %s in the last hour", terminal.Number(c.EvictedBlobs), terminal.Size(c.EvictedBytes), terminal.Size(c.EvictedLastHour))
 }
 
 // bucket prints how the bucket of a fleet fares, if there is one.

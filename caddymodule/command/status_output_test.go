@@ -7,6 +7,7 @@ import (
 
 	"github.com/pullgate/pullgate/internal/fleet"
 	"github.com/pullgate/pullgate/internal/operate"
+	"github.com/pullgate/pullgate/internal/terminal"
 )
 
 // What is wrong stands there in words: which upstream, since when, why, and what helps.
@@ -30,7 +31,7 @@ func TestStatusNamesProblems(t *testing.T) {
 		},
 	}
 	var out strings.Builder
-	o := statusOutput{run: &run{target: target{address: "localhost:2019"}}, screen: screen{out: &out}, now: func() time.Time { return now }}
+	o := statusOutput{run: &run{target: target{address: "localhost:2019"}}, screen: terminal.Screen{To: &out}, now: func() time.Time { return now }}
 	if err := o.print(status); err != nil {
 		t.Fatal(err)
 	}

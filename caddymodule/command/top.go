@@ -58,19 +58,16 @@ func runTop(r *run) (int, error) {
 		return exitFailure, err
 	}
 	out := r.screen()
-	return r.repeat(interval, func() (int, error) {
+	return repeat(r, interval, func() (report topReport, err error) {
 		seen, err := g.Pulls(r.ctx, operate.PullsRequest{})
 		if err != nil {
-			return exitFailure, err
+			return report, err
 		}
 		status, err := g.Status(r.ctx, "")
-		if err != nil {
-			return exitFailure, err
-		}
-		report := topReport{seen.Running, seen.Clients, seen.Images, status.Traffic}
+		report = topReport{seen.Running, seen.Clients, seen.Images, status.Traffic}
 		report.sort(by == "errors")
-		return 0, out.print(report, report.print)
-	})
+		return report, err
+	}, func(report topReport) (int, error) { return 0, out.Print(report, report.print) })
 }
 
 // sort orders by errors first, or by bytes first.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pullgate/pullgate/caddymodule/admin"
 	"github.com/pullgate/pullgate/internal/nearest"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/operate"
@@ -89,7 +90,7 @@ func (r *run) server() (*operate.Client, error) {
 	if r.address == "" {
 		return nil, fmt.Errorf("there is no server to ask: %w", r.silence)
 	}
-	return &operate.Client{Address: r.address, Ask: asking(r.address)}, nil //nolint:bodyclose // the client closes what it asks for
+	return admin.Client(r.address), nil
 }
 
 // wholeName returns what of the name of an image is in the names of pulls.

@@ -41,7 +41,7 @@ func (f *Fill) Outcome() Outcome { return f.summary(f.outcome.now().err) }
 func (f *Fill) summary(err error) Outcome {
 	v := f.outcome.now()
 	_, _, resumed := f.content.state()
-	shared, _ := f.caller.shared.Load().(string)
+	shared, _ := f.sender.shared.Load().(string)
 	refused := false
 	if err != nil && f.audience.isAhead() {
 		refused, _ = refusal(err)
@@ -93,7 +93,7 @@ func (r *Reader) AwaitStored(ctx context.Context, progress func(covered, size in
 		}
 		if progress != nil {
 			_, covered, _ := f.content.state()
-			progress(covered.total(), f.outcome.size())
+			progress(covered.Total(), f.outcome.size())
 		}
 	}
 	switch v := f.outcome.now(); {
@@ -124,7 +124,7 @@ func (f *Fill) Ready(ctx context.Context, told int64) (size int64, err error) {
 			return 0, ctx.Err()
 		case late && !f.Doubted && f.outcome.give(told):
 			return told, nil
-		case late && v.size < 0 && v.hint > WholeSize && f.adopt():
+		case late && v.size < 0 && v.hint > WholeSize && f.trustHint():
 			continue
 		}
 		late = f.changes.wait(ctx, seen, patience.C) || late

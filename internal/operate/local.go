@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/pullgate/pullgate/internal/fleet"
+	"github.com/pullgate/pullgate/internal/history"
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/storage"
 )
@@ -21,6 +22,8 @@ type Store struct {
 	Mirror *mirror.Cache
 	// Fleet is what it has to do with other gateways; nil = nothing.
 	Fleet *fleet.Fleet
+	// History is how much its server did; nil = it has none.
+	History *history.History
 
 	checking sync.Mutex // held by whoever checks it
 }

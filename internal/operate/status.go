@@ -38,6 +38,8 @@ type StoreStatus struct {
 	Pins int `json:"pins"`
 	// Bucket is what is shared with other gateways; nil = nothing.
 	Bucket *fleet.Status `json:"bucket,omitempty"`
+	// EvictedLastHour is how much went in the last hour.
+	EvictedLastHour int64 `json:"evicted_last_hour_bytes"`
 }
 
 // UpstreamStatus is how one URL of an upstream fares.
@@ -130,7 +132,7 @@ func (t Traffic) Saved() int64 { return t.Sent - (t.Received - t.Preloaded) }
 
 // Status returns what a look at a store tells.
 func (s *Store) Status() StoreStatus {
-	status := StoreStatus{Path: s.Path, MaxSize: s.Limits().MaxSize, Usage: s.Usage()}
+	status := StoreStatus{Path: s.Path, MaxSize: s.Limits().MaxSize, Usage: s.Usage(), EvictedLastHour: s.History.Sum(time.Hour).Evicted}
 	if s.Mirror != nil {
 		status.Stats = s.Mirror.Stats()
 	}

@@ -1,6 +1,6 @@
 //go:build unix
 
-package command
+package admin
 
 import (
 	"errors"
@@ -21,7 +21,7 @@ func TestSocketOfAnotherUser(t *testing.T) {
 		if err := checkSocket(t.Context(), "unix/"+path); !errors.Is(err, fs.ErrPermission) {
 			t.Fatalf("socket of another user: %v", err)
 		}
-		if err := checkFree(t.Context(), "unix/"+path); !errors.Is(err, fs.ErrPermission) {
+		if err := CheckFree(t.Context(), "unix/"+path); !errors.Is(err, fs.ErrPermission) {
 			t.Fatalf("socket of another user is free: %v", err)
 		}
 		return
@@ -79,7 +79,7 @@ func TestSocketIsFree(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 4 { // the first of which wait
-		if err := checkFree(t.Context(), "unix/"+path+"|0600"); err == nil {
+		if err := CheckFree(t.Context(), "unix/"+path+"|0600"); err == nil {
 			t.Error("a socket that a server has is free")
 		}
 		if conn, err := net.Dial("unix", path); err == nil {
@@ -90,7 +90,7 @@ func TestSocketIsFree(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, address := range []string{"unix/" + path, "unix/" + path + ".none", "localhost:1", "unix/", "off"} {
-		if err := checkFree(t.Context(), address); err != nil {
+		if err := CheckFree(t.Context(), address); err != nil {
 			t.Errorf("%s: %v", address, err)
 		}
 	}

@@ -1,4 +1,4 @@
-package command
+package admin
 
 import (
 	"cmp"
@@ -18,10 +18,10 @@ import (
 	"go.uber.org/zap"
 )
 
-// guardRun makes Caddy's command run leave its socket to a server that has it. Caddy
+// GuardRun makes Caddy's command run leave its socket to a server that has it. Caddy
 // opens the admin API before any module can refuse the configuration, and removes the
 // file of a socket that it does not know. mirror is a sister of run once commands run.
-func guardRun(mirror *cobra.Command) {
+func GuardRun(mirror *cobra.Command) {
 	cobra.OnInitialize(func() {
 		for _, cmd := range mirror.Root().Commands() {
 			if cmd.Name() == "run" {
@@ -41,12 +41,12 @@ func checkAdminSocket(cmd *cobra.Command, _ []string) error {
 	if config.Admin.Disabled {
 		return nil
 	}
-	return checkFree(cmd.Context(), caddy.NewReplacer().ReplaceAll(cmp.Or(config.Admin.Listen, caddy.DefaultAdminListen), ""))
+	return CheckFree(cmd.Context(), caddy.NewReplacer().ReplaceAll(cmp.Or(config.Admin.Listen, caddy.DefaultAdminListen), ""))
 }
 
-// checkFree refuses the address of a socket that a server has, as far as can be told. Nobody
+// CheckFree refuses the address of a socket that a server has, as far as can be told. Nobody
 // has what a killed server has left.
-func checkFree(ctx context.Context, address string) error {
+func CheckFree(ctx context.Context, address string) error {
 	conn, err := dialSocket(ctx, address)
 	switch {
 	case conn != nil:
