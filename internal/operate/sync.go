@@ -27,5 +27,5 @@ func (l *Local) Sync(ctx context.Context, q SyncRequest, tell func(SyncLine)) er
 
 // Sync implements Gateway.
 func (c *Client) Sync(ctx context.Context, q SyncRequest, tell func(SyncLine)) error {
-	return askStores(ctx, c, SyncPath, q.Parameters(), tell)
+	return askStores(ctx, c, SyncPath, q.Parameters(), nil, tell)
 }
