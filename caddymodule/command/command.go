@@ -58,6 +58,6 @@ func (r reader) commands() []*cobra.Command {
 	return []*cobra.Command{
 		clientConfigCommand(), r.exportCommand(), r.fsckCommand(), r.importCommand(), r.preloadCommand(), r.verifyCommand(),
 		r.listCommand(), r.usageCommand(), r.removeCommand(), r.pinCommand(), r.unpinCommand(), r.pinListCommand(),
-		r.serveCommand(), r.statusCommand(), r.syncCommand(), r.checkCommand(), memory{r}.whyCommand(), memory{r}.topCommand(), healthCommand(),
+		r.serveCommand(), r.statusCommand(), syncCommand(r), r.checkCommand(), memory{r}.whyCommand(), memory{r}.topCommand(), healthCommand(),
 	}
 }

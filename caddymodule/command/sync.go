@@ -11,7 +11,7 @@ import (
 	"github.com/pullgate/pullgate/internal/terminal"
 )
 
-func (r reader) syncCommand() *cobra.Command {
+func syncCommand(r reader) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sync [--address <admin>]",
 		Short: "Brings what is cached to the bucket of the fleet",
