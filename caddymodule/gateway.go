@@ -11,6 +11,7 @@ import (
 	"github.com/pullgate/pullgate/caddymodule/admin"
 	"github.com/pullgate/pullgate/caddymodule/command"
 	"github.com/pullgate/pullgate/caddymodule/config"
+	"github.com/pullgate/pullgate/caddymodule/dashboard"
 	"github.com/pullgate/pullgate/internal/image"
 	"github.com/pullgate/pullgate/internal/metrics"
 	"github.com/pullgate/pullgate/internal/mirror"
@@ -21,6 +22,7 @@ import (
 
 func init() {
 	caddy.RegisterModule(admin.New(gateway()))
+	caddy.RegisterModule(dashboard.New(dashboard.Options{Gateway: gateway(), User: user}))
 	command.Register(readConfiguration)
 }
 
@@ -132,7 +134,10 @@ func siteOf(names map[string]registry.Upstream, upstreams []*config.Upstream) *o
 		site.Names[alias] = u.Name
 	}
 	for _, u := range upstreams {
-		known := &operate.Upstream{Name: u.Name, MaxSize: u.MaxSize, Isolated: u.MarkedInBundles(), Public: u.Everybody(), LookUp: u.LookUp}
+		known := &operate.Upstream{
+			Name: u.Name, MaxSize: u.MaxSize, Isolated: u.MarkedInBundles(), Public: u.Everybody(),
+			Admits: u.Admits, Settings: u.Settings(), LookUp: u.LookUp,
+		}
 		if u.Provisioned() {
 			known.Identity = u.Identity()
 		}

@@ -43,7 +43,8 @@ func server() operate.Server {
 	generations.RLock()
 	defer generations.RUnlock()
 	if n := len(generations.list); n > 0 {
-		s.Listen = generations.list[n-1].run.addresses()
+		run := generations.list[n-1].run
+		s.Listen, s.Endpoints = run.addresses(), run.endpoints()
 	}
 	return s
 }

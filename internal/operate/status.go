@@ -24,6 +24,15 @@ type Server struct {
 	Started time.Time `json:"started"`
 	// Listen are the addresses, of those sites that are mirrors.
 	Listen []string `json:"listen"`
+	// Endpoints are what clients reach these sites by.
+	Endpoints []Endpoint `json:"endpoints,omitempty"`
+}
+
+// Endpoint is a base URL of a site; without a host, every name of the machine is one.
+type Endpoint struct {
+	Scheme string `json:"scheme"`
+	Host   string `json:"host,omitempty"`
+	Port   string `json:"port,omitempty"` // empty = the usual one of the scheme
 }
 
 // StoreStatus is one open store, and what mirrors do with it.

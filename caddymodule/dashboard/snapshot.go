@@ -1,0 +1,103 @@
+package dashboard
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/pullgate/pullgate/internal/operate"
+)
+
+// snapshot is how the gateway fares at one moment, for everybody.
+type snapshot struct {
+	status   operate.Status
+	sites    operate.Sites
+	problems []operate.Problem
+}
+
+// takeSnapshot looks at the gateway.
+func takeSnapshot(ctx context.Context, g *operate.Local) (*snapshot, error) {
+	status, err := g.Status(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	_, sites := g.Sites("")
+	return &snapshot{status: status, sites: sites, problems: operate.Problems(status)}, nil
+}
+
+// view is what one user sees of a snapshot.
+type view struct {
+	Version   string                `json:"version"`
+	Started   time.Time             `json:"started"`
+	Endpoints []operate.Endpoint    `json:"endpoints"`
+	Storage   []operate.StoreStatus `json:"storage"`
+	Upstreams []upstreamView        `json:"upstreams"`
+	Problems  []operate.Problem     `json:"problems"`
+	// Hidden says that there are upstreams that he may not pull from.
+	Hidden bool `json:"hidden,omitempty"`
+}
+
+// upstreamView is what is known of one upstream.
+type upstreamView struct {
+	Name    string                   `json:"name"`
+	URLs    []operate.UpstreamStatus `json:"urls,omitempty"`
+	Traffic operate.Traffic          `json:"traffic"`
+	Stored  int64                    `json:"stored_bytes"`
+}
+
+// view returns what an audience sees.
+func (s *snapshot) view(a *audience) *view {
+	v := &view{Storage: []operate.StoreStatus{}, Upstreams: []upstreamView{}, Problems: []operate.Problem{}, Hidden: !a.all}
+	if server := s.status.Server; server != nil {
+		v.Version, v.Started, v.Endpoints = server.Version, server.Started, server.Endpoints
+	}
+	upstreams := map[string]*upstreamView{}
+	for name, admitted := range a.admitted {
+		if admitted {
+			upstreams[name] = &upstreamView{Name: name}
+		}
+	}
+	for _, c := range s.status.Storage {
+		stored := map[string]int64{}
+		for name, bytes := range c.Upstreams {
+			if name == "" || upstreams[name] != nil {
+				stored[name] = bytes
+			}
+			if u := upstreams[name]; u != nil {
+				u.Stored += bytes
+			}
+		}
+		c.Upstreams = stored
+		v.Storage = append(v.Storage, c)
+	}
+	for _, url := range s.status.Upstreams {
+		if u := upstreams[url.Name]; u != nil {
+			u.URLs = append(u.URLs, url)
+		}
+	}
+	for _, t := range s.status.Traffic {
+		if u := upstreams[t.Name]; u != nil {
+			u.Traffic = t
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(upstreams)) {
+		v.Upstreams = append(v.Upstreams, *upstreams[name])
+	}
+	for _, p := range s.problems {
+		if p.What != operate.ProblemUpstream || a.sees(p.Name) {
+			v.Problems = append(v.Problems, p)
+		}
+	}
+	return v
+}
+
+// encode returns the view as JSON, on one line.
+func (v *view) encode() []byte {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return []byte("{}") // there is nothing in it that cannot be written
+	}
+	return raw
+}
