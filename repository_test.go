@@ -30,9 +30,10 @@ var imports = map[string][]string{
 	},
 	"caddymodule/admin": {"internal/bundle", "internal/operate"},
 	"caddymodule/command": {
-		"internal/bundle", "internal/carry", "internal/clientconfig", "internal/image", "internal/imagelist", "internal/listener", "internal/mirror", "internal/nearest",
+		"caddymodule/endpoint", "internal/bundle", "internal/carry", "internal/clientconfig", "internal/image", "internal/imagelist", "internal/listener", "internal/mirror", "internal/nearest",
 		"internal/operate", "internal/terminal", "storage", "internal/oci",
 	},
+	"caddymodule/endpoint": {},
 	"caddymodule/config": {
 		"caddymodule/credentials", "internal/mirror", "internal/nearest", "internal/operate", "internal/upstream", "storage", "internal/oci",
 	},
@@ -90,7 +91,7 @@ var owners = map[string][]string{
 	"github.com/dgraph-io/badger": {"storage/internal/index"},
 	"github.com/caddyserver/caddy": {
 		"", "cmd/pullgate", "caddymodule", "caddymodule/admin", "caddymodule/command", "caddymodule/config", "caddymodule/credentials",
-		"integration",
+		"caddymodule/endpoint", "integration",
 	},
 	"go.uber.org/zap":                            {"caddymodule", "caddymodule/command", "integration"},
 	"github.com/prometheus/":                     {"internal/metrics", "integration"},

@@ -38,6 +38,7 @@ func (a API) Routes() (routes []caddy.AdminRoute) {
 	g := a.gateway
 	for path, handler := range map[string]func(http.ResponseWriter, *http.Request) error{
 		operate.StatusPath:    a.status,
+		operate.PullsPath:     document[operate.PullsRequest](g.Pulls),
 		operate.InventoryPath: verb[operate.InventoryRequest](g.Inventory),
 		operate.RemovePath:    verb[operate.RemoveRequest](g.Remove),
 		operate.PinsPath:      verb[operate.PinRequest](g.Pins),
@@ -68,11 +69,31 @@ func (a API) status(w http.ResponseWriter, r *http.Request) error {
 		return errMethod
 	}
 	status, err := a.gateway.Status(r.Context(), "")
+	return answer(w, status, err)
+}
+
+// answer writes a document, unless there is an error.
+func answer(w http.ResponseWriter, document any, err error) error {
 	if err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(status)
+	return json.NewEncoder(w).Encode(document)
+}
+
+// document answers a GET with what is known at once.
+func document[Q any, P request[Q], D any](of func(context.Context, Q) (D, error)) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if r.Method != http.MethodGet {
+			return errMethod
+		}
+		var q Q
+		if err := P(&q).Parameters().Decode(r.URL.RawQuery); err != nil {
+			return err
+		}
+		d, err := of(r.Context(), q)
+		return answer(w, d, err)
+	}
 }
 
 var errMethod = caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed")}

@@ -3,7 +3,6 @@ package command
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,6 +13,7 @@ import (
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
+	"github.com/pullgate/pullgate/caddymodule/endpoint"
 	"github.com/pullgate/pullgate/internal/nearest"
 	"github.com/pullgate/pullgate/internal/oci"
 )
@@ -52,36 +52,36 @@ func (c *clientConfig) ask(ctx context.Context) error {
 		err = explain(ctx, address, err)
 		return fmt.Errorf("no server to ask for what was not given; start it, or give --endpoint and the upstreams: %w", err)
 	}
-	endpoints, err := endpointsOf(config)
+	endpoints, err := endpoint.Of(config)
 	if err != nil {
 		return fmt.Errorf("configuration of the server at %s: %w", address, err)
 	}
 	o := &c.options
-	chosen, err := choose(endpoints, o.Endpoint, len(o.Upstreams) > 0)
+	chosen, err := endpoint.Choose(endpoints, o.Endpoint, len(o.Upstreams) > 0)
 	if err != nil {
 		return fmt.Errorf("the server at %s %w", address, err)
 	}
 	if o.Endpoint == nil {
-		if o.Endpoint, err = url.Parse(chosen.url); err != nil {
+		if o.Endpoint, err = url.Parse(chosen.URL); err != nil {
 			return err
 		}
 	}
-	if chosen.login && o.Username == "" {
+	if chosen.Login && o.Username == "" {
 		c.remarks = append(c.remarks, "the gateway asks for a user: give --user and --password-file")
 	}
-	c.match(chosen.upstreams)
-	if len(o.Authority) > 0 || chosen.authority == "" || o.Endpoint.Scheme != "https" {
+	c.match(chosen.Upstreams)
+	if len(o.Authority) > 0 || chosen.Authority == "" || o.Endpoint.Scheme != "https" {
 		return nil
 	}
-	raw, err := adminGet(ctx, address, "/pki/ca/"+url.PathEscape(chosen.authority))
+	raw, err := adminGet(ctx, address, "/pki/ca/"+url.PathEscape(chosen.Authority))
 	if err != nil {
-		return fmt.Errorf("certificate authority %s of the server at %s: %w", chosen.authority, address, err)
+		return fmt.Errorf("certificate authority %s of the server at %s: %w", chosen.Authority, address, err)
 	}
 	var info struct {
 		Root string `json:"root_certificate"`
 	}
 	if err := json.Unmarshal(raw, &info); err != nil {
-		return fmt.Errorf("certificate authority %s of the server at %s: %w", chosen.authority, address, err)
+		return fmt.Errorf("certificate authority %s of the server at %s: %w", chosen.Authority, address, err)
 	}
 	o.Authority = []byte(info.Root)
 	return nil
@@ -90,7 +90,7 @@ func (c *clientConfig) ask(ctx context.Context) error {
 // match compares the upstreams that are wanted with those that the gateway has,
 // which are all wanted where none is named. One whose name cannot stand in an
 // image reference goes by an alias that can, if it has one.
-func (c *clientConfig) match(upstreams []siteUpstream) {
+func (c *clientConfig) match(upstreams []endpoint.Upstream) {
 	o := &c.options
 	if len(o.Upstreams) == 0 {
 		for _, u := range upstreams {
@@ -98,9 +98,9 @@ func (c *clientConfig) match(upstreams []siteUpstream) {
 		}
 	}
 	var known []string
-	of := map[string]siteUpstream{}
+	of := map[string]endpoint.Upstream{}
 	for _, u := range upstreams {
-		for _, name := range u.names() {
+		for _, name := range u.Names() {
 			known = append(known, name)
 			of[name] = u
 		}
@@ -116,18 +116,18 @@ func (c *clientConfig) match(upstreams []siteUpstream) {
 		case !ok:
 			c.remarks = append(c.remarks, fmt.Sprintf("the gateway does not mirror %s, as far as its configuration tells%s", at, guess(at, known)))
 		case at == name && !o.ByNamespace && strings.Contains(name, ":"):
-			plain := slices.IndexFunc(u.names(), func(n string) bool { return !strings.Contains(n, ":") })
+			plain := slices.IndexFunc(u.Names(), func(n string) bool { return !strings.Contains(n, ":") })
 			if plain >= 0 {
-				c.rename(name, u.names()[plain])
+				c.rename(name, u.Names()[plain])
 			}
 		}
 	}
 }
 
 // take adds the names of an upstream by which images can mean it.
-func (c *clientConfig) take(u siteUpstream) {
+func (c *clientConfig) take(u endpoint.Upstream) {
 	before := len(c.options.Upstreams)
-	for _, name := range u.names() {
+	for _, name := range u.Names() {
 		if oci.IsRegistry(name) {
 			c.options.Upstreams = append(c.options.Upstreams, name)
 		}
@@ -143,55 +143,6 @@ func guess(name string, known []string) string {
 		return ": did you mean " + near + "?"
 	}
 	return ": it has " + strings.Join(known, ", ")
-}
-
-// choose picks the endpoint that clients are to use: the one at the URL, or the
-// only one that other machines can reach. A site without a host may be at any URL
-// that no other has. All upstreams of that address count; there may be none if
-// the caller has named its own.
-func choose(endpoints []endpoint, at *url.URL, named bool) (chosen endpoint, err error) {
-	var urls []string
-	wanted := ""
-	if at != nil {
-		wanted = siteURL(at)
-		if !slices.ContainsFunc(endpoints, func(e endpoint) bool { return e.url == wanted }) {
-			wanted = ""
-		}
-	}
-	for _, e := range endpoints {
-		if at == nil && (e.url == "" || e.loopback) || at != nil && e.url != wanted {
-			continue
-		}
-		if e.url != "" && !slices.Contains(urls, e.url) {
-			urls = append(urls, e.url)
-		}
-		if chosen.url == "" {
-			chosen.url, chosen.authority = e.url, e.authority
-		}
-		chosen.login = chosen.login || e.login
-		for _, u := range e.upstreams {
-			if !slices.ContainsFunc(chosen.upstreams, func(other siteUpstream) bool { return other.Name == u.Name }) {
-				chosen.upstreams = append(chosen.upstreams, u)
-			}
-		}
-	}
-	switch {
-	case len(endpoints) == 0:
-		return endpoint{}, errors.New("mirrors no registries")
-	case at == nil && len(urls) == 0:
-		return endpoint{}, errors.New("names no host that other machines could reach it by: give --endpoint")
-	case at == nil && len(urls) > 1:
-		return endpoint{}, fmt.Errorf("serves at several addresses, give one of them as --endpoint: %s", strings.Join(urls, ", "))
-	case len(chosen.upstreams) == 0 && !named:
-		return endpoint{}, fmt.Errorf("does not serve at %s, as far as its configuration tells: name the upstreams", at)
-	}
-	return chosen, nil
-}
-
-// siteURL returns a URL as endpoints have it.
-func siteURL(u *url.URL) string {
-	usual := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
-	return u.Scheme + "://" + strings.TrimSuffix(strings.ToLower(u.Host), usual)
 }
 
 // answerTime is how long a server may take to answer.

@@ -1,30 +1,36 @@
-package command
+// Package endpoint finds the addresses at which a configuration of Caddy serves registry
+// mirrors.
+package endpoint
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// endpoint is an address at which a configuration serves registry mirrors, as
+// Endpoint is an address at which a configuration serves registry mirrors, as
 // clients would spell it.
-type endpoint struct {
-	// url is a scheme, a host and perhaps a port.
-	url string
-	// loopback says that the host means this machine only.
-	loopback bool
-	// upstreams are those that are served there.
-	upstreams []siteUpstream
-	// login says that users have to log in there, for some requests at least.
-	login bool
-	// authority is the ID of Caddy's own authority that signs the certificate;
+type Endpoint struct {
+	// URL is a scheme, a host and perhaps a port; empty = no host is named.
+	URL string
+	// Loopback says that the host means this machine only.
+	Loopback bool
+	// Upstreams are those that are served there.
+	Upstreams []Upstream
+	// Login says that users have to log in there, for some requests at least.
+	Login bool
+	// Authority is the ID of Caddy's own authority that signs the certificate;
 	// empty = another one, or none.
-	authority string
+	Authority string
 }
 
 // siteConfig is what of a configuration tells the endpoints. Matchers and
@@ -63,30 +69,31 @@ type siteRoute struct {
 		Host []string `json:"host"`
 	} `json:"match"`
 	Handle []struct {
-		Handler   string         `json:"handler"`
-		Routes    []siteRoute    `json:"routes"`
-		Upstreams []siteUpstream `json:"upstreams"`
+		Handler   string      `json:"handler"`
+		Routes    []siteRoute `json:"routes"`
+		Upstreams []Upstream  `json:"upstreams"`
 	} `json:"handle"`
 }
 
-type siteUpstream struct {
+// Upstream is one that is served.
+type Upstream struct {
 	Name  string   `json:"name"`
 	Alias []string `json:"alias"`
 }
 
-// names returns all that clients may call it by.
-func (u siteUpstream) names() []string { return slices.Concat([]string{u.Name}, u.Alias) }
+// Names returns all that clients may call it by.
+func (u Upstream) Names() []string { return slices.Concat([]string{u.Name}, u.Alias) }
 
-// endpointsOf reads a configuration in JSON. A site that names no host is at no
+// Of reads a configuration in JSON. A site that names no host is at no
 // address that could be told.
-func endpointsOf(config []byte) ([]endpoint, error) {
+func Of(config []byte) ([]Endpoint, error) {
 	var c siteConfig
 	if err := json.Unmarshal(config, &c); err != nil {
 		return nil, err
 	}
 	http := c.Apps.HTTP
 	httpPort, httpsPort := orDefault(http.HTTPPort, caddyhttp.DefaultHTTPPort), orDefault(http.HTTPSPort, caddyhttp.DefaultHTTPSPort)
-	var found []endpoint
+	var found []Endpoint
 	for _, server := range http.Servers {
 		for _, route := range server.Routes {
 			upstreams := route.upstreams()
@@ -105,12 +112,12 @@ func endpointsOf(config []byte) ([]endpoint, error) {
 					}
 					secure := len(server.Policies) > 0 || port == httpsPort ||
 						host != "" && port != httpPort && !server.AutoHTTP.Disabled && !slices.Contains(server.AutoHTTP.Skip, host)
-					e := endpoint{upstreams: upstreams, loopback: loopback(name), login: route.login()}
+					e := Endpoint{Upstreams: upstreams, Loopback: loopback(name), Login: route.login()}
 					if name != "" {
-						e.url = endpointURL(secure, name, port)
+						e.URL = endpointURL(secure, name, port)
 					}
 					if secure {
-						e.authority = c.authority(host)
+						e.Authority = c.authority(host)
 					}
 					found = append(found, e)
 				}
@@ -139,7 +146,7 @@ func (r siteRoute) hosts() (hosts []string) {
 }
 
 // upstreams returns those of the handlers of a route, and of what it leads to.
-func (r siteRoute) upstreams() (found []siteUpstream) {
+func (r siteRoute) upstreams() (found []Upstream) {
 	for _, h := range r.Handle {
 		if h.Handler == "registry_mirror" {
 			found = append(found, h.Upstreams...)
@@ -199,4 +206,53 @@ func endpointURL(secure bool, host string, port int) string {
 func loopback(host string) bool {
 	address, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && (address.IsLoopback() || address.IsUnspecified())
+}
+
+// Choose picks the endpoint that clients are to use: the one at the URL, or the
+// only one that other machines can reach. A site without a host may be at any URL
+// that no other has. All upstreams of that address count; there may be none if
+// the caller has named its own.
+func Choose(endpoints []Endpoint, at *url.URL, named bool) (chosen Endpoint, err error) {
+	var urls []string
+	wanted := ""
+	if at != nil {
+		wanted = siteURL(at)
+		if !slices.ContainsFunc(endpoints, func(e Endpoint) bool { return e.URL == wanted }) {
+			wanted = ""
+		}
+	}
+	for _, e := range endpoints {
+		if at == nil && (e.URL == "" || e.Loopback) || at != nil && e.URL != wanted {
+			continue
+		}
+		if e.URL != "" && !slices.Contains(urls, e.URL) {
+			urls = append(urls, e.URL)
+		}
+		if chosen.URL == "" {
+			chosen.URL, chosen.Authority = e.URL, e.Authority
+		}
+		chosen.Login = chosen.Login || e.Login
+		for _, u := range e.Upstreams {
+			if !slices.ContainsFunc(chosen.Upstreams, func(other Upstream) bool { return other.Name == u.Name }) {
+				chosen.Upstreams = append(chosen.Upstreams, u)
+			}
+		}
+	}
+	switch {
+	case len(endpoints) == 0:
+		return Endpoint{}, errors.New("mirrors no registries")
+	case at == nil && len(urls) == 0:
+		return Endpoint{}, errors.New("names no host that other machines could reach it by: give --endpoint")
+	case at == nil && len(urls) > 1:
+		return Endpoint{}, fmt.Errorf("serves at several addresses, give one of them as --endpoint: %s", strings.Join(urls, ", "))
+	case len(chosen.Upstreams) == 0 && !named:
+		return Endpoint{}, fmt.Errorf("does not serve at %s, as far as its configuration tells: name the upstreams", at)
+	}
+	return chosen, nil
+}
+
+// siteURL returns a URL as endpoints have it.
+func siteURL(u *url.URL) string {
+	usual := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
+	return u.Scheme + "://" + strings.TrimSuffix(strings.ToLower(u.Host), usual)
 }

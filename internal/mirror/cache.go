@@ -17,15 +17,13 @@ import (
 	"github.com/pullgate/pullgate/internal/taglist"
 )
 
-// The deadlines of look-ups: whole, not per attempt.
+// The deadlines of look-ups, whole, not per attempt, and others.
 const (
 	coldDeadline  = 10 * time.Second // nothing to answer with otherwise
 	staleDeadline = 3 * time.Second  // a stale answer is at hand
 	sizePatience  = 5 * time.Second  // see fill.Downloads
+	closePatience = 10 * time.Second // how long Close waits for what hangs
 )
-
-// closePatience is how long Close waits for what hangs.
-const closePatience = 10 * time.Second
 
 // CacheOptions make a Cache.
 type CacheOptions struct {
@@ -37,21 +35,23 @@ type CacheOptions struct {
 	Logger *slog.Logger
 	// Now is the clock for freshness and negative memory; nil = time.Now.
 	Now func() time.Time
-	// Observe is called at the start and the end of every fill, from the fill's
-	// goroutine: it must be quick and safe for concurrent use. nil = nobody.
+	// Observe is called at the start, before the first GET and at the end of every fill, from
+	// the fill's goroutine: it must be quick and safe for concurrent use. nil = nobody.
 	Observe func(FillEvent)
 	// Panicked is called when a look-up or a fill panics, which ends that one with
 	// an error. It may be called from any goroutine. nil = only the log tells.
 	Panicked func()
 }
 
-// FillEvent tells of a fill that started or finished.
+// FillEvent tells of a fill that has started, is about to ask the upstream, or finished.
 type FillEvent struct {
-	// Upstream is the configured name of the upstream that is asked.
-	Upstream   string
-	Repository string
-	Digest     digest.Digest
-	// Finished is false at the start; the fields below are set at the end only.
+	// Upstream is the configured name of the upstream that is asked, and Client who is
+	// the reason, as in oci.Request; empty = a preload. Ahead says that it looks ahead, and
+	// Asking that it has had its turn, and asks.
+	Upstream, Repository, Client string
+	Ahead, Asking                bool
+	Digest                       digest.Digest
+	// Finished is false at first; the fields below are set at the end only.
 	Finished bool
 	// Class says why the fill failed; ClassNone = it did not. ClassCanceled is
 	// a fill that was suspended by Close.
@@ -179,6 +179,16 @@ func (c *Cache) Stats() Stats {
 		s.FillBytes += received
 	}
 	return s
+}
+
+// Running returns the running fills, with the bytes that they have received.
+func (c *Cache) Running() (running []FillEvent) {
+	for _, f := range c.fills.all() {
+		e := f.event(false)
+		_, e.Bytes = f.Progress()
+		running = append(running, e)
+	}
+	return running
 }
 
 // survive keeps a panic of what nobody waits for from taking the server down. It is

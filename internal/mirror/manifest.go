@@ -64,10 +64,6 @@ func (q manifestQuery) get(ctx context.Context) (oci.Manifest, oci.CacheStatus, 
 		status, err := q.unknown(oci.CodeManifestUnknown)
 		return oci.Manifest{}, status, err
 	}
-	return q.lookUp(ctx)
-}
-
-func (q manifestQuery) lookUp(ctx context.Context) (oci.Manifest, oci.CacheStatus, error) {
 	a, err := lookUp(ctx, q.view, &q.manifests, question[oci.Manifest]{
 		key:  q.key(),
 		have: func(ctx context.Context) (oci.Manifest, bool) { return q.local(ctx, q.digest) },

@@ -153,7 +153,7 @@ func (w *rangesWorld) settle() {
 	for {
 		w.fixture.mu.Lock()
 		for _, e := range w.events {
-			if !e.Finished {
+			if !e.Finished && !e.Asking {
 				w.running++
 			}
 		}

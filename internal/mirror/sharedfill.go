@@ -50,11 +50,7 @@ func newFill(ctx context.Context, source view, d digest.Digest, link storage.Lin
 	}
 	// The fill outlives the request, so its span is a root of its own.
 	spanned, span := tracer(ctx).Start(source.Cache.ctx, "mirror.fill", trace.WithNewRoot(),
-		trace.WithLinks(trace.LinkFromContext(ctx)), trace.WithAttributes(
-			attribute.String("upstream", source.Name),
-			attribute.String("repository", source.repository),
-			attribute.String("digest", d.String()),
-		))
+		trace.WithLinks(trace.LinkFromContext(ctx)), source.about("digest", d.String()))
 	s.span = span
 	s.Fill = fill.New(spanned, o)
 	return s
@@ -67,9 +63,7 @@ func (s *sharedFill) sizeInDoubt(d digest.Digest) bool {
 
 // run downloads, verifies, stores, and takes the fill out of the cache.
 func (s *sharedFill) run() {
-	s.source.observe(FillEvent{
-		Upstream: s.source.Name, Repository: s.source.repository, Digest: s.Digest, Size: s.Size,
-	})
+	s.source.observe(s.event(false))
 	s.Run(func(o fill.Outcome) {
 		s.report(o)
 		s.source.fills.release(s.source.fillKey(s.Digest))
@@ -103,6 +97,7 @@ func (s *sharedFill) Suspended(ctx context.Context) (size int64, ok bool) {
 
 // Summon implements fill.Policy.
 func (s *sharedFill) Summon() func(context.Context) bool {
+	s.source.observe(s.event(true))
 	mark := s.source.images.Mark()
 	return func(ctx context.Context) bool { return summons{s.source, s.Digest}.send(ctx, mark) }
 }
@@ -131,10 +126,9 @@ func (s *sharedFill) Failed(o fill.Outcome) {
 
 // report tells the log, the span and the observer how the fill has ended.
 func (s *sharedFill) report(o fill.Outcome) {
-	e := FillEvent{
-		Upstream: s.source.Name, Repository: s.source.repository, Digest: s.Digest, Finished: true,
-		Size: o.Size, Bytes: o.Received, Stored: o.Stored(), Duration: s.source.now().Sub(s.began), Class: oci.ClassOf(o.Err),
-	}
+	e := s.event(false)
+	e.Finished, e.Size, e.Bytes, e.Stored = true, o.Size, o.Received, o.Stored()
+	e.Duration, e.Class = s.source.now().Sub(s.began), oci.ClassOf(o.Err)
 	result := "stored"
 	switch {
 	case o.Err != nil:
@@ -152,6 +146,13 @@ func (s *sharedFill) report(o fill.Outcome) {
 	s.span.SetAttributes(attribute.Int64("bytes", o.Received), attribute.String("result", result))
 	s.span.End()
 	s.source.observe(e)
+}
+
+func (s *sharedFill) event(asking bool) FillEvent {
+	return FillEvent{
+		Upstream: s.source.Name, Repository: s.source.repository, Client: s.source.client, Ahead: s.Ahead, Asking: asking,
+		Digest: s.Digest, Size: s.Size,
+	}
 }
 
 func (s *sharedFill) logFailure(o fill.Outcome, class oci.Class) {

@@ -23,11 +23,12 @@ func startSpan(ctx context.Context, name string, v view, reference string) (cont
 	if !trace.SpanFromContext(ctx).IsRecording() {
 		return ctx, trace.SpanFromContext(context.Background())
 	}
-	return tracer(ctx).Start(ctx, name, trace.WithAttributes(
-		attribute.String("upstream", v.Name),
-		attribute.String("repository", v.repository),
-		attribute.String("reference", reference),
-	))
+	return tracer(ctx).Start(ctx, name, v.about("reference", reference))
+}
+
+// about is what spans tell of a request.
+func (v view) about(key, value string) trace.SpanStartEventOption {
+	return trace.WithAttributes(attribute.String("upstream", v.Name), attribute.String("repository", v.repository), attribute.String(key, value))
 }
 
 // answered ends the span of a request and logs what an operator may have to act
@@ -73,11 +74,7 @@ func (v view) refusal(r oci.Request, err error) error {
 
 // failed is the status beside an error that a question to the upstream ended in.
 func failed(led bool, err error) oci.CacheStatus {
-	status := oci.CacheStatus{Result: oci.ResultJoined}
-	if led {
-		status.Result = oci.ResultMiss
-	}
-	e := oci.AsError(err)
+	status, e := asked(led, false), oci.AsError(err)
 	status.ForwardStatus = e.UpstreamStatus
 	if e.Class != oci.ClassNotFound && e.Class != oci.ClassDenied {
 		status.Detail = string(e.Class)

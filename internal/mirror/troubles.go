@@ -30,9 +30,7 @@ func (t *troubles) remember(k key, err error, spare bool) {
 			t.failures.put(upstreamKey(kindSuspect, k), e, now, rememberSuspect)
 		}
 		return
-	case oci.ClassNotFound:
-		keep = rememberUnknown
-	case oci.ClassDenied:
+	case oci.ClassNotFound, oci.ClassDenied:
 		keep = rememberUnknown
 	case oci.ClassDigest:
 		keep = rememberDigest
@@ -83,7 +81,8 @@ func (t *troubles) remembered(k key, spare bool) *oci.Error {
 	if e := t.silence(kindUpstream, k); e != nil || k.kind == kindTag {
 		return e
 	}
-	return t.suspected(k)
+	// It is asked, but not waited for: the first who found it silent has waited for all.
+	return t.silence(kindSuspect, k)
 }
 
 // suspect keeps those who have a spare answer from asking the upstream for a
@@ -102,10 +101,6 @@ func (t *troubles) suspect(k key, e *oci.Error) {
 	t.failures.put(whose(kindUpstream, k), e, now, rememberStale)
 	t.failures.put(whose(kindSuspect, k), e, now, rememberSuspect)
 }
-
-// suspected returns why an upstream is asked, but not waited for: the first who
-// found it silent has waited for all.
-func (t *troubles) suspected(k key) *oci.Error { return t.silence(kindSuspect, k) }
 
 func (t *troubles) silence(of kind, k key) *oci.Error {
 	now := t.clock()

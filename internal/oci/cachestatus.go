@@ -15,6 +15,9 @@ const (
 	ResultMiss   Result = "miss"
 	ResultJoined Result = "joined"
 	ResultStale  Result = "stale"
+	// ResultPrefetched is a hit for the first request for what looking ahead has brought
+	// for the same pull. On the wire it is a hit.
+	ResultPrefetched Result = "prefetched"
 )
 
 // DetailUnverified says that the answer holds a part of a blob that was not verified
@@ -47,7 +50,7 @@ func (c CacheStatus) String() string {
 	var buffer [64]byte
 	b := buffer[:0]
 	switch c.Result {
-	case ResultHit, ResultStale:
+	case ResultHit, ResultPrefetched, ResultStale:
 		b = append(b, "pullgate; hit"...)
 	case ResultMiss, ResultJoined:
 		b = append(b, "pullgate; fwd=miss"...)

@@ -43,21 +43,27 @@ func (c *Client) ask(ctx context.Context, method, path string, p Parameters, bod
 }
 
 // Status implements Gateway.
-func (c *Client) Status(ctx context.Context, path string) (status Status, err error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
-	response, err := c.ask(ctx, http.MethodGet, StatusPath, nil, nil)
-	if err != nil {
-		return status, err
-	}
-	defer response.Body.Close()
-	if err := json.NewDecoder(response.Body).Decode(&status); err != nil {
-		return status, fmt.Errorf("admin API at %s: read answer: %w", c.Address, err)
-	}
+func (c *Client) Status(ctx context.Context, path string) (Status, error) {
+	status, err := askDocument[Status](ctx, c, StatusPath, nil)
 	if path != "" {
 		status.Storage = slices.DeleteFunc(status.Storage, func(s StoreStatus) bool { return s.Path != path })
 	}
-	return status, nil
+	return status, err
+}
+
+// askDocument asks for something that a server knows at once.
+func askDocument[D any](ctx context.Context, c *Client, path string, p Parameters) (document D, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	response, err := c.ask(ctx, http.MethodGet, path, p, nil)
+	if err != nil {
+		return document, err
+	}
+	defer response.Body.Close()
+	if err := json.NewDecoder(response.Body).Decode(&document); err != nil {
+		return document, fmt.Errorf("admin API at %s: read answer: %w", c.Address, err)
+	}
+	return document, nil
 }
 
 // askLines passes on each line of an answer, until last says that it was the last one.

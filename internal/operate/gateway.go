@@ -16,6 +16,8 @@ import (
 type Gateway interface {
 	// Status returns the state of one store, or, without a path, of all.
 	Status(ctx context.Context, path string) (Status, error)
+	// Pulls returns the pulls of images that a server has seen.
+	Pulls(ctx context.Context, q PullsRequest) (Pulls, error)
 	Inventory(ctx context.Context, q InventoryRequest, tell func(InventoryLine)) error
 	Remove(ctx context.Context, q RemoveRequest, tell func(RemoveLine)) error
 	// Pins lists pins, Pin stores one, and Unpin drops it.
@@ -35,6 +37,7 @@ type Gateway interface {
 // Where the admin API has the verbs.
 const (
 	StatusPath    = "/registry_mirror/"
+	PullsPath     = "/registry_mirror/pulls"
 	InventoryPath = "/registry_mirror/inventory"
 	RemovePath    = "/registry_mirror/remove"
 	PinsPath      = "/registry_mirror/pins"

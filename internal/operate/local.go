@@ -31,10 +31,11 @@ type Local struct {
 	// without a path, of the newest one; nil = none is open there. For a command, they
 	// are those of its configuration, if it has one.
 	Sites func(path string) (*Store, Sites)
-	// Server, Upstreams and Traffic are those of a server; nil = it is a command.
+	// Server, Upstreams, Traffic and Tracked are those of a server; nil = it is a command.
 	Server    func() Server
 	Upstreams func() []UpstreamStatus
 	Traffic   func() []Traffic
+	Tracked   func(PullsRequest) Pulls
 }
 
 // Command returns the gateway of a command that has opened a store.

@@ -44,15 +44,21 @@ func (p Parameters) Decode(raw string) error {
 		if known, ok := p[name]; ok {
 			err = known.read(query.Get(name))
 		} else {
-			names := slices.Sorted(maps.Keys(p))
-			last := len(names) - 1
-			err = fmt.Errorf("not a parameter: want %s or %s", strings.Join(names[:last], ", "), names[last])
+			err = fmt.Errorf("not a parameter: want %s", alternatives(slices.Sorted(maps.Keys(p))))
 		}
 		if err != nil {
 			return refuse(http.StatusBadRequest, fmt.Errorf("%s: %w", name, err))
 		}
 	}
 	return nil
+}
+
+func alternatives(names []string) string {
+	last := len(names) - 1
+	if last == 0 {
+		return names[0]
+	}
+	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
 // flag is a parameter that is 1 or 0.

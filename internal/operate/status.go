@@ -103,25 +103,34 @@ func (u UpstreamStatus) Level() int {
 type Traffic struct {
 	Name     string `json:"name"`
 	Requests int64  `json:"requests"`
-	// Hits were answered from the cache, Joined by a download that was running
-	// already, Misses by asking the upstream, and Stale from the cache as that failed.
-	Hits   int64 `json:"hits"`
-	Joined int64 `json:"joined"`
-	Misses int64 `json:"misses"`
-	Stale  int64 `json:"stale"`
+	// Hits were answered with what was in the cache before: of the first request for what
+	// looking ahead brought, that is Prefetched. Joined were answered by a download that was
+	// running already, Misses by asking the upstream, and Stale from the cache as that failed.
+	Hits       int64 `json:"hits"`
+	Prefetched int64 `json:"prefetched"`
+	Joined     int64 `json:"joined"`
+	Misses     int64 `json:"misses"`
+	Stale      int64 `json:"stale"`
 	// Errors were answered with 5xx, or cut.
 	Errors int64 `json:"errors"`
-	// Sent are the bytes of bodies to clients, Received those from the upstream.
-	Sent     int64 `json:"sent_bytes"`
-	Received int64 `json:"received_bytes"`
+	// Sent are the bytes of bodies to clients, Received those from the upstream, and
+	// Preloaded of these the bytes of blobs that no client had asked for.
+	Sent      int64 `json:"sent_bytes"`
+	Received  int64 `json:"received_bytes"`
+	Preloaded int64 `json:"preloaded_bytes"`
 }
 
-// HitRate is the share of what could be answered that did not need the upstream, and
-// whether there was anything.
+// HitRate is the share of what could be answered that cost the upstream's link nothing:
+// neither for the request nor for the pull that it belongs to. ok tells whether there was
+// anything.
 func (t Traffic) HitRate() (share float64, ok bool) {
-	answered := t.Hits + t.Joined + t.Misses + t.Stale
-	return float64(t.Hits+t.Joined+t.Stale) / float64(max(answered, 1)), answered > 0
+	answered := t.Hits + t.Prefetched + t.Joined + t.Misses + t.Stale
+	return float64(t.Hits+t.Stale) / float64(max(answered, 1)), answered > 0
 }
+
+// Saved is how many bytes less have come from the upstream than went to clients, preload
+// apart; negative, if more have.
+func (t Traffic) Saved() int64 { return t.Sent - (t.Received - t.Preloaded) }
 
 // Status returns what a look at a store tells.
 func (s *Store) Status() StoreStatus {

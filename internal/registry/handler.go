@@ -29,6 +29,9 @@ type Options struct {
 	// Client returns which client a request of a user comes from, for limits that
 	// count for each; nil = no limits.
 	Client func(r *http.Request, user string) string
+	// OnRequest is called before the Mirror is asked: for a request of the pull API that
+	// is well-formed. nil = not called.
+	OnRequest func(*http.Request, *Answer)
 	// OnHeader is called once per request, right before the header is written,
 	// or before the connection is cut without one. It may run on another
 	// goroutine than ServeHTTP does, but never beside it. nil = not called.
@@ -61,7 +64,8 @@ type Answer struct {
 	Request oci.Request
 	// Digest is that of the manifest or blob that is sent; empty if none is.
 	Digest digest.Digest
-	// Cache is how the mirror answered; zero if it was not asked.
+	// Cache is how the mirror answered; zero if it was not asked. The headers that tell
+	// of it are set when OnHeader is called, which may say here what it knows better.
 	Cache oci.CacheStatus
 	// Began is when the request came in.
 	Began time.Time
@@ -77,6 +81,8 @@ type Answer struct {
 	Aborted bool
 	// Panicked says that it is an error, or was cut, because something panicked.
 	Panicked bool
+	// Note is what one callback leaves for the next ones.
+	Note any
 }
 
 // Handler serves the pull API. It is safe for concurrent use.
@@ -93,6 +99,9 @@ func New(o Options) *Handler {
 	}
 	if o.Client == nil {
 		o.Client = func(*http.Request, string) string { return "" }
+	}
+	if o.OnRequest == nil {
+		o.OnRequest = func(*http.Request, *Answer) {}
 	}
 	if o.OnHeader == nil {
 		o.OnHeader = func(*http.Request, *Answer) {}
@@ -203,6 +212,7 @@ func (x *exchange) serve() error {
 	request.User = x.h.o.User(x.r)
 	request.Client = x.h.o.Client(x.r, request.User)
 	x.answer.Request = request
+	x.h.o.OnRequest(x.r, &x.answer)
 	if x.route.Namespace != "" {
 		x.set("Oci-Namespace", x.route.Namespace)
 	}

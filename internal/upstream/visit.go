@@ -29,7 +29,7 @@ func (c *Client) visit(e *endpoint, op operation, l *lease) *visit {
 
 // outgoing returns a request for something below the repository; rest is its path.
 func (v *visit) outgoing(op, method, rest string, params url.Values, header http.Header) wire.Request {
-	return wire.Request{Op: op, Method: method, URL: v.e.locate(v.repository, rest, params), Header: header}
+	return wire.Request{Op: op, Method: method, Repository: v.repository, URL: v.e.locate(v.repository, rest, params), Header: header}
 }
 
 // ask sends a request and does the authentication, and once more if the registry

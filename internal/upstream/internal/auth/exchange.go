@@ -22,8 +22,8 @@ import (
 )
 
 // exchange asks a token server for a token, as the upstream's user if it may know
-// who that is.
-func (r *Registry) exchange(ctx context.Context, server tokenServer, way challenge) (string, time.Duration, error) {
+// who that is. The repository is the first that it is for.
+func (r *Registry) exchange(ctx context.Context, server tokenServer, way challenge, repository string) (string, time.Duration, error) {
 	identity, realm := authn.Anonymous, server.url
 	identified := false
 	if server.trusted {
@@ -47,7 +47,7 @@ func (r *Registry) exchange(ctx context.Context, server tokenServer, way challen
 		return "", 0, &wire.Failure{Class: oci.ClassToken, Text: "the token server's name is no host name"}
 	}
 	parameters := map[string]string{"realm": realm.String(), "service": way.service}
-	token, err := transport.Exchange(ctx, host, identity, tokenTransport{r, server.by}, strings.Fields(way.scope), &transport.Challenge{
+	token, err := transport.Exchange(ctx, host, identity, tokenTransport{r, server.by, repository}, strings.Fields(way.scope), &transport.Challenge{
 		Scheme: way.scheme, Parameters: parameters, Insecure: realm.Scheme == "http",
 	})
 	if err != nil {
@@ -86,13 +86,14 @@ const maxTokenAnswer = 64 << 10
 // tokenTransport carries the exchange's requests. It turns what is no answer
 // into failures, so that no text of a token server gets into an error.
 type tokenTransport struct {
-	r  *Registry
-	by egress.Leader
+	r          *Registry
+	by         egress.Leader
+	repository string
 }
 
 // RoundTrip implements http.RoundTripper.
 func (t tokenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	o := wire.Request{Op: wire.OpToken, Method: r.Method, URL: r.URL, By: t.by, Header: r.Header.Clone()}
+	o := wire.Request{Op: wire.OpToken, Method: r.Method, Repository: t.repository, URL: r.URL, By: t.by, Header: r.Header.Clone()}
 	o.Authorization = o.Header.Get("Authorization")
 	o.Header.Del("Authorization")
 	if r.Body != nil {

@@ -101,7 +101,7 @@ func (s *Session) bearer(ctx context.Context, way challenge) (grant, error) {
 	}
 	key := tokenKey{way.realm, way.service, way.scope, server.trusted}.String()
 	entry, old, err := r.tokens.Get(ctx, key, func(ctx context.Context) (string, time.Duration, error) {
-		return r.exchange(ctx, server, way)
+		return r.exchange(ctx, server, way, s.repository)
 	})
 	if err != nil {
 		return grant{}, s.denied(wire.AsFailure(ctx, r.base.Host, err))
@@ -129,7 +129,7 @@ func (s *Session) anonymous(ctx context.Context, way challenge, a *wire.Answer) 
 	}
 	key := tokenKey{way.realm, way.service, way.scope, false}.String()
 	entry, _, err := s.r.tokens.Get(ctx, key, func(ctx context.Context) (string, time.Duration, error) {
-		return s.r.exchange(ctx, server, way)
+		return s.r.exchange(ctx, server, way, s.repository)
 	})
 	if err != nil {
 		return "", err

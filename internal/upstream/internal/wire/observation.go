@@ -24,6 +24,8 @@ type Observation struct {
 	// Op is "ping", "token", "head_manifest", "get_manifest", "head_blob",
 	// "get_blob", "tags" or "referrers".
 	Op string
+	// Repository is what it is about; empty = the registry as a whole.
+	Repository string
 	// Class is ClassNone for a good answer, for a redirect, and for a 401 that is
 	// merely the challenge to authenticate.
 	Class oci.Class

@@ -24,6 +24,7 @@ const (
 // Request is one request before its redirects.
 type Request struct {
 	Op, Method string
+	Repository string // empty = it is about none
 	URL        *url.URL
 	Header     http.Header
 	// Authorization is sent to the origin of url, until the first hop that
@@ -172,7 +173,7 @@ func (s *Sender) observe(ctx context.Context, o Request, resp *http.Response, er
 	if s.o.Observe == nil {
 		return
 	}
-	observation := Observation{Op: o.Op, Duration: took}
+	observation := Observation{Op: o.Op, Repository: o.Repository, Duration: took}
 	if err != nil {
 		observation.Class = classOf(ctx, err)
 		s.o.Observe(observation)
