@@ -15,6 +15,7 @@ type snapshot struct {
 	status   operate.Status
 	sites    operate.Sites
 	problems []operate.Problem
+	pulls    operate.Pulls
 }
 
 // takeSnapshot looks at the gateway.
@@ -23,8 +24,12 @@ func takeSnapshot(ctx context.Context, g *operate.Local) (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
+	pulls, err := g.Pulls(ctx, operate.PullsRequest{})
+	if err != nil {
+		return nil, err
+	}
 	_, sites := g.Sites("")
-	return &snapshot{status: status, sites: sites, problems: operate.Problems(status)}, nil
+	return &snapshot{status: status, sites: sites, problems: operate.Problems(status), pulls: pulls}, nil
 }
 
 // view is what one user sees of a snapshot.
@@ -35,6 +40,7 @@ type view struct {
 	Storage   []operate.StoreStatus `json:"storage"`
 	Upstreams []upstreamView        `json:"upstreams"`
 	Problems  []operate.Problem     `json:"problems"`
+	Pulls     operate.Pulls         `json:"pulls"`
 	// Hidden says that there are upstreams that he may not pull from.
 	Hidden bool `json:"hidden,omitempty"`
 }
@@ -90,7 +96,34 @@ func (s *snapshot) view(a *audience) *view {
 			v.Problems = append(v.Problems, p)
 		}
 	}
+	v.Pulls = pullsFor(s.pulls, a)
 	return v
+}
+
+// maxPulls is how many pulls of each kind stand in a snapshot, and maxClients how many
+// clients.
+const (
+	maxPulls   = 40
+	maxClients = 100
+)
+
+// pullsFor returns the pulls that an audience sees. Who pulls from several upstreams is
+// counted for all of them, so clients are told only to those who see all.
+func pullsFor(all operate.Pulls, a *audience) operate.Pulls {
+	visible := func(pulls []operate.Pull) []operate.Pull {
+		some := []operate.Pull{}
+		for _, p := range pulls {
+			if a.sees(p.Upstream) && len(some) < maxPulls {
+				some = append(some, p)
+			}
+		}
+		return some
+	}
+	pulls := operate.Pulls{Running: visible(all.Running), Recent: visible(all.Recent), Clients: []operate.PullClient{}, Images: []operate.PullImage{}}
+	if a.all {
+		pulls.Clients = append(pulls.Clients, all.Clients[:min(len(all.Clients), maxClients)]...)
+	}
+	return pulls
 }
 
 // encode returns the view as JSON, on one line.

@@ -1,0 +1,67 @@
+// What takes the space, and what is going to go.
+
+import { h, bar, badge, legend, card, table, empty, bytes, number, percent, plural, when } from './dom.js';
+import { loader } from './store.js';
+import { traffic, rangeSwitch } from './history.js';
+
+const pins = loader('pins');
+const next = loader('next');
+const largest = loader('images');
+
+export const aside = () => rangeSwitch();
+
+export function view(state) {
+	const old = l => Date.now() - l.at > 60000;
+	pins.load({}, old(pins));
+	next.load({}, old(next));
+	largest.load({ sort: 'size' }, old(largest) || largest.data && largest.data.sizing && Date.now() - largest.at > 900);
+	return [state.storage.map(c => space(c)), h('div', { class: 'halves' }, going(), pinned()), traffic('Evictions', [['evicted', 'Evicted']], true), h('div', { class: 'halves' }, state.storage.map(integrity))];
+}
+
+const colours = ['c1', 'c2', 'c3', 'c4', 'c5', 'c6'];
+
+// space shows what a storage has by upstream, beside its limit.
+function space(c) {
+	const most = c.max_size || c.blob_bytes + c.free_bytes;
+	const all = Object.entries(c.upstreams || {}).filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]);
+	const known = all.filter(([name]) => name).slice(0, 6);
+	const rest = c.blob_bytes - known.reduce((sum, [, n]) => sum + n, 0);
+	const parts = known.map(([, n], i) => [n / most, colours[i]]).concat([[rest / most, 'c7']]);
+	return card('Space', { aside: h('span', { class: 'small dim mono wrap' }, c.path) },
+		h('p', { class: 'value' }, bytes(c.blob_bytes), h('small', {}, ` of ${bytes(most)}${c.max_size ? ' (max_size)' : ' that the disk has for it'}${c.counted ? '' : ', still being counted'}`)),
+		bar(`${percent(c.blob_bytes / most)} of ${bytes(most)} is used`, parts, true),
+		legend(known.map(([name, n], i) => [colours[i], `${name} ${bytes(n)}`]).concat(rest > 0 ? [['c7', `others ${bytes(rest)}`]] : [], [['free', `room for ${bytes(Math.max(Math.min(most - c.blob_bytes, c.free_bytes), 0))}`]])),
+		h('p', { class: 'small dim' }, `${plural(c.blobs, 'blob')}, ${bytes(c.pinned_bytes)} pinned, beside them an index of ${bytes(c.index_bytes)}. ${bytes(c.free_bytes)} of ${bytes(c.total_bytes)} of the disk are free.`));
+}
+
+// going lists what was used least recently: that goes first when room is needed.
+function going() {
+	const all = next.data;
+	if (next.error) return card('Next to go', empty(next.error));
+	if (!all) return card('Next to go', empty('Looking …'));
+	if (!all.length) return card('Next to go', empty('Nothing is cached that may go.'));
+	return card('Next to go', h('p', { class: 'small dim' }, 'When room is needed, the blobs that nobody used for the longest go first. Pinned ones never do.'),
+		table('Next to go', [['Of'], ['Size', 'num'], ['Used']], all.map(b => [
+			b.scopes && b.scopes.length ? h('span', { class: 'wrap' }, b.scopes[0], b.scopes.length > 1 && h('span', { class: 'small dim' }, ` and ${number(b.scopes.length - 1)} more`)) : h('span', { class: 'dim' }, 'no repository any more'),
+			bytes(b.bytes), when(b.used)])));
+}
+
+function pinned() {
+	const all = pins.data || [];
+	if (!all.length) return card('Pins', empty('Nothing is pinned. Pinned images are never evicted: pullgate mirror pin, the option pin, or the button at an image.'));
+	return card('Pins', table('Pins', [['Pattern'], ['Images', 'num'], ['Keeps', 'num'], ['From']], all.map(p => [h('span', { class: 'mono wrap' }, p.pattern), number(p.images), bytes(p.bytes),
+		p.stored ? ['command ', p.made && when(p.made)] : 'configuration'])));
+}
+
+function integrity(c) {
+	const fine = c.index_open && !c.quarantined_blobs && !c.index_rebuilds;
+	const fact = (name, value) => value === undefined || value === null ? null : [h('dt', {}, name), h('dd', {}, value)];
+	return card('Integrity', { aside: badge(fine ? 'good' : c.index_open ? 'warn' : 'bad', fine ? 'ok' : 'look here') }, h('dl', { class: 'facts' },
+		fact('Index', c.index_open ? c.index_rebuilds ? `open, begun anew ${number(c.index_rebuilds)} times: ${c.index_error}` : 'open' : `not open: ${c.index_error || ''}`),
+		fact('Damaged blobs', c.quarantined_blobs ? `${number(c.quarantined_blobs)}, taken out of use` : 'none found since the start'),
+		fact('Last scrub', c.scrubbed ? when(c.scrubbed) : null),
+		fact('Last snapshot', c.snapshot ? when(c.snapshot) : null),
+		fact('Evicted', `${plural(c.evicted_blobs, 'blob')}, ${bytes(c.evicted_bytes)} since the start`),
+		fact('Downloads', `${number(c.fills)} running, ${number(c.queued)} waiting, ${number(c.readers)} readers`),
+		fact('Look by hand', h('code', {}, 'pullgate mirror fsck --verify'))));
+}
