@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap/exp/zapslog"
 
+	"github.com/pullgate/pullgate/internal/history"
 	"github.com/pullgate/pullgate/internal/metrics"
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/operate"
@@ -78,10 +79,16 @@ func openCache(path string, limits storage.Limits) (*cache, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &cache{operate.Store{Path: path, Store: store, Mirror: mirror.NewCache(mirror.CacheOptions{
+	c := &cache{operate.Store{Path: path, Store: store}}
+	c.Mirror = mirror.NewCache(mirror.CacheOptions{
 		Records: store, Blobs: mirror.BlobsOf(store),
 		Logger: logger, Observe: counted.Fill, Panicked: counted.Panic(metrics.PanicMirror),
-	})}}, nil
+	})
+	c.History = history.Open(history.Options{
+		Totals: func() history.Point { return operate.HistoryTotals(counted.Traffic(), store.Usage()) },
+		Load:   store.LoadHistory, Save: store.SaveHistory, Now: time.Now, Log: logger,
+	})
+	return c, nil
 }
 
 // releaseCache gives back one reference; the last one closes the store.
@@ -98,6 +105,7 @@ func (c *cache) Destruct() error {
 	closed := make(chan error, 1)
 	go func() {
 		c.Mirror.Close()
+		c.History.Close()
 		closed <- c.Store.Close()
 	}()
 	var late <-chan time.Time

@@ -45,10 +45,9 @@ func encodesMirror(routes caddyhttp.RouteList, before bool) (found, after bool) 
 	return found, before
 }
 
-// addServer notes the server that a handler belongs to.
-func (r *appRun) addServer(ctx caddy.Context) {
-	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if r.mu.Lock(); ok && !slices.Contains(r.servers, server) {
+// addServer notes the server that a handler belongs to; nil = none.
+func (r *appRun) addServer(server *caddyhttp.Server) {
+	if r.mu.Lock(); server != nil && !slices.Contains(r.servers, server) {
 		r.servers = append(r.servers, server)
 	}
 	r.mu.Unlock()

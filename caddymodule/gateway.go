@@ -113,9 +113,15 @@ func liveSites(path string) (*operate.Store, operate.Sites) {
 		services := slices.Clone(g.run.handlers)
 		g.run.mu.Unlock()
 		live := make(operate.Sites, 0, len(services))
+		probed := map[string]bool{} // clients, which several sites may have
 		for _, s := range services {
 			site := siteOf(s.names, s.upstreams)
-			site.Exiting = s.exiting
+			site.Exiting, site.Endpoints = s.exiting, s.endpoints
+			for i, u := range s.upstreams {
+				if key := u.Fingerprint(); !u.Offline && !probed[key] {
+					probed[key], site.Upstreams[i].Probe = true, s.prober(u.Name, key)
+				}
+			}
 			site.Enter = func(*mirror.Cache) (image.Puller, func(), error) {
 				m, err := s.enterAdmin()
 				return m, s.leave, err
@@ -135,7 +141,7 @@ func siteOf(names map[string]registry.Upstream, upstreams []*config.Upstream) *o
 	}
 	for _, u := range upstreams {
 		known := &operate.Upstream{
-			Name: u.Name, MaxSize: u.MaxSize, Isolated: u.MarkedInBundles(), Public: u.Everybody(),
+			Name: u.Name, MaxSize: u.MaxSize, Isolated: u.MarkedInBundles(), Public: u.Everybody(), Offline: u.Offline,
 			Admits: u.Admits, Settings: u.Settings(), LookUp: u.LookUp,
 		}
 		if u.Provisioned() {

@@ -98,7 +98,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	app := value.(*App).run
-	app.addServer(ctx)
+	app.addServer(serverOf(ctx))
 	wire := registry.Options{
 		Router:   registry.NewRouter(names, h.Default),
 		User:     user,
@@ -109,7 +109,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		Logger:   slog.New(flood.New(ctx.Slogger().Handler(), requestLines)),
 	}
 	h.run = &handlerRun{service: &service{
-		app: app, upstreams: h.Upstreams, names: names, wire: wire, log: ctx.Slogger(), listen: addresses(ctx),
+		app: app, upstreams: h.Upstreams, names: names, wire: wire, log: ctx.Slogger(), server: serverOf(ctx),
 		empty: make(chan struct{}), exiting: make(chan struct{}),
 	}}
 	return app.add(h.run.service, newAddresses(ctx))

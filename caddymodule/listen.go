@@ -12,20 +12,18 @@ import (
 	"github.com/pullgate/pullgate/internal/listener"
 )
 
-// addresses returns where the server that a handler belongs to listens.
-func addresses(ctx caddy.Context) []string {
-	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
-		return server.Listen
-	}
-	return nil
+// serverOf returns the server that a handler belongs to; nil = none.
+func serverOf(ctx caddy.Context) *caddyhttp.Server {
+	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	return server
 }
 
 // newAddresses returns where the server that a handler belongs to is going to listen,
 // except where an earlier configuration does so already and hands over. It is to be
 // called before any server of this configuration has started.
 func newAddresses(ctx caddy.Context) []caddy.NetworkAddress {
-	server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if !ok {
+	server := serverOf(ctx)
+	if server == nil {
 		return nil
 	}
 	var unused []caddy.NetworkAddress

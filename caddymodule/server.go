@@ -43,8 +43,7 @@ func server() operate.Server {
 	generations.RLock()
 	defer generations.RUnlock()
 	if n := len(generations.list); n > 0 {
-		run := generations.list[n-1].run
-		s.Listen, s.Endpoints = run.addresses(), run.endpoints()
+		s.Listen = generations.list[n-1].run.addresses()
 	}
 	return s
 }
@@ -55,7 +54,10 @@ func (r *appRun) addresses() []string {
 	defer r.mu.Unlock()
 	all := []string{}
 	for _, s := range r.handlers {
-		for _, address := range s.listen {
+		if s.server == nil {
+			continue
+		}
+		for _, address := range s.server.Listen {
 			if !slices.Contains(all, address) {
 				all = append(all, address)
 			}

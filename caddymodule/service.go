@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/pullgate/pullgate/caddymodule/config"
 	"github.com/pullgate/pullgate/internal/flood"
@@ -34,7 +35,7 @@ type service struct {
 	names     map[string]registry.Upstream
 	wire      registry.Options // without the Mirror
 	log       *slog.Logger
-	listen    []string // the addresses of the server that it belongs to
+	server    *caddyhttp.Server // that it belongs to; nil in tests
 
 	// in is how many are in, and open is set while any is. The first one in and the
 	// last one out hold mu; all others pass without a lock.

@@ -8,6 +8,7 @@
 //	  VERSION                            {"layout":1}
 //	  state                              how the last run of the store went
 //	  admin.sock                         the server's, to be found by commands
+//	  history.json.gz                    how much the server did, minute by minute
 //	  ballast                            space to give back when the disk is full
 //	  meta/                              Badger
 //	  meta.bad-<utc>/                    the last Badger that did not open

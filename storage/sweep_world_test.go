@@ -275,7 +275,7 @@ func (w *world) onDisk() (blobs, size int64) {
 	return blobs, size
 }
 
-var layoutNames = regexp.MustCompile(`^(LOCK|VERSION|state|ballast|meta|meta\.bad-\d{8}T\d{6}Z|blobs|ingest|quarantine|snapshot|` +
+var layoutNames = regexp.MustCompile(`^(LOCK|VERSION|state|ballast|history\.json\.gz|meta|meta\.bad-\d{8}T\d{6}Z|blobs|ingest|quarantine|snapshot|` +
 	`snapshot/meta-\d{8}T\d{6}Z\.zst|blobs/sha256|blobs/sha256/[0-9a-f]{3}|blobs/sha256/[0-9a-f]{3}/[0-9a-f]{64}|` +
 	`ingest/sha256-[0-9a-f]{64}\.(part|json)|quarantine/\d{8}T\d{6}Z-[0-9a-f]{2,64}\.(bad|json))$`)
 

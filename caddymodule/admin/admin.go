@@ -16,7 +16,8 @@ import (
 )
 
 // API serves the verbs at /registry_mirror/ of the admin API: a GET there answers with
-// an operate.Status, and a POST below runs one of the verbs. The parameters of the
+// an operate.Status, one of history with an operate.History, and a POST below runs one of
+// the other verbs. The parameters of the
 // request are in its query, and the answer is JSON lines, as package operate has both;
 // except that an export is answered with a bundle, as a tar. An answer without its last
 // line is not complete. A verb ends when its client leaves.
@@ -39,6 +40,8 @@ func (a API) Routes() (routes []caddy.AdminRoute) {
 	for path, handler := range map[string]func(http.ResponseWriter, *http.Request) error{
 		operate.StatusPath:    a.status,
 		operate.PullsPath:     document[operate.PullsRequest](g.Pulls),
+		operate.HistoryPath:   document[operate.HistoryRequest](g.History),
+		operate.ProbePath:     verb[operate.ProbeRequest](a.probe),
 		operate.InventoryPath: verb[operate.InventoryRequest](g.Inventory),
 		operate.RemovePath:    verb[operate.RemoveRequest](g.Remove),
 		operate.PinsPath:      verb[operate.PinRequest](g.Pins),
@@ -94,6 +97,15 @@ func document[Q any, P request[Q], D any](of func(context.Context, Q) (D, error)
 		d, err := of(r.Context(), q)
 		return answer(w, d, err)
 	}
+}
+
+// probe ends with a line that says that it was the last one.
+func (a API) probe(ctx context.Context, q operate.ProbeRequest, tell func(operate.ProbeLine)) error {
+	err := a.gateway.Probe(ctx, q, tell)
+	if err == nil {
+		tell(operate.ProbeLine{Done: true})
+	}
+	return err
 }
 
 var errMethod = caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed")}

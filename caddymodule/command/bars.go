@@ -24,7 +24,7 @@ func sayPulled(out *terminal.Progress, p image.Pulled) {
 	if p.Stale != "" {
 		stale = " (its tag as it was known: " + p.Stale + ")"
 	}
-	what := fmt.Sprintf("pulled%s, %s in %v", stale, terminal.Size(p.Bytes), brief(p.Duration))
+	what := fmt.Sprintf("pulled%s, %s in %v", stale, terminal.Size(p.Bytes), brief(time.Duration(p.Seconds*float64(time.Second))))
 	switch {
 	case p.Error != "":
 		what = fmt.Sprintf("failed%s: %s", stale, p.Error)

@@ -21,9 +21,9 @@ func TestPreloadOutput(t *testing.T) {
 	showPreload(o, image.PreloadProgress{Images: 1, Failed: 1, Total: 4, Bytes: 3 << 20, Known: 1, Present: 3 << 20, Size: 6 << 20, Running: []image.Running{
 		{Image: a, Bytes: 3 << 20, Size: 6 << 20}, {Image: long},
 	}})
-	sayPulled(o, image.Pulled{Image: a, Blobs: 2, Size: 6 << 20, Bytes: 6 << 20, Duration: 1234 * time.Millisecond})
-	sayPulled(o, image.Pulled{Image: a, Blobs: 2, Size: 6 << 20, Bytes: 2 << 20, Duration: 7300 * time.Microsecond})
-	sayPulled(o, image.Pulled{Image: a, Blobs: 2, Size: 6 << 20, Bytes: 1, Duration: time.Microsecond})
+	sayPulled(o, image.Pulled{Image: a, Blobs: 2, Size: 6 << 20, Bytes: 6 << 20, Seconds: 1.234})
+	sayPulled(o, image.Pulled{Image: a, Blobs: 2, Size: 6 << 20, Bytes: 2 << 20, Seconds: 0.0073})
+	sayPulled(o, image.Pulled{Image: a, Blobs: 2, Size: 6 << 20, Bytes: 1, Seconds: 1e-6})
 	sayPulled(o, image.Pulled{Image: a, Blobs: 2, Size: 6 << 20, Stale: "timeout"})
 	sayPulled(o, image.Pulled{Image: a})
 	sayPulled(o, image.Pulled{Image: a, Error: "\x1b[31mno"})

@@ -55,6 +55,6 @@ func (r reader) commands() []*cobra.Command {
 	return []*cobra.Command{
 		clientConfigCommand(), r.exportCommand(), r.fsckCommand(), r.importCommand(), r.preloadCommand(), r.verifyCommand(),
 		r.listCommand(), r.usageCommand(), r.removeCommand(), r.pinCommand(), r.unpinCommand(), r.pinListCommand(),
-		r.serveCommand(), r.statusCommand(), healthCommand(),
+		r.serveCommand(), r.statusCommand(), r.checkCommand(), healthCommand(),
 	}
 }

@@ -25,8 +25,12 @@ func addGatewayFlags(cmd *cobra.Command) {
 	cmd.Flags().Bool("json", false, "Print the report as JSON")
 }
 
-func addListFlags(cmd *cobra.Command, platform string) {
+func addFileFlag(cmd *cobra.Command) {
 	cmd.Flags().StringArrayP("file", "f", nil, "A list of images, - for the standard input; can be given several times")
+}
+
+func addListFlags(cmd *cobra.Command, platform string) {
+	addFileFlag(cmd)
 	cmd.Flags().StringSlice("platform", nil, platform)
 }
 
@@ -55,6 +59,12 @@ func (r *run) images() (images []imagelist.Image, files []string, errs []error) 
 		i, err := imagelist.Parse(arg)
 		images, errs = append(images, i), append(errs, err)
 	}
+	more, files, failed := r.listed()
+	return append(images, more...), files, append(errs, failed...)
+}
+
+// listed returns the images of the lists.
+func (r *run) listed() (images []imagelist.Image, files []string, errs []error) {
 	files, err := r.cmd.Flags().GetStringArray("file")
 	errs = append(errs, err)
 	for _, file := range files {

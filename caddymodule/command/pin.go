@@ -2,7 +2,9 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,7 +17,7 @@ import (
 
 func (r reader) pinCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "pin [--storage <dir>] [--address <admin>] <upstream>/<repository>[:<tag>|@<digest>]",
+		Use:   "pin [-f <list>] [--storage <dir>] [--address <admin>] [<upstream>/<repository>[:<tag>|@<digest>]...]",
 		Short: "Keeps images in the cache, whatever the limits",
 		Long: `
 Keeps images in the cache: they are neither evicted nor forgotten nor removed, until
@@ -24,11 +26,16 @@ configuration, and means what these mean: repository and tag may be globs, where
 matches inside a path component and ** across them, and no tag means all tags. What
 matches only later is kept from then on.
 
-The exit code is 0 if it is pinned, and 2 if it could not be.`,
+A list names images as "mirror preload" reads them: one a line, or in documents of
+Kubernetes. There, no tag means latest.
+
+The exit code is 0 if all is pinned, and 2 if it could not be.`,
 		Example: `  pullgate mirror pin docker.io/library/alpine:3.20
-  pullgate mirror pin 'registry.k8s.io/**'`,
+  pullgate mirror pin 'registry.k8s.io/**'
+  talosctl image default | pullgate mirror pin -f -`,
 	}
-	cmd.Args, cmd.ValidArgsFunction = cobra.ExactArgs(1), r.completeImages
+	addFileFlag(cmd)
+	cmd.Args, cmd.ValidArgsFunction = cobra.ArbitraryArgs, r.completeImages
 	return r.pinsCommand(cmd, operate.Gateway.Pin, "Pinning in %s", printPinned)
 }
 
@@ -70,12 +77,14 @@ func (r reader) pinsCommand(cmd *cobra.Command, verb func(operate.Gateway, conte
 ) *cobra.Command {
 	changes := cmd.Args != nil
 	return r.gatewayCommand(cmd, func(r *run) (int, error) {
-		var q operate.PinRequest
-		if changes {
-			var err error
-			if q.Pin, err = oci.ParsePin(r.args[0]); err != nil {
-				return exitFailure, err
-			}
+		q, err := r.pinRequest()
+		switch {
+		case err != nil:
+			return exitFailure, err
+		case changes && len(q.More) == 0:
+			return exitFailure, errors.New("name an image, or a list of them with --file")
+		case len(q.More) == 1:
+			q.Pin, q.More = q.More[0], nil
 		}
 		if err := r.find(); err != nil {
 			return exitFailure, err
@@ -93,12 +102,34 @@ func (r reader) pinsCommand(cmd *cobra.Command, verb func(operate.Gateway, conte
 	})
 }
 
-func printPinned(cmd *cobra.Command, r operate.PinReport) {
-	verb := "pinned"
-	if !r.Changed {
-		verb = "was pinned already"
+// pinRequest reads what is asked for.
+func (r *run) pinRequest() (q operate.PinRequest, err error) {
+	patterns := slices.Clone(r.args)
+	if r.cmd.Flags().Lookup("file") != nil {
+		images, _, errs := r.listed()
+		if err := errors.Join(errs...); err != nil {
+			return q, err
+		}
+		for _, i := range images {
+			patterns = append(patterns, i.String())
+		}
 	}
+	for _, pattern := range patterns {
+		pin, err := oci.ParsePin(pattern)
+		if err != nil {
+			return q, err
+		}
+		q.More = append(q.More, pin)
+	}
+	return q, nil
+}
+
+func printPinned(cmd *cobra.Command, r operate.PinReport) {
 	for _, p := range r.Pins {
+		verb := "pinned"
+		if slices.Contains(r.Known, p.Pattern) {
+			verb = "was pinned already"
+		}
 		fmt.Fprintf(cmd.OutOrStdout(), "%s: %s, %s images, %s\n", p.Pattern, verb, terminal.Number(p.Images), terminal.Size(p.Bytes))
 		if p.Images == 0 {
 			fmt.Fprintln(cmd.ErrOrStderr(), "Nothing of it is cached yet: it is kept once it is pulled.")

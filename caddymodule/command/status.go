@@ -39,7 +39,8 @@ Below the table stands, for each that is not ok, since when, what went wrong las
 what helps. What only one repository has is that one's trouble, and not shown here.
 HITS is the share of answers that did not need the upstream.
 
-With --watch it goes on until it is interrupted; in a terminal, in place.
+With --watch it goes on until it is interrupted, also while the server restarts; in a
+terminal, in place.
 
 The exit code is 0 if all is well, 1 if an index is not open or an upstream is not ok,
 and 2 if it could not be found out.`,
@@ -81,20 +82,28 @@ func runStatus(r *run) (int, error) {
 func watchStatus(r *run, g operate.Gateway, out statusOutput, interval time.Duration) (int, error) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
-	for {
+	for lost := false; ; {
 		s, err := g.Status(r.ctx, r.path)
-		if r.ctx.Err() != nil && out.watch {
-			return 0, nil
-		}
-		if err == nil {
-			err = out.print(s)
-		}
 		switch {
-		case err != nil:
-			return exitFailure, err
-		case !out.watch && well(s):
+		case r.ctx.Err() != nil && out.watch:
 			return 0, nil
-		case !out.watch:
+		case err != nil && !out.printed:
+			return exitFailure, err
+		case err != nil: // it was there before, so it may come back
+			if !lost {
+				r.out.Say("No answer: %v. It is asked again.", err)
+			}
+		default:
+			if err := out.print(s); err != nil {
+				return exitFailure, err
+			}
+		}
+		lost = err != nil
+		switch {
+		case out.watch:
+		case well(s):
+			return 0, nil
+		default:
 			return exitFindings, nil
 		}
 		select {

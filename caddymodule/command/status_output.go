@@ -107,5 +107,5 @@ func (o *statusOutput) storage(w io.Writer, c operate.StoreStatus, served bool) 
 		return
 	}
 	row("downloads", "%d running with %s, %d waiting, %d readers", c.Stats.Fills, terminal.Size(c.Stats.FillBytes), c.Queued, c.Readers)
-	row("evicted", "%s blobs, %s, since the start", terminal.Number(c.EvictedBlobs), terminal.Size(c.EvictedBytes))
+	row("evicted", "%s blobs, %s, since the start; %s in the last hour", terminal.Number(c.EvictedBlobs), terminal.Size(c.EvictedBytes), terminal.Size(c.EvictedLastHour))
 }

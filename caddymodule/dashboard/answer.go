@@ -24,12 +24,15 @@ var answers = map[string]answer{
 	"images":  {show: (*run).showImages},
 	"image":   {show: (*run).showImage},
 	"options": {show: (*run).showSettings},
+	"history": {show: (*run).showHistory},
+	"next":    {show: (*run).showNext},
 	"pins":    {show: (*run).showPins},
 	"setup":   {show: (*run).showSetup},
 	"pin":     {act: (*run).pin},
 	"unpin":   {act: (*run).unpin},
 	"remove":  {act: (*run).remove},
 	"refresh": {act: (*run).refresh},
+	"probe":   {act: (*run).probe},
 }
 
 // query is a request with who asks.

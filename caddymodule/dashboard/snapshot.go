@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"net"
+	"net/netip"
+	"net/url"
 	"slices"
 	"time"
 
@@ -36,13 +39,43 @@ func takeSnapshot(ctx context.Context, g *operate.Local) (*snapshot, error) {
 type view struct {
 	Version   string                `json:"version"`
 	Started   time.Time             `json:"started"`
-	Endpoints []operate.Endpoint    `json:"endpoints"`
+	Endpoints []endpointView        `json:"endpoints"`
 	Storage   []operate.StoreStatus `json:"storage"`
 	Upstreams []upstreamView        `json:"upstreams"`
 	Problems  []operate.Problem     `json:"problems"`
 	Pulls     operate.Pulls         `json:"pulls"`
 	// Hidden says that there are upstreams that he may not pull from.
 	Hidden bool `json:"hidden,omitempty"`
+}
+
+// endpointView is a URL by which clients reach a site.
+type endpointView struct {
+	URL string `json:"url"`
+	// AnyHost says that every name of the machine will do.
+	AnyHost bool `json:"any_host,omitempty"`
+}
+
+// endpoints returns where an audience reaches upstreams that it may pull from.
+func endpoints(sites operate.Sites, a *audience) []endpointView {
+	all := []endpointView{}
+	for _, site := range sites {
+		if site.Endpoints == nil || !slices.ContainsFunc(site.Upstreams, func(u *operate.Upstream) bool { return a.sees(u.Name) }) {
+			continue
+		}
+		for _, e := range site.Endpoints() {
+			host, _, err := net.SplitHostPort(e.Address)
+			listens, _ := netip.ParseAddr(host)
+			u, malformed := url.Parse(e.URL)
+			if err != nil || malformed != nil {
+				continue // it is a socket
+			}
+			view := endpointView{e.URL, (host == "" || listens.IsUnspecified()) && u.Hostname() == "127.0.0.1"}
+			if !slices.Contains(all, view) {
+				all = append(all, view)
+			}
+		}
+	}
+	return all
 }
 
 // upstreamView is what is known of one upstream.
@@ -57,7 +90,7 @@ type upstreamView struct {
 func (s *snapshot) view(a *audience) *view {
 	v := &view{Storage: []operate.StoreStatus{}, Upstreams: []upstreamView{}, Problems: []operate.Problem{}, Hidden: !a.all}
 	if server := s.status.Server; server != nil {
-		v.Version, v.Started, v.Endpoints = server.Version, server.Started, server.Endpoints
+		v.Version, v.Started = server.Version, server.Started
 	}
 	upstreams := map[string]*upstreamView{}
 	for name, admitted := range a.admitted {
@@ -96,7 +129,7 @@ func (s *snapshot) view(a *audience) *view {
 			v.Problems = append(v.Problems, p)
 		}
 	}
-	v.Pulls = pullsFor(s.pulls, a)
+	v.Endpoints, v.Pulls = endpoints(s.sites, a), pullsFor(s.pulls, a)
 	return v
 }
 

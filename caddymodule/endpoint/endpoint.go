@@ -114,7 +114,7 @@ func Of(config []byte) ([]Endpoint, error) {
 						host != "" && port != httpPort && !server.AutoHTTP.Disabled && !slices.Contains(server.AutoHTTP.Skip, host)
 					e := Endpoint{Upstreams: upstreams, Loopback: loopback(name), Login: route.login()}
 					if name != "" {
-						e.URL = endpointURL(secure, name, port)
+						e.URL = URL(secure, name, port)
 					}
 					if secure {
 						e.Authority = c.authority(host)
@@ -188,7 +188,8 @@ func (c *siteConfig) authority(host string) string {
 	return ""
 }
 
-func endpointURL(secure bool, host string, port int) string {
+// URL returns the URL of a host and a port.
+func URL(secure bool, host string, port int) string {
 	scheme, usual := "http", caddyhttp.DefaultHTTPPort
 	if secure {
 		scheme, usual = "https", caddyhttp.DefaultHTTPSPort

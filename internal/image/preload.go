@@ -84,8 +84,9 @@ type Pulled struct {
 	// Stale says why its tag could not be confirmed: what is known of it was taken.
 	Stale string `json:"stale,omitempty"`
 	// Error is the first one that it met.
-	Error    string        `json:"error,omitempty"`
-	Duration time.Duration `json:"duration"`
+	Error string `json:"error,omitempty"`
+	// Seconds is how long it took.
+	Seconds float64 `json:"duration_seconds"`
 }
 
 // Preload pulls images, several at a time, and then finds out, as Verify does,
@@ -193,7 +194,7 @@ func (p *preload) image(ctx context.Context, n int, w PreloadWant) *pull {
 	} else {
 		p.pull(ctx, l, &pulled{puller: w.Puller, upstream: w.Upstream, repository: w.Scope.Repository, stored: Stored{p.store, w.Scope}})
 	}
-	l.Size, l.Bytes, l.Duration = l.size.Load(), l.added.Load(), time.Since(began)
+	l.Size, l.Bytes, l.Seconds = l.size.Load(), l.added.Load(), time.Since(began).Seconds()
 	if l.first != nil {
 		l.Error = l.first.Error()
 	}

@@ -90,9 +90,9 @@ func askLines[L any](ctx context.Context, c *Client, path string, p Parameters, 
 }
 
 // askStores asks for something on stores, which ends with the last of these.
-func askStores[P, R any](ctx context.Context, c *Client, path string, p Parameters, tell func(StoreLine[P, R])) error {
+func askStores[P, R any](ctx context.Context, c *Client, path string, p Parameters, body io.Reader, tell func(StoreLine[P, R])) error {
 	left := 0
-	return askLines(ctx, c, path, p, nil, tell, func(line StoreLine[P, R]) bool {
+	return askLines(ctx, c, path, p, body, tell, func(line StoreLine[P, R]) bool {
 		switch {
 		case line.Path == "":
 			left = len(line.Paths)
@@ -105,32 +105,32 @@ func askStores[P, R any](ctx context.Context, c *Client, path string, p Paramete
 
 // Inventory implements Gateway.
 func (c *Client) Inventory(ctx context.Context, q InventoryRequest, tell func(InventoryLine)) error {
-	return askStores(ctx, c, InventoryPath, q.Parameters(), tell)
+	return askStores(ctx, c, InventoryPath, q.Parameters(), nil, tell)
 }
 
 // Remove implements Gateway.
 func (c *Client) Remove(ctx context.Context, q RemoveRequest, tell func(RemoveLine)) error {
-	return askStores(ctx, c, RemovePath, q.Parameters(), tell)
+	return askStores(ctx, c, RemovePath, q.Parameters(), nil, tell)
 }
 
 // Pins implements Gateway.
 func (c *Client) Pins(ctx context.Context, q PinRequest, tell func(PinLine)) error {
-	return askStores(ctx, c, PinsPath, q.Parameters(), tell)
+	return askStores(ctx, c, PinsPath, q.Parameters(), nil, tell)
 }
 
 // Pin implements Gateway.
 func (c *Client) Pin(ctx context.Context, q PinRequest, tell func(PinLine)) error {
-	return askStores(ctx, c, PinPath, q.Parameters(), tell)
+	return askStores(ctx, c, PinPath, q.Parameters(), q.body(), tell)
 }
 
 // Unpin implements Gateway.
 func (c *Client) Unpin(ctx context.Context, q PinRequest, tell func(PinLine)) error {
-	return askStores(ctx, c, UnpinPath, q.Parameters(), tell)
+	return askStores(ctx, c, UnpinPath, q.Parameters(), nil, tell)
 }
 
 // Check implements Gateway.
 func (c *Client) Check(ctx context.Context, q CheckRequest, tell func(CheckLine)) error {
-	return askStores(ctx, c, CheckPath, q.Parameters(), tell)
+	return askStores(ctx, c, CheckPath, q.Parameters(), nil, tell)
 }
 
 // Verify implements Gateway.

@@ -18,6 +18,10 @@ type Gateway interface {
 	Status(ctx context.Context, path string) (Status, error)
 	// Pulls returns the pulls of images that a server has seen.
 	Pulls(ctx context.Context, q PullsRequest) (Pulls, error)
+	// History returns how much was done, step by step.
+	History(ctx context.Context, q HistoryRequest) (History, error)
+	// Probe tries whether a gateway has what pulls need, and reaches its upstreams.
+	Probe(ctx context.Context, q ProbeRequest, tell func(ProbeLine)) error
 	Inventory(ctx context.Context, q InventoryRequest, tell func(InventoryLine)) error
 	Remove(ctx context.Context, q RemoveRequest, tell func(RemoveLine)) error
 	// Pins lists pins, Pin stores one, and Unpin drops it.
@@ -38,6 +42,8 @@ type Gateway interface {
 const (
 	StatusPath    = "/registry_mirror/"
 	PullsPath     = "/registry_mirror/pulls"
+	HistoryPath   = "/registry_mirror/history"
+	ProbePath     = "/registry_mirror/probe"
 	InventoryPath = "/registry_mirror/inventory"
 	RemovePath    = "/registry_mirror/remove"
 	PinsPath      = "/registry_mirror/pins"

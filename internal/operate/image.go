@@ -18,8 +18,6 @@ import (
 // maxParallel is how many images are pulled at a time at most.
 const maxParallel = 64
 
-var errExits = errors.New("the server exits: do it again when it runs, and it goes on where it ended")
-
 // ImageLine is one line about images: any number with Verifying, or with Preloading or
 // Pulled; then, in the order of the list, one with Report for each image, or more where
 // sites have it from different upstreams of one name; and one with Totals or Error.
@@ -207,17 +205,8 @@ func (l *Local) Preload(ctx context.Context, q PreloadRequest, tell func(ImageLi
 		return refuse(http.StatusServiceUnavailable, err)
 	}
 	defer leave()
-	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := sites.untilExit(ctx)
 	defer cancel(nil)
-	for _, site := range sites {
-		go func() {
-			select {
-			case <-site.Exiting:
-				cancel(errExits)
-			case <-ctx.Done():
-			}
-		}()
-	}
 	var wants []image.PreloadWant
 	for _, i := range q.Images {
 		places, unknown := sites.places(i)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/pullgate/pullgate/internal/history"
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/storage"
 )
@@ -18,6 +19,8 @@ type Store struct {
 	Path string
 	// Mirror is what all mirrors on it share; nil = there are none.
 	Mirror *mirror.Cache
+	// History is how much its server did; nil = it has none.
+	History *history.History
 
 	checking sync.Mutex // held by whoever checks it
 }

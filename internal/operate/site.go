@@ -1,6 +1,8 @@
 package operate
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -22,6 +24,10 @@ type Upstream struct {
 	LookUp func() (string, error)
 	// MaxSize is how many bytes it may have brought in; 0 = no limit.
 	MaxSize int64
+	// Offline says that it is never asked. Probe asks its URLs whether they answer; nil = it
+	// is not asked, or for another site already.
+	Offline bool
+	Probe   func(context.Context) ([]Reach, error)
 	// Isolated says that what it answers need not be for everybody, and Public that
 	// everybody may pull it here.
 	Isolated, Public bool
@@ -56,6 +62,8 @@ type Site struct {
 	// Enter returns what pulls from the upstreams whose identities are looked up, for
 	// as long as the caller stays; with no error, it has to leave.
 	Enter func(*mirror.Cache) (p image.Puller, leave func(), err error)
+	// Endpoints returns where it is served.
+	Endpoints func() []Endpoint
 	// Exiting is closed when the process exits; nil = never.
 	Exiting <-chan struct{}
 }
@@ -71,6 +79,23 @@ func (s *Site) upstream(alias string) *Upstream {
 
 // Sites are those of one configuration.
 type Sites []*Site
+
+var errExits = errors.New("the server exits: do it again when it runs, and it goes on where it ended")
+
+// untilExit returns a context that ends when the process exits, too, with errExits.
+func (l Sites) untilExit(ctx context.Context) (context.Context, context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	for _, s := range l {
+		go func() {
+			select {
+			case <-s.Exiting:
+				cancel(errExits)
+			case <-ctx.Done():
+			}
+		}()
+	}
+	return ctx, cancel
+}
 
 // Limit adds the limits of the upstreams to those of a store.
 func (l Sites) Limit(limits *storage.Limits) {

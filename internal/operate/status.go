@@ -24,15 +24,6 @@ type Server struct {
 	Started time.Time `json:"started"`
 	// Listen are the addresses, of those sites that are mirrors.
 	Listen []string `json:"listen"`
-	// Endpoints are what clients reach these sites by.
-	Endpoints []Endpoint `json:"endpoints,omitempty"`
-}
-
-// Endpoint is a base URL of a site; without a host, every name of the machine is one.
-type Endpoint struct {
-	Scheme string `json:"scheme"`
-	Host   string `json:"host,omitempty"`
-	Port   string `json:"port,omitempty"` // empty = the usual one of the scheme
 }
 
 // StoreStatus is one open store, and what mirrors do with it.
@@ -44,6 +35,8 @@ type StoreStatus struct {
 	MaxSize int64 `json:"max_size"`
 	// Pins is how many pins there are.
 	Pins int `json:"pins"`
+	// EvictedLastHour is how much went in the last hour.
+	EvictedLastHour int64 `json:"evicted_last_hour_bytes"`
 }
 
 // UpstreamStatus is how one URL of an upstream fares.
@@ -134,7 +127,7 @@ func (t Traffic) Saved() int64 { return t.Sent - (t.Received - t.Preloaded) }
 
 // Status returns what a look at a store tells.
 func (s *Store) Status() StoreStatus {
-	status := StoreStatus{Path: s.Path, MaxSize: s.Limits().MaxSize, Usage: s.Usage()}
+	status := StoreStatus{Path: s.Path, MaxSize: s.Limits().MaxSize, Usage: s.Usage(), EvictedLastHour: s.History.Sum(time.Hour).Evicted}
 	if s.Mirror != nil {
 		status.Stats = s.Mirror.Stats()
 	}

@@ -93,12 +93,17 @@ func (e *endpoint) state(now time.Time) State {
 			s.Error = wire.Limits(e.base.Host, s.Until)
 		}
 	}
+	s.advise()
+	return s
+}
+
+// advise says what helps.
+func (s *State) advise() {
 	s.Help = s.Condition.help()
-	// Some failures know better what helps.
+	// Some failures know better.
 	if sentence, check, ok := strings.Cut(s.Error, ": check "); ok {
 		s.Error, s.Help = sentence, "check "+check
 	}
-	return s
 }
 
 // limited returns how long the registry does not want to be asked, for something at

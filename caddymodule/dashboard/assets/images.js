@@ -1,7 +1,7 @@
 // What is cached: registry, repository, tag.
 
 import { h, bar, badge, card, empty, bytes, number, plural, when, percent } from './dom.js';
-import { store, loader, get, post, changed, toast, copy } from './store.js';
+import { store, endpointURL, loader, get, post, changed, toast, copy } from './store.js';
 
 const listing = loader('images');
 listing.keep = true;
@@ -84,9 +84,8 @@ const short = (e, params) => params.in && e.tag ? e.tag : params.in ? e.digest.s
 
 // pullCommand pulls an image through the gateway by its address.
 export function pullCommand(e) {
-	const endpoint = (store.state.endpoints || [])[0] || {};
-	const host = (endpoint.host || location.hostname) + (endpoint.port ? `:${endpoint.port}` : '');
-	return `docker pull ${host}/proxy-${e.name}`;
+	const [endpoint] = store.state.endpoints;
+	return `docker pull ${endpoint ? endpointURL(endpoint).replace(/^\w+:\/\//, '') : location.hostname}/proxy-${e.name}`;
 }
 
 function pager(params) {

@@ -1,7 +1,7 @@
 // How clients are made to pull through this gateway.
 
 import { h, card, empty, when } from './dom.js';
-import { store, loader, changed, copy } from './store.js';
+import { store, endpointURL, loader, changed, copy } from './store.js';
 import { who } from './live.js';
 
 const setup = loader('setup');
@@ -10,10 +10,7 @@ let endpoint = null, user = '', skip = false, client = 'talos', since = 0;
 
 // addresses are what clients may reach the gateway by, as far as it knows them.
 function addresses(state) {
-	return (state.endpoints || []).map(e => {
-		const host = e.host || location.hostname;
-		return `${e.scheme}://${host.includes(':') && !host.startsWith('[') ? `[${host}]` : host}${e.port ? `:${e.port}` : ''}`;
-	});
+	return state.endpoints.map(endpointURL);
 }
 
 export function view(state) {

@@ -71,6 +71,10 @@ export async function connect() {
 	window.pullgateStream.connect();
 }
 
+// endpointURL is where clients reach a site: by the name that this page was reached by, if
+// any will do.
+export const endpointURL = e => e.any_host ? e.url.replace('127.0.0.1', location.hostname) : e.url;
+
 async function ask(method, path, params) {
 	const query = new URLSearchParams(Object.entries(params || {}).filter(([, value]) => value !== '' && value !== undefined));
 	const headers = method === 'POST' ? { 'X-Pullgate-Action': '1' } : {};

@@ -29,6 +29,9 @@ const (
 // directory, to be found there. The store leaves it alone.
 const SocketFile = "admin.sock"
 
+// HistoryFile is the name of what others have written about the use of the store.
+const HistoryFile = "history.json.gz"
+
 // Open opens the directory at path, makes it if there is none, and refuses
 // one that holds anything that is not ours, or that others may write to.
 func Open(path string, over func(Files) Files) (Files, error) {
@@ -110,24 +113,33 @@ const Temporary = ".tmp"
 
 // WriteFile writes v as JSON, and replaces what was there only by all of it.
 func WriteFile(root Files, name string, v any) error {
-	return replaceFile(root, name, v, File.Datasync)
+	return writeJSON(root, name, v, File.Datasync)
 }
 
-// WriteFileSoon is writeFile for what may get to the disk later.
+// WriteFileSoon is WriteFile for what may get to the disk later.
 func WriteFileSoon(root Files, name string, v any) error {
-	return replaceFile(root, name, v, func(File) error { return nil })
+	return writeJSON(root, name, v, func(File) error { return nil })
 }
 
-func replaceFile(root Files, name string, v any, settle func(File) error) error {
+func writeJSON(root Files, name string, v any, settle func(File) error) error {
 	raw, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
+	return replaceFile(root, name, append(raw, '\n'), settle)
+}
+
+// ReplaceFile writes a file as WriteFile does.
+func ReplaceFile(root Files, name string, raw []byte) error {
+	return replaceFile(root, name, raw, File.Datasync)
+}
+
+func replaceFile(root Files, name string, raw []byte, settle func(File) error) error {
 	f, err := root.OpenFile(name+Temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	if _, err = f.Write(append(raw, '\n')); err == nil {
+	if _, err = f.Write(raw); err == nil {
 		err = settle(f)
 	}
 	if err = errors.Join(err, f.Close()); err == nil {

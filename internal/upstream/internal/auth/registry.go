@@ -64,6 +64,9 @@ func New(s *wire.Sender, o Options) *Registry {
 	}
 }
 
+// HasLogin reports whether there are credentials.
+func (r *Registry) HasLogin() bool { return r.source != nil }
+
 // learnTimeout is how long requests hold back while another one finds out how
 // to authenticate. It saves them a 401 each, so it is not worth more.
 const learnTimeout = 2 * time.Second

@@ -86,16 +86,9 @@ func (s *Session) bearer(ctx context.Context, way challenge) (grant, error) {
 	r := s.r
 	server, err := r.realm(way.realm, r.base, r.carriers.of(way.realm))
 	if err != nil {
-		return grant{}, &wire.Failure{
-			Class: oci.ClassForbidden, Text: r.base.Host + " names a token server that is not asked: " + err.Error(),
-		}
+		return grant{}, s.realmFailure(err)
 	}
-	switch known := r.source != nil; {
-	case known && server.trusted:
-		s.identified = true
-	case known:
-		s.withheld = egress.OriginOf(server.url).String()
-	}
+	s.claim(server)
 	if way.scope == "" {
 		way.scope = scopeOf(r.inner + s.repository)
 	}
@@ -107,6 +100,20 @@ func (s *Session) bearer(ctx context.Context, way challenge) (grant, error) {
 		return grant{}, s.denied(wire.AsFailure(ctx, r.base.Host, err))
 	}
 	return keep(s, r.tokens, key, entry, "Bearer "+entry.Value, old), nil
+}
+
+// claim notes whether a token server gets to know who we are.
+func (s *Session) claim(server tokenServer) {
+	switch known := s.r.source != nil; {
+	case known && server.trusted:
+		s.identified = true
+	case known:
+		s.withheld = egress.OriginOf(server.url).String()
+	}
+}
+
+func (s *Session) realmFailure(err error) *wire.Failure {
+	return &wire.Failure{Class: oci.ClassForbidden, Text: s.r.base.Host + " names a token server that is not asked: " + err.Error()}
 }
 
 // denied adds to a failure to get a token what a person can do about it.
