@@ -25,6 +25,8 @@ type catalogue struct {
 	names *recent[[]repository]
 	// sizes are by selection, and in each by the name of the holding.
 	sizes *recent[map[string]storage.Holding]
+	// next are the blobs that go first.
+	next *recent[[]storage.IdleBlob]
 }
 
 // repository is one scope of a store and what it has.
@@ -41,6 +43,17 @@ func newCatalogue(ctx context.Context, g *operate.Local) *catalogue {
 		sizes: &recent[map[string]storage.Holding]{ctx: ctx, age: sizesAge, find: func(ctx context.Context, key string) (map[string]storage.Holding, error) {
 			return holdings(ctx, g, key)
 		}},
+		next: &recent[[]storage.IdleBlob]{ctx: ctx, age: sizesAge, find: func(ctx context.Context, _ string) (all []storage.IdleBlob, err error) {
+			for _, s := range g.Stores() {
+				some, err := s.Idle(ctx, maxNext)
+				if err != nil {
+					return nil, err
+				}
+				all = append(all, some...)
+			}
+			slices.SortStableFunc(all, func(a, b storage.IdleBlob) int { return a.Used.Compare(b.Used) })
+			return all[:min(len(all), maxNext)], nil
+		}},
 	}
 }
 
@@ -48,6 +61,7 @@ func newCatalogue(ctx context.Context, g *operate.Local) *catalogue {
 func (c *catalogue) changed() {
 	c.names.forget()
 	c.sizes.forget()
+	c.next.forget()
 }
 
 // repositories returns all repositories with their tags, in order of upstream and name.

@@ -1,14 +1,12 @@
 package dashboard
 
 import (
-	"cmp"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/pullgate/pullgate/internal/history"
 	"github.com/pullgate/pullgate/internal/operate"
-	"github.com/pullgate/pullgate/storage"
 )
 
 const (
@@ -97,6 +95,3 @@ func (d *run) probe(q *query) (any, error) {
 	})
 	return lines, err
 }
-
-// byUse sorts blobs by when they were used last.
-func byUse(a, b storage.IdleBlob) int { return cmp.Compare(a.Used.Unix(), b.Used.Unix()) }
