@@ -68,7 +68,7 @@ func (q tagQuery) refreshInBackground(ctx context.Context, of question[tagAnswer
 	if !of.spare || q.remembered(of.key, true) != nil {
 		return nil //nolint:nilerr // the look-up itself tells of what is remembered
 	}
-	e := q.suspected(of.key)
+	e := q.silence(kindSuspect, of.key)
 	if e == nil {
 		return nil // as an error, a nil *oci.Error would not be nil
 	}

@@ -103,7 +103,7 @@ func (s *Session) tryToken(ctx context.Context, way challenge) error {
 	if s.withheld != "" {
 		return &wire.Failure{Class: oci.ClassDenied, Text: s.r.base.Host + " wants a token" + s.refusal()}
 	}
-	_, _, err = s.r.exchange(ctx, server, way)
+	_, _, err = s.r.exchange(ctx, server, way, "")
 	if f, ok := errors.AsType[*wire.Failure](err); ok && f.Class == oci.ClassDenied {
 		if !s.identified {
 			return nil
