@@ -17,7 +17,8 @@ func init() {
 	// requests.
 	httpcaddyfile.RegisterDirectiveOrder("registry_mirror", httpcaddyfile.Before, "respond")
 	httpcaddyfile.RegisterHandlerDirective("registry_mirror_dashboard", parseDashboard)
-	httpcaddyfile.RegisterDirectiveOrder("registry_mirror_dashboard", httpcaddyfile.After, "registry_mirror")
+	// After registry_mirror: the page answers whatever ends with a slash.
+	httpcaddyfile.RegisterDirectiveOrder("registry_mirror_dashboard", httpcaddyfile.Before, "respond")
 }
 
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {

@@ -1,0 +1,274 @@
+//go:build integration
+
+package integration
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/crane"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+
+	"github.com/pullgate/pullgate/internal/registrytest"
+)
+
+// shown is a gateway with a dashboard, and its upstreams.
+type shown struct {
+	*process
+	host, page string // where clients pull, and the URL of the dashboard
+	hub        *registrytest.Server
+	upstreams  []*registrytest.Server
+}
+
+// startShown starts a gateway whose upstreams are well, limited, and refuse credentials.
+func startShown(t *testing.T) *shown {
+	t.Helper()
+	dir := t.TempDir()
+	s := &shown{host: "127.0.0.1:" + freePort(t)}
+	port := freePort(t)
+	s.page = "http://127.0.0.1:" + port + "/some/where/"
+	var lines strings.Builder
+	for _, name := range []string{"docker.io", "registry.k8s.io", "ghcr.io", "quay.io"} {
+		o := registrytest.Options{}
+		more := ""
+		if name == "quay.io" {
+			o = registrytest.Options{Auth: registrytest.AuthBasic, Username: "robot", Password: "secret"}
+			more = "credentials robot {file." + writeFile(t, "wrong", dir, "password") + "}\naccess public\n"
+		}
+		u := registrytest.New(t, o)
+		s.upstreams = append(s.upstreams, u)
+		fmt.Fprintf(&lines, "upstream %s {\nurl %s\n%s}\n", name, u.URL(), more)
+	}
+	s.hub = s.upstreams[0]
+	for i, image := range []struct {
+		upstream        int
+		repository, tag string
+		layers          []int
+	}{
+		{0, "library/nginx", "1.29", []int{3 << 20, 700 << 10, 2000, 900}},
+		{0, "library/nginx", "1.28", []int{2900 << 10, 690 << 10, 2000}},
+		{0, "library/postgres", "18", []int{9 << 20, 4 << 20, 30 << 10}},
+		{0, "library/alpine", "3.22", []int{1600 << 10}},
+		{1, "kube-apiserver", "v1.34.2", []int{2 << 20, 8 << 20}},
+		{1, "coredns/coredns", "v1.12.4", []int{5 << 20}},
+		{2, "siderolabs/flannel", "v0.27.4", []int{4 << 20, 1 << 20}},
+	} {
+		s.upstreams[image.upstream].PutImage(image.repository, image.tag, uint64(i+1), image.layers...)
+	}
+	limit := http.Header{"Ratelimit-Limit": {"100;w=21600"}, "Ratelimit-Remaining": {"37;w=21600"}}
+	s.hub.On(registrytest.Rule{Kind: "manifest", Hook: func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+		for name, values := range limit {
+			w.Header()[name] = values
+		}
+		next(w, r)
+	}})
+	config := writeFile(t, fmt.Sprintf(`{
+	admin off
+	persist_config off
+	registry_mirror {
+		storage %s {
+			max_size 128MiB
+			pin docker.io/library/alpine
+		}
+	}
+}
+
+http://%s {
+	bind 127.0.0.1
+	registry_mirror {
+		%s
+	}
+}
+
+http://127.0.0.1:%s {
+	bind 127.0.0.1
+	registry_mirror_dashboard /some/where/* {
+		actions
+	}
+}
+`, filepath.Join(dir, "cache"), s.host, lines.String(), port), dir, "Caddyfile")
+	s.process = start(t, []string{"XDG_DATA_HOME=" + dir}, binary, "run", "--config", config)
+	s.await(t, answers(http.DefaultClient, "http://"+s.host+"/v2/"))
+	return s
+}
+
+// pull pulls an image with all its layers.
+func (s *shown) pull(t *testing.T, image string) error {
+	t.Helper()
+	d, err := crane.Get(s.host+"/proxy-"+image, crane.Insecure, crane.WithContext(t.Context()))
+	if err != nil {
+		return err
+	}
+	i, err := d.Image()
+	if err != nil {
+		return err
+	}
+	to, err := layout.Write(t.TempDir(), empty.Index)
+	if err != nil {
+		return err
+	}
+	return to.AppendImage(i)
+}
+
+// dashboardViews are the views, with what each shows once it has all that it asks for.
+var dashboardViews = map[string]string{
+	"overview": "Bytes saved", "live": "Recent", "upstreams": "Settings in force", "images": "registry.k8s.io",
+	"images?in=docker.io": "library/postgres", "images?in=docker.io/library/nginx": "1.28", "images?q=nginx": "docker.io/library/nginx:1.28",
+	"storage": "Next to go", "clients": "Last seen", "setup": "The same by command",
+}
+
+// TestDashboard looks at every view of the dashboard of a gateway with real pulls, in both
+// schemes and at the width of a phone.
+func TestDashboard(t *testing.T) {
+	s := startShown(t)
+	for _, image := range []string{
+		"docker.io/library/nginx:1.29", "docker.io/library/nginx:1.28", "docker.io/library/postgres:18", "docker.io/library/alpine:3.22", "registry.k8s.io/kube-apiserver:v1.34.2",
+		"registry.k8s.io/coredns/coredns:v1.12.4", "docker.io/library/nginx:1.29", "registry.k8s.io/kube-apiserver:v1.34.2",
+	} {
+		if err := s.pull(t, image); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.pull(t, "quay.io/cilium/cilium:v1.18.4"); err == nil {
+		t.Fatal("an upstream that refuses its credentials has answered")
+	}
+	b := newBrowser(t)
+	for _, at := range []struct {
+		scheme string
+		width  int64
+	}{{"light", 1280}, {"dark", 1280}, {"light", 390}} {
+		for view, text := range dashboardViews {
+			name := fmt.Sprintf("%s-%s-%d", view, at.scheme, at.width)
+			t.Run(name, func(t *testing.T) {
+				b.look(t, at.scheme, at.width)
+				b.open(t, s.page+"#/"+view)
+				b.has(t, text)
+				b.awaits(t, `!document.querySelector('main').innerText.includes('Asking') && !document.querySelector('main').innerText.includes('Looking')`)
+				if found := b.barriers(t); len(found) > 0 {
+					t.Errorf("axe finds\n%s", strings.Join(found, "\n"))
+				}
+				if wide := evaluate[int64](t, b, "document.documentElement.scrollWidth"); wide > at.width {
+					t.Errorf("the page is %d pixels wide", wide)
+				}
+				if heard := b.heard(); len(heard) > 0 {
+					t.Errorf("the page complains: %q", heard)
+				}
+				b.keep(t, name)
+			})
+		}
+	}
+}
+
+// TestDashboardLive shows a pull while it goes on, and the first pull of a client.
+func TestDashboardLive(t *testing.T) {
+	s := startShown(t)
+	b, live := newBrowser(t), (*browser)(nil)
+	b.open(t, s.page+"#/setup")
+	b.has(t, "Waiting for a pull.")
+	live = b.tab(t)
+	live.open(t, s.page+"#/live")
+	live.has(t, "Nothing is being pulled.")
+	held := newGate(1 << 20)
+	s.hub.On(registrytest.Rule{Kind: "blob", Hook: held.hook})
+	pulled := make(chan error, 1)
+	go func() { pulled <- s.pull(t, "docker.io/library/postgres:18") }()
+	live.has(t, "docker.io/library/postgres:18")
+	live.has(t, "127.0.0.1")
+	live.keep(t, "running")
+	held.lift()
+	if err := <-pulled; err != nil {
+		t.Fatal(err)
+	}
+	live.has(t, "Nothing is being pulled.")
+	b.has(t, "It works: 127.0.0.1 pulls here.")
+	b.keep(t, "works")
+	for _, page := range []*browser{b, live} {
+		if heard := page.heard(); len(heard) > 0 {
+			t.Errorf("the page complains: %q", heard)
+		}
+	}
+}
+
+// TestDashboardActs pins, removes and tests by the page, and by keyboard.
+func TestDashboardActs(t *testing.T) {
+	s := startShown(t)
+	if err := s.pull(t, "docker.io/library/nginx:1.29"); err != nil {
+		t.Fatal(err)
+	}
+	b := newBrowser(t)
+	b.open(t, s.page+"#/images?in=docker.io/library/nginx")
+	b.has(t, "1.29")
+	b.click(t, "1.29")
+	b.has(t, "linux/amd64")
+	b.click(t, "Pin")
+	b.has(t, "pinned")
+	b.has(t, "Unpin")
+	b.keep(t, "image")
+	b.click(t, "Unpin")
+	b.has(t, "Pin")
+	b.click(t, "Remove …")
+	b.has(t, "That frees")
+	b.keep(t, "remove")
+	b.click(t, "Remove")
+	b.has(t, "is removed")
+	b.has(t, "Nothing is cached yet.")
+	b.open(t, s.page+"#/upstreams")
+	b.has(t, "Test now")
+	b.click(t, "Test now")
+	b.awaits(t, "document.querySelector('main li .badge')")
+	if heard := b.heard(); len(heard) > 0 {
+		t.Errorf("the page complains: %q", heard)
+	}
+}
+
+// TestDashboardIdles leaves 20 pages open: that costs less than 1 % of a processor.
+func TestDashboardIdles(t *testing.T) {
+	s := startShown(t)
+	if err := s.pull(t, "docker.io/library/alpine:3.22"); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		response, err := http.Get(s.page + "api/events")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		if _, err := response.Body.Read(make([]byte, 1<<10)); err != nil {
+			t.Fatal(err)
+		}
+		go func() { _, _ = bytes.NewBuffer(nil).ReadFrom(response.Body) }()
+	}
+	pid := s.server(t)
+	time.Sleep(3 * time.Second) // what pull and pages have begun comes to an end
+	const span = 10 * time.Second
+	before := processorTime(t, pid)
+	time.Sleep(span)
+	if used := processorTime(t, pid) - before; used > span/50 { // twice as much, for other machines
+		t.Errorf("%v of processor time in %v", used, span)
+	} else {
+		t.Logf("%v of processor time in %v", used, span)
+	}
+}
+
+// processorTime returns how much a process has used.
+func processorTime(t *testing.T, pid int) time.Duration {
+	t.Helper()
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var user, system int64
+	_, rest, _ := strings.Cut(string(raw), ") ")
+	fields := strings.Fields(rest)
+	if _, err := fmt.Sscan(fields[11]+" "+fields[12], &user, &system); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(user+system) * 10 * time.Millisecond
+}
