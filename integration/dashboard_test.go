@@ -4,7 +4,11 @@ package integration
 
 import (
 	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -39,10 +43,13 @@ func startShown(t *testing.T) *shown {
 		o := registrytest.Options{}
 		more := ""
 		if name == "quay.io" {
-			o = registrytest.Options{Auth: registrytest.AuthBasic, Username: "robot", Password: "secret"}
+			o = registrytest.Options{Auth: registrytest.AuthBearer, Username: "robot", Password: "secret"}
 			more = "credentials robot {file." + writeFile(t, "wrong", dir, "password") + "}\naccess public\n"
 		}
 		u := registrytest.New(t, o)
+		if more != "" {
+			more += "auth_origin " + strings.TrimSuffix(u.TokenURL(), "/token") + "\n"
+		}
 		s.upstreams = append(s.upstreams, u)
 		fmt.Fprintf(&lines, "upstream %s {\nurl %s\n%s}\n", name, u.URL(), more)
 	}
@@ -63,12 +70,13 @@ func startShown(t *testing.T) *shown {
 		s.upstreams[image.upstream].PutImage(image.repository, image.tag, uint64(i+1), image.layers...)
 	}
 	limit := http.Header{"Ratelimit-Limit": {"100;w=21600"}, "Ratelimit-Remaining": {"37;w=21600"}}
-	s.hub.On(registrytest.Rule{Kind: "manifest", Hook: func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+	s.hub.On(registrytest.Rule{Kind: "manifests", Hook: func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 		for name, values := range limit {
 			w.Header()[name] = values
 		}
 		next(w, r)
 	}})
+	remember(t, filepath.Join(dir, "cache"))
 	config := writeFile(t, fmt.Sprintf(`{
 	admin off
 	persist_config off
@@ -97,6 +105,41 @@ http://127.0.0.1:%s {
 	s.process = start(t, []string{"XDG_DATA_HOME=" + dir}, binary, "run", "--config", config)
 	s.await(t, answers(http.DefaultClient, "http://"+s.host+"/v2/"))
 	return s
+}
+
+// remember gives a storage that is not there yet a history of two weeks.
+func remember(t *testing.T, storage string) {
+	t.Helper()
+	type point struct {
+		Time     time.Time `json:"time"`
+		Sent     int64     `json:"sent_bytes"`
+		Received int64     `json:"received_bytes"`
+		Evicted  int64     `json:"evicted_bytes"`
+	}
+	series := func(n int, step time.Duration) (points []point) {
+		for i := range n {
+			p := point{Time: time.Now().UTC().Truncate(step).Add(time.Duration(i-n) * step)}
+			day := math.Sin(float64(p.Time.Unix()%86400) / 86400 * math.Pi) // the most at noon
+			work := day * day * (1 + .35*math.Sin(float64(i)/17) + .25*math.Sin(float64(i)/41) + .2*math.Sin(float64(i)*1.7))
+			p.Sent = int64(max(work, .02) * 40e6 * step.Seconds() / 60)
+			p.Received = int64(float64(p.Sent) * (.12 + .1*max(math.Sin(float64(i)/29), 0)))
+			if i%97 < 3 {
+				p.Evicted = p.Received
+			}
+			points = append(points, p)
+		}
+		return points
+	}
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	err := errors.Join(json.NewEncoder(w).Encode(map[string][]point{
+		"minutes": series(24*60-1, time.Minute), "hours": series(14*24-1, time.Hour),
+	}), w.Close(), os.Mkdir(storage, 0o700),
+		os.WriteFile(filepath.Join(storage, "VERSION"), []byte(`{"layout":1}`+"\n"), 0o600),
+		os.WriteFile(filepath.Join(storage, "history.json.gz"), packed.Bytes(), 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // pull pulls an image with all its layers.
@@ -139,6 +182,9 @@ func TestDashboard(t *testing.T) {
 	if err := s.pull(t, "quay.io/cilium/cilium:v1.18.4"); err == nil {
 		t.Fatal("an upstream that refuses its credentials has answered")
 	}
+	if err := s.pull(t, "docker.io/library/nginx:1.30"); err == nil {
+		t.Fatal("there is an image that nobody has")
+	}
 	b := newBrowser(t)
 	for _, at := range []struct {
 		scheme string
@@ -176,7 +222,7 @@ func TestDashboardLive(t *testing.T) {
 	live.open(t, s.page+"#/live")
 	live.has(t, "Nothing is being pulled.")
 	held := newGate(1 << 20)
-	s.hub.On(registrytest.Rule{Kind: "blob", Hook: held.hook})
+	s.hub.On(registrytest.Rule{Kind: "blobs", Hook: held.hook})
 	pulled := make(chan error, 1)
 	go func() { pulled <- s.pull(t, "docker.io/library/postgres:18") }()
 	live.has(t, "docker.io/library/postgres:18")
@@ -222,7 +268,7 @@ func TestDashboardActs(t *testing.T) {
 	b.open(t, s.page+"#/upstreams")
 	b.has(t, "Test now")
 	b.click(t, "Test now")
-	b.awaits(t, "document.querySelector('main li .badge')")
+	b.awaits(t, "!!document.querySelector('main li .badge')")
 	if heard := b.heard(); len(heard) > 0 {
 		t.Errorf("the page complains: %q", heard)
 	}

@@ -82,7 +82,7 @@ type nextBlob struct {
 }
 
 // maxNext is how many blobs of a store are told.
-const maxNext = 12
+const maxNext = 100
 
 // probe tests an upstream now.
 func (d *run) probe(q *query) (any, error) {

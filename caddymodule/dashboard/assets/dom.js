@@ -98,6 +98,12 @@ export function ago(time) {
 	return `${Math.round(seconds / 86400)} d ago`;
 }
 
+// roughly is when something was, of what is known to the hour only.
+export function roughly(time) {
+	if (!time) return '–';
+	return now() - Date.parse(time) < 7200000 ? h('span', { title: new Date(time).toLocaleString('en') }, 'within 2 h') : when(time);
+}
+
 // clock is a moment of these days.
 export function clock(time) {
 	const at = new Date(time);
@@ -107,6 +113,11 @@ export function clock(time) {
 
 // when is how long ago something was, with the moment to hover over.
 export const when = time => time ? h('time', { datetime: time, title: new Date(time).toLocaleString('en') }, ago(time)) : h('span', { class: 'dim' }, 'never');
+
+// ticks sets what stands between backquotes as code.
+export function ticks(text) {
+	return text.split('`').map((part, i) => i % 2 ? h('code', {}, part) : part);
+}
 
 // table has columns as [heading, class]; each row is a list of cells.
 export function table(caption, columns, rows) {

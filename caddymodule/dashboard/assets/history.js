@@ -101,6 +101,6 @@ function runs(points, step) {
 function nice(n) {
 	let unit = 1;
 	while (unit * 1024 <= n) unit *= 1024;
-	for (const step of [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]) if (unit * step >= n) return unit * step;
+	for (const step of [1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024]) if (unit * step >= n) return unit * step;
 	return n;
 }

@@ -1,6 +1,6 @@
 // What is cached: registry, repository, tag.
 
-import { h, bar, badge, card, empty, bytes, number, plural, when, percent } from './dom.js';
+import { h, bar, badge, card, empty, bytes, number, plural, when, roughly, percent } from './dom.js';
 import { store, endpointURL, loader, get, post, changed, toast, copy } from './store.js';
 
 const listing = loader('images');
@@ -74,7 +74,7 @@ function content(params) {
 			const row = h('tr', {}, h('td', {}, h('button', { class: 'plain wrap', 'aria-expanded': String(expanded), onclick: () => { open = expanded ? '' : e.name; changed() } }, short(e, params)),
 				e.pins && badge('blue', 'pinned'), e.held && e.held.absent > 0 && badge('warn', 'incomplete')),
 			h('td', { class: 'num', 'data-label': 'Size' }, held(e, 'bytes')), h('td', { class: 'num', 'data-label': 'Own' }, held(e, 'own_bytes')),
-			h('td', { 'data-label': 'Checked' }, e.checked ? when(e.checked) : '–'), h('td', { 'data-label': 'Used' }, e.used ? when(e.used) : '–'),
+			h('td', { 'data-label': 'Checked' }, e.checked ? when(e.checked) : '–'), h('td', { 'data-label': 'Used' }, roughly(e.used)),
 			h('td', { class: 'num' }, h('button', { onclick: () => copy(pullCommand(e)), 'aria-label': `Copy the pull command of ${e.name}` }, 'Copy')));
 			return expanded ? [row, h('tr', {}, h('td', { colspan: 6 }, detail(e)))] : row;
 		}))), leaves && h('p', { class: 'small dim' }, 'Own is what no other image has: what its removal would free. Copy puts the pull command on the clipboard.'));

@@ -1,6 +1,6 @@
 // What is being pulled, and what was.
 
-import { h, bar, legend, badge, card, table, empty, bytes, percent, lasting, when, plural, now } from './dom.js';
+import { h, bar, legend, badge, card, table, empty, bytes, percent, lasting, when, plural, now, ticks } from './dom.js';
 import { store, speedOf, pullKey } from './store.js';
 
 const phases = { token: 'asks for a token', look_up: 'looks up the manifest', queue: 'waits for other downloads', first_byte: 'waits for the first byte', transfer: 'downloads', client: 'waits for the client' };
@@ -29,7 +29,7 @@ function progress(pull) {
 	const speed = speedOf(pull);
 	const left = speed > 0 && pull.total_bytes > pull.bytes ? `${lasting((pull.total_bytes - pull.bytes) / speed)} left` : '';
 	const text = pull.total_bytes ? `${bytes(pull.bytes)} of ${bytes(pull.total_bytes)}` : bytes(pull.bytes);
-	return h('div', { 'data-key': pullKey(pull) },
+	return h('div', { class: 'pad', 'data-key': pullKey(pull) },
 		h('p', { class: 'row spread small' }, h('span', { class: 'mono' }, who(pull)), badge(pull.phase === 'transfer' ? 'blue' : '', phases[pull.phase] || pull.phase || 'runs')),
 		pull.total_bytes ? bar(`${percent(share)}: ${text}`, [[share, 'c1']], true) : h('div', { class: 'bar thick', role: 'img', 'aria-label': text }, h('i', { class: 'moving' })),
 		h('p', { class: 'row spread small dim' }, h('span', {}, text), h('span', {}, speed > 0 ? `${bytes(speed)}/s` : ''), h('span', {}, left || lasting((now() - Date.parse(pull.began)) / 1000))));
@@ -50,7 +50,7 @@ function recent(pulls) {
 	if (!pulls.length) return card('Recent', empty('No pull since the gateway was started.'));
 	return card('Recent', { aside: legend(parts.map(([, of, name]) => [of, name])) },
 		table('Recent pulls', [['Image'], ['Ended'], ['Client'], ['Result'], ['Cache'], ['Size', 'num'], ['Took', 'num'], ['Where the time went']], pulls.map(p => [
-			h('div', {}, h('a', { class: 'wrap', href: `#/images?q=${encodeURIComponent(p.image)}` }, p.image), p.platform && h('span', { class: 'small dim' }, ` ${p.platform}`), p.error && h('p', { class: 'small wrap' }, p.error)),
+			h('div', {}, h('a', { class: 'wrap', href: `#/images?q=${encodeURIComponent(p.image)}` }, p.image), p.platform && h('span', { class: 'small dim' }, ` ${p.platform}`), p.error && h('p', { class: 'small wrap' }, ticks(p.error.replace(`${p.image}: `, '')))),
 			when(p.ended), h('span', { class: 'mono' }, who(p)), badge(...(results[p.result] || ['', p.result])), cacheBadge(p.cache), bytes(p.bytes),
 			lasting((Date.parse(p.ended) - Date.parse(p.began)) / 1000), split(p)])));
 }

@@ -1,6 +1,6 @@
 // How the gateway fares, at a glance.
 
-import { h, bar, legend, badge, card, table, empty, bytes, number, percent, plural, when, lasting } from './dom.js';
+import { h, bar, legend, badge, card, table, empty, bytes, number, percent, plural, when, ticks } from './dom.js';
 import { speedOf } from './store.js';
 import { traffic, rangeSwitch } from './history.js';
 import { stateBadge, worst } from './upstreams.js';
@@ -81,12 +81,7 @@ function problems(state) {
 		h('div', {}, state.problems.map(p => h('div', { class: 'problem' },
 			h('span', { class: p.minor ? 'mark warn' : 'mark', role: 'img', 'aria-label': p.minor ? 'minor' : 'serious' }, '!'),
 			h('div', {}, h('div', { class: 'row spread' }, h('h3', {}, p.name || p.what), p.since && h('span', { class: 'small dim' }, 'since ', when(p.since))),
-				h('p', { class: 'wrap' }, p.cause), p.cure && h('p', { class: 'cure wrap' }, h('strong', {}, 'What helps: '), ticks(p.cure)))))));
-}
-
-// ticks sets what stands between backquotes as code.
-export function ticks(text) {
-	return text.split('`').map((part, i) => i % 2 ? h('code', {}, part) : part);
+				h('p', { class: 'wrap' }, ticks(p.cause)), p.cure && h('p', { class: 'cure wrap' }, h('strong', {}, 'What helps: '), ticks(p.cure)))))));
 }
 
 function upstreams(state) {

@@ -20,7 +20,7 @@ export function view(state) {
 	if (!user && store.user) user = store.user;
 	setup.load({ client, endpoint, user, skip_fallback: skip ? '1' : '' });
 	const s = setup.data;
-	return [card('This gateway', form(known)), signal(state), h('section', { class: 'card stack', 'aria-label': 'Clients' }, tabs(s ? s.clients : [{ name: client }]),
+	return [card('This gateway', form(known)), signal(state), h('section', { class: 'card stack', 'aria-label': 'Clients' }, tabs(s ? usual(s.clients) : [{ name: client }]),
 		h('div', { id: 'panel', role: 'tabpanel', 'aria-labelledby': `tab-${client}`, tabindex: 0, class: 'stack' }, files(s)))];
 }
 
@@ -55,13 +55,18 @@ function tabs(all) {
 	}, c.name)));
 }
 
+const first = ['talos', 'containerd', 'k3s', 'docker', 'podman'];
+
+// usual sorts those first that most people have.
+const usual = all => [...all].sort((a, b) => (first.indexOf(a.name) + 1 || 9) - (first.indexOf(b.name) + 1 || 9));
+
 function files(s) {
 	if (setup.error) return empty(setup.error);
 	if (!s) return empty('Asking …');
 	return [
-		h('ol', { class: 'stack' }, s.files.map(f => h('li', {}, h('div', { class: 'row spread' }, h('h3', { class: 'mono' }, s.directory ? `${s.directory}/${f.path}` : f.path),
+		h('ol', { class: 'stack' }, s.files.map(f => h('li', { class: 'pad' }, h('div', { class: 'row spread' }, h('h3', { class: 'mono' }, s.directory ? `${s.directory}/${f.path}` : f.path),
 			h('button', { onclick: () => copy(f.content), 'aria-label': `Copy ${f.path}` }, 'Copy')), h('pre', { class: 'file', tabindex: 0, role: 'region', 'aria-label': f.path }, f.content)))),
-		s.steps.length ? h('div', {}, h('h3', {}, 'Then'), h('ul', { class: 'small stack' }, s.steps.map(step => h('li', { class: 'wrap' }, step)))) : null,
-		h('div', {}, h('h3', {}, 'The same by command'), h('div', { class: 'row spread' }, h('code', { class: 'wrap' }, s.command), h('button', { onclick: () => copy(s.command), 'aria-label': 'Copy the command' }, 'Copy'))),
+		s.steps.length ? h('div', { class: 'pad' }, h('h3', {}, 'Then'), h('ul', { class: 'small pad' }, s.steps.map(step => h('li', { class: 'wrap' }, step)))) : null,
+		h('div', { class: 'pad' }, h('h3', {}, 'The same by command'), h('div', { class: 'row spread' }, h('code', { class: 'wrap' }, s.command), h('button', { onclick: () => copy(s.command), 'aria-label': 'Copy the command' }, 'Copy'))),
 	];
 }

@@ -6,7 +6,6 @@ import { traffic, rangeSwitch } from './history.js';
 
 const pins = loader('pins');
 const next = loader('next');
-const largest = loader('images');
 
 export const aside = () => rangeSwitch();
 
@@ -14,7 +13,6 @@ export function view(state) {
 	const old = l => Date.now() - l.at > 60000;
 	pins.load({}, old(pins));
 	next.load({}, old(next));
-	largest.load({ sort: 'size' }, old(largest) || largest.data && largest.data.sizing && Date.now() - largest.at > 900);
 	return [state.storage.map(c => space(c)), h('div', { class: 'halves' }, going(), pinned()), traffic('Evictions', [['evicted', 'Evicted']], true), h('div', { class: 'halves' }, state.storage.map(integrity))];
 }
 
@@ -41,9 +39,22 @@ function going() {
 	if (!all) return card('Next to go', empty('Looking …'));
 	if (!all.length) return card('Next to go', empty('Nothing is cached that may go.'));
 	return card('Next to go', h('p', { class: 'small dim' }, 'When room is needed, the blobs that nobody used for the longest go first. Pinned ones never do.'),
-		table('Next to go', [['Of'], ['Size', 'num'], ['Used']], all.map(b => [
-			b.scopes && b.scopes.length ? h('span', { class: 'wrap' }, b.scopes[0], b.scopes.length > 1 && h('span', { class: 'small dim' }, ` and ${number(b.scopes.length - 1)} more`)) : h('span', { class: 'dim' }, 'no repository any more'),
-			bytes(b.bytes), when(b.used)])));
+		table('Next to go', [['Of'], ['Blobs', 'num'], ['Size', 'num'], ['Used']], grouped(all).map(g => [
+			g.scope ? h('span', { class: 'wrap' }, g.scope) : h('span', { class: 'dim' }, 'no repository any more'), number(g.blobs), bytes(g.bytes), when(g.used)])));
+}
+
+// grouped brings the blobs of a repository together that go one after the other.
+function grouped(blobs) {
+	const groups = [];
+	for (const b of blobs) {
+		const scope = b.scopes.length > 1 ? `${b.scopes[0]} and ${plural(b.scopes.length - 1, 'other')}` : b.scopes[0];
+		let g = groups.find(g => g.scope === scope);
+		if (!g) { g = { scope, blobs: 0, bytes: 0 }; groups.push(g) }
+		g.blobs++;
+		g.bytes += b.bytes;
+		g.used = b.used;
+	}
+	return groups.slice(0, 12);
 }
 
 function pinned() {

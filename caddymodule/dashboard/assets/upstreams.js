@@ -1,8 +1,8 @@
 // One card for each upstream: how it fares, and by which settings.
 
-import { h, bar, badge, card, empty, bytes, number, percent, when, clock, lasting, now } from './dom.js';
+import { h, bar, badge, card, empty, bytes, number, percent, when, clock, lasting, now, ticks } from './dom.js';
 import { store, loader, post, changed, toast } from './store.js';
-import { answered, hitBar, hitRate, ticks } from './overview.js';
+import { answered, hitBar, hitRate } from './overview.js';
 
 const settings = loader('options');
 
@@ -30,7 +30,7 @@ function upstream(u) {
 	return h('section', { class: 'card stack', 'aria-label': u.name, 'data-key': u.name },
 		h('div', { class: 'row spread' }, h('h2', { class: 'wrap' }, u.name), stateBadge(worst(u))),
 		(u.urls || []).map(url => address(url, u.urls.length > 1)),
-		h('div', {}, hitBar(t), h('p', { class: 'small dim' }, answered(t) ? `${percent(hitRate(t))} hits of ${number(t.requests)} requests` : 'No request since the start')),
+		answered(t) ? h('div', { class: 'pad' }, hitBar(t), h('p', { class: 'small dim' }, `${percent(hitRate(t))} hits of ${number(t.requests)} requests`)) : h('p', { class: 'small dim' }, 'Nothing was answered since the start.'),
 		h('dl', { class: 'facts' },
 			fact('Sent', bytes(t.sent_bytes)), fact('Received', bytes(t.received_bytes)), fact('Stored', bytes(u.stored_bytes)),
 			t.stale ? fact('Stale answers', number(t.stale)) : null, t.errors ? fact('Errors', number(t.errors)) : null,
@@ -45,9 +45,9 @@ function address(url, several) {
 	const wrong = url.state !== 'ok';
 	const limit = url.rate_limit;
 	if (!wrong && !limit && !several) return null;
-	return h('div', {},
+	return h('div', { class: 'pad' },
 		several && h('p', { class: 'row spread small' }, h('span', { class: 'wrap' }, url.url), stateBadge(url)),
-		wrong && h('p', { class: 'wrap' }, url.error || `It is ${url.state.replaceAll('_', ' ')}.`, url.since && h('span', { class: 'dim small' }, ' Since ', when(url.since), '.')),
+		wrong && h('p', { class: 'wrap' }, ticks(url.error || `It is ${url.state.replaceAll('_', ' ')}.`), url.since && h('span', { class: 'dim small' }, ' Since ', when(url.since), '.')),
 		wrong && url.help && h('p', { class: 'cure' }, h('strong', {}, 'What helps: '), ticks(url.help)),
 		limit && gauge(limit));
 }
@@ -56,7 +56,7 @@ function gauge(limit) {
 	const share = limit.limit ? limit.remaining / limit.limit : 1;
 	const reset = limit.reset ? `, more at ${clock(limit.reset)}` : '';
 	const text = `${number(limit.remaining)}${limit.limit ? ` of ${number(limit.limit)}` : ''} pulls left${limit.window_seconds ? ` in ${lasting(limit.window_seconds)}` : ''}${reset}`;
-	return h('div', {}, h('p', { class: 'small dim' }, `Rate limit: ${text}`), limit.limit ? bar(text, [[share, share < .1 ? 'bad' : share < .3 ? 'warn' : 'good']]) : null);
+	return h('div', { class: 'pad' }, h('p', { class: 'small dim' }, `Rate limit: ${text}`), limit.limit ? bar(text, [[share, share < .1 ? 'bad' : share < .3 ? 'warn' : 'good']]) : null);
 }
 
 function options(name) {
@@ -71,9 +71,9 @@ const tests = new Map();
 function test(name) {
 	if (!store.actions) return null;
 	const known = tests.get(name) || {};
-	return h('div', {}, h('button', { disabled: known.running, onclick: () => run(name) }, known.running ? 'Testing …' : 'Test now'),
-		known.lines && h('ul', { class: 'small', 'aria-label': `Test of ${name}` }, known.lines.map(line => h('li', { class: 'wrap' },
-			badge(line.ok ? 'good' : 'bad', line.ok ? 'ok' : (line.state || 'failed').replaceAll('_', ' ')), ' ', line.text, line.seconds ? h('span', { class: 'dim' }, ` ${lasting(line.seconds)}`) : null,
+	return h('div', { class: 'pad' }, h('button', { disabled: known.running, onclick: () => run(name) }, known.running ? 'Testing …' : 'Test now'),
+		known.lines && h('ul', { class: 'small pad', 'aria-label': `Test of ${name}` }, known.lines.map(line => h('li', { class: 'wrap' },
+			badge(line.ok ? 'good' : 'bad', line.ok ? 'ok' : (line.state || 'failed').replaceAll('_', ' ')), ' ', ticks(line.text || ''), line.seconds ? h('span', { class: 'dim' }, ` ${lasting(line.seconds)}`) : null,
 			line.help && h('p', { class: 'cure' }, ticks(line.help))))));
 }
 
