@@ -9,9 +9,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/operate"
@@ -97,12 +97,12 @@ func (p *page) put(upstream, repository, tag string) {
 	p.t.Helper()
 	scope := oci.Scope{Upstream: upstream, Repository: repository}
 	raw := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","annotations":{"of":%q},"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":%q,"size":2},"layers":[]}`,
-		scope.String()+tag, digest.FromString("{}"))
-	m := oci.Manifest{Digest: digest.FromBytes(raw), MediaType: "application/vnd.oci.image.manifest.v1+json", Bytes: raw}
-	if err := p.store.PutManifest(p.t.Context(), scope, m); err != nil {
+		scope.String()+tag, oci.Sum([]byte("{}")))
+	m := oci.Manifest{Digest: oci.Sum(raw), MediaType: "application/vnd.oci.image.manifest.v1+json", Bytes: raw}
+	if err := p.store.PutManifest(p.t.Context(), scope, m, nil); err != nil {
 		p.t.Fatal(err)
 	}
-	if err := p.store.PutTag(p.t.Context(), scope, tag, storageTag(m)); err != nil {
+	if err := p.store.PutTag(p.t.Context(), scope, tag, storage.Tag{Digest: m.Digest, MediaType: m.MediaType, Size: int64(len(raw)), Checked: time.Now(), Changed: time.Now()}); err != nil {
 		p.t.Fatal(err)
 	}
 }

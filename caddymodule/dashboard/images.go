@@ -3,6 +3,7 @@ package dashboard
 import (
 	"cmp"
 	"context"
+	"errors"
 	"math"
 	"net/http"
 	"slices"
@@ -85,21 +86,21 @@ func (d *run) showImages(q *query) (any, error) {
 		}
 	}
 	l := &listing{In: in}
-	var sizes map[string]storage.Holding
-	known := false
-	if len(search) == 0 && len(visible) > 0 {
-		if sizes, known, err = d.images.sizes.get(in, sizesPatience); err != nil {
-			return nil, err
-		}
-		l.Sizing = !known
+	if len(search) > 0 {
+		entries := imagesOf(visible, search)
+		order(entries, q.Get("sort"))
+		l.cut(entries, q.Get("page"))
+		return l, errors.Join(d.measureSome(l), d.mark(q.Context(), l.Entries))
 	}
+	sizes, known, err := d.images.sizes.get(in, sizesPatience)
+	if err != nil {
+		return nil, err
+	}
+	l.Sizing = !known
 	var entries []entry
-	switch {
-	case len(search) > 0:
-		entries = imagesOf(visible, search)
-	case strings.Contains(in, "/"):
+	if strings.Contains(in, "/") {
 		entries = append(imagesOf(visible, nil), untagged(visible, sizes, partly)...)
-	default:
+	} else {
 		entries = groups(visible, in != "")
 	}
 	for i := range entries {
@@ -108,6 +109,31 @@ func (d *run) showImages(q *query) (any, error) {
 	order(entries, q.Get("sort"))
 	l.cut(entries, q.Get("page"))
 	return l, d.mark(q.Context(), l.Entries)
+}
+
+// maxMeasured is of how many repositories what was found is measured: each takes a walk.
+const maxMeasured = 4
+
+// measureSome adds the sizes of what was found, if it is of few repositories.
+func (d *run) measureSome(l *listing) error {
+	scopes := map[string]bool{}
+	for _, e := range l.Entries {
+		scopes[e.scope.String()] = true
+	}
+	if len(scopes) > maxMeasured {
+		return nil
+	}
+	for scope := range scopes {
+		sizes, known, err := d.images.sizes.get(scope, sizesPatience)
+		if err != nil {
+			return err
+		}
+		l.Sizing = l.Sizing || !known
+		for i := range l.Entries {
+			l.Entries[i].measure(sizes)
+		}
+	}
+	return nil
 }
 
 // imagesOf returns the tagged images of repositories, those with all words in their

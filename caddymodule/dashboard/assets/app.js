@@ -39,7 +39,10 @@ function draw() {
 	}
 	show(main, h('div', { 'data-key': at.name }, h('div', { class: 'head' }, heading, views[at.name].aside && views[at.name].aside(state, at.params)),
 		h('div', { class: 'stack' }, hint(state), views[at.name].view(state, at.params))));
-	if (fresh) window.scrollTo(0, 0);
+	if (fresh) {
+		window.scrollTo(0, 0);
+		document.querySelector('#nav [aria-current]').scrollIntoView({ inline: 'center', block: 'nearest' });
+	}
 }
 
 function counter(name, state) {

@@ -47,7 +47,7 @@ function address(url, several) {
 	if (!wrong && !limit && !several) return null;
 	return h('div', { class: 'pad' },
 		several && h('p', { class: 'row spread small' }, h('span', { class: 'wrap' }, url.url), stateBadge(url)),
-		wrong && h('p', { class: 'wrap' }, ticks(url.error || `It is ${url.state.replaceAll('_', ' ')}.`), url.since && h('span', { class: 'dim small' }, ' Since ', when(url.since), '.')),
+		wrong && h('p', { class: 'wrap' }, ticks((url.error || `it is ${url.state.replaceAll('_', ' ')}`).replace(/\.?$/, '.')), url.since && h('span', { class: 'dim small' }, ' Since ', when(url.since), '.')),
 		wrong && url.help && h('p', { class: 'cure' }, h('strong', {}, 'What helps: '), ticks(url.help)),
 		limit && gauge(limit));
 }
