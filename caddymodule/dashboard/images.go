@@ -24,7 +24,7 @@ const (
 	// namesPatience and sizesPatience are how long an answer waits for names, without
 	// which there is none, and for sizes, which may come later.
 	namesPatience = 30 * time.Second
-	sizesPatience = 100 * time.Millisecond
+	sizesPatience = 40 * time.Millisecond
 )
 
 // entry is one line of a listing: an upstream, a repository or an image.
