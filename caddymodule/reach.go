@@ -3,6 +3,8 @@ package caddymodule
 import (
 	"cmp"
 	"context"
+	"net"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -50,15 +52,37 @@ func (s *service) endpoints() (found []operate.Endpoint) {
 		for _, at := range parsed.Expand() {
 			secure := len(s.server.TLSConnPolicies) > 0 && int(at.StartPort) != httpPort
 			for _, host := range hosts {
-				address, _, _ := strings.Cut(at.JoinHostPort(0), "|") // the mode of a socket
-				e := operate.Endpoint{URL: urlOf(secure, host, at), Network: at.Network, Address: address}
-				if !slices.Contains(found, e) && len(found) < mostEndpoints {
+				to, ok := reachable(at, host)
+				e := operate.Endpoint{URL: urlOf(secure, host, at), Network: to.Network, Address: to.JoinHostPort(0)}
+				if ok && !slices.Contains(found, e) && len(found) < mostEndpoints {
 					found = append(found, e)
 				}
 			}
 		}
 	}
 	return found
+}
+
+// reachable returns where to connect to for a host, if this machine can: certificates of
+// addresses are found by the address that a connection is to.
+func reachable(at caddy.NetworkAddress, host string) (to caddy.NetworkAddress, ok bool) {
+	if at.IsUnixNetwork() {
+		at.Host, _, _ = strings.Cut(at.Host, "|") // what follows is its mode
+		return at, true
+	}
+	address, err := netip.ParseAddr(host)
+	if err != nil || at.Host == host {
+		return at, true
+	}
+	if listens, err := netip.ParseAddr(at.Host); at.Host != "" && (err != nil || !listens.IsUnspecified()) {
+		return at, false
+	}
+	own, err := net.InterfaceAddrs()
+	at.Host = host
+	return at, err == nil && slices.ContainsFunc(own, func(a net.Addr) bool {
+		prefix, err := netip.ParsePrefix(a.String())
+		return err == nil && prefix.Addr() == address
+	})
 }
 
 // urlOf returns the URL of a host at an address; "" = any host.

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,11 +18,14 @@ import (
 
 // TestScripts runs the command in processes of its own. Scripts have these
 // variables: ADDR and ADDR2, free addresses; UPSTREAM, the URL of a registry with
-// library/alpine:3. These commands besides the usual ones:
+// library/alpine:3; GUARDED, that of one that wants the user me with the password right.
+// These commands besides the usual ones:
 //
 //	await <url>             waits until the URL is answered with 200
 //	pull <url>              prints the Cache-Status of a GET, which has to be 200
 //	answer <url>            prints status and body of the answer to a GET
+//	waitfor <file> <regexp> waits until something in the file matches
+//	grows <file>            waits until more is in the file than now
 //	count <n>               checks how many requests the upstream has seen
 //	image <url>             pulls all of library/alpine:3 from a mirror, until it is cached
 //	flip <folder> <n>       flips one bit in each of n blobs of a storage
@@ -29,6 +33,7 @@ import (
 //	damage <tar> <copy>     copies a tar, with one bit of its last entry flipped
 //	foreign                 writes the layout foreign and the archive foreign.tar
 //	names <tar> <copy>      copies a bundle without its blobs
+//	clock <duration>        puts the clocks of the upstreams forward
 //	buildcache              gives the upstream library/cache:1, an index of blobs
 func TestScripts(t *testing.T) {
 	t.Parallel()
@@ -43,6 +48,13 @@ func TestScripts(t *testing.T) {
 			env.Values["image"] = upstream.PutImage("library/alpine", "3", 11, 10)
 			env.Values["upstream"] = upstream
 			env.Setenv("UPSTREAM", upstream.URL())
+			guarded, err := registrytest.Listen("127.0.0.1:0", registrytest.Options{Auth: registrytest.AuthBasic, Username: "me", Password: "right"})
+			if err != nil {
+				return err
+			}
+			env.Defer(guarded.Close)
+			env.Values["guarded"] = guarded
+			env.Setenv("GUARDED", guarded.URL())
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("XDG_DATA_HOME", env.WorkDir+"/data")
 			env.Setenv("XDG_CONFIG_HOME", env.WorkDir+"/config")
@@ -83,11 +95,28 @@ func TestScripts(t *testing.T) {
 				_, err = io.Copy(ts.Stdout(), response.Body)
 				ts.Check(err)
 			},
+			"waitfor": func(ts *testscript.TestScript, _ bool, args []string) {
+				pattern := regexp.MustCompile(args[1])
+				waitForFile(ts, args[0], pattern.Match)
+			},
+			"grows": func(ts *testscript.TestScript, _ bool, args []string) {
+				before := len(ts.ReadFile(args[0]))
+				waitForFile(ts, args[0], func(content []byte) bool { return len(content) > before })
+			},
 			"count": func(ts *testscript.TestScript, _ bool, args []string) {
 				want, err := strconv.Atoi(args[0])
 				ts.Check(err)
 				if n := ts.Value("upstream").(*registrytest.Server).Count("", ""); n != want {
 					ts.Fatalf("the upstream saw %d requests, want %d", n, want)
+				}
+			},
+			"clock": func(ts *testscript.TestScript, _ bool, args []string) {
+				ahead, err := time.ParseDuration(args[0])
+				ts.Check(err)
+				for _, name := range []string{"upstream", "guarded"} {
+					ts.Value(name).(*registrytest.Server).Hook(registrytest.Spoil{Header: func(h http.Header) {
+						h.Set("Date", time.Now().Add(ahead).UTC().Format(http.TimeFormat))
+					}}.Hook())
 				}
 			},
 			"image":      pullImage,
@@ -100,13 +129,27 @@ func TestScripts(t *testing.T) {
 			// subst replaces $NAME in a file by the variable.
 			"subst": func(ts *testscript.TestScript, _ bool, args []string) {
 				text := ts.ReadFile(args[0])
-				for _, name := range []string{"ADDR2", "ADDR", "UPSTREAM", "WORK"} {
+				for _, name := range []string{"ADDR2", "ADDR", "UPSTREAM", "GUARDED", "WORK"} {
 					text = strings.ReplaceAll(text, "$"+name, ts.Getenv(name))
 				}
 				ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
 			},
 		},
 	})
+}
+
+// waitForFile waits until what another process writes to a file is as it should be.
+func waitForFile(ts *testscript.TestScript, name string, done func([]byte) bool) {
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		content, err := os.ReadFile(ts.MkAbs(name))
+		switch {
+		case err == nil && done(content):
+			return
+		case time.Now().After(deadline):
+			ts.Fatalf("%s: %v\n%s", name, err, content)
+		}
+		time.Sleep(10 * time.Millisecond) // another process has no event for us
+	}
 }
 
 func get(url string) (int, http.Header, error) {

@@ -38,8 +38,13 @@ func (s *Store) SaveHistory(raw []byte) error {
 	})
 }
 
-// CheckWritable returns why nothing new can be kept: too little space, or no new file can be
-// made. It makes one, and removes it.
+// CheckWritable returns why nothing new can be kept: too little space or inodes, or no new
+// file can be made. It makes one, and removes it.
 func (s *Store) CheckWritable() error {
-	return s.life.Within(context.Background(), s.home.writable)
+	return s.life.Within(context.Background(), func() error {
+		if err := s.home.space.CheckFloor(0); err != nil {
+			return err
+		}
+		return s.home.writable()
+	})
 }

@@ -1,10 +1,12 @@
 package command
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -41,8 +43,25 @@ out.`,
   pullgate mirror check docker.io
   pullgate mirror check --config /etc/pullgate/Caddyfile --json`,
 		Args: cobra.MaximumNArgs(1),
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return r.ask(cmd, func(ctx context.Context, c *operate.Client, _ string) []string { return upstreamsOf(ctx, c, begun) }), cobra.ShellCompDirectiveNoFileComp
+		},
 	}
 	return r.gatewayCommand(cmd, runCheck)
+}
+
+// upstreamsOf returns the upstreams of a server whose names begin so.
+func upstreamsOf(ctx context.Context, c *operate.Client, begun string) (names []string) {
+	status, _ := c.Status(ctx, "")
+	for _, u := range status.Upstreams {
+		if strings.HasPrefix(u.Name, begun) && !slices.Contains(names, u.Name) {
+			names = append(names, u.Name)
+		}
+	}
+	return names
 }
 
 func runCheck(r *run) (int, error) {

@@ -75,10 +75,8 @@ func (h *History) Sum(last time.Duration) (sum Point) {
 	now := h.o.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, p := range h.minutes.points {
-		if p.Time.After(now.Add(-last)) && !p.Time.After(now) {
-			sum.add(p)
-		}
+	for _, p := range h.minutes.between(now.Add(-last), now) {
+		sum.add(p)
 	}
 	return sum
 }

@@ -6,10 +6,12 @@ import "time"
 type Point struct {
 	// Time is when the step began.
 	Time time.Time `json:"time"`
-	// Sent are the bytes of bodies to clients, Received those from upstreams.
-	Sent     int64 `json:"sent_bytes"`
-	Received int64 `json:"received_bytes"`
-	Evicted  int64 `json:"evicted_bytes"`
+	// Sent are the bytes of bodies to clients, Received those from upstreams, and
+	// Preloaded of these what no client had asked for.
+	Sent      int64 `json:"sent_bytes"`
+	Received  int64 `json:"received_bytes"`
+	Preloaded int64 `json:"preloaded_bytes"`
+	Evicted   int64 `json:"evicted_bytes"`
 	// Blobs is what the blobs took at the end of the step.
 	Blobs int64 `json:"blob_bytes"`
 	// Requests are all, and the others those with one result.
@@ -25,7 +27,7 @@ type Point struct {
 // counts returns what is counted.
 func (p *Point) counts() []*int64 {
 	return []*int64{
-		&p.Sent, &p.Received, &p.Evicted, &p.Requests, &p.Hits, &p.Prefetched, &p.Joined, &p.Misses, &p.Stale, &p.Errors,
+		&p.Sent, &p.Received, &p.Preloaded, &p.Evicted, &p.Requests, &p.Hits, &p.Prefetched, &p.Joined, &p.Misses, &p.Stale, &p.Errors,
 	}
 }
 
@@ -45,7 +47,7 @@ func (p Point) since(earlier Point) Point {
 func (p *Point) add(more Point) {
 	amounts := more.counts()
 	for i, n := range p.counts() {
-		*n += *amounts[i]
+		*n = min(*n+*amounts[i], mostCount)
 	}
 	p.Blobs = more.Blobs
 }

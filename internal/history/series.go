@@ -31,7 +31,7 @@ func (s *series) most() int { return int(s.keep/s.step) + 1 }
 // others.
 func (s *series) add(at time.Time, amounts Point, now time.Time) {
 	at = at.UTC().Truncate(s.step)
-	i, found := slices.BinarySearchFunc(s.points, at, func(p Point, at time.Time) int { return p.Time.Compare(at) })
+	i, found := s.find(at)
 	if !found {
 		s.points = slices.Insert(s.points, i, Point{Time: at})
 	}
@@ -39,18 +39,24 @@ func (s *series) add(at time.Time, amounts Point, now time.Time) {
 	s.trim(now)
 }
 
+// find returns where the point of a time is, or would be.
+func (s *series) find(at time.Time) (i int, found bool) {
+	return slices.BinarySearchFunc(s.points, at, func(p Point, at time.Time) int { return p.Time.Compare(at) })
+}
+
 // trim drops what is too old. What is too much beside that are points of times to come,
 // which a wrong clock has left.
 func (s *series) trim(now time.Time) {
-	oldest := now.Add(-s.keep)
-	s.points = slices.DeleteFunc(s.points, func(p Point) bool { return p.Time.Before(oldest) })
+	old, _ := s.find(now.Add(-s.keep))
+	s.points = slices.Delete(s.points, 0, old)
 	s.points = s.points[:min(len(s.points), s.most())]
 }
 
 // between returns the points of the steps that began in a time.
 func (s *series) between(since, now time.Time) []Point {
-	points := slices.Clone(s.points)
-	return slices.DeleteFunc(points, func(p Point) bool { return p.Time.Before(since) || p.Time.After(now) })
+	from, _ := s.find(since)
+	to, _ := s.find(now.Add(1))
+	return slices.Clone(s.points[from:max(from, to)])
 }
 
 // check returns what is wrong with points that were read.

@@ -29,7 +29,7 @@ type HistoryRequest struct {
 func HistoryTotals(traffic []Traffic, u storage.Usage) HistoryPoint {
 	p := HistoryPoint{Evicted: u.EvictedBytes, Blobs: u.BlobBytes}
 	for _, t := range traffic {
-		p.Sent, p.Received = p.Sent+t.Sent, p.Received+t.Received
+		p.Sent, p.Received, p.Preloaded = p.Sent+t.Sent, p.Received+t.Received, p.Preloaded+t.Preloaded
 		p.Requests, p.Hits, p.Prefetched = p.Requests+t.Requests, p.Hits+t.Hits, p.Prefetched+t.Prefetched
 		p.Joined, p.Misses, p.Stale, p.Errors = p.Joined+t.Joined, p.Misses+t.Misses, p.Stale+t.Stale, p.Errors+t.Errors
 	}

@@ -71,44 +71,46 @@ func (v *visit) pull(ctx context.Context, s *Store, site *Site) ProbeLine {
 	failing := func(help, format string, args ...any) ProbeLine {
 		return ProbeLine{State: StateFailing, Text: fmt.Sprintf(format, args...), Help: help}
 	}
-	answer, err := v.ask(ctx, http.MethodGet, "/v2/", nil)
+	status, header, err := v.ask(ctx, http.MethodGet, "/v2/", nil)
 	switch {
 	case err != nil && strings.Contains(err.Error(), "certificate required"):
 		return ProbeLine{OK: true, State: StateNotTested, Text: "it wants a client certificate"}
+	case err != nil && strings.Contains(err.Error(), "tls: internal error"):
+		return failing("the log says why there is none", "it has no certificate for this name")
 	case err != nil:
 		return failing("see whether the address is this server's, and what the log says", "no answer: %v", err)
-	case answer.StatusCode == http.StatusUnauthorized:
+	case status == http.StatusUnauthorized:
 		return ProbeLine{OK: true, State: StateOK, Text: "it answers, and asks for a user, so no pull is tried"}
-	case answer.StatusCode != http.StatusOK || answer.Header.Get("Docker-Distribution-Api-Version") == "":
-		return failing("look for what else the site has for /v2/", "it answers %s to /v2/, but not as a registry", answer.Status)
+	case status != http.StatusOK || header.Get("Docker-Distribution-Api-Version") == "":
+		return failing("look for what else the site has for /v2/", "it answers %d to /v2/, but not as a registry", status)
 	}
 	image, found := s.sample(ctx, site)
 	if !found {
 		return ProbeLine{OK: true, State: StateOK, Text: "it answers; nothing is cached that a pull could be tried with"}
 	}
 	query := url.Values{"ns": {image.Upstream}}
-	answer, err = v.ask(ctx, http.MethodHead, "/v2/"+image.Repository+"/manifests/"+image.Digest.String(), query)
+	status, header, err = v.ask(ctx, http.MethodHead, "/v2/"+image.Repository+"/manifests/"+image.Digest.String(), query)
 	name := image.Upstream + "/" + image.Repository + ":" + image.tag
 	switch {
 	case err != nil:
 		return failing("see what the log says", "no answer for %s: %v", name, err)
-	case answer.StatusCode == http.StatusUnauthorized, answer.StatusCode == http.StatusForbidden:
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		return ProbeLine{OK: true, State: StateOK, Text: "it answers, and not everybody may pull " + name}
-	case answer.StatusCode != http.StatusOK || answer.Header.Get("Docker-Content-Digest") != image.Digest.String():
-		return failing("see what the log says", "%s is cached, and it answers %s", name, answer.Status)
+	case status != http.StatusOK || header.Get("Docker-Content-Digest") != image.Digest.String():
+		return failing("see what the log says", "%s is cached, and it answers %d", name, status)
 	}
 	return ProbeLine{OK: true, State: StateOK, Text: "it answers, and serves " + name}
 }
 
-// ask returns an answer without its body.
-func (v *visit) ask(ctx context.Context, method, path string, query url.Values) (*http.Response, error) {
+// ask returns what an answer says before its body.
+func (v *visit) ask(ctx context.Context, method, path string, query url.Values) (status int, header http.Header, err error) {
 	target := v.url + path
 	if len(query) > 0 {
 		target += "?" + query.Encode()
 	}
 	request, err := http.NewRequestWithContext(ctx, method, target, http.NoBody)
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	request.Header.Set("User-Agent", "pullgate-check")
 	request.Header.Set("Accept", "*/*")
@@ -117,9 +119,9 @@ func (v *visit) ask(ctx context.Context, method, path string, query url.Values) 
 		err = wrapped.Err // the rest is known
 	}
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
-	return response, response.Body.Close()
+	return response.StatusCode, response.Header, response.Body.Close()
 }
 
 // sample is an image that a site serves from the cache.

@@ -97,7 +97,11 @@ func (c clock) finding() ProbeLine {
 		if c.ahead < 0 {
 			side = "ahead of"
 		}
-		line.Text = fmt.Sprintf("it is %v %s that of %s", c.ahead.Abs().Round(time.Second), side, c.upstream)
+		wrong := c.ahead.Abs().Round(time.Second).String()
+		if days := c.ahead.Abs() / (24 * time.Hour); days > 1 {
+			wrong = fmt.Sprintf("%d days", days)
+		}
+		line.Text = fmt.Sprintf("it is %s %s that of %s", wrong, side, c.upstream)
 		line.Help = "set the clock of this machine, best by NTP: certificates and tokens depend on it"
 	}
 	return line

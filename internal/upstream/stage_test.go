@@ -153,13 +153,19 @@ func (s *stage) glimpses() []glimpse {
 // issue makes a certificate that is its own authority.
 func issue(t *testing.T, hosts ...string) (tls.Certificate, *x509.CertPool) {
 	t.Helper()
+	return issueFrom(t, time.Now().Add(-time.Hour), hosts...)
+}
+
+// issueFrom makes one that is good for two hours from a time on.
+func issueFrom(t *testing.T, from time.Time, hosts ...string) (tls.Certificate, *x509.CertPool) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "stage"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		NotBefore: from, NotAfter: from.Add(2 * time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}

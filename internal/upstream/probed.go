@@ -2,6 +2,8 @@ package upstream
 
 import (
 	"context"
+	"crypto/x509"
+	"errors"
 	"sync"
 	"time"
 
@@ -39,8 +41,11 @@ func (e *endpoint) probe(ctx context.Context, now func() time.Time) Probed {
 	trial, err := e.registry.Try(ctx)
 	ended := now()
 	p := Probed{State: e.state(ended), Took: ended.Sub(began), Identified: trial.Identified, Login: e.registry.HasLogin()}
+	if trial.Clock.IsZero() {
+		trial.Clock = leastClock(err, began)
+	}
 	if !trial.Clock.IsZero() {
-		// The header has no fractions.
+		// What is told has no fractions.
 		ahead := trial.Clock.Sub(began.Truncate(time.Second))
 		p.Clock = &ahead
 	}
@@ -52,6 +57,15 @@ func (e *endpoint) probe(ctx context.Context, now func() time.Time) Probed {
 		p.State = State{Breaker: p.Breaker, Condition: OK, Since: began, Limit: p.Limit}
 	}
 	return p
+}
+
+// leastClock returns what time it is at least where a certificate is refused as it is not
+// good yet: it was issued by somebody who knew. Zero = it was not that.
+func leastClock(err error, now time.Time) time.Time {
+	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired && now.Before(invalid.Cert.NotBefore) {
+		return invalid.Cert.NotBefore
+	}
+	return time.Time{}
 }
 
 // explain sets what a failure of a version check means.
