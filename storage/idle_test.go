@@ -27,7 +27,7 @@ func TestIdle(t *testing.T) {
 	}
 	wantIdle := func(what string, n int, want ...string) {
 		t.Helper()
-		blobs, err := s.Idle(t.Context(), n)
+		blobs, _, err := s.Idle(t.Context(), n)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -46,15 +46,15 @@ func TestIdle(t *testing.T) {
 		shared[0], shared[1] = shared[1], shared[0]
 	}
 	wantIdle("one", 1, "12h "+busybox.Repository)
-	all, err := s.Idle(t.Context(), 10)
-	if err != nil || len(all) != 4 || len(all[0].Scopes) != 1 || all[3].Bytes != 500 {
+	all, none, err := s.Idle(t.Context(), 10)
+	if err != nil || none != 0 || len(all) != 4 || len(all[0].Scopes) != 1 || all[3].Bytes != 500 {
 		t.Errorf("all are %+v, %v", all, err)
 	}
 	if _, err := s.Pin(t.Context(), pin); err != nil {
 		t.Fatal(err)
 	}
-	pinned, err := s.Idle(t.Context(), 10)
-	if err != nil || len(pinned) != 3 || !pinned[0].Used.After(all[0].Used) {
+	pinned, bytes, err := s.Idle(t.Context(), 10)
+	if err != nil || bytes != 1000 || len(pinned) != 3 || !pinned[0].Used.After(all[0].Used) {
 		t.Errorf("beside a pin, there are %+v, %v", pinned, err)
 	}
 	both := 0

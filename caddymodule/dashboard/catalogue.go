@@ -26,7 +26,27 @@ type catalogue struct {
 	// sizes are by selection, and in each by the name of the holding.
 	sizes *recent[map[string]storage.Holding]
 	// next are the blobs that go first.
-	next *recent[[]storage.IdleBlob]
+	next *recent[idle]
+}
+
+// idle are the blobs that go first, and the bytes of those that never do.
+type idle struct {
+	blobs  []storage.IdleBlob
+	pinned int64
+}
+
+// idleBlobs returns those of all stores.
+func idleBlobs(ctx context.Context, stores []*operate.Store) (all idle, err error) {
+	for _, s := range stores {
+		some, pinned, err := s.Idle(ctx, maxNext)
+		if err != nil {
+			return idle{}, err
+		}
+		all.blobs, all.pinned = append(all.blobs, some...), all.pinned+pinned
+	}
+	slices.SortStableFunc(all.blobs, func(a, b storage.IdleBlob) int { return a.Used.Compare(b.Used) })
+	all.blobs = all.blobs[:min(len(all.blobs), maxNext)]
+	return all, nil
 }
 
 // repository is one scope of a store and what it has.
@@ -43,16 +63,8 @@ func newCatalogue(ctx context.Context, g *operate.Local) *catalogue {
 		sizes: &recent[map[string]storage.Holding]{ctx: ctx, age: sizesAge, find: func(ctx context.Context, key string) (map[string]storage.Holding, error) {
 			return holdings(ctx, g, key)
 		}},
-		next: &recent[[]storage.IdleBlob]{ctx: ctx, age: sizesAge, find: func(ctx context.Context, _ string) (all []storage.IdleBlob, err error) {
-			for _, s := range g.Stores() {
-				some, err := s.Idle(ctx, maxNext)
-				if err != nil {
-					return nil, err
-				}
-				all = append(all, some...)
-			}
-			slices.SortStableFunc(all, func(a, b storage.IdleBlob) int { return a.Used.Compare(b.Used) })
-			return all[:min(len(all), maxNext)], nil
+		next: &recent[idle]{ctx: ctx, age: sizesAge, find: func(ctx context.Context, _ string) (idle, error) {
+			return idleBlobs(ctx, g.Stores())
 		}},
 	}
 }

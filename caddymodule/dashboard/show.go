@@ -27,10 +27,18 @@ func (d *run) showHistory(q *query) (any, error) {
 		request.Step = history.Minute
 	}
 	h, err := d.gateway.History(q.Context(), request)
-	if err == nil && request.Step == history.Minute {
+	if err != nil {
+		return nil, err
+	}
+	if request.Step == history.Minute {
 		h.Step, h.Points = graphStep.Seconds(), thin(h.Points, graphStep)
 	}
-	return h, err
+	// A step that is not over would look like a fall.
+	step := time.Duration(h.Step * float64(time.Second))
+	if n := len(h.Points); n > 2 && time.Since(h.Points[n-1].Time) < step {
+		h.Points = h.Points[:n-1]
+	}
+	return h, nil
 }
 
 // graphStep is the time between the points of a graph of a day.
@@ -59,8 +67,8 @@ func (d *run) showNext(q *query) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	next := []nextBlob{}
-	for _, b := range all {
+	next := nextBlobs{Blobs: []nextBlob{}, Pinned: all.pinned}
+	for _, b := range all.blobs {
 		seen := nextBlob{Bytes: b.Bytes, Used: b.Used, Scopes: []string{}}
 		for _, scope := range b.Scopes {
 			if name := scope.String(); q.audience.seesScope(scope) && !slices.Contains(seen.Scopes, name) {
@@ -68,10 +76,16 @@ func (d *run) showNext(q *query) (any, error) {
 			}
 		}
 		if len(seen.Scopes) > 0 || len(b.Scopes) == 0 {
-			next = append(next, seen)
+			next.Blobs = append(next.Blobs, seen)
 		}
 	}
 	return next, nil
+}
+
+// nextBlobs are the blobs that go first, beside what never does.
+type nextBlobs struct {
+	Blobs  []nextBlob `json:"blobs"`
+	Pinned int64      `json:"pinned_bytes"`
 }
 
 // nextBlob is a blob that goes soon.

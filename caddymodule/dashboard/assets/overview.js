@@ -4,6 +4,7 @@ import { h, bar, legend, badge, card, table, empty, bytes, number, percent, plur
 import { speedOf } from './store.js';
 import { traffic, rangeSwitch } from './history.js';
 import { stateBadge, worst } from './upstreams.js';
+import { pinnedBytes } from './storage.js';
 
 export const answered = t => t.hits + (t.prefetched || 0) + t.joined + t.misses + t.stale;
 
@@ -60,10 +61,10 @@ function disk(state) {
 	const sum = { blobs: 0, pinned: 0, most: 0, free: 0 };
 	for (const c of state.storage) {
 		sum.blobs += c.blob_bytes;
-		sum.pinned += Math.min(c.pinned_bytes || 0, c.blob_bytes);
 		sum.most += c.max_size || c.blob_bytes + c.free_bytes;
 		sum.free += c.free_bytes;
 	}
+	sum.pinned = Math.min(pinnedBytes(state), sum.blobs);
 	const limited = state.storage.some(c => c.max_size);
 	const share = sum.most ? sum.blobs / sum.most : 0;
 	const label = `${bytes(sum.blobs)} of ${bytes(sum.most)}, ${bytes(sum.pinned)} of it pinned`;

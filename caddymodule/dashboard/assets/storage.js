@@ -13,13 +13,13 @@ export function view(state) {
 	const old = l => Date.now() - l.at > 60000;
 	pins.load({}, old(pins));
 	next.load({}, old(next));
-	return [state.storage.map(c => space(c)), h('div', { class: 'halves' }, going(), pinned()), traffic('Evictions', [['evicted', 'Evicted']], true), h('div', { class: 'halves' }, state.storage.map(integrity))];
+	return [state.storage.map(c => space(c, state.storage.length > 1 ? c.pinned_bytes : pinnedBytes(state))), h('div', { class: 'halves' }, going(), pinned()), traffic('Evictions', [['evicted', 'Evicted']], true), h('div', { class: 'halves' }, state.storage.map(integrity))];
 }
 
 const colours = ['c1', 'c2', 'c3', 'c4', 'c5', 'c6'];
 
 // space shows what a storage has by upstream, beside its limit.
-function space(c) {
+function space(c, pinned) {
 	const most = c.max_size || c.blob_bytes + c.free_bytes;
 	const all = Object.entries(c.upstreams || {}).filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]);
 	const known = all.filter(([name]) => name).slice(0, 6);
@@ -29,18 +29,24 @@ function space(c) {
 		h('p', { class: 'value' }, bytes(c.blob_bytes), h('small', {}, ` of ${bytes(most)}${c.max_size ? ' (max_size)' : ' that the disk has for it'}${c.counted ? '' : ', still being counted'}`)),
 		bar(`${percent(c.blob_bytes / most)} of ${bytes(most)} is used`, parts, true),
 		legend(known.map(([name, n], i) => [colours[i], `${name} ${bytes(n)}`]).concat(rest > 0 ? [['c7', `others ${bytes(rest)}`]] : [], [['free', `room for ${bytes(Math.max(Math.min(most - c.blob_bytes, c.free_bytes), 0))}`]])),
-		h('p', { class: 'small dim' }, `${plural(c.blobs, 'blob')}, ${bytes(c.pinned_bytes)} pinned, beside them an index of ${bytes(c.index_bytes)}. ${bytes(c.free_bytes)} of ${bytes(c.total_bytes)} of the disk are free.`));
+		h('p', { class: 'small dim' }, `${plural(c.blobs, 'blob')}, ${bytes(pinned)} pinned, beside them an index of ${bytes(c.index_bytes)}. ${bytes(c.free_bytes)} of ${bytes(c.total_bytes)} of the disk are free.`));
 }
 
 // going lists what was used least recently: that goes first when room is needed.
 function going() {
-	const all = next.data;
+	const all = next.data && next.data.blobs;
 	if (next.error) return card('Next to go', empty(next.error));
 	if (!all) return card('Next to go', empty('Looking …'));
 	if (!all.length) return card('Next to go', empty('Nothing is cached that may go.'));
 	return card('Next to go', h('p', { class: 'small dim' }, 'When room is needed, the blobs that nobody used for the longest go first. Pinned ones never do.'),
 		table('Next to go', [['Of'], ['Blobs', 'num'], ['Size', 'num'], ['Used']], grouped(all).map(g => [
 			g.scope ? h('span', { class: 'wrap' }, g.scope) : h('span', { class: 'dim' }, 'no repository any more'), number(g.blobs), bytes(g.bytes), when(g.used)])));
+}
+
+// pinnedBytes is how much never goes, as of a while ago.
+export function pinnedBytes(state) {
+	if (state.storage.some(c => c.pins)) next.load({}, Date.now() - next.at > 300000);
+	return next.data ? next.data.pinned_bytes : state.storage.reduce((sum, c) => sum + c.pinned_bytes, 0);
 }
 
 // grouped brings the blobs of a repository together that go one after the other.

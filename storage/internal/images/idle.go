@@ -23,26 +23,26 @@ type IdleBlob struct {
 
 // Idle returns the n blobs that were used least recently, in this order, except what is
 // pinned: those that go first when room is needed, as far as no upstream has a limit of its
-// own.
-func (p *Pinning) Idle(ctx context.Context, n int) (blobs []IdleBlob, err error) {
+// own. pinned are the bytes of all blobs that are.
+func (p *Pinning) Idle(ctx context.Context, n int) (blobs []IdleBlob, pinned int64, err error) {
 	err = p.life.Task(ctx, func(ctx context.Context) error {
 		return p.index.View(func(txn *index.Txn) error {
-			if blobs, err = p.idle(ctx, txn, n); err != nil {
+			if blobs, pinned, err = p.idle(ctx, txn, n); err != nil {
 				return err
 			}
 			return owners(ctx, txn, blobs)
 		})
 	})
 	if err != nil {
-		return nil, fmt.Errorf("look for idle blobs: %w", err)
+		return nil, 0, fmt.Errorf("look for idle blobs: %w", err)
 	}
-	return blobs, nil
+	return blobs, pinned, nil
 }
 
-func (p *Pinning) idle(ctx context.Context, txn *index.Txn, n int) (blobs []IdleBlob, err error) {
+func (p *Pinning) idle(ctx context.Context, txn *index.Txn, n int) (blobs []IdleBlob, bytes int64, err error) {
 	pinned, err := p.Resolve(ctx, txn)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	earlier := func(a, b IdleBlob) int { return a.Used.Compare(b.Used) }
 	err = txn.Blobs(ctx, func(i volume.ID, r index.Blob, used index.Use) error {
@@ -50,7 +50,11 @@ func (p *Pinning) idle(ctx context.Context, txn *index.Txn, n int) (blobs []Idle
 		if used != 0 && used.End().After(b.Used) {
 			b.Used = used.End()
 		}
-		if pinned.Has(i) || len(blobs) == n && !b.Used.Before(blobs[n-1].Used) {
+		if pinned.Has(i) {
+			bytes += r.Size
+			return nil
+		}
+		if len(blobs) == n && !b.Used.Before(blobs[n-1].Used) {
 			return nil
 		}
 		at, _ := slices.BinarySearchFunc(blobs, b, earlier)
@@ -58,7 +62,7 @@ func (p *Pinning) idle(ctx context.Context, txn *index.Txn, n int) (blobs []Idle
 		blobs = blobs[:min(len(blobs), n)]
 		return nil
 	})
-	return blobs, err
+	return blobs, bytes, err
 }
 
 // owners adds the scopes that have the blobs.
