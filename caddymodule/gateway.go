@@ -142,7 +142,8 @@ func siteOf(names map[string]registry.Upstream, upstreams []*config.Upstream) *o
 	for _, u := range upstreams {
 		known := &operate.Upstream{
 			Name: u.Name, MaxSize: u.MaxSize, Isolated: u.MarkedInBundles(), Public: u.Everybody(), Offline: u.Offline,
-			Admits: u.Admits, Settings: u.Settings(), LookUp: u.LookUp,
+			Admits:   func(user string) bool { return u.Access.Admits(user, u.Guarded()) },
+			Settings: config.Settings(u), LookUp: u.LookUp,
 		}
 		if u.Provisioned() {
 			known.Identity = u.Identity()

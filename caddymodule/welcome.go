@@ -21,7 +21,7 @@ func (h *Handler) leaveTo(next caddyhttp.Handler, w http.ResponseWriter, r *http
 	}
 	who := user(r)
 	for _, u := range h.Upstreams {
-		if u.Admits(who) {
+		if u.Access.Admits(who, u.Guarded()) {
 			page.Upstreams = append(page.Upstreams, u.Name)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -13,20 +12,10 @@ import (
 	"github.com/pullgate/pullgate/internal/operate"
 )
 
-// Admits reports whether a user may pull from the upstream; empty = nobody is logged in.
-func (u *Upstream) Admits(user string) bool {
-	switch {
-	case u.Everybody():
-		return true
-	case user == "":
-		return false
-	}
-	return u.Access == nil || len(u.Access.Users) == 0 || slices.Contains(u.Access.Users, user)
-}
-
-// Settings returns the options in force: first those that matter everywhere, with their
-// defaults, then all others that are set. Of credentials it tells the kind only.
-func (u *Upstream) Settings() []operate.Setting {
+// Settings returns the options of an upstream that are in force: first those that matter
+// everywhere, with their defaults, then all others that are set. Of credentials it tells
+// the kind only.
+func Settings(u *Upstream) []operate.Setting {
 	access, tagTTL := "authenticated", time.Duration(u.TagTTL).String()
 	switch {
 	case u.Everybody():
@@ -53,12 +42,11 @@ func (u *Upstream) Settings() []operate.Setting {
 		{Name: "credentials", Value: login, Default: u.Credentials == nil},
 		{Name: "tag_ttl", Value: tagTTL, Default: u.TagTTL == 0},
 	}
-	return append(settings, u.furtherSettings()...)
+	return append(settings, furtherSettings(*u)...)
 }
 
 // furtherSettings returns the options that are set and that Settings has not told.
-func (u *Upstream) furtherSettings() (settings []operate.Setting) {
-	plain := *u
+func furtherSettings(plain Upstream) (settings []operate.Setting) {
 	plain.Proxy = withoutUser(plain.Proxy)
 	plain.Credentials, plain.Access, plain.URL, plain.TagTTL, plain.Origin, plain.Name = nil, nil, nil, 0, nil, ""
 	raw, err := json.Marshal(plain)

@@ -19,7 +19,7 @@ func TestSettings(t *testing.T) {
 		Sharing: Sharing{Isolate: &off}, CacheOnly: CacheOnly{Offline: true}, MissesPerClient: -1, Origin: map[string]string{"url": "Caddyfile:3"},
 	}
 	told := map[string]string{}
-	for _, s := range u.Settings() {
+	for _, s := range Settings(u) {
 		told[s.Name] = s.Value
 		if s.Default {
 			t.Errorf("%s is called a default", s.Name)
@@ -32,7 +32,7 @@ func TestSettings(t *testing.T) {
 	if fmt.Sprint(told) != fmt.Sprint(want) {
 		t.Errorf("settings are\n%v, want\n%v", told, want)
 	}
-	raw, err := json.Marshal(u.Settings())
+	raw, err := json.Marshal(Settings(u))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +41,7 @@ func TestSettings(t *testing.T) {
 			t.Errorf("%s is told: %s", secret, raw)
 		}
 	}
-	defaults := (&Upstream{Name: "docker.io"}).Settings()
+	defaults := Settings(&Upstream{Name: "docker.io"})
 	if len(defaults) != 4 || defaults[0].Value != "https://registry-1.docker.io" || defaults[1].Value != "public" || defaults[3].Value != "5m0s" {
 		t.Errorf("defaults are %+v", defaults)
 	}
@@ -64,8 +64,8 @@ func TestAdmits(t *testing.T) {
 			if user == "" {
 				spelled = "-"
 			}
-			if test.upstream.Admits(user) != strings.Contains(test.users, spelled) {
-				t.Errorf("%s: %q is admitted: %v", name, user, test.upstream.Admits(user))
+			if admits := test.upstream.Access.Admits(user, test.upstream.Guarded()); admits != strings.Contains(test.users, spelled) {
+				t.Errorf("%s: %q is admitted: %v", name, user, admits)
 			}
 		}
 	}

@@ -33,8 +33,7 @@ function upstream(u) {
 		answered(t) ? h('div', { class: 'pad' }, hitBar(t), h('p', { class: 'small dim' }, `${percent(hitRate(t))} hits of ${number(t.requests)} requests`)) : h('p', { class: 'small dim' }, 'Nothing was answered since the start.'),
 		h('dl', { class: 'facts' },
 			fact('Sent', bytes(t.sent_bytes)), fact('Received', bytes(t.received_bytes)), fact('Stored', bytes(u.stored_bytes)),
-			t.stale ? fact('Stale answers', number(t.stale)) : null, t.errors ? fact('Errors', number(t.errors)) : null,
-			u.latency ? fact('Answers within', `${lasting(u.latency.p50)} (half), ${lasting(u.latency.p95)} (95 %)`) : null),
+			t.stale ? fact('Stale answers', number(t.stale)) : null, t.errors ? fact('Errors', number(t.errors)) : null),
 		options(u.name), test(u.name));
 }
 
