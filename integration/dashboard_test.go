@@ -215,18 +215,25 @@ func TestDashboard(t *testing.T) {
 // TestDashboardLive shows a pull while it goes on, and the first pull of a client.
 func TestDashboardLive(t *testing.T) {
 	s := startShown(t)
-	b, live := newBrowser(t), (*browser)(nil)
+	b := newBrowser(t)
 	b.open(t, s.page+"#/setup")
 	b.has(t, "Waiting for a pull.")
-	live = b.tab(t)
+	live := b.tab(t)
 	live.open(t, s.page+"#/live")
 	live.has(t, "Nothing is being pulled.")
+	// As many pages as a browser has connections to a server, and more, share one stream.
+	for range 7 {
+		page := b.tab(t)
+		page.open(t, s.page+"#/clients")
+		page.has(t, "Nobody has pulled")
+	}
 	held := newGate(1 << 20)
 	s.hub.On(registrytest.Rule{Kind: "blobs", Hook: held.hook})
 	pulled := make(chan error, 1)
 	go func() { pulled <- s.pull(t, "docker.io/library/postgres:18") }()
 	live.has(t, "docker.io/library/postgres:18")
 	live.has(t, "127.0.0.1")
+	live.has(t, " of 13.0 MiB")
 	live.keep(t, "running")
 	held.lift()
 	if err := <-pulled; err != nil {

@@ -72,13 +72,11 @@ function pinned() {
 
 function integrity(c) {
 	const fine = c.index_open && !c.quarantined_blobs && !c.index_rebuilds;
-	const fact = (name, value) => value === undefined || value === null ? null : [h('dt', {}, name), h('dd', {}, value)];
+	const fact = (name, value) => [h('dt', {}, name), h('dd', {}, value)];
 	return card('Integrity', { aside: badge(fine ? 'good' : c.index_open ? 'warn' : 'bad', fine ? 'ok' : 'look here') }, h('dl', { class: 'facts' },
 		fact('Index', c.index_open ? c.index_rebuilds ? `open, begun anew ${number(c.index_rebuilds)} times: ${c.index_error}` : 'open' : `not open: ${c.index_error || ''}`),
 		fact('Damaged blobs', c.quarantined_blobs ? `${number(c.quarantined_blobs)}, taken out of use` : 'none found since the start'),
-		fact('Last scrub', c.scrubbed ? when(c.scrubbed) : null),
-		fact('Last snapshot', c.snapshot ? when(c.snapshot) : null),
-		fact('Evicted', `${plural(c.evicted_blobs, 'blob')}, ${bytes(c.evicted_bytes)} since the start`),
+		fact('Evicted', `${bytes(c.evicted_last_hour_bytes)} in the last hour, ${bytes(c.evicted_bytes)} in ${plural(c.evicted_blobs, 'blob')} since the start`),
 		fact('Downloads', `${number(c.fills)} running, ${number(c.queued)} waiting, ${number(c.readers)} readers`),
 		fact('Look by hand', h('code', {}, 'pullgate mirror fsck --verify'))));
 }
