@@ -86,6 +86,9 @@ type upstreamView struct {
 	Stored  int64                    `json:"stored_bytes"`
 }
 
+// freeStep is by how much the free space of a disk has to change to be told.
+const freeStep = 256 << 20
+
 // view returns what an audience sees.
 func (s *snapshot) view(a *audience) *view {
 	v := &view{Storage: []operate.StoreStatus{}, Upstreams: []upstreamView{}, Problems: []operate.Problem{}, Hidden: !a.all}
@@ -108,6 +111,8 @@ func (s *snapshot) view(a *audience) *view {
 				u.Stored += bytes
 			}
 		}
+		// Others write to the disk all the time, which is no news.
+		c.FreeBytes, c.FreeInodes = c.FreeBytes-c.FreeBytes%freeStep, 0
 		c.Upstreams = stored
 		v.Storage = append(v.Storage, c)
 	}
