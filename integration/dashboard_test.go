@@ -277,8 +277,37 @@ func TestDashboardActs(t *testing.T) {
 	b.has(t, "Test now")
 	b.click(t, "Test now")
 	b.awaits(t, "!!document.querySelector('main li .badge')")
+	evaluate[bool](t, b, "(document.querySelectorAll('summary').forEach(s => s.click()), true)")
+	if found := b.barriers(t); len(found) > 0 {
+		t.Errorf("axe finds\n%s", strings.Join(found, "\n"))
+	}
+	b.keep(t, "tested")
 	if heard := b.heard(); len(heard) > 0 {
 		t.Errorf("the page complains: %q", heard)
+	}
+}
+
+// TestWelcome looks at what a browser gets at the root of a gateway.
+func TestWelcome(t *testing.T) {
+	s := startShown(t)
+	b := newBrowser(t)
+	for _, scheme := range []string{"light", "dark"} {
+		b.look(t, scheme, 390)
+		b.open(t, "http://"+s.host+"/")
+		b.has(t, "Point a client here")
+		if found := b.barriers(t); len(found) > 0 {
+			t.Errorf("%s: axe finds\n%s", scheme, strings.Join(found, "\n"))
+		}
+		if wide := evaluate[int64](t, b, "document.documentElement.scrollWidth"); wide > 390 {
+			t.Errorf("the page is %d pixels wide", wide)
+		}
+		b.keep(t, "welcome-"+scheme)
+	}
+	// A browser asks for an icon, which there is none of.
+	for _, heard := range b.heard() {
+		if !strings.Contains(heard, "favicon.ico") {
+			t.Errorf("the page complains: %s", heard)
+		}
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 // everywhere, with their defaults, then all others that are set. Of credentials it tells
 // the kind only.
 func Settings(u *Upstream) []operate.Setting {
-	access, tagTTL := "authenticated", time.Duration(u.TagTTL).String()
+	access, tagTTL := "authenticated", shortDuration(time.Duration(u.TagTTL))
 	switch {
 	case u.Everybody():
 		access = "public"
@@ -25,7 +25,7 @@ func Settings(u *Upstream) []operate.Setting {
 	}
 	switch u.TagTTL {
 	case 0:
-		tagTTL = defaultTagTTL.String()
+		tagTTL = shortDuration(defaultTagTTL)
 	case -1:
 		tagTTL = "0"
 	}
@@ -84,13 +84,25 @@ func settingText(name string, value any) string {
 		case v == -1:
 			return "off"
 		case strings.HasSuffix(name, "_timeout") || strings.HasSuffix(name, "_duration") || strings.HasSuffix(name, "_ttl") || strings.HasPrefix(name, "stale_"):
-			return time.Duration(v).String()
+			return shortDuration(time.Duration(v))
 		case strings.HasSuffix(name, "size"):
 			return humanize.IBytes(uint64(max(v, 0)))
 		}
 		return fmt.Sprintf("%.0f", v)
 	}
 	return fmt.Sprint(value)
+}
+
+// shortDuration returns a duration without the units of which there are none.
+func shortDuration(d time.Duration) string {
+	text := d.String()
+	if short, ok := strings.CutSuffix(text, "m0s"); ok {
+		text = short + "m"
+	}
+	if short, ok := strings.CutSuffix(text, "h0m"); ok {
+		text = short + "h"
+	}
+	return text
 }
 
 // withoutUser returns a URL without user and password. A placeholder stays one.

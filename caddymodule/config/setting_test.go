@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -42,8 +43,16 @@ func TestSettings(t *testing.T) {
 		}
 	}
 	defaults := Settings(&Upstream{Name: "docker.io"})
-	if len(defaults) != 4 || defaults[0].Value != "https://registry-1.docker.io" || defaults[1].Value != "public" || defaults[3].Value != "5m0s" {
+	if len(defaults) != 4 || defaults[0].Value != "https://registry-1.docker.io" || defaults[1].Value != "public" || defaults[3].Value != "5m" {
 		t.Errorf("defaults are %+v", defaults)
+	}
+}
+
+func TestShortDuration(t *testing.T) {
+	for d, want := range map[time.Duration]string{5 * time.Minute: "5m", 30 * time.Hour: "30h", 90 * time.Second: "1m30s", 10 * time.Second: "10s", time.Hour + time.Second: "1h0m1s", 100 * time.Minute: "1h40m"} {
+		if got := shortDuration(d); got != want {
+			t.Errorf("%v is %s, want %s", d, got, want)
+		}
 	}
 }
 
