@@ -34,7 +34,7 @@ soak: ; @internal/tools/need go clients && SOAK=$(SOAK) $(GO) test -count=1 -tim
 xcaddy: ; @internal/tools/need go curl && $(GO) -C internal/tools run ./xcaddy "$(CURDIR)/xcaddy.json" "$(CURDIR)/dist/caddy" && internal/tools/smoke dist/caddy Caddyfile.example ## build dist/caddy from xcaddy.json, and try it
 # The tag of the checkout, or VERSION=v1.2.3.
 release: ; @internal/tools/need go && internal/tools/release/make '$(VERSION)' dist/release ## build archives, packages, SBOMs, chart and checksums in dist/release
-release-test: build ; @internal/tools/need go release && $(GO) -C internal/tools/release test -count=1 -timeout 20m $(TESTFLAGS) . ## test the release: built twice, package in a chroot, chart (as root)
+release-test: build ; @internal/tools/need go release && $(GO) -C internal/tools/monitoring test -count=1 $(TESTFLAGS) . && $(GO) -C internal/tools/release test -count=1 -timeout 20m $(TESTFLAGS) . ## test the release: built twice, package in a chroot, chart, dashboard, alerts (as root)
 image: ; docker build --file deploy/docker/Dockerfile --build-arg VERSION=$(VERSION) --tag pullgate:$(VERSION) . ## build the container image with Docker
 # The same tests with more of everything: hours.
 nightly: export PULLGATE_LONG = 1

@@ -82,13 +82,18 @@ func openCache(path string, limits storage.Limits) (*cache, error) {
 	c := &cache{operate.Store{Path: path, Store: store}}
 	c.Mirror = mirror.NewCache(mirror.CacheOptions{
 		Records: store, Blobs: mirror.BlobsOf(store),
-		Logger: logger, Observe: counted.Fill, Panicked: counted.Panic(metrics.PanicMirror),
+		Logger: logger, Observe: observeFill, Panicked: counted.Panic(metrics.PanicMirror),
 	})
 	c.History = history.Open(history.Options{
 		Totals: func() history.Point { return operate.HistoryTotals(counted.Traffic(), store.Usage()) },
 		Load:   store.LoadHistory, Save: store.SaveHistory, Now: time.Now, Log: logger,
 	})
 	return c, nil
+}
+
+func observeFill(e mirror.FillEvent) {
+	counted.Fill(e)
+	tracked.Fill(e)
 }
 
 // releaseCache gives back one reference; the last one closes the store.

@@ -32,7 +32,12 @@ func acquireClient(u *config.Upstream) (*client, error) {
 	key := u.Fingerprint()
 	value, _, err := clients.LoadOrNew(key, func() (caddy.Destructor, error) {
 		o := u.ClientOptions()
-		o.Observe, o.Received, o.Logger = counted.Requests(u.Name), counted.Received(u.Name), slog.New(newestLog{})
+		count, track := counted.Requests(u.Name), tracked.Asked(u.Name)
+		o.Observe = func(o upstream.Observation) {
+			count(o)
+			track(o)
+		}
+		o.Received, o.Logger = counted.Received(u.Name), slog.New(newestLog{})
 		c, err := upstream.New(o)
 		return &client{Client: c, name: u.Name, key: key}, err
 	})

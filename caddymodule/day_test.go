@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +24,8 @@ type day struct {
 	image    registrytest.Image
 	logFile  string
 
+	lookAhead string
+
 	before samples
 	read   int // of the log
 }
@@ -30,7 +33,8 @@ type day struct {
 func newDay(t *testing.T) *day {
 	d := &day{
 		site: newSite(t), logFile: filepath.Join(t.TempDir(), "log"),
-		upstream: registrytest.New(t, registrytest.Options{Auth: registrytest.AuthBearer, Username: "hub", Password: "right"}),
+		upstream:  registrytest.New(t, registrytest.Options{Auth: registrytest.AuthBearer, Username: "hub", Password: "right"}),
+		lookAhead: "off",
 	}
 	d.image = d.upstream.PutImage("library/alpine", "3", 7, 100_000)
 	d.log = fmt.Sprintf("output file %s\nformat json\nlevel INFO", d.logFile)
@@ -49,11 +53,11 @@ func (d *day) reload(password string) {
 			auth_origin %s
 			access public
 			tag_ttl 0
-			look_ahead off
+			look_ahead %s
 			max_fails 2
 			fail_duration 20ms
 		}
-	}`, d.upstream.URL(), strings.TrimSuffix(d.upstream.TokenURL(), "/token")))
+	}`, d.upstream.URL(), strings.TrimSuffix(d.upstream.TokenURL(), "/token"), d.lookAhead))
 }
 
 // want ends a part of the day: so the counts have grown, these warnings stand in the
@@ -111,6 +115,28 @@ func (d *day) want(part string, state string, grown samples, warnings ...string)
 	d.forget()
 }
 
+// wantPull ends the pull of an image: so many bytes came from there, and a line tells.
+func (d *day) wantPull(image, cache string, cached, prefetched int64) {
+	d.t.Helper()
+	line := regexp.MustCompile(`"msg":"image pulled","image":"` + image + `".*"cache":"` + cache + `"`)
+	var raw []byte
+	eventually(d.t, "a line tells of the pull", func() (found bool) {
+		var err error
+		raw, err = os.ReadFile(d.logFile)
+		return err == nil && line.Match(raw[d.read:])
+	})
+	if n := len(line.FindAll(raw[d.read:], -1)); n != 1 {
+		d.t.Errorf("%d lines tell of the pull: %s", n, raw[d.read:])
+	}
+	if n := d.scrape().since(d.before)[`pulls_total{result="ok",upstream="docker.io"}`]; n != 1 {
+		d.t.Errorf("%s: %v pulls have ended", cache, n)
+	}
+	p := tracked.Pulls(operate.PullsRequest{Image: image}).Recent[0]
+	if p.Cache != cache || p.CacheBytes != cached || p.PrefetchedBytes != prefetched || p.Platform != "linux/amd64" || p.Client != "127.0.0.1" {
+		d.t.Errorf("the pull was %+v, want %s", p, cache)
+	}
+}
+
 // forget leaves what was counted and logged so far unjudged.
 func (d *day) forget() {
 	d.t.Helper()
@@ -148,14 +174,39 @@ func TestDay(t *testing.T) {
 	d.forget()
 
 	d.client().pull("/v2/proxy-docker.io", d.image)
+	d.wantPull("docker.io/library/alpine:3", "miss", 0, 0)
 	d.want("cold", "ok", samples{
 		requests("manifest", "miss"): 2, requests("blob", "miss"): 2, `fills_total{class="ok",upstream="docker.io"}`: 2,
 	})
 
 	d.client().pull("/v2/proxy-docker.io", d.image)
+	platform := d.image.Platforms[0]
+	d.wantPull("docker.io/library/alpine:3", "hit", platform.Manifest.Size+platform.Config.Size+100_000, 0)
 	d.want("warm", "ok", samples{ // the tag is asked for each time
 		requests("manifest", "miss"): 1, requests("manifest", "hit"): 1, requests("blob", "hit"): 2,
 	})
+
+	d.lookAhead = "6"
+	d.reload("right")
+	d.forget()
+	other := d.upstream.PutImage("library/nginx", "1", 8, 100_000, 100_000, 100_000)
+	platform = other.Platforms[0]
+	asked := d.upstream.Count(http.MethodGet, "blobs")
+	d.get("/library/nginx/manifests/1", http.StatusOK)
+	d.get("/library/nginx/manifests/"+platform.Manifest.Digest.String(), http.StatusOK)
+	d.get("/library/nginx/blobs/"+platform.Layers[0].Digest.String(), http.StatusOK)
+	eventually(t, "the rest is pulled ahead", func() bool { return d.upstream.Count(http.MethodGet, "blobs") == asked+4 })
+	filled(t)
+	for _, of := range append(platform.Layers[1:], platform.Config) {
+		d.get("/library/nginx/blobs/"+of.Digest.String(), http.StatusOK)
+	}
+	d.wantPull("docker.io/library/nginx:1", "miss", 0, platform.Config.Size+200_000)
+	d.want("prefetched", "ok", samples{
+		requests("manifest", "miss"): 2, requests("blob", "miss"): 1, requests("blob", "prefetched"): 3, `fills_total{class="ok",upstream="docker.io"}`: 4,
+	})
+	d.lookAhead = "off"
+	d.reload("right")
+	d.forget()
 
 	blob := d.upstream.PutBlob("library/alpine", registrytest.Random(1, 1<<20))
 	arrived, release := make(chan struct{}), make(chan struct{})
@@ -233,4 +284,27 @@ func TestDay(t *testing.T) {
 	d.reload("right")
 	d.get("/library/alpine/blobs/"+d.upstream.PutBlob("library/alpine", registrytest.Random(2, 100)).String(), http.StatusOK)
 	d.want("right credentials", "ok", samples{requests("blob", "miss"): 1, `fills_total{class="ok",upstream="docker.io"}`: 1})
+	d.get(tag, http.StatusOK)
+	d.want("nothing is remembered of the wrong ones", "ok", samples{requests("manifest", "miss"): 1})
+
+	d.fullDisk()
+}
+
+// fullDisk has a storage without room: pulls pass through, each anew, until there is room.
+func (d *day) fullDisk() {
+	d.t.Helper()
+	folder := d.storage
+	d.storage += " {\nmax_size 1KiB\n}"
+	d.reload("right")
+	d.storage = folder
+	blob := "/library/alpine/blobs/" + d.upstream.PutBlob("library/alpine", registrytest.Random(3, 100_000)).String()
+	for range 3 {
+		d.get(blob, http.StatusOK)
+	}
+	d.want("full disk", "ok", samples{requests("blob", "miss"): 3, `fills_total{class="ok",upstream="docker.io"}`: 3}, `"msg":"blob not stored"`)
+	d.reload("right")
+	for range 2 {
+		d.get(blob, http.StatusOK)
+	}
+	d.want("room again", "ok", samples{requests("blob", "miss"): 1, requests("blob", "hit"): 1, `fills_total{class="ok",upstream="docker.io"}`: 1})
 }

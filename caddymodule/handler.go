@@ -48,7 +48,7 @@ func init() {
 // `{http.registry_mirror.upstream}` | The name of the upstream
 // `{http.registry_mirror.repository}` | The repository, as the upstream knows it
 // `{http.registry_mirror.kind}` | `ping`, `manifest`, `blob`, `tags` or `referrers`
-// `{http.registry_mirror.cache}` | `hit`, `miss`, `joined`, `stale`, or empty
+// `{http.registry_mirror.cache}` | `hit`, `prefetched`, `miss`, `joined`, `stale`, or empty
 //
 // Access logs get the fields `upstream`, `repository`, `digest`, `cache` and `first_byte`,
 // which is how long the answer took to begin.
@@ -100,13 +100,14 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	app := value.(*App).run
 	app.addServer(serverOf(ctx))
 	wire := registry.Options{
-		Router:   registry.NewRouter(names, h.Default),
-		User:     user,
-		Client:   clientOf,
-		Guard:    guardOf,
-		OnHeader: describe,
-		OnDone:   counted.Answer,
-		Logger:   slog.New(flood.New(ctx.Slogger().Handler(), requestLines)),
+		Router:    registry.NewRouter(names, h.Default),
+		User:      user,
+		Client:    clientOf,
+		Guard:     guardOf,
+		OnRequest: tracked.Begin,
+		OnHeader:  describe,
+		OnDone:    answered,
+		Logger:    slog.New(flood.New(ctx.Slogger().Handler(), requestLines)),
 	}
 	h.run = &handlerRun{service: &service{
 		app: app, upstreams: h.Upstreams, names: names, wire: wire, log: ctx.Slogger(), server: serverOf(ctx),
@@ -263,8 +264,15 @@ func (g *idleGuard) SetWriteDeadline(deadline time.Time) error {
 	return g.Ctrl.SetWriteDeadline(deadline)
 }
 
+// answered counts an answer.
+func answered(r *http.Request, a *registry.Answer) {
+	counted.Answer(r, a)
+	tracked.Done(r, a)
+}
+
 // describe tells Caddy about an answer: in placeholders and in the access log.
 func describe(r *http.Request, a *registry.Answer) {
+	tracked.Header(r, a)
 	q := a.Request
 	d := &description{q.Upstream, q.Repository, string(q.Kind), string(a.Cache.Result), a.Digest, time.Since(a.Began)}
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {

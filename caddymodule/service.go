@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -227,7 +228,11 @@ func (s *service) openLocked() (err error) {
 			return err
 		}
 		open.clients = append(open.clients, c)
-		o.Upstreams = append(o.Upstreams, u.Policy(c))
+		policy := u.Policy(c)
+		if u.HasSource() { // what it says now need not be what it said to the configuration before
+			policy.RemoteID += fmt.Sprintf(" %p", s.app)
+		}
+		o.Upstreams = append(o.Upstreams, policy)
 	}
 	m, err := mirror.New(open.cache.Mirror, o)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
+	"github.com/pullgate/pullgate/caddymodule/admin"
 	"github.com/pullgate/pullgate/internal/operate"
 	"github.com/pullgate/pullgate/storage"
 )
@@ -40,6 +41,7 @@ has it open, and say which it was.`,
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 			cmd.AddCommand(r.commands()...)
 			suggestVerbs(cmd)
+			admin.GuardRun(cmd)
 		},
 	})
 	caddycmd.RegisterCommand(caddycmd.Command{
@@ -55,6 +57,6 @@ func (r reader) commands() []*cobra.Command {
 	return []*cobra.Command{
 		clientConfigCommand(), r.exportCommand(), r.fsckCommand(), r.importCommand(), r.preloadCommand(), r.verifyCommand(),
 		r.listCommand(), r.usageCommand(), r.removeCommand(), r.pinCommand(), r.unpinCommand(), r.pinListCommand(),
-		r.serveCommand(), r.statusCommand(), r.checkCommand(), healthCommand(),
+		r.serveCommand(), r.statusCommand(), r.checkCommand(), memory{r}.whyCommand(), memory{r}.topCommand(), healthCommand(),
 	}
 }

@@ -8,6 +8,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
+	"github.com/pullgate/pullgate/caddymodule/admin"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/operate"
 )
@@ -27,7 +28,7 @@ func (r reader) ask(cmd *cobra.Command, about func(context.Context, *operate.Cli
 	if run.find() != nil || run.address == "" {
 		return nil
 	}
-	return about(ctx, &operate.Client{Address: run.address, Ask: asking(run.address)}, run.path) //nolint:bodyclose // the client closes what it asks for
+	return about(ctx, admin.Client(run.address), run.path)
 }
 
 // completeImages completes what is cached: first the upstream, then the repository, then

@@ -4,15 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
+	"github.com/pullgate/pullgate/caddymodule/admin"
 	"github.com/pullgate/pullgate/caddymodule/endpoint"
 	"github.com/pullgate/pullgate/internal/nearest"
 	"github.com/pullgate/pullgate/internal/oci"
@@ -47,9 +45,9 @@ func (c *clientConfig) ask(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	config, err := adminGet(ctx, address, "/config/")
+	config, err := admin.Get(ctx, address, "/config/")
 	if err != nil {
-		err = explain(ctx, address, err)
+		err = admin.Explain(ctx, address, err)
 		return fmt.Errorf("no server to ask for what was not given; start it, or give --endpoint and the upstreams: %w", err)
 	}
 	endpoints, err := endpoint.Of(config)
@@ -73,7 +71,7 @@ func (c *clientConfig) ask(ctx context.Context) error {
 	if len(o.Authority) > 0 || chosen.Authority == "" || o.Endpoint.Scheme != "https" {
 		return nil
 	}
-	raw, err := adminGet(ctx, address, "/pki/ca/"+url.PathEscape(chosen.Authority))
+	raw, err := admin.Get(ctx, address, "/pki/ca/"+url.PathEscape(chosen.Authority))
 	if err != nil {
 		return fmt.Errorf("certificate authority %s of the server at %s: %w", chosen.Authority, address, err)
 	}
@@ -143,19 +141,4 @@ func guess(name string, known []string) string {
 		return ": did you mean " + near + "?"
 	}
 	return ": it has " + strings.Join(known, ", ")
-}
-
-// answerTime is how long a server may take to answer.
-const answerTime = 5 * time.Second
-
-// adminGet reads an answer of the admin API of a running server.
-func adminGet(ctx context.Context, address, path string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
-	response, err := asking(address)(ctx, http.MethodGet, path, nil) //nolint:bodyclose // it is closed below
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	return io.ReadAll(io.LimitReader(response.Body, 64<<20))
 }

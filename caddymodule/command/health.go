@@ -51,7 +51,7 @@ The exit code is 0 if it does, and 1 if it does not or nobody answers.`,
 		fmt.Fprintln(cmd.OutOrStdout(), answer)
 		return 0, nil
 	})
-	cmd.Flags().DurationVar(&timeout, "timeout", answerTime, "How long to wait for the answer")
+	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "How long to wait for the answer")
 	return cmd
 }
 

@@ -16,6 +16,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
+	"github.com/pullgate/pullgate/caddymodule/admin"
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/operate"
 	"github.com/pullgate/pullgate/internal/terminal"
@@ -69,7 +70,7 @@ func (r *run) gateway(doing, online string, o storage.Options) (g operate.Gatewa
 		if online != "" {
 			r.out.Say(doing+online, r.name(), r.address)
 		}
-		return &operate.Client{Address: r.address, Ask: asking(r.address)}, func() error { return nil }, nil //nolint:bodyclose // the client closes what it asks for
+		return admin.Client(r.address), func() error { return nil }, nil
 	}
 	r.out.Say(doing+", as no server has it open (%v).", r.path, r.silence)
 	store, err := r.openStorage(o, storage.Open)

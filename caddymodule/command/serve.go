@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
+	"github.com/pullgate/pullgate/caddymodule/admin"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/operate"
 	"github.com/pullgate/pullgate/storage"
@@ -75,7 +76,12 @@ func (r reader) serveCommand() *cobra.Command {
 }
 
 func (r reader) addServe(cmd *cobra.Command) {
-	cmd.Args = cobra.MinimumNArgs(1)
+	cmd.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return errors.New("no upstream: name at least one registry to mirror, such as: pullgate mirror serve docker.io ghcr.io")
+		}
+		return nil
+	}
 	cmd.Flags().StringP("listen", "l", ":5000", "The address to which to bind the listener")
 	cmd.Flags().StringP("storage", "s", "", "The folder to keep what was pulled")
 	cmd.Flags().Bool("offline", false, "Answer from the cache only")
@@ -91,9 +97,6 @@ func (r reader) addServe(cmd *cobra.Command) {
 
 func (r reader) serve(fs caddycmd.Flags) (int, error) {
 	caddy.TrapSignals()
-	if fs.NArg() == 0 {
-		return caddy.ExitCodeFailedStartup, errors.New("no upstream: name at least one registry to mirror, such as docker.io")
-	}
 	err := errors.Join(checkAddress("--listen", fs.String("listen"), "", "5000"), checkAddress("--admin", fs.String("admin"), "localhost", "2019"),
 		checkAddress("--dashboard", fs.String("dashboard"), "", "5001"))
 	if err != nil {
@@ -150,20 +153,20 @@ func (r reader) serve(fs caddycmd.Flags) (int, error) {
 // socket in the storage folder, which the apps tell.
 func (r reader) serveAdmin(address string, apps caddy.ModuleMap) (*caddy.AdminConfig, error) {
 	persist := false
-	admin := &caddy.AdminConfig{Listen: address, Config: &caddy.ConfigSettings{Persist: &persist}}
+	config := &caddy.AdminConfig{Listen: address, Config: &caddy.ConfigSettings{Persist: &persist}}
 	switch address {
 	case "off":
-		admin.Listen, admin.Disabled = "", true
-		return admin, nil
+		config.Listen, config.Disabled = "", true
+		return config, nil
 	case "":
 	default:
-		return admin, nil
+		return config, nil
 	}
-	config, err := r(caddyconfig.JSON(caddy.Config{AppsRaw: apps}, nil))
+	read, err := r(caddyconfig.JSON(caddy.Config{AppsRaw: apps}, nil))
 	if err != nil {
 		return nil, err
 	}
-	folder, err := config.Folder()
+	folder, err := read.Folder()
 	if err == nil {
 		err = os.MkdirAll(folder, 0o700)
 	}
@@ -174,15 +177,15 @@ func (r reader) serveAdmin(address string, apps caddy.ModuleMap) (*caddy.AdminCo
 	socket := filepath.Join(folder, storage.SocketFile)
 	if len(socket) > maxSocketPath {
 		caddy.Log().Warn("the admin API is off: the path of the storage folder is too long for a socket in it, name another address with --admin")
-		admin.Disabled = true
-		return admin, nil
+		config.Disabled = true
+		return config, nil
 	}
 	// Caddy would take the socket away from the server that has it.
-	if _, err := openStores(context.Background(), "unix/"+socket); err == nil {
-		return nil, fmt.Errorf("a server is running with this storage already: %s answers", socket)
+	if err := admin.CheckFree(context.Background(), "unix/"+socket); err != nil {
+		return nil, fmt.Errorf("a server is running with this storage already: %w", err)
 	}
-	admin.Listen = "unix/" + socket + "|0600"
-	return admin, nil
+	config.Listen = "unix/" + socket + "|0600"
+	return config, nil
 }
 
 // What commands write of a configuration; the Caddy modules document the fields.

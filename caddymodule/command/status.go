@@ -37,7 +37,10 @@ that of the best one:
 
 Below the table stands, for each that is not ok, since when, what went wrong last and
 what helps. What only one repository has is that one's trouble, and not shown here.
-HITS is the share of answers that did not need the upstream.
+HITS is the share of answers that cost the link to the upstream nothing: neither by
+themselves nor for the pull that they belong to. PREFETCHED is the share of those
+that were there because of looking ahead. SAVED is how much more was sent than
+received, preload apart.
 
 With --watch it goes on until it is interrupted, also while the server restarts; in a
 terminal, in place.
@@ -47,21 +50,20 @@ and 2 if it could not be found out.`,
 		Example: `  pullgate mirror status --watch
   pullgate mirror status --address unix//run/pullgate/admin.sock --json`,
 	}
-	cmd.Flags().BoolP("watch", "w", false, "Show it again and again; with --json, one document after another")
-	cmd.Flags().Duration("interval", 2*time.Second, "How often --watch looks")
+	addWatchFlags(cmd)
 	return r.gatewayCommand(cmd, runStatus)
 }
 
 func runStatus(r *run) (int, error) {
-	interval := r.flags.Duration("interval")
-	if interval < 100*time.Millisecond {
-		return exitFailure, fmt.Errorf("--interval: %v is too often, want 100ms or more", interval)
+	interval, err := r.interval()
+	if err != nil {
+		return exitFailure, err
 	}
 	if err := r.find(); err != nil {
 		return exitFailure, err
 	}
-	out := statusOutput{run: r, out: r.cmd.OutOrStdout(), watch: r.flags.Bool("watch"), now: time.Now}
-	if r.address == "" && out.watch {
+	out := statusOutput{run: r, screen: r.screen(), now: time.Now}
+	if r.address == "" && out.screen.Watch {
 		return exitFailure, fmt.Errorf("there is no server to watch: %w", r.silence)
 	}
 	if r.address == "" && !r.chosen {
@@ -71,47 +73,16 @@ func runStatus(r *run) (int, error) {
 	if err != nil {
 		return exitFailure, err
 	}
-	code, err := watchStatus(r, g, out, interval)
+	code, err := repeat(r, interval, func() (operate.Status, error) { return g.Status(r.ctx, r.path) }, func(s operate.Status) (int, error) {
+		if err := out.print(s); err != nil || well(s) {
+			return 0, err
+		}
+		return exitFindings, nil
+	})
 	if closing := done(); closing != nil && err == nil {
 		return exitFailure, closing
 	}
 	return code, err
-}
-
-// watchStatus prints the status, again and again if it is watched.
-func watchStatus(r *run, g operate.Gateway, out statusOutput, interval time.Duration) (int, error) {
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	for lost := false; ; {
-		s, err := g.Status(r.ctx, r.path)
-		switch {
-		case r.ctx.Err() != nil && out.watch:
-			return 0, nil
-		case err != nil && !out.printed:
-			return exitFailure, err
-		case err != nil: // it was there before, so it may come back
-			if !lost {
-				r.out.Say("No answer: %v. It is asked again.", err)
-			}
-		default:
-			if err := out.print(s); err != nil {
-				return exitFailure, err
-			}
-		}
-		lost = err != nil
-		switch {
-		case out.watch:
-		case well(s):
-			return 0, nil
-		default:
-			return exitFindings, nil
-		}
-		select {
-		case <-tick.C:
-		case <-r.ctx.Done():
-			return 0, nil
-		}
-	}
 }
 
 // well reports whether nothing is wrong.

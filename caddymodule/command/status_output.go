@@ -1,9 +1,7 @@
 package command
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -17,42 +15,16 @@ import (
 type statusOutput struct {
 	*run
 
-	out   io.Writer
-	watch bool
-	now   func() time.Time
-
-	printed bool
+	screen terminal.Screen
+	now    func() time.Time
 }
 
-// print prints a status; in a terminal that watches, in place of the one before.
 func (o *statusOutput) print(s operate.Status) error {
-	var text bytes.Buffer
-	switch {
-	case o.json:
-		encoder := json.NewEncoder(&text)
-		encoder.SetIndent("", "  ")
-		if err := encoder.Encode(s); err != nil {
-			return err
-		}
-	case o.watch && terminal.IsTerminal(o.out):
-		fmt.Fprint(&text, "\x1b[H") // what stood there is overwritten, which does not flicker
-		var screen bytes.Buffer
-		o.status(&screen, s)
-		text.Write(bytes.ReplaceAll(screen.Bytes(), []byte("\n"), []byte("\x1b[K\n")))
-		fmt.Fprint(&text, "\x1b[J")
-	default:
-		if o.printed {
-			fmt.Fprintln(&text)
-		}
-		o.status(&text, s)
-	}
-	o.printed = true
-	_, err := o.out.Write(text.Bytes())
-	return err
+	return o.screen.Print(s, func(w io.Writer) { o.status(w, s) })
 }
 
 func (o *statusOutput) status(w io.Writer, s operate.Status) {
-	if o.watch {
+	if o.screen.Watch {
 		fmt.Fprintf(w, "%s, %s\n\n", o.address, o.now().Format(time.DateTime))
 	}
 	if g := s.Server; g != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/operate"
+	"github.com/pullgate/pullgate/internal/terminal"
 )
 
 // What is wrong stands there in words: which upstream, since when, why, and what helps.
@@ -26,7 +27,7 @@ func TestStatusNamesProblems(t *testing.T) {
 		},
 	}
 	var out strings.Builder
-	o := statusOutput{run: &run{target: target{address: "localhost:2019"}}, out: &out, now: func() time.Time { return now }}
+	o := statusOutput{run: &run{target: target{address: "localhost:2019"}}, screen: terminal.Screen{To: &out}, now: func() time.Time { return now }}
 	if err := o.print(status); err != nil {
 		t.Fatal(err)
 	}

@@ -33,22 +33,26 @@ func upstreams(w io.Writer, s operate.Status) {
 		traffic[t.Name] = t
 		names[t.Name] = struct{}{}
 	}
-	table := terminal.NewTable(w, "UPSTREAM", "STATE", "STORED", "REQUESTS", "HITS", "STALE", "ERRORS", "SENT", "RECEIVED")
+	table := terminal.NewTable(w, "UPSTREAM", "STATE", "STORED", "REQUESTS", "HITS", "PREFETCHED", "STALE", "ERRORS", "SENT", "RECEIVED", "SAVED")
 	defer table.Flush()
 	for _, name := range slices.Sorted(maps.Keys(names)) {
-		t, hits := traffic[name], "-"
+		t, hits, prefetched, saved := traffic[name], "-", "-", "-"
 		if share, ok := t.HitRate(); ok {
 			hits = fmt.Sprintf("%.0f %%", 100*share)
+			prefetched = fmt.Sprintf("%.0f %%", 100*float64(t.Prefetched)/float64(t.Answered()))
+		}
+		if t.Saved() > 0 {
+			saved = terminal.Size(t.Saved())
 		}
 		state := "not asked"
 		if len(urls[name]) > 0 {
 			worst := slices.MinFunc(urls[name], func(a, b operate.UpstreamStatus) int { return rank(a) - rank(b) })
 			state = stateText(worst)
 		}
-		table.Row(name, state, terminal.Size(stored[name]), terminal.Number(t.Requests), hits, terminal.Number(t.Stale), terminal.Number(t.Errors), terminal.Size(t.Sent), terminal.Size(t.Received))
+		table.Row(name, state, terminal.Size(stored[name]), terminal.Number(t.Requests), hits, prefetched, terminal.Number(t.Stale), terminal.Number(t.Errors), terminal.Size(t.Sent), terminal.Size(t.Received), saved)
 		if len(urls[name]) > 1 {
 			for _, b := range urls[name] {
-				table.Row("  "+b.URL, stateText(b), "", "", "", "", "", "", "")
+				table.Row("  "+b.URL, stateText(b), "", "", "", "", "", "", "", "", "")
 			}
 		}
 	}

@@ -1,18 +1,16 @@
 package command
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"net/http"
 	"path/filepath"
 	"slices"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
+	"github.com/pullgate/pullgate/caddymodule/admin"
 	"github.com/pullgate/pullgate/internal/operate"
 	"github.com/pullgate/pullgate/storage"
 )
@@ -47,7 +45,7 @@ func (r *run) find() error {
 		return err
 	}
 	var raw []byte
-	var admin struct {
+	var settings struct {
 		Admin struct {
 			Disabled bool `json:"disabled"`
 		} `json:"admin"`
@@ -55,7 +53,7 @@ func (r *run) find() error {
 	var err error
 	if file != "" {
 		if raw, _, _, err = caddycmd.LoadConfig(file, adapter); err == nil {
-			err = json.Unmarshal(raw, &admin)
+			err = json.Unmarshal(raw, &settings)
 		}
 	}
 	if err == nil {
@@ -72,13 +70,13 @@ func (r *run) find() error {
 		}
 	}
 	r.path = operate.RealPath(r.path)
-	if named == "" && admin.Admin.Disabled {
+	if named == "" && settings.Admin.Disabled {
 		r.silence = errors.New("the configuration turns the admin API off")
 		return nil
 	}
 	if socket := filepath.Join(r.path, storage.SocketFile); named == "" && file == "" {
 		// That of a gateway without configuration.
-		switch open, err := openStores(r.ctx, "unix/"+socket); {
+		switch open, err := admin.OpenStores(r.ctx, "unix/"+socket); {
 		case errors.Is(err, fs.ErrPermission):
 			return err
 		case err == nil && slices.Contains(open, r.path):
@@ -90,10 +88,10 @@ func (r *run) find() error {
 	if err != nil {
 		return err
 	}
-	open, err := openStores(r.ctx, address)
+	open, err := admin.OpenStores(r.ctx, address)
 	switch {
 	case err != nil && (named != "" || errors.Is(err, fs.ErrPermission)):
-		return explain(r.ctx, address, err)
+		return admin.Explain(r.ctx, address, err)
 	case err != nil:
 		r.silence = fmt.Errorf("no admin API answers at %s", address)
 	case !r.chosen && len(open) > 0:
@@ -104,47 +102,4 @@ func (r *run) find() error {
 		r.silence = fmt.Errorf("the server at %s does not have it open", address)
 	}
 	return nil
-}
-
-// openStores asks a server which stores it has open.
-func openStores(ctx context.Context, address string) (paths []string, err error) {
-	client := operate.Client{Address: address, Ask: asking(address)} //nolint:bodyclose // the client closes what it asks for
-	status, err := client.Status(ctx, "")
-	for _, s := range status.Storage {
-		paths = append(paths, s.Path)
-	}
-	return paths, err
-}
-
-// asking returns what makes requests to an admin API, as operate.Client wants it.
-func asking(address string) func(ctx context.Context, method, uri string, body io.Reader) (*http.Response, error) {
-	return func(ctx context.Context, method, uri string, body io.Reader) (*http.Response, error) {
-		if err := checkSocket(ctx, address); err != nil {
-			return nil, err
-		}
-		type answer struct {
-			response *http.Response
-			err      error
-		}
-		answered := make(chan answer, 1)
-		go func() {
-			response, err := caddycmd.AdminAPIRequest(address, method, uri, nil, body) //nolint:bodyclose // whoever gets it does
-			answered <- answer{response, err}
-		}()
-		select {
-		case a := <-answered:
-			if a.err != nil {
-				return nil, a.err
-			}
-			context.AfterFunc(ctx, func() { a.response.Body.Close() })
-			return a.response, nil
-		case <-ctx.Done():
-			go func() {
-				if a := <-answered; a.err == nil {
-					a.response.Body.Close()
-				}
-			}()
-			return nil, ctx.Err()
-		}
-	}
 }

@@ -75,6 +75,7 @@ func (u *Upstream) Policy(remote mirror.Remote) mirror.Upstream {
 	policy := mirror.Upstream{
 		Name:     u.Name,
 		Identity: u.Identity(),
+		RemoteID: u.Fingerprint(),
 		Remote:   remote,
 		Freshness: mirror.Freshness{
 			TagTTL:        time.Duration(u.TagTTL),

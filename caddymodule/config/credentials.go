@@ -160,8 +160,15 @@ func (c *Credentials) engine(l login) upstream.Credentials {
 		return upstream.SourceCredentials(c.lateSource())
 	case c.Provider != "":
 		return upstream.SourceCredentials(l.source)
+	case !strings.Contains(c.Password, "{file."):
+		return upstream.BasicCredentials(l.username, l.password)
 	}
-	return upstream.BasicCredentials(l.username, l.password)
+	return upstream.RotatedCredentials(l.username, func() string {
+		if now, err := lookUp(caddy.NewReplacer(), c.Password); err == nil { // else its file is just being replaced
+			return now
+		}
+		return l.password
+	})
 }
 
 // at returns the credentials of a URL's own; nil = none.

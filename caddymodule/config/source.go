@@ -86,6 +86,17 @@ func (c *Credentials) sourceFingerprint() string {
 	return caddy.NewReplacer().ReplaceKnown(c.sourceIdentity(), "")
 }
 
+// HasSource reports whether a source tells who to be, so that equal configurations need
+// not mean equal secrets.
+func (e *Endpoint) HasSource() bool {
+	for _, own := range e.URLCredentials {
+		if own.Provider != "" {
+			return true
+		}
+	}
+	return e.Credentials != nil && e.Credentials.Provider != ""
+}
+
 // sources returns the names of those that are compiled in.
 func sources() (names []string) {
 	for _, module := range caddy.GetModules(credentialsNamespace) {

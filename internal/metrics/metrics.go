@@ -46,6 +46,9 @@ type Metrics struct {
 	upstreamDuration *prometheus.HistogramVec
 	upstreamBytes    *prometheus.CounterVec
 	fills            *prometheus.CounterVec
+	preloaded        *prometheus.CounterVec
+	pulls            *prometheus.CounterVec
+	pullDuration     *prometheus.HistogramVec
 	panics           *prometheus.CounterVec
 
 	// answers has an answerCounter for each answerLabels that there were: to find one
@@ -66,6 +69,9 @@ type answerCounter struct {
 
 // responseBuckets reach from a manifest out of the cache to a large layer from afar.
 var responseBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}
+
+// pullBuckets reach from an image out of the cache to a large one from afar.
+var pullBuckets = []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800}
 
 // New returns collectors that have counted nothing yet.
 func New(o Options) *Metrics {
@@ -89,6 +95,9 @@ func New(o Options) *Metrics {
 		upstreamDuration: histogram("upstream_request_duration_seconds", prometheus.DefBuckets),
 		upstreamBytes:    counter("upstream_bytes_total"),
 		fills:            counter("fills_total"),
+		preloaded:        counter("preloaded_bytes_total"),
+		pulls:            counter("pulls_total"),
+		pullDuration:     histogram("pull_duration_seconds", pullBuckets),
 		panics:           counter("panics_total"),
 	}
 	for _, where := range []string{PanicRequest, PanicMirror, PanicStorage, PanicMetrics} {
@@ -100,8 +109,8 @@ func New(o Options) *Metrics {
 // Register makes the collectors part of a registry.
 func (m *Metrics) Register(to *prometheus.Registry) error {
 	for _, c := range []prometheus.Collector{
-		m.requests, m.stale, m.responseBytes, m.responseDuration, m.upstreamRequests, m.upstreamDuration, m.upstreamBytes, m.fills, m.panics,
-		stateCollector{m},
+		m.requests, m.stale, m.responseBytes, m.responseDuration, m.upstreamRequests, m.upstreamDuration, m.upstreamBytes, m.fills,
+		m.preloaded, m.pulls, m.pullDuration, m.panics, stateCollector{m},
 	} {
 		var already prometheus.AlreadyRegisteredError
 		if err := to.Register(c); err != nil && !errors.As(err, &already) {
@@ -114,9 +123,12 @@ func (m *Metrics) Register(to *prometheus.Registry) error {
 // Panic returns what counts the panics of a place.
 func (m *Metrics) Panic(where string) func() { return m.panics.WithLabelValues(where).Inc }
 
-// Answer counts an answer to a client.
+// Answer counts an answer to a client, unless it only says that the API is here.
 func (m *Metrics) Answer(_ *http.Request, a *registry.Answer) {
 	q := a.Request
+	if q.Kind == oci.KindPing && !a.Panicked {
+		return
+	}
 	counter := m.answerCounter(answerLabels{q.Upstream, q.Kind, result(a)})
 	counter.requests.Inc()
 	counter.bytes.Add(float64(a.Bytes))
@@ -155,10 +167,8 @@ func result(a *registry.Answer) string {
 		return "ratelimited"
 	case a.Status >= 400:
 		return "client_error"
-	case a.Cache.Result != "":
-		return string(a.Cache.Result)
 	}
-	return string(oci.ResultHit) // a ping
+	return string(a.Cache.Result)
 }
 
 // Requests returns what counts the requests to an upstream.
@@ -178,8 +188,20 @@ func (m *Metrics) Received(name string) func(string, int64) {
 
 // Fill counts a download of a blob.
 func (m *Metrics) Fill(e mirror.FillEvent) {
-	if e.Finished {
-		m.fills.WithLabelValues(e.Upstream, class(e.Class)).Inc()
+	if !e.Finished {
+		return
+	}
+	m.fills.WithLabelValues(e.Upstream, class(e.Class)).Inc()
+	if e.Client == "" {
+		m.preloaded.WithLabelValues(e.Upstream).Add(float64(e.Bytes))
+	}
+}
+
+// Pull counts a pull of an image that has ended.
+func (m *Metrics) Pull(p operate.Pull) {
+	m.pulls.WithLabelValues(p.Upstream, p.Result).Inc()
+	if p.Result == operate.PullOK {
+		m.pullDuration.WithLabelValues(p.Cache).Observe(p.Took().Seconds())
 	}
 }
 

@@ -27,18 +27,20 @@ func (m Metric) desc() *prometheus.Desc {
 }
 
 // Table returns all metrics. Every label has a closed set of values. upstream is a
-// configured name, or empty if a request names none. kind is ping, manifest, blob, tags,
-// referrers, or empty for what is no request of the API. op is that of
+// configured name, or empty if a request names none. kind is manifest, blob, tags,
+// referrers, or empty for what is no request of the API; pings are not counted. op is that of
 // upstream.Observation, class an oci.Class, or ok. state is an upstream.Condition.
 // result is one of:
 //
-//	hit, miss, joined, stale   answered; see oci.Result. A ping is a hit
-//	notfound                   404
-//	denied                     401, 403
-//	ratelimited                429
-//	client_error               other 4xx
-//	error                      5xx
-//	aborted                    cut before it was complete, by whichever end
+//	hit, prefetched, miss, joined, stale   answered; see oci.Result
+//	notfound                               404
+//	denied                                 401, 403
+//	ratelimited                            429
+//	client_error                           other 4xx
+//	error                                  5xx
+//	aborted                                cut before it was complete, by whichever end
+//
+// The result of a pull is one of operate.Pull, and cache the worst result of its answers.
 func Table() []Metric {
 	type s = operate.StoreStatus
 	return []Metric{
@@ -55,6 +57,9 @@ func Table() []Metric {
 		{Name: "upstream_ratelimit_limit", Help: "How many pulls an upstream says are allowed.", Labels: []string{"upstream", "url"}},
 		{Name: "upstream_ratelimit_reset_timestamp_seconds", Help: "When an upstream says that there are more pulls.", Labels: []string{"upstream", "url"}},
 		{Name: "fills_total", Help: "Downloads of blobs that ended.", Labels: []string{"upstream", "class"}},
+		{Name: "preloaded_bytes_total", Help: "Bytes of blobs received that no client had asked for.", Labels: []string{"upstream"}},
+		{Name: "pulls_total", Help: "Pulls of images that ended.", Labels: []string{"upstream", "result"}},
+		{Name: "pull_duration_seconds", Help: "Time that pulls of images took that went well.", Labels: []string{"cache"}},
 		{Name: "panics_total", Help: "Panics that were survived.", Labels: []string{"where"}},
 		{Name: "fills_running", Help: "Downloads of blobs in progress.", store: func(s s) int64 { return int64(s.Stats.Fills) }},
 		{Name: "fills_waiting", Help: "Downloads of blobs that wait for others of their upstream.", store: func(s s) int64 { return int64(s.Queued) }},

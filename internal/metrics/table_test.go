@@ -70,7 +70,9 @@ func TestTableIsExposed(t *testing.T) {
 	m.Answer(nil, &registry.Answer{Request: oci.Request{Upstream: "docker.io", Kind: oci.KindBlob}, Status: 200, Cache: oci.CacheStatus{Result: oci.ResultStale, Detail: "timeout"}})
 	m.Requests("docker.io")(upstream.Observation{Op: "blob"})
 	m.Received("docker.io")("blob", 7)
-	m.Fill(mirror.FillEvent{Upstream: "docker.io", Finished: true})
+	m.Fill(mirror.FillEvent{Upstream: "docker.io", Finished: true, Bytes: 5})
+	m.Pull(operate.Pull{PullSubject: operate.PullSubject{Upstream: "docker.io"}, Result: operate.PullOK, Cache: "prefetched"})
+	m.Answer(nil, &registry.Answer{Request: oci.Request{Upstream: "docker.io", Kind: oci.KindPing}, Status: 200})
 	to := prometheus.NewRegistry()
 	for range 2 {
 		if err := m.Register(to); err != nil {
@@ -100,7 +102,7 @@ func TestTableIsExposed(t *testing.T) {
 	if len(exposed) > 0 {
 		t.Errorf("not in the table: %v", exposed)
 	}
-	if traffic := m.Traffic(); len(traffic) != 1 || traffic[0].Stale != 1 || traffic[0].Received != 7 {
+	if traffic := m.Traffic(); len(traffic) != 1 || traffic[0].Stale != 1 || traffic[0].Requests != 1 || traffic[0].Received != 7 || traffic[0].Preloaded != 5 {
 		t.Errorf("traffic is %+v", traffic)
 	}
 }

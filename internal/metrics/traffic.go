@@ -31,7 +31,7 @@ func (m *Metrics) Traffic() []operate.Traffic {
 			}
 			name := labels["upstream"]
 			if name == "" {
-				continue // a ping, or nonsense
+				continue // nonsense
 			}
 			if upstreams[name] == nil {
 				upstreams[name] = &operate.Traffic{Name: name}
@@ -40,13 +40,12 @@ func (m *Metrics) Traffic() []operate.Traffic {
 		}
 	}
 	each(m.requests, func(t *operate.Traffic, labels map[string]string, n int64) {
-		if labels["kind"] == string(oci.KindPing) {
-			return
-		}
 		t.Requests += n
 		switch labels["result"] {
 		case string(oci.ResultHit):
 			t.Hits += n
+		case string(oci.ResultPrefetched):
+			t.Prefetched += n
 		case string(oci.ResultJoined):
 			t.Joined += n
 		case string(oci.ResultMiss):
@@ -59,6 +58,7 @@ func (m *Metrics) Traffic() []operate.Traffic {
 	})
 	each(m.responseBytes, func(t *operate.Traffic, _ map[string]string, n int64) { t.Sent += n })
 	each(m.upstreamBytes, func(t *operate.Traffic, _ map[string]string, n int64) { t.Received += n })
+	each(m.preloaded, func(t *operate.Traffic, _ map[string]string, n int64) { t.Preloaded += n })
 	sorted := make([]operate.Traffic, 0, len(upstreams))
 	for _, t := range upstreams {
 		sorted = append(sorted, *t)

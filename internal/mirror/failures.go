@@ -37,9 +37,9 @@ type kind string
 
 // key names one thing that an upstream can be asked for.
 type key struct {
-	kind  kind
-	scope oci.Scope
-	ref   string
+	kind        kind
+	scope       oci.Scope
+	remote, ref string
 }
 
 type failure struct {

@@ -23,10 +23,12 @@ type Options struct {
 type Upstream struct {
 	// Name is the configured name, as in oci.Request.Upstream.
 	Name string
-	// Identity is the Upstream of the storage scopes; default Name. Two
-	// configurations that can see different content under one name, by other
-	// URLs or credentials, must differ in it.
+	// Identity is the Upstream of the storage scopes; default Name. Two configurations that
+	// can see different content under one name, by other URLs or credentials, must differ in it.
 	Identity string
+	// RemoteID tells Remotes of one Identity apart, such as those with an old and a new
+	// password: questions are shared, and failures remembered, for each by itself.
+	RemoteID string
 	// Remote asks the registry; required, unless Offline.
 	Remote Remote
 
@@ -176,7 +178,7 @@ func (v view) patience(spare bool) time.Duration {
 	return timeout
 }
 
-func (v view) key(of kind, ref string) key { return key{kind: of, scope: v.scope, ref: ref} }
+func (v view) key(of kind, ref string) key { return key{of, v.scope, v.RemoteID, ref} }
 
 // unknown is the answer for what is not cached and cannot be asked for.
 func (v view) unknown(code oci.Code) (oci.CacheStatus, error) {

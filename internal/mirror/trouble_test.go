@@ -1,6 +1,7 @@
 package mirror_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -336,4 +337,56 @@ func TestFillOutlivesABreaker(t *testing.T) {
 	if n := answers.Load(); n > 6 {
 		t.Errorf("%d requests", n)
 	}
+}
+
+// What one Remote was refused, or waits for, is not that of another: a reload may bring
+// other credentials.
+func TestAnotherRemoteBeginsAnew(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{http.StatusForbidden, http.StatusNotFound, http.StatusTooManyRequests, http.StatusServiceUnavailable} {
+		f := newFixture(t)
+		f.upstream.PutImage(repository, "3", 1, 10)
+		ask := func() error {
+			_, _, err := f.mirror.Manifest(t.Context(), manifestRequest("3"))
+			return err
+		}
+		f.policy.RemoteID = "old"
+		f.configure()
+		f.upstream.Hook(answer(status))
+		if err := ask(); err == nil {
+			t.Fatalf("%d: no error", status)
+		}
+		f.upstream.Reset()
+		f.upstream.Hook(nil)
+		if err := ask(); err == nil || f.upstream.Count("", "") != 0 {
+			t.Errorf("%d: it is not remembered: %v", status, err)
+		}
+		f.policy.RemoteID = "new"
+		f.configure()
+		if err := ask(); err != nil {
+			t.Errorf("%d: it is remembered of another remote: %v", status, err)
+		}
+	}
+	f := newFixture(t)
+	f.upstream.PutImage(repository, "3", 1, 10)
+	asked := make(chan struct{}, 10)
+	f.upstream.Hook(func(_ http.ResponseWriter, r *http.Request, _ http.HandlerFunc) {
+		asked <- struct{}{}
+		<-r.Context().Done()
+	})
+	old, left := f.mirror, make(chan struct{})
+	ctx, leave := context.WithCancel(t.Context())
+	go func() {
+		defer close(left)
+		_, _, _ = old.Manifest(ctx, manifestRequest("3"))
+	}()
+	<-asked
+	f.upstream.Hook(nil)
+	f.policy.RemoteID = "new"
+	f.configure()
+	if _, status, err := f.mirror.Manifest(t.Context(), manifestRequest("3")); err != nil || status.Result != oci.ResultMiss {
+		t.Errorf("beside a look-up of the old remote: %v, %v", status, err)
+	}
+	leave()
+	<-left
 }

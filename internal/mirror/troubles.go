@@ -120,8 +120,8 @@ func (t *troubles) trust(k key) {
 	t.responses.answered(k.scope, t.clock())
 }
 
-func scopeKey(of kind, k key) key { return key{kind: of, scope: k.scope} }
+func scopeKey(of kind, k key) key { return key{kind: of, scope: k.scope, remote: k.remote} }
 
 func upstreamKey(of kind, k key) key {
-	return key{kind: of, scope: oci.Scope{Upstream: k.scope.Upstream}}
+	return key{kind: of, scope: oci.Scope{Upstream: k.scope.Upstream}, remote: k.remote}
 }

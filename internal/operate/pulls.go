@@ -6,15 +6,17 @@ import (
 	"time"
 )
 
-// PullsRequest asks for the pulls of images whose name contains Image; of all, if that
-// is empty.
+// PullsRequest asks for the pulls of images whose name or digest contains Image; for all,
+// if that is empty.
 type PullsRequest struct{ Image string }
 
 // Parameters returns the query.
 func (q *PullsRequest) Parameters() Parameters { return Parameters{"image": text(&q.Image)} }
 
 // Selects reports whether a pull of the image is asked for.
-func (q PullsRequest) Selects(image string) bool { return strings.Contains(image, q.Image) }
+func (q PullsRequest) Selects(image, digest string) bool {
+	return strings.Contains(image, q.Image) || strings.Contains(digest, q.Image)
+}
 
 // Pulls are the pulls of images that a server has seen since it began: those that run
 // and the most recent ones, and who has pulled what, as far as there is room for it.

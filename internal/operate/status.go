@@ -113,12 +113,14 @@ type Traffic struct {
 	Preloaded int64 `json:"preloaded_bytes"`
 }
 
+// Answered counts the requests that were not refused.
+func (t Traffic) Answered() int64 { return t.Hits + t.Prefetched + t.Joined + t.Misses + t.Stale }
+
 // HitRate is the share of what could be answered that cost the upstream's link nothing:
 // neither for the request nor for the pull that it belongs to. ok tells whether there was
 // anything.
 func (t Traffic) HitRate() (share float64, ok bool) {
-	answered := t.Hits + t.Prefetched + t.Joined + t.Misses + t.Stale
-	return float64(t.Hits+t.Stale) / float64(max(answered, 1)), answered > 0
+	return float64(t.Hits+t.Stale) / float64(max(t.Answered(), 1)), t.Answered() > 0
 }
 
 // Saved is how many bytes less have come from the upstream than went to clients, preload

@@ -34,8 +34,15 @@ func (c Credentials) String() string {
 // BasicCredentials are a fixed user name and password, for the token server or
 // for the registry itself, whichever it asks for.
 func BasicCredentials(user, password string) Credentials {
-	login := credentials.Login{Username: user, Password: password}
-	return Credentials{own: true, login: func(context.Context, string) (credentials.Login, error) { return login, nil }}
+	return RotatedCredentials(user, func() string { return password })
+}
+
+// RotatedCredentials are BasicCredentials whose password may change: that is seen within
+// five minutes, and at once when the old one is refused.
+func RotatedCredentials(user string, password func() string) Credentials {
+	return Credentials{own: true, login: func(context.Context, string) (credentials.Login, error) {
+		return credentials.Login{Username: user, Password: password()}, nil
+	}}
 }
 
 // SourceCredentials are looked up for the host of each URL. Changes are seen within five

@@ -36,6 +36,8 @@ var values = map[string]struct{ set, contains string }{
 	"node port":      {"service: {type: NodePort, nodePort: 30500}", "nodePort: 30500"},
 	"ingress":        {"ingress: {enabled: true, host: gate.example.com, tlsSecret: gate}", "secretName: gate"},
 	"monitor":        {"metrics: {serviceMonitor: true, labels: {release: prometheus}}", "kind: ServiceMonitor"},
+	"alerts":         {"metrics: {prometheusRule: true, labels: {release: prometheus}}", "alert: PullgateIndexClosed"},
+	"dashboard":      {"metrics: {dashboard: true}", "grafana_dashboard: \"1\""},
 	"no metrics":     {"metrics: {enabled: false}", "containerPort: 5000"},
 	"no volume":      {"storage: {persistent: false}", "emptyDir"},
 	"existing claim": {"storage: {existingClaim: cache}", "claimName: cache"},
@@ -87,7 +89,7 @@ func TestChartConfiguresTheGateway(t *testing.T) {
 	for name, v := range values {
 		for _, document := range strings.Split(rendered(t, v.set), "\n---\n") {
 			var object core.ConfigMap
-			if err := yaml.Unmarshal([]byte(document), &object); err != nil || object.Kind != "ConfigMap" {
+			if err := yaml.Unmarshal([]byte(document), &object); err != nil || object.Kind != "ConfigMap" || object.Data["pullgate.json"] != "" {
 				continue
 			}
 			validate(t, name, object.Data["Caddyfile"])
@@ -201,7 +203,7 @@ func checkObject(t *testing.T, document string) {
 	}
 	object, known := map[string]any{
 		"ConfigMap": &core.ConfigMap{}, "Service": &core.Service{}, "StatefulSet": &apps.StatefulSet{},
-		"Ingress": &networking.Ingress{}, "ServiceMonitor": &monitoring.ServiceMonitor{},
+		"Ingress": &networking.Ingress{}, "ServiceMonitor": &monitoring.ServiceMonitor{}, "PrometheusRule": &monitoring.PrometheusRule{},
 	}[about.Kind]
 	if !known {
 		t.Fatalf("an object of kind %q:\n%s", about.Kind, document)

@@ -1,6 +1,6 @@
 //go:build unix
 
-package command
+package admin
 
 import (
 	"errors"
@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // A socket that another user's server has tells so.
@@ -18,6 +20,9 @@ func TestSocketOfAnotherUser(t *testing.T) {
 	if path := os.Getenv("PULLGATE_TEST_SOCKET"); path != "" {
 		if err := checkSocket(t.Context(), "unix/"+path); !errors.Is(err, fs.ErrPermission) {
 			t.Fatalf("socket of another user: %v", err)
+		}
+		if err := CheckFree(t.Context(), "unix/"+path); !errors.Is(err, fs.ErrPermission) {
+			t.Fatalf("socket of another user is free: %v", err)
 		}
 		return
 	}
@@ -60,5 +65,33 @@ func TestSocketOfAnotherUser(t *testing.T) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// What a server listens at is not free, however busy that is; what it has left is.
+func TestSocketIsFree(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrUnix{Name: path}), unix.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	for range 4 { // the first of which wait
+		if err := CheckFree(t.Context(), "unix/"+path+"|0600"); err == nil {
+			t.Error("a socket that a server has is free")
+		}
+		if conn, err := net.Dial("unix", path); err == nil {
+			defer conn.Close()
+		}
+	}
+	if err := unix.Close(fd); err != nil {
+		t.Fatal(err)
+	}
+	for _, address := range []string{"unix/" + path, "unix/" + path + ".none", "localhost:1", "unix/", "off"} {
+		if err := CheckFree(t.Context(), address); err != nil {
+			t.Errorf("%s: %v", address, err)
+		}
 	}
 }
