@@ -67,7 +67,7 @@ var imports = map[string][]string{
 	"internal/upstream/internal/memo":   {"internal/upstream/internal/panics"},
 	"internal/upstream/internal/panics": {},
 	"internal/oci":                      {},
-	"internal/registrytest":             {"internal/oci"},
+	"internal/registrytest":             {"internal/freeport", "internal/oci"},
 	"internal/flood":                    {},
 	"internal/freeport":                 {},
 	"internal/history":                  {},

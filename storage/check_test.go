@@ -75,7 +75,7 @@ func TestCheckOfASoundStore(t *testing.T) {
 	if err == nil {
 		_, err = q.WriteAt(suspended[:700], 0)
 	}
-	if err := errors.Join(err, q.Suspend([]Extent{{0, 700}}), q.Close()); err != nil {
+	if err := errors.Join(err, q.Suspend(extents(0, 700)), q.Close()); err != nil {
 		t.Fatal(err)
 	}
 	for _, o := range []CheckOptions{{}, {Repair: true}, {Verify: true}, {Verify: true, Repair: true}} {

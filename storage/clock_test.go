@@ -23,7 +23,7 @@ func TestClockThatIsSetBack(t *testing.T) {
 	if _, err := p.WriteAt(b[:500], 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Suspend([]Extent{{0, 500}}); err != nil {
+	if err := p.Suspend(extents(0, 500)); err != nil {
 		t.Fatal(err)
 	}
 	c.move(-100 * day)

@@ -82,7 +82,7 @@ func (c *earlierContent) put(t *testing.T, s *Store) {
 	}
 	_, err = s.Pin(t.Context(), c.pin)
 	if err := errors.Join(err,
-		p.Suspend([]Extent{{0, 1500}}),
+		p.Suspend(extents(0, 1500)),
 		s.PutManifest(t.Context(), scope, c.manifest, c.children),
 		s.PutOpenManifest(t.Context(), c.other, c.large, c.children),
 		s.LinkOpen(t.Context(), scope, c.children[0]), s.Claim(t.Context(), scope, c.spoken),
@@ -160,7 +160,7 @@ func (c *earlierContent) wantServed(t *testing.T, s *Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := p.Covered(); !cmp.Equal(got, []Extent{{0, 1500}}) {
+	if got := p.Covered(); !cmp.Equal(got, extents(0, 1500)) {
 		t.Errorf("part covers %v", got)
 	}
 	if err := errors.Join(p.Remove(), p.Close()); err != nil {

@@ -240,7 +240,7 @@ func TestEvictSparesRunningParts(t *testing.T) {
 		if _, err := p.WriteAt(b[:500], 0); err != nil {
 			t.Fatal(err)
 		}
-		if err := p.Suspend([]Extent{{0, 500}}); err != nil {
+		if err := p.Suspend(extents(0, 500)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -10,14 +10,9 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
-
-// Extent is the bytes [Start, End) of a blob.
-type Extent struct {
-	Start int64 `json:"start"`
-	End   int64 `json:"end"`
-}
 
 // Part is the file of a running fill. Its methods are safe for concurrent use.
 //
@@ -31,7 +26,7 @@ type Part struct {
 	name    volume.PartName
 	size    int64 // -1 = unknown
 	file    volume.File
-	covered []Extent
+	covered oci.Extents
 	space   *volume.Reservation
 	claim   volume.Claim
 
@@ -76,7 +71,8 @@ func (g *gate) isSealed() bool {
 	return g.sealed
 }
 
-// ending is what became of a part. It is locked by whoever seals, publishes or ends it.
+// ending is what became of a part. It is locked by whoever seals, publishes or ends it,
+// while the files are moved: one alone decides about them, and nobody else waits for it.
 type ending struct {
 	sync.Mutex
 
@@ -87,7 +83,7 @@ type ending struct {
 
 // Covered returns what a reopened part holds already: sorted, disjoint and not
 // touching; empty for a new one.
-func (p *Part) Covered() []Extent { return slices.Clone(p.covered) }
+func (p *Part) Covered() oci.Extents { return slices.Clone(p.covered) }
 
 // WriteAt writes to the part. It is fs.ErrClosed once the part is ended, and
 // wraps syscall.ENOSPC on a full disk; what was written before stays readable. The
@@ -106,7 +102,7 @@ func (p *Part) WriteAt(b []byte, off int64) (int, error) {
 	}
 	n, err := p.file.WriteAt(b, off)
 	if err == nil {
-		err = p.saving.wrote(Extent{off, off + int64(n)})
+		err = p.saving.wrote(off, off+int64(n))
 	}
 	if err != nil {
 		return n, fmt.Errorf("write part of %s: %w", p.id.Digest(), p.parts.limits.FullFor(p.size, err))
@@ -145,11 +141,7 @@ func (p *Part) reserve() error {
 		// What has to go for it goes while it comes.
 		limits.Soon()
 	}
-	left := p.size
-	for _, e := range p.covered {
-		left -= e.End - e.Start
-	}
-	left = max(left, -1)
+	left := max(p.size-p.covered.Total(), -1)
 	err := p.parts.queue.Await(func() error {
 		err := p.space.Take(left)
 		if err != nil && limits.Yields(left) {

@@ -17,7 +17,7 @@ func TestSuspendedPartExpires(t *testing.T) {
 	if _, err := p.WriteAt(b, 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Suspend([]Extent{{0, 1000}}); err != nil {
+	if err := p.Suspend(extents(0, 1000)); err != nil {
 		t.Fatal(err)
 	}
 	c.move(maxIdle - time.Minute)

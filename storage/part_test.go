@@ -13,6 +13,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -210,7 +211,7 @@ func TestSuspendedPartIsReopened(t *testing.T) {
 	t.Parallel()
 	s := openTest(t, Options{})
 	b, d := content(1, 1000)
-	covered := []Extent{{0, 100}, {500, 700}}
+	covered := extents(0, 100, 500, 700)
 	p := beginPart(t, s, d, 1000)
 	for _, e := range covered {
 		if _, err := p.WriteAt(b[e.Start:e.End], e.Start); err != nil {
@@ -229,7 +230,7 @@ func TestSuspendedPartIsReopened(t *testing.T) {
 	if !slices.Equal(p.Covered(), covered) {
 		t.Fatalf("covered %v, want %v", p.Covered(), covered)
 	}
-	for _, e := range []Extent{{100, 500}, {700, 1000}} {
+	for _, e := range extents(100, 500, 700, 1000) {
 		if _, err := p.WriteAt(b[e.Start:e.End], e.Start); err != nil {
 			t.Fatal(err)
 		}
@@ -252,7 +253,7 @@ func TestReopenedPartSurvivesCrash(t *testing.T) {
 	if _, err := p.WriteAt(b[:100], 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Suspend([]Extent{{0, 100}}); err != nil {
+	if err := p.Suspend(extents(0, 100)); err != nil {
 		t.Fatal(err)
 	}
 	p = beginPart(t, s, d, 1000)
@@ -261,7 +262,7 @@ func TestReopenedPartSurvivesCrash(t *testing.T) {
 	}
 	s = reopen(t, s) // ends the part without a word
 	p = beginPart(t, s, d, 1000)
-	if want := []Extent{{0, 200}}; !slices.Equal(p.Covered(), want) {
+	if want := extents(0, 200); !slices.Equal(p.Covered(), want) {
 		t.Errorf("covered %v, want %v", p.Covered(), want)
 	}
 }
@@ -284,7 +285,7 @@ func TestUnusableSidecar(t *testing.T) {
 			if _, err := p.WriteAt(b[:100], 0); err != nil {
 				t.Fatal(err)
 			}
-			if err := p.Suspend([]Extent{{0, 100}}); err != nil {
+			if err := p.Suspend(extents(0, 100)); err != nil {
 				t.Fatal(err)
 			}
 			if err := s.Close(); err != nil {
@@ -314,7 +315,7 @@ func TestSuspendedPartOfAnotherSize(t *testing.T) {
 	if _, err := p.WriteAt(b, 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Suspend([]Extent{{0, 1000}}); err != nil {
+	if err := p.Suspend(extents(0, 1000)); err != nil {
 		t.Fatal(err)
 	}
 	p = beginPart(t, s, d, 500)
@@ -326,12 +327,20 @@ func TestSuspendedPartOfAnotherSize(t *testing.T) {
 	}
 }
 
+// extents are those from each first to each second.
+func extents(bounds ...int64) (all oci.Extents) {
+	for pair := range slices.Chunk(bounds, 2) {
+		all = append(all, oci.Extent{Start: pair[0], End: pair[1]})
+	}
+	return all
+}
+
 func TestSuspendRefusesNonsense(t *testing.T) {
 	t.Parallel()
 	s := openTest(t, Options{})
 	b, d := content(1, 3000)
-	for _, covered := range [][]Extent{
-		{{0, 2001}}, {{1500, 3001}}, {{-1, 5}}, {{5, 5}}, {{0, 10}, {5, 20}}, {{0, 10}, {10, 20}}, {{10, 20}, {0, 5}},
+	for _, covered := range []oci.Extents{
+		extents(0, 2001), extents(1500, 3001), extents(-1, 5), extents(5, 5), extents(0, 10, 5, 20), extents(0, 10, 10, 20), extents(10, 20, 0, 5),
 	} {
 		p := beginPart(t, s, d, 2000)
 		if _, err := p.WriteAt(b, 0); err != nil {
@@ -343,7 +352,7 @@ func TestSuspendRefusesNonsense(t *testing.T) {
 		wantIngest(t, s, 0)
 	}
 	p := beginPart(t, s, d, 2000)
-	if err := p.Suspend([]Extent{{0, 1}}); err == nil {
+	if err := p.Suspend(extents(0, 1)); err == nil {
 		t.Error("suspended with what was not written")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -23,7 +24,7 @@ type saving struct {
 	part *Part
 
 	mu      sync.Mutex
-	covered []Extent
+	covered oci.Extents
 	unsaved int64
 	last    time.Time
 	due     *time.Timer // of the next time; nil = nothing is to be saved
@@ -35,12 +36,12 @@ type saving struct {
 }
 
 // wrote notes what was written to the part, and sees to it that it is saved.
-func (v *saving) wrote(e Extent) error {
+func (v *saving) wrote(start, end int64) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.covered = addExtent(v.covered, e)
+	v.covered.Add(start, end)
 	before := v.unsaved
-	v.unsaved += e.End - e.Start
+	v.unsaved += end - start
 	if v.due == nil && !v.over {
 		v.due = time.AfterFunc(v.part.parts.save, v.save)
 	}
@@ -82,7 +83,7 @@ func (v *saving) save() {
 }
 
 // write writes down what is covered, unless the part is sealed.
-func (v *saving) write(covered []Extent) error {
+func (v *saving) write(covered oci.Extents) error {
 	p := v.part
 	v.sidecar.Lock()
 	defer v.sidecar.Unlock()
@@ -92,7 +93,7 @@ func (v *saving) write(covered []Extent) error {
 	return volume.WriteFile(p.parts.root, p.name.SidecarPath(), p.sidecar(covered, p.size, ""))
 }
 
-func (p *Part) sidecar(covered []Extent, size int64, boot string) sidecar {
+func (p *Part) sidecar(covered oci.Extents, size int64, boot string) sidecar {
 	return sidecar{
 		Digest: p.id.Digest(), Origin: p.origin, Size: size, Covered: covered, Suspended: p.parts.now().Unix(), Boot: boot,
 	}
@@ -107,7 +108,7 @@ func (v *saving) sound() bool {
 
 // end lets nothing more be saved, and waits for what is being saved. It returns what is
 // covered, and what the disk said.
-func (v *saving) end() (covered []Extent, err error) {
+func (v *saving) end() (covered oci.Extents, err error) {
 	v.mu.Lock()
 	v.over = true
 	if v.due != nil {
@@ -134,18 +135,4 @@ func (p *Part) keep() error {
 		}
 	}
 	return volume.WriteFileSoon(root, p.name.SidecarPath(), p.sidecar(covered, p.size, boot))
-}
-
-// addExtent adds bytes to a list that is sorted, disjoint and not touching.
-func addExtent(list []Extent, e Extent) []Extent {
-	if e.Start >= e.End {
-		return list
-	}
-	from, _ := slices.BinarySearchFunc(list, e.Start, func(o Extent, at int64) int { return int(min(max(o.End-at, -1), 1)) })
-	to := from
-	for to < len(list) && list[to].Start <= e.End {
-		e = Extent{min(e.Start, list[to].Start), max(e.End, list[to].End)}
-		to++
-	}
-	return slices.Replace(list, from, to, e)
 }

@@ -2,8 +2,6 @@ package storage
 
 import (
 	"bytes"
-	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,11 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // awaitSaved waits until what is written down of a part is what is wanted.
-func awaitSaved(t *testing.T, s *Store, i volume.ID, want []Extent) {
+func awaitSaved(t *testing.T, s *Store, i volume.ID, want oci.Extents) {
 	t.Helper()
 	for began := time.Now(); ; time.Sleep(time.Millisecond) {
 		c, err := s.parts.readSidecar(i.PartName())
@@ -55,11 +54,11 @@ func TestRunningPartIsSaved(t *testing.T) {
 			b := bytes.Repeat([]byte("x"), int(c.step))
 			for _, step := range []struct {
 				at   int64
-				want []Extent
+				want oci.Extents
 			}{
-				{0, []Extent{{0, c.step}}},
-				{2 * c.step, []Extent{{0, c.step}, {2 * c.step, 3 * c.step}}},
-				{c.step, []Extent{{0, 3 * c.step}}},
+				{0, extents(0, c.step)},
+				{2 * c.step, extents(0, c.step, 2*c.step, 3*c.step)},
+				{c.step, extents(0, 3*c.step)},
 			} {
 				if _, err := p.WriteAt(b, step.at); err != nil {
 					t.Fatal(err)
@@ -67,7 +66,7 @@ func TestRunningPartIsSaved(t *testing.T) {
 				awaitSaved(t, s, i, step.want)
 			}
 			next := openTest(t, Options{Path: killed(t, s), seams: seams{over: (&faulty{disk: disk, boot: "another"}).over}})
-			if got := beginPart(t, next, d, 4*c.step).Covered(); !slices.Equal(got, []Extent{{0, 3 * c.step}}) {
+			if got := beginPart(t, next, d, 4*c.step).Covered(); !slices.Equal(got, extents(0, 3*c.step)) {
 				t.Errorf("after a power failure, covered is %v", got)
 			}
 			if err := p.Remove(); err != nil {
@@ -97,7 +96,7 @@ func TestPartIsKeptByClose(t *testing.T) {
 	s = openTest(t, Options{Path: s.home.path})
 	p = beginPart(t, s, d, 1000)
 	got := make([]byte, 700)
-	if _, err := p.ReadAt(got, 0); err != nil || !slices.Equal(p.Covered(), []Extent{{0, 700}}) || !bytes.Equal(got, b[:700]) {
+	if _, err := p.ReadAt(got, 0); err != nil || !slices.Equal(p.Covered(), extents(0, 700)) || !bytes.Equal(got, b[:700]) {
 		t.Errorf("covered is %v, %v", p.Covered(), err)
 	}
 }
@@ -123,7 +122,7 @@ func TestSavingEndsWithThePart(t *testing.T) {
 		case 1:
 			err = p.Remove()
 		case 2:
-			err, want = p.Suspend([]Extent{{0, 2000}}), 2
+			err, want = p.Suspend(extents(0, 2000)), 2
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -131,7 +130,7 @@ func TestSavingEndsWithThePart(t *testing.T) {
 		wantIngest(t, s, want)
 		if want > 0 {
 			p = beginPart(t, s, d, 4000)
-			if !slices.Equal(p.Covered(), []Extent{{0, 2000}}) {
+			if !slices.Equal(p.Covered(), extents(0, 2000)) {
 				t.Errorf("covered is %v", p.Covered())
 			}
 			if err := p.Remove(); err != nil {
@@ -167,34 +166,5 @@ func TestPartThatCannotBeSaved(t *testing.T) {
 	wantErr(t, "commit", p.Commit(1000), syscall.EIO)
 	if left, _ := os.ReadDir(filepath.Join(dir, volume.IngestDir)); len(left) != 0 {
 		t.Errorf("%v is left", left)
-	}
-}
-
-func TestAddExtent(t *testing.T) {
-	t.Parallel()
-	for seed := range uint64(200) {
-		random := rand.New(rand.NewPCG(seed, 0))
-		var list []Extent
-		var there [64]bool
-		for range 20 {
-			start := random.Int64N(64)
-			e := Extent{start, start + random.Int64N(64-start+1)}
-			list = addExtent(list, e)
-			for k := e.Start; k < e.End; k++ {
-				there[k] = true
-			}
-			if !valid(list, 64, 64) {
-				t.Fatalf("%v is not in order", list)
-			}
-			var got [64]bool
-			for _, e := range list {
-				for k := e.Start; k < e.End; k++ {
-					got[k] = true
-				}
-			}
-			if got != there {
-				t.Fatal(fmt.Sprint(list, there))
-			}
-		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
@@ -29,7 +30,7 @@ type inode struct {
 	dir    bool
 	data   []byte // as the process sees it
 	synced []byte // as it is on the disk for certain
-	dirty  []Extent
+	dirty  oci.Extents
 }
 
 // indexName reports whether a name is that of an index, or below one.
@@ -123,14 +124,14 @@ func (n *inode) write(b []byte, off int64) {
 		n.truncate(end)
 	}
 	copy(n.data[off:], b)
-	n.dirty = append(n.dirty, Extent{off, end})
+	n.dirty = append(n.dirty, oci.Extent{Start: off, End: end})
 }
 
 func (n *inode) truncate(size int64) {
 	data := make([]byte, size)
 	old := int64(copy(data, n.data))
 	if n.data = data; old < size {
-		n.dirty = append(n.dirty, Extent{old, size})
+		n.dirty = append(n.dirty, oci.Extent{Start: old, End: size})
 	}
 }
 

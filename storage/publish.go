@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 
+	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
@@ -51,7 +52,7 @@ func (p *Part) Commit(size int64) error {
 
 // Suspend keeps the part for a later Store.Part, with what the caller knows to be
 // covered. With nothing covered, it is removed.
-func (p *Part) Suspend(covered []Extent) error {
+func (p *Part) Suspend(covered oci.Extents) error {
 	return p.endCall("suspend", func() error { return p.suspend(covered) })
 }
 
@@ -212,12 +213,12 @@ func (p *Part) withdraw() error {
 func (p *Part) complete(size int64) error {
 	p.saving.sidecar.Lock()
 	defer p.saving.sidecar.Unlock()
-	return volume.WriteFileSoon(p.parts.root, p.name.SidecarPath(), p.sidecar([]Extent{{0, size}}, size, p.parts.root.BootID()))
+	return volume.WriteFileSoon(p.parts.root, p.name.SidecarPath(), p.sidecar(oci.Extents{{End: size}}, size, p.parts.root.BootID()))
 }
 
 func (p *Part) remove() error { return p.parts.remove(p.name) }
 
-func (p *Part) suspend(covered []Extent) error {
+func (p *Part) suspend(covered oci.Extents) error {
 	if len(covered) == 0 || p.ending.placed {
 		return p.remove()
 	}

@@ -80,7 +80,7 @@ func TestPublishedOutlivesTheProcess(t *testing.T) {
 				return
 			}
 			p = beginPart(t, next, d, 3000)
-			if want := []Extent{{0, 3000}}; !slices.Equal(p.Covered(), want) {
+			if want := extents(0, 3000); !slices.Equal(p.Covered(), want) {
 				t.Fatalf("covered %v, want %v", p.Covered(), want)
 			}
 			if err := p.Commit(3000); err != nil || !bytes.Equal(readBlob(t, next, d), b) {

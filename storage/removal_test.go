@@ -188,7 +188,7 @@ func TestRemoveRepositoryAndUpstream(t *testing.T) {
 	if _, err := part.WriteAt([]byte("unfin"), 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(part.Suspend([]Extent{{0, 5}}), part.Close(), s.Link(t.Context(), scope, oci.Descriptor{Digest: oci.Sum([]byte("unfinished")), Size: 1000})); err != nil {
+	if err := errors.Join(part.Suspend(extents(0, 5)), part.Close(), s.Link(t.Context(), scope, oci.Descriptor{Digest: oci.Sum([]byte("unfinished")), Size: 1000})); err != nil {
 		t.Fatal(err)
 	}
 	var told []RemoveReport

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -36,8 +37,19 @@ func flipBit(t *testing.T, s *Store, d digest.Digest, bit int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rewrite(t, name, func(b []byte) []byte { b[bit/8] ^= 1 << (bit % 8); return b })
-	if err := errors.Join(os.Chmod(name, 0o444), os.Chtimes(name, info.ModTime(), info.ModTime())); err != nil {
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	// From here on the store may find it, and move the file away.
+	var b [1]byte
+	_, err = f.ReadAt(b[:], int64(bit/8))
+	b[0] ^= 1 << (bit % 8)
+	if err == nil {
+		_, err = f.WriteAt(b[:], int64(bit/8))
+	}
+	if err := errors.Join(err, f.Chmod(0o444), os.Chtimes(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), info.ModTime(), info.ModTime())); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -155,17 +155,9 @@ func (b *doubted) Close() error { return b.file.Close() }
 
 // Seek implements io.Seeker.
 func (b *doubted) Seek(offset int64, whence int) (int64, error) {
-	switch whence {
-	case io.SeekStart:
-	case io.SeekCurrent:
-		offset += b.off
-	case io.SeekEnd:
-		offset += b.size
-	default:
-		return b.off, fmt.Errorf("seek blob %s: whence %d: %w", b.file.id.Digest(), whence, fs.ErrInvalid)
-	}
-	if offset < 0 {
-		return b.off, fmt.Errorf("seek blob %s to %d: %w", b.file.id.Digest(), offset, fs.ErrInvalid)
+	offset, err := oci.SeekTo(b.off, b.size, offset, whence)
+	if err != nil {
+		return b.off, fmt.Errorf("seek blob %s: %w", b.file.id.Digest(), err)
 	}
 	b.aside = b.aside || offset != b.off
 	b.off = offset

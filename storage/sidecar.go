@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
@@ -16,10 +17,10 @@ type sidecar struct {
 	Digest digest.Digest `json:"digest"`
 	// Origin is the upstream that sent the bytes, as in oci.Scope. It is empty of parts
 	// from before that was written down: nobody goes on from them.
-	Origin    string   `json:"origin,omitempty"`
-	Size      int64    `json:"size"` // -1 = unknown
-	Covered   []Extent `json:"covered"`
-	Suspended int64    `json:"suspended"` // unix seconds
+	Origin    string      `json:"origin,omitempty"`
+	Size      int64       `json:"size"` // -1 = unknown
+	Covered   oci.Extents `json:"covered"`
+	Suspended int64       `json:"suspended"` // unix seconds
 	// Boot is the run of the kernel in which this is true: what is covered was not
 	// brought to the disk. Empty = it was.
 	Boot string `json:"boot,omitempty"`
@@ -27,7 +28,7 @@ type sidecar struct {
 
 // valid reports whether extents are sorted, disjoint and not empty, within the
 // size (-1 = unknown) and the length of the file.
-func valid(covered []Extent, size, length int64) bool {
+func valid(covered oci.Extents, size, length int64) bool {
 	var end int64
 	for n, e := range covered {
 		if e.Start < end || n > 0 && e.Start == end || e.End <= e.Start {
@@ -72,7 +73,7 @@ var errNoPart = errors.New("no part that can be used")
 
 // suspended returns what a suspended part of the size holds, and whose it is, where that
 // is known. It is fs.ErrNotExist if there is not even a sidecar.
-func (ps *parts) suspended(name volume.PartName, size int64) (covered []Extent, of string, err error) {
+func (ps *parts) suspended(name volume.PartName, size int64) (covered oci.Extents, of string, err error) {
 	c, err := ps.readSidecar(name)
 	if err != nil {
 		return nil, "", err

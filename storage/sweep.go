@@ -77,9 +77,7 @@ func (ps *parts) checkPart(c *integrity.Check, i volume.ID, name volume.PartName
 		if extents, _, err := ps.suspended(name, -1); err == nil {
 			c.Note(func(r *CheckReport) {
 				r.FillsSuspended++
-				for _, e := range extents {
-					r.SuspendedBytes += e.End - e.Start
-				}
+				r.SuspendedBytes += extents.Total()
 			})
 			return nil
 		}

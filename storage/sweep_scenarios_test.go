@@ -57,7 +57,7 @@ func seedStore(t *testing.T, dir string) {
 	b, d := content(seedHalf, sweepBytes)
 	p := beginPart(t, s, d, sweepBytes)
 	_, err := p.WriteAt(b[:1000], 0)
-	if err := errors.Join(err, p.Suspend([]Extent{{0, 1000}}), p.Close()); err != nil {
+	if err := errors.Join(err, p.Suspend(extents(0, 1000)), p.Close()); err != nil {
 		t.Fatal(err)
 	}
 	b, d = content(51, sweepBytes)
@@ -108,8 +108,8 @@ func scenarios() []scenario {
 		}},
 		{name: "commit-recorded", run: func(w *world) { w.put(100, sweepBytes, sweepBytes) }},
 		{name: "suspend-resume", run: func(w *world) {
-			w.half(60, []Extent{{0, 1000}})
-			w.half(60, []Extent{{0, 1000}, {2000, 2500}})
+			w.half(60, extents(0, 1000))
+			w.half(60, extents(0, 1000, 2000, 2500))
 			w.put(60, sweepBytes, sweepBytes)
 			w.put(seedHalf, sweepBytes, sweepBytes)
 		}},
@@ -234,7 +234,7 @@ func (w *world) publish(seed uint64) {
 	if err != nil {
 		return
 	}
-	if w.write(p, d, []Extent{{0, sweepBytes}}) == nil {
+	if w.write(p, d, extents(0, sweepBytes)) == nil {
 		if p.Publish(sweepBytes); p.ending.placed {
 			w.must[d] = true
 		}
@@ -251,7 +251,7 @@ func (w *world) complete(d digest.Digest, announced int64) error {
 	}
 	defer func() { _ = p.Close() }()
 	half := int64(len(b) / 2)
-	if err := w.write(p, d, []Extent{{0, half}, {half, int64(len(b))}}); err != nil {
+	if err := w.write(p, d, extents(0, half, half, int64(len(b)))); err != nil {
 		return errors.Join(err, p.Remove())
 	}
 	p.Publish(int64(len(b)))
@@ -259,7 +259,7 @@ func (w *world) complete(d digest.Digest, announced int64) error {
 }
 
 // half begins or goes on with a part, and suspends it with what is to be covered.
-func (w *world) half(seed uint64, covered []Extent) {
+func (w *world) half(seed uint64, covered oci.Extents) {
 	b, d := content(seed, sweepBytes)
 	w.content[d] = b
 	p, err := w.s.Part(context.Background(), scope, d, sweepBytes)
@@ -276,7 +276,7 @@ func (w *world) half(seed uint64, covered []Extent) {
 
 // write writes what a part does not hold, as a fill does, and looks at what it
 // claims to hold.
-func (w *world) write(p *Part, d digest.Digest, extents []Extent) error {
+func (w *world) write(p *Part, d digest.Digest, covered oci.Extents) error {
 	b := w.content[d]
 	for _, e := range p.Covered() {
 		got := make([]byte, e.End-e.Start)
@@ -284,7 +284,7 @@ func (w *world) write(p *Part, d digest.Digest, extents []Extent) error {
 			w.problem("part of %s claims %v and has other bytes", d, e)
 		}
 	}
-	for _, e := range extents {
+	for _, e := range covered {
 		for at := e.Start; at < e.End; {
 			end := e.End
 			for _, held := range p.Covered() {

@@ -297,14 +297,15 @@ func (w *world) wantLayout(idle bool) {
 		dir, base, _ := strings.Cut(name, "/")
 		count[dir+filepath.Ext(base)]++
 		if stem, ok := strings.CutSuffix(name, ".json"); ok && dir == quarantineDir {
-			if _, err := os.Lstat(filepath.Join(w.dir, stem+quarantineSuffix)); err != nil {
+			_, bad := os.Lstat(filepath.Join(w.dir, stem+quarantineSuffix))
+			if _, reason := os.Lstat(filepath.Join(w.dir, name)); bad != nil && reason == nil {
 				w.problem("%s stands alone", name)
 			}
 		}
 		return nil
 	}
 	// A pass in the background may be writing.
-	err := w.s.judge.Place("", func() error { return fs.WalkDir(os.DirFS(w.dir), ".", look) })
+	err := fs.WalkDir(os.DirFS(w.dir), ".", look)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		w.problem("walk: %v", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/pace"
 )
 
@@ -38,16 +39,16 @@ func (ss segments) limit(s *segment, c *content, size int64) int64 {
 }
 
 // free returns where a gap begins that no other segment works on.
-func (ss segments) free(s *segment, covered extents, size int64) (off int64, ok bool) {
-	for off = covered.end(0); off < size; {
+func (ss segments) free(s *segment, covered oci.Extents, size int64) (off int64, ok bool) {
+	for off = covered.End(0); off < size; {
 		if !slices.ContainsFunc(ss, func(o *segment) bool { return o != s && o.pos == off }) {
 			return off, true
 		}
-		next := covered.next(off)
+		next := covered.Next(off)
 		if next == math.MaxInt64 {
 			break
 		}
-		off = covered.end(next)
+		off = covered.End(next)
 	}
 	return 0, false
 }
@@ -78,24 +79,24 @@ func (ss segments) before(off int64) (last *segment) {
 // only for speed, or else one that no reader waits for, is made to leave.
 func (ss segments) makePlace(limit int, c *content, size int64) bool {
 	staying := 0
-	var spare *segment
+	var surplus *segment
 	for _, s := range ss {
 		if s.leaving {
 			continue
 		}
 		staying++
-		if !c.sought(s.pos, ss.reach(s, size)) && (spare == nil || s.extra && !spare.extra) {
-			spare = s
+		if !c.sought(s.pos, ss.reach(s, size)) && (surplus == nil || s.extra && !surplus.extra) {
+			surplus = s
 		}
 	}
 	if staying < limit {
 		return true
 	}
-	if spare == nil || len(ss) > 2*limit {
+	if surplus == nil || len(ss) > 2*limit {
 		return false
 	}
-	spare.leaving = true
-	spare.stop(errReplaced)
+	surplus.leaving = true
+	surplus.stop(errReplaced)
 	return true
 }
 

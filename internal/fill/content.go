@@ -3,6 +3,8 @@ package fill
 import (
 	"slices"
 	"sync"
+
+	"github.com/pullgate/pullgate/internal/oci"
 )
 
 // content is what there is of a blob: the part, which of its bytes are there, and where
@@ -10,17 +12,17 @@ import (
 type content struct {
 	mu      sync.Mutex
 	part    Part // nil = not yet, or the store has none
-	covered extents
+	covered oci.Extents
 	resumed bool // the part holds bytes of an earlier fill
 	seekers seekers
 }
 
 // set replaces the part. Whoever may use the old one has ended.
-func (c *content) set(p Part, covered []Extent) (prefix int64) {
+func (c *content) set(p Part, covered oci.Extents) (prefix int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.part, c.covered, c.resumed = p, covered, len(covered) > 0
-	return c.covered.end(0)
+	return c.covered.End(0)
 }
 
 // close closes the part, if there is one.
@@ -35,7 +37,7 @@ func (c *content) close() error {
 
 // state returns the part, a copy of what is there, and whether some of that is of an
 // earlier fill.
-func (c *content) state() (p Part, covered extents, resumed bool) {
+func (c *content) state() (p Part, covered oci.Extents, resumed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.part, slices.Clone(c.covered), c.resumed
@@ -46,15 +48,15 @@ func (c *content) state() (p Part, covered extents, resumed bool) {
 func (c *content) add(start, end, size int64) (prefix, missing int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.covered.add(start, end)
-	return c.covered.end(0), c.covered.missing(0, size)
+	c.covered.Add(start, end)
+	return c.covered.End(0), c.covered.Missing(0, size)
 }
 
 // at returns the part, and where the bytes end that are there from off on.
 func (c *content) at(off int64) (Part, int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.part, c.covered.end(off)
+	return c.part, c.covered.End(off)
 }
 
 // gap returns where the bytes end that are missing from off on; off if it is there,
@@ -62,16 +64,16 @@ func (c *content) at(off int64) (Part, int64) {
 func (c *content) gap(off int64) (end int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.covered.end(off) > off {
+	if c.covered.End(off) > off {
 		return off
 	}
-	return c.covered.next(off)
+	return c.covered.Next(off)
 }
 
 func (c *content) missing(start, end int64) int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.covered.missing(start, end)
+	return c.covered.Missing(start, end)
 }
 
 // seek notes that a reader waits at off, until unseek.

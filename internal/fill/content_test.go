@@ -4,6 +4,8 @@ import (
 	"math"
 	"slices"
 	"testing"
+
+	"github.com/pullgate/pullgate/internal/oci"
 )
 
 // What is there, what is missing, and who waits for it.
@@ -11,7 +13,7 @@ func TestContent(t *testing.T) {
 	t.Parallel()
 	var c content
 	part := newMemory(100)
-	if prefix := c.set(part, extents{{0, 10}, {50, 60}}); prefix != 10 {
+	if prefix := c.set(part, oci.Extents{{End: 10}, {Start: 50, End: 60}}); prefix != 10 {
 		t.Errorf("%d bytes from the beginning", prefix)
 	}
 	for off, end := range map[int64]int64{0: 0, 9: 9, 10: 50, 49: 50, 55: 55, 60: math.MaxInt64} {
@@ -30,7 +32,7 @@ func TestContent(t *testing.T) {
 	}
 	_, covered, resumed := c.state()
 	c.add(60, 70, 100)
-	if !slices.Equal(covered, extents{{0, 60}}) {
+	if !slices.Equal(covered, oci.Extents{{End: 60}}) {
 		t.Errorf("a copy changes: %v", covered)
 	}
 	for range 2 {

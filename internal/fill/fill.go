@@ -96,7 +96,7 @@ type Fill struct {
 	ctx    context.Context // of the GETs
 	cancel context.CancelFunc
 	done   chan struct{}
-	caller caller
+	sender sender
 
 	audience audience
 	outcome  outcome
@@ -111,7 +111,7 @@ type Fill struct {
 func New(ctx context.Context, o Options) *Fill {
 	f := &Fill{Options: o, done: make(chan struct{}), audience: newAudience(o.Ahead, o.Most)}
 	f.outcome.verdict.sizing = sizing{size: -1, hint: o.Size}
-	f.caller = caller{Options: &f.Options, party: f.audience.party, known: o.Known}
+	f.sender = sender{Options: &f.Options, party: f.audience.party, known: o.Known}
 	f.ctx, f.cancel = context.WithCancel(ctx)
 	f.workers.f = f
 	f.workers.restart(f.ctx)
@@ -148,7 +148,7 @@ func (f *Fill) download() (err error) {
 	}
 	h, err := f.spool()
 	if v := f.outcome.now(); err == nil && v.broken() != nil {
-		f.adopt()
+		f.trustHint()
 		switch v = f.outcome.now(); {
 		case v.size < 0 || v.disputed && v.size > WholeSize:
 			return errUnstorable(v.cause)
@@ -261,13 +261,13 @@ func (f *Fill) recovered(err *error) {
 	}
 }
 
-// adopt has the size that was expected do, where it still can.
-func (f *Fill) adopt() bool {
-	adopted := f.outcome.adopt(&f.hasher)
-	if adopted {
+// trustHint has the size that was expected do, where it still can.
+func (f *Fill) trustHint() bool {
+	trusted := f.outcome.trustHint(&f.hasher)
+	if trusted {
 		f.changes.announce()
 	}
-	return adopted
+	return trusted
 }
 
 // fail makes err final, unless the fill has failed before.

@@ -36,7 +36,7 @@ func (f *Fill) open() (detached bool, err error) {
 	if o.cause != nil && size < 0 && hint >= 0 {
 		size, o.guessed = hint, true // there is no place to find out
 	}
-	if pos := o.covered.end(0); pos != o.first.pos {
+	if pos := o.covered.End(0); pos != o.first.pos {
 		o.first.close()
 		o.first = f.workers.new(pos)
 	}
@@ -58,7 +58,7 @@ func (f *Fill) open() (detached bool, err error) {
 		v.opened, v.size, v.disputed, v.guessed, v.cause, v.split, v.inMemory = true, size, disputed, o.guessed, o.cause, s, inMemory
 	})
 	if v := f.outcome.now(); v.given && v.hint > WholeSize {
-		f.adopt()
+		f.trustHint()
 	}
 	if s == nil {
 		f.workers.launch(o.first)
@@ -71,7 +71,7 @@ func (f *Fill) open() (detached bool, err error) {
 type opening struct {
 	f       *Fill
 	part    Part
-	covered extents
+	covered oci.Extents
 	cause   error // why there is no part
 	guessed bool  // the upstream tells no size
 	first   *segment
@@ -86,7 +86,7 @@ func (o *opening) answer() (size int64, disputed bool, err error) {
 	if hint >= 0 && (f.Proven || begun) {
 		o.begin(hint)
 	}
-	o.first = f.workers.new(o.covered.end(0))
+	o.first = f.workers.new(o.covered.End(0))
 	if !f.Proven && o.first.pos > 0 && o.first.pos == hint {
 		o.first.pos-- // only to be told
 	}
@@ -155,13 +155,13 @@ func (o *opening) discard() {
 // have once it was asked for the manifest that names it.
 func (o *opening) ask(hint int64) error {
 	f, length := o.f, int64(-1)
-	if end := o.covered.next(o.first.pos); hint >= 0 && end < hint {
+	if end := o.covered.Next(o.first.pos); hint >= 0 && end < hint {
 		length = end - o.first.pos
 	}
 	summon := f.Policy.Summon()
-	body, err := newErrand(f, o.first).get(o.first.pos, length)
+	body, err := newFetch(f, o.first).get(o.first.pos, length)
 	if oci.IsNotFound(err) && f.audience.clients() > 0 && summon(f.ctx) {
-		body, err = newErrand(f, o.first).get(o.first.pos, length)
+		body, err = newFetch(f, o.first).get(o.first.pos, length)
 	}
 	if err != nil {
 		switch oci.ClassOf(err) {

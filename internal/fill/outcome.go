@@ -88,9 +88,9 @@ func (o *outcome) give(told int64) bool {
 	return true
 }
 
-// adopt has the hint do where the upstream tells no size, so that readers need not wait
+// trustHint has the hint do where the upstream tells no size, so that readers need not wait
 // for the end. It reports false where it is too late for that, or too early.
-func (o *outcome) adopt(h *hasher) bool {
+func (o *outcome) trustHint(h *hasher) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	v := &o.verdict

@@ -105,7 +105,7 @@ type halfPart struct {
 	end int64
 }
 
-func (p halfPart) Covered() []Extent { return []Extent{{0, p.end}} }
+func (p halfPart) Covered() oci.Extents { return oci.Extents{{End: p.end}} }
 
 func (p halfPart) ReadAt([]byte, int64) (int, error) { panic("a fault of the store") }
 

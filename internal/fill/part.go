@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+
+	"github.com/pullgate/pullgate/internal/oci"
 )
 
 // Part is where a fill puts its bytes: a file of the store, or memory where the store
@@ -13,11 +15,11 @@ import (
 type Part interface {
 	io.ReaderAt
 	io.WriterAt
-	Covered() []Extent
+	Covered() oci.Extents
 	Reopen() (*os.File, error)
 	Publish(size int64)
 	Commit(size int64) error
-	Suspend(covered []Extent) error
+	Suspend(covered oci.Extents) error
 	Remove() error
 	Close() error
 }
@@ -53,9 +55,9 @@ func (m *memory) ReadAt(b []byte, off int64) (int, error) {
 }
 
 func (m *memory) Reopen() (*os.File, error) { return nil, fs.ErrInvalid }
-func (m *memory) Covered() []Extent         { return nil }
+func (m *memory) Covered() oci.Extents      { return nil }
 func (m *memory) Publish(int64)             {}
 func (m *memory) Commit(int64) error        { return fs.ErrInvalid }
-func (m *memory) Suspend([]Extent) error    { return nil }
+func (m *memory) Suspend(oci.Extents) error { return nil }
 func (m *memory) Remove() error             { return nil }
 func (m *memory) Close() error              { return nil }

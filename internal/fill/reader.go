@@ -104,17 +104,9 @@ func (r *Reader) Read(p []byte) (int, error) {
 // Seek implements io.Seeker. It asks for nothing: only a Read does. Who has come past
 // what is stored, and jumps, does not get there again.
 func (r *Reader) Seek(offset int64, whence int) (int64, error) {
-	switch whence {
-	case io.SeekStart:
-	case io.SeekCurrent:
-		offset += r.off
-	case io.SeekEnd:
-		offset += r.size
-	default:
-		return r.off, fmt.Errorf("seek blob %s: whence %d: %w", r.fill.Digest, whence, fs.ErrInvalid)
-	}
-	if offset < 0 {
-		return r.off, fmt.Errorf("seek blob %s to %d: %w", r.fill.Digest, offset, fs.ErrInvalid)
+	offset, err := oci.SeekTo(r.off, r.size, offset, whence)
+	if err != nil {
+		return r.off, fmt.Errorf("seek blob %s: %w", r.fill.Digest, err)
 	}
 	if offset != r.off && r.direct != nil {
 		_ = r.direct.close() // its bytes so far were read; what is left is not needed

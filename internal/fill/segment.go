@@ -124,7 +124,7 @@ func (s *segment) get(limit, size int64) (*oci.BlobBody, error) {
 	if limit < size {
 		length = limit - s.pos
 	}
-	body, err := newErrand(s.w.f, s).get(s.pos, length)
+	body, err := newFetch(s.w.f, s).get(s.pos, length)
 	return &body, err
 }
 

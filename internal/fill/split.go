@@ -58,7 +58,7 @@ type direct struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
 	unhook   func() bool
-	caller   caller
+	sender   sender
 	size     int64
 	off      int64
 	body     *oci.BlobBody
@@ -80,7 +80,7 @@ func newDirect(ctx context.Context, f *Fill) (*direct, error) {
 		return nil, fmt.Errorf("read blob %s: clone its hash: %w", f.Digest, err)
 	}
 	d := &direct{size: v.size, off: v.split.at, hash: state, body: v.split.take(), began: f.Now()}
-	d.caller = caller{Options: &f.Options, party: pace.NewParty(1), known: true}
+	d.sender = sender{Options: &f.Options, party: pace.NewParty(1), known: true}
 	d.ctx, d.cancel = context.WithCancel(ctx)
 	d.unhook = context.AfterFunc(f.ctx, d.cancel)
 	return d, nil
@@ -128,10 +128,10 @@ func (d *direct) verify() error {
 		}
 	}
 	_, _ = d.hash.Write(tail)
-	if want := d.caller.Digest; digest.NewDigest(want.Algorithm(), d.hash) != want {
+	if want := d.sender.Digest; digest.NewDigest(want.Algorithm(), d.hash) != want {
 		err := oci.UpstreamError(oci.ClassDigest, "", "the upstream's bytes do not match the digest", nil)
-		d.caller.Policy.Failed(Outcome{Err: err})
-		d.caller.Log.Error("blob does not match its digest")
+		d.sender.Policy.Failed(Outcome{Err: err})
+		d.sender.Log.Error("blob does not match its digest")
 		return err
 	}
 	d.tail, d.off = tail, start
@@ -157,22 +157,22 @@ func (d *direct) pull(p []byte) (int, error) {
 		if errors.Is(err, pace.ErrYielded) {
 			continue
 		}
-		now := d.caller.Now()
+		now := d.sender.Now()
 		pause, ok := d.stumbles.note(d.got, now.Sub(d.began))
 		pause += oci.AsError(err).RetryAfter
-		if d.ctx.Err() != nil || !ok || !resumable(err) || pause > maxPause || pause > 0 && !d.caller.sleep(d.ctx, pause) {
+		if d.ctx.Err() != nil || !ok || !resumable(err) || pause > maxPause || pause > 0 && !d.sender.sleep(d.ctx, pause) {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
-			return 0, fmt.Errorf("get blob %s@%s: %w", d.caller.Scope, d.caller.Digest, classed(err))
+			return 0, fmt.Errorf("get blob %s@%s: %w", d.sender.Scope, d.sender.Digest, classed(err))
 		}
-		d.got, d.began = 0, d.caller.Now()
+		d.got, d.began = 0, d.sender.Now()
 	}
 }
 
 func (d *direct) read(p []byte) (int, error) {
 	if d.body == nil {
-		body, err := d.caller.get(d.ctx, call{offset: d.off, length: -1})
+		body, err := d.sender.get(d.ctx, request{offset: d.off, length: -1})
 		if err != nil {
 			return 0, err
 		}

@@ -89,7 +89,7 @@ func (r *Reader) AwaitStored(ctx context.Context, progress func(covered, size in
 		}
 		if progress != nil {
 			_, covered, _ := f.content.state()
-			progress(covered.total(), f.outcome.size())
+			progress(covered.Total(), f.outcome.size())
 		}
 	}
 	switch v := f.outcome.now(); {
@@ -120,7 +120,7 @@ func (f *Fill) Ready(ctx context.Context, told int64) (size int64, err error) {
 			return 0, ctx.Err()
 		case late && !f.Doubted && f.outcome.give(told):
 			return told, nil
-		case late && v.size < 0 && v.hint > WholeSize && f.adopt():
+		case late && v.size < 0 && v.hint > WholeSize && f.trustHint():
 			continue
 		}
 		late = f.changes.wait(ctx, seen, patience.C) || late

@@ -104,12 +104,12 @@ func TestOutcome(t *testing.T) {
 	var h hasher
 	h.restart(0, -1)
 	o = outcome{verdict: verdict{sizing: sizing{size: -1, hint: 4 << 20}}}
-	if o.adopt(&h) {
-		t.Error("adopted before it is opened")
+	if o.trustHint(&h) {
+		t.Error("the hint is trusted before it is opened")
 	}
 	o.update(func(v *verdict) { v.opened = true })
-	if !o.adopt(&h) || o.size() != 4<<20 || h.size != 4<<20 || o.adopt(&h) {
-		t.Error("not adopted, or twice")
+	if !o.trustHint(&h) || o.size() != 4<<20 || h.size != 4<<20 || o.trustHint(&h) {
+		t.Error("the hint is not trusted, or twice")
 	}
 	if err := o.end(&h, 100, -1); oci.ClassOf(err) != oci.ClassLength {
 		t.Errorf("a blob that is shorter than was guessed: %v", err)

@@ -93,7 +93,19 @@ func (w *workers) limitOf(s *segment) (limit, size int64) {
 // now, and with what the segment has to hash them; nil = somebody else does.
 func (w *workers) advance(s *segment, n int64) (limit int64, own hash.Hash) {
 	f := w.f
+	limit, own, received := w.note(s, n)
+	if f.Most > 0 && f.audience.refuse(&f.outcome, received) {
+		f.abort()
+	}
+	f.changes.announce()
+	return limit, own
+}
+
+// note is what advance does under the lock.
+func (w *workers) note(s *segment, n int64) (limit int64, own hash.Hash, received int64) {
+	f := w.f
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	now, size := f.Now(), f.outcome.size()
 	s.speed.Add(n, now)
 	prefix, missing := f.content.add(s.pos, s.pos+n, size)
@@ -101,7 +113,6 @@ func (w *workers) advance(s *segment, n int64) (limit int64, own hash.Hash) {
 	s.pos += n
 	s.bytes += n
 	w.received += n
-	received := w.received
 	a := f.Uplinks.Received(f.Scope.Upstream, pace.Receipt{
 		Bytes: n, Waited: s.intake.waited, Queued: s.intake.queued, First: !s.intake.heard,
 		Awaited: w.awaitsAt(s, prefix), Left: max(missing, 0) / int64(len(w.segments)),
@@ -110,13 +121,7 @@ func (w *workers) advance(s *segment, n int64) (limit int64, own hash.Hash) {
 	if a.More {
 		w.quicken(size)
 	}
-	limit = w.segments.limit(s, &f.content, size)
-	w.mu.Unlock()
-	if f.Most > 0 && f.audience.refuse(&f.outcome, received) {
-		f.abort()
-	}
-	f.changes.announce()
-	return limit, own
+	return w.segments.limit(s, &f.content, size), own, w.received
 }
 
 // awaits reports whether a client waits for what the segment brings next.

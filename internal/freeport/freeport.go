@@ -6,6 +6,7 @@
 package freeport
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -18,24 +19,38 @@ import (
 // that is bound and never listens keeps it. Servers that listen with SO_REUSEADDR,
 // as all do that are written in Go, can listen on it, one after the other.
 func Port() (string, error) {
-	// Bound without SO_REUSEADDR, it fits beside no other socket.
+	port, err := hold(0)
+	return strconv.Itoa(port), err
+}
+
+// Keep makes a port the caller's, as Port does, that it has just stopped listening at.
+func Keep(port int) error {
+	_, err := hold(port)
+	return err
+}
+
+// hold binds a socket to a port, 0 = any that is free, and returns which one it is.
+func hold(port int) (int, error) {
+	fail := func(err error) (int, error) { return 0, fmt.Errorf("find a free port: %w", err) }
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
+		return fail(err)
 	}
-	if err := unix.Bind(fd, new(unix.SockaddrInet4)); err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
+	share := func() error {
+		return errors.Join(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1), unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
 	}
-	for _, option := range []int{unix.SO_REUSEADDR, unix.SO_REUSEPORT} {
-		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, option, 1); err != nil {
-			return "", fmt.Errorf("find a free port: %w", err)
-		}
+	if port != 0 { // connections of it may be left
+		err = share()
+	}
+	// Bound without SO_REUSEADDR, it fits beside no other socket.
+	if err = errors.Join(err, unix.Bind(fd, &unix.SockaddrInet4{Port: port}), share()); err != nil {
+		return fail(err)
 	}
 	name, err := unix.Getsockname(fd)
 	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
+		return fail(err)
 	}
-	return strconv.Itoa(name.(*unix.SockaddrInet4).Port), nil
+	return name.(*unix.SockaddrInet4).Port, nil
 }
 
 // Address returns a Port of 127.0.0.1.

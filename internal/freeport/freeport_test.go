@@ -50,3 +50,33 @@ func TestPort(t *testing.T) {
 		return
 	}
 }
+
+// TestKeep keeps a port that was listened at: nobody else gets it, and its owner does.
+func TestKeep(t *testing.T) {
+	listen := func(address string) net.Listener {
+		t.Helper()
+		listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return listener
+	}
+	listener := listen("127.0.0.1:0")
+	address := listener.Addr().(*net.TCPAddr)
+	connection, err := new(net.Dialer).DialContext(t.Context(), "tcp", address.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close()
+	_ = listener.Close()
+	if err := freeport.Keep(address.Port); err != nil {
+		t.Fatal(err)
+	}
+	if other, err := new(net.Dialer).DialContext(t.Context(), "tcp", address.String()); err == nil {
+		_ = other.Close()
+		t.Error("it is listened at")
+	}
+	for range 2 {
+		_ = listen(address.String()).Close()
+	}
+}

@@ -207,7 +207,7 @@ func (s *Images) Missed(scope oci.Scope, d digest.Digest, mark uint64, now time.
 	case m == nil:
 		return Key{}, false
 	case m.fetchedSeq > mark, m.asking:
-	case within(now.Sub(m.fetched), freshImage), within(now.Sub(m.asked), askAgain):
+	case oci.Within(now.Sub(m.fetched), freshImage), oci.Within(now.Sub(m.asked), askAgain):
 		return Key{}, false
 	default:
 		m.asked, m.asking = now, true
@@ -252,7 +252,3 @@ func SizeTold(d digest.Digest, size int64) int64 {
 	}
 	return size
 }
-
-// within reports whether something of that age is fresh. A negative age is that of a
-// clock that was set back: nothing is known then.
-func within(age, ttl time.Duration) bool { return age >= 0 && age < ttl }

@@ -25,9 +25,17 @@ func percentile99(took []time.Duration) time.Duration {
 // cached is served, what is not fails in time, and other upstreams do not notice.
 // With PULLGATE_LONG by the default timeouts, else fewer and by shorter ones.
 func TestBlackHole(t *testing.T) {
+	if long() {
+		testBlackHole(t)
+		return
+	}
+	bubble(testBlackHole)(t)
+}
+
+func testBlackHole(t *testing.T) {
 	f := newFixture(t)
 	f.clock.run()
-	hole := registrytest.New(t, registrytest.Options{})
+	hole := registrytest.New(t, registrytest.Options{Network: f.network})
 	at, err := url.Parse(hole.URL())
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +49,7 @@ func TestBlackHole(t *testing.T) {
 	} else {
 		f.policy.Timeout = 9250 * time.Millisecond
 	}
-	c, err := upstream.New(upstream.Options{Name: upstreamName, URLs: []*url.URL{at}, Timeouts: timeouts})
+	c, err := upstream.New(upstream.Options{Name: upstreamName, URLs: []*url.URL{at}, Timeouts: timeouts, Network: upstream.Network{DialContext: f.dial()}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,8 +27,9 @@ func (f *fixture) wantManifest(ref string, want []byte) {
 
 // A client has asked with HEAD what a tag means. Then it moves, and what it meant is
 // deleted: one GET by tag decides, also where the tag is said never to move.
-func TestTagThatMovesAfterItsHead(t *testing.T) {
-	t.Parallel()
+func TestTagThatMovesAfterItsHead(t *testing.T) { bubble(testTagThatMovesAfterItsHead)(t) }
+
+func testTagThatMovesAfterItsHead(t *testing.T) {
 	for _, name := range []string{"3", "v1.2.3"} {
 		f := newFixture(t)
 		f.connect(upstream.Options{})
@@ -48,8 +49,9 @@ func TestTagThatMovesAfterItsHead(t *testing.T) {
 
 // The same, but it is the digest that the client goes on with: that is gone, and the
 // next HEAD tells the new one.
-func TestDigestThatIsGoneAfterItsHead(t *testing.T) {
-	t.Parallel()
+func TestDigestThatIsGoneAfterItsHead(t *testing.T) { bubble(testDigestThatIsGoneAfterItsHead)(t) }
+
+func testDigestThatIsGoneAfterItsHead(t *testing.T) {
 	for _, name := range []string{"3", "v1.2.3"} {
 		f := newFixture(t)
 		f.connect(upstream.Options{})
@@ -101,7 +103,7 @@ func TestManifestsByTagOnly(t *testing.T) {
 		"other bytes": registrytest.Answer(http.StatusOK, http.Header{"Content-Type": {"application/vnd.oci.image.index.v1+json"}},
 			`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`),
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(name, bubble(func(t *testing.T) {
 			f := newFixture(t)
 			f.connect(upstream.Options{})
 			image := f.upstream.PutImage(repository, "3", 1, 10)
@@ -120,14 +122,15 @@ func TestManifestsByTagOnly(t *testing.T) {
 			if m, _, err := f.mirror.Manifest(t.Context(), r); err != nil || m.Digest != image.Index.Digest {
 				t.Errorf("by digest: %v", err)
 			}
-		})
+		}))
 	}
 }
 
 // A tag moves where the registry gives manifests by tag only: the new one is what
 // comes, not the old one as a stale answer. Where it gives none at all, the old one does.
-func TestTagMovesByTagOnly(t *testing.T) {
-	t.Parallel()
+func TestTagMovesByTagOnly(t *testing.T) { bubble(testTagMovesByTagOnly)(t) }
+
+func testTagMovesByTagOnly(t *testing.T) {
 	for _, status := range []int{403, 404, 500, 502, 503} {
 		f := newFixture(t)
 		f.connect(upstream.Options{})

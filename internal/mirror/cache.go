@@ -88,7 +88,7 @@ type Cache struct {
 	hints
 	lookUps
 
-	store     *shelf
+	store     *lenientStore
 	images    known.Images
 	lists     taglist.Lists
 	fills     fills
@@ -109,9 +109,9 @@ type hooks struct {
 
 // hints are what upstreams have said of tags and manifests, which is worth little.
 type hints struct {
-	gone     since[key] // since when an upstream says that a tag is gone
-	promised promised
-	told     told
+	gone      since[key] // since when an upstream says that a tag is gone
+	namedBy   namedBy
+	announced announced
 }
 
 // lookUps are the running questions to upstreams.
@@ -149,7 +149,7 @@ func NewCache(o CacheOptions) *Cache {
 	c := &Cache{
 		hooks: hooks{log: o.Logger, now: o.Now, observe: o.Observe, panics: o.Panicked},
 		life:  newLife(),
-		store: &shelf{Records: o.Records, Blobs: o.Blobs, log: o.Logger, now: o.Now},
+		store: &lenientStore{Records: o.Records, Blobs: o.Blobs, log: o.Logger, now: o.Now},
 		downloads: fill.Downloads{
 			Now: o.Now, After: time.After, Panicked: o.Panicked, SizePatience: sizePatience, Processors: int64(runtime.GOMAXPROCS(0)),
 		},
@@ -200,9 +200,9 @@ func (c *Cache) survive(task string) {
 	}
 }
 
-// asked turns what a Remote returned into an error with a class, also where the
+// classed turns what a Remote returned into an error with a class, also where the
 // deadline of the look-up or the end of the Cache cut it short.
-func (c *Cache) asked(ctx context.Context, err error) error {
+func (c *Cache) classed(ctx context.Context, err error) error {
 	class := oci.ClassOf(err)
 	switch class {
 	case oci.ClassNone, oci.ClassCanceled, oci.ClassTimeout:

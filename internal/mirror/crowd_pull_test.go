@@ -65,7 +65,7 @@ func TestCrowdedUpstream(t *testing.T) {
 	t.Parallel()
 	for _, places := range []int{1, 2} {
 		for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusForbidden} {
-			t.Run(fmt.Sprintf("%d at a time, else %d", places, status), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%d at a time, else %d", places, status), bubble(func(t *testing.T) {
 				s := &turnstile{places: places, status: status, pace: 5 * time.Millisecond}
 				f, blobs := crowdedImage(t, s)
 				for _, b := range append(blobs[1:], blobs[0]) {
@@ -78,7 +78,7 @@ func TestCrowdedUpstream(t *testing.T) {
 				if n := s.refused.Load(); n == 0 || n > 30 {
 					t.Errorf("%d requests were refused", n)
 				}
-			})
+			}))
 		}
 	}
 }
@@ -87,7 +87,7 @@ func TestCrowdedUpstream(t *testing.T) {
 func TestCrowdOfClients(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusForbidden} {
-		t.Run(fmt.Sprint(status), func(t *testing.T) {
+		t.Run(fmt.Sprint(status), bubble(func(t *testing.T) {
 			s := &turnstile{places: 2, status: status, pace: 5 * time.Millisecond}
 			f, blobs := crowdedImage(t, s)
 			var pulls sync.WaitGroup
@@ -101,14 +101,15 @@ func TestCrowdOfClients(t *testing.T) {
 			}
 			pulls.Wait()
 			t.Logf("%d refused of %d", s.refused.Load(), f.upstream.Count(http.MethodGet, "blobs"))
-		})
+		}))
 	}
 }
 
 // Who has to wait until others have got theirs waits for longer than a client waits
 // for a header, if that is there.
-func TestCrowdOfLargeBlobs(t *testing.T) {
-	t.Parallel()
+func TestCrowdOfLargeBlobs(t *testing.T) { bubble(testCrowdOfLargeBlobs)(t) }
+
+func testCrowdOfLargeBlobs(t *testing.T) {
 	s := &turnstile{places: 2, status: http.StatusTooManyRequests}
 	f, blobs := crowdedImage(t, s)
 	f.cache.TellAfter(10 * time.Millisecond)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/pullgate/pullgate/internal/oci"
 )
 
 // goneAfter is how long an upstream must have answered 404 for a tag until that is
@@ -74,7 +76,7 @@ func (q tagQuery) missed(ctx context.Context) {
 // outlives reports whether what a tag meant is served although the upstream says
 // that there is none: for a while, if that is configured, and always if it is pinned.
 func (q tagQuery) outlives(ctx context.Context) bool {
-	if began, ok := q.gone.get(q.key()); ok && within(q.now().Sub(began), q.StaleIfGone) {
+	if began, ok := q.gone.get(q.key()); ok && oci.Within(q.now().Sub(began), q.StaleIfGone) {
 		return true
 	}
 	if q.StaleIfGone < 0 {

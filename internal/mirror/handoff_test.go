@@ -18,7 +18,6 @@ import (
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registrytest"
 	"github.com/pullgate/pullgate/internal/testenv"
-	"github.com/pullgate/pullgate/storage"
 )
 
 // countReads counts the bytes that are read back from parts, except those of readers
@@ -128,10 +127,10 @@ func (f *fixture) fillInPieces(random *rand.Rand, seed uint64) {
 	size := 1 + random.IntN([]int{mib, 6 * mib}[random.IntN(2)])
 	want := registrytest.Random(seed, size)
 	sent := bytes.Clone(want)
-	var kept []storage.Extent
+	var kept oci.Extents
 	for start := int64(random.IntN(size)) * int64(random.IntN(2)); random.IntN(3) > 0 && start < int64(size); {
 		end := min(int64(size), start+1+random.Int64N(mib))
-		kept = append(kept, storage.Extent{Start: start, End: end})
+		kept = append(kept, oci.Extent{Start: start, End: end})
 		start = end + 1 + random.Int64N(mib)
 	}
 	wrong := -1
@@ -183,7 +182,7 @@ func (f *fixture) fillInPieces(random *rand.Rand, seed uint64) {
 }
 
 // leave leaves a part with some of the bytes of a blob.
-func (f *fixture) leave(d digest.Digest, b []byte, kept []storage.Extent) {
+func (f *fixture) leave(d digest.Digest, b []byte, kept oci.Extents) {
 	p, err := f.store.Part(context.Background(), own, d, int64(len(b)))
 	if err != nil {
 		f.t.Error(err)

@@ -26,16 +26,16 @@ const (
 // links are what belongs to a scope, and what shows that. A store that fails is one that
 // knows nothing: then the upstream has to confirm what is asked for.
 type links struct {
-	shelf   *shelf
+	records *lenientStore
 	scope   oci.Scope
 	isolate bool // no other upstream may build upon what this one has shown
 }
 
 // linked returns the link of a digest.
 func (l links) linked(ctx context.Context, d digest.Digest) storage.Link {
-	link, err := l.shelf.Linked(ctx, l.scope, d)
+	link, err := l.records.Linked(ctx, l.scope, d)
 	if err != nil {
-		l.shelf.readFailed("read link", l.scope, d.String(), err)
+		l.records.readFailed("read link", l.scope, d.String(), err)
 		return storage.Link{Size: -1}
 	}
 	return link
@@ -43,8 +43,8 @@ func (l links) linked(ctx context.Context, d digest.Digest) storage.Link {
 
 // origins returns who has shown to have a digest.
 func (l links) origins(ctx context.Context, d digest.Digest) storage.Origins {
-	o, err := l.shelf.Origins(ctx, l.scope, d)
-	l.shelf.readFailed("read origins", l.scope, d.String(), err)
+	o, err := l.records.Origins(ctx, l.scope, d)
+	l.records.readFailed("read origins", l.scope, d.String(), err)
 	return o
 }
 
@@ -63,17 +63,21 @@ func (l links) proof(ctx context.Context, d digest.Digest) proof {
 // or compared with those that were.
 func (l links) proven(ctx context.Context, d oci.Descriptor) {
 	if l.isolate {
-		l.put(l.shelf.Link(ctx, l.scope, d))
+		l.put(l.records.Link(ctx, l.scope, d))
 	} else {
-		l.put(l.shelf.LinkOpen(ctx, l.scope, d))
+		l.put(l.records.LinkOpen(ctx, l.scope, d))
 	}
 }
 
 // resize corrects the size that a link tells.
-func (l links) resize(ctx context.Context, d oci.Descriptor) { l.put(l.shelf.Resize(ctx, l.scope, d)) }
+func (l links) resize(ctx context.Context, d oci.Descriptor) {
+	l.put(l.records.Resize(ctx, l.scope, d))
+}
 
 // refuted records that the upstream does not have, or give, what it had.
-func (l links) refuted(ctx context.Context, d digest.Digest) { l.put(l.shelf.Refute(ctx, l.scope, d)) }
+func (l links) refuted(ctx context.Context, d digest.Digest) {
+	l.put(l.records.Refute(ctx, l.scope, d))
+}
 
 // said records what the upstream says that it has. That shows something only where it
 // has delivered the bytes itself, for whichever repository.
@@ -81,13 +85,13 @@ func (l links) said(ctx context.Context, d oci.Descriptor) (proven bool) {
 	if proven = l.origins(ctx, d.Digest).Own; proven {
 		l.proven(ctx, d)
 	} else {
-		l.put(l.shelf.Claim(ctx, l.scope, d))
+		l.put(l.records.Claim(ctx, l.scope, d))
 	}
 	return proven
 }
 
 func (l links) put(err error) {
 	if err != nil {
-		l.shelf.failed("link not stored", err, "scope", l.scope.String())
+		l.records.failed("link not stored", err, "scope", l.scope.String())
 	}
 }

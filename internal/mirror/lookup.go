@@ -9,8 +9,8 @@ import (
 // question is one thing that requests ask an upstream for, and share the answer to.
 type question[T any] struct {
 	key key
-	// spare says that an old answer is at hand: nobody waits long for a new one.
-	spare bool
+	// fallback says that an old answer is at hand: nobody waits long for a new one.
+	fallback bool
 	// have returns what others have brought by now; nil = nobody can.
 	have func(context.Context) (T, bool)
 	// ask asks the upstream, and stores the answer if it is worth it.
@@ -40,7 +40,7 @@ type answer[T any] struct {
 func (a answer[T]) status(err error) oci.CacheStatus {
 	switch {
 	case err == nil:
-		return asked(a.course == led && a.asked, a.stored)
+		return answered(a.course == led && a.asked, a.stored)
 	case a.course == recalled:
 		return negative()
 	}
@@ -51,10 +51,10 @@ func (a answer[T]) status(err error) oci.CacheStatus {
 // brought meanwhile or are asking for, or by asking the upstream, whose failure is
 // remembered then.
 func lookUp[T any](ctx context.Context, v view, g *flights[T], q question[T]) (answer[T], error) {
-	if e := v.remembered(q.key, q.spare); e != nil {
+	if e := v.remembered(q.key, q.fallback); e != nil {
 		return answer[T]{}, e
 	}
-	return g.do(ctx, v, q.key, v.patience(q.spare), func(ctx context.Context) (answer[T], error) { return q.answer(ctx, v) })
+	return g.do(ctx, v, q.key, v.patience(q.fallback), func(ctx context.Context) (answer[T], error) { return q.answer(ctx, v) })
 }
 
 func (q question[T]) answer(ctx context.Context, v view) (answer[T], error) {
@@ -63,7 +63,7 @@ func (q question[T]) answer(ctx context.Context, v view) (answer[T], error) {
 			return answer[T]{value: value}, nil
 		}
 	}
-	if e := v.remembered(q.key, q.spare); e != nil {
+	if e := v.remembered(q.key, q.fallback); e != nil {
 		return answer[T]{}, e
 	}
 	return q.put(ctx, v)
@@ -78,12 +78,12 @@ func (q question[T]) put(ctx context.Context, v view) (answer[T], error) {
 	case q.failed != nil:
 		return answer[T]{}, q.failed(ctx, err)
 	}
-	return answer[T]{}, v.noteFailure(ctx, q.key, err, q.spare)
+	return answer[T]{}, v.noteFailure(ctx, q.key, err, q.fallback)
 }
 
 // noteFailure remembers why there is no answer, and returns that with its class.
-func (v view) noteFailure(ctx context.Context, k key, err error, spare bool) error {
-	err = v.asked(ctx, err)
-	v.remember(k, err, spare)
+func (v view) noteFailure(ctx context.Context, k key, err error, fallback bool) error {
+	err = v.classed(ctx, err)
+	v.remember(k, err, fallback)
 	return err
 }

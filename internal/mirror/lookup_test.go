@@ -23,7 +23,7 @@ func newLooker(t *testing.T) *looker {
 	c := NewCache(CacheOptions{})
 	t.Cleanup(c.Close)
 	return &looker{
-		view: view{Cache: c, upstream: &upstream{}, links: links{shelf: c.store, scope: oci.Scope{Upstream: "a", Repository: "b"}}},
+		view: view{Cache: c, upstream: &upstream{}, links: links{records: c.store, scope: oci.Scope{Upstream: "a", Repository: "b"}}},
 		ask:  func(context.Context) (int, error) { return 7, nil },
 	}
 }

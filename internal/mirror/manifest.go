@@ -80,7 +80,7 @@ func settled(err error) oci.CacheStatus {
 	return oci.CacheStatus{Result: oci.ResultHit}
 }
 
-func asked(led, stored bool) oci.CacheStatus {
+func answered(led, stored bool) oci.CacheStatus {
 	if led {
 		return oci.CacheStatus{Result: oci.ResultMiss, Stored: stored}
 	}
@@ -97,7 +97,7 @@ func (q manifestQuery) stat(ctx context.Context) (oci.Descriptor, oci.CacheStatu
 		return mf.Descriptor(), status, err
 	}
 	k := q.key()
-	if desc, ok := q.told.get(k, q.now()); ok && q.remembered(k, false) == nil {
+	if desc, ok := q.announced.get(k, q.now()); ok && q.remembered(k, false) == nil {
 		return desc, oci.CacheStatus{Result: oci.ResultHit}, nil
 	}
 	a, err := lookUp(ctx, q.view, &q.heads, question[oci.Descriptor]{key: k, ask: q.head})
@@ -113,7 +113,7 @@ func (q manifestQuery) head(ctx context.Context) (oci.Descriptor, bool, error) {
 	if mf != nil {
 		q.keep(ctx, mf)
 	}
-	q.told.put(q.key(), desc, q.now())
+	q.announced.put(q.key(), desc, q.now())
 	return desc, false, nil
 }
 
@@ -168,7 +168,7 @@ func (q manifestQuery) ask(ctx context.Context) (_ oci.Manifest, stored bool, er
 		stored = q.keep(ctx, mf)
 		return *mf, stored, nil
 	}
-	if tag, ok := q.promised.take(q.key()); ok && decidedByTag(err) {
+	if tag, ok := q.namedBy.take(q.key()); ok && decidedByTag(err) {
 		// The upstream has named it a moment ago: the tag has moved since, or leads
 		// to what the digest does not.
 		if a, err := (tagQuery{q.view, tag}).manifestQuestion().put(ctx, q.view); err == nil && a.value.manifest.Digest == q.digest {

@@ -284,7 +284,7 @@ type memoryPart struct {
 	key       scoped
 	digest    digest.Digest
 	size      int64
-	covered   []fill.Extent
+	covered   oci.Extents
 	b         []byte
 	suspended bool
 }
@@ -304,7 +304,7 @@ func (p *memoryPart) WriteAt(b []byte, off int64) (int, error) {
 	return copy(p.b[off:], b), nil
 }
 
-func (p *memoryPart) Covered() []fill.Extent    { return p.covered }
+func (p *memoryPart) Covered() oci.Extents      { return p.covered }
 func (p *memoryPart) Reopen() (*os.File, error) { return nil, fs.ErrInvalid }
 func (p *memoryPart) Close() error              { return nil }
 
@@ -319,7 +319,7 @@ func (p *memoryPart) Commit(size int64) error {
 	return p.Remove()
 }
 
-func (p *memoryPart) Suspend(covered []fill.Extent) error {
+func (p *memoryPart) Suspend(covered oci.Extents) error {
 	return p.m.put(context.Background(), func() { p.covered, p.suspended = covered, true })
 }
 

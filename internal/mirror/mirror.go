@@ -165,15 +165,15 @@ type view struct {
 	ranged     bool   // only for a range of a blob
 }
 
-// patience is how long a look-up may take. spare says that an old answer is at
+// patience is how long a look-up may take. fallback says that an old answer is at
 // hand.
-func (v view) patience(spare bool) time.Duration {
-	timeout, fallback := v.Timeout, v.deadlines.cold
-	if spare {
-		timeout, fallback = v.StaleTimeout, v.deadlines.stale
+func (v view) patience(fallback bool) time.Duration {
+	timeout, limit := v.Timeout, v.deadlines.cold
+	if fallback {
+		timeout, limit = v.StaleTimeout, v.deadlines.stale
 	}
 	if timeout <= 0 {
-		return fallback
+		return limit
 	}
 	return timeout
 }

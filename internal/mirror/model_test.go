@@ -306,7 +306,7 @@ func TestSharingModel(t *testing.T) { inBothModes(t, testSharingModel) }
 
 func testSharingModel(t *testing.T) {
 	t.Parallel()
-	steps := testenv.Rounds(1000, 100_000)
+	steps := testenv.Rounds(500, 100_000)
 	m := newModel(t, 1)
 	for n := 0; n < steps && !t.Failed(); n++ {
 		if n%200 == 0 {

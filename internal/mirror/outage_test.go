@@ -102,26 +102,29 @@ func TestColdFailures(t *testing.T) {
 	d := oci.Sum([]byte("x"))
 	for name, test := range tests {
 		requests := map[string]func(f *fixture) error{
-			"tag": func(f *fixture) error { _, _, err := f.mirror.Manifest(t.Context(), manifestRequest("3")); return err },
+			"tag": func(f *fixture) error {
+				_, _, err := f.mirror.Manifest(f.t.Context(), manifestRequest("3"))
+				return err
+			},
 			"tag head": func(f *fixture) error {
-				_, _, err := f.mirror.StatManifest(t.Context(), manifestRequest("3"))
+				_, _, err := f.mirror.StatManifest(f.t.Context(), manifestRequest("3"))
 				return err
 			},
 			"digest": func(f *fixture) error {
-				_, _, err := f.mirror.Manifest(t.Context(), manifestRequest(d.String()))
+				_, _, err := f.mirror.Manifest(f.t.Context(), manifestRequest(d.String()))
 				return err
 			},
 			"digest head": func(f *fixture) error {
-				_, _, err := f.mirror.StatManifest(t.Context(), manifestRequest(d.String()))
+				_, _, err := f.mirror.StatManifest(f.t.Context(), manifestRequest(d.String()))
 				return err
 			},
-			"blob head": func(f *fixture) error { _, _, err := f.mirror.StatBlob(t.Context(), blobRequest(d)); return err },
+			"blob head": func(f *fixture) error { _, _, err := f.mirror.StatBlob(f.t.Context(), blobRequest(d)); return err },
 		}
 		if name != "silence" { // the deadline of a blob's answer is the Remote's
-			requests["blob"] = func(f *fixture) error { _, _, err := f.mirror.Blob(t.Context(), blobRequest(d)); return err }
+			requests["blob"] = func(f *fixture) error { _, _, err := f.mirror.Blob(f.t.Context(), blobRequest(d)); return err }
 		}
 		for what, request := range requests {
-			t.Run(name+"/"+what, func(t *testing.T) {
+			t.Run(name+"/"+what, bubble(func(t *testing.T) {
 				f := newFixture(t)
 				if name == "silence" {
 					f.cache.SetDeadlines(300*time.Millisecond, 0)
@@ -143,7 +146,7 @@ func TestColdFailures(t *testing.T) {
 				if n := len(f.upstream.Requests()); n != 2 {
 					t.Errorf("not asked again after %s: %v", test.remember, f.upstream.Requests())
 				}
-			})
+			}))
 		}
 	}
 }

@@ -92,7 +92,7 @@ func testParallelDownload(t *testing.T) {
 			next(paced{w, &line{rate: rate}}, r)
 		}, 2, 2, 1},
 	} {
-		t.Run(test.name, func(t *testing.T) {
+		t.Run(test.name, bubble(func(t *testing.T) {
 			f := newFixture(t)
 			f.clock.run()
 			f.policy.Parallel = test.parallel
@@ -125,7 +125,7 @@ func testParallelDownload(t *testing.T) {
 			if n := float64(f.upstream.BlobBytes()) / size; n > test.bytes {
 				t.Errorf("the upstream sent the blob %.2f times", n)
 			}
-		})
+		}))
 	}
 }
 

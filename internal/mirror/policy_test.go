@@ -101,7 +101,7 @@ func TestNoIndexIsToldOnceASecond(t *testing.T) {
 	t.Parallel()
 	var lines bytes.Buffer
 	now := time.Unix(1_800_000_000, 0)
-	s := &shelf{log: slog.New(slog.NewTextHandler(&lines, nil)), now: func() time.Time { return now }}
+	s := &lenientStore{log: slog.New(slog.NewTextHandler(&lines, nil)), now: func() time.Time { return now }}
 	want := func(n int, err error) {
 		t.Helper()
 		for range 10 {

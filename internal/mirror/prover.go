@@ -40,7 +40,7 @@ func (p prover) renew(ctx context.Context, link *storage.Link, ask func(prover, 
 		return nil
 	}
 	at, err := p.store.ProvenAt(ctx, p.scope, p.digest)
-	if err != nil || within(p.now().Sub(at), p.ProofTTL) {
+	if err != nil || oci.Within(p.now().Sub(at), p.ProofTTL) {
 		p.store.readFailed("read proof", p.scope, p.digest.String(), err)
 		return nil
 	}
@@ -58,7 +58,7 @@ func (p prover) renew(ctx context.Context, link *storage.Link, ask func(prover, 
 func (p prover) confirm(ctx context.Context, ask func(prover, context.Context) (int64, error)) (oci.Descriptor, error) {
 	k := p.key(kindProof, p.digest.String())
 	a, err := lookUp(ctx, p.view, &p.heads, question[oci.Descriptor]{
-		key: k, spare: true,
+		key: k, fallback: true,
 		ask: func(ctx context.Context) (oci.Descriptor, bool, error) {
 			size, err := ask(p, ctx)
 			desc := oci.Descriptor{Digest: p.digest, Size: max(size, -1)}
@@ -68,7 +68,7 @@ func (p prover) confirm(ctx context.Context, ask func(prover, context.Context) (
 			return desc, false, err
 		},
 		failed: func(ctx context.Context, err error) error {
-			err = p.asked(ctx, err)
+			err = p.classed(ctx, err)
 			if class := oci.ClassOf(err); class == oci.ClassNotFound || class == oci.ClassDenied {
 				p.refuted(ctx, p.digest)
 				p.remember(p.key(kindBlob, p.digest.String()), err, false)

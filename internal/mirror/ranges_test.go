@@ -66,7 +66,7 @@ func newRangesWorld(t *testing.T) *rangesWorld {
 func TestGeneratedRanges(t *testing.T) {
 	t.Parallel()
 	const each = 20
-	n, seed := testenv.Rounds(1_000, 100_000), testenv.Seed(t)
+	n, seed := testenv.Rounds(500, 100_000), testenv.Seed(t)
 	w := newRangesWorld(t)
 	for round := uint64(0); round < uint64(n/each) && !t.Failed(); round++ {
 		w.round(rand.New(rand.NewPCG(seed, round)), fmt.Sprintf("PULLGATE_SEED=%d, round %d", seed, round), each)

@@ -44,7 +44,7 @@ func (q referrersQuery) list(ctx context.Context) ([]oci.Descriptor, oci.CacheSt
 // question is what refers to the digest. old is what did, if that is known.
 func (q referrersQuery) question(old storage.Referrers, known bool) question[[]oci.Descriptor] {
 	return question[[]oci.Descriptor]{
-		key: q.key(kindReferrers, q.digest.String()), spare: known,
+		key: q.key(kindReferrers, q.digest.String()), fallback: known,
 		have: func(ctx context.Context) ([]oci.Descriptor, bool) {
 			old, known = q.stored(ctx)
 			return old.Descriptors, known && q.believed(old)
@@ -84,7 +84,7 @@ func (q referrersQuery) believed(r storage.Referrers) bool {
 	if len(r.Descriptors) == 0 {
 		ttl = min(ttl, noneTTL)
 	}
-	return within(q.now().Sub(r.Checked), ttl)
+	return oci.Within(q.now().Sub(r.Checked), ttl)
 }
 
 // put records a list.

@@ -41,10 +41,10 @@ func (m *responses) timedOut(s oci.Scope, now time.Time) (all bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	v := m.last[s.Upstream]
-	if v.good != s.Repository && within(now.Sub(v.goodAt), silenceWindow) {
+	if v.good != s.Repository && oci.Within(now.Sub(v.goodAt), silenceWindow) {
 		return false
 	}
-	all = v.silent != "" && v.silent != s.Repository && within(now.Sub(v.silentAt), silenceWindow)
+	all = v.silent != "" && v.silent != s.Repository && oci.Within(now.Sub(v.silentAt), silenceWindow)
 	if !all {
 		v.silent, v.silentAt = s.Repository, now
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/testenv"
 )
 
 // A reader far ahead of a slow download gets a segment of its own, and no byte
@@ -86,18 +87,16 @@ func TestParallelOpenEndedRanges(t *testing.T) { inBothModes(t, testParallelOpen
 
 func testParallelOpenEndedRanges(t *testing.T) {
 	t.Parallel()
-	const size = 256 * mib
 	f := newFixture(t)
-	f.pullParallel(registrytest.Random(1, size), 20)
+	f.pullParallel(registrytest.Random(1, testenv.Rounds(64, 256)*mib), 20)
 	f.saw(0, 1)
 }
 
 // Where it is not, they get segments of their own, and none pulls what another
 // one does.
-func TestParallelSegments(t *testing.T) { inBothModes(t, testParallelSegments) }
+func TestParallelSegments(t *testing.T) { inBothModes(t, bubble(testParallelSegments)) }
 
 func testParallelSegments(t *testing.T) {
-	t.Parallel()
 	const size = 64 * mib
 	f := newFixture(t)
 	f.clock.run()
@@ -203,7 +202,9 @@ func testSegmentStopsAtAnothersClaim(t *testing.T) {
 
 // One client that begins far ahead of a fast upstream waits for it, and has no
 // segment made, also where the upstream takes its time to begin.
-func TestFarReaderOfAFastUpstream(t *testing.T) {
+func TestFarReaderOfAFastUpstream(t *testing.T) { bubble(testFarReaderOfAFastUpstream)(t) }
+
+func testFarReaderOfAFastUpstream(t *testing.T) {
 	for _, resumed := range []bool{false, true} {
 		f := newFixture(t)
 		f.clock.run()

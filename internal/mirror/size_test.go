@@ -78,11 +78,13 @@ func TestWrongSizeInHead(t *testing.T) { inBothModes(t, testWrongSizeInHead) }
 
 func testWrongSizeInHead(t *testing.T) {
 	t.Parallel()
+	f := newFixture(t)
+	seed := uint64(0)
 	for _, size := range []int{1000, 3 * mib} {
 		for _, told := range []int{0, size - 1, size + 1} {
 			for _, suspended := range []int{0, size, told} {
-				f := newFixture(t)
-				want := registrytest.Random(1, size)
+				seed++
+				want := registrytest.Random(seed, size)
 				d := f.upstream.PutBlob(repository, want)
 				f.upstream.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 					if r.Method == http.MethodHead {

@@ -70,12 +70,12 @@ func (b storeBlobs) Begin(ctx context.Context, scope oci.Scope, d digest.Digest,
 	if err != nil {
 		return nil, err
 	}
-	return storedPart{p}, nil
+	return p, nil
 }
 
-// shelf is the store as a Cache uses it: one that fails counts as one that lacks what
+// lenientStore is the store as a Cache uses it: one that fails counts as one that lacks what
 // it is asked for, and the log tells.
-type shelf struct {
+type lenientStore struct {
 	Records
 	Blobs
 
@@ -84,7 +84,7 @@ type shelf struct {
 	noIndex atomic.Int64 // when it was last said that the store has no index
 }
 
-func (s *shelf) readFailed(operation string, scope oci.Scope, object string, err error) {
+func (s *lenientStore) readFailed(operation string, scope oci.Scope, object string, err error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		s.failed("store cannot be read", err, "operation", operation, "scope", scope.String(), "object", object)
 	}
@@ -92,13 +92,13 @@ func (s *shelf) readFailed(operation string, scope oci.Scope, object string, err
 
 // failed warns of a failing store. That it has no index is true of every request until
 // it has one, and is said once a second. That a context has ended is no failure.
-func (s *shelf) failed(message string, err error, about ...any) {
+func (s *lenientStore) failed(message string, err error, about ...any) {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return
 	case errors.Is(err, storage.ErrNoIndex), errors.Is(err, storage.ErrStalled):
 		now, last := s.now().UnixNano(), s.noIndex.Load()
-		if within(time.Duration(now-last), time.Second) || !s.noIndex.CompareAndSwap(last, now) {
+		if oci.Within(time.Duration(now-last), time.Second) || !s.noIndex.CompareAndSwap(last, now) {
 			return
 		}
 	}

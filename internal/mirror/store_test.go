@@ -17,7 +17,7 @@ import (
 	"github.com/pullgate/pullgate/storage"
 )
 
-func extent(start, end int64) []storage.Extent { return []storage.Extent{{Start: start, End: end}} }
+func extent(start, end int64) oci.Extents { return oci.Extents{{Start: start, End: end}} }
 
 // The places where a part of 4 MiB or 600 KiB can break: never made, at the
 // first byte, in between, in the end that is held back.

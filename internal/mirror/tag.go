@@ -3,7 +3,6 @@ package mirror
 import (
 	"context"
 	"net/http"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -44,19 +43,19 @@ func (q tagQuery) resolve(ctx context.Context) (tagAnswer, oci.CacheStatus, erro
 func (q tagQuery) lookUp(ctx context.Context, old storage.Tag, known bool) (tagAnswer, oci.CacheStatus, error) {
 	// Stale is only of use with the manifest: a HEAD that says yes before a GET
 	// that fails helps nobody.
-	spare := false
+	fallback := false
 	if known {
-		_, spare = q.local(ctx, old.Digest)
+		_, fallback = q.local(ctx, old.Digest)
 	}
-	question := q.question(old, known, spare)
+	question := q.question(old, known, fallback)
 	if e := q.refreshInBackground(ctx, question); e != nil {
 		return tagAnswer{tag: old}, q.stale(old, e), nil
 	}
 	a, err := lookUp(ctx, q.view, &q.tags, question)
 	switch {
 	case err == nil:
-		return a.value, q.asked(a), nil
-	case ctx.Err() != nil || !spare || !q.forgives(ctx, err):
+		return a.value, q.statusOf(a), nil
+	case ctx.Err() != nil || !fallback || !q.forgives(ctx, err):
 		return tagAnswer{}, a.status(err), err
 	}
 	return tagAnswer{tag: old}, q.stale(old, err), nil
@@ -65,7 +64,7 @@ func (q tagQuery) lookUp(ctx context.Context, old storage.Tag, known bool) (tagA
 // refreshInBackground has an upstream asked that others have waited for in vain, while an old
 // answer serves. It returns why; nil = it is waited for.
 func (q tagQuery) refreshInBackground(ctx context.Context, of question[tagAnswer]) error {
-	if !of.spare || q.remembered(of.key, true) != nil {
+	if !of.fallback || q.remembered(of.key, true) != nil {
 		return nil //nolint:nilerr // the look-up itself tells of what is remembered
 	}
 	e := q.silence(kindSuspect, of.key)
@@ -79,24 +78,24 @@ func (q tagQuery) refreshInBackground(ctx context.Context, of question[tagAnswer
 	return e
 }
 
-// question is what the tag means. old is what it meant, if that is known, and spare says
+// question is what the tag means. old is what it meant, if that is known, and fallback says
 // that the manifest of that is here.
-func (q tagQuery) question(old storage.Tag, known, spare bool) question[tagAnswer] {
+func (q tagQuery) question(old storage.Tag, known, fallback bool) question[tagAnswer] {
 	return question[tagAnswer]{
-		key: q.key(), spare: spare,
+		key: q.key(), fallback: fallback,
 		have: func(ctx context.Context) (tagAnswer, bool) {
 			old, known = q.stored(ctx)
 			return tagAnswer{tag: old}, known && q.fresh(ctx, old)
 		},
 		ask: func(ctx context.Context) (tagAnswer, bool, error) {
-			desc, mf, err := q.ask(ctx, old, spare)
+			desc, mf, err := q.ask(ctx, old, fallback)
 			return q.settle(ctx, old, known, desc, mf, err)
 		},
 	}
 }
 
-// asked tells of an answer how it was come by.
-func (q tagQuery) asked(a answer[tagAnswer]) oci.CacheStatus {
+// statusOf tells of an answer how it was come by.
+func (q tagQuery) statusOf(a answer[tagAnswer]) oci.CacheStatus {
 	by := a.status(nil)
 	status := q.status(by.Result, a.value.tag)
 	status.Stored = by.Stored
@@ -113,16 +112,12 @@ func (q tagQuery) stored(ctx context.Context) (storage.Tag, bool) {
 // fresh reports whether the tag need not be asked for. One that never moves may still
 // have moved as long as nobody has its manifest.
 func (q tagQuery) fresh(ctx context.Context, t storage.Tag) bool {
-	return q.Offline || within(q.now().Sub(t.Checked), q.TagTTL) || q.immutable() && q.hasManifest(ctx, t.Digest)
+	return q.Offline || oci.Within(q.now().Sub(t.Checked), q.TagTTL) || q.immutable() && q.hasManifest(ctx, t.Digest)
 }
 
 func (q tagQuery) immutable() bool {
 	return q.ImmutableTags != nil && q.ImmutableTags.MatchString(q.name)
 }
-
-// within reports whether something of that age is fresh. A negative age is that
-// of a clock that was set back: nothing is known then.
-func within(age, ttl time.Duration) bool { return age >= 0 && age < ttl }
 
 // status tells freshness and age, but of tags whose age does not matter.
 func (q tagQuery) status(result oci.Result, t storage.Tag) oci.CacheStatus {
@@ -159,17 +154,17 @@ func (v view) excuses(err error) bool {
 	case oci.ClassDenied:
 		now := v.now()
 		began, _ := v.denials.put(v.scope, now)
-		return within(now.Sub(began), v.StaleIfDenied)
+		return oci.Within(now.Sub(began), v.StaleIfDenied)
 	}
 	return true
 }
 
 // ask asks the upstream what the tag means. The manifest comes along where the upstream
 // tells it only with that, or an old one is to be replaced.
-func (q tagQuery) ask(ctx context.Context, old storage.Tag, spare bool) (oci.Descriptor, *oci.Manifest, error) {
+func (q tagQuery) ask(ctx context.Context, old storage.Tag, fallback bool) (oci.Descriptor, *oci.Manifest, error) {
 	ref := oci.Reference{Tag: q.name}
 	desc, mf, err := q.Remote.Resolve(ctx, q.repository, ref)
-	if err == nil && mf == nil && spare && desc.Digest != old.Digest && !q.hasManifest(ctx, desc.Digest) {
+	if err == nil && mf == nil && fallback && desc.Digest != old.Digest && !q.hasManifest(ctx, desc.Digest) {
 		// The tag moves only once its new manifest is here: until then the old
 		// one is the stale answer.
 		mf, err = q.get(ctx, oci.Reference{Digest: desc.Digest})
@@ -198,7 +193,7 @@ func (q tagQuery) settle(ctx context.Context, old storage.Tag, known bool, desc 
 		stored = q.keep(ctx, mf)
 	} else {
 		q.said(ctx, desc)
-		q.promised.put(q.view.key(kindManifest, desc.Digest.String()), q.name)
+		q.namedBy.put(q.view.key(kindManifest, desc.Digest.String()), q.name)
 	}
 	now := q.now()
 	a.tag = storage.Tag{Digest: desc.Digest, MediaType: desc.MediaType, Size: desc.Size, Checked: now, Changed: now}
@@ -242,7 +237,7 @@ func (q tagQuery) manifest(ctx context.Context, not digest.Digest) (tagAnswer, o
 	if err != nil {
 		return tagAnswer{}, a.status(err), err
 	}
-	return a.value, q.asked(a), nil
+	return a.value, q.statusOf(a), nil
 }
 
 // manifestQuestion is the manifest that the tag means.

@@ -22,7 +22,7 @@ func (v view) tagList(ctx context.Context, page oci.TagsPage) (oci.TagList, oci.
 		l = v.lists.Find(v.scope, page.Last, v.now())
 	}
 	old := v.lists.Whole(v.scope)
-	w := walk{view: v, page: page, spare: old != nil}
+	w := walk{view: v, page: page, fallback: old != nil}
 	list, err := w.from(ctx, l)
 	switch {
 	case err == nil:
@@ -45,9 +45,9 @@ func (v view) tagList(ctx context.Context, page oci.TagsPage) (oci.TagList, oci.
 type walk struct {
 	view
 
-	page  oci.TagsPage
-	spare bool
-	l     *taglist.List // nil = there is none yet
+	page     oci.TagsPage
+	fallback bool
+	l        *taglist.List // nil = there is none yet
 	// led and joined say how pages were got that were not here; refused, that one was
 	// not asked for, since it had just failed.
 	led, joined, refused bool
@@ -55,7 +55,7 @@ type walk struct {
 
 // from brings the listing forward until it has the page; nil = a new one.
 func (w *walk) from(ctx context.Context, l *taglist.List) (oci.TagList, error) {
-	waiting, cancel := context.WithTimeout(ctx, w.patience(w.spare && w.page.Last == ""))
+	waiting, cancel := context.WithTimeout(ctx, w.patience(w.fallback && w.page.Last == ""))
 	defer cancel()
 	w.l = l
 	for {
@@ -77,7 +77,7 @@ func (w *walk) from(ctx context.Context, l *taglist.List) (oci.TagList, error) {
 		case len(list.Tags) > 0 && waiting.Err() != nil && ctx.Err() == nil:
 			return list, nil // what came in time, and a link to the rest
 		default:
-			return oci.TagList{}, w.asked(waiting, err)
+			return oci.TagList{}, w.classed(waiting, err)
 		}
 	}
 }
@@ -85,7 +85,7 @@ func (w *walk) from(ctx context.Context, l *taglist.List) (oci.TagList, error) {
 // begin starts a new listing, together with all who do at that moment.
 func (w *walk) begin(ctx context.Context) error {
 	k := w.key(kindTags, "")
-	if e := w.remembered(k, w.spare); e != nil {
+	if e := w.remembered(k, w.fallback); e != nil {
 		w.refused = true
 		return e
 	}
@@ -208,7 +208,7 @@ func (w *walk) status() oci.CacheStatus {
 	if !w.led && !w.joined {
 		return oci.CacheStatus{Result: oci.ResultHit}
 	}
-	return asked(w.led, false)
+	return answered(w.led, false)
 }
 
 func (w *walk) failed(err error) oci.CacheStatus {

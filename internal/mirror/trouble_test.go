@@ -24,6 +24,7 @@ func (f *fixture) connect(o upstream.Options) *upstream.Client {
 		f.t.Fatal(err)
 	}
 	o.Name, o.URLs = upstreamName, []*url.URL{at}
+	o.DialContext = f.dial()
 	if o.Now == nil {
 		o.Now = f.clock.Now
 	}
@@ -41,7 +42,9 @@ func silence(_ http.ResponseWriter, r *http.Request, _ http.HandlerFunc) { <-r.C
 
 // The first who has an old answer waits for a silent upstream, the others do
 // not: it is asked behind their backs, until it answers.
-func TestOnlyTheFirstWaits(t *testing.T) {
+func TestOnlyTheFirstWaits(t *testing.T) { bubble(testOnlyTheFirstWaits)(t) }
+
+func testOnlyTheFirstWaits(t *testing.T) {
 	f := newFixture(t)
 	old := f.upstream.PutImage(repository, "3", 1, 10)
 	if _, _, err := f.mirror.Manifest(t.Context(), manifestRequest("3")); err != nil {
@@ -93,8 +96,9 @@ func TestOnlyTheFirstWaits(t *testing.T) {
 }
 
 // An open breaker: what is cached does not notice, what is not is refused at once.
-func TestOpenBreaker(t *testing.T) {
-	t.Parallel()
+func TestOpenBreaker(t *testing.T) { bubble(testOpenBreaker)(t) }
+
+func testOpenBreaker(t *testing.T) {
 	f := newFixture(t)
 	f.connect(upstream.Options{})
 	image := f.upstream.PutImage(repository, "3", 1, 10)
@@ -239,8 +243,9 @@ func TestRateLimitIsAbsorbed(t *testing.T) {
 }
 
 // One upstream's fills wait for each other, and for nobody else's.
-func TestFillsAreBounded(t *testing.T) {
-	t.Parallel()
+func TestFillsAreBounded(t *testing.T) { bubble(testFillsAreBounded)(t) }
+
+func testFillsAreBounded(t *testing.T) {
 	f := newFixture(t)
 	f.policy.MaxFills = 2
 	f.connect(upstream.Options{})
@@ -312,8 +317,9 @@ func TestQueuedFillsEndWithTheCache(t *testing.T) {
 
 // A download outlives an upstream that is away for longer than its breaker needs
 // to open.
-func TestFillOutlivesABreaker(t *testing.T) {
-	t.Parallel()
+func TestFillOutlivesABreaker(t *testing.T) { bubble(testFillOutlivesABreaker)(t) }
+
+func testFillOutlivesABreaker(t *testing.T) {
 	f := newFixture(t)
 	f.clock.run()
 	c := f.connect(upstream.Options{FailDuration: 300 * time.Millisecond, MaxFails: 2, Now: time.Now})

@@ -16,9 +16,9 @@ type troubles struct {
 	responses responses
 }
 
-// remember keeps err for the next who ask for k. spare says that a stale answer
+// remember keeps err for the next who ask for k. fallback says that a stale answer
 // serves them meanwhile.
-func (t *troubles) remember(k key, err error, spare bool) {
+func (t *troubles) remember(k key, err error, fallback bool) {
 	e := oci.AsError(err)
 	now := t.clock()
 	keep := rememberOther
@@ -26,7 +26,7 @@ func (t *troubles) remember(k key, err error, spare bool) {
 	case oci.ClassCanceled, oci.ClassExhausted: // no fault of the upstream's
 		return
 	case oci.ClassBreaker: // which remembers by itself
-		if spare {
+		if fallback {
 			t.failures.put(upstreamKey(kindSuspect, k), e, now, rememberSuspect)
 		}
 		return
@@ -38,7 +38,7 @@ func (t *troubles) remember(k key, err error, spare bool) {
 		switch {
 		case k.kind == kindTags || k.kind == kindReferrers: // all of the list had to come for that
 			keep = rememberLong
-		case spare:
+		case fallback:
 			keep = rememberStale
 		}
 	case oci.ClassRateLimited:
@@ -50,12 +50,12 @@ func (t *troubles) remember(k key, err error, spare bool) {
 			t.failures.put(scopeKey(kindRate, k), e, now, keep)
 		}
 	case oci.ClassConnect, oci.ClassDNS, oci.ClassTLS, oci.ClassTimeout, oci.ClassToken:
-		if spare {
+		if fallback {
 			t.suspect(k, e)
 		}
 		fallthrough
 	default:
-		if spare {
+		if fallback {
 			keep = rememberStale
 		}
 	}
@@ -63,9 +63,9 @@ func (t *troubles) remember(k key, err error, spare bool) {
 }
 
 // remembered returns the failure that answers a request for k without asking
-// the upstream. Who has a spare answer does not wait for an upstream that was
+// the upstream. Who has a fallback does not wait for an upstream that was
 // just found unreachable by others.
-func (t *troubles) remembered(k key, spare bool) *oci.Error {
+func (t *troubles) remembered(k key, fallback bool) *oci.Error {
 	now := t.clock()
 	if e := t.failures.get(k, now); e != nil {
 		return e
@@ -75,7 +75,7 @@ func (t *troubles) remembered(k key, spare bool) *oci.Error {
 			return e
 		}
 	}
-	if !spare {
+	if !fallback {
 		return nil
 	}
 	if e := t.silence(kindUpstream, k); e != nil || k.kind == kindTag {
@@ -85,7 +85,7 @@ func (t *troubles) remembered(k key, spare bool) *oci.Error {
 	return t.silence(kindSuspect, k)
 }
 
-// suspect keeps those who have a spare answer from asking the upstream for a
+// suspect keeps those who have a fallback from asking the upstream for a
 // moment, and from waiting for it for longer. As long as it may be the trouble of one
 // repository, that is for this one alone.
 func (t *troubles) suspect(k key, e *oci.Error) {

@@ -43,8 +43,9 @@ func (f *fixture) readPiece(d digest.Digest, want []byte, off, n int) time.Durat
 }
 
 // What is not expected soon is asked for, however near it is.
-func TestNearRangeOnASlowLine(t *testing.T) {
-	t.Parallel()
+func TestNearRangeOnASlowLine(t *testing.T) { bubble(testNearRangeOnASlowLine)(t) }
+
+func testNearRangeOnASlowLine(t *testing.T) {
 	f := newFixture(t)
 	f.clock.run()
 	const size, rate = 6 * mib, 512 << 10
@@ -69,10 +70,9 @@ func TestNearRangeOnASlowLine(t *testing.T) {
 
 // Random reads of a running blob, more than there are segments, wait for none of each
 // other: what nobody waits for makes room.
-func TestRandomReads(t *testing.T) { inBothModes(t, testRandomReads) }
+func TestRandomReads(t *testing.T) { inBothModes(t, bubble(testRandomReads)) }
 
 func testRandomReads(t *testing.T) {
-	t.Parallel()
 	for _, parallel := range []int{1, 4} {
 		f := newFixture(t)
 		f.clock.run()

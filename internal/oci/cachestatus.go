@@ -90,3 +90,7 @@ func isToken(s string) bool {
 	}
 	return s != ""
 }
+
+// Within reports whether something of that age is fresh. A negative age is that of a
+// clock that was set back: nothing is known then.
+func Within(age, limit time.Duration) bool { return age >= 0 && age < limit }

@@ -1,6 +1,11 @@
 package oci
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+)
 
 // ErrPasses means that a blob is stored nowhere: only a reader of all of
 // it, from the start, can verify it.
@@ -32,4 +37,21 @@ type Filling interface {
 	// AwaitVerified waits until the whole blob was verified. It returns why that will
 	// not happen.
 	AwaitVerified() error
+}
+
+// SeekTo returns where an io.Seeker of size bytes that is at an offset gets to.
+func SeekTo(at, size, offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekStart:
+	case io.SeekCurrent:
+		offset += at
+	case io.SeekEnd:
+		offset += size
+	default:
+		return at, fmt.Errorf("whence %d: %w", whence, fs.ErrInvalid)
+	}
+	if offset < 0 {
+		return at, fmt.Errorf("offset %d: %w", offset, fs.ErrInvalid)
+	}
+	return offset, nil
 }

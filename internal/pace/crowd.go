@@ -170,7 +170,7 @@ func (c *Crowds) Serve(v *Visit, now time.Time) {
 
 // grow adds one to the limit where that is reached and has been good for a while.
 func (w *crowd) grow(now time.Time) {
-	if !w.full() || within(now.Sub(w.changed), growAfter) ||
+	if !w.full() || oci.Within(now.Sub(w.changed), growAfter) ||
 		slices.ContainsFunc(w.flying, func(v *Visit) bool { return !v.served }) {
 		return
 	}
@@ -232,9 +232,9 @@ func (v *Visit) lingers(ago time.Duration, other *Visit) bool {
 	case v == nil:
 		return false
 	case v.cut:
-		return within(ago, lingering)
+		return oci.Within(ago, lingering)
 	}
-	return v.Party != other.Party && within(ago, settling)
+	return v.Party != other.Party && oci.Within(ago, settling)
 }
 
 // Join counts a client of a party in, by 1, or out, by -1.
@@ -272,6 +272,3 @@ func (c *Crowds) Unhold(upstream string, now time.Time) {
 	w.held--
 	w.admit(now)
 }
-
-// within reports whether something is at most so old, and not in the future.
-func within(age, limit time.Duration) bool { return age >= 0 && age < limit }

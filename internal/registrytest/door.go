@@ -3,10 +3,12 @@ package registrytest
 import (
 	"net"
 	"sync"
+
+	"github.com/pullgate/pullgate/internal/freeport"
 )
 
 // door is a listener that can be closed and opened again: while it is closed,
-// the system refuses connections to its address.
+// the system refuses connections to its address, and gives it to nobody else.
 type door struct {
 	addr net.Addr
 
@@ -14,7 +16,8 @@ type door struct {
 	inner  net.Listener  // nil while it is closed
 	opened chan struct{} // closed when it is open, or gone for good
 	gone   bool
-	count  int // of accepted connections
+	kept   bool // the port is
+	count  int  // of accepted connections
 }
 
 func newDoor(l net.Listener) *door {
@@ -79,6 +82,9 @@ func (d *door) shut() {
 	inner := d.inner
 	d.inner = nil
 	_ = inner.Close()
+	if tcp, ok := d.addr.(*net.TCPAddr); ok && !d.kept {
+		d.kept = freeport.Keep(tcp.Port) == nil
+	}
 }
 
 func (d *door) open() error {

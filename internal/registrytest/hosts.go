@@ -33,6 +33,9 @@ func (h *Hosts) start(o Options, l net.Listener, serve func(Host, http.ResponseW
 	start := func(host Host, l net.Listener) *httptest.Server {
 		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serve(host, w, r) }))
 		server.Config.BaseContext = func(net.Listener) context.Context { return ctx }
+		if l == nil && o.Network != nil {
+			l = o.Network.Listen()
+		}
 		if l != nil {
 			_ = server.Listener.Close()
 			server.Listener = l
@@ -111,7 +114,7 @@ func (h *Hosts) Refuse() {
 	h.CutConnections()
 }
 
-// Accept undoes Refuse. It fails if somebody else has taken an address meanwhile.
+// Accept undoes Refuse.
 func (h *Hosts) Accept() error {
 	for _, d := range h.doors {
 		if err := d.open(); err != nil {

@@ -43,6 +43,8 @@ type Options struct {
 	// Profile answers as a real registry does. Username, Password, Auth, CDN,
 	// TokenLifetime and NoReferrers have no meaning then.
 	Profile *Profile
+	// Network is where all hosts are; nil = that of this machine.
+	Network *Network
 }
 
 // Server is one fake upstream. All methods are safe for concurrent use.
@@ -84,11 +86,14 @@ func Listen(addr string, o Options) (*Server, error) {
 	} else {
 		s.o.Username, s.o.Password = Username, Password
 	}
-	listener, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, err
+	var registry net.Listener
+	if o.Network == nil {
+		var err error
+		if registry, err = net.Listen("tcp", addr); err != nil {
+			return nil, err
+		}
 	}
-	s.start(o, listener, s.serve)
+	s.start(o, registry, s.serve)
 	return s, nil
 }
 

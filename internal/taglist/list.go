@@ -188,7 +188,7 @@ func (l *List) Continues(last string, now time.Time) bool {
 	defer l.mu.Unlock()
 	place, known := l.places[last]
 	when, handed := l.handed[place]
-	return known && handed && within(now.Sub(when), handedFor)
+	return known && handed && oci.Within(now.Sub(when), handedFor)
 }
 
 // State returns what leads to the next page. more is false if none follows.
@@ -230,12 +230,8 @@ func (l *List) young(now time.Time) bool {
 	if l.whole {
 		age = 10 * time.Second
 	}
-	return l.cause == nil && within(now.Sub(l.fetched), age)
+	return l.cause == nil && oci.Within(now.Sub(l.fetched), age)
 }
 
 // Begun is when the first page was asked for.
 func (l *List) Begun() time.Time { return l.begun }
-
-// within reports whether something of that age is fresh. A negative age is that of a clock
-// that was set back: nothing is known then.
-func within(age, ttl time.Duration) bool { return age >= 0 && age < ttl }

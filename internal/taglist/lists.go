@@ -58,7 +58,7 @@ func (s *Lists) tidy(scope oci.Scope, now time.Time) {
 	whole := lastWhole(all)
 	slices.SortStableFunc(all, func(a, b *List) int { return a.used.Compare(b.used) })
 	for i, l := range all {
-		if l != whole && (len(all)-i > maxListingsOfScope || !within(now.Sub(l.used), handedFor)) {
+		if l != whole && (len(all)-i > maxListingsOfScope || !oci.Within(now.Sub(l.used), handedFor)) {
 			s.drop(l)
 		}
 	}

@@ -196,47 +196,53 @@ func TestCutBodies(t *testing.T) {
 }
 
 func TestIdleBody(t *testing.T) {
-	s := registrytest.New(t, registrytest.Options{})
-	d := s.PutBlob(repo, registrytest.Random(9, 300_000))
-	block, _ := registrytest.Hold(t)
-	s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
-		next(&interrupted{w, 1000, func() { <-block }}, r)
+	t.Parallel()
+	inBubble(t, func(t *testing.T, n *registrytest.Network) {
+		s := registrytest.New(t, registrytest.Options{Network: n})
+		d := s.PutBlob(repo, registrytest.Random(9, 300_000))
+		block, _ := registrytest.Hold(t)
+		s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+			next(&interrupted{w, 1000, func() { <-block }}, r)
+		})
+		c := newClientIn(t, n, s.URL(), func(o *Options) { o.Timeouts.Idle = 100 * time.Millisecond })
+		b, err := c.Blob(t.Context(), repo, d, 0, -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		raw, err := io.ReadAll(b)
+		if e := wantClass(t, err, oci.ClassTimeout); e.Status != http.StatusGatewayTimeout || len(raw) != 1000 {
+			t.Errorf("%d bytes, %+v", len(raw), e)
+		}
+		if _, again := b.Read(make([]byte, 1)); !errors.Is(again, err) {
+			t.Errorf("the error changed to %v", again)
+		}
 	})
-	c := newClient(t, s.URL(), func(o *Options) { o.Timeouts.Idle = 100 * time.Millisecond })
-	b, err := c.Blob(t.Context(), repo, d, 0, -1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
-	raw, err := io.ReadAll(b)
-	if e := wantClass(t, err, oci.ClassTimeout); e.Status != http.StatusGatewayTimeout || len(raw) != 1000 {
-		t.Errorf("%d bytes, %+v", len(raw), e)
-	}
-	if _, again := b.Read(make([]byte, 1)); !errors.Is(again, err) {
-		t.Errorf("the error changed to %v", again)
-	}
 }
 
 func TestSlowReaderIsNotIdle(t *testing.T) {
-	s := registrytest.New(t, registrytest.Options{})
-	content := registrytest.Random(9, 100_000)
-	d := s.PutBlob(repo, content)
-	// The time of the whole operation does not bound the body either.
-	c := newClient(t, s.URL(), func(o *Options) { o.Timeouts.Idle, o.Timeouts.Operation = 300*time.Millisecond, 300*time.Millisecond })
-	b, err := c.Blob(t.Context(), repo, d, 0, -1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
-	first := make([]byte, 10)
-	if _, err := io.ReadFull(b, first); err != nil {
-		t.Fatal(err)
-	}
-	<-time.After(400 * time.Millisecond)
-	rest, err := io.ReadAll(b)
-	if err != nil || !bytes.Equal(append(first, rest...), content) {
-		t.Errorf("%d bytes, %v", len(rest), err)
-	}
+	t.Parallel()
+	inBubble(t, func(t *testing.T, n *registrytest.Network) {
+		s := registrytest.New(t, registrytest.Options{Network: n})
+		content := registrytest.Random(9, 100_000)
+		d := s.PutBlob(repo, content)
+		// The time of the whole operation does not bound the body either.
+		c := newClientIn(t, n, s.URL(), func(o *Options) { o.Timeouts.Idle, o.Timeouts.Operation = 300*time.Millisecond, 300*time.Millisecond })
+		b, err := c.Blob(t.Context(), repo, d, 0, -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		first := make([]byte, 10)
+		if _, err := io.ReadFull(b, first); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(400 * time.Millisecond)
+		rest, err := io.ReadAll(b)
+		if err != nil || !bytes.Equal(append(first, rest...), content) {
+			t.Errorf("%d bytes, %v", len(rest), err)
+		}
+	})
 }
 
 func TestBodyFollowsItsContext(t *testing.T) {

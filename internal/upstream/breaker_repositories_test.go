@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/registrytest"
 )
 
 // trouble is a registry in which some things fail.
-func trouble(t testing.TB, fails func(r *http.Request) bool) (s *httptest.Server, asked *atomic.Int32) {
+func trouble(t testing.TB, n *registrytest.Network, fails func(r *http.Request) bool) (s *httptest.Server, asked *atomic.Int32) {
 	asked = new(atomic.Int32)
-	return script(t, func(w http.ResponseWriter, r *http.Request) {
+	return scriptIn(t, n, func(w http.ResponseWriter, r *http.Request) {
 		asked.Add(1)
 		switch {
 		case fails(r):
@@ -47,26 +48,28 @@ func TestTroubleIsChargedToWhomItBelongs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, _ := trouble(t, fails)
-			c := newClient(t, s.URL)
-			healthy := func() {
-				t.Helper()
-				if _, err := c.Manifest(t.Context(), "healthy", tag("1")); err != nil {
-					t.Fatal(err)
-				}
-			}
-			healthy()
-			for k := range 6 {
-				for _, repository := range []string{"sick/a", "sick/b", fmt.Sprintf("sick%d", k)} {
-					_, _ = c.Manifest(t.Context(), repository, tag("1"))
-				}
-				_, _ = c.Manifest(t.Context(), "sick/a", oci.Reference{Digest: oci.Sum([]byte{1})})
-				_, _ = c.Tags(t.Context(), "sick/a", oci.TagsCursor{})
-				if b, err := c.Blob(t.Context(), "sick/a", oci.Sum(nil), 0, -1); err == nil {
-					_ = b.Close()
+			inBubble(t, func(t *testing.T, n *registrytest.Network) {
+				s, _ := trouble(t, n, fails)
+				c := newClientIn(t, n, s.URL)
+				healthy := func() {
+					t.Helper()
+					if _, err := c.Manifest(t.Context(), "healthy", tag("1")); err != nil {
+						t.Fatal(err)
+					}
 				}
 				healthy()
-			}
+				for k := range 6 {
+					for _, repository := range []string{"sick/a", "sick/b", fmt.Sprintf("sick%d", k)} {
+						_, _ = c.Manifest(t.Context(), repository, tag("1"))
+					}
+					_, _ = c.Manifest(t.Context(), "sick/a", oci.Reference{Digest: oci.Sum([]byte{1})})
+					_, _ = c.Tags(t.Context(), "sick/a", oci.TagsCursor{})
+					if b, err := c.Blob(t.Context(), "sick/a", oci.Sum(nil), 0, -1); err == nil {
+						_ = b.Close()
+					}
+					healthy()
+				}
+			})
 		})
 	}
 }
@@ -86,23 +89,25 @@ func TestBreakerIsConfirmed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, asked := trouble(t, func(r *http.Request) bool { return r.URL.Path != "/v2/" || test.pingFails })
-			now := newClock()
-			c := newClient(t, s.URL, func(o *Options) { o.Now = now.Now })
-			for range 10 {
-				for _, repository := range test.repositories {
-					_, err := c.Manifest(t.Context(), repository, tag("1"))
-					if class := oci.ClassOf(err); class != oci.ClassStatus && (class != oci.ClassBreaker || !test.opens) {
-						t.Fatalf("class %q", class)
+			inBubble(t, func(t *testing.T, n *registrytest.Network) {
+				s, asked := trouble(t, n, func(r *http.Request) bool { return r.URL.Path != "/v2/" || test.pingFails })
+				now := newClock()
+				c := newClientIn(t, n, s.URL, func(o *Options) { o.Now = now.Now })
+				for range 10 {
+					for _, repository := range test.repositories {
+						_, err := c.Manifest(t.Context(), repository, tag("1"))
+						if class := oci.ClassOf(err); class != oci.ClassStatus && (class != oci.ClassBreaker || !test.opens) {
+							t.Fatalf("class %q", class)
+						}
 					}
 				}
-			}
-			if b := c.Breakers()[0]; b.Open != test.opens {
-				t.Errorf("%+v", b)
-			}
-			if n := asked.Load(); test.opens && n != 6 {
-				t.Errorf("%d requests, want 5 and a ping", n)
-			}
+				if b := c.Breakers()[0]; b.Open != test.opens {
+					t.Errorf("%+v", b)
+				}
+				if got := asked.Load(); test.opens && got != 6 {
+					t.Errorf("%d requests, want 5 and a ping", got)
+				}
+			})
 		})
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -42,6 +43,19 @@ func newClient(t testing.TB, at string, change ...func(*Options)) *Client {
 	}
 	t.Cleanup(c.Close)
 	return c
+}
+
+// inBubble runs a test in which nothing that is waited for takes time, in a network of
+// its own.
+func inBubble(t *testing.T, test func(t *testing.T, n *registrytest.Network)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { test(t, new(registrytest.Network)) })
+}
+
+// newClientIn is newClient of a client in a network.
+func newClientIn(t testing.TB, n *registrytest.Network, at string, change ...func(*Options)) *Client {
+	t.Helper()
+	return newClient(t, at, append(change, func(o *Options) { o.DialContext = n.Dial })...)
 }
 
 func newServer(t testing.TB, o registrytest.Options) (*registrytest.Server, registrytest.Image) {

@@ -21,7 +21,8 @@ import (
 // that it has without telling either side.
 type relay struct {
 	net.Listener
-	to string
+	network *registrytest.Network
+	to      string
 
 	mu     sync.Mutex
 	conns  []*relayed
@@ -35,13 +36,10 @@ type relayed struct {
 	deaf, lost     atomic.Bool
 }
 
-func newRelay(t testing.TB, to string) *relay {
+func newRelay(t testing.TB, n *registrytest.Network, to string) *relay {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &relay{Listener: l, to: strings.TrimPrefix(to, "http://")}
+	l := n.Listen()
+	r := &relay{Listener: l, network: n, to: strings.TrimPrefix(to, "http://")}
 	go r.serve()
 	t.Cleanup(func() {
 		_ = l.Close()
@@ -62,7 +60,7 @@ func (r *relay) serve() {
 		if err != nil {
 			return
 		}
-		server, err := net.Dial("tcp", r.to)
+		server, err := r.network.Dial(context.Background(), "tcp", r.to)
 		if err != nil {
 			_ = client.Close()
 			continue
@@ -113,9 +111,6 @@ func (r *relay) connections() int {
 	return r.opened
 }
 
-// hasty makes a deaf connection cost little in a test.
-func hasty(o *Options) { o.Timeouts.Reused = 300 * time.Millisecond }
-
 func TestDeafConnection(t *testing.T) {
 	t.Parallel()
 	for name, do := range map[string]func(context.Context, *Client, registrytest.Image) error{
@@ -149,37 +144,39 @@ func TestDeafConnection(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, image := newServer(t, registrytest.Options{})
-			r := newRelay(t, s.URL())
-			var timeouts, good atomic.Int32
-			c := newClient(t, r.url(), hasty, func(o *Options) {
-				o.Timeouts.Header = time.Minute
-				o.Observe = func(ob wire.Observation) {
-					switch ob.Class {
-					case oci.ClassTimeout:
-						timeouts.Add(1)
-					case oci.ClassNone:
-						good.Add(1)
+			inBubble(t, func(t *testing.T, n *registrytest.Network) {
+				s, image := newServer(t, registrytest.Options{Network: n})
+				r := newRelay(t, n, s.URL())
+				var timeouts, good atomic.Int32
+				c := newClientIn(t, n, r.url(), func(o *Options) {
+					o.Timeouts.Header = time.Minute
+					o.Observe = func(ob wire.Observation) {
+						switch ob.Class {
+						case oci.ClassTimeout:
+							timeouts.Add(1)
+						case oci.ClassNone:
+							good.Add(1)
+						}
 					}
+				})
+				if err := do(t.Context(), c, image); err != nil {
+					t.Fatal(err)
+				}
+				before := s.Count("", "")
+				if got := r.deafen(); got != 1 {
+					t.Fatalf("%d connections", got)
+				}
+				good.Store(0)
+				if err := do(t.Context(), c, image); err != nil {
+					t.Errorf("after the connection was dropped: %v", err)
+				}
+				if got := s.Count("", "") - before; got != 1 {
+					t.Errorf("%d requests reached the registry, want 1", got)
+				}
+				if timeouts.Load() != 1 || good.Load() != 1 || r.connections() != 2 {
+					t.Errorf("observed %d timeouts and %d answers on %d connections", timeouts.Load(), good.Load(), r.connections())
 				}
 			})
-			if err := do(t.Context(), c, image); err != nil {
-				t.Fatal(err)
-			}
-			before := s.Count("", "")
-			if n := r.deafen(); n != 1 {
-				t.Fatalf("%d connections", n)
-			}
-			good.Store(0)
-			if err := do(t.Context(), c, image); err != nil {
-				t.Errorf("after the connection was dropped: %v", err)
-			}
-			if n := s.Count("", "") - before; n != 1 {
-				t.Errorf("%d requests reached the registry, want 1", n)
-			}
-			if timeouts.Load() != 1 || good.Load() != 1 || r.connections() != 2 {
-				t.Errorf("observed %d timeouts and %d answers on %d connections", timeouts.Load(), good.Load(), r.connections())
-			}
 		})
 	}
 }
@@ -188,110 +185,120 @@ func TestDeafConnection(t *testing.T) {
 // one after the other.
 func TestManyDeafConnections(t *testing.T) {
 	t.Parallel()
-	s, image := newServer(t, registrytest.Options{})
-	r := newRelay(t, s.URL())
-	c := newClient(t, r.url(), hasty)
-	get := func() {
-		if _, err := c.Manifest(t.Context(), repo, tag(image.Tag)); err != nil {
-			t.Error(err)
+	inBubble(t, func(t *testing.T, n *registrytest.Network) {
+		s, image := newServer(t, registrytest.Options{Network: n})
+		r := newRelay(t, n, s.URL())
+		c := newClientIn(t, n, r.url())
+		get := func() {
+			if _, err := c.Manifest(t.Context(), repo, tag(image.Tag)); err != nil {
+				t.Error(err)
+			}
 		}
-	}
-	get()
-	const n = 5
-	var together, wg sync.WaitGroup
-	together.Add(n)
-	s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
-		together.Done()
-		together.Wait()
-		next(w, r)
-	})
-	for range n {
-		wg.Go(get)
-	}
-	wg.Wait()
-	s.Hook(nil)
-	if got := r.deafen(); got != n {
-		t.Fatalf("%d connections, want %d", got, n)
-	}
-	for range n {
 		get()
-	}
-	if got := r.swallowed.Load(); got != 1 {
-		t.Errorf("%d requests were sent to connections that were dropped, want 1", got)
-	}
-	if got := r.connections(); got != n+1 {
-		t.Errorf("%d new connections, want 1", got-n)
-	}
+		const many = 5
+		var together, wg sync.WaitGroup
+		together.Add(many)
+		s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+			together.Done()
+			together.Wait()
+			next(w, r)
+		})
+		for range many {
+			wg.Go(get)
+		}
+		wg.Wait()
+		s.Hook(nil)
+		if got := r.deafen(); got != many {
+			t.Fatalf("%d connections, want %d", got, many)
+		}
+		for range many {
+			get()
+		}
+		if got := r.swallowed.Load(); got != 1 {
+			t.Errorf("%d requests were sent to connections that were dropped, want 1", got)
+		}
+		if got := r.connections(); got != many+1 {
+			t.Errorf("%d new connections, want 1", got-many)
+		}
+	})
 }
 
 func TestDeafConnectionToACDN(t *testing.T) {
 	t.Parallel()
-	s := registrytest.New(t, registrytest.Options{CDN: true})
-	d := s.PutBlob(repo, registrytest.Random(3, 1000))
-	r := newRelay(t, s.CDNURL())
-	registry := script(t, func(w http.ResponseWriter, q *http.Request) {
-		http.Redirect(w, q, r.url()+q.URL.Path+"?signature=secret", http.StatusTemporaryRedirect)
+	inBubble(t, func(t *testing.T, n *registrytest.Network) {
+		s := registrytest.New(t, registrytest.Options{Network: n, CDN: true})
+		d := s.PutBlob(repo, registrytest.Random(3, 1000))
+		r := newRelay(t, n, s.CDNURL())
+		registry := scriptIn(t, n, func(w http.ResponseWriter, q *http.Request) {
+			http.Redirect(w, q, r.url()+q.URL.Path+"?signature=secret", http.StatusTemporaryRedirect)
+		})
+		c := newClientIn(t, n, registry.URL)
+		for i := 1; i <= 2; i++ {
+			b, err := c.Blob(t.Context(), repo, d, 0, -1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.Copy(io.Discard, b); err != nil {
+				t.Error(err)
+			}
+			_ = b.Close()
+			if got := s.CountHost(registrytest.HostCDN, "", ""); got != i {
+				t.Errorf("%d requests for %d blobs", got, i)
+			}
+			r.deafen()
+		}
 	})
-	c := newClient(t, registry.URL, hasty)
-	for n := 1; n <= 2; n++ {
-		b, err := c.Blob(t.Context(), repo, d, 0, -1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.Copy(io.Discard, b); err != nil {
-			t.Error(err)
-		}
-		_ = b.Close()
-		if got := s.CountHost(registrytest.HostCDN, "", ""); got != n {
-			t.Errorf("%d requests for %d blobs", got, n)
-		}
-		r.deafen()
-	}
 }
 
 // A registry may take its time: the request is sent once more, the first one is
 // given up, and the second one is not hurried.
 func TestSlowAnswerOnAReusedConnection(t *testing.T) {
-	s, image := newServer(t, registrytest.Options{})
-	var n atomic.Int32
-	gone := make(chan struct{})
-	s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
-		switch n.Add(1) {
-		case 2:
-			<-r.Context().Done()
-			close(gone)
-			return
-		case 3:
-			<-gone
-			<-time.After(200 * time.Millisecond) // longer than a reused connection may take
+	t.Parallel()
+	inBubble(t, func(t *testing.T, n *registrytest.Network) {
+		s, image := newServer(t, registrytest.Options{Network: n})
+		var asked atomic.Int32
+		gone := make(chan struct{})
+		s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+			switch asked.Add(1) {
+			case 2:
+				<-r.Context().Done()
+				close(gone)
+				return
+			case 3:
+				<-gone
+				<-time.After(200 * time.Millisecond) // longer than a reused connection may take
+			}
+			next(w, r)
+		})
+		c := newClientIn(t, n, s.URL(), func(o *Options) { o.Timeouts.Reused = 50 * time.Millisecond })
+		for range 2 {
+			if _, err := c.Manifest(t.Context(), repo, tag(image.Tag)); err != nil {
+				t.Fatal(err)
+			}
 		}
-		next(w, r)
+		if got := s.Count("", ""); got != 3 {
+			t.Errorf("%d requests, want 3", got)
+		}
 	})
-	c := newClient(t, s.URL(), func(o *Options) { o.Timeouts.Reused = 50 * time.Millisecond })
-	for range 2 {
-		if _, err := c.Manifest(t.Context(), repo, tag(image.Tag)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got := s.Count("", ""); got != 3 {
-		t.Errorf("%d requests, want 3", got)
-	}
 }
 
 // On a new connection nothing is sent twice, however slow it is.
 func TestSlowAnswerOnANewConnection(t *testing.T) {
-	s, image := newServer(t, registrytest.Options{})
-	s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
-		<-time.After(50 * time.Millisecond)
-		next(w, r)
+	t.Parallel()
+	inBubble(t, func(t *testing.T, n *registrytest.Network) {
+		s, image := newServer(t, registrytest.Options{Network: n})
+		s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+			<-time.After(50 * time.Millisecond)
+			next(w, r)
+		})
+		c := newClientIn(t, n, s.URL(), func(o *Options) { o.Timeouts.Reused = 5 * time.Millisecond })
+		if _, err := c.Manifest(t.Context(), repo, tag(image.Tag)); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Count("", ""); got != 1 {
+			t.Errorf("%d requests, want 1", got)
+		}
 	})
-	c := newClient(t, s.URL(), func(o *Options) { o.Timeouts.Reused = 5 * time.Millisecond })
-	if _, err := c.Manifest(t.Context(), repo, tag(image.Tag)); err != nil {
-		t.Fatal(err)
-	}
-	if got := s.Count("", ""); got != 1 {
-		t.Errorf("%d requests, want 1", got)
-	}
 }
 
 func TestTimeToAskAgain(t *testing.T) {
@@ -313,36 +320,39 @@ func TestTimeToAskAgain(t *testing.T) {
 
 // Where a body stopped, the connections beside it are not trusted either.
 func TestBodyStopsOnADeafConnection(t *testing.T) {
-	s, image := newServer(t, registrytest.Options{})
-	d := s.PutBlob(repo, registrytest.Random(9, 300_000))
-	r := newRelay(t, s.URL())
-	c := newClient(t, r.url(), func(o *Options) { o.Timeouts.Idle = 100 * time.Millisecond })
-	gone := make(chan struct{})
-	s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
-		if strings.Contains(r.URL.Path, "/blobs/") {
-			w = &interrupted{w, 1000, func() { <-r.Context().Done(); close(gone) }}
+	t.Parallel()
+	inBubble(t, func(t *testing.T, n *registrytest.Network) {
+		s, image := newServer(t, registrytest.Options{Network: n})
+		d := s.PutBlob(repo, registrytest.Random(9, 300_000))
+		r := newRelay(t, n, s.URL())
+		c := newClientIn(t, n, r.url(), func(o *Options) { o.Timeouts.Idle = 100 * time.Millisecond })
+		gone := make(chan struct{})
+		s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+			if strings.Contains(r.URL.Path, "/blobs/") {
+				w = &interrupted{w, 1000, func() { <-r.Context().Done(); close(gone) }}
+			}
+			next(w, r)
+		})
+		b, err := c.Blob(t.Context(), repo, d, 0, -1)
+		if err != nil {
+			t.Fatal(err)
 		}
-		next(w, r)
+		defer b.Close()
+		if _, err := c.Manifest(t.Context(), repo, tag(image.Tag)); err != nil { // leaves an idle connection
+			t.Fatal(err)
+		}
+		_, err = io.Copy(io.Discard, b)
+		wantClass(t, err, oci.ClassTimeout)
+		<-gone // before Close
+		s.Hook(nil)
+		if got := r.deafen(); got != 2 {
+			t.Fatalf("%d connections", got)
+		}
+		if _, err := c.Manifest(t.Context(), repo, tag(image.Tag)); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.swallowed.Load(); got != 0 {
+			t.Errorf("%d requests were sent to connections that were dropped", got)
+		}
 	})
-	b, err := c.Blob(t.Context(), repo, d, 0, -1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
-	if _, err := c.Manifest(t.Context(), repo, tag(image.Tag)); err != nil { // leaves an idle connection
-		t.Fatal(err)
-	}
-	_, err = io.Copy(io.Discard, b)
-	wantClass(t, err, oci.ClassTimeout)
-	<-gone // before Close
-	s.Hook(nil)
-	if n := r.deafen(); n != 2 {
-		t.Fatalf("%d connections", n)
-	}
-	if _, err := c.Manifest(t.Context(), repo, tag(image.Tag)); err != nil {
-		t.Fatal(err)
-	}
-	if n := r.swallowed.Load(); n != 0 {
-		t.Errorf("%d requests were sent to connections that were dropped", n)
-	}
 }

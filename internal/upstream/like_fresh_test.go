@@ -291,7 +291,7 @@ func (c trial) shrink(t *testing.T, wrong string) (trial, string) {
 func TestAnswersAreThoseOfAFreshGateway(t *testing.T) {
 	t.Parallel()
 	seed := testenv.Seed(t)
-	for i := range testenv.Rounds(12, 2_000) {
+	for i := range testenv.Rounds(8, 2_000) {
 		t.Run(strconv.Itoa(i), func(t *testing.T) { // so that one can be run alone
 			c := breed(rand.New(rand.NewPCG(seed, uint64(i))), 12)
 			at, wrong := c.run(t, 0)

@@ -57,84 +57,99 @@ func TestSeveralURLs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a, image := newServer(t, registrytest.Options{})
-			b, _ := newServer(t, registrytest.Options{})
-			a.Hook(test.first)
-			b.Hook(test.second)
-			c := newClient(t, a.URL(), func(o *Options) { o.URLs = append(o.URLs, mustURL(t, b.URL())) })
-			m, err := c.Manifest(t.Context(), repo, tag(image.Tag))
-			if oci.ClassOf(err) != test.class {
-				t.Fatalf("class %q, want %q: %v", oci.ClassOf(err), test.class, err)
-			}
-			if err == nil && m.Digest != image.Index.Digest {
-				t.Error("wrong manifest")
-			}
-			if got := [2]int{a.Count("", ""), b.Count("", "")}; got != test.asked {
-				t.Errorf("requests %v, want %v", got, test.asked)
-			}
+			inBubble(t, func(t *testing.T, n *registrytest.Network) {
+				a, image := newServer(t, registrytest.Options{Network: n})
+				b, _ := newServer(t, registrytest.Options{Network: n})
+				a.Hook(test.first)
+				b.Hook(test.second)
+				c := newClientIn(t, n, a.URL(), func(o *Options) { o.URLs = append(o.URLs, mustURL(t, b.URL())) })
+				m, err := c.Manifest(t.Context(), repo, tag(image.Tag))
+				if oci.ClassOf(err) != test.class {
+					t.Fatalf("class %q, want %q: %v", oci.ClassOf(err), test.class, err)
+				}
+				if err == nil && m.Digest != image.Index.Digest {
+					t.Error("wrong manifest")
+				}
+				if got := [2]int{a.Count("", ""), b.Count("", "")}; got != test.asked {
+					t.Errorf("requests %v, want %v", got, test.asked)
+				}
+			})
 		})
 	}
 }
 
 func TestUnreachableURLs(t *testing.T) {
+	t.Parallel()
 	s, image := newServer(t, registrytest.Options{})
 	secure, _ := newServer(t, registrytest.Options{TLS: true})
 	closed, err := freeport.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	silent, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer silent.Close()
 	resolver := names(t, map[string][]string{})
 	for name, test := range map[string]struct {
 		at    string
 		class oci.Class
 	}{
-		"refused":       {"http://" + closed, oci.ClassConnect},
-		"no such name":  {"http://nowhere.test", oci.ClassDNS},
-		"untrusted":     {secure.URL(), oci.ClassTLS},
-		"TLS to plain":  {strings.Replace(s.URL(), "http:", "https:", 1), oci.ClassTLS},
-		"silent":        {"http://" + silent.Addr().String(), oci.ClassTimeout},
-		"silent at TLS": {"https://" + silent.Addr().String(), oci.ClassTimeout},
+		"refused":      {"http://" + closed, oci.ClassConnect},
+		"no such name": {"http://nowhere.test", oci.ClassDNS},
+		"untrusted":    {secure.URL(), oci.ClassTLS},
+		"TLS to plain": {strings.Replace(s.URL(), "http:", "https:", 1), oci.ClassTLS},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s.Reset()
-			quick := func(o *Options) {
-				o.seams.Resolver = resolver
-				o.Timeouts = Timeouts{Header: 50 * time.Millisecond, TLS: 500 * time.Millisecond}
-			}
-			_, err := newClient(t, test.at, quick).Manifest(t.Context(), repo, tag(image.Tag))
-			e := wantClass(t, err, test.class)
-			if want := map[oci.Class]int{oci.ClassTimeout: 504}[test.class]; e.Status != max(want, 502) {
-				t.Errorf("status %d", e.Status)
-			}
-			if !strings.Contains(e.Message, mustURL(t, test.at).Hostname()) {
-				t.Errorf("message %q", e.Message)
-			}
-			both := newClient(t, test.at, quick, func(o *Options) { o.URLs = append(o.URLs, mustURL(t, s.URL())) })
-			if _, err := both.Manifest(t.Context(), repo, tag(image.Tag)); err != nil {
-				t.Errorf("with a second URL: %v", err)
-			}
+			resolved := func(o *Options) { o.seams.Resolver = resolver }
+			second := func(o *Options) { o.URLs = append(o.URLs, mustURL(t, s.URL())) }
+			wantUnreachable(t, image, test.at, test.class, newClient(t, test.at, resolved), newClient(t, test.at, resolved, second))
 		})
 	}
 }
 
+func TestSilentURLs(t *testing.T) {
+	t.Parallel()
+	for _, scheme := range []string{"http", "https"} {
+		t.Run(scheme, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, n *registrytest.Network) {
+				s, image := newServer(t, registrytest.Options{Network: n})
+				silent := n.Listen()
+				defer silent.Close()
+				at := scheme + "://" + silent.Addr().String()
+				second := func(o *Options) { o.URLs = append(o.URLs, mustURL(t, s.URL())) }
+				wantUnreachable(t, image, at, oci.ClassTimeout, newClientIn(t, n, at), newClientIn(t, n, at, second))
+			})
+		})
+	}
+}
+
+// wantUnreachable asks a client of a URL that cannot be reached, and one that has
+// another URL, too.
+func wantUnreachable(t *testing.T, image registrytest.Image, at string, class oci.Class, alone, both *Client) {
+	t.Helper()
+	_, err := alone.Manifest(t.Context(), repo, tag(image.Tag))
+	e := wantClass(t, err, class)
+	if want := map[oci.Class]int{oci.ClassTimeout: 504}[class]; e.Status != max(want, 502) {
+		t.Errorf("status %d", e.Status)
+	}
+	if !strings.Contains(e.Message, mustURL(t, at).Hostname()) {
+		t.Errorf("message %q", e.Message)
+	}
+	if _, err := both.Manifest(t.Context(), repo, tag(image.Tag)); err != nil {
+		t.Errorf("with a second URL: %v", err)
+	}
+}
+
 func TestSilentURLLeavesTimeForTheNext(t *testing.T) {
-	silent, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer silent.Close()
-	s, image := newServer(t, registrytest.Options{})
-	c := newClient(t, "http://"+silent.Addr().String(), func(o *Options) {
-		o.URLs, o.Timeouts.Operation = append(o.URLs, mustURL(t, s.URL())), 600*time.Millisecond
+	t.Parallel()
+	inBubble(t, func(t *testing.T, n *registrytest.Network) {
+		silent := n.Listen()
+		defer silent.Close()
+		s, image := newServer(t, registrytest.Options{Network: n})
+		c := newClientIn(t, n, "http://"+silent.Addr().String(), func(o *Options) {
+			o.URLs, o.Timeouts.Operation = append(o.URLs, mustURL(t, s.URL())), 600*time.Millisecond
+		})
+		if _, err := c.Manifest(t.Context(), repo, tag(image.Tag)); err != nil {
+			t.Fatal(err)
+		}
 	})
-	if _, err := c.Manifest(t.Context(), repo, tag(image.Tag)); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func TestRequestsToAnOpenRegistryRunTogether(t *testing.T) {
@@ -164,31 +179,33 @@ func TestRequestsToAnOpenRegistryRunTogether(t *testing.T) {
 
 func TestUnreachableURLComesLast(t *testing.T) {
 	t.Parallel()
-	a, image := newServer(t, registrytest.Options{})
-	b, _ := newServer(t, registrytest.Options{})
-	resume := a.Pause()
-	now := newClock()
-	c := newClient(t, a.URL(), func(o *Options) { o.URLs, o.Now = append(o.URLs, mustURL(t, b.URL())), now.Now })
-	get := func() (first, second int) {
-		t.Helper()
-		a.Reset()
-		b.Reset()
-		if _, err := c.Manifest(t.Context(), repo, tag(image.Tag)); err != nil {
-			t.Fatal(err)
+	inBubble(t, func(t *testing.T, n *registrytest.Network) {
+		a, image := newServer(t, registrytest.Options{Network: n})
+		b, _ := newServer(t, registrytest.Options{Network: n})
+		resume := a.Pause()
+		now := newClock()
+		c := newClientIn(t, n, a.URL(), func(o *Options) { o.URLs, o.Now = append(o.URLs, mustURL(t, b.URL())), now.Now })
+		get := func() (first, second int) {
+			t.Helper()
+			a.Reset()
+			b.Reset()
+			if _, err := c.Manifest(t.Context(), repo, tag(image.Tag)); err != nil {
+				t.Fatal(err)
+			}
+			return a.Count("", ""), b.Count("", "")
 		}
-		return a.Count("", ""), b.Count("", "")
-	}
-	if first, second := get(); first != 3 || second != 1 {
-		t.Errorf("%d and %d requests while the first is down", first, second)
-	}
-	if first, second := get(); first != 0 || second != 1 {
-		t.Errorf("%d and %d requests soon after", first, second)
-	}
-	resume()
-	now.add(downFor)
-	if first, second := get(); first != 1 || second != 0 {
-		t.Errorf("%d and %d requests when it is back", first, second)
-	}
+		if first, second := get(); first != 3 || second != 1 {
+			t.Errorf("%d and %d requests while the first is down", first, second)
+		}
+		if first, second := get(); first != 0 || second != 1 {
+			t.Errorf("%d and %d requests soon after", first, second)
+		}
+		resume()
+		now.add(downFor)
+		if first, second := get(); first != 1 || second != 0 {
+			t.Errorf("%d and %d requests when it is back", first, second)
+		}
+	})
 }
 
 func TestFailuresAreLoggedOnce(t *testing.T) {
@@ -281,59 +298,64 @@ func TestRetries(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, image := newServer(t, registrytest.Options{})
-			var n atomic.Int32
-			s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
-				switch {
-				case n.Add(1) > test.failures:
-					next(w, r)
-				case test.status == 0:
-					panic(http.ErrAbortHandler)
-				default:
-					w.WriteHeader(test.status)
+			inBubble(t, func(t *testing.T, n *registrytest.Network) {
+				s, image := newServer(t, registrytest.Options{Network: n})
+				var asked atomic.Int32
+				s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+					switch {
+					case asked.Add(1) > test.failures:
+						next(w, r)
+					case test.status == 0:
+						panic(http.ErrAbortHandler)
+					default:
+						w.WriteHeader(test.status)
+					}
+				})
+				c := newClientIn(t, n, s.URL())
+				_, err := c.Manifest(t.Context(), repo, tag(image.Tag))
+				if got := oci.ClassOf(err); got != test.class {
+					t.Errorf("class %q, want %q: %v", got, test.class, err)
+				}
+				if err != nil && oci.AsError(err).UpstreamStatus != test.status {
+					t.Errorf("upstream status %d", oci.AsError(err).UpstreamStatus)
+				}
+				if got := s.Count("", ""); got != test.tries {
+					t.Errorf("%d tries, want %d", got, test.tries)
 				}
 			})
-			c := newClient(t, s.URL())
-			_, err := c.Manifest(t.Context(), repo, tag(image.Tag))
-			if got := oci.ClassOf(err); got != test.class {
-				t.Errorf("class %q, want %q: %v", got, test.class, err)
-			}
-			if err != nil && oci.AsError(err).UpstreamStatus != test.status {
-				t.Errorf("upstream status %d", oci.AsError(err).UpstreamStatus)
-			}
-			if got := s.Count("", ""); got != test.tries {
-				t.Errorf("%d tries, want %d", got, test.tries)
-			}
 		})
 	}
 }
 
 func TestOperationEndsInTime(t *testing.T) {
-	s, image := newServer(t, registrytest.Options{})
-	block, _ := registrytest.Hold(t)
-	s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
-		if r.Method == http.MethodGet {
-			// The header comes, the rest never does.
-			w.Header().Set("Content-Length", "100")
-			w.WriteHeader(http.StatusOK)
-			_ = http.NewResponseController(w).Flush()
-			<-block
+	t.Parallel()
+	inBubble(t, func(t *testing.T, n *registrytest.Network) {
+		s, image := newServer(t, registrytest.Options{Network: n})
+		block, _ := registrytest.Hold(t)
+		s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+			if r.Method == http.MethodGet {
+				// The header comes, the rest never does.
+				w.Header().Set("Content-Length", "100")
+				w.WriteHeader(http.StatusOK)
+				_ = http.NewResponseController(w).Flush()
+				<-block
+			}
+			next(w, r)
+		})
+		c := newClientIn(t, n, s.URL(), func(o *Options) { o.Timeouts.Operation = 50 * time.Millisecond })
+		_, err := c.Manifest(t.Context(), repo, tag(image.Tag))
+		wantClass(t, err, oci.ClassTimeout)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		c = newClientIn(t, n, s.URL())
+		_, err = c.Manifest(ctx, repo, tag(image.Tag))
+		wantClass(t, err, oci.ClassTimeout)
+		ctx, cancel = context.WithCancel(t.Context())
+		time.AfterFunc(20*time.Millisecond, cancel)
+		_, err = c.Manifest(ctx, repo, tag(image.Tag))
+		wantClass(t, err, oci.ClassCanceled)
+		if n := s.Count("", ""); n != 3 {
+			t.Errorf("%d requests for three operations", n)
 		}
-		next(w, r)
 	})
-	c := newClient(t, s.URL(), func(o *Options) { o.Timeouts.Operation = 50 * time.Millisecond })
-	_, err := c.Manifest(t.Context(), repo, tag(image.Tag))
-	wantClass(t, err, oci.ClassTimeout)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	c = newClient(t, s.URL())
-	_, err = c.Manifest(ctx, repo, tag(image.Tag))
-	wantClass(t, err, oci.ClassTimeout)
-	ctx, cancel = context.WithCancel(t.Context())
-	time.AfterFunc(20*time.Millisecond, cancel)
-	_, err = c.Manifest(ctx, repo, tag(image.Tag))
-	wantClass(t, err, oci.ClassCanceled)
-	if n := s.Count("", ""); n != 3 {
-		t.Errorf("%d requests for three operations", n)
-	}
 }

@@ -36,34 +36,37 @@ func impatient(o *Options) {
 // waited for as long as it is alive, which one ping tells for all that wait.
 func TestSlowBlobs(t *testing.T) {
 	t.Parallel()
-	s := registrytest.New(t, registrytest.Options{})
-	ds := putBlobs(s, 7, time.Second)
-	c := newClient(t, s.URL(), impatient)
-	var gets sync.WaitGroup
-	for _, d := range ds {
-		gets.Go(func() {
-			b, err := c.Blob(t.Context(), repo, d, 0, -1)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			defer b.Close()
-			if raw, err := io.ReadAll(b); err != nil || oci.Sum(raw) != d {
-				t.Errorf("%d bytes, %v", len(raw), err)
-			}
-		})
-	}
-	gets.Wait()
-	if b, p := s.Count(http.MethodGet, "blobs"), s.Count(http.MethodGet, "ping"); b != len(ds) || p != 1 {
-		t.Errorf("%d GETs, %d pings", b, p)
-	}
-	if b := c.Breakers()[0]; b.Fails != 0 {
-		t.Errorf("%+v", b)
-	}
+	inBubble(t, func(t *testing.T, n *registrytest.Network) {
+		s := registrytest.New(t, registrytest.Options{Network: n})
+		ds := putBlobs(s, 7, time.Second)
+		c := newClientIn(t, n, s.URL(), impatient)
+		var gets sync.WaitGroup
+		for _, d := range ds {
+			gets.Go(func() {
+				b, err := c.Blob(t.Context(), repo, d, 0, -1)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer b.Close()
+				if raw, err := io.ReadAll(b); err != nil || oci.Sum(raw) != d {
+					t.Errorf("%d bytes, %v", len(raw), err)
+				}
+			})
+		}
+		gets.Wait()
+		if b, p := s.Count(http.MethodGet, "blobs"), s.Count(http.MethodGet, "ping"); b != len(ds) || p != 1 {
+			t.Errorf("%d GETs, %d pings", b, p)
+		}
+		if b := c.Breakers()[0]; b.Fails != 0 {
+			t.Errorf("%+v", b)
+		}
+	})
 }
 
 // One that is silent altogether is not, nor one that has had its time.
 func TestNoPatienceWithSilence(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		silent      bool
 		patience    time.Duration
@@ -75,37 +78,42 @@ func TestNoPatienceWithSilence(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := registrytest.New(t, registrytest.Options{})
-			ds := putBlobs(s, 1, time.Minute)
-			if test.silent {
-				s.Hook(func(_ http.ResponseWriter, r *http.Request, _ http.HandlerFunc) { <-r.Context().Done() })
-			}
-			c := newClient(t, s.URL(), impatient, func(o *Options) { o.Timeouts.Patience = test.patience })
-			began := time.Now()
-			_, err := c.Blob(t.Context(), repo, ds[0], 0, -1)
-			wantClass(t, err, oci.ClassTimeout)
-			if took := time.Since(began); took < test.least || took > test.most {
-				t.Errorf("it took %s", took)
-			}
+			inBubble(t, func(t *testing.T, n *registrytest.Network) {
+				s := registrytest.New(t, registrytest.Options{Network: n})
+				ds := putBlobs(s, 1, time.Minute)
+				if test.silent {
+					s.Hook(func(_ http.ResponseWriter, r *http.Request, _ http.HandlerFunc) { <-r.Context().Done() })
+				}
+				c := newClientIn(t, n, s.URL(), impatient, func(o *Options) { o.Timeouts.Patience = test.patience })
+				began := time.Now()
+				_, err := c.Blob(t.Context(), repo, ds[0], 0, -1)
+				wantClass(t, err, oci.ClassTimeout)
+				if took := time.Since(began); took < test.least || took > test.most {
+					t.Errorf("it took %s", took)
+				}
+			})
 		})
 	}
 }
 
 // While there is another URL to ask, nobody waits for a slow one.
 func TestPatienceIsForTheLastURL(t *testing.T) {
-	slow, fast := registrytest.New(t, registrytest.Options{}), registrytest.New(t, registrytest.Options{})
-	d := putBlobs(slow, 1, time.Minute)[0]
-	fast.PutBlob(repo, registrytest.Random(0, 1000))
-	c := newClient(t, slow.URL(), impatient, func(o *Options) { o.URLs = append(o.URLs, mustURL(t, fast.URL())) })
-	began := time.Now()
-	b, err := c.Blob(t.Context(), repo, d, 0, -1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = b.Close()
-	if took := time.Since(began); took > 2*time.Second {
-		t.Errorf("it took %s", took)
-	}
+	t.Parallel()
+	inBubble(t, func(t *testing.T, n *registrytest.Network) {
+		slow, fast := registrytest.New(t, registrytest.Options{Network: n}), registrytest.New(t, registrytest.Options{Network: n})
+		d := putBlobs(slow, 1, time.Minute)[0]
+		fast.PutBlob(repo, registrytest.Random(0, 1000))
+		c := newClientIn(t, n, slow.URL(), impatient, func(o *Options) { o.URLs = append(o.URLs, mustURL(t, fast.URL())) })
+		began := time.Now()
+		b, err := c.Blob(t.Context(), repo, d, 0, -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = b.Close()
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("it took %s", took)
+		}
+	})
 }
 
 // What is refused while other blobs are under way keeps nobody quiet, is not repeated

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/registrytest"
 	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
 
@@ -18,8 +19,6 @@ import (
 // nobody is refused anything.
 func TestGetSettlesWhateverHeadDoes(t *testing.T) {
 	t.Parallel()
-	silence := make(chan struct{})
-	defer close(silence)
 	var s *httptest.Server
 	challenge := func(format string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { demand(w, "%s", strings.ReplaceAll(format, "%s", s.URL)) }
@@ -38,37 +37,34 @@ func TestGetSettlesWhateverHeadDoes(t *testing.T) {
 		"a private address":    func(w http.ResponseWriter, _ *http.Request) { redirect(w, 307, "http://10.1.2.3/x") },
 		"a dead host":          func(w http.ResponseWriter, _ *http.Request) { redirect(w, 307, "http://127.0.0.1:9/x") },
 		"a circle":             func(w http.ResponseWriter, r *http.Request) { redirect(w, 307, r.URL.Path) },
-		"silence": func(_ http.ResponseWriter, r *http.Request) {
-			select {
-			case <-silence:
-			case <-r.Context().Done():
-			}
-		},
+		"silence":              func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s = script(t, func(w http.ResponseWriter, r *http.Request) {
-				switch {
-				case strings.HasPrefix(r.URL.Path, "/token/"):
-					status := 0
-					_, _ = fmt.Sscan(strings.TrimPrefix(r.URL.Path, "/token/"), &status)
-					w.WriteHeader(status)
-					_, _ = io.WriteString(w, "<html>")
-				case r.URL.Path == "/v2/":
-				case r.Method == http.MethodHead:
-					head(w, r)
-				case strings.Contains(r.URL.Path, "/blobs/"):
-					http.ServeContent(w, r, "", time.Time{}, strings.NewReader("blob"))
-				default:
-					sendIndex(w)
+			inBubble(t, func(t *testing.T, n *registrytest.Network) {
+				s = scriptIn(t, n, func(w http.ResponseWriter, r *http.Request) {
+					switch {
+					case strings.HasPrefix(r.URL.Path, "/token/"):
+						status := 0
+						_, _ = fmt.Sscan(strings.TrimPrefix(r.URL.Path, "/token/"), &status)
+						w.WriteHeader(status)
+						_, _ = io.WriteString(w, "<html>")
+					case r.URL.Path == "/v2/":
+					case r.Method == http.MethodHead:
+						head(w, r)
+					case strings.Contains(r.URL.Path, "/blobs/"):
+						http.ServeContent(w, r, "", time.Time{}, strings.NewReader("blob"))
+					default:
+						sendIndex(w)
+					}
+				})
+				c := newClientIn(t, n, s.URL, func(o *Options) { o.Timeouts.Operation = 3 * time.Second })
+				if d, err := headManifest(t.Context(), c, repo, tag("1")); err != nil || d.Digest != oci.Sum([]byte(emptyIndex)) {
+					t.Errorf("manifest: %v, %v", d, err)
+				}
+				if size, err := c.HeadBlob(t.Context(), repo, oci.Sum([]byte("blob"))); err != nil || size != 4 {
+					t.Errorf("blob: %d, %v", size, err)
 				}
 			})
-			c := newClient(t, s.URL, func(o *Options) { o.Timeouts.Operation = 3 * time.Second })
-			if d, err := headManifest(t.Context(), c, repo, tag("1")); err != nil || d.Digest != oci.Sum([]byte(emptyIndex)) {
-				t.Errorf("manifest: %v, %v", d, err)
-			}
-			if size, err := c.HeadBlob(t.Context(), repo, oci.Sum([]byte("blob"))); err != nil || size != 4 {
-				t.Errorf("blob: %d, %v", size, err)
-			}
 		})
 	}
 }

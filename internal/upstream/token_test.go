@@ -210,6 +210,17 @@ func script(t testing.TB, h http.HandlerFunc) *httptest.Server {
 	return s
 }
 
+// scriptIn is script in a network.
+func scriptIn(t testing.TB, n *registrytest.Network, h http.HandlerFunc) *httptest.Server {
+	t.Helper()
+	s := httptest.NewUnstartedServer(h)
+	_ = s.Listener.Close()
+	s.Listener = n.Listen()
+	s.Start()
+	t.Cleanup(s.Close)
+	return s
+}
+
 const emptyIndex = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`
 
 func sendIndex(w http.ResponseWriter) {
@@ -282,19 +293,22 @@ func TestTokenServerTrouble(t *testing.T) {
 }
 
 func TestSilentTokenServer(t *testing.T) {
-	s, image := newServer(t, registrytest.Options{Auth: registrytest.AuthBearer})
-	done, _ := registrytest.Hold(t)
-	s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
-		if r.URL.Path == "/token" {
-			<-done
+	t.Parallel()
+	inBubble(t, func(t *testing.T, n *registrytest.Network) {
+		s, image := newServer(t, registrytest.Options{Network: n, Auth: registrytest.AuthBearer})
+		done, _ := registrytest.Hold(t)
+		s.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+			if r.URL.Path == "/token" {
+				<-done
+			}
+			next(w, r)
+		})
+		c := newClientIn(t, n, s.URL(), func(o *Options) { o.Timeouts.Token = 20 * time.Millisecond })
+		_, err := c.Manifest(t.Context(), repo, tag(image.Tag))
+		if e := wantClass(t, err, oci.ClassTimeout); e.Status != http.StatusGatewayTimeout || !strings.Contains(e.Message, "token server") {
+			t.Errorf("%d %q", e.Status, e.Message)
 		}
-		next(w, r)
 	})
-	c := newClient(t, s.URL(), func(o *Options) { o.Timeouts.Token = 20 * time.Millisecond })
-	_, err := c.Manifest(t.Context(), repo, tag(image.Tag))
-	if e := wantClass(t, err, oci.ClassTimeout); e.Status != http.StatusGatewayTimeout || !strings.Contains(e.Message, "token server") {
-		t.Errorf("%d %q", e.Status, e.Message)
-	}
 }
 
 func TestRealmThatMoves(t *testing.T) {

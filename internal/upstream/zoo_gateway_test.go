@@ -58,7 +58,8 @@ func openZooGateway(t testing.TB, enclosures ...*enclosure) *zooGateway {
 	g := &zooGateway{t: t, clock: newClock(), client: &http.Client{Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 20}}}
 	now, upstreams, routes := g.clock.Now, []mirror.Upstream{}, map[string]registry.Upstream{}
 	for _, e := range enclosures {
-		o := Options{Name: e.name, URLs: []*url.URL{mustURL(t, e.server.URL())}, Now: now}
+		// No machine is so slow that an answer on a reused connection is not waited for.
+		o := Options{Name: e.name, URLs: []*url.URL{mustURL(t, e.server.URL())}, Now: now, Timeouts: Timeouts{Header: 2 * time.Minute, Reused: time.Minute}}
 		if e.account {
 			o.Credentials = BasicCredentials(registrytest.Username, registrytest.Password)
 			if tokens := e.profile.Auth.Tokens; tokens != nil && tokens.Host == registrytest.HostToken {

@@ -37,7 +37,7 @@ func TestConfigurationFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, err := upstream.New(upstream.Options{
-		Name: "test.example", URLs: []*url.URL{at}, Credentials: upstream.SourceCredentials(Source{}),
+		Name: "test.example", URLs: []*url.URL{at}, Credentials: upstream.SourceCredentials(source()),
 		Now: func() time.Time { return time.Now().Add(time.Duration(late.Load())) },
 	})
 	if err != nil {
@@ -53,7 +53,7 @@ func TestConfigurationFile(t *testing.T) {
 	if _, err = c.Manifest(t.Context(), "library/alpine", ref); err != nil {
 		t.Fatal(err)
 	}
-	login, err := Source{}.Login(t.Context(), "index.docker.io")
+	login, err := source().Login(t.Context(), "index.docker.io")
 	if err != nil || login.Username != "hub" {
 		t.Errorf("Docker Hub: user %q, %v", login.Username, err)
 	}

@@ -7,7 +7,7 @@ import (
 )
 
 func TestCredentialsAreForGoogle(t *testing.T) {
-	login, err := Source{}.Login(t.Context(), "quay.io")
+	login, err := source().Login(t.Context(), "quay.io")
 	if err != nil || login != (credentials.Login{}) {
 		t.Errorf("%v, %v", login.Username, err)
 	}

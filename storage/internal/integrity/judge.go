@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -64,8 +63,8 @@ type Judge struct {
 	walker     walker
 	quarantine quarantine
 	verifying  singleflight.Group // by id
-	placing    sync.Mutex         // held to move a blob to its place, or away from it
-	recheck    chan struct{}      // asks the scrubber to look again at what was condemned
+	placing    placing
+	recheck    chan struct{} // asks the scrubber to look again at what was condemned
 	damaged    atomic.Int64
 }
 

@@ -4,10 +4,22 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
+
+// placing orders what moves files to the place of a blob and away from it. It is held
+// while they are moved: what was found out of a file must still be true of it then. Only
+// who moves the same blob waits for that, and few others.
+type placing [64]sync.Mutex
+
+func (p *placing) lock(i volume.ID) (unlock func()) {
+	mu := &p[i[1]%byte(len(p))]
+	mu.Lock()
+	return mu.Unlock
+}
 
 // Quarantine takes a blob that is not what its name says out of use, and keeps
 // it for whoever wants to find out what happened. One that does not fit there,
@@ -15,8 +27,7 @@ import (
 // either is condemned, and looked at again later. It reports false if the file is
 // not the one that was found to be damaged any more; nil = whichever is there.
 func (j *Judge) Quarantine(i volume.ID, found fs.FileInfo, why error) bool {
-	j.placing.Lock()
-	defer j.placing.Unlock()
+	defer j.placing.lock(i)()
 	var left error // nil = the file is not there any more
 	if found != nil {
 		if left = j.unchanged(i, found); errors.Is(left, fs.ErrNotExist) {
@@ -45,8 +56,7 @@ func (j *Judge) Quarantine(i volume.ID, found fs.FileInfo, why error) bool {
 
 // Place calls what moves a verified file to the place of a blob.
 func (j *Judge) Place(i volume.ID, move func() error) error {
-	j.placing.Lock()
-	defer j.placing.Unlock()
+	defer j.placing.lock(i)()
 	err := move()
 	if err == nil {
 		j.Suspects.Absolve(i)
@@ -57,8 +67,7 @@ func (j *Judge) Place(i volume.ID, move func() error) error {
 // Withdraw takes away what was placed, if it still is there. What cannot be taken away
 // is condemned: a look at it tells later what it is.
 func (j *Judge) Withdraw(i volume.ID, f volume.File) error {
-	j.placing.Lock()
-	defer j.placing.Unlock()
+	defer j.placing.lock(i)()
 	info, err := f.Stat()
 	if err == nil {
 		err = j.unchanged(i, info)

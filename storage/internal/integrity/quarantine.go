@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -39,6 +40,8 @@ type quarantine struct {
 	space *volume.Space
 	log   *slog.Logger
 	now   func() time.Time
+
+	keeping sync.Mutex // held to put something there: how much there is has a bound
 }
 
 // keep moves a blob there, with the reason.
@@ -47,6 +50,8 @@ func (q *quarantine) keep(i volume.ID, why error) error {
 	if err != nil {
 		return err
 	}
+	q.keeping.Lock()
+	defer q.keeping.Unlock()
 	if info.Size() > quarantineBytes || q.space.CheckFloor(0) != nil {
 		return errors.New("no room in quarantine")
 	}

@@ -4,19 +4,37 @@ package keychain
 import (
 	"context"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/pullgate/pullgate/caddymodule/credentials"
 )
 
-// Login returns what a keychain says of a registry.
-func Login(ctx context.Context, k authn.Keychain, registry string) (credentials.Login, error) {
+// Source is a Caddy module without options that gives what a keychain says of a registry.
+type Source struct {
+	name string
+	of   authn.Keychain
+}
+
+// New returns the source of a name.
+func New(name string, of authn.Keychain) *Source { return &Source{name, of} }
+
+// CaddyModule returns the Caddy module information.
+func (s *Source) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  caddy.ModuleID("registry_mirror.credentials." + s.name),
+		New: func() caddy.Module { return New(s.name, s.of) },
+	}
+}
+
+// Login implements credentials.Source.
+func (s *Source) Login(ctx context.Context, registry string) (credentials.Login, error) {
 	resource, err := name.NewRegistry(registry, name.WeakValidation)
 	if err != nil {
 		return credentials.Login{}, err
 	}
-	authenticator, err := authn.Resolve(ctx, k, resource)
+	authenticator, err := authn.Resolve(ctx, s.of, resource)
 	if err != nil {
 		return credentials.Login{}, err
 	}
@@ -29,3 +47,6 @@ func Login(ctx context.Context, k authn.Keychain, registry string) (credentials.
 		IdentityToken: config.IdentityToken, RegistryToken: config.RegistryToken,
 	}, nil
 }
+
+// Interface guards
+var _ credentials.Source = (*Source)(nil)

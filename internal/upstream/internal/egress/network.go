@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"net"
@@ -25,6 +26,9 @@ type Network struct {
 	// AllowAddresses are private addresses that redirects and realms may lead to, and
 	// link-local ones that the URLs may lie at.
 	AllowAddresses []netip.Prefix
+	// DialContext connects without any check of addresses, for tests in a network of their
+	// own; nil = by TCP, watched by the guard.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Seams are for tests, which have no DNS of their own otherwise.

@@ -83,8 +83,12 @@ func newTransport(o Options, d *dialer) *http.Transport {
 	// of one blob gain nothing. The few small requests do not need it either.
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
+	dial := d.dial
+	if o.DialContext != nil {
+		dial = o.DialContext
+	}
 	return &http.Transport{
-		DialContext:         d.dial,
+		DialContext:         dial,
 		TLSClientConfig:     &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout: o.TLS,
 		Protocols:           protocols,

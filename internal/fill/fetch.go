@@ -38,9 +38,9 @@ func (p *patience) spend(d time.Duration) bool {
 	return true
 }
 
-// errand is one attempt to get bytes of a fill, over as many refusals as a client
+// fetch is one attempt to get bytes of a fill, over as many refusals as a client
 // has time for.
-type errand struct {
+type fetch struct {
 	f     *Fill
 	s     *segment
 	pause patience // that the upstream asks for
@@ -52,8 +52,8 @@ type errand struct {
 	held   bool  // its place is, during the pause
 }
 
-func newErrand(f *Fill, s *segment) *errand {
-	e := &errand{f: f, s: s, pause: patience{Patience}, line: patience{Patience}}
+func newFetch(f *Fill, s *segment) *fetch {
+	e := &fetch{f: f, s: s, pause: patience{Patience}, line: patience{Patience}}
 	if f.outcome.now().hint >= 0 {
 		e.line.left = crowdPatience
 	}
@@ -62,7 +62,7 @@ func newErrand(f *Fill, s *segment) *errand {
 
 // get sends GETs until one is served, or refused for good. What is for speed alone is
 // sent once.
-func (e *errand) get(offset, length int64) (oci.BlobBody, error) {
+func (e *fetch) get(offset, length int64) (oci.BlobBody, error) {
 	f := e.f
 	defer e.rest(false)
 	defer func() {
@@ -71,9 +71,9 @@ func (e *errand) get(offset, length int64) (oci.BlobBody, error) {
 		}
 	}()
 	for {
-		c := call{offset: offset, length: length, extra: e.s.extra, held: e.held, late: e.late}
+		r := request{offset: offset, length: length, extra: e.s.extra, held: e.held, late: e.late}
 		e.held, e.needed = false, f.audience.clients() > 0
-		body, err := f.caller.get(e.s.ctx, c)
+		body, err := f.sender.get(e.s.ctx, r)
 		switch {
 		case err == nil:
 			return body, nil
@@ -88,10 +88,10 @@ func (e *errand) get(offset, length int64) (oci.BlobBody, error) {
 	}
 }
 
-// late ends the wait of a client's errand for its turn with the refusal that it has
+// late ends the wait of a client's fetch for its turn with the refusal that it has
 // got, once that has taken too long: it may be meant for this blob alone. A 429 is
 // meant for all.
-func (e *errand) late() error {
+func (e *fetch) late() error {
 	if e.err == nil || oci.ClassOf(e.err) == oci.ClassRateLimited || e.f.audience.clients() == 0 || e.line.spend(lookAgain) {
 		return nil
 	}
@@ -99,7 +99,7 @@ func (e *errand) late() error {
 }
 
 // again waits after a refusal, and reports whether to send another GET.
-func (e *errand) again() bool {
+func (e *fetch) again() bool {
 	f, crowded := e.f, errors.Is(e.err, errCrowded)
 	refused, _ := refusal(e.err)
 	if !refused {
@@ -135,7 +135,7 @@ func (e *errand) again() bool {
 
 // wait waits, but not for longer than until a client comes to wait for a fill that
 // none has waited for. It reports false if ctx ends first.
-func (e *errand) wait(d time.Duration) bool {
+func (e *fetch) wait(d time.Duration) bool {
 	f, ctx := e.f, e.s.ctx
 	timer := f.After(d)
 	for idle := f.audience.clients() == 0; ctx.Err() == nil; {
@@ -148,7 +148,7 @@ func (e *errand) wait(d time.Duration) bool {
 }
 
 // rest notes that the fill pauses after a refusal.
-func (e *errand) rest(resting bool) {
+func (e *fetch) rest(resting bool) {
 	if e.f.outcome.rest(resting) {
 		e.f.changes.announce()
 	}

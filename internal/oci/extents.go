@@ -1,4 +1,4 @@
-package fill
+package oci
 
 import (
 	"math"
@@ -6,14 +6,17 @@ import (
 )
 
 // Extent is the bytes [Start, End) of a blob.
-type Extent struct{ Start, End int64 }
+type Extent struct {
+	Start int64 `json:"start"`
+	End   int64 `json:"end"`
+}
 
-// extents are the bytes of a blob that are there: sorted, disjoint, not
+// Extents are the bytes of a blob that are there: sorted, disjoint, not
 // touching, none empty.
-type extents []Extent
+type Extents []Extent
 
-// add adds the bytes [start, end), of which none need be new.
-func (e *extents) add(start, end int64) {
+// Add adds the bytes [start, end), of which none need be new.
+func (e *Extents) Add(start, end int64) {
 	if end <= start {
 		return
 	}
@@ -30,9 +33,9 @@ func (e *extents) add(start, end int64) {
 	*e = slices.Replace(*e, i, j, Extent{Start: start, End: end})
 }
 
-// end returns where the bytes that are there from off on end; off if there are
+// End returns where the bytes that are there from off on end; off if there are
 // none.
-func (e extents) end(off int64) int64 {
+func (e Extents) End(off int64) int64 {
 	for _, x := range e {
 		if x.Start <= off && off < x.End {
 			return x.End
@@ -41,8 +44,8 @@ func (e extents) end(off int64) int64 {
 	return off
 }
 
-// next returns the beginning of the first extent behind off, or MaxInt64.
-func (e extents) next(off int64) int64 {
+// Next returns the beginning of the first extent behind off, or MaxInt64.
+func (e Extents) Next(off int64) int64 {
 	for _, x := range e {
 		if x.Start > off {
 			return x.Start
@@ -51,8 +54,8 @@ func (e extents) next(off int64) int64 {
 	return math.MaxInt64
 }
 
-// missing returns how many bytes of [start, end) are not there.
-func (e extents) missing(start, end int64) int64 {
+// Missing returns how many bytes of [start, end) are not there.
+func (e Extents) Missing(start, end int64) int64 {
 	n := end - start
 	for _, x := range e {
 		n -= max(0, min(end, x.End)-max(start, x.Start))
@@ -60,8 +63,8 @@ func (e extents) missing(start, end int64) int64 {
 	return n
 }
 
-// total returns how many bytes are there.
-func (e extents) total() (n int64) {
+// Total returns how many bytes are there.
+func (e Extents) Total() (n int64) {
 	for _, x := range e {
 		n += x.End - x.Start
 	}

@@ -14,8 +14,8 @@ import (
 // in flight at the upstream.
 var errCrowded = errors.New("the upstream takes no more requests at a time")
 
-// caller sends the GETs of one blob, each in its turn.
-type caller struct {
+// sender sends the GETs of one blob, each in its turn.
+type sender struct {
 	*Options
 
 	party *pace.Party
@@ -23,10 +23,10 @@ type caller struct {
 	known bool
 }
 
-// call is one GET of a caller's: for the bytes [offset, offset+length), to the end if
+// request is one GET of a sender's: for the bytes [offset, offset+length), to the end if
 // length is negative. One that is extra is not sent where there is no room. held says
 // that a place is held for it. late, unless nil, ends the wait for the turn.
-type call struct {
+type request struct {
 	offset, length int64
 	extra, held    bool
 	late           func() error
@@ -35,16 +35,16 @@ type call struct {
 // get sends one GET once it is its turn, and returns the body, which ends in
 // pace.ErrYielded if the connection was needed by others. An error that wraps errCrowded
 // is of a refusal that is due to others of ours.
-func (c *caller) get(ctx context.Context, g call) (oci.BlobBody, error) {
-	v := &pace.Visit{Scope: c.Scope, Party: c.party, Extra: g.extra, Held: g.held}
+func (s *sender) get(ctx context.Context, g request) (oci.BlobBody, error) {
+	v := &pace.Visit{Scope: s.Scope, Party: s.party, Extra: g.extra, Held: g.held}
 	going, cancel := context.WithCancelCause(ctx)
-	turn := c.crowds.Enter(v, cancel, c.Now())
+	turn := s.crowds.Enter(v, cancel, s.Now())
 	if turn == nil {
 		cancel(nil)
 		return oci.BlobBody{}, errCrowded
 	}
 	end := func(cut bool) {
-		c.crowds.Leave(v, cut, c.Now())
+		s.crowds.Leave(v, cut, s.Now())
 		cancel(nil)
 	}
 	served, cut := false, false
@@ -53,23 +53,23 @@ func (c *caller) get(ctx context.Context, g call) (oci.BlobBody, error) {
 			end(cut)
 		}
 	}()
-	if err := c.awaitTurn(going, turn, g.late); err != nil {
+	if err := s.awaitTurn(going, turn, g.late); err != nil {
 		return oci.BlobBody{}, err
 	}
 	cut = true // if the source panics
-	body, err := c.Source.Blob(going, c.Digest, g.offset, g.length)
+	body, err := s.Source.Blob(going, s.Digest, g.offset, g.length)
 	if err != nil {
-		err, cut = c.refused(going, v, err), going.Err() != nil
+		err, cut = s.refused(going, v, err), going.Err() != nil
 		return oci.BlobBody{}, err
 	}
 	served = true
-	c.crowds.Serve(v, c.Now())
+	s.crowds.Serve(v, s.Now())
 	body.ReadCloser = &visitBody{ReadCloser: body.ReadCloser, ctx: going, end: end}
 	return body, nil
 }
 
 // awaitTurn waits for the turn of a visit.
-func (c *caller) awaitTurn(ctx context.Context, turn <-chan struct{}, late func() error) error {
+func (s *sender) awaitTurn(ctx context.Context, turn <-chan struct{}, late func() error) error {
 	for {
 		select {
 		case <-turn:
@@ -83,8 +83,8 @@ func (c *caller) awaitTurn(ctx context.Context, turn <-chan struct{}, late func(
 		}
 		select {
 		case <-turn:
-		case <-c.After(lookAgain):
-			c.crowds.Look(c.Scope.Upstream, c.Now())
+		case <-s.After(lookAgain):
+			s.crowds.Look(s.Scope.Upstream, s.Now())
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -92,11 +92,11 @@ func (c *caller) awaitTurn(ctx context.Context, turn <-chan struct{}, late func(
 }
 
 // refused tells the errors apart that a GET ends in.
-func (c *caller) refused(ctx context.Context, v *pace.Visit, err error) error {
+func (s *sender) refused(ctx context.Context, v *pace.Visit, err error) error {
 	if errors.Is(context.Cause(ctx), pace.ErrYielded) {
 		return pace.ErrYielded
 	}
-	if refused, denied := refusal(err); refused && c.crowds.Refuse(v, denied, c.known, c.Now()) {
+	if refused, denied := refusal(err); refused && s.crowds.Refuse(v, denied, s.known, s.Now()) {
 		return &crowdError{err}
 	}
 	return err

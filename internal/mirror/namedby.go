@@ -5,15 +5,15 @@ import "sync"
 // maxPromised bounds what is remembered of tags whose manifests nobody has got yet.
 const maxPromised = 4096
 
-// promised remembers by which tag a manifest is known that the upstream has named,
+// namedBy remembers by which tag a manifest is known that the upstream has named,
 // but not sent yet: where it cannot be had by its digest, the tag may still lead to
 // it. The zero value is empty. Safe for concurrent use.
-type promised struct {
+type namedBy struct {
 	mu   sync.Mutex
 	tags map[key]string
 }
 
-func (m *promised) put(k key, tag string) {
+func (m *namedBy) put(k key, tag string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.tags == nil {
@@ -29,7 +29,7 @@ func (m *promised) put(k key, tag string) {
 }
 
 // take returns the tag of a manifest, once.
-func (m *promised) take(k key) (tag string, ok bool) {
+func (m *namedBy) take(k key) (tag string, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	tag, ok = m.tags[k]

@@ -1,4 +1,4 @@
-package fill
+package oci
 
 import (
 	"math/rand/v2"
@@ -14,17 +14,17 @@ func TestExtents(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	const size = 64
 	for range 2000 {
-		var e extents
+		var e Extents
 		var bits [size + 1]bool
 		for range random.IntN(10) {
 			start := random.Int64N(size)
 			end := start + random.Int64N(size-start+1)
-			e.add(start, end)
+			e.Add(start, end)
 			for i := start; i < end; i++ {
 				bits[i] = true
 			}
 		}
-		var want extents
+		var want Extents
 		for i := range int64(size) {
 			switch {
 			case bits[i] && (i == 0 || !bits[i-1]):
@@ -41,7 +41,7 @@ func TestExtents(t *testing.T) {
 		for bits[end] {
 			end++
 		}
-		if got := e.end(off); got != end {
+		if got := e.End(off); got != end {
 			t.Fatalf("%v ends from %d at %d, want %d", e, off, got, end)
 		}
 		missing := int64(0)
@@ -50,7 +50,7 @@ func TestExtents(t *testing.T) {
 				missing++
 			}
 		}
-		if got := e.missing(off, size); got != missing {
+		if got := e.Missing(off, size); got != missing {
 			t.Fatalf("%v misses %d from %d, want %d", e, got, off, missing)
 		}
 	}
