@@ -74,7 +74,7 @@ func (v view) refusal(r oci.Request, err error) error {
 
 // failed is the status beside an error that a question to the upstream ended in.
 func failed(led bool, err error) oci.CacheStatus {
-	status, e := asked(led, false), oci.AsError(err)
+	status, e := answered(led, false), oci.AsError(err)
 	status.ForwardStatus = e.UpstreamStatus
 	if e.Class != oci.ClassNotFound && e.Class != oci.ClassDenied {
 		status.Detail = string(e.Class)
