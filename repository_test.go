@@ -25,7 +25,7 @@ var imports = map[string][]string{
 	"":             {"caddymodule", "caddymodule/credentials"},
 	"cmd/pullgate": {""},
 	"caddymodule": {
-		"caddymodule/admin", "caddymodule/command", "caddymodule/config", "caddymodule/endpoint", "internal/bucket", "internal/fleet", "internal/flood", "internal/history", "internal/image", "internal/listener", "internal/metrics",
+		"caddymodule/admin", "caddymodule/command", "caddymodule/config", "caddymodule/dashboard", "caddymodule/endpoint", "internal/bucket", "internal/fleet", "internal/flood", "internal/history", "internal/image", "internal/listener", "internal/metrics",
 		"internal/mirror", "internal/nearest", "internal/operate", "internal/pulls", "internal/registry", "internal/upstream", "storage", "internal/oci",
 	},
 	"caddymodule/admin": {"internal/bundle", "internal/operate"},
@@ -33,7 +33,8 @@ var imports = map[string][]string{
 		"caddymodule/admin", "caddymodule/endpoint", "internal/bundle", "internal/carry", "internal/clientconfig", "internal/fleet", "internal/image", "internal/imagelist", "internal/listener", "internal/mirror", "internal/nearest",
 		"internal/operate", "internal/spelling", "internal/terminal", "storage", "internal/oci",
 	},
-	"caddymodule/endpoint": {},
+	"caddymodule/dashboard": {"internal/clientconfig", "internal/history", "internal/image", "internal/imagelist", "internal/operate", "storage", "internal/oci"},
+	"caddymodule/endpoint":  {},
 	"caddymodule/config": {
 		"caddymodule/credentials", "internal/bucket", "internal/mirror", "internal/nearest", "internal/operate", "internal/upstream", "storage", "internal/oci",
 	},
@@ -96,14 +97,14 @@ var owners = map[string][]string{
 	"github.com/dgraph-io/badger": {"storage/internal/index"},
 	"github.com/caddyserver/caddy": {
 		"", "cmd/pullgate", "caddymodule", "caddymodule/admin", "caddymodule/command", "caddymodule/config", "caddymodule/credentials",
-		"caddymodule/endpoint", "integration",
+		"caddymodule/dashboard", "caddymodule/endpoint", "integration",
 	},
 	"go.uber.org/zap":                            {"caddymodule", "caddymodule/admin", "caddymodule/command", "integration"},
 	"github.com/prometheus/":                     {"internal/metrics", "integration"},
 	"go.opentelemetry.io/otel/sdk":               {"caddymodule", "integration"},
 	"github.com/google/go-containerregistry":     {"internal/upstream/internal/auth", "caddymodule/credentials"},
-	"github.com/aws/":                            {"caddymodule/credentials", "internal/bucket"},
-	"github.com/aws/aws-sdk-go-v2/service/s3":    {"internal/bucket"},
+	"github.com/aws/":                            {"caddymodule/credentials"},
+	"github.com/chromedp/":                       {"integration"},
 	"github.com/containerd/":                     {"integration"},
 	"github.com/rogpeppe/go-internal/testscript": {"caddymodule", "cmd/pullgate", "integration"},
 }

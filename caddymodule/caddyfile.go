@@ -7,6 +7,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/pullgate/pullgate/caddymodule/config"
+	"github.com/pullgate/pullgate/caddymodule/dashboard"
 )
 
 func init() {
@@ -15,6 +16,9 @@ func init() {
 	// After everything that guards a site, before everything that answers all
 	// requests.
 	httpcaddyfile.RegisterDirectiveOrder("registry_mirror", httpcaddyfile.Before, "respond")
+	httpcaddyfile.RegisterHandlerDirective("registry_mirror_dashboard", parseDashboard)
+	// After registry_mirror: the page answers whatever ends with a slash.
+	httpcaddyfile.RegisterDirectiveOrder("registry_mirror_dashboard", httpcaddyfile.Before, "respond")
 }
 
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
@@ -31,6 +35,12 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 
 func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	handler := new(Handler)
+	err := handler.UnmarshalCaddyfile(h.Dispenser)
+	return handler, err
+}
+
+func parseDashboard(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := new(dashboard.Dashboard)
 	err := handler.UnmarshalCaddyfile(h.Dispenser)
 	return handler, err
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/pullgate/pullgate/caddymodule/admin"
 	"github.com/pullgate/pullgate/caddymodule/command"
 	"github.com/pullgate/pullgate/caddymodule/config"
+	"github.com/pullgate/pullgate/caddymodule/dashboard"
 	"github.com/pullgate/pullgate/internal/image"
 	"github.com/pullgate/pullgate/internal/metrics"
 	"github.com/pullgate/pullgate/internal/mirror"
@@ -27,6 +28,7 @@ import (
 
 func init() {
 	caddy.RegisterModule(admin.New(gateway()))
+	caddy.RegisterModule(dashboard.New(dashboard.Options{Gateway: gateway(), User: user}))
 	command.Register(readConfiguration)
 }
 
@@ -170,7 +172,11 @@ func siteOf(names map[string]registry.Upstream, upstreams []*config.Upstream) *o
 		site.Names[alias] = u.Name
 	}
 	for _, u := range upstreams {
-		known := &operate.Upstream{Name: u.Name, MaxSize: u.MaxSize, Isolated: u.MarkedInBundles(), Public: u.Everybody(), Offline: u.Offline, LookUp: u.LookUp}
+		known := &operate.Upstream{
+			Name: u.Name, MaxSize: u.MaxSize, Isolated: u.MarkedInBundles(), Public: u.Everybody(), Offline: u.Offline,
+			Admits:   func(user string) bool { return u.Access.Admits(user, u.Guarded()) },
+			Settings: config.Settings(u), LookUp: u.LookUp,
+		}
 		if u.Provisioned() {
 			known.Identity = u.Identity()
 		}

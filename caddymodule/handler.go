@@ -172,7 +172,7 @@ var requestLines = flood.Rate{Burst: 10, Every: time.Minute}
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	route, ok := h.run.service.wire.Router.Route(r.URL)
 	if !ok {
-		return next.ServeHTTP(w, r)
+		return h.leaveTo(next, w, r)
 	}
 	handler, err := h.run.service.enter()
 	if err != nil {

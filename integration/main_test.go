@@ -52,7 +52,7 @@ func checkMachine() error {
 	}
 	var missing []string
 	for _, command := range []string{
-		"apt-get", "containerd", "ctr", "docker-registry", "dockerd", "dpkg-deb", "mkfs.ext4", "podman", "runc", "skopeo", "strace",
+		"apt-get", "chromium", "containerd", "ctr", "docker-registry", "dockerd", "dpkg-deb", "mkfs.ext4", "podman", "runc", "skopeo", "strace",
 	} {
 		if _, err := exec.LookPath(command); err != nil {
 			missing = append(missing, command)

@@ -24,7 +24,7 @@ import (
 )
 
 const (
-	serveUsage = "[--listen <addr>] [--storage <dir>] [--offline] [--default <upstream>] [--max-size <size>] [--admin <addr>] [--access-log] [--debug] <upstream...>"
+	serveUsage = "[--listen <addr>] [--storage <dir>] [--offline] [--default <upstream>] [--max-size <size>] [--admin <addr>] [--dashboard <addr>] [--access-log] [--debug] <upstream...>"
 	serveShort = "Spins up a pull-through mirror of container registries"
 	serveLong  = `
 A pull-through mirror of the named registries, such as docker.io and ghcr.io,
@@ -49,6 +49,9 @@ registry-mirrors) go to that one.
 The admin API listens on a socket in the storage folder, admin.sock, that only the
 user of the server may use; the other mirror commands find it there, given the same
 --storage. --admin names another address, or is off.
+
+With --dashboard, there is a web page that shows how it fares, at an address of its
+own: of this machine only, unless that names a host.
 
 Probes find out at /healthz whether the process serves, and at /readyz whether pulls
 are answered; "mirror health" asks there.
@@ -86,6 +89,7 @@ func (r reader) addServe(cmd *cobra.Command) {
 	cmd.Flags().StringP("default", "d", "", "The upstream for requests that name none")
 	cmd.Flags().String("max-size", "", "The most that blobs may take, such as 200GiB (default: what the disk has)")
 	cmd.Flags().String("admin", "", "The address of the admin API, or off (default: admin.sock in the storage folder)")
+	cmd.Flags().String("dashboard", "", "The address of the dashboard, such as :5001 (default: there is none)")
 	cmd.Flags().Bool("access-log", false, "Enable the access log")
 	cmd.Flags().BoolP("debug", "v", false, "Enable verbose debug logs")
 	cmd.SetFlagErrorFunc(spelling.Misspelt)
@@ -94,7 +98,8 @@ func (r reader) addServe(cmd *cobra.Command) {
 
 func (r reader) serve(fs caddycmd.Flags) (int, error) {
 	caddy.TrapSignals()
-	err := errors.Join(checkAddress("--listen", fs.String("listen"), "", "5000"), checkAddress("--admin", fs.String("admin"), "localhost", "2019"))
+	err := errors.Join(checkAddress("--listen", fs.String("listen"), "", "5000"), checkAddress("--admin", fs.String("admin"), "localhost", "2019"),
+		checkAddress("--dashboard", fs.String("dashboard"), "", "5001"))
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, err
 	}
@@ -122,23 +127,17 @@ func (r reader) serve(fs caddycmd.Flags) (int, error) {
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, err
 	}
-	server := &caddyhttp.Server{
-		Listen:            []string{fs.String("listen")},
-		ReadHeaderTimeout: caddy.Duration(10 * time.Second),
-		IdleTimeout:       caddy.Duration(2 * time.Minute),
-		Protocols:         []string{"h1"}, // Caddy warns of those that need TLS
-		MaxHeaderBytes:    16 << 10,
-		AutoHTTPS:         &caddyhttp.AutoHTTPSConfig{Disabled: true},
-		Routes: caddyhttp.RouteList{{HandlersRaw: []json.RawMessage{
-			caddyconfig.JSON(handler{Handler: "registry_mirror_health"}, nil), caddyconfig.JSON(site, nil),
-		}}},
-	}
+	server := plainServer(fs.String("listen"), caddyhttp.Route{HandlersRaw: []json.RawMessage{
+		caddyconfig.JSON(handler{Handler: "registry_mirror_health"}, nil), caddyconfig.JSON(site, nil),
+	}})
 	if fs.Bool("access-log") {
 		server.Logs = &caddyhttp.ServerLogConfig{}
 	}
-	apps["http"] = caddyconfig.JSON(caddyhttp.App{
-		GracePeriod: caddy.Duration(serveGrace), Servers: map[string]*caddyhttp.Server{"mirror": server},
-	}, nil)
+	servers := map[string]*caddyhttp.Server{"mirror": server}
+	if address := fs.String("dashboard"); address != "" {
+		servers["dashboard"] = dashboardServer(address)
+	}
+	apps["http"] = caddyconfig.JSON(caddyhttp.App{GracePeriod: caddy.Duration(serveGrace), Servers: servers}, nil)
 	config := &caddy.Config{Admin: admin, AppsRaw: apps}
 	if fs.Bool("debug") {
 		config.Logging = &caddy.Logging{Logs: map[string]*caddy.CustomLog{

@@ -28,6 +28,18 @@ type Access struct {
 	Users []string `json:"users,omitempty"`
 }
 
+// Admits reports whether a user may pull; empty = nobody is logged in. nil admits
+// everybody, but only users where the upstream is guarded.
+func (a *Access) Admits(user string, guarded bool) bool {
+	switch {
+	case a == nil && !guarded, a != nil && a.Public:
+		return true
+	case user == "":
+		return false
+	}
+	return a == nil || len(a.Users) == 0 || slices.Contains(a.Users, user)
+}
+
 func (a *Access) check() error {
 	if a != nil && a.Public && len(a.Users) > 0 {
 		return errors.New("access is either public or a list of users")

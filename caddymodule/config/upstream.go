@@ -208,10 +208,7 @@ func (u *Upstream) authenticates() bool {
 
 // Everybody reports whether everybody may pull from the upstream here.
 func (u *Upstream) Everybody() bool {
-	if u.Access != nil {
-		return u.Access.Public
-	}
-	return !u.Guarded()
+	return u.Access.Admits("", u.Guarded())
 }
 
 // Guarded reports whether what the store has of the upstream need not be for

@@ -8,8 +8,8 @@ import (
 
 // The steps, and for how long their points are kept.
 const (
-	Minute = time.Minute
-	Hour   = time.Hour
+	PerMinute = time.Minute
+	PerHour   = time.Hour
 
 	minutesKept = 24 * time.Hour
 	hoursKept   = 14 * 24 * time.Hour

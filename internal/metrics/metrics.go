@@ -110,7 +110,8 @@ func New(o Options) *Metrics {
 func (m *Metrics) Register(to *prometheus.Registry) error {
 	for _, c := range []prometheus.Collector{
 		m.requests, m.stale, m.responseBytes, m.responseDuration, m.upstreamRequests, m.upstreamDuration, m.upstreamBytes, m.fills,
-		m.preloaded, m.pulls, m.pullDuration, m.panics, stateCollector{m},
+		m.preloaded, m.pulls, m.pullDuration, m.panics,
+		stateCollector{m},
 	} {
 		var already prometheus.AlreadyRegisteredError
 		if err := to.Register(c); err != nil && !errors.As(err, &already) {

@@ -31,6 +31,18 @@ type Upstream struct {
 	// Isolated says that what it answers need not be for everybody, and Public that
 	// everybody may pull it here.
 	Isolated, Public bool
+	// Admits reports whether a user may pull from it here; empty = nobody is logged in.
+	Admits func(user string) bool
+	// Settings are the options in force.
+	Settings []Setting
+}
+
+// Setting is an option of an upstream, as in a Caddyfile. None holds a secret.
+type Setting struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+	// Default says that nobody has set it.
+	Default bool `json:"default,omitempty"`
 }
 
 // identity returns the identity, also if it is not looked up yet.
