@@ -22,15 +22,15 @@ const (
 func (d *run) showHistory(q *query) (any, error) {
 	hours, _ := strconv.Atoi(q.Get("hours"))
 	hours = min(max(hours, 1), mostHours)
-	request := operate.HistoryRequest{Since: time.Now().Add(-time.Duration(hours) * time.Hour), Step: history.Hour}
+	request := operate.HistoryRequest{Since: time.Now().Add(-time.Duration(hours) * time.Hour), Step: history.PerHour}
 	if hours <= dayHours {
-		request.Step = history.Minute
+		request.Step = history.PerMinute
 	}
 	h, err := d.gateway.History(q.Context(), request)
 	if err != nil {
 		return nil, err
 	}
-	if request.Step == history.Minute {
+	if request.Step == history.PerMinute {
 		h.Step, h.Points = graphStep.Seconds(), thin(h.Points, graphStep)
 	}
 	// A step that is not over would look like a fall.
