@@ -17,7 +17,7 @@ MEASURED := ^Test(CostOf(UnknownDigest|ColdManifests|Referrers)|ListsTake(Little
 SOAK ?= 10m
 
 .DEFAULT_GOAL := build
-.PHONY: build run test race lint fmt bench fuzz vuln integration soak nightly xcaddy release release-test image check clean help
+.PHONY: build run test race lint fmt bench fuzz vuln integration fleet soak nightly xcaddy release release-test image check clean help
 
 build: ; @internal/tools/need go && $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/pullgate ./cmd/pullgate ## build bin/pullgate
 run: build ; bin/pullgate run --config Caddyfile.example ## build, and serve with Caddyfile.example
@@ -35,6 +35,9 @@ bench: build ; @$(GO) test -run '^$$' -bench . -benchmem -tags $(TAGS) $(TESTFLA
 fuzz: ; @internal/tools/need go && internal/tools/fuzz $(TAGS) $(FUZZTIME) ## run each fuzz target for FUZZTIME
 vuln: ; @internal/tools/need go curl && internal/tools/vulncheck $(TAGS) ## report known vulnerabilities that the code reaches; without their database it says so, and fails with VULN=required
 integration: ; @internal/tools/need go clients && $(GO) test -count=1 -timeout 20m -tags $(TAGS),integration $(TESTFLAGS) ./integration/... ## drive the binary with real clients (as root)
+fleet: bin/versitygw ; @internal/tools/need go && $(GO) test -count=1 -timeout 15m -tags $(TAGS),fleet $(TESTFLAGS) ./integration/fleet ## drive gateways that share a bucket of a real S3 server
+# The S3 server is built once for each of its versions; it takes minutes.
+bin/versitygw: internal/tools/versitygw/go.mod ; @internal/tools/need go && $(GO) -C internal/tools/versitygw build -trimpath -o '$(CURDIR)/$@' github.com/versity/versitygw/cmd/versitygw && touch '$@'
 soak: ; @internal/tools/need go clients && SOAK=$(SOAK) $(GO) test -count=1 -timeout 0 -tags $(TAGS),integration $(TESTFLAGS) -run '^TestSoak$$' -v ./integration ## serve a mixed load with faults for SOAK (as root)
 xcaddy: ; @internal/tools/need go curl && $(GO) -C internal/tools run ./xcaddy "$(CURDIR)/xcaddy.json" "$(CURDIR)/dist/caddy" && internal/tools/smoke dist/caddy Caddyfile.example ## build dist/caddy from xcaddy.json, and try it
 # The tag of the checkout, or VERSION=v1.2.3.
@@ -46,7 +49,7 @@ nightly: export PULLGATE_LONG = 1
 nightly: export PULLGATE_SWEEP = full
 nightly: FUZZTIME = 5000000x
 nightly: TESTFLAGS = -v -timeout 6h
-nightly: test race fuzz integration ## run the long versions of all tests, 200 kills and a soak of 10 minutes among them (as root)
-check: lint test race fuzz xcaddy release-test integration ## what CI runs
+nightly: test race fuzz integration fleet ## run the long versions of all tests, 200 kills and a soak of 10 minutes among them (as root)
+check: lint test race fuzz xcaddy release-test integration fleet ## what CI runs
 clean: ; rm -rf bin dist ## remove what was built
 help: ; @sed -nE 's/^([a-z]+):.* ## (.*)/\1\t\2/p' Makefile | expand -t 14 ## list the targets

@@ -25,21 +25,23 @@ var imports = map[string][]string{
 	"":             {"caddymodule", "caddymodule/credentials"},
 	"cmd/pullgate": {""},
 	"caddymodule": {
-		"caddymodule/admin", "caddymodule/command", "caddymodule/config", "caddymodule/dashboard", "caddymodule/endpoint", "internal/flood", "internal/history", "internal/image", "internal/listener", "internal/metrics",
+		"caddymodule/admin", "caddymodule/command", "caddymodule/config", "caddymodule/dashboard", "caddymodule/endpoint", "internal/bucket", "internal/fleet", "internal/flood", "internal/history", "internal/image", "internal/listener", "internal/metrics",
 		"internal/mirror", "internal/nearest", "internal/operate", "internal/pulls", "internal/registry", "internal/upstream", "storage", "internal/oci",
 	},
 	"caddymodule/admin": {"internal/bundle", "internal/operate"},
 	"caddymodule/command": {
-		"caddymodule/admin", "caddymodule/endpoint", "internal/bundle", "internal/carry", "internal/clientconfig", "internal/image", "internal/imagelist", "internal/listener", "internal/mirror", "internal/nearest",
-		"internal/operate", "internal/terminal", "storage", "internal/oci",
+		"caddymodule/admin", "caddymodule/endpoint", "internal/bundle", "internal/carry", "internal/clientconfig", "internal/fleet", "internal/image", "internal/imagelist", "internal/listener", "internal/mirror", "internal/nearest",
+		"internal/operate", "internal/spelling", "internal/terminal", "storage", "internal/oci",
 	},
 	"caddymodule/dashboard": {"internal/clientconfig", "internal/history", "internal/image", "internal/imagelist", "internal/operate", "storage", "internal/oci"},
 	"caddymodule/endpoint":  {},
 	"caddymodule/config": {
-		"caddymodule/credentials", "internal/mirror", "internal/nearest", "internal/operate", "internal/upstream", "storage", "internal/oci",
+		"caddymodule/credentials", "internal/bucket", "internal/mirror", "internal/nearest", "internal/operate", "internal/upstream", "storage", "internal/oci",
 	},
 	"internal/registry": {"internal/nearest", "internal/oci"},
 	"internal/mirror":   {"storage", "internal/fill", "internal/pace", "internal/known", "internal/taglist", "internal/oci"},
+	"internal/fleet":    {"internal/bucket", "internal/mirror", "internal/fill", "storage", "internal/oci"},
+	"internal/bucket":   {},
 	"internal/known":    {"internal/oci"},
 	"internal/taglist":  {"internal/oci"},
 	"internal/fill":     {"internal/pace", "internal/oci"},
@@ -70,6 +72,7 @@ var imports = map[string][]string{
 	"internal/registrytest":             {"internal/freeport", "internal/oci"},
 	"internal/flood":                    {},
 	"internal/freeport":                 {},
+	"internal/spelling":                 {"internal/nearest"},
 	"internal/history":                  {},
 	"internal/terminal":                 {},
 	"internal/testenv":                  {},
@@ -78,10 +81,10 @@ var imports = map[string][]string{
 	"internal/imagelist":                {"internal/oci"},
 	"internal/listener":                 {},
 	"internal/mapfault":                 {},
-	"internal/metrics":                  {"internal/mirror", "internal/operate", "internal/registry", "internal/upstream", "internal/oci"},
+	"internal/metrics":                  {"internal/fleet", "internal/mirror", "internal/operate", "internal/registry", "internal/upstream", "internal/oci"},
 	"internal/nearest":                  {},
 	"internal/pulls":                    {"internal/mirror", "internal/operate", "internal/registry", "internal/upstream", "internal/oci"},
-	"internal/operate":                  {"internal/bundle", "internal/carry", "internal/history", "internal/image", "internal/imagelist", "internal/mirror", "internal/nearest", "storage", "internal/oci"},
+	"internal/operate":                  {"internal/bundle", "internal/carry", "internal/fleet", "internal/history", "internal/image", "internal/imagelist", "internal/mirror", "internal/nearest", "storage", "internal/oci"},
 	"internal/bundle":                   {"internal/oci"},
 	"internal/carry":                    {"internal/bundle", "internal/image", "internal/imagelist", "storage", "internal/oci"},
 	"integration":                       {"caddymodule", "internal/registrytest", "internal/freeport", "internal/oci"},
@@ -100,7 +103,8 @@ var owners = map[string][]string{
 	"github.com/prometheus/":                     {"internal/metrics", "integration"},
 	"go.opentelemetry.io/otel/sdk":               {"caddymodule", "integration"},
 	"github.com/google/go-containerregistry":     {"internal/upstream/internal/auth", "caddymodule/credentials"},
-	"github.com/aws/":                            {"caddymodule/credentials"},
+	"github.com/aws/":                            {"caddymodule/credentials", "internal/bucket"},
+	"github.com/aws/aws-sdk-go-v2/service/s3":    {"internal/bucket"},
 	"github.com/chromedp/":                       {"integration"},
 	"github.com/containerd/":                     {"integration"},
 	"github.com/rogpeppe/go-internal/testscript": {"caddymodule", "cmd/pullgate", "integration"},
@@ -214,6 +218,8 @@ func allowedInTests(from, folder string) bool {
 		from == "caddymodule" && strings.HasPrefix(folder, "caddymodule/credentials") ||
 		strings.HasPrefix(from, "caddymodule/credentials/") && slices.Contains([]string{"internal/upstream", "internal/oci"}, folder) ||
 		from == "internal/image" && folder == "internal/upstream" ||
+		from == "internal/fleet" && folder == "internal/upstream" ||
+		from == "integration/fleet" && folder == "internal/bucket" ||
 		from == "internal/mirror" && slices.Contains([]string{"internal/upstream", "internal/registry"}, folder) ||
 		from == "internal/upstream" && slices.Contains([]string{"internal/mirror", "internal/registry", "storage"}, folder)
 }

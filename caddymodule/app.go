@@ -28,6 +28,9 @@ type App struct {
 	// Where the store lies and how large it may become.
 	Storage *config.Storage `json:"storage,omitempty"`
 
+	// What it shares with other gateways. Default: nothing.
+	Fleet *config.Fleet `json:"fleet,omitempty"`
+
 	run *appRun
 }
 
@@ -35,6 +38,7 @@ type App struct {
 type appRun struct {
 	path   string
 	limits storage.Limits
+	bucket *sharedBucket // nil = there is none
 	log    slog.Handler
 
 	ctx      caddy.Context
@@ -67,10 +71,13 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.run.path, err = s.Folder(); err != nil {
 		return err
 	}
+	if a.run.bucket, err = openBucket(a.Fleet); err != nil {
+		return err
+	}
 	return counted.Register(ctx.GetMetricsRegistry())
 }
 
-// Validate checks the limits.
+// Validate checks the limits. The rest was checked before.
 func (a *App) Validate() error {
 	if a.Storage == nil {
 		return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap/exp/zapslog"
 
+	"github.com/pullgate/pullgate/internal/fleet"
 	"github.com/pullgate/pullgate/internal/history"
 	"github.com/pullgate/pullgate/internal/metrics"
 	"github.com/pullgate/pullgate/internal/mirror"
@@ -44,7 +45,12 @@ type generation struct {
 }
 
 // cache is an open store and what all mirrors on it share.
-type cache struct{ operate.Store }
+type cache struct {
+	operate.Store
+
+	sharing sync.Mutex // held while the bucket changes
+	bucket  *sharedBucket
+}
 
 // acquireCache returns the store of a path, opened with the limits unless it is
 // open. Each call is paired with one of releaseCache.
@@ -79,10 +85,16 @@ func openCache(path string, limits storage.Limits) (*cache, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &cache{operate.Store{Path: path, Store: store}}
+	f := fleet.New(fleet.Options{
+		Records: store, Blobs: mirror.BlobsOf(store), Catalog: store.Catalog, Logger: logger, Panicked: counted.Panic(metrics.PanicMirror),
+	})
+	c := &cache{Store: operate.Store{Path: path, Store: store, Fleet: f}}
 	c.Mirror = mirror.NewCache(mirror.CacheOptions{
-		Records: store, Blobs: mirror.BlobsOf(store),
-		Logger: logger, Observe: observeFill, Panicked: counted.Panic(metrics.PanicMirror),
+		Records: f.Records(), Blobs: f.Blobs(), Logger: logger, Panicked: counted.Panic(metrics.PanicMirror),
+		Observe: func(e mirror.FillEvent) {
+			f.Filled(e)
+			observeFill(e)
+		},
 	})
 	c.History = history.Open(history.Options{
 		Totals: func() history.Point { return operate.HistoryTotals(counted.Traffic(), store.Usage()) },
@@ -110,6 +122,8 @@ func (c *cache) Destruct() error {
 	closed := make(chan error, 1)
 	go func() {
 		c.Mirror.Close()
+		c.Fleet.Close()
+		c.bucket.close()
 		c.History.Close()
 		closed <- c.Store.Close()
 	}()
@@ -138,25 +152,48 @@ func openCaches() []*cache {
 	return open
 }
 
-// adopt makes r the newest generation, and its limits those of the store.
+// adopt makes r the newest generation, and its limits and bucket those of the store.
 func (c *cache) adopt(r *appRun) {
 	generations.Lock()
-	defer generations.Unlock()
 	generations.list = append(generations.list, generation{r, c})
-	c.SetLimits(r.limits)
+	generations.Unlock()
+	c.configure()
 }
 
 // disown undoes adopt: the newest generation that is left on the store decides.
 func (c *cache) disown(r *appRun) {
 	generations.Lock()
-	defer generations.Unlock()
 	generations.list = slices.DeleteFunc(generations.list, func(g generation) bool { return g.run == r })
+	generations.Unlock()
+	c.configure()
+}
+
+// configure makes limits and bucket those of the newest generation on the store, if there
+// is one.
+func (c *cache) configure() {
+	c.sharing.Lock()
+	defer c.sharing.Unlock()
+	r := c.newest()
+	if r == nil {
+		return
+	}
+	c.SetLimits(r.limits)
+	if old := c.bucket; !old.equal(r.bucket) {
+		c.bucket = r.bucket
+		c.bucket.use(c.Fleet)
+		old.close()
+	}
+}
+
+func (c *cache) newest() *appRun {
+	generations.RLock()
+	defer generations.RUnlock()
 	for _, g := range slices.Backward(generations.list) {
 		if g.cache == c {
-			c.SetLimits(g.run.limits)
-			return
+			return g.run
 		}
 	}
+	return nil
 }
 
 // newestLog is the log output of the newest generation. What outlives a

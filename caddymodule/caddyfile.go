@@ -51,9 +51,14 @@ func parseDashboard(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		storage [<path>] {
 //			<option> <argument...>
 //		}
+//		fleet <url> {
+//			credentials <access_key> {env.<NAME>}|{file.<path>}
+//			credentials aws
+//			region <name>
+//		}
 //	}
 //
-// The options are the fields of Storage, in snake case; but min_free is a size or a
+// The options of storage are the fields of Storage, in snake case; but min_free is a size or a
 // percentage, and pin may be repeated. Sizes are such as 200GiB or 1TB, percentages such
 // as 5%, durations such as 12h or 90d.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -62,14 +67,20 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if d.Val() != "storage" {
-			return d.Errf("unrecognized subdirective '%s'%s: want storage", d.Val(), config.Misplaced(d.Val(), "storage"))
+		var err error
+		switch {
+		case d.Val() == "storage" && a.Storage != nil, d.Val() == "fleet" && a.Fleet != nil:
+			err = d.Errf("%s is already set", d.Val())
+		case d.Val() == "storage":
+			a.Storage = new(config.Storage)
+			err = a.Storage.UnmarshalCaddyfile(d)
+		case d.Val() == "fleet":
+			a.Fleet = new(config.Fleet)
+			err = a.Fleet.UnmarshalCaddyfile(d)
+		default:
+			err = d.Errf("unrecognized subdirective '%s'%s: want storage or fleet", d.Val(), config.Misplaced(d.Val(), "storage", "fleet"))
 		}
-		if a.Storage != nil {
-			return d.Err("storage is already set")
-		}
-		a.Storage = new(config.Storage)
-		if err := a.Storage.UnmarshalCaddyfile(d); err != nil {
+		if err != nil {
 			return err
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/pullgate/pullgate/caddymodule/config"
+	"github.com/pullgate/pullgate/internal/fleet"
 	"github.com/pullgate/pullgate/internal/flood"
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/registry"
@@ -229,6 +230,7 @@ func (s *service) openLocked() (err error) {
 		}
 		open.clients = append(open.clients, c)
 		policy := u.Policy(c)
+		policy.Remote = open.cache.Fleet.Remote(fleet.Upstream{Identity: policy.Identity, TagTTL: policy.TagTTL, ProofTTL: policy.ProofTTL}, c)
 		if u.HasSource() { // what it says now need not be what it said to the configuration before
 			policy.RemoteID += fmt.Sprintf(" %p", s.app)
 		}

@@ -49,6 +49,7 @@ func (a API) Routes() (routes []caddy.AdminRoute) {
 		operate.UnpinPath:     verb[operate.PinRequest](g.Unpin),
 		operate.CheckPath:     verb[operate.CheckRequest](g.Check),
 		operate.VerifyPath:    verb[operate.VerifyRequest](g.Verify),
+		operate.SyncPath:      verb[operate.SyncRequest](g.Sync),
 		operate.PreloadPath:   verb[operate.PreloadRequest](g.Preload),
 		operate.ExportPath:    a.export,
 		operate.ImportPath:    a.importBundle,

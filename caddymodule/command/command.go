@@ -8,6 +8,7 @@ import (
 
 	"github.com/pullgate/pullgate/caddymodule/admin"
 	"github.com/pullgate/pullgate/internal/operate"
+	"github.com/pullgate/pullgate/internal/spelling"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -40,7 +41,7 @@ has it open, and say which it was.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 			cmd.AddCommand(r.commands()...)
-			suggestVerbs(cmd)
+			spelling.Suggest(cmd)
 			admin.GuardRun(cmd)
 		},
 	})
@@ -57,6 +58,6 @@ func (r reader) commands() []*cobra.Command {
 	return []*cobra.Command{
 		clientConfigCommand(), r.exportCommand(), r.fsckCommand(), r.importCommand(), r.preloadCommand(), r.verifyCommand(),
 		r.listCommand(), r.usageCommand(), r.removeCommand(), r.pinCommand(), r.unpinCommand(), r.pinListCommand(),
-		r.serveCommand(), r.statusCommand(), r.checkCommand(), memory{r}.whyCommand(), memory{r}.topCommand(), healthCommand(),
+		r.serveCommand(), r.statusCommand(), syncCommand(r), r.checkCommand(), memory{r}.whyCommand(), memory{r}.topCommand(), healthCommand(),
 	}
 }

@@ -6,6 +6,8 @@ import (
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
+
+	"github.com/pullgate/pullgate/internal/spelling"
 )
 
 // The exit codes of the mirror commands.
@@ -18,7 +20,7 @@ const (
 // so, and every error one of exit code 2.
 func mirrorCommand(cmd *cobra.Command, run func(*cobra.Command) (int, error)) *cobra.Command {
 	cmd.SilenceErrors = true
-	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return exit(cmd, exitFailure, misspelt(cmd, err)) })
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return exit(cmd, exitFailure, spelling.Misspelt(cmd, err)) })
 	check := cmd.Args
 	if check == nil {
 		check = cobra.NoArgs

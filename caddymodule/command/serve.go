@@ -19,6 +19,7 @@ import (
 	"github.com/pullgate/pullgate/caddymodule/admin"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/operate"
+	"github.com/pullgate/pullgate/internal/spelling"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -91,7 +92,7 @@ func (r reader) addServe(cmd *cobra.Command) {
 	cmd.Flags().String("dashboard", "", "The address of the dashboard, such as :5001 (default: there is none)")
 	cmd.Flags().Bool("access-log", false, "Enable the access log")
 	cmd.Flags().BoolP("debug", "v", false, "Enable verbose debug logs")
-	cmd.SetFlagErrorFunc(misspelt)
+	cmd.SetFlagErrorFunc(spelling.Misspelt)
 	cmd.RunE = caddycmd.WrapCommandFuncForCobra(r.serve)
 }
 

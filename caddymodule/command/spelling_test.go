@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/pullgate/pullgate/internal/spelling"
 )
 
 // verbs returns the command with all its verbs, which do nothing.
@@ -14,7 +16,7 @@ func verbs() *cobra.Command {
 	r := reader(nil)
 	cmd := &cobra.Command{Use: "mirror", SilenceUsage: true, SilenceErrors: true, RunE: func(*cobra.Command, []string) error { return nil }}
 	cmd.AddCommand(r.commands()...)
-	suggestVerbs(cmd)
+	spelling.Suggest(cmd)
 	return cmd
 }
 

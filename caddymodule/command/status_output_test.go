@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pullgate/pullgate/internal/fleet"
 	"github.com/pullgate/pullgate/internal/operate"
 	"github.com/pullgate/pullgate/internal/terminal"
 )
@@ -13,8 +14,11 @@ import (
 func TestStatusNamesProblems(t *testing.T) {
 	now := time.Date(2026, 1, 2, 14, 0, 0, 0, time.Local)
 	status := operate.Status{
-		Server:  &operate.Server{Version: "v1.2.3", Started: now.Add(-50 * time.Hour), Listen: []string{":5000"}},
-		Storage: []operate.StoreStatus{{Path: "/var/lib/pullgate", MaxSize: 200 << 30, Pins: 3}},
+		Server: &operate.Server{Version: "v1.2.3", Started: now.Add(-50 * time.Hour), Listen: []string{":5000"}},
+		Storage: []operate.StoreStatus{{
+			Path: "/var/lib/pullgate", MaxSize: 200 << 30, Pins: 3,
+			Bucket: &fleet.Status{Name: "https://s3.example.com/cache", Received: 3 << 20, Sent: 2 << 20, Waiting: 2, Behind: true, WriteError: "it is full"},
+		}},
 		Upstreams: []operate.UpstreamStatus{
 			{
 				Name: "docker.io", URL: "https://registry-1.docker.io", State: "limited", Since: now, Until: now.Add(5 * time.Minute),
@@ -35,6 +39,8 @@ func TestStatusNamesProblems(t *testing.T) {
 		"pullgate v1.2.3, up for 2d2h, at :5000\n",
 		"0, 0 B of 200 GiB (max_size)",
 		"pins       3\n",
+		"bucket     https://s3.example.com/cache: 3.0 MiB received, 2.0 MiB sent, 2 uploads waiting, to be compared\n",
+		"NOT WRITTEN: it is full\n",
 		"docker.io  limited until 14:05 ",
 		"ghcr.io    credentials refused ",
 		"quay.io    down (connect), probe in 4s ",

@@ -16,14 +16,15 @@ func TestDocsListOptions(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, page, _ := strings.Cut(string(raw), "\n## Storage\n")
-	storage, upstream, found := strings.Cut(page, "\n## The directive\n")
+	shared, upstream, found := strings.Cut(page, "\n## The directive\n")
+	storage, shared, _ := strings.Cut(shared, "\n## Fleet\n")
 	if !found {
 		t.Fatal("the page has not the sections that it had")
 	}
 	_, upstream, _ = strings.Cut(upstream, "\n## Where an upstream is\n")
 	upstream, _, _ = strings.Cut(upstream, "\n## JSON\n")
 	for section, want := range map[string][]string{
-		storage: slices.Sorted(maps.Keys(storageOptions)), upstream: slices.Sorted(maps.Keys(upstreamOptions)),
+		storage: slices.Sorted(maps.Keys(storageOptions)), shared: slices.Sorted(maps.Keys(fleetOptions)), upstream: slices.Sorted(maps.Keys(upstreamOptions)),
 	} {
 		var listed []string
 		for line := range strings.Lines(section) {

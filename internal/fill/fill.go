@@ -111,7 +111,7 @@ type Fill struct {
 func New(ctx context.Context, o Options) *Fill {
 	f := &Fill{Options: o, done: make(chan struct{}), audience: newAudience(o.Ahead, o.Most)}
 	f.outcome.verdict.sizing = sizing{size: -1, hint: o.Size}
-	f.sender = sender{Options: &f.Options, party: f.audience.party, known: o.Known}
+	f.sender.Options, f.sender.party, f.sender.known = &f.Options, f.audience.party, o.Known
 	f.ctx, f.cancel = context.WithCancel(ctx)
 	f.workers.f = f
 	f.workers.restart(f.ctx)

@@ -47,6 +47,7 @@ type segment struct {
 // intake is how the bytes of a connection came in.
 type intake struct {
 	heard  bool          // one has
+	shared bool          // they are not the source's own
 	waited time.Duration // for them, since they were last told of
 	// queued is how many lay unread when last looked at, and unlooked how many were
 	// read since.
@@ -99,6 +100,7 @@ func (s *segment) pull() error {
 		return err
 	}
 	defer body.Close()
+	s.intake.shared = body.Shared != ""
 	if body.Size >= 0 && size >= 0 && body.Size != size || body.Offset > s.pos {
 		return oci.UpstreamError(oci.ClassLength, "", "the upstream sent another part of the blob than was asked for",
 			fmt.Errorf("want %d of %d, got %d of %d", s.pos, size, body.Offset, body.Size))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync/atomic"
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/pace"
@@ -21,6 +22,8 @@ type sender struct {
 	party *pace.Party
 	// known says that the upstream serves the repository, as far as is known here.
 	known bool
+	// shared is who else than the source has sent some of it last; see oci.BlobBody.
+	shared atomic.Value
 }
 
 // request is one GET of a sender's: for the bytes [offset, offset+length), to the end if
@@ -63,6 +66,12 @@ func (s *sender) get(ctx context.Context, g request) (oci.BlobBody, error) {
 		return oci.BlobBody{}, err
 	}
 	served = true
+	if body.Shared != "" { // it says nothing of the source, and takes no place there
+		s.shared.Store(body.Shared)
+		s.crowds.Leave(v, false, s.Now())
+		body.ReadCloser = &visitBody{ReadCloser: body.ReadCloser, ctx: going, end: func(bool) { cancel(nil) }}
+		return body, nil
+	}
 	s.crowds.Serve(v, s.Now())
 	body.ReadCloser = &visitBody{ReadCloser: body.ReadCloser, ctx: going, end: end}
 	return body, nil

@@ -21,9 +21,12 @@ type Outcome struct {
 	Received   int64 // bytes that have come from the source
 	// Guessed says that the source told no size, and the hint had to do.
 	Guessed bool
-	// Resumed says that bytes of an earlier fill may be to blame, such as after a power
-	// loss; and Unread that the part is, which does not give them back.
+	// Resumed says that other bytes than the source's may be to blame: of an earlier fill,
+	// such as after a power loss, or Shared; and Unread that the part is, which does not
+	// give them back.
 	Resumed, Unread bool
+	// Shared is who has sent some of it in place of the source; empty = nobody.
+	Shared string
 	// Refused says that an upstream has refused what no client had asked for yet.
 	Refused bool
 }
@@ -38,13 +41,14 @@ func (f *Fill) Outcome() Outcome { return f.summary(f.outcome.now().err) }
 func (f *Fill) summary(err error) Outcome {
 	v := f.outcome.now()
 	_, _, resumed := f.content.state()
+	shared, _ := f.sender.shared.Load().(string)
 	refused := false
 	if err != nil && f.audience.isAhead() {
 		refused, _ = refusal(err)
 	}
 	return Outcome{
 		Err: err, Cause: v.cause, Size: v.size, Received: f.workers.bytes(), Guessed: v.guessed,
-		Resumed: resumed, Unread: errors.Is(err, errUnread), Refused: refused,
+		Resumed: resumed || shared != "", Shared: shared, Unread: errors.Is(err, errUnread), Refused: refused,
 	}
 }
 

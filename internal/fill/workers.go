@@ -113,15 +113,22 @@ func (w *workers) note(s *segment, n int64) (limit int64, own hash.Hash, receive
 	s.pos += n
 	s.bytes += n
 	w.received += n
-	a := f.Uplinks.Received(f.Scope.Upstream, pace.Receipt{
-		Bytes: n, Waited: s.intake.waited, Queued: s.intake.queued, First: !s.intake.heard,
-		Awaited: w.awaitsAt(s, prefix), Left: max(missing, 0) / int64(len(w.segments)),
-	}, now)
-	s.intake.heard, s.intake.waited, s.goOn, w.each, w.crowded = true, 0, a.GoOn, a.Each, a.Crowded
-	if a.More {
+	if s.intake.shared { // it says nothing of the line to the source
+		s.intake.heard, s.intake.waited, s.goOn = true, 0, nil
+	} else if w.measure(s, n, w.awaitsAt(s, prefix), max(missing, 0)/int64(len(w.segments)), now) {
 		w.quicken(size)
 	}
 	return w.segments.limit(s, &f.content, size), own, w.received
+}
+
+// measure tells of n bytes that came over the line to the source, of which so many are left
+// for each segment, and reports whether another segment may help; w.mu is held.
+func (w *workers) measure(s *segment, n int64, awaited bool, left int64, now time.Time) (more bool) {
+	a := w.f.Uplinks.Received(w.f.Scope.Upstream, pace.Receipt{
+		Bytes: n, Waited: s.intake.waited, Queued: s.intake.queued, First: !s.intake.heard, Awaited: awaited, Left: left,
+	}, now)
+	s.intake.heard, s.intake.waited, s.goOn, w.each, w.crowded = true, 0, a.GoOn, a.Each, a.Crowded
+	return a.More
 }
 
 // awaits reports whether a client waits for what the segment brings next.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/pullgate/pullgate/internal/fleet"
 	"github.com/pullgate/pullgate/internal/operate"
 )
 
@@ -78,6 +79,23 @@ func Table() []Metric {
 		{Name: "cache_free_inodes", Help: "Free inodes on the store's file system.", store: func(s s) int64 { return s.FreeInodes }},
 		{Name: "cache_evicted_blobs_total", Help: "Blobs evicted since the store was opened.", counts: true, store: func(s s) int64 { return s.EvictedBlobs }},
 		{Name: "cache_evicted_bytes_total", Help: "Bytes evicted since the store was opened.", counts: true, store: func(s s) int64 { return s.EvictedBytes }},
+		{Name: "bucket_reads_total", Help: "Requests to read from the bucket that gateways share.", counts: true, store: inBucket(func(b *fleet.Status) int64 { return b.Reads })},
+		{Name: "bucket_writes_total", Help: "Requests to write to the bucket.", counts: true, store: inBucket(func(b *fleet.Status) int64 { return b.Writes })},
+		{Name: "bucket_failures_total", Help: "Requests that the bucket did not answer, or not well.", counts: true, store: inBucket(func(b *fleet.Status) int64 { return b.Failures })},
+		{Name: "bucket_received_bytes_total", Help: "Bytes of objects received from the bucket.", counts: true, store: inBucket(func(b *fleet.Status) int64 { return b.Received })},
+		{Name: "bucket_sent_bytes_total", Help: "Bytes of objects written to the bucket.", counts: true, store: inBucket(func(b *fleet.Status) int64 { return b.Sent })},
+		{Name: "bucket_uploads_waiting", Help: "Uploads to the bucket that wait.", store: inBucket(func(b *fleet.Status) int64 { return int64(b.Waiting) })},
+		{Name: "bucket_failing", Help: "Buckets that are not read, or not written, since they fail.", store: inBucket(func(b *fleet.Status) int64 { return one(!b.OK()) })},
+	}
+}
+
+// inBucket is what stores that share a bucket tell of it.
+func inBucket(of func(*fleet.Status) int64) func(operate.StoreStatus) int64 {
+	return func(s operate.StoreStatus) int64 {
+		if s.Bucket == nil {
+			return 0
+		}
+		return of(s.Bucket)
 	}
 }
 

@@ -231,15 +231,14 @@ func (j joining) status() oci.CacheStatus {
 	if !j.led {
 		return oci.CacheStatus{Result: oci.ResultJoined}
 	}
-	status := oci.CacheStatus{Result: oci.ResultMiss, Stored: true}
-	if cause := j.fill.Outcome().Cause; cause != nil {
-		status.Stored = false
-		status.Detail = "io_error"
-		if errors.Is(cause, storage.ErrNoSpace) {
-			status.Detail = "no_space"
-		}
+	o := j.fill.Outcome()
+	switch {
+	case errors.Is(o.Cause, storage.ErrNoSpace):
+		return oci.CacheStatus{Result: oci.ResultMiss, Detail: "no_space"}
+	case o.Cause != nil:
+		return oci.CacheStatus{Result: oci.ResultMiss, Detail: "io_error"}
 	}
-	return status
+	return oci.CacheStatus{Result: oci.ResultMiss, Stored: true, Detail: o.Shared}
 }
 
 // prove has the upstream show that the blob, whose bytes are here for other scopes,

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -69,7 +70,9 @@ func (q manifestQuery) get(ctx context.Context) (oci.Manifest, oci.CacheStatus, 
 		have: func(ctx context.Context) (oci.Manifest, bool) { return q.local(ctx, q.digest) },
 		ask:  q.ask,
 	})
-	return a.value, a.status(err), err
+	status := a.status(err)
+	status.Detail = cmp.Or(status.Detail, a.value.Shared)
+	return a.value, status, err
 }
 
 // settled is the status of what is stored, or of why it is not the scope's any more.

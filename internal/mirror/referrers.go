@@ -30,6 +30,9 @@ func (q referrersQuery) list(ctx context.Context) ([]oci.Descriptor, oci.CacheSt
 		return old.Descriptors, oci.CacheStatus{Result: oci.ResultHit}, nil
 	}
 	a, err := lookUp(ctx, q.view, &q.referrers, q.question(old, known))
+	if err != nil && !known {
+		old, known = q.stored(ctx) // as in tagQuery.recall
+	}
 	switch {
 	case err == nil:
 		return a.value, a.status(nil), nil

@@ -102,7 +102,7 @@ type watched struct {
 // Manifest implements Remote.
 func (w watched) Manifest(ctx context.Context, repository string, ref oci.Reference) (oci.Manifest, error) {
 	mf, err := w.Remote.Manifest(ctx, repository, ref)
-	if err == nil {
+	if err == nil && mf.Shared == "" {
 		w.cache.images.Fetched(known.Key{Scope: oci.Scope{Upstream: w.identity, Repository: repository}, Digest: mf.Digest}, w.cache.now())
 	}
 	return mf, err

@@ -52,6 +52,9 @@ func (q tagQuery) lookUp(ctx context.Context, old storage.Tag, known bool) (tagA
 		return tagAnswer{tag: old}, q.stale(old, e), nil
 	}
 	a, err := lookUp(ctx, q.view, &q.tags, question)
+	if err != nil && !known {
+		old, fallback = q.recall(ctx)
+	}
 	switch {
 	case err == nil:
 		return a.value, q.statusOf(a), nil
@@ -59,6 +62,16 @@ func (q tagQuery) lookUp(ctx context.Context, old storage.Tag, known bool) (tagA
 		return tagAnswer{}, a.status(err), err
 	}
 	return tagAnswer{tag: old}, q.stale(old, err), nil
+}
+
+// recall returns what an unknown tag once meant, with its manifest, if a Remote that could
+// not ask the upstream has put that into the store.
+func (q tagQuery) recall(ctx context.Context) (old storage.Tag, fallback bool) {
+	if old, fallback = q.stored(ctx); fallback {
+		_, _, err := manifestQuery{q.view, old.Digest}.get(ctx)
+		fallback = err == nil
+	}
+	return old, fallback
 }
 
 // refreshInBackground has an upstream asked that others have waited for in vain, while an old

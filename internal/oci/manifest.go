@@ -26,6 +26,8 @@ type Manifest struct {
 	// Contents is what Bytes point to, if somebody has just read them; nil = read
 	// them. They take more memory than Bytes, so nobody keeps them.
 	Contents *Contents
+	// Shared is as in BlobBody. It is not kept.
+	Shared string
 }
 
 // Descriptor returns type, digest and size of the manifest.

@@ -81,6 +81,9 @@ type BlobBody struct {
 	Offset int64
 	// Size is that of the whole blob; -1 if the upstream does not say.
 	Size int64
+	// Shared says who has sent it in place of the upstream, such as "bucket"; empty = the
+	// upstream itself has.
+	Shared string
 	// Queued returns how many bytes have come in that were not read yet, as far as
 	// that is known; nil = it is not. It is for the reader: after the end it may tell
 	// of another body on the same connection.

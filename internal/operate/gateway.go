@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/pullgate/pullgate/internal/bundle"
+	"github.com/pullgate/pullgate/internal/fleet"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -31,6 +32,8 @@ type Gateway interface {
 	Check(ctx context.Context, q CheckRequest, tell func(CheckLine)) error
 	Verify(ctx context.Context, q VerifyRequest, tell func(ImageLine)) error
 	Preload(ctx context.Context, q PreloadRequest, tell func(ImageLine)) error
+	// Sync brings what a gateway has to the bucket that it shares with others.
+	Sync(ctx context.Context, q SyncRequest, tell func(SyncLine)) error
 	// Export returns a bundle that is to be written, then closed.
 	Export(ctx context.Context, q ExportRequest) (*Bundle, error)
 	// Import reads a bundle once it is known where to: open returns it, and whoever
@@ -52,6 +55,7 @@ const (
 	CheckPath     = "/registry_mirror/check"
 	VerifyPath    = "/registry_mirror/verify"
 	PreloadPath   = "/registry_mirror/preload"
+	SyncPath      = "/registry_mirror/sync"
 	ExportPath    = "/registry_mirror/export"
 	ImportPath    = "/registry_mirror/import"
 )
@@ -81,6 +85,8 @@ type (
 	PinLine = StoreLine[PinReport, PinReport]
 	// CheckLine is a line about a check.
 	CheckLine = StoreLine[storage.CheckProgress, storage.CheckReport]
+	// SyncLine is a line about what is brought to the bucket.
+	SyncLine = StoreLine[fleet.Synced, fleet.Synced]
 )
 
 // RefusedError is the error of a request that is refused. Over HTTP it has the status.

@@ -67,6 +67,9 @@ func (l *Local) Import(ctx context.Context, q ImportRequest, open func() (*bundl
 		result, err = importAll(ctx, s.Store, sites, b, q, tell)
 	}
 	result.Path = s.Path
+	if s.Fleet != nil {
+		s.Fleet.CatchUp()
+	}
 	if err != nil {
 		result.Error = err.Error()
 		if move, ok := errors.AsType[*carry.MoveError](err); ok {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/pullgate/pullgate/internal/fleet"
 	"github.com/pullgate/pullgate/internal/history"
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/storage"
@@ -19,6 +20,8 @@ type Store struct {
 	Path string
 	// Mirror is what all mirrors on it share; nil = there are none.
 	Mirror *mirror.Cache
+	// Fleet is what it has to do with other gateways; nil = nothing.
+	Fleet *fleet.Fleet
 	// History is how much its server did; nil = it has none.
 	History *history.History
 

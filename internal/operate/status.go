@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/pullgate/pullgate/internal/fleet"
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage"
@@ -35,6 +36,8 @@ type StoreStatus struct {
 	MaxSize int64 `json:"max_size"`
 	// Pins is how many pins there are.
 	Pins int `json:"pins"`
+	// Bucket is what is shared with other gateways; nil = nothing.
+	Bucket *fleet.Status `json:"bucket,omitempty"`
 	// EvictedLastHour is how much went in the last hour.
 	EvictedLastHour int64 `json:"evicted_last_hour_bytes"`
 }
@@ -132,6 +135,9 @@ func (s *Store) Status() StoreStatus {
 	status := StoreStatus{Path: s.Path, MaxSize: s.Limits().MaxSize, Usage: s.Usage(), EvictedLastHour: s.History.Sum(time.Hour).Evicted}
 	if s.Mirror != nil {
 		status.Stats = s.Mirror.Stats()
+	}
+	if s.Fleet != nil {
+		status.Bucket = s.Fleet.Status()
 	}
 	return status
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/index"
 	"github.com/pullgate/pullgate/storage/internal/life"
+	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // Catalog is what a store has by name, as it was when the Catalog was made: what
@@ -109,6 +110,42 @@ func (c *Catalog) Tags(ctx context.Context, upstream, repository string) iter.Se
 			}
 			name := string(r.Key[bytes.LastIndexByte(r.Key, 0)+1:])
 			if !yield(CatalogTag{Scope: scope, Name: name, Tag: t}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Blobs yields digest and size of the finished blobs that are recorded, in order. An
+// error is the last thing that it yields.
+func (c *Catalog) Blobs(ctx context.Context) iter.Seq2[oci.Descriptor, error] {
+	return func(yield func(oci.Descriptor, error) bool) {
+		for r, err := range c.scan(ctx, []byte{index.TableBlob}, true) {
+			if err != nil {
+				yield(oci.Descriptor{}, err)
+				return
+			}
+			i := volume.ID(r.Key[1:])
+			blob, ok := index.DecodeBlob(r.Value)
+			if ok && i.Valid() && !yield(oci.Descriptor{Digest: i.Digest(), Size: blob.Size}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Links yields digest and size of what is proven to be a scope's, in order. An error is
+// the last thing that it yields.
+func (c *Catalog) Links(ctx context.Context, scope oci.Scope) iter.Seq2[oci.Descriptor, error] {
+	return func(yield func(oci.Descriptor, error) bool) {
+		for r, err := range c.scan(ctx, index.AppendScope(nil, index.TableLink, scope), true) {
+			if err != nil {
+				yield(oci.Descriptor{}, err)
+				return
+			}
+			i, valid := index.ScopedID(r.Key)
+			l, ok := index.DecodeLink(r.Value)
+			if valid && ok && l.Proven && !yield(oci.Descriptor{Digest: i.Digest(), Size: l.Size}, nil) {
 				return
 			}
 		}

@@ -1,4 +1,5 @@
-package command
+// Package spelling makes commands say what was meant by what is misspelt.
+package spelling
 
 import (
 	"errors"
@@ -14,13 +15,13 @@ import (
 
 // otherVerbs are what other tools call a verb.
 var otherVerbs = map[string][]string{
-	"ls": {"list", "images"}, "rm": {"remove", "delete", "purge", "evict"}, "du": {"usage", "df", "size"}, "preload": {"pull", "warm", "sync"},
-	"pins": {"pinned"}, "serve": {"run", "start"}, "export": {"save"}, "import": {"load"}, "fsck": {"scrub"},
+	"ls": {"list", "images"}, "rm": {"remove", "delete", "purge", "evict"}, "du": {"usage", "df", "size"}, "preload": {"pull", "warm"},
+	"pins": {"pinned"}, "serve": {"run", "start"}, "export": {"save"}, "import": {"load"}, "fsck": {"scrub"}, "sync": {"upload"},
 }
 
-// suggestVerbs makes a command say which of its verbs was meant, and Caddy that it has
+// Suggest makes a command say which of its verbs was meant, and Caddy that it has
 // them.
-func suggestVerbs(cmd *cobra.Command) {
+func Suggest(cmd *cobra.Command) {
 	for _, verb := range cmd.Commands() {
 		verb.SuggestFor = otherVerbs[verb.Name()]
 		cmd.SuggestFor = append(cmd.SuggestFor, verb.Name())
@@ -31,7 +32,7 @@ func suggestVerbs(cmd *cobra.Command) {
 		}
 		return fmt.Errorf("unknown command %q for %q%s", args[0], cmd.CommandPath(), verbHint(cmd, args[0]))
 	}
-	cmd.SetFlagErrorFunc(misspelt)
+	cmd.SetFlagErrorFunc(Misspelt)
 }
 
 // verbHint says which verb was meant.
@@ -46,8 +47,8 @@ func verbHint(cmd *cobra.Command, name string) string {
 	return nearest.Hint(name, verbs)
 }
 
-// misspelt adds to an error about options what was meant.
-func misspelt(cmd *cobra.Command, err error) error {
+// Misspelt adds to an error about options what was meant.
+func Misspelt(cmd *cobra.Command, err error) error {
 	if wrong, ok := errors.AsType[*pflag.InvalidValueError](err); ok && wrong.GetFlag().Value.Type() == "duration" {
 		if _, number := strconv.ParseFloat(wrong.GetValue(), 64); number == nil {
 			return fmt.Errorf("--%s: %q is a duration without a unit: did you mean %ss?",

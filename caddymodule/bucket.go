@@ -1,0 +1,51 @@
+package caddymodule
+
+import (
+	"github.com/pullgate/pullgate/caddymodule/config"
+	"github.com/pullgate/pullgate/internal/bucket"
+	"github.com/pullgate/pullgate/internal/fleet"
+)
+
+// sharedBucket is the bucket of a configuration. nil = it has none.
+type sharedBucket struct {
+	options bucket.Options
+	objects *bucket.Bucket
+}
+
+// openBucket opens the bucket of a fleet, if there is one. It asks nobody.
+func openBucket(f *config.Fleet) (*sharedBucket, error) {
+	if f == nil {
+		return nil, nil
+	}
+	o, err := f.Options()
+	if err != nil {
+		return nil, err
+	}
+	objects, err := bucket.Open(o)
+	if err != nil {
+		return nil, err
+	}
+	return &sharedBucket{o, objects}, nil
+}
+
+// equal reports whether it makes no difference which of the two is used. What is known of
+// a bucket, and waits to go there, outlives a reload then.
+func (b *sharedBucket) equal(other *sharedBucket) bool {
+	return b == other || b != nil && other != nil && b.options == other.options
+}
+
+// use makes it that of a fleet.
+func (b *sharedBucket) use(f *fleet.Fleet) {
+	if b == nil {
+		f.Use("", nil)
+	} else {
+		f.Use(b.options.URL, b.objects)
+	}
+}
+
+// close closes the connections to it.
+func (b *sharedBucket) close() {
+	if b != nil {
+		b.objects.Close()
+	}
+}

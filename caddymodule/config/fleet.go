@@ -1,0 +1,131 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/pullgate/pullgate/internal/bucket"
+)
+
+// Fleet is what gateways share: a bucket of an S3 server, which each of them reads before
+// it asks a registry, and writes what it has pulled to.
+type Fleet struct {
+	// The bucket: https://host/bucket, or https://host/bucket/prefix. It may hold the
+	// placeholders {env.*} and {file.*}. Required.
+	URL string `json:"url,omitempty"`
+
+	// Who reads and writes the bucket. Required.
+	Credentials *BucketCredentials `json:"credentials,omitempty"`
+
+	// The region that requests are signed for. Default: the one that the host of the URL
+	// names, or else us-east-1.
+	Region string `json:"region,omitempty"`
+}
+
+// BucketCredentials are an access key and its secret, or a provider.
+type BucketCredentials struct {
+	// Both may hold the placeholders {env.*} and {file.*}; the secret has to be one.
+	AccessKey string `json:"access_key,omitempty"`
+	SecretKey string `json:"secret_key,omitempty"`
+
+	// aws stands for whoever the AWS SDK finds in its usual places: the environment, the
+	// files in ~/.aws, the role of the machine or of the pod.
+	Provider string `json:"provider,omitempty"`
+}
+
+const awsProvider = "aws"
+
+// Check tells what is wrong with the form of the values.
+func (f *Fleet) Check() error {
+	if err := errors.Join(f.checkURL(), f.Credentials.check()); err != nil {
+		return fmt.Errorf("fleet: %w", err)
+	}
+	return nil
+}
+
+func (f *Fleet) checkURL() error {
+	switch {
+	case f.URL == "":
+		return errors.New("no URL of a bucket: want such as https://s3.eu-central-1.amazonaws.com/bucket")
+	case strings.Contains(f.URL, "{"):
+		return nil // it is looked up when the configuration is loaded
+	}
+	_, err := bucket.ParseURL(f.URL)
+	return err
+}
+
+// check never shows the secret.
+func (c *BucketCredentials) check() error {
+	switch {
+	case c == nil, *c == BucketCredentials{}:
+		return errors.New("no credentials: want an access key and {env.NAME} or {file./path} for its secret, or aws for what the AWS SDK finds in its usual places")
+	case c.Provider != "" && (c.AccessKey != "" || c.SecretKey != ""):
+		return errors.New("credentials are either an access key and its secret, or a provider")
+	case c.Provider != "" && c.Provider != awsProvider:
+		return fmt.Errorf("credentials: unknown provider %q: want aws, or an access key and its secret", c.Provider)
+	case c.Provider != "":
+		return nil
+	case c.AccessKey == "" || c.SecretKey == "":
+		return errors.New("credentials need an access key and its secret")
+	case !secretPattern.MatchString(c.SecretKey):
+		return errors.New("credentials hold a literal secret, which would be stored and shown with the configuration; write {env.NAME} or {file./path} in its place")
+	}
+	return nil
+}
+
+// Options returns what the bucket is opened with.
+func (f *Fleet) Options() (o bucket.Options, err error) {
+	if err := f.Check(); err != nil {
+		return o, err
+	}
+	repl := caddy.NewReplacer()
+	o.Region = f.Region
+	for option, value := range map[string]struct {
+		from string
+		to   *string
+	}{
+		"url": {f.URL, &o.URL}, "access key": {f.Credentials.AccessKey, &o.AccessKey}, "secret key": {f.Credentials.SecretKey, &o.SecretKey},
+	} {
+		if *value.to, err = lookUp(repl, value.from); err != nil {
+			return o, fmt.Errorf("fleet: %s: %w", option, err)
+		}
+	}
+	return o, nil
+}
+
+// UnmarshalCaddyfile reads what stands after the option fleet.
+func (f *Fleet) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	line := *d
+	if !d.AllArgs(&f.URL) {
+		return line.Err("fleet: want the URL of a bucket, such as https://s3.eu-central-1.amazonaws.com/bucket")
+	}
+	err := parseBlock(d, "fleet", fleetOptions, f, func(*caddyfile.Dispenser, []string) error { return nil })
+	if err != nil {
+		return err
+	}
+	if err := f.Check(); err != nil {
+		return line.WrapErr(err)
+	}
+	return nil
+}
+
+// fleetOptions are those of the block fleet.
+var fleetOptions = map[string]option[Fleet]{
+	"credentials": {usage: "<access_key>|aws [{env.<NAME>}|{file.<path>}]", set: func(f *Fleet, args []string) error {
+		f.Credentials = new(BucketCredentials)
+		if len(args) == 1 {
+			f.Credentials.Provider = args[0]
+		} else {
+			f.Credentials.AccessKey, f.Credentials.SecretKey = args[0], args[1]
+		}
+		return f.Credentials.check()
+	}},
+	"region": {usage: "<name>", set: func(f *Fleet, args []string) error {
+		f.Region = args[0]
+		return nil
+	}},
+}

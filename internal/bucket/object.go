@@ -1,0 +1,167 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// Get reads the bytes [offset, offset+length) of an object, to the end if length is
+// negative. ctx bounds the reading, too. Of an object that has no such bytes it is
+// ErrChanged.
+func (b *Bucket) Get(ctx context.Context, key string, offset, length int64) (Object, error) {
+	in := &s3.GetObjectInput{Bucket: &b.place.Bucket, Key: b.key(key)}
+	switch {
+	case length >= 0:
+		in.Range = aws.String(fmt.Sprintf("bytes=%d-%d", offset, offset+length-1))
+	case offset > 0:
+		in.Range = aws.String(fmt.Sprintf("bytes=%d-", offset))
+	}
+	out, err := b.client.GetObject(ctx, in)
+	if err != nil {
+		return Object{}, failed("get", key, err)
+	}
+	o := Object{ReadCloser: out.Body, Info: Info{
+		Key: key, Size: aws.ToInt64(out.ContentLength), ETag: aws.ToString(out.ETag), ContentType: aws.ToString(out.ContentType),
+		Modified: aws.ToTime(out.LastModified), Meta: out.Metadata,
+	}}
+	if told := aws.ToString(out.ContentRange); told != "" {
+		if o.Offset, o.Size, err = parseRange(told); err != nil {
+			_ = out.Body.Close()
+			return Object{}, fmt.Errorf("get object %s: %w", key, err)
+		}
+	}
+	return o, nil
+}
+
+// parseRange reads a Content-Range: where it begins, and the size of the whole.
+func parseRange(s string) (offset, size int64, err error) {
+	part, whole, _ := strings.Cut(strings.TrimPrefix(s, "bytes "), "/")
+	first, _, _ := strings.Cut(part, "-")
+	if offset, err = strconv.ParseInt(first, 10, 64); err == nil {
+		size, err = strconv.ParseInt(whole, 10, 64)
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("the server tells the range %q", s)
+	}
+	return offset, size, nil
+}
+
+// Head returns what is known of an object.
+func (b *Bucket) Head(ctx context.Context, key string) (Info, error) {
+	out, err := b.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &b.place.Bucket, Key: b.key(key)})
+	if err != nil {
+		return Info{}, failed("head", key, err)
+	}
+	return Info{
+		Key: key, Size: aws.ToInt64(out.ContentLength), ETag: aws.ToString(out.ETag), ContentType: aws.ToString(out.ContentType),
+		Modified: aws.ToTime(out.LastModified), Meta: out.Metadata,
+	}, nil
+}
+
+// Put writes an object of so many bytes.
+func (b *Bucket) Put(ctx context.Context, key string, content io.ReadSeeker, size int64, o PutOptions) error {
+	in := &s3.PutObjectInput{
+		Bucket: &b.place.Bucket, Key: b.key(key), Body: content, ContentLength: &size, Metadata: o.Meta,
+	}
+	if o.ContentType != "" {
+		in.ContentType = &o.ContentType
+	}
+	if o.IfAbsent {
+		in.IfNoneMatch = aws.String("*")
+	}
+	if o.IfMatch != "" {
+		in.IfMatch = &o.IfMatch
+	}
+	_, err := b.client.PutObject(ctx, in, func(options *s3.Options) {
+		if o.SHA256 != "" {
+			options.APIOptions = append(options.APIOptions, withPayloadHash(o.SHA256))
+		}
+	})
+	if err != nil {
+		return failed("put", key, err)
+	}
+	return nil
+}
+
+// withPayloadHash has a request announce a hash that is known, in place of reading the
+// content twice.
+func withPayloadHash(hash string) func(*middleware.Stack) error {
+	return func(stack *middleware.Stack) error {
+		return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("KnownPayloadHash",
+			func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
+				return next.HandleInitialize(v4.SetPayloadHash(ctx, hash), in)
+			}), middleware.After)
+	}
+}
+
+// Delete removes an object. One that is absent is no error.
+func (b *Bucket) Delete(ctx context.Context, key string) error {
+	_, err := b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.place.Bucket, Key: b.key(key)})
+	if err != nil && !errors.Is(failed("delete", key, err), fs.ErrNotExist) {
+		return failed("delete", key, err)
+	}
+	return nil
+}
+
+// List yields the objects whose keys begin with a prefix and sort after the given key, in
+// the order of their keys. An error is the last thing that it yields.
+func (b *Bucket) List(ctx context.Context, prefix, after string) iter.Seq2[Info, error] {
+	return func(yield func(Info, error) bool) {
+		in := &s3.ListObjectsV2Input{Bucket: &b.place.Bucket, Prefix: b.key(prefix)}
+		if after != "" {
+			in.StartAfter = b.key(after)
+		}
+		for {
+			out, err := b.client.ListObjectsV2(ctx, in)
+			if err != nil {
+				yield(Info{}, failed("list", prefix, err))
+				return
+			}
+			for _, o := range out.Contents {
+				key := strings.TrimPrefix(aws.ToString(o.Key), b.place.Prefix)
+				if !yield(Info{Key: key, Size: aws.ToInt64(o.Size), ETag: aws.ToString(o.ETag), Modified: aws.ToTime(o.LastModified)}, nil) {
+					return
+				}
+			}
+			if !aws.ToBool(out.IsTruncated) || out.NextContinuationToken == nil {
+				return
+			}
+			in.ContinuationToken = out.NextContinuationToken
+		}
+	}
+}
+
+func (b *Bucket) key(key string) *string { return aws.String(b.place.Prefix + key) }
+
+// errNoBucket is for a bucket that is absent itself, which is none of its objects.
+var errNoBucket = errors.New("there is no such bucket")
+
+// failed tells what a server has refused, and what it has not.
+func failed(operation, key string, err error) error {
+	if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
+		refusal, told := errors.AsType[smithy.APIError](err)
+		switch status := answer.HTTPStatusCode(); {
+		case status == http.StatusNotFound && (operation == "put" || told && refusal.ErrorCode() == "NoSuchBucket"):
+			err = errNoBucket
+		case status == http.StatusNotFound:
+			err = fs.ErrNotExist
+		case status == http.StatusPreconditionFailed, status == http.StatusConflict, status == http.StatusRequestedRangeNotSatisfiable:
+			err = ErrChanged
+		}
+	}
+	return fmt.Errorf("%s object %s: %w", operation, key, err)
+}

@@ -1,0 +1,234 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/pullgate/pullgate/internal/bucket"
+)
+
+const (
+	// headerBudget is how long a read may take until its first byte, and bodySilence how
+	// long none may come then: the upstream is asked instead.
+	headerBudget = 300 * time.Millisecond
+	bodySilence  = 2 * time.Second
+	// avoidFor is how long an object is not asked for that did not come.
+	avoidFor = 10 * time.Second
+	// presentFor is how long it is believed that an object is there that was seen there.
+	presentFor = 10 * time.Minute
+	// writeBudget bounds a write, beside what its bytes take at slowestWrite per second.
+	writeBudget  = 30 * time.Second
+	slowestWrite = 1 << 20
+)
+
+// Objects is a bucket; bucket.Bucket is the real one, and says what its methods do.
+type Objects interface {
+	Get(ctx context.Context, key string, offset, length int64) (bucket.Object, error)
+	Head(ctx context.Context, key string) (bucket.Info, error)
+	Put(ctx context.Context, key string, content io.ReadSeeker, size int64, o bucket.PutOptions) error
+	Delete(ctx context.Context, key string) error
+	List(ctx context.Context, prefix, after string) iter.Seq2[bucket.Info, error]
+}
+
+// depot is a bucket as a gateway uses it: what it may cost, and what is known of it.
+type depot struct {
+	name    string
+	objects Objects
+	budget  time.Duration // headerBudget
+	log     *slog.Logger
+	counts  counts
+	uploads *uploads
+
+	life
+
+	reads, writes *breaker
+	// avoided are the keys of what did not come, wrong those of what was not what its name
+	// says, present those of what is known to be there, and served those of blobs that are
+	// being read.
+	avoided, wrong, present, served recent
+}
+
+// counts are what went to the bucket and came from it.
+type counts struct{ reads, writes, failures, received, sent atomic.Int64 }
+
+func newDepot(name string, objects Objects, f *Fleet) *depot {
+	d := &depot{name: name, objects: objects, budget: f.budget, log: f.log.With("bucket", name)}
+	d.ctx, d.end = context.WithCancel(context.Background())
+	d.reads = &breaker{ctx: d.ctx, start: d.start, told: d.tell("reads"), probe: func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, d.budget)
+		defer cancel()
+		return d.look(ctx)
+	}}
+	d.writes = &breaker{ctx: d.ctx, start: d.start, told: d.tell("writes"), probe: func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, writeBudget)
+		defer cancel()
+		return failure(objects.Put(ctx, probeAt, strings.NewReader("probe"), int64(len("probe")), bucket.PutOptions{}))
+	}}
+	d.uploads = newUploads(d, f)
+	return d
+}
+
+// look reads something, whether or not it is there.
+func (d *depot) look(ctx context.Context) error {
+	o, err := d.objects.Get(ctx, probeAt, 0, -1)
+	if err == nil {
+		err = o.Close()
+	}
+	return failure(err)
+}
+
+// greet tells the log at once if the bucket cannot be read, such as with wrong keys.
+func (d *depot) greet() {
+	ctx, cancel := context.WithTimeout(d.ctx, writeBudget)
+	defer cancel()
+	if err := d.look(ctx); err != nil && d.ctx.Err() == nil {
+		d.log.Warn("the bucket cannot be read: pulls go on without it", "error", err)
+	}
+}
+
+func (d *depot) tell(what string) func(open bool, err error) {
+	return func(open bool, err error) {
+		if open {
+			d.log.Warn("the bucket fails and is not asked for a while", "operation", what, "error", err)
+		} else {
+			d.log.Info("the bucket is well again", "operation", what)
+		}
+	}
+}
+
+// failure returns an error that tells of the bucket itself, not of one object.
+func failure(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, bucket.ErrChanged) {
+		return nil
+	}
+	return err
+}
+
+// errNotAsked is why nothing is read.
+var errNotAsked = errors.New("the bucket is not asked at present")
+
+// may reports whether an object may be asked for.
+func (d *depot) may(key string) bool {
+	return d.reads.open() == nil && !d.avoided.has(key) && !d.wrong.has(key)
+}
+
+// settle notes how a read has ended, unless the caller has given it up.
+func (d *depot) settle(caller context.Context, key string, err error) error {
+	if caller.Err() != nil {
+		return caller.Err()
+	}
+	failed := failure(err)
+	d.reads.note(failed)
+	if failed != nil {
+		d.counts.failures.Add(1)
+		d.avoided.add(key, avoidFor)
+		d.log.Debug("not read from the bucket", "error", err)
+	}
+	return err
+}
+
+// head is Objects.Head within its budget.
+func (d *depot) head(ctx context.Context, key string) (bucket.Info, error) {
+	if !d.may(key) {
+		return bucket.Info{}, errNotAsked
+	}
+	budget, cancel := context.WithTimeout(ctx, d.budget)
+	defer cancel()
+	d.counts.reads.Add(1)
+	info, err := d.objects.Head(budget, key)
+	return info, d.settle(ctx, key, err)
+}
+
+// get is Objects.Get within its budget. The body ends when no byte comes for too long.
+func (d *depot) get(ctx context.Context, key string, offset, length int64) (bucket.Object, error) {
+	if !d.may(key) {
+		return bucket.Object{}, errNotAsked
+	}
+	reading, cancel := context.WithCancel(ctx)
+	late := time.AfterFunc(d.budget, cancel)
+	d.counts.reads.Add(1)
+	o, err := d.objects.Get(reading, key, offset, length)
+	if !late.Stop() && err == nil {
+		_ = o.Close()
+		err = context.DeadlineExceeded
+	}
+	if err = d.settle(ctx, key, err); err != nil {
+		cancel()
+		return bucket.Object{}, fmt.Errorf("read from the bucket: %w", err)
+	}
+	o.ReadCloser = &body{ReadCloser: o.ReadCloser, depot: d, key: key, caller: ctx, cancel: cancel}
+	return o, nil
+}
+
+// body is an object that is read.
+type body struct {
+	io.ReadCloser
+
+	depot  *depot
+	key    string
+	caller context.Context
+	cancel context.CancelFunc
+	silent *time.Timer
+}
+
+// Read implements io.Reader. An end that comes too early is io.ErrUnexpectedEOF, whatever
+// the reason: the rest is to be had elsewhere.
+func (b *body) Read(p []byte) (int, error) {
+	if b.silent == nil {
+		b.silent = time.AfterFunc(bodySilence, b.cancel)
+	} else {
+		b.silent.Reset(bodySilence)
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.silent.Stop()
+	b.depot.counts.received.Add(int64(n))
+	if err == nil || errors.Is(err, io.EOF) {
+		return n, err
+	}
+	if err = b.depot.settle(b.caller, b.key, err); b.caller.Err() == nil {
+		err = fmt.Errorf("read from the bucket: %w", errors.Join(io.ErrUnexpectedEOF, err))
+	}
+	return n, err
+}
+
+// Close implements io.Closer.
+func (b *body) Close() error {
+	if b.silent != nil {
+		b.silent.Stop()
+	}
+	b.cancel()
+	return b.ReadCloser.Close()
+}
+
+// put is Objects.Put within its budget.
+func (d *depot) put(ctx context.Context, key string, content io.ReadSeeker, size int64, o bucket.PutOptions) error {
+	ctx, cancel := context.WithTimeout(ctx, writeBudget+time.Duration(size/slowestWrite)*time.Second)
+	defer cancel()
+	d.counts.writes.Add(1)
+	err := d.objects.Put(ctx, key, content, size, o)
+	if err == nil {
+		d.counts.sent.Add(size)
+	}
+	return err
+}
+
+// distrustFor is how long a wrong object is not read that could neither be replaced nor
+// removed.
+const distrustFor = 24 * time.Hour
+
+// distrust is for an object that is not what its name says: it is not read any more, and
+// goes, unless it is replaced before.
+func (d *depot) distrust(key string) {
+	d.wrong.add(key, distrustFor)
+	d.present.drop(key)
+	d.log.Error("wrong object in the bucket", "key", key)
+	d.uploads.add(job{kind: wrong, name: key})
+}

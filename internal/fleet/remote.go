@@ -1,0 +1,257 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/internal/mirror"
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+const (
+	// sharedBy is what answers of the bucket say of themselves.
+	sharedBy = "bucket"
+	// sparePatience is how long an upstream is waited for until the bucket is asked what a
+	// tag meant, and confirmPatience how long until it counts as one that gives no answer.
+	sparePatience   = 3 * time.Second
+	confirmPatience = 3 * time.Second
+	// lackingFor is how long manifests of a repository are the upstream's own that lacks a
+	// blob there: some have blobs only once they were asked for the manifest.
+	lackingFor = 10 * time.Second
+	// servedFor is how long it is remembered that the bucket has sent some of a blob.
+	servedFor = 24 * time.Hour
+)
+
+// Upstream says of an upstream what a Remote has to know.
+type Upstream struct {
+	// Identity is that of its scopes.
+	Identity string
+	// TagTTL is how long its tags are fresh, and ProofTTL how long it is believed that it
+	// has what it had; 0 = for ever.
+	TagTTL, ProofTTL time.Duration
+}
+
+// Remote returns a Remote that answers from the bucket what that has, and else from
+// another one. Without a bucket it is that one.
+func (f *Fleet) Remote(u Upstream, inner mirror.Remote) mirror.Remote {
+	return &remote{Remote: inner, Upstream: u, fleet: f}
+}
+
+type remote struct {
+	mirror.Remote
+	Upstream
+
+	fleet   *Fleet
+	lacking recent // repositories
+}
+
+func (r *remote) scope(repository string) oci.Scope {
+	return oci.Scope{Upstream: r.Identity, Repository: repository}
+}
+
+// Blob implements mirror.Remote.
+func (r *remote) Blob(ctx context.Context, repository string, d digest.Digest, offset, length int64) (oci.BlobBody, error) {
+	if depot := r.fleet.depot.Load(); depot != nil {
+		if body, ok := r.sharedBlob(ctx, depot, repository, d, offset, length); ok {
+			return body, nil
+		}
+	}
+	body, err := r.Remote.Blob(ctx, repository, d, offset, length)
+	return body, r.noted(repository, err)
+}
+
+func (r *remote) sharedBlob(ctx context.Context, depot *depot, repository string, d digest.Digest, offset, length int64) (oci.BlobBody, bool) {
+	key := blobKey(d)
+	proof := r.prove(ctx, depot, repository, d, func(ctx context.Context) error {
+		_, err := r.Remote.HeadBlob(ctx, repository, d)
+		return err
+	})
+	defer proof.end()
+	o, err := depot.get(ctx, key, offset, length)
+	if err != nil {
+		return oci.BlobBody{}, false
+	}
+	if size, ok := proof.await(); !ok || size >= 0 && size != o.Size {
+		_ = o.Close()
+		return oci.BlobBody{}, false
+	}
+	depot.present.add(key, presentFor)
+	depot.served.add(key, servedFor)
+	return oci.BlobBody{ReadCloser: o, Offset: o.Offset, Size: o.Size, Shared: sharedBy}, true
+}
+
+// HeadBlob implements mirror.Remote.
+func (r *remote) HeadBlob(ctx context.Context, repository string, d digest.Digest) (int64, error) {
+	depot := r.fleet.depot.Load()
+	if depot == nil {
+		return r.Remote.HeadBlob(ctx, repository, d)
+	}
+	if r.ProofTTL == 0 {
+		if size, ok := proven(ctx, depot, r.scope(repository), d); ok {
+			return size, nil
+		}
+	}
+	size, err := r.Remote.HeadBlob(ctx, repository, d)
+	if r.ProofTTL > 0 && unanswered(err) {
+		if size, ok := proven(context.WithoutCancel(ctx), depot, r.scope(repository), d); ok {
+			return size, nil
+		}
+	}
+	return size, r.noted(repository, err)
+}
+
+// noted notes that an upstream lacks what was asked for.
+func (r *remote) noted(repository string, err error) error {
+	if oci.IsNotFound(err) {
+		r.lacking.add(repository, lackingFor)
+	}
+	return err
+}
+
+// Manifest implements mirror.Remote.
+func (r *remote) Manifest(ctx context.Context, repository string, ref oci.Reference) (oci.Manifest, error) {
+	if depot := r.fleet.depot.Load(); depot != nil && ref.IsDigest() && !r.lacking.has(repository) {
+		if mf, err := r.sharedManifest(ctx, depot, repository, ref.Digest); err == nil {
+			return mf, nil
+		}
+	}
+	return r.Remote.Manifest(ctx, repository, ref)
+}
+
+var errUnproven = errors.New("the upstream has not shown that it has it there")
+
+// sharedManifest reads a manifest from the bucket.
+func (r *remote) sharedManifest(ctx context.Context, depot *depot, repository string, d digest.Digest) (oci.Manifest, error) {
+	key := manifestKey(d)
+	proof := r.prove(ctx, depot, repository, d, func(ctx context.Context) error {
+		_, _, err := r.Remote.Resolve(ctx, repository, oci.Reference{Digest: d})
+		return err
+	})
+	defer proof.end()
+	o, err := depot.get(ctx, key, 0, -1)
+	if err != nil {
+		return oci.Manifest{}, err
+	}
+	defer o.Close()
+	if _, ok := proof.await(); !ok {
+		return oci.Manifest{}, errUnproven
+	}
+	raw, err := io.ReadAll(io.LimitReader(o, oci.MaxManifestSize+1))
+	if err != nil {
+		return oci.Manifest{}, err
+	}
+	if !oci.Verify(d, raw) {
+		depot.distrust(key)
+		return oci.Manifest{}, fmt.Errorf("manifest %s does not match its digest", d)
+	}
+	depot.present.add(key, presentFor)
+	mediaType, contents, err := oci.DecodeManifest(strings.TrimPrefix(o.ContentType, untyped), raw)
+	if err != nil {
+		return oci.Manifest{}, err
+	}
+	return oci.Manifest{MediaType: mediaType, Digest: d, Bytes: raw, Contents: &contents, Shared: sharedBy}, nil
+}
+
+// untyped is the type of objects that were written without any.
+const untyped = "binary/octet-stream"
+
+// Resolve implements mirror.Remote.
+func (r *remote) Resolve(ctx context.Context, repository string, ref oci.Reference) (oci.Descriptor, *oci.Manifest, error) {
+	depot := r.fleet.depot.Load()
+	switch {
+	case depot == nil:
+		return r.Remote.Resolve(ctx, repository, ref)
+	case ref.IsDigest():
+		return r.resolveDigest(ctx, depot, repository, ref)
+	}
+	return r.resolveTag(ctx, depot, repository, ref)
+}
+
+func (r *remote) resolveDigest(ctx context.Context, depot *depot, repository string, ref oci.Reference) (oci.Descriptor, *oci.Manifest, error) {
+	shared := func(ctx context.Context) (oci.Descriptor, *oci.Manifest, bool) {
+		mf, err := r.sharedManifest(ctx, depot, repository, ref.Digest)
+		return mf.Descriptor(), &mf, err == nil
+	}
+	if r.ProofTTL == 0 && !r.lacking.has(repository) {
+		if d, mf, ok := shared(ctx); ok {
+			return d, mf, nil
+		}
+	}
+	d, mf, err := r.Remote.Resolve(ctx, repository, ref)
+	if r.ProofTTL > 0 && unanswered(err) {
+		if d, mf, ok := shared(context.WithoutCancel(ctx)); ok {
+			return d, mf, nil
+		}
+	}
+	return d, mf, err
+}
+
+// unanswered reports whether an upstream has said neither yes nor no.
+func unanswered(err error) bool {
+	switch class := oci.ClassOf(err); {
+	case err == nil, class == oci.ClassNotFound, class == oci.ClassDenied:
+		return false
+	}
+	return true
+}
+
+// proof is what shows that a scope may have what the bucket has. It is looked for while
+// that is asked for.
+type proof struct {
+	size  int64
+	ok    bool
+	found chan struct{} // closed once both are known
+	end   context.CancelFunc
+}
+
+func (p *proof) await() (size int64, ok bool) {
+	<-p.found
+	return p.size, p.ok
+}
+
+// prove looks for the proof of a digest: in the gateway's own store, or else in the
+// bucket. Where proofs expire, confirm asks the upstream, which must not refuse then.
+func (r *remote) prove(ctx context.Context, depot *depot, repository string, d digest.Digest, confirm func(context.Context) error) *proof {
+	p := &proof{found: make(chan struct{})}
+	ctx, p.end = context.WithCancel(ctx)
+	scope := r.scope(repository)
+	if link, err := r.fleet.local.Records.Linked(ctx, scope, d); err == nil && link.Proven {
+		p.size, p.ok = link.Size, true
+		close(p.found)
+		return p
+	}
+	go func() {
+		defer close(p.found)
+		defer r.fleet.survive("prove")
+		size, ok := proven(ctx, depot, scope, d)
+		if ok && r.ProofTTL > 0 {
+			ctx, cancel := context.WithTimeout(ctx, confirmPatience)
+			defer cancel()
+			err := confirm(ctx)
+			ok = err == nil || unanswered(err)
+		}
+		p.size, p.ok = size, ok
+	}()
+	return p
+}
+
+// proven looks for a proof in the bucket, and returns the size that it tells; -1 = none.
+func proven(ctx context.Context, depot *depot, scope oci.Scope, d digest.Digest) (size int64, ok bool) {
+	key := proofKey(scope, d)
+	info, err := depot.head(ctx, key)
+	if err != nil {
+		return -1, false
+	}
+	depot.present.add(key+" "+info.Meta[metaSize], presentFor)
+	if size, err = strconv.ParseInt(info.Meta[metaSize], 10, 64); err != nil {
+		size = -1
+	}
+	return size, true
+}

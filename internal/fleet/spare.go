@@ -1,0 +1,132 @@
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/internal/bucket"
+	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage"
+)
+
+// metaSize is where a proof tells the size of what it is about.
+const metaSize = "size"
+
+// sharedTag is what a tag meant, in the bucket.
+type sharedTag struct {
+	Digest    digest.Digest `json:"digest"`
+	MediaType string        `json:"type"`
+	Size      int64         `json:"size"`
+	// Checked is when a gateway was told so last before it wrote this, and Changed since
+	// when it knew.
+	Checked time.Time `json:"checked"`
+	Changed time.Time `json:"changed"`
+}
+
+// sharedReferrers are what refers to a digest, in the bucket.
+type sharedReferrers struct {
+	Descriptors []oci.Descriptor `json:"descriptors"`
+	Checked     time.Time        `json:"checked"`
+}
+
+// maxRecord is more than any record in the bucket has.
+const maxRecord = 1 << 20
+
+// readRecord reads a record from an object, and closes it.
+func readRecord(o bucket.Object, record any) error {
+	defer o.Close()
+	raw, err := io.ReadAll(io.LimitReader(o, maxRecord))
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(raw, record)
+}
+
+// record reads a record.
+func (d *depot) record(ctx context.Context, key string, record any) error {
+	o, err := d.get(ctx, key, 0, -1)
+	if err != nil {
+		return err
+	}
+	return readRecord(o, record)
+}
+
+// resolveTag asks the upstream. Where that gives no answer, what the bucket has of a tag
+// that is not known here goes into the store, as something stale.
+func (r *remote) resolveTag(ctx context.Context, depot *depot, repository string, ref oci.Reference) (oci.Descriptor, *oci.Manifest, error) {
+	asking, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	late := time.AfterFunc(sparePatience, func() {
+		defer r.fleet.survive("recall tag")
+		if r.recallTag(ctx, depot, repository, ref.Tag) {
+			cancel(errSpare)
+		}
+	})
+	d, mf, err := r.Remote.Resolve(asking, repository, ref)
+	if !late.Stop() && errors.Is(context.Cause(asking), errSpare) && err != nil {
+		return d, mf, oci.UpstreamError(oci.ClassTimeout, "", "the upstream did not answer in time", err)
+	}
+	if unanswered(err) {
+		r.recallTag(context.WithoutCancel(ctx), depot, repository, ref.Tag)
+	}
+	return d, mf, err
+}
+
+var errSpare = errors.New("there is an old answer")
+
+// recallTag puts what the bucket has of a tag into the store, unless it is known here.
+func (r *remote) recallTag(ctx context.Context, depot *depot, repository, tag string) bool {
+	records, scope := r.fleet.local.Records, r.scope(repository)
+	if _, err := records.Tag(ctx, scope, tag); !errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	var t sharedTag
+	if depot.record(ctx, tagKey(scope, tag), &t) != nil {
+		return false
+	}
+	if _, err := oci.ParseDigest(t.Digest.String()); err != nil {
+		return false
+	}
+	return records.PutTag(ctx, scope, tag, storage.Tag{
+		Digest: t.Digest, MediaType: t.MediaType, Size: t.Size, Checked: r.stale(t.Checked), Changed: t.Changed,
+	}) == nil
+}
+
+// stale returns when something was checked, but not so late that it would count as fresh.
+func (r *remote) stale(checked time.Time) time.Time {
+	if newest := time.Now().Add(-r.TagTTL); checked.After(newest) {
+		return newest
+	}
+	return checked
+}
+
+// Referrers implements mirror.Remote. Where the upstream gives no answer, what the bucket
+// has of referrers that are not known here goes into the store, as something stale.
+func (r *remote) Referrers(ctx context.Context, repository string, d digest.Digest) ([]oci.Descriptor, error) {
+	found, err := r.Remote.Referrers(ctx, repository, d)
+	if depot := r.fleet.depot.Load(); depot != nil && unanswered(err) {
+		r.recallReferrers(context.WithoutCancel(ctx), depot, repository, d)
+	}
+	return found, err
+}
+
+func (r *remote) recallReferrers(ctx context.Context, depot *depot, repository string, d digest.Digest) {
+	records, scope := r.fleet.local.Records, r.scope(repository)
+	if _, err := records.Referrers(ctx, scope, d); !errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	var known sharedReferrers
+	if depot.record(ctx, referrersKey(scope, d), &known) != nil {
+		return
+	}
+	err := records.PutReferrers(ctx, scope, d, storage.Referrers{Descriptors: known.Descriptors, Checked: r.stale(known.Checked)})
+	if err != nil {
+		r.fleet.log.Debug("referrers of the bucket not stored", "error", err)
+	}
+}

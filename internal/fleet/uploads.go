@@ -1,0 +1,142 @@
+package fleet
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullgate/pullgate/internal/oci"
+)
+
+const (
+	// uploaders is how many uploads run at a time.
+	uploaders = 4
+	// maxUploads bounds those that wait. What they are of is read when it is their turn.
+	maxUploads = 1 << 14
+	// maxTries is how often one upload is tried while the bucket takes others.
+	maxTries = 3
+)
+
+// kind is what an upload is of.
+type kind int
+
+const (
+	blob kind = iota
+	manifest
+	linked    // that a digest is proven to be a scope's
+	refuted   // that it is not any more
+	tagged    // what a tag means
+	forgotten // that a tag means nothing any more
+	referred  // what refers to a digest
+	wrong     // that an object has to go; its key is the name
+)
+
+// job is one upload. It tells where to look, not what is there: that is as it is when the
+// turn comes, or nothing any more.
+type job struct {
+	kind   kind
+	scope  oci.Scope
+	digest digest.Digest
+	name   string
+}
+
+// uploads are what waits to be written to the bucket. Nobody waits for them. Safe for
+// concurrent use.
+type uploads struct {
+	writer
+
+	mu     sync.Mutex
+	known  map[job]struct{} // those in the queue
+	queue  chan job
+	behind atomic.Bool // something was not uploaded
+}
+
+func newUploads(d *depot, f *Fleet) *uploads {
+	return &uploads{writer: writer{depot: d, fleet: f}, known: map[job]struct{}{}, queue: make(chan job, maxUploads)}
+}
+
+// begin begins to upload. What an earlier process has not uploaded is not known.
+func (u *uploads) begin() {
+	u.behind.Store(true)
+	u.depot.start(u.depot.greet)
+	u.depot.start(func() { u.fleet.catchUp(u.depot) })
+	for range uploaders {
+		u.depot.start(func() {
+			for u.next() {
+			}
+		})
+	}
+}
+
+// add has something uploaded, unless that is about to be anyway.
+func (u *uploads) add(jobs ...job) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, j := range jobs {
+		if _, ok := u.known[j]; ok {
+			continue
+		}
+		select {
+		case u.queue <- j:
+			u.known[j] = struct{}{}
+		default:
+			u.behind.Store(true)
+		}
+	}
+}
+
+// waiting returns how many wait.
+func (u *uploads) waiting() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.known)
+}
+
+// next does one upload once there is one. It reports false at the end.
+func (u *uploads) next() bool {
+	select {
+	case j := <-u.queue:
+		u.mu.Lock()
+		delete(u.known, j) // what changes from now on is another upload
+		u.mu.Unlock()
+		if err := u.try(u.depot.ctx, j); err != nil {
+			u.behind.Store(true)
+			u.depot.log.Warn("not uploaded", "error", err)
+		}
+		return true
+	case <-u.depot.ctx.Done():
+		return false
+	}
+}
+
+// try does one upload, over as many failures of the bucket as there are, but few of the
+// upload alone. It is no error that it was given up with ctx.
+func (u *uploads) try(ctx context.Context, j job) (err error) {
+	defer u.fleet.survive("upload")
+	for tries := 0; tries < maxTries; {
+		if !u.depot.writes.await(ctx) {
+			return nil
+		}
+		if err = u.once(ctx, j); err == nil || ctx.Err() != nil {
+			return nil
+		}
+		if u.depot.writes.open() == nil {
+			tries++
+		}
+	}
+	return err
+}
+
+// once tries one upload, and notes how the bucket has taken it.
+func (u *uploads) once(ctx context.Context, j job) error {
+	err := failure(u.do(ctx, j))
+	if ctx.Err() == nil {
+		u.depot.writes.note(err)
+		if err != nil {
+			u.depot.counts.failures.Add(1)
+		}
+	}
+	return err
+}
