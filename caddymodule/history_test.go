@@ -37,7 +37,7 @@ func TestHistoryOfAGateway(t *testing.T) {
 	base, _ := adminServer(t)
 	since := time.Now().Add(-2 * time.Hour).Truncate(time.Second)
 	for _, g := range []operate.Gateway{gateway(), httpClient(base)} {
-		for _, step := range []time.Duration{history.PerMinute, history.PerHour} {
+		for _, step := range []time.Duration{history.Fine, history.Coarse} {
 			found, err := g.History(t.Context(), operate.HistoryRequest{Since: since, Step: step})
 			if err != nil || found.Step != step.Seconds() {
 				t.Fatalf("%T: %+v, %v", g, found, err)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"os"
@@ -72,9 +73,7 @@ func startShown(t *testing.T) *shown {
 	}
 	limit := http.Header{"Ratelimit-Limit": {"100;w=21600"}, "Ratelimit-Remaining": {"37;w=21600"}}
 	s.hub.On(registrytest.Rule{Kind: "manifests", Hook: func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
-		for name, values := range limit {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), limit)
 		next(w, r)
 	}})
 	remember(t, filepath.Join(dir, "cache"))

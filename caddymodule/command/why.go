@@ -28,15 +28,15 @@ it, from where its bytes came, what the upstream was asked for, where the time w
 one sentence on what made it slow. A part of the name, or a digest, is enough.
 
 A pull is what one client asks for from a manifest on, until it has all layers or
-asks for nothing any more. Who asks for manifests only does not pull. The
+asks for nothing any more. Who asks for manifests only pulls nothing. The
 time is split into these, which add up to how long it took:
 
 	look-up     until it was known what the tag and the manifests are
 	token       what of the waiting for the upstream its token server took
 	queue       blobs waited for other downloads, or for the storage
 	first byte  the upstream was asked for blobs, and had not begun to send
-	transfer    bytes came from the upstream, and went to the client
-	client      nothing but it was waited for: it got what is stored, or did
+	transfer    bytes came from the upstream, and went on
+	client      only the client was waited for: it got what is stored, or did
 	            something else
 
 Where several requests run, a moment counts for the last of these that one is in.

@@ -36,13 +36,12 @@ func Settings(u *Upstream) []operate.Setting {
 	case c != nil:
 		login = "user and password"
 	}
-	settings := []operate.Setting{
+	return append([]operate.Setting{
 		{Name: "url", Value: strings.Join(u.urls(), " "), Default: len(u.URL) == 0},
 		{Name: "access", Value: access, Default: u.Access == nil},
 		{Name: "credentials", Value: login, Default: u.Credentials == nil},
 		{Name: "tag_ttl", Value: tagTTL, Default: u.TagTTL == 0},
-	}
-	return append(settings, furtherSettings(*u)...)
+	}, furtherSettings(*u)...)
 }
 
 // furtherSettings returns the options that are set and that Settings has not told.

@@ -55,10 +55,13 @@ func refuse(status int, text string) error { return &refusal{status, text} }
 
 // serve answers a request for the data of the page.
 func (d *run) serve(w http.ResponseWriter, r *http.Request, a answer) error {
-	err := d.answer(w, r, a)
-	if err == nil || r.Context().Err() != nil {
-		return nil
+	if err := d.answer(w, r, a); err != nil && r.Context().Err() == nil {
+		writeError(w, err)
 	}
+	return nil
+}
+
+func writeError(w http.ResponseWriter, err error) {
 	status := http.StatusInternalServerError
 	if refused, ok := errors.AsType[*refusal](err); ok {
 		status = refused.status
@@ -68,7 +71,6 @@ func (d *run) serve(w http.ResponseWriter, r *http.Request, a answer) error {
 		status = http.StatusNotFound
 	}
 	writeJSON(w, status, map[string]string{"error": err.Error()})
-	return nil
 }
 
 func (d *run) answer(w http.ResponseWriter, r *http.Request, a answer) error {

@@ -257,7 +257,7 @@ func (d *run) mark(ctx context.Context, entries []entry) error {
 	for i := range entries {
 		e := &entries[i]
 		for _, p := range pins {
-			if e.Digest == "" || !p.Match(e.scope, e.Tag) && !(p.Names(e.scope) && p.Digest.String() == e.Digest) {
+			if e.Digest == "" || !p.Match(e.scope, e.Tag) && (!p.Names(e.scope) || p.Digest.String() != e.Digest) {
 				continue
 			}
 			if !slices.Contains(e.Pins, p.String()) {

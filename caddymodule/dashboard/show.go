@@ -22,15 +22,15 @@ const (
 func (d *run) showHistory(q *query) (any, error) {
 	hours, _ := strconv.Atoi(q.Get("hours"))
 	hours = min(max(hours, 1), mostHours)
-	request := operate.HistoryRequest{Since: time.Now().Add(-time.Duration(hours) * time.Hour), Step: history.PerHour}
+	request := operate.HistoryRequest{Since: time.Now().Add(-time.Duration(hours) * time.Hour), Step: history.Coarse}
 	if hours <= dayHours {
-		request.Step = history.PerMinute
+		request.Step = history.Fine
 	}
 	h, err := d.gateway.History(q.Context(), request)
 	if err != nil {
 		return nil, err
 	}
-	if request.Step == history.PerMinute {
+	if request.Step == history.Fine {
 		h.Step, h.Points = graphStep.Seconds(), thin(h.Points, graphStep)
 	}
 	// A step that is not over would look like a fall.

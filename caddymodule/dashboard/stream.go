@@ -51,7 +51,7 @@ func (d *run) stream(w http.ResponseWriter, r *http.Request) error {
 	alive := time.NewTicker(aliveEvery)
 	defer alive.Stop()
 	for {
-		ok := true
+		var ok bool
 		select {
 		case news := <-l.news:
 			ok = send("data: %s\n\n", news)

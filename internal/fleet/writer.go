@@ -55,7 +55,7 @@ func (w writer) blob(ctx context.Context, d digest.Digest) error {
 	}
 	served, size, err := w.fleet.local.Blobs.ServeBlob(ctx, d)
 	if err != nil {
-		return nil //nolint:nilerr // see do
+		return nil // see do
 	}
 	defer served.Close()
 	if size > maxPut {
@@ -182,7 +182,7 @@ func (w writer) tag(ctx context.Context, scope oci.Scope, name string) error {
 // forget removes what a tag meant, unless it means something again.
 func (w writer) forget(ctx context.Context, scope oci.Scope, name string) error {
 	if _, err := w.fleet.local.Records.Tag(ctx, scope, name); !errors.Is(err, fs.ErrNotExist) {
-		return nil //nolint:nilerr // see do
+		return nil // see do
 	}
 	return w.drop(ctx, tagKey(scope, name))
 }

@@ -50,5 +50,5 @@ func decode(raw []byte) (c content, err error) {
 	return c, nil
 }
 
-func minutesOf(points []Point) series { return series{PerMinute, minutesKept, points} }
-func hoursOf(points []Point) series   { return series{PerHour, hoursKept, points} }
+func minutesOf(points []Point) series { return series{Fine, minutesKept, points} }
+func hoursOf(points []Point) series   { return series{Coarse, hoursKept, points} }

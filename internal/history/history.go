@@ -52,7 +52,7 @@ func (h *History) Close() {
 	<-h.done
 }
 
-// Points returns the points of a step, PerMinute or PerHour, since a time. The last minute
+// Points returns the points of a step, Fine or Coarse, since a time. The last minute
 // counts once it is over.
 func (h *History) Points(step time.Duration, since time.Time) []Point {
 	if h == nil {
@@ -61,7 +61,7 @@ func (h *History) Points(step time.Duration, since time.Time) []Point {
 	now := h.o.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if step == PerHour {
+	if step == Coarse {
 		return h.hours.between(since, now)
 	}
 	return h.minutes.between(since, now)
@@ -127,7 +127,7 @@ func (h *History) keep(last Point) {
 }
 
 // untilNext returns how long the minute lasts.
-func untilNext(now time.Time) time.Duration { return now.Truncate(PerMinute).Add(PerMinute).Sub(now) }
+func untilNext(now time.Time) time.Duration { return now.Truncate(Fine).Add(Fine).Sub(now) }
 
 func (h *History) add(at time.Time, amounts Point, now time.Time) {
 	h.mu.Lock()

@@ -73,7 +73,7 @@ func TestMinutesAndHours(t *testing.T) {
 		began := time.Now().UTC() // a midnight
 		d := &disk{totals: Point{Sent: 1000, Blobs: 5}}
 		h := d.open()
-		if p := h.Points(PerMinute, time.Time{}); len(p) != 0 {
+		if p := h.Points(Fine, time.Time{}); len(p) != 0 {
 			t.Errorf("before the first minute there is %v", p)
 		}
 		d.count(func(p *Point) { p.Sent, p.Hits, p.Blobs = 1010, 1, 7 })
@@ -81,16 +81,16 @@ func TestMinutesAndHours(t *testing.T) {
 		d.count(func(p *Point) { p.Sent = 1030 })
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		points := h.Points(PerMinute, time.Time{})
+		points := h.Points(Fine, time.Time{})
 		want := []Point{{Time: began, Sent: 10, Hits: 1, Blobs: 7}, {Time: began.Add(time.Minute), Sent: 20, Blobs: 7}}
 		if !slices.Equal(points, want) {
 			t.Errorf("minutes are %+v, want %+v", points, want)
 		}
 		time.Sleep(2 * time.Hour)
 		synctest.Wait()
-		wantSent(t, "hours", h.Points(PerHour, time.Time{}), 30, 0, 0)
-		wantSent(t, "later hours", h.Points(PerHour, began.Add(time.Hour)), 0, 0)
-		if n := len(h.Points(PerMinute, began.Add(time.Hour))); n != 62 {
+		wantSent(t, "hours", h.Points(Coarse, time.Time{}), 30, 0, 0)
+		wantSent(t, "later hours", h.Points(Coarse, began.Add(time.Hour)), 0, 0)
+		if n := len(h.Points(Fine, began.Add(time.Hour))); n != 62 {
 			t.Errorf("%d minutes after the first hour, want 62", n)
 		}
 		h.Close()
@@ -111,7 +111,7 @@ func TestHistoryOutlivesRestarts(t *testing.T) {
 		d.count(func(p *Point) { p.Sent = 3 })
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		wantSent(t, "one minute of two processes", h.Points(PerMinute, time.Time{}), 103)
+		wantSent(t, "one minute of two processes", h.Points(Fine, time.Time{}), 103)
 		if sum := h.Sum(time.Hour); sum.Sent != 103 {
 			t.Errorf("sum is %+v", sum)
 		}
@@ -128,7 +128,7 @@ func TestCounterThatBeginsAnew(t *testing.T) {
 		d.count(func(p *Point) { p.Sent, p.Evicted = 60, 20 })
 		time.Sleep(61 * time.Second)
 		synctest.Wait()
-		if p := h.Points(PerMinute, time.Time{}); len(p) != 1 || p[0].Sent != 10 || p[0].Evicted != 20 {
+		if p := h.Points(Fine, time.Time{}); len(p) != 1 || p[0].Sent != 10 || p[0].Evicted != 20 {
 			t.Errorf("points are %+v", p)
 		}
 		h.Close()
@@ -192,7 +192,7 @@ func TestDamagedHistory(t *testing.T) {
 		} {
 			d.file = damage(slices.Clone(whole))
 			h := d.open()
-			if p := h.Points(PerMinute, time.Time{}); len(p) != 0 {
+			if p := h.Points(Fine, time.Time{}); len(p) != 0 {
 				t.Errorf("%s: %v", name, p)
 			}
 			h.Close()
@@ -227,7 +227,7 @@ func TestClockThatJumps(t *testing.T) {
 
 func TestNoHistory(t *testing.T) {
 	var h *History
-	if p := h.Points(PerMinute, time.Time{}); len(p) != 0 || h.Sum(time.Hour) != (Point{}) {
+	if p := h.Points(Fine, time.Time{}); len(p) != 0 || h.Sum(time.Hour) != (Point{}) {
 		t.Error("there is something")
 	}
 }

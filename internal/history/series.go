@@ -8,8 +8,8 @@ import (
 
 // The steps, and for how long their points are kept.
 const (
-	PerMinute = time.Minute
-	PerHour   = time.Hour
+	Fine   = time.Minute
+	Coarse = time.Hour
 
 	minutesKept = 24 * time.Hour
 	hoursKept   = 14 * 24 * time.Hour

@@ -22,7 +22,7 @@ type HistoryPoint = history.Point
 // that are known, which are those of a day. Hours are known for two weeks.
 type HistoryRequest struct {
 	Since time.Time
-	Step  time.Duration // history.PerMinute, history.PerHour; 0 = minutes
+	Step  time.Duration // history.Fine, history.Coarse; 0 = minutes
 }
 
 // HistoryTotals returns what was counted so far, as a history of a store wants it.
@@ -60,7 +60,7 @@ func (q *HistoryRequest) Parameters() Parameters {
 	}
 }
 
-var stepNames = map[time.Duration]string{history.PerMinute: "minute", history.PerHour: "hour"}
+var stepNames = map[time.Duration]string{history.Fine: "minute", history.Coarse: "hour"}
 
 // History implements Gateway. It is that of the store of the newest configuration.
 func (l *Local) History(_ context.Context, q HistoryRequest) (History, error) {
@@ -68,8 +68,8 @@ func (l *Local) History(_ context.Context, q HistoryRequest) (History, error) {
 	if err != nil {
 		return History{}, err
 	}
-	if q.Step != history.PerHour {
-		q.Step = history.PerMinute
+	if q.Step != history.Coarse {
+		q.Step = history.Fine
 	}
 	points := append([]HistoryPoint{}, s.History.Points(q.Step, q.Since)...)
 	return History{q.Step.Seconds(), points}, nil

@@ -122,7 +122,7 @@ func TestProbeOfACommand(t *testing.T) {
 
 func TestHistoryRequest(t *testing.T) {
 	t.Parallel()
-	q := HistoryRequest{Since: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Step: history.PerHour}
+	q := HistoryRequest{Since: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Step: history.Coarse}
 	raw := q.Parameters().Encode()
 	var read HistoryRequest
 	if err := read.Parameters().Decode(raw); err != nil || read != q || raw != "since=2026-03-01T12%3A00%3A00Z&step=hour" {
