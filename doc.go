@@ -11,7 +11,8 @@
 //
 //	xcaddy build --with github.com/pullgate/pullgate/caddymodule
 //
-// and with .../caddymodule/credentials/ecr, acr or google where one is wanted. The modules live in ./caddymodule, the engine
+// and with .../caddymodule/credentials/ecr, acr or google, or .../caddymodule/s3 for a
+// fleet, where one is wanted. The modules live in ./caddymodule, the engine
 // below them in ./internal and ./storage knows nothing of Caddy.
 package pullgate
 
@@ -22,4 +23,6 @@ import (
 	_ "github.com/pullgate/pullgate/caddymodule/credentials/acr"
 	_ "github.com/pullgate/pullgate/caddymodule/credentials/ecr"
 	_ "github.com/pullgate/pullgate/caddymodule/credentials/google"
+	// Registers the bucket of fleets.
+	_ "github.com/pullgate/pullgate/caddymodule/s3"
 )

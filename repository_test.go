@@ -22,7 +22,7 @@ const module = "github.com/pullgate/pullgate"
 // imports lists, for each folder of the engine and above, which of the others
 // its code may import. Tests may import more; see allowedInTests.
 var imports = map[string][]string{
-	"":             {"caddymodule", "caddymodule/credentials"},
+	"":             {"caddymodule", "caddymodule/credentials", "caddymodule/s3"},
 	"cmd/pullgate": {""},
 	"caddymodule": {
 		"caddymodule/admin", "caddymodule/command", "caddymodule/config", "caddymodule/dashboard", "caddymodule/endpoint", "internal/bucket", "internal/fleet", "internal/flood", "internal/history", "internal/image", "internal/listener", "internal/metrics",
@@ -38,15 +38,17 @@ var imports = map[string][]string{
 	"caddymodule/config": {
 		"caddymodule/credentials", "internal/bucket", "internal/mirror", "internal/nearest", "internal/operate", "internal/upstream", "storage", "internal/oci",
 	},
-	"internal/registry": {"internal/nearest", "internal/oci"},
-	"internal/mirror":   {"storage", "internal/fill", "internal/pace", "internal/known", "internal/taglist", "internal/oci"},
-	"internal/fleet":    {"internal/bucket", "internal/mirror", "internal/fill", "storage", "internal/oci"},
-	"internal/bucket":   {},
-	"internal/known":    {"internal/oci"},
-	"internal/taglist":  {"internal/oci"},
-	"internal/fill":     {"internal/pace", "internal/oci"},
-	"internal/pace":     {"internal/oci"},
-	"internal/upstream": {"internal/flood", "internal/oci", "caddymodule/credentials"},
+	"internal/registry":        {"internal/nearest", "internal/oci"},
+	"internal/mirror":          {"storage", "internal/fill", "internal/pace", "internal/known", "internal/taglist", "internal/oci"},
+	"internal/fleet":           {"internal/bucket", "internal/mirror", "internal/fill", "storage", "internal/oci"},
+	"internal/bucket":          {},
+	"internal/bucket/s3client": {"internal/bucket"},
+	"caddymodule/s3":           {"internal/bucket", "internal/bucket/s3client"},
+	"internal/known":           {"internal/oci"},
+	"internal/taglist":         {"internal/oci"},
+	"internal/fill":            {"internal/pace", "internal/oci"},
+	"internal/pace":            {"internal/oci"},
+	"internal/upstream":        {"internal/flood", "internal/oci", "caddymodule/credentials"},
 	"storage": {
 		"storage/internal/eviction", "storage/internal/images", "storage/internal/index", "storage/internal/integrity",
 		"storage/internal/life", "storage/internal/record", "storage/internal/volume", "internal/oci",
@@ -96,15 +98,15 @@ var imports = map[string][]string{
 var owners = map[string][]string{
 	"github.com/dgraph-io/badger": {"storage/internal/index"},
 	"github.com/caddyserver/caddy": {
-		"", "cmd/pullgate", "caddymodule", "caddymodule/admin", "caddymodule/command", "caddymodule/config", "caddymodule/credentials",
+		"", "cmd/pullgate", "caddymodule", "caddymodule/admin", "caddymodule/command", "caddymodule/config", "caddymodule/s3", "caddymodule/credentials",
 		"caddymodule/dashboard", "caddymodule/endpoint", "integration",
 	},
 	"go.uber.org/zap":                            {"caddymodule", "caddymodule/admin", "caddymodule/command", "integration"},
 	"github.com/prometheus/":                     {"internal/metrics", "integration"},
 	"go.opentelemetry.io/otel/sdk":               {"caddymodule", "integration"},
 	"github.com/google/go-containerregistry":     {"internal/upstream/internal/auth", "caddymodule/credentials"},
-	"github.com/aws/":                            {"caddymodule/credentials", "internal/bucket"},
-	"github.com/aws/aws-sdk-go-v2/service/s3":    {"internal/bucket"},
+	"github.com/aws/":                            {"caddymodule/credentials", "internal/bucket/s3client"},
+	"github.com/aws/aws-sdk-go-v2/service/s3":    {"internal/bucket/s3client"},
 	"github.com/chromedp/":                       {"integration"},
 	"github.com/containerd/":                     {"integration"},
 	"github.com/rogpeppe/go-internal/testscript": {"caddymodule", "cmd/pullgate", "integration"},
@@ -219,7 +221,7 @@ func allowedInTests(from, folder string) bool {
 		strings.HasPrefix(from, "caddymodule/credentials/") && slices.Contains([]string{"internal/upstream", "internal/oci"}, folder) ||
 		from == "internal/image" && folder == "internal/upstream" ||
 		from == "internal/fleet" && folder == "internal/upstream" ||
-		from == "integration/fleet" && folder == "internal/bucket" ||
+		from == "integration/fleet" && strings.HasPrefix(folder, "internal/bucket") ||
 		from == "internal/mirror" && slices.Contains([]string{"internal/upstream", "internal/registry"}, folder) ||
 		from == "internal/upstream" && slices.Contains([]string{"internal/mirror", "internal/registry", "storage"}, folder)
 }

@@ -71,7 +71,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.run.path, err = s.Folder(); err != nil {
 		return err
 	}
-	if a.run.bucket, err = openBucket(a.Fleet); err != nil {
+	if a.run.bucket, err = openBucket(ctx, a.Fleet); err != nil {
 		return err
 	}
 	return counted.Register(ctx.GetMetricsRegistry())

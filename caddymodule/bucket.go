@@ -1,6 +1,10 @@
 package caddymodule
 
 import (
+	"fmt"
+
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/pullgate/pullgate/caddymodule/config"
 	"github.com/pullgate/pullgate/internal/bucket"
 	"github.com/pullgate/pullgate/internal/fleet"
@@ -9,11 +13,14 @@ import (
 // sharedBucket is the bucket of a configuration. nil = it has none.
 type sharedBucket struct {
 	options bucket.Options
-	objects *bucket.Bucket
+	objects bucket.Bucket
 }
 
+// bucketModule opens buckets. It is a module of its own since its SDK is large.
+const bucketModule = "registry_mirror.buckets.s3"
+
 // openBucket opens the bucket of a fleet, if there is one. It asks nobody.
-func openBucket(f *config.Fleet) (*sharedBucket, error) {
+func openBucket(ctx caddy.Context, f *config.Fleet) (*sharedBucket, error) {
 	if f == nil {
 		return nil, nil
 	}
@@ -21,7 +28,17 @@ func openBucket(f *config.Fleet) (*sharedBucket, error) {
 	if err != nil {
 		return nil, err
 	}
-	objects, err := bucket.Open(o)
+	module, err := ctx.LoadModuleByID(bucketModule, nil)
+	if err != nil {
+		return nil, fmt.Errorf("fleet: %w: build with the module github.com/pullgate/pullgate/caddymodule/s3", err)
+	}
+	opener, ok := module.(interface {
+		OpenBucket(bucket.Options) (bucket.Bucket, error)
+	})
+	if !ok {
+		return nil, fmt.Errorf("fleet: %s opens no buckets", bucketModule)
+	}
+	objects, err := opener.OpenBucket(o)
 	if err != nil {
 		return nil, err
 	}

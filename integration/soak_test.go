@@ -98,7 +98,7 @@ func newSoak(t *testing.T, seed uint64) *soak {
 	}
 	k.subject = newSubject(t, subjectOptions{
 		site:    k.images.caddyfile("tag_ttl 2s") + "\n\t\t" + k.rough.caddyfile("tag_ttl 2s"),
-		storage: fmt.Sprintf("max_size %d", soakSize),
+		storage: fmt.Sprintf("max_size %dB", soakSize),
 	})
 	k.steady, k.faulty = newRecorder(t, k.url()), newRecorder(t, k.url())
 	k.steady.reloads.Store(true)
@@ -164,7 +164,7 @@ func (k *soak) reload(t *testing.T) {
 	k.reloads++
 	other := *k.subject
 	other.site += fmt.Sprintf("\n\t\tupstream v%d.example {\n\t\t\toffline\n\t\t}", k.reloads)
-	other.storage = fmt.Sprintf("max_size %d", soakSize-k.reloads%2<<20)
+	other.storage = fmt.Sprintf("max_size %dB", soakSize-k.reloads%2<<20)
 	if out, err := reload(k.admin, other.caddyfile()); err != nil {
 		t.Errorf("reload %d: %v: %s", k.reloads, err, out)
 	}

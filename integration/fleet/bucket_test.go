@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/pullgate/pullgate/internal/bucket"
+	"github.com/pullgate/pullgate/internal/bucket/s3client"
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
@@ -120,7 +121,7 @@ func TestFailures(t *testing.T) {
 		t.Errorf("no server: %v", err)
 	}
 	shared.run()
-	none, err := bucket.Open(bucket.Options{URL: "http://" + shared.address + "/none", AccessKey: accessKey, SecretKey: secretKey})
+	none, err := s3client.Open(bucket.Options{URL: "http://" + shared.address + "/none", AccessKey: accessKey, SecretKey: secretKey})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +132,7 @@ func TestFailures(t *testing.T) {
 	if err := none.Put(t.Context(), "a", bytes.NewReader(nil), 0, noOptions); err == nil || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("put to no bucket: %v", err)
 	}
-	b, err := bucket.Open(bucket.Options{URL: shared.url(), AccessKey: accessKey, SecretKey: "wrong"})
+	b, err := s3client.Open(bucket.Options{URL: shared.url(), AccessKey: accessKey, SecretKey: "wrong"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/bucket"
+	"github.com/pullgate/pullgate/internal/bucket/s3client"
 	"github.com/pullgate/pullgate/internal/freeport"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registrytest"
@@ -128,9 +129,9 @@ func (s *s3) run() *s3 {
 func (s *s3) url() string { return "http://" + s.address + "/cache/some/prefix" }
 
 // open returns a client of the bucket.
-func (s *s3) open() *bucket.Bucket {
+func (s *s3) open() *s3client.Client {
 	s.t.Helper()
-	b, err := bucket.Open(bucket.Options{URL: s.url(), AccessKey: accessKey, SecretKey: secretKey})
+	b, err := s3client.Open(bucket.Options{URL: s.url(), AccessKey: accessKey, SecretKey: secretKey})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -273,7 +274,7 @@ func (g *gatewayProcess) status() *bucketStatus {
 }
 
 // uploaded waits until everything of an image is in the bucket.
-func uploaded(t *testing.T, b *bucket.Bucket, image registrytest.Image) {
+func uploaded(t *testing.T, b *s3client.Client, image registrytest.Image) {
 	t.Helper()
 	p := image.Platforms[0]
 	want := map[string]int{"v1/b/": 1 + len(p.Layers), "v1/m/": 2, "v1/l/docker.io": 3 + len(p.Layers), "v1/t/": 1}

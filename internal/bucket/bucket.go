@@ -1,9 +1,5 @@
-// Package bucket keeps objects in a bucket of an S3 server. It alone imports the S3
-// client.
-//
-// The server need not do more than the oldest of S3: no conditional writes, checksums or
-// life cycles. What it does of these is made use of. It refuses bytes that do not match
-// the hash that they were announced with, over plain HTTP too.
+// Package bucket says what a bucket of an S3 server is for those who keep objects there.
+// Package s3client has the client, so that a binary without it needs no SDK.
 package bucket
 
 import (
@@ -11,19 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
+	"iter"
 	"net/url"
 	"regexp"
 	"strings"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// Options make a Bucket. They are comparable.
+// Options say which bucket to open, and as whom. They are comparable.
 type Options struct {
 	// URL is https://host[:port]/bucket[/prefix].
 	URL string
@@ -35,8 +26,8 @@ type Options struct {
 	Region string
 }
 
-// defaultRegion is what servers sign for that know no regions.
-const defaultRegion = "us-east-1"
+// DefaultRegion is what servers sign for that know no regions.
+const DefaultRegion = "us-east-1"
 
 // regionalHost is an endpoint of AWS (AWS General Reference, "Amazon S3 endpoints and
 // quotas").
@@ -58,7 +49,7 @@ func ParseURL(s string) (Place, error) {
 	case u.Scheme != "https" && u.Scheme != "http", u.Hostname() == "", u.RawQuery != "", u.Fragment != "":
 		return Place{}, fmt.Errorf("%q is no URL of a bucket: want https://host/bucket or https://host/bucket/prefix", s)
 	}
-	p := Place{Endpoint: u.Scheme + "://" + u.Host, Region: defaultRegion}
+	p := Place{Endpoint: u.Scheme + "://" + u.Host, Region: DefaultRegion}
 	p.Bucket, p.Prefix, _ = strings.Cut(strings.Trim(u.Path, "/"), "/")
 	if p.Bucket == "" {
 		return Place{}, fmt.Errorf("%q names no bucket: want %s/<bucket>", s, p.Endpoint)
@@ -72,56 +63,27 @@ func ParseURL(s string) (Place, error) {
 	return p, nil
 }
 
-// Bucket is where objects lie. Its methods are safe for concurrent use; none tries twice.
-// What is absent is fs.ErrNotExist, except the bucket itself; a Head cannot tell the two
-// apart.
-type Bucket struct {
-	client    *s3.Client
-	place     Place
-	transport *http.Transport
+// Objects is where objects lie. Its methods are safe for concurrent use; none tries
+// twice. What is absent is fs.ErrNotExist, except the bucket itself; a Head cannot tell
+// the two apart.
+type Objects interface {
+	// Get reads an object from an offset on; a length of -1 = to its end.
+	Get(ctx context.Context, key string, offset, length int64) (Object, error)
+	Head(ctx context.Context, key string) (Info, error)
+	// Put writes an object of size bytes.
+	Put(ctx context.Context, key string, content io.ReadSeeker, size int64, o PutOptions) error
+	Delete(ctx context.Context, key string) error
+	// List returns the objects whose keys begin with a prefix and follow after, in order.
+	List(ctx context.Context, prefix, after string) iter.Seq2[Info, error]
 }
 
-// Open returns a Bucket. It connects to nothing.
-func Open(o Options) (*Bucket, error) {
-	place, err := ParseURL(o.URL)
-	if err != nil {
-		return nil, err
-	}
-	if o.Region != "" {
-		place.Region = o.Region
-	}
-	who, err := o.provider()
-	if err != nil {
-		return nil, err
-	}
-	transport := &http.Transport{
-		Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-		MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute, TLSHandshakeTimeout: 5 * time.Second,
-		ExpectContinueTimeout: time.Second, DisableCompression: true,
-	}
-	return &Bucket{place: place, transport: transport, client: s3.New(s3.Options{
-		BaseEndpoint: aws.String(place.Endpoint), UsePathStyle: true, Region: place.Region, Credentials: who,
-		HTTPClient: &http.Client{Transport: transport}, Retryer: aws.NopRetryer{},
-		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
-		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenRequired,
-	})}, nil
-}
+// Bucket is an open bucket.
+type Bucket interface {
+	Objects
 
-// provider returns who asks.
-func (o Options) provider() (aws.CredentialsProvider, error) {
-	if o.AccessKey != "" {
-		keys := aws.Credentials{AccessKeyID: o.AccessKey, SecretAccessKey: o.SecretKey}
-		return aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return keys, nil }), nil
-	}
-	loaded, err := config.LoadDefaultConfig(context.Background(), config.WithRegion(defaultRegion))
-	if err != nil {
-		return nil, fmt.Errorf("load AWS configuration: %w", err)
-	}
-	return loaded.Credentials, nil
+	// Close closes the connections that nobody uses.
+	Close()
 }
-
-// Close closes the connections that nobody uses.
-func (b *Bucket) Close() { b.transport.CloseIdleConnections() }
 
 // Info is what is known of an object. What a server does not tell, or not in a list, is
 // the zero value.

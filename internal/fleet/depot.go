@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"iter"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -29,19 +28,10 @@ const (
 	slowestWrite = 1 << 20
 )
 
-// Objects is a bucket; bucket.Bucket is the real one, and says what its methods do.
-type Objects interface {
-	Get(ctx context.Context, key string, offset, length int64) (bucket.Object, error)
-	Head(ctx context.Context, key string) (bucket.Info, error)
-	Put(ctx context.Context, key string, content io.ReadSeeker, size int64, o bucket.PutOptions) error
-	Delete(ctx context.Context, key string) error
-	List(ctx context.Context, prefix, after string) iter.Seq2[bucket.Info, error]
-}
-
 // depot is a bucket as a gateway uses it: what it may cost, and what is known of it.
 type depot struct {
 	name    string
-	objects Objects
+	objects bucket.Objects
 	budget  time.Duration // headerBudget
 	log     *slog.Logger
 	counts  counts
@@ -59,7 +49,7 @@ type depot struct {
 // counts are what went to the bucket and came from it.
 type counts struct{ reads, writes, failures, received, sent atomic.Int64 }
 
-func newDepot(name string, objects Objects, f *Fleet) *depot {
+func newDepot(name string, objects bucket.Objects, f *Fleet) *depot {
 	d := &depot{name: name, objects: objects, budget: f.budget, log: f.log.With("bucket", name)}
 	d.ctx, d.end = context.WithCancel(context.Background())
 	d.reads = &breaker{ctx: d.ctx, start: d.start, told: d.tell("reads"), probe: func(ctx context.Context) error {
@@ -135,7 +125,7 @@ func (d *depot) settle(caller context.Context, key string, err error) error {
 	return err
 }
 
-// head is Objects.Head within its budget.
+// head is bucket.Objects.Head within its budget.
 func (d *depot) head(ctx context.Context, key string) (bucket.Info, error) {
 	if !d.may(key) {
 		return bucket.Info{}, errNotAsked
@@ -147,7 +137,7 @@ func (d *depot) head(ctx context.Context, key string) (bucket.Info, error) {
 	return info, d.settle(ctx, key, err)
 }
 
-// get is Objects.Get within its budget. The body ends when no byte comes for too long.
+// get is bucket.Objects.Get within its budget. The body ends when no byte comes for too long.
 func (d *depot) get(ctx context.Context, key string, offset, length int64) (bucket.Object, error) {
 	if !d.may(key) {
 		return bucket.Object{}, errNotAsked
@@ -208,7 +198,7 @@ func (b *body) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// put is Objects.Put within its budget.
+// put is bucket.Objects.Put within its budget.
 func (d *depot) put(ctx context.Context, key string, content io.ReadSeeker, size int64, o bucket.PutOptions) error {
 	ctx, cancel := context.WithTimeout(ctx, writeBudget+time.Duration(size/slowestWrite)*time.Second)
 	defer cancel()

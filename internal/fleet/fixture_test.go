@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"go.uber.org/goleak"
 
+	"github.com/pullgate/pullgate/internal/bucket"
 	"github.com/pullgate/pullgate/internal/fleet"
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/oci"
@@ -38,18 +39,18 @@ type gateway struct {
 
 // newGateway returns an empty gateway, which waits for the bucket as long as that takes. A
 // nil bucket is none. change changes its policy.
-func newGateway(t *testing.T, from *registrytest.Server, objects fleet.Objects, change ...func(*mirror.Upstream)) *gateway {
+func newGateway(t *testing.T, from *registrytest.Server, objects bucket.Objects, change ...func(*mirror.Upstream)) *gateway {
 	t.Helper()
 	return newGatewayOn(t, from, objects, (*fleet.Fleet).Relax, change...)
 }
 
 // newHastyGateway returns an empty gateway with the budgets that there are.
-func newHastyGateway(t *testing.T, from *registrytest.Server, objects fleet.Objects) *gateway {
+func newHastyGateway(t *testing.T, from *registrytest.Server, objects bucket.Objects) *gateway {
 	t.Helper()
 	return newGatewayOn(t, from, objects, func(*fleet.Fleet) {})
 }
 
-func newGatewayOn(t *testing.T, from *registrytest.Server, objects fleet.Objects, prepare func(*fleet.Fleet), change ...func(*mirror.Upstream)) *gateway {
+func newGatewayOn(t *testing.T, from *registrytest.Server, objects bucket.Objects, prepare func(*fleet.Fleet), change ...func(*mirror.Upstream)) *gateway {
 	t.Helper()
 	store, err := storage.Open(t.Context(), storage.Options{Path: t.TempDir()})
 	if err != nil {

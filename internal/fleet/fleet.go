@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pullgate/pullgate/internal/bucket"
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage"
@@ -51,7 +52,7 @@ func New(o Options) *Fleet {
 
 // Use makes the Fleet use another bucket, under the name that its Status tells; nil = none.
 // Uploads to the old one that are under way are given up.
-func (f *Fleet) Use(name string, objects Objects) {
+func (f *Fleet) Use(name string, objects bucket.Objects) {
 	f.using.Lock()
 	defer f.using.Unlock()
 	var d *depot

@@ -9,7 +9,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/pullgate/pullgate/internal/fleet"
+	"github.com/pullgate/pullgate/internal/bucket"
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registrytest"
@@ -157,4 +157,4 @@ func TestUpstreamIsSummoned(t *testing.T) {
 	}
 }
 
-var _ fleet.Objects = (*memory)(nil)
+var _ bucket.Objects = (*memory)(nil)

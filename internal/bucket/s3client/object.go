@@ -1,4 +1,4 @@
-package bucket
+package s3client
 
 import (
 	"context"
@@ -17,12 +17,14 @@ import (
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/pullgate/pullgate/internal/bucket"
 )
 
 // Get reads the bytes [offset, offset+length) of an object, to the end if length is
 // negative. ctx bounds the reading, too. Of an object that has no such bytes it is
 // ErrChanged.
-func (b *Bucket) Get(ctx context.Context, key string, offset, length int64) (Object, error) {
+func (b *Client) Get(ctx context.Context, key string, offset, length int64) (bucket.Object, error) {
 	in := &s3.GetObjectInput{Bucket: &b.place.Bucket, Key: b.key(key)}
 	switch {
 	case length >= 0:
@@ -32,16 +34,16 @@ func (b *Bucket) Get(ctx context.Context, key string, offset, length int64) (Obj
 	}
 	out, err := b.client.GetObject(ctx, in)
 	if err != nil {
-		return Object{}, failed("get", key, err)
+		return bucket.Object{}, failed("get", key, err)
 	}
-	o := Object{ReadCloser: out.Body, Info: Info{
+	o := bucket.Object{ReadCloser: out.Body, Info: bucket.Info{
 		Key: key, Size: aws.ToInt64(out.ContentLength), ETag: aws.ToString(out.ETag), ContentType: aws.ToString(out.ContentType),
 		Modified: aws.ToTime(out.LastModified), Meta: out.Metadata,
 	}}
 	if told := aws.ToString(out.ContentRange); told != "" {
 		if o.Offset, o.Size, err = parseRange(told); err != nil {
 			_ = out.Body.Close()
-			return Object{}, fmt.Errorf("get object %s: %w", key, err)
+			return bucket.Object{}, fmt.Errorf("get object %s: %w", key, err)
 		}
 	}
 	return o, nil
@@ -61,19 +63,19 @@ func parseRange(s string) (offset, size int64, err error) {
 }
 
 // Head returns what is known of an object.
-func (b *Bucket) Head(ctx context.Context, key string) (Info, error) {
+func (b *Client) Head(ctx context.Context, key string) (bucket.Info, error) {
 	out, err := b.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &b.place.Bucket, Key: b.key(key)})
 	if err != nil {
-		return Info{}, failed("head", key, err)
+		return bucket.Info{}, failed("head", key, err)
 	}
-	return Info{
+	return bucket.Info{
 		Key: key, Size: aws.ToInt64(out.ContentLength), ETag: aws.ToString(out.ETag), ContentType: aws.ToString(out.ContentType),
 		Modified: aws.ToTime(out.LastModified), Meta: out.Metadata,
 	}, nil
 }
 
 // Put writes an object of so many bytes.
-func (b *Bucket) Put(ctx context.Context, key string, content io.ReadSeeker, size int64, o PutOptions) error {
+func (b *Client) Put(ctx context.Context, key string, content io.ReadSeeker, size int64, o bucket.PutOptions) error {
 	in := &s3.PutObjectInput{
 		Bucket: &b.place.Bucket, Key: b.key(key), Body: content, ContentLength: &size, Metadata: o.Meta,
 	}
@@ -109,7 +111,7 @@ func withPayloadHash(hash string) func(*middleware.Stack) error {
 }
 
 // Delete removes an object. One that is absent is no error.
-func (b *Bucket) Delete(ctx context.Context, key string) error {
+func (b *Client) Delete(ctx context.Context, key string) error {
 	_, err := b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.place.Bucket, Key: b.key(key)})
 	if err != nil && !errors.Is(failed("delete", key, err), fs.ErrNotExist) {
 		return failed("delete", key, err)
@@ -119,8 +121,8 @@ func (b *Bucket) Delete(ctx context.Context, key string) error {
 
 // List yields the objects whose keys begin with a prefix and sort after the given key, in
 // the order of their keys. An error is the last thing that it yields.
-func (b *Bucket) List(ctx context.Context, prefix, after string) iter.Seq2[Info, error] {
-	return func(yield func(Info, error) bool) {
+func (b *Client) List(ctx context.Context, prefix, after string) iter.Seq2[bucket.Info, error] {
+	return func(yield func(bucket.Info, error) bool) {
 		in := &s3.ListObjectsV2Input{Bucket: &b.place.Bucket, Prefix: b.key(prefix)}
 		if after != "" {
 			in.StartAfter = b.key(after)
@@ -128,12 +130,12 @@ func (b *Bucket) List(ctx context.Context, prefix, after string) iter.Seq2[Info,
 		for {
 			out, err := b.client.ListObjectsV2(ctx, in)
 			if err != nil {
-				yield(Info{}, failed("list", prefix, err))
+				yield(bucket.Info{}, failed("list", prefix, err))
 				return
 			}
 			for _, o := range out.Contents {
 				key := strings.TrimPrefix(aws.ToString(o.Key), b.place.Prefix)
-				if !yield(Info{Key: key, Size: aws.ToInt64(o.Size), ETag: aws.ToString(o.ETag), Modified: aws.ToTime(o.LastModified)}, nil) {
+				if !yield(bucket.Info{Key: key, Size: aws.ToInt64(o.Size), ETag: aws.ToString(o.ETag), Modified: aws.ToTime(o.LastModified)}, nil) {
 					return
 				}
 			}
@@ -145,7 +147,7 @@ func (b *Bucket) List(ctx context.Context, prefix, after string) iter.Seq2[Info,
 	}
 }
 
-func (b *Bucket) key(key string) *string { return aws.String(b.place.Prefix + key) }
+func (b *Client) key(key string) *string { return aws.String(b.place.Prefix + key) }
 
 // errNoBucket is for a bucket that is absent itself, which is none of its objects.
 var errNoBucket = errors.New("there is no such bucket")
@@ -160,7 +162,7 @@ func failed(operation, key string, err error) error {
 		case status == http.StatusNotFound:
 			err = fs.ErrNotExist
 		case status == http.StatusPreconditionFailed, status == http.StatusConflict, status == http.StatusRequestedRangeNotSatisfiable:
-			err = ErrChanged
+			err = bucket.ErrChanged
 		}
 	}
 	return fmt.Errorf("%s object %s: %w", operation, key, err)
