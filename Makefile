@@ -28,7 +28,7 @@ test race: export GOTMPDIR = $(DISK)
 test race: export TMPDIR = $(if $(PULLGATE_LONG),$(DISK),$(or $(MEMORY),$(DISK)))
 test: ; @internal/tools/need go && $(GO) test -timeout 15m -parallel 4 -tags $(TAGS) $(TESTFLAGS) $(PKG) ## run all tests whose results Go has not cached
 race: export CGO_ENABLED = 1
-race: ; @internal/tools/need go gcc && $(GO) test -race -count=1 -timeout 15m -parallel 1 -tags $(TAGS) -skip '$(MEASURED)' $(TESTFLAGS) $(PKG) ## run all tests under the race detector, but those that measure
+race: ; @internal/tools/need go gcc && $(GO) test -race -count=1 -timeout 15m -parallel 3 -tags $(TAGS) -skip '$(MEASURED)' $(TESTFLAGS) $(PKG) ## run all tests under the race detector, but those that measure
 lint: ; @internal/tools/need go && $(GO) tool -modfile=internal/tools/go.mod golangci-lint run ## report what golangci-lint finds
 fmt: ; @internal/tools/need go && $(GO) tool -modfile=internal/tools/go.mod golangci-lint fmt ## format the code
 bench: build ; @$(GO) test -run '^$$' -bench . -benchmem -tags $(TAGS) $(TESTFLAGS) $(PKG) && $(GO) run -tags $(TAGS) ./integration/bench $(BENCHFLAGS) ## run the benchmarks, and measure bin/pullgate as a whole (BENCHFLAGS=-help)

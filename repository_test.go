@@ -217,7 +217,7 @@ func ownerOf(folder string) (owner string, known bool) {
 func allowedInTests(from, folder string) bool {
 	return slices.Contains([]string{"internal/registrytest", "internal/freeport", "internal/testenv"}, folder) ||
 		from == "caddymodule" && slices.Contains([]string{"internal/bundle", "internal/imagelist"}, folder) ||
-		from == "caddymodule" && strings.HasPrefix(folder, "caddymodule/credentials") ||
+		from == "caddymodule" && (strings.HasPrefix(folder, "caddymodule/credentials") || folder == "caddymodule/s3") ||
 		strings.HasPrefix(from, "caddymodule/credentials/") && slices.Contains([]string{"internal/upstream", "internal/oci"}, folder) ||
 		from == "internal/image" && folder == "internal/upstream" ||
 		from == "internal/fleet" && folder == "internal/upstream" ||
