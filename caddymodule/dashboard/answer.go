@@ -42,7 +42,7 @@ type query struct {
 	audience *audience
 }
 
-// refusal is an error for who asks.
+// refusal is an error that the user is told.
 type refusal struct {
 	status int
 	text   string

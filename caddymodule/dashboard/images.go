@@ -153,8 +153,8 @@ func imagesOf(repositories []repository, words []string) (entries []entry) {
 	return entries
 }
 
-// untagged returns the images of a repository that only their digest leads to. Where not
-// all of it is for who asks, it is not known whose they are.
+// untagged returns the images of a repository that only their digest leads to. If the
+// user may not see all of the repository, nobody knows which of them are his.
 func untagged(repositories []repository, sizes map[string]storage.Holding, partly bool) (entries []entry) {
 	if partly || len(repositories) == 0 {
 		return nil

@@ -170,7 +170,7 @@ type body struct {
 }
 
 // Read implements io.Reader. An end that comes too early is io.ErrUnexpectedEOF, whatever
-// the reason: the rest is to be had elsewhere.
+// the reason: the upstream has the rest.
 func (b *body) Read(p []byte) (int, error) {
 	if b.silent == nil {
 		b.silent = time.AfterFunc(bodySilence, b.cancel)
