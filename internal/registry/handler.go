@@ -86,7 +86,10 @@ type Answer struct {
 }
 
 // Handler serves the pull API. It is safe for concurrent use.
-type Handler struct{ o Options }
+type Handler struct {
+	o         Options
+	lifetimes *lifetimes // nil = they have no end
+}
 
 // New returns a Handler.
 func New(o Options) *Handler {
@@ -110,7 +113,7 @@ func New(o Options) *Handler {
 		o.OnDone = func(*http.Request, *Answer) {}
 	}
 	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
-	return &Handler{o: o}
+	return &Handler{o: o, lifetimes: newLifetimes(o.Until)}
 }
 
 // ServeHTTP answers one request, also one that a Router leaves to others. It panics as
@@ -132,7 +135,12 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, route Route) {
 	}
 	x.answer.Began = time.Now()
 	x.stall, x.guard = h.watch(w, r)
-	defer x.endInTime()()
+	if h.lifetimes != nil {
+		x.lifetime = lifetime{request: x.ctx, all: h.lifetimes, w: w, guard: x.guard}
+		x.ctx = &x.lifetime
+		h.lifetimes.begin(&x.lifetime)
+		defer x.lifetime.end()
+	}
 	returned := false
 	defer func() {
 		// A writer may panic with http.ErrAbortHandler itself.
@@ -158,9 +166,10 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, route Route) {
 type exchange struct {
 	response
 
-	h     *Handler
-	ctx   context.Context
-	route Route
+	h        *Handler
+	ctx      context.Context
+	lifetime lifetime
+	route    Route
 }
 
 // prepare sees to it that an unread body is not taken for the next request, nor
