@@ -164,8 +164,8 @@ func (p *pull) answerManifest(x *request, a *registry.Answer, c *content) {
 		e.fault, e.err = faultOf(a), errorText(a)
 	default:
 		e.fault = faultNone
-		if p.digest == "" {
-			p.digest = a.Digest
+		if !a.Request.Reference.IsDigest() && p.digest != a.Digest {
+			p.lead(a.Digest)
 		}
 		if !x.head {
 			e.got = true

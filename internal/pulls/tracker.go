@@ -81,24 +81,19 @@ func (t *Tracker) pullOf(of party, q *oci.Request, now time.Time) *pull {
 	if q.Kind == oci.KindBlob {
 		return blobPull(ofParty, q.Reference.Digest)
 	}
-	tag := ""
 	for _, p := range slices.Backward(ofParty) {
-		if p.leadsTo(q.Reference) && !p.polls(q.Reference) {
+		if p.leadsTo(q.Reference) {
+			if p.polls(q.Reference) {
+				p.renew(now)
+			}
 			return p
 		}
-		if p.leadsTo(q.Reference) {
-			tag = p.tag
-			t.end(p)
-			break
-		}
 	}
-	ofParty = t.running[of]
 	if len(ofParty) >= maxOfParty || !t.makeRoom() {
 		return nil
 	}
 	ofParty = t.running[of]
 	p := newPull(of, q, now)
-	p.tag = cmp.Or(p.tag, tag)
 	t.indexes.lead(p)
 	t.running[of] = append(ofParty, p)
 	t.count++
