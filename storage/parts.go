@@ -24,6 +24,7 @@ const maxIdle = 24 * time.Hour
 // methods are safe for concurrent use.
 type parts struct {
 	root       volume.Files
+	sidecars   *sidecars
 	space      *volume.Space
 	layout     *layout
 	life       *life.Life

@@ -10,7 +10,6 @@ import (
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/index"
-	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // Publish makes the bytes outlive the process, before anybody is given the last of
@@ -213,7 +212,7 @@ func (p *Part) withdraw() error {
 func (p *Part) complete(size int64) error {
 	p.saving.sidecar.Lock()
 	defer p.saving.sidecar.Unlock()
-	return volume.WriteFileSoon(p.parts.root, p.name.SidecarPath(), p.sidecar(oci.Extents{{End: size}}, size, p.parts.root.BootID()))
+	return p.parts.sidecars.write(p.name, p.sidecar(oci.Extents{{End: size}}, size, p.parts.root.BootID()), true)
 }
 
 func (p *Part) remove() error { return p.parts.remove(p.name) }
@@ -237,7 +236,7 @@ func (p *Part) suspend(covered oci.Extents) error {
 		if err := errors.Join(p.ending.broken, p.file.Datasync()); err != nil {
 			return err
 		}
-		return volume.WriteFile(p.parts.root, p.name.SidecarPath(), p.sidecar(covered, p.size, ""))
+		return p.parts.sidecars.write(p.name, p.sidecar(covered, p.size, ""), false)
 	}()
 	if err != nil {
 		return errors.Join(err, p.remove())
