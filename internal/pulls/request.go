@@ -89,14 +89,14 @@ func (t *Tracker) Header(_ *http.Request, a *registry.Answer) {
 
 // Done notes that an answer is over. It reads the manifest that was answered, unless it
 // is known.
-func (t *Tracker) Done(r *http.Request, a *registry.Answer) {
+func (t *Tracker) Done(_ *http.Request, a *registry.Answer) {
 	if a.Request.Kind == oci.KindPing || a.Request.Upstream == "" {
 		return
 	}
 	x, ok := a.Note.(*request)
 	var c *content
 	if ok && x.layer == nil && !x.head && well(a) {
-		c = t.contents.of(r.Context(), a.Digest)
+		c = t.contents.of(a.Manifest)
 	}
 	now := t.o.Now()
 	t.mu.Lock()

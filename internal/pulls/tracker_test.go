@@ -99,7 +99,7 @@ func TestColdPull(t *testing.T) {
 	})
 }
 
-// What a client has in its cache costs no look into the store, and is a hit.
+// What the cache has is a hit.
 func TestWarmPull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -112,8 +112,8 @@ func TestWarmPull(t *testing.T) {
 				w.get(node, oci.KindBlob, d, oci.ResultHit)
 			}
 		}
-		if w.reads != 2 || len(w.ended) != 3 {
-			t.Errorf("%d manifests were read for %d pulls", w.reads, len(w.ended))
+		if len(w.contents.order) != 2 || len(w.ended) != 3 {
+			t.Errorf("%d manifests were read for %d pulls", len(w.contents.order), len(w.ended))
 		}
 		for _, p := range w.ended {
 			if p.Cache != "hit" || p.CacheBytes != p.Bytes || p.UpstreamBytes != 0 {

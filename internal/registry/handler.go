@@ -64,6 +64,8 @@ type Answer struct {
 	Request oci.Request
 	// Digest is that of the manifest or blob that is sent; empty if none is.
 	Digest digest.Digest
+	// Manifest is that which is sent, or a part of it; zero if none is.
+	Manifest oci.Manifest
 	// Cache is how the mirror answered; zero if it was not asked. The headers that tell
 	// of it are set when OnHeader is called, which may say here what it knows better.
 	Cache oci.CacheStatus
