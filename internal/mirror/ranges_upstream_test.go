@@ -18,6 +18,13 @@ type liar struct {
 	plan *lies
 }
 
+// follow has the upstream tell other lies from now on.
+func (u *liar) follow(l *lies) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.plan = l
+}
+
 // lies are what it does to one blob.
 type lies struct {
 	*rand.Rand
