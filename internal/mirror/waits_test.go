@@ -100,7 +100,7 @@ func TestWhoWaits(t *testing.T) {
 			for _, a := range f.timedTogether(manifestRequest("3"), 200) {
 				stale(t, a, 0, "timeout")
 			}
-			if n := f.upstream.Count(http.MethodHead, "manifests"); n > 2 {
+			if n := f.upstream.Count(http.MethodHead, "manifests"); n > 4 { // twice each time, on a connection that may be lost
 				t.Errorf("%d HEADs", n)
 			}
 		}))
