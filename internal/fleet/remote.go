@@ -131,7 +131,7 @@ var errUnproven = errors.New("the upstream has not shown that it has it there")
 func (r *remote) sharedManifest(ctx context.Context, depot *depot, repository string, d digest.Digest) (oci.Manifest, error) {
 	key := manifestKey(d)
 	proof := r.prove(ctx, depot, repository, d, func(ctx context.Context) error {
-		_, _, err := r.Remote.Resolve(ctx, repository, oci.Reference{Digest: d})
+		_, _, err := r.Remote.Resolve(ctx, repository, oci.Reference{Digest: d}, nil)
 		return err
 	})
 	defer proof.end()
@@ -163,15 +163,15 @@ func (r *remote) sharedManifest(ctx context.Context, depot *depot, repository st
 const untyped = "binary/octet-stream"
 
 // Resolve implements mirror.Remote.
-func (r *remote) Resolve(ctx context.Context, repository string, ref oci.Reference) (oci.Descriptor, *oci.Manifest, error) {
+func (r *remote) Resolve(ctx context.Context, repository string, ref oci.Reference, held func(digest.Digest) bool) (oci.Descriptor, *oci.Manifest, error) {
 	depot := r.fleet.depot.Load()
 	switch {
 	case depot == nil:
-		return r.Remote.Resolve(ctx, repository, ref)
+		return r.Remote.Resolve(ctx, repository, ref, held)
 	case ref.IsDigest():
 		return r.resolveDigest(ctx, depot, repository, ref)
 	}
-	return r.resolveTag(ctx, depot, repository, ref)
+	return r.resolveTag(ctx, depot, repository, ref, held)
 }
 
 func (r *remote) resolveDigest(ctx context.Context, depot *depot, repository string, ref oci.Reference) (oci.Descriptor, *oci.Manifest, error) {
@@ -184,7 +184,7 @@ func (r *remote) resolveDigest(ctx context.Context, depot *depot, repository str
 			return d, mf, nil
 		}
 	}
-	d, mf, err := r.Remote.Resolve(ctx, repository, ref)
+	d, mf, err := r.Remote.Resolve(ctx, repository, ref, nil)
 	if r.ProofTTL > 0 && unanswered(err) {
 		if d, mf, ok := shared(context.WithoutCancel(ctx)); ok {
 			return d, mf, nil

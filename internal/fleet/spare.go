@@ -59,7 +59,7 @@ func (d *depot) record(ctx context.Context, key string, record any) error {
 
 // resolveTag asks the upstream. Where that gives no answer, what the bucket has of a tag
 // that is not known here goes into the store, as something stale.
-func (r *remote) resolveTag(ctx context.Context, depot *depot, repository string, ref oci.Reference) (oci.Descriptor, *oci.Manifest, error) {
+func (r *remote) resolveTag(ctx context.Context, depot *depot, repository string, ref oci.Reference, held func(digest.Digest) bool) (oci.Descriptor, *oci.Manifest, error) {
 	asking, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	late := time.AfterFunc(sparePatience, func() {
@@ -68,7 +68,7 @@ func (r *remote) resolveTag(ctx context.Context, depot *depot, repository string
 			cancel(errSpare)
 		}
 	})
-	d, mf, err := r.Remote.Resolve(asking, repository, ref)
+	d, mf, err := r.Remote.Resolve(asking, repository, ref, held)
 	if !late.Stop() && errors.Is(context.Cause(asking), errSpare) && err != nil {
 		return d, mf, oci.UpstreamError(oci.ClassTimeout, "", "the upstream did not answer in time", err)
 	}
