@@ -63,6 +63,12 @@ func Problems(s Status) []Problem {
 	return problems
 }
 
+// Well reports whether pulls are served and cached, and every upstream is asked.
+func Well(s Status) bool {
+	return !slices.ContainsFunc(Problems(s), func(p Problem) bool { return !p.Minor }) &&
+		!slices.ContainsFunc(s.Upstreams, func(u UpstreamStatus) bool { return u.State != StateOK })
+}
+
 func (c *StoreStatus) problems() (problems []Problem) {
 	add := func(minor bool, cause, cure string) {
 		problems = append(problems, Problem{What: ProblemStorage, Name: c.Path, Minor: minor, Cause: cause, Cure: cure})
@@ -79,6 +85,9 @@ func (c *StoreStatus) problems() (problems []Problem) {
 	}
 	if c.QuarantinedBlobs > 0 {
 		add(true, fmt.Sprintf("%d blobs were damaged and taken out of use", c.QuarantinedBlobs), "check the disk of this machine; pullgate mirror fsck --verify looks at all the rest")
+	}
+	if b := c.Bucket; b != nil && !b.OK() {
+		add(true, "the bucket "+b.Name+" is not used as it should be: "+cmp.Or(b.ReadError, b.WriteError), "check address, credentials and rights in the option fleet, and whether the bucket has room")
 	}
 	if share := float64(c.FreeBytes) / float64(max(c.TotalBytes, 1)); c.TotalBytes > 0 && share < scarceDisk {
 		add(true, fmt.Sprintf("%.1f %% of the disk are free", 100*share), "free some of it, or set max_size below what the disk has")
