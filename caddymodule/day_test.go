@@ -129,8 +129,11 @@ func (d *day) wantProblems(part string, status operate.Status) {
 	case l != nil && l.Remaining == 7:
 		want = []string{"7 of 100 pulls are left by its rate limit: give the upstream credentials of an account with a higher limit, or a longer tag_ttl, which asks less often"}
 	}
+	if part == "full disk" {
+		want = []string{"blobs are not stored, and pass through with each pull: blob of 98 KiB is larger than max_size of storage, 1.0 KiB: did you mean 1024GiB?: raise max_size, or pin less: pullgate mirror pins"}
+	}
 	for _, p := range operate.Problems(status) {
-		if p.What == operate.ProblemUpstream {
+		if p.What == operate.ProblemUpstream || strings.HasPrefix(p.Cause, "blobs are not stored") {
 			got = append(got, p.Cause+": "+p.Cure)
 		}
 	}

@@ -96,6 +96,8 @@ type VolumeUsage struct {
 	TotalInodes int64 `json:"-"`
 	// BallastBytes are those of the file that is given up when the disk is full.
 	BallastBytes int64 `json:"ballast_bytes"`
+	// Unstored is a blob for which there was no room lately; nil = there was for all.
+	Unstored *Unstored `json:"unstored,omitempty"`
 }
 
 // Limits returns those in force.
@@ -124,7 +126,7 @@ func (s *Store) Usage() Usage {
 	u.Overpinned = s.keeper.eviction.Overpinned.Load()
 	u.FreeBytes, u.TotalBytes = s.home.space.Look()
 	u.FreeInodes, u.TotalInodes, _ = s.home.space.Inodes()
-	u.BallastBytes = s.home.ballast.Size()
+	u.BallastBytes, u.Unstored = s.home.ballast.Size(), s.parts.unstored.now(s.now())
 	u.IndexOpen, u.IndexRebuilds, u.IndexError = s.index.Writable(), s.index.Rebuilds(), s.index.Trouble()
 	_, u.IndexBytes = s.index.Size()
 	return u

@@ -121,16 +121,31 @@ func configurationOfRun(flags caddycmd.Flags) []byte {
 		giveStdin(input)
 		defer giveStdin(input)
 	}
-	// Caddy reads it again, and says the same of it.
+	raw, _ := LoadConfig(flags.String("config"), flags.String("adapter")) // Caddy says the same of it
+	return raw
+}
+
+// LoadConfig reads a configuration as Caddy does, without its lines in the log: whoever
+// looks for a server has not asked for them.
+func LoadConfig(file, adapter string) (raw []byte, err error) {
+	quietly(func() { raw, _, _, err = caddycmd.LoadConfig(file, adapter) })
+	return raw, err
+}
+
+// Address returns that of the admin API: the one that is named, or that of a configuration,
+// of which raw may hold what it comes to, or the usual one.
+func Address(named string, raw []byte, file, adapter string) (address string, err error) {
+	quietly(func() { address, err = caddycmd.DetermineAdminAPIAddress(named, raw, file, adapter) })
+	return address, err
+}
+
+// quietly does something while what Caddy logs goes nowhere.
+func quietly(do func()) {
 	_, original, _ := caddy.BufferedLog()
-	raw, _, _, err := caddycmd.LoadConfig(flags.String("config"), flags.String("adapter"))
+	do()
 	caddy.UnbufferDefaultLogger(zap.NewNop())
 	caddy.BufferedLog()
 	caddy.UnbufferDefaultLogger(original)
-	if err != nil {
-		return nil
-	}
-	return raw
 }
 
 // dialSocket connects to the socket at an address of Caddy's form. Both results are nil

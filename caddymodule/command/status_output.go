@@ -58,7 +58,7 @@ func (o *statusOutput) storage(w io.Writer, c operate.StoreStatus, served bool) 
 		blobs += fmt.Sprintf(", %s of it pinned", terminal.Size(c.PinnedBytes))
 	}
 	row("blobs", "%s", blobs)
-	row("disk", "%s of %s free, and a ballast of %s beside the blobs", terminal.Size(c.FreeBytes), terminal.Size(c.TotalBytes), terminal.Size(c.BallastBytes))
+	row("disk", "%s of %s free, ballast %s", terminal.Size(c.FreeBytes), terminal.Size(c.TotalBytes), terminal.Size(c.BallastBytes))
 	switch {
 	case !c.IndexOpen:
 		row("index", "NOT OPEN: %s", c.IndexError)

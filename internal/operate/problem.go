@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/pullgate/pullgate/storage"
 )
 
 // Problem is something that is not well with a gateway, for people.
@@ -83,6 +85,10 @@ func (c *StoreStatus) problems() (problems []Problem) {
 	if c.Overpinned {
 		add(false, "pinned images exceed the limits by themselves, so that nothing more is stored", "pullgate mirror unpin what may go, or raise max_size")
 	}
+	if u := c.Unstored; u != nil {
+		add(u.Limit, "blobs are not stored, and pass through with each pull: "+u.Error, cureOf(u))
+		problems[len(problems)-1].Since = u.Since
+	}
 	if c.QuarantinedBlobs > 0 {
 		add(true, fmt.Sprintf("%d blobs were damaged and taken out of use", c.QuarantinedBlobs), "check the disk of this machine; pullgate mirror fsck --verify looks at all the rest")
 	}
@@ -114,4 +120,12 @@ func (u *UpstreamStatus) problems(well bool) (problems []Problem) {
 		problems = append(problems, p)
 	}
 	return problems
+}
+
+// cureOf tells what makes room for a blob.
+func cureOf(u *storage.Unstored) string {
+	if u.Limit {
+		return "raise max_size, or pin less: pullgate mirror pins"
+	}
+	return "see what else fills the disk; pullgate mirror rm, or a smaller max_size, makes room before"
 }

@@ -35,6 +35,8 @@ func TestProblems(t *testing.T) {
 		"overpinned":     {store(func(c *StoreStatus) { c.Overpinned = true }), []string{"pinned images exceed"}},
 		"quarantine":     {store(func(c *StoreStatus) { c.QuarantinedBlobs = 2 }), []string{"-2 blobs were damaged"}},
 		"bucket":         {store(func(c *StoreStatus) { c.Bucket = &fleet.Status{Name: "s3", WriteError: "it is full"} }), []string{"-s3 is not used as it should be: it is full"}},
+		"no room":        {store(func(c *StoreStatus) { c.Unstored = &storage.Unstored{Error: "too little free space"} }), []string{"pass through with each pull: too little free space"}},
+		"over the limit": {store(func(c *StoreStatus) { c.Unstored = &storage.Unstored{Error: "raise it", Limit: true} }), []string{"-pass through with each pull: raise it"}},
 		"disk":           {store(func(c *StoreStatus) { c.FreeBytes = 4 }), []string{"-4.0 % of the disk"}},
 		"worst first":    {store(func(c *StoreStatus) { c.QuarantinedBlobs, c.Overpinned, c.FreeBytes = 1, true, 1 }), []string{"pinned", "-damaged", "-disk"}},
 		"upstream well":  {upstreams(ok), nil},
