@@ -316,8 +316,8 @@ func TestAccessLog(t *testing.T) {
 	lines := strings.Split(string(raw), "\n")
 	for i, result := range []string{"miss", "hit"} {
 		want := fmt.Sprintf(`"upstream":"docker.io","repository":"library/alpine","digest":%q,"cache":%q,"first_byte":`, image.Index.Digest, result)
-		if !strings.Contains(lines[i], want) {
-			t.Errorf("line %d of the access log has no %s: %s", i+1, want, lines[i])
+		if !strings.Contains(lines[i], want) || strings.Contains(lines[i], `"upstream_time":0}`) != (result == "hit") {
+			t.Errorf("line %d of the access log has no %s, or another upstream_time: %s", i+1, want, lines[i])
 		}
 	}
 	if strings.Contains(lines[2], `"cache"`) {

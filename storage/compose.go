@@ -78,7 +78,7 @@ func (s *Store) compose(path string, root volume.Files, o Options) {
 		limits: limits, parts: parts,
 	}
 	s.Records = &Records{
-		life: s.life, index: x, log: s.log, now: s.now, large: s.Blobs, uses: &uses.Manifests, full: limits.Soon,
+		life: s.life, index: x, log: s.log, now: s.now, large: s.Blobs, uses: uses, full: limits.Soon,
 	}
 	k.forgetting = &forgetting{
 		Forgetter: images.Forgetter{

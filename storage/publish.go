@@ -131,12 +131,13 @@ func (p *Part) makeWay(size int64) error {
 	if p.parts.judge.Recorded(p.id, size) {
 		return nil
 	}
-	return p.parts.queue.Await(func() error {
+	err := p.parts.queue.Await(func() error {
 		if p.parts.limits.Claim(&p.claim, p.origin, size) {
 			return nil
 		}
 		return ErrNoSpace
 	})
+	return p.parts.unstored.note(size, err, p.parts.now())
 }
 
 // place makes the part a finished blob of the file system, and records it. One that
@@ -151,6 +152,7 @@ func (p *Part) place(size int64) error {
 		return err
 	}
 	p.ending.placed, p.ending.moved = true, true
+	s.unstored.placed(size)
 	s.durability.Placed()
 	r := index.Blob{Size: size, Created: s.now(), Origin: p.origin}
 	if err := s.table.Add(p.id, r, &p.claim); err != nil {

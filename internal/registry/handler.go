@@ -71,6 +71,9 @@ type Answer struct {
 	Cache oci.CacheStatus
 	// Began is when the request came in.
 	Began time.Time
+	// Waited is how long the request has waited for what the cache did not have, whoever
+	// had the upstream asked: for the answer of the mirror, and for bytes under way.
+	Waited time.Duration
 	// Status is the HTTP status; 499 if the client left before there was anything to
 	// tell.
 	Status int
@@ -172,6 +175,7 @@ type exchange struct {
 	ctx      context.Context
 	lifetime lifetime
 	route    Route
+	asked    bool // the mirror has answered
 }
 
 // prepare sees to it that an unread body is not taken for the next request, nor
