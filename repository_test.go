@@ -43,6 +43,7 @@ var imports = map[string][]string{
 	"internal/fleet":           {"internal/bucket", "internal/mirror", "internal/fill", "storage", "internal/oci"},
 	"internal/bucket":          {},
 	"internal/bucket/s3client": {"internal/bucket"},
+	"internal/bucket/buckettest": {},
 	"caddymodule/s3":           {"internal/bucket", "internal/bucket/s3client"},
 	"internal/known":           {"internal/oci"},
 	"internal/taglist":         {"internal/oci"},
@@ -215,12 +216,12 @@ func ownerOf(folder string) (owner string, known bool) {
 // the fake registry, and for tests of the policy and above the parts that they
 // are put together with.
 func allowedInTests(from, folder string) bool {
-	return slices.Contains([]string{"internal/registrytest", "internal/freeport", "internal/testenv"}, folder) ||
+	return slices.Contains([]string{"internal/registrytest", "internal/freeport", "internal/testenv", "internal/bucket/buckettest"}, folder) ||
 		from == "caddymodule" && slices.Contains([]string{"internal/bundle", "internal/imagelist"}, folder) ||
 		from == "caddymodule" && (strings.HasPrefix(folder, "caddymodule/credentials") || folder == "caddymodule/s3") ||
 		strings.HasPrefix(from, "caddymodule/credentials/") && slices.Contains([]string{"internal/upstream", "internal/oci"}, folder) ||
 		from == "internal/image" && folder == "internal/upstream" ||
-		from == "internal/fleet" && folder == "internal/upstream" ||
+		from == "internal/fleet" && slices.Contains([]string{"internal/upstream", "internal/bucket/s3client"}, folder) ||
 		from == "integration/fleet" && strings.HasPrefix(folder, "internal/bucket") ||
 		from == "internal/mirror" && slices.Contains([]string{"internal/upstream", "internal/registry"}, folder) ||
 		from == "internal/upstream" && slices.Contains([]string{"internal/mirror", "internal/registry", "storage"}, folder)
