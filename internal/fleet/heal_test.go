@@ -77,9 +77,9 @@ func TestRefusedObjectIsItsOwnFault(t *testing.T) {
 		if synced, err := g.fleet.Sync(t.Context(), nil); err == nil || synced.Failed != 1 {
 			t.Errorf("%+v, %v", synced, err)
 		}
-	}
-	if s := g.fleet.Status(); !s.OK() || s.Failures > 10 {
-		t.Errorf("%+v", s)
+		if s := g.fleet.Status(); !s.OK() || s.Failures > 10 {
+			t.Errorf("%+v", s)
+		}
 	}
 }
 

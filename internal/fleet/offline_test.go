@@ -29,8 +29,12 @@ func TestOfflineUpstreamIsServedFromTheBucket(t *testing.T) {
 	uploaded(t, m, image)
 	await(t, "upload", func() bool { return len(m.keys("v1/r/")) == 1 })
 
-	g := bareGateway(t, m, (*fleet.Fleet).Relax, time.Now)
-	g.serve(mirror.Upstream{Name: upstreamName, Access: mirror.Access{Public: true}, Offline: true, Backed: true, ProofTTL: time.Nanosecond})
+	offline := func() *gateway {
+		g := bareGateway(t, m, (*fleet.Fleet).Relax, time.Now)
+		g.serve(mirror.Upstream{Name: upstreamName, Access: mirror.Access{Public: true}, Offline: true, Backed: true, ProofTTL: time.Nanosecond})
+		return g
+	}
+	g := offline()
 	from.Reset()
 	mf, status, err := g.manifest(repository, "3")
 	if err != nil || mf.Digest != image.Index.Digest || status.String() != "pullgate; hit" {
@@ -76,8 +80,12 @@ func TestOfflineUpstreamIsServedFromTheBucket(t *testing.T) {
 	if n := len(from.Requests()); n > 0 {
 		t.Errorf("%d upstream requests", n)
 	}
-	// That the blob is unknown elsewhere keeps nothing of the repository from the bucket.
-	if mf, _, err := g.manifest(repository, image.Platforms[0].Manifest.Digest.String()); err != nil {
+	// That a blob is unknown keeps nothing else of its repository from the bucket.
+	other := offline()
+	if _, _, err := other.blob(repository, oci.Sum([]byte("unknown"))); err == nil {
+		t.Error("an unknown blob is served")
+	}
+	if mf, _, err := other.manifest(repository, image.Platforms[0].Manifest.Digest.String()); err != nil {
 		t.Errorf("manifest %s: %v", mf.Digest, err)
 	}
 	g.fleet.Use("", nil)

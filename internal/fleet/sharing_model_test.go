@@ -204,7 +204,7 @@ func (s *sharing) judge(o *origin, repository string, d digest.Digest, raw []byt
 // scope what its own upstream has confirmed, and nothing else; what an honest one has comes.
 func TestSharingModel(t *testing.T) {
 	t.Parallel()
-	steps := testenv.Rounds(400, 40_000)
+	steps := testenv.Rounds(300, 40_000)
 	s := newSharing(t, testenv.Seed(t))
 	for n := 0; n < steps && !t.Failed(); n++ {
 		if s.rand.IntN(4) == 0 {
