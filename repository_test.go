@@ -38,18 +38,18 @@ var imports = map[string][]string{
 	"caddymodule/config": {
 		"caddymodule/credentials", "internal/bucket", "internal/mirror", "internal/nearest", "internal/operate", "internal/upstream", "storage", "internal/oci",
 	},
-	"internal/registry":        {"internal/nearest", "internal/oci"},
-	"internal/mirror":          {"storage", "internal/fill", "internal/pace", "internal/known", "internal/taglist", "internal/oci"},
-	"internal/fleet":           {"internal/bucket", "internal/mirror", "internal/fill", "storage", "internal/oci"},
-	"internal/bucket":          {},
-	"internal/bucket/s3client": {"internal/bucket"},
+	"internal/registry":          {"internal/nearest", "internal/oci"},
+	"internal/mirror":            {"storage", "internal/fill", "internal/pace", "internal/known", "internal/taglist", "internal/oci"},
+	"internal/fleet":             {"internal/bucket", "internal/mirror", "internal/fill", "storage", "internal/oci"},
+	"internal/bucket":            {},
+	"internal/bucket/s3client":   {"internal/bucket"},
 	"internal/bucket/buckettest": {},
-	"caddymodule/s3":           {"internal/bucket", "internal/bucket/s3client"},
-	"internal/known":           {"internal/oci"},
-	"internal/taglist":         {"internal/oci"},
-	"internal/fill":            {"internal/pace", "internal/oci"},
-	"internal/pace":            {"internal/oci"},
-	"internal/upstream":        {"internal/flood", "internal/oci", "caddymodule/credentials"},
+	"caddymodule/s3":             {"internal/bucket", "internal/bucket/s3client"},
+	"internal/known":             {"internal/oci"},
+	"internal/taglist":           {"internal/oci"},
+	"internal/fill":              {"internal/pace", "internal/oci"},
+	"internal/pace":              {"internal/oci"},
+	"internal/upstream":          {"internal/flood", "internal/oci", "caddymodule/credentials"},
 	"storage": {
 		"storage/internal/eviction", "storage/internal/images", "storage/internal/index", "storage/internal/integrity",
 		"storage/internal/life", "storage/internal/record", "storage/internal/volume", "internal/oci",
@@ -91,7 +91,7 @@ var imports = map[string][]string{
 	"internal/bundle":                   {"internal/oci"},
 	"internal/carry":                    {"internal/bundle", "internal/image", "internal/imagelist", "storage", "internal/oci"},
 	"integration":                       {"caddymodule", "internal/registrytest", "internal/freeport", "internal/oci"},
-	"integration/bench":                 {"internal/freeport", "storage", "internal/oci"},
+	"integration/bench":                 {"internal/bucket/buckettest", "internal/freeport", "storage", "internal/oci"},
 }
 
 // owners lists the folders that alone may import a foundation, tests included
