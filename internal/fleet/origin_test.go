@@ -54,6 +54,13 @@ func (o *origin) said(repository string, d digest.Digest) (word, truth bool) {
 	return o.words[key(repository, d)], o.truths[key(repository, d)]
 }
 
+// take has it have said truly that it has something.
+func (o *origin) take(repository string, d digest.Digest) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.words[key(repository, d)], o.truths[key(repository, d)] = true, true
+}
+
 // look returns what it has, and how it is at the moment.
 func (o *origin) look(repository string, ref oci.Reference) (content oci.Manifest, has bool, now mood, err error) {
 	o.mu.Lock()

@@ -3,7 +3,9 @@ package fleet_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -19,6 +21,7 @@ import (
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registrytest"
 	"github.com/pullgate/pullgate/internal/testenv"
+	"github.com/pullgate/pullgate/storage"
 )
 
 // sharing is a model of gateways that share a bucket: it knows which upstream has shown
@@ -91,16 +94,24 @@ func (s *sharing) gateway() *gateway {
 	return g
 }
 
-// change changes an upstream, puts a new gateway in the place of one, or has somebody write
-// to the bucket. What was remembered of failures is over then.
+// change changes an upstream, purges or imports, puts a new gateway in the place of one, or
+// has somebody write to the bucket. What was remembered of failures is over then.
 func (s *sharing) change() {
 	s.ahead.Add(int64(3 * time.Minute))
-	o := s.origins[s.rand.IntN(len(s.origins))]
-	switch s.rand.IntN(12) {
+	o, n := s.origins[s.rand.IntN(len(s.origins))], s.rand.IntN(len(s.gateways))
+	scope, d := oci.Scope{Upstream: o.name, Repository: s.names[s.rand.IntN(len(s.names))]}, s.blobs[s.rand.IntN(len(s.blobs))]
+	switch s.rand.IntN(14) {
 	case 0:
-		n := s.rand.IntN(len(s.gateways))
 		s.gateways[n].close()
 		s.gateways[n] = s.gateway()
+	case 12:
+		selection := oci.Selection{Upstream: scope.Upstream, Repository: scope.Repository, Reference: oci.Reference{Digest: d}}
+		_, err := s.gateways[n].store.Remove(s.t.Context(), storage.RemoveOptions{Selection: selection})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			s.t.Error(err)
+		}
+	case 13:
+		s.take(s.gateways[n], o, scope, d)
 	case 1, 2, 3:
 		all := slices.Concat(s.blobs, s.images)
 		k := key(s.names[s.rand.IntN(len(s.names))], all[s.rand.IntN(len(all))])
@@ -115,6 +126,29 @@ func (s *sharing) change() {
 			o.mood = mood(s.rand.IntN(int(moods)))
 		}
 		o.mu.Unlock()
+	}
+}
+
+// take has a gateway import a blob: the word of its operator is enough.
+func (s *sharing) take(g *gateway, o *origin, scope oci.Scope, d digest.Digest) {
+	raw := o.contents[d].Bytes
+	o.take(scope.Repository, d)
+	s.delivered[o.name][d] = true
+	if _, err := g.store.StatBlob(s.t.Context(), d); err != nil {
+		part, err := mirror.BlobsOf(g.store).Begin(s.t.Context(), scope, d, int64(len(raw)))
+		if err == nil {
+			_, err = part.WriteAt(raw, 0)
+		}
+		if err == nil {
+			err = part.Commit(int64(len(raw)))
+		}
+		if err != nil {
+			s.t.Error(err)
+		}
+	}
+	err := g.store.Link(s.t.Context(), scope, oci.Descriptor{Digest: d, Size: int64(len(raw))})
+	if _, notSynced := g.fleet.Sync(s.t.Context(), nil); err != nil || notSynced != nil {
+		s.t.Error(errors.Join(err, notSynced))
 	}
 }
 
