@@ -39,8 +39,12 @@ type Upstream struct {
 }
 
 // Remote returns a Remote that answers from the bucket what that has, and else from
-// another one. Without a bucket it is that one.
+// another one. Without a bucket it is that one. nil = the upstream is not asked: the bucket
+// answers alone.
 func (f *Fleet) Remote(u Upstream, inner mirror.Remote) mirror.Remote {
+	if inner == nil {
+		inner, u.ProofTTL = offline{}, 0 // which nobody could renew
+	}
 	return &remote{Remote: inner, Upstream: u, fleet: f}
 }
 
@@ -99,7 +103,7 @@ func (r *remote) HeadBlob(ctx context.Context, repository string, d digest.Diges
 		}
 	}
 	size, err := r.Remote.HeadBlob(ctx, repository, d)
-	if r.ProofTTL > 0 && unanswered(err) {
+	if r.spares(ctx, repository, d, err) {
 		if size, ok := proven(context.WithoutCancel(ctx), depot, r.scope(repository), d); ok {
 			return size, nil
 		}
@@ -107,9 +111,20 @@ func (r *remote) HeadBlob(ctx context.Context, repository string, d digest.Diges
 	return size, r.noted(repository, err)
 }
 
+// spares reports whether the bucket answers in place of an upstream that has not confirmed
+// what expires. A proof that is known here is not renewed by that: it is believed on, by
+// the rules of package mirror.
+func (r *remote) spares(ctx context.Context, repository string, d digest.Digest, err error) bool {
+	if r.ProofTTL == 0 || !unanswered(err) {
+		return false
+	}
+	link, unknown := r.fleet.local.Records.Linked(context.WithoutCancel(ctx), r.scope(repository), d)
+	return unknown != nil || !link.Proven
+}
+
 // noted notes that an upstream lacks what was asked for.
 func (r *remote) noted(repository string, err error) error {
-	if oci.IsNotFound(err) {
+	if oci.IsNotFound(err) && !errors.Is(err, errOffline) {
 		r.lacking.add(repository, lackingFor)
 	}
 	return err
@@ -185,7 +200,7 @@ func (r *remote) resolveDigest(ctx context.Context, depot *depot, repository str
 		}
 	}
 	d, mf, err := r.Remote.Resolve(ctx, repository, ref, nil)
-	if r.ProofTTL > 0 && unanswered(err) {
+	if r.spares(ctx, repository, ref.Digest, err) {
 		if d, mf, ok := shared(context.WithoutCancel(ctx)); ok {
 			return d, mf, nil
 		}
@@ -196,6 +211,8 @@ func (r *remote) resolveDigest(ctx context.Context, depot *depot, repository str
 // unanswered reports whether an upstream has said neither yes nor no.
 func unanswered(err error) bool {
 	switch class := oci.ClassOf(err); {
+	case errors.Is(err, errOffline):
+		return true
 	case err == nil, class == oci.ClassNotFound, class == oci.ClassDenied:
 		return false
 	}

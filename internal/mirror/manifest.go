@@ -61,7 +61,7 @@ func (q manifestQuery) get(ctx context.Context) (oci.Manifest, oci.CacheStatus, 
 	if mf, ok, err := q.current(ctx); ok || err != nil {
 		return mf, settled(err), err
 	}
-	if q.Offline {
+	if q.alone {
 		status, err := q.unknown(oci.CodeManifestUnknown)
 		return oci.Manifest{}, status, err
 	}

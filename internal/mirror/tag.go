@@ -33,7 +33,7 @@ func (q tagQuery) resolve(ctx context.Context) (tagAnswer, oci.CacheStatus, erro
 	if known && q.fresh(ctx, old) {
 		return tagAnswer{tag: old}, q.status(oci.ResultHit, old), nil
 	}
-	if q.Offline {
+	if q.alone {
 		status, err := q.unknown(oci.CodeManifestUnknown)
 		return tagAnswer{}, status, err
 	}
@@ -58,6 +58,8 @@ func (q tagQuery) lookUp(ctx context.Context, old storage.Tag, known bool) (tagA
 	switch {
 	case err == nil:
 		return a.value, q.statusOf(a), nil
+	case q.Offline && fallback:
+		return tagAnswer{tag: old}, q.status(oci.ResultHit, old), nil
 	case ctx.Err() != nil || !fallback || !q.forgives(ctx, err):
 		return tagAnswer{}, a.status(err), err
 	}
