@@ -30,7 +30,7 @@ var imports = map[string][]string{
 	},
 	"caddymodule/admin": {"internal/bundle", "internal/operate"},
 	"caddymodule/command": {
-		"caddymodule/admin", "caddymodule/endpoint", "internal/bundle", "internal/carry", "internal/clientconfig", "internal/fleet", "internal/image", "internal/imagelist", "internal/listener", "internal/mirror", "internal/nearest",
+		"caddymodule/admin", "caddymodule/endpoint", "internal/bundle", "internal/carry", "internal/clientconfig", "internal/fleet", "internal/fleet/text", "internal/image", "internal/imagelist", "internal/listener", "internal/mirror", "internal/nearest",
 		"internal/operate", "internal/spelling", "internal/terminal", "storage", "internal/oci",
 	},
 	"caddymodule/dashboard": {"internal/clientconfig", "internal/history", "internal/image", "internal/imagelist", "internal/operate", "storage", "internal/oci"},
@@ -41,6 +41,7 @@ var imports = map[string][]string{
 	"internal/registry":        {"internal/nearest", "internal/oci"},
 	"internal/mirror":          {"storage", "internal/fill", "internal/pace", "internal/known", "internal/taglist", "internal/oci"},
 	"internal/fleet":           {"internal/bucket", "internal/mirror", "internal/fill", "storage", "internal/oci"},
+	"internal/fleet/text":      {"internal/fleet", "internal/terminal"},
 	"internal/bucket":          {},
 	"internal/bucket/s3client": {"internal/bucket"},
 	"caddymodule/s3":           {"internal/bucket", "internal/bucket/s3client"},

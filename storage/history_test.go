@@ -30,7 +30,7 @@ func TestHistoryIsKept(t *testing.T) {
 		t.Errorf("check finds %+v, %v", report.Findings, err)
 	}
 	// It is not ours to say how large it is.
-	if err := os.WriteFile(filepath.Join(s.home.path, volume.HistoryFile), bytes.Repeat([]byte{1}, mostHistory+1), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(s.home.path, volume.HistoryFile), bytes.Repeat([]byte{1}, mostKept+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.LoadHistory(); err == nil {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"io"
 	"net/url"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,6 +36,7 @@ type gateway struct {
 	cache  *mirror.Cache
 	fleet  *fleet.Fleet
 	mirror *mirror.Mirror
+	close  func()
 }
 
 // newGateway returns an empty gateway, which waits for the bucket as long as that takes. A
@@ -52,12 +54,17 @@ func newHastyGateway(t *testing.T, from *registrytest.Server, objects bucket.Obj
 
 func newGatewayOn(t *testing.T, from *registrytest.Server, objects bucket.Objects, prepare func(*fleet.Fleet), change ...func(*mirror.Upstream)) *gateway {
 	t.Helper()
-	store, err := storage.Open(t.Context(), storage.Options{Path: t.TempDir()})
+	return newGatewayAt(t, t.TempDir(), from, objects, prepare, change...)
+}
+
+func newGatewayAt(t *testing.T, path string, from *registrytest.Server, objects bucket.Objects, prepare func(*fleet.Fleet), change ...func(*mirror.Upstream)) *gateway {
+	t.Helper()
+	store, err := storage.Open(t.Context(), storage.Options{Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}
 	g := &gateway{t: t, store: store}
-	g.fleet = fleet.New(fleet.Options{Records: store, Blobs: mirror.BlobsOf(store), Catalog: store.Catalog})
+	g.fleet = fleet.New(fleet.Options{Records: store, Blobs: mirror.BlobsOf(store), Catalog: store.Catalog, Store: store})
 	prepare(g.fleet)
 	g.fleet.Use("memory", objects)
 	g.cache = mirror.NewCache(mirror.CacheOptions{Records: g.fleet.Records(), Blobs: g.fleet.Blobs(), Observe: g.fleet.Filled})
@@ -79,7 +86,7 @@ func newGatewayOn(t *testing.T, from *registrytest.Server, objects bucket.Object
 	if g.mirror, err = mirror.New(g.cache, mirror.Options{Upstreams: []mirror.Upstream{policy}}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	g.close = sync.OnceFunc(func() {
 		g.cache.Close()
 		g.fleet.Close()
 		client.Close()
@@ -87,6 +94,7 @@ func newGatewayOn(t *testing.T, from *registrytest.Server, objects bucket.Object
 			t.Error(err)
 		}
 	})
+	t.Cleanup(g.close)
 	return g
 }
 

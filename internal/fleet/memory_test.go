@@ -20,12 +20,49 @@ import (
 
 // memory is a bucket in memory, which fails in every way that there is.
 type memory struct {
-	calls atomic.Int64
+	// calls counts what pulls and uploads ask, and polls what is asked anyway: what other
+	// gateways have removed and pinned.
+	calls, polls atomic.Int64
 
 	mu          sync.Mutex
 	objects     map[string]stored
 	writes      int
 	read, write fault
+	held        string        // what the keys of writes begin with that take long
+	released    chan struct{} // closed once they are done
+}
+
+// hold has writes of keys that begin with a prefix take until they are released.
+func (m *memory) hold(prefix string) (release func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	released := make(chan struct{})
+	m.held, m.released = prefix, released
+	return sync.OnceFunc(func() {
+		close(released)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.released == released {
+			m.held = ""
+		}
+	})
+}
+
+// linger waits until a write is done that takes long.
+func (m *memory) linger(ctx context.Context, key string) error {
+	m.mu.Lock()
+	released := m.released
+	held := m.held != "" && strings.HasPrefix(key, m.held)
+	m.mu.Unlock()
+	if !held {
+		return nil
+	}
+	select {
+	case <-released:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 type stored struct {
@@ -100,8 +137,12 @@ func (m *memory) fail(read, write fault) {
 	m.read, m.write = read, write
 }
 
-func (m *memory) begin(ctx context.Context, write bool) (fault, error) {
-	m.calls.Add(1)
+func (m *memory) begin(ctx context.Context, write bool, key string) (fault, error) {
+	if key == "v1/news" || strings.HasPrefix(key, "v1/x/") || strings.HasPrefix(key, "v1/p/") {
+		m.polls.Add(1)
+	} else {
+		m.calls.Add(1)
+	}
 	m.mu.Lock()
 	f := m.read
 	if write {
@@ -125,7 +166,7 @@ func (m *memory) object(key string) (stored, error) {
 }
 
 func (m *memory) Get(ctx context.Context, key string, offset, length int64) (bucket.Object, error) {
-	f, err := m.begin(ctx, false)
+	f, err := m.begin(ctx, false, key)
 	if err != nil {
 		return bucket.Object{}, err
 	}
@@ -145,7 +186,7 @@ func (m *memory) Get(ctx context.Context, key string, offset, length int64) (buc
 }
 
 func (m *memory) Head(ctx context.Context, key string) (bucket.Info, error) {
-	if _, err := m.begin(ctx, false); err != nil {
+	if _, err := m.begin(ctx, false, key); err != nil {
 		return bucket.Info{}, err
 	}
 	o, err := m.object(key)
@@ -153,12 +194,15 @@ func (m *memory) Head(ctx context.Context, key string) (bucket.Info, error) {
 }
 
 func (m *memory) Put(ctx context.Context, key string, content io.ReadSeeker, size int64, o bucket.PutOptions) error {
-	if _, err := m.begin(ctx, true); err != nil {
+	if _, err := m.begin(ctx, true, key); err != nil {
 		return err
 	}
 	raw, err := io.ReadAll(content)
 	if err != nil || int64(len(raw)) != size {
 		return fmt.Errorf("%d bytes of %d: %w", len(raw), size, err)
+	}
+	if err := m.linger(ctx, key); err != nil {
+		return err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -174,7 +218,7 @@ func (m *memory) Put(ctx context.Context, key string, content io.ReadSeeker, siz
 }
 
 func (m *memory) Delete(ctx context.Context, key string) error {
-	_, err := m.begin(ctx, true)
+	_, err := m.begin(ctx, true, key)
 	if err == nil {
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -185,7 +229,7 @@ func (m *memory) Delete(ctx context.Context, key string) error {
 
 func (m *memory) List(ctx context.Context, prefix, after string) iter.Seq2[bucket.Info, error] {
 	return func(yield func(bucket.Info, error) bool) {
-		f, err := m.begin(ctx, false)
+		f, err := m.begin(ctx, false, prefix)
 		if err != nil {
 			yield(bucket.Info{}, err)
 			return
