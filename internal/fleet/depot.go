@@ -76,7 +76,7 @@ func newDepot(name string, objects bucket.Objects, f *Fleet) *depot {
 	}}
 	d.uploads = newUploads(d, f)
 	d.purges = newPurgeLog(d, f)
-	d.pins = &pins{depot: d, fleet: f}
+	d.pins = &pins{depot: d, fleet: f, turn: make(chan struct{}, 1)}
 	d.used = &uses{depot: d, fleet: f}
 	d.cleaner = &cleaner{depot: d, fleet: f}
 	return d

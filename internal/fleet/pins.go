@@ -33,6 +33,8 @@ func pinKey(pattern string) string {
 type pins struct {
 	depot *depot
 	fleet *Fleet
+
+	turn chan struct{} // holds one while they are compared
 }
 
 // Pin has all gateways keep what a pin means, as this one does.
@@ -125,6 +127,12 @@ func (p *pins) follow() {
 
 // compare brings store and bucket together.
 func (p *pins) compare(ctx context.Context) error {
+	select {
+	case p.turn <- struct{}{}:
+		defer func() { <-p.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	d := p.depot
 	there := map[string]bool{}
 	d.counts.reads.Add(1)
