@@ -44,6 +44,22 @@ func TestHistoryIsKept(t *testing.T) {
 	}
 }
 
+// What is known of a bucket is kept beside it.
+func TestSharedIsKept(t *testing.T) {
+	t.Parallel()
+	s := openTest(t, Options{})
+	if err := errors.Join(s.SaveHistory([]byte("one")), s.SaveShared([]byte("another"))); err != nil {
+		t.Fatal(err)
+	}
+	s = reopen(t, s)
+	if raw, err := s.LoadShared(); err != nil || string(raw) != "another" {
+		t.Errorf("it is %q, %v", raw, err)
+	}
+	if report, err := s.Check(t.Context(), CheckOptions{}); err != nil || len(report.Findings) > 0 {
+		t.Errorf("check finds %+v, %v", report.Findings, err)
+	}
+}
+
 // What the index needs is not taken by the history, and a full disk is told before.
 func TestFullDiskTakesNoHistory(t *testing.T) {
 	t.Parallel()

@@ -28,8 +28,9 @@ type memory struct {
 	objects     map[string]stored
 	writes      int
 	read, write fault
-	held        string        // what the keys of writes begin with that take long
-	released    chan struct{} // closed once they are done
+	held        string              // what the keys of writes begin with that take long
+	released    chan struct{}       // closed once they are done
+	listing     func(prefix string) // called before something is listed; nil = nothing is
 }
 
 // hold has writes of keys that begin with a prefix take until they are released.
@@ -234,6 +235,9 @@ func (m *memory) List(ctx context.Context, prefix, after string) iter.Seq2[bucke
 			yield(bucket.Info{}, err)
 			return
 		}
+		if m.listing != nil {
+			m.listing(prefix)
+		}
 		for _, key := range m.keys(prefix) {
 			if o, err := m.object(key); err == nil && key > after && !f.empty && !yield(o.info, nil) {
 				return
@@ -247,6 +251,14 @@ func (m *memory) keys(prefix string) []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(m.objects)), func(key string) bool { return !strings.HasPrefix(key, prefix) })
+}
+
+// put puts an object that was written a while ago.
+func (m *memory) put(key string, content []byte, ago time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.writes++
+	m.objects[key] = stored{content, bucket.Info{Key: key, Size: int64(len(content)), ETag: fmt.Sprint(m.writes), Modified: time.Now().Add(-ago)}}
 }
 
 // spoil replaces the bytes of the objects that begin with a prefix by others.
