@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/bucket"
+	"github.com/pullgate/pullgate/internal/fleet/janitor"
 )
 
 const (
@@ -38,8 +39,8 @@ type depot struct {
 	uploads *uploads
 	purges  *purgeLog
 	pins    *pins
-	used    *uses
-	cleaner *cleaner
+	used    *janitor.Uses
+	cleaner *janitor.Janitor
 
 	life
 
@@ -77,8 +78,7 @@ func newDepot(name string, objects bucket.Objects, f *Fleet) *depot {
 	d.uploads = newUploads(d, f)
 	d.purges = newPurgeLog(d, f)
 	d.pins = &pins{depot: d, fleet: f, turn: make(chan struct{}, 1)}
-	d.used = &uses{depot: d, fleet: f}
-	d.cleaner = &cleaner{depot: d, fleet: f}
+	d.cleaner, d.used = newJanitor(d, f)
 	return d
 }
 

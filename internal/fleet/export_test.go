@@ -3,8 +3,6 @@ package fleet
 import (
 	"context"
 	"time"
-
-	"github.com/opencontainers/go-digest"
 )
 
 // Relax gives the bucket as much time as a slow machine takes.
@@ -32,13 +30,7 @@ func (f *Fleet) Look(ctx context.Context) error {
 func (f *Fleet) Cursor() string { return f.depot.Load().purges.kept.get().Cursor }
 
 // WriteUses writes down what was used.
-func (f *Fleet) WriteUses(ctx context.Context, id string) { f.depot.Load().used.put(ctx, id) }
+func (f *Fleet) WriteUses(ctx context.Context, id string) { f.depot.Load().used.Write(ctx, id) }
 
 // Clean cleans the bucket.
-func (f *Fleet) Clean(ctx context.Context) error { return f.depot.Load().cleaner.clean(ctx) }
-
-// UseOf returns what lists of uses have of a digest.
-func UseOf(d digest.Digest) uint64 {
-	id, _ := useOf(d.String())
-	return uint64(id)
-}
+func (f *Fleet) Clean(ctx context.Context) error { return f.depot.Load().cleaner.Clean(ctx) }

@@ -89,9 +89,11 @@ func (f *Fleet) Use(name string, objects bucket.Objects) {
 		d.purges.await(d.ctx)
 		d.uploads.begin()
 		d.start(d.purges.follow)
-		for _, task := range []func(){d.purges.work, d.purges.keep, d.pins.follow, d.used.run, d.cleaner.run} {
+		for _, task := range []func(){d.purges.work, d.purges.keep, d.pins.follow} {
 			d.start(task)
 		}
+		d.start(func() { d.used.Run(d.ctx) })
+		d.start(func() { d.cleaner.Run(d.ctx) })
 	}
 	if old := f.depot.Swap(d); old != nil {
 		old.close()
@@ -123,7 +125,7 @@ func (f *Fleet) upload(jobs ...job) {
 // use notes that something was used which the bucket has, or is about to.
 func (f *Fleet) use(of digest.Digest, manifest bool) {
 	if d := f.depot.Load(); d != nil {
-		d.used.note(of, manifest)
+		d.used.Note(of, manifest)
 	}
 }
 

@@ -21,7 +21,6 @@ const (
 	purgesAt   = layout + "x/"
 	pinsAt     = layout + "p/"
 	usesAt     = layout + "u/"
-	baseAt     = usesAt + "base"
 	reportAt   = layout + "report"
 	markerAt   = layout + "news" // changes with each purge and pin
 )

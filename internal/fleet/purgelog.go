@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pullgate/pullgate/internal/bucket"
+	"github.com/pullgate/pullgate/internal/fleet/janitor"
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
@@ -32,7 +33,7 @@ const (
 	overlap = 10 * time.Minute
 	// keepPurges is how long purges lie in the bucket at least. Who has not read them for so
 	// long does not know what was purged.
-	keepPurges = 30 * 24 * time.Hour
+	keepPurges = janitor.KeepPurges
 	readers    = 16 // at a time
 )
 

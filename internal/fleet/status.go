@@ -1,6 +1,10 @@
 package fleet
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/pullgate/pullgate/internal/fleet/janitor"
+)
 
 // Status is how the bucket of a gateway fares, since it is used.
 type Status struct {
@@ -21,15 +25,8 @@ type Status struct {
 	Behind  bool `json:"behind"`
 	// PurgeError says why it is not known at present what other gateways remove.
 	PurgeError string `json:"purge_error,omitempty"`
-	// MaxSize is the most bytes that its blobs may have; 0 = any number. Report is what the
-	// last cleaning has found there, by whichever gateway; nil = none is known.
-	MaxSize int64   `json:"max_size"`
-	Report  *Report `json:"report,omitempty"`
-	// Cleaning is what this gateway cleans at present; nil = nothing. Removed and
-	// RemovedBytes are what it has removed.
-	Cleaning     *Cleaning `json:"cleaning,omitempty"`
-	Removed      int64     `json:"removed"`
-	RemovedBytes int64     `json:"removed_bytes"`
+
+	janitor.Status
 }
 
 // OK reports whether the bucket is asked as ever.
@@ -44,9 +41,8 @@ func (f *Fleet) Status() *Status {
 	s := &Status{
 		Name: d.name, Reads: d.counts.reads.Load(), Writes: d.counts.writes.Load(), Failures: d.counts.failures.Load(),
 		Received: d.counts.received.Load(), Sent: d.counts.sent.Load(), Waiting: d.uploads.waiting(), Behind: d.uploads.behind.Load(),
+		Status: d.cleaner.Status(),
 	}
-	d.cleaner.tell(s)
-	s.MaxSize = f.limits.Load().MaxSize
 	if err := d.purges.failed.Load(); err != nil && !errors.Is(*err, errNotAsked) {
 		s.PurgeError = (*err).Error()
 	}

@@ -1,8 +1,7 @@
-package fleet
+package janitor
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -13,10 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/opencontainers/go-digest"
-
-	"github.com/pullgate/pullgate/internal/bucket"
-	"github.com/pullgate/pullgate/internal/oci"
+	objects "github.com/pullgate/pullgate/internal/bucket"
 )
 
 // usage is what a cleaning knows of an object.
@@ -33,8 +29,8 @@ const (
 
 // cleaning is one that runs: some 40 bytes for each object of the bucket.
 type cleaning struct {
-	fleet  *Fleet
-	depot  *depot
+	*Janitor
+
 	limits Limits
 	hour   uint32 // in which it began
 
@@ -50,8 +46,8 @@ type cleaning struct {
 }
 
 // each calls fn for the objects of a folder.
-func (c *cleaning) each(ctx context.Context, folder, after string, fn func(bucket.Info) error) error {
-	for o, err := range c.depot.objects.List(ctx, folder, after) {
+func (c *cleaning) each(ctx context.Context, folder, after string, fn func(objects.Info) error) error {
+	for o, err := range c.Objects.List(ctx, folder, after) {
 		if err == nil {
 			c.seen.Add(1)
 			err = fn(o)
@@ -83,9 +79,9 @@ func (c *cleaning) readUses(ctx context.Context) error {
 	if err := c.readLists(ctx, ""); err != nil {
 		return err
 	}
-	raw, err := c.open(ctx, baseAt)
+	raw, err := c.open(ctx, c.In.Base)
 	if err != nil || raw == nil {
-		return gone(err)
+		return err
 	}
 	defer raw.Close()
 	var record [12]byte
@@ -105,19 +101,10 @@ func whole(err error) error {
 	return err
 }
 
-func (c *cleaning) open(ctx context.Context, key string) (io.ReadCloser, error) {
-	c.depot.counts.reads.Add(1)
-	o, err := c.depot.objects.Get(ctx, key, 0, -1)
-	if err != nil {
-		return nil, gone(err)
-	}
-	return o.ReadCloser, nil
-}
-
 // readLists reads those lists of uses after a key that are new, or have changed.
 func (c *cleaning) readLists(ctx context.Context, after string) error {
-	return c.each(ctx, usesAt, after, func(o bucket.Info) error {
-		hour, ok := usesHourOf(o.Key)
+	return c.each(ctx, c.In.Uses, after, func(o objects.Info) error {
+		hour, ok := c.hourOfList(o.Key)
 		if !ok || c.lists[o.Key] == o.ETag+o.Modified.String() {
 			return nil
 		}
@@ -139,21 +126,21 @@ func (c *cleaning) readLists(ctx context.Context, after string) error {
 	})
 }
 
-// usesHourOf returns the hour of a list of uses.
-func usesHourOf(key string) (hour uint32, ok bool) {
-	text, _, ok := strings.Cut(strings.TrimPrefix(key, usesAt), "-")
-	for _, c := range []byte(text) {
-		if c < '0' || c > '9' {
+// hourOfList returns the hour of a list of uses.
+func (c *cleaning) hourOfList(key string) (hour uint32, ok bool) {
+	text, _, ok := strings.Cut(strings.TrimPrefix(key, c.In.Uses), "-")
+	for _, n := range []byte(text) {
+		if n < '0' || n > '9' {
 			return 0, false
 		}
-		hour = hour*10 + uint32(c-'0')
+		hour = hour*10 + uint32(n-'0')
 	}
 	return hour, ok && text != ""
 }
 
 // listProofs finds out what proofs name.
 func (c *cleaning) listProofs(ctx context.Context) error {
-	return c.each(ctx, proofsAt, "", func(o bucket.Info) error {
+	return c.each(ctx, c.In.Proofs, "", func(o objects.Info) error {
 		if id, ok := useOf(o.Key); ok {
 			c.flag(id, named)
 			c.proofs++
@@ -162,48 +149,9 @@ func (c *cleaning) listProofs(ctx context.Context) error {
 	})
 }
 
-// resolvePins finds out what pins mean, of this gateway and of all.
+// resolvePins finds out what is pinned.
 func (c *cleaning) resolvePins(ctx context.Context) error {
-	if err := c.depot.pins.compare(ctx); err != nil {
-		return err
-	}
-	stored, err := c.fleet.local.Store.Pins(ctx)
-	if err != nil {
-		return err
-	}
-	pins, roots := slices.Clone(c.fleet.local.Store.Limits().Pins), map[digest.Digest]bool{}
-	for _, one := range stored {
-		pins = append(pins, one.Pin)
-	}
-	upstreams := map[string][]oci.Pin{}
-	for _, pin := range pins {
-		if pin.Digest != "" {
-			roots[pin.Digest] = true
-		} else {
-			upstreams[pin.Upstream] = append(upstreams[pin.Upstream], pin)
-		}
-	}
-	for name, pins := range upstreams {
-		for _, end := range []string{"/", "~"} {
-			err := c.each(ctx, tagsAt+name+end, "", func(o bucket.Info) error {
-				scope, tag, ok := scopeOf(o.Key, tagsAt)
-				if !ok || !slices.ContainsFunc(pins, func(p oci.Pin) bool { return p.Match(scope, tag) }) {
-					return nil
-				}
-				var t sharedTag
-				_, err := writer{c.depot, c.fleet}.read(ctx, o.Key, &t)
-				if _, wrong := oci.ParseDigest(t.Digest.String()); err == nil && wrong == nil {
-					roots[t.Digest] = true
-				}
-				return err
-			})
-			if err != nil {
-				return err
-			}
-		}
-	}
-	images := forest{read: c.depot.contents}
-	means, err := images.walk(ctx, roots)
+	means, err := c.Pinned(ctx)
 	for d := range means {
 		if id, ok := useOf(d.String()); ok {
 			c.flag(id, pinned)
@@ -213,13 +161,13 @@ func (c *cleaning) resolvePins(ctx context.Context) error {
 }
 
 // lastUse returns the hour in which an object was last used, or written.
-func (c *cleaning) lastUse(id useID, o bucket.Info) uint32 {
+func (c *cleaning) lastUse(id useID, o objects.Info) uint32 {
 	return max(c.uses[id].hour, hourOf(o.Modified))
 }
 
 // unnamed reports whether no proof names an object for long enough.
-func (c *cleaning) unnamed(id useID, o bucket.Info) bool {
-	return c.uses[id].flags&(named|pinned) == 0 && c.proofs > 0 && c.report.Begun.Sub(o.Modified) > unnamedFor
+func (c *cleaning) unnamed(id useID, o objects.Info) bool {
+	return c.uses[id].flags&(named|pinned) == 0 && c.proofs > 0 && !o.Modified.IsZero() && c.report.Begun.Sub(o.Modified) > unnamedFor
 }
 
 // unusedSince returns the hour before which nothing was used that goes for that.
@@ -233,7 +181,7 @@ func (c *cleaning) unusedSince() uint32 {
 // listBlobs finds out how much there is, and how long ago it was used.
 func (c *cleaning) listBlobs(ctx context.Context) error {
 	c.blobs = oldest{hours: map[uint32]int64{}}
-	err := c.each(ctx, blobsAt, "", func(o bucket.Info) error {
+	err := c.each(ctx, c.In.Blobs, "", func(o objects.Info) error {
 		id, ok := useOf(o.Key)
 		if !ok {
 			return nil
@@ -258,7 +206,7 @@ func (c *cleaning) listBlobs(ctx context.Context) error {
 
 // listManifests notes what manifests there are.
 func (c *cleaning) listManifests(ctx context.Context) error {
-	return c.each(ctx, manifestAt, "", func(o bucket.Info) error {
+	return c.each(ctx, c.In.Manifests, "", func(o objects.Info) error {
 		if id, ok := useOf(o.Key); ok {
 			c.flag(id, present)
 			c.report.Manifests++
@@ -275,7 +223,7 @@ func (c *cleaning) writeBase(ctx context.Context) error {
 		raw = binary.BigEndian.AppendUint64(raw, uint64(id))
 		raw = binary.BigEndian.AppendUint32(raw, c.uses[id].hour)
 	}
-	return c.depot.put(ctx, baseAt, bytes.NewReader(raw), int64(len(raw)), bucket.PutOptions{ContentType: untyped})
+	return c.put(ctx, c.In.Base, raw)
 }
 
 // removeLists removes the lists of uses that the base has now, and purges that every
@@ -284,12 +232,12 @@ func (c *cleaning) removeLists(ctx context.Context) error {
 	var old []string
 	for key := range c.lists {
 		// The last hour may still be written.
-		if hour, _ := usesHourOf(key); hour+2 <= c.hour {
+		if hour, _ := c.hourOfList(key); hour+2 <= c.hour {
 			old = append(old, key)
 		}
 	}
-	err := c.each(ctx, purgesAt, "", func(o bucket.Info) error {
-		if c.report.Begun.Sub(purgeTime(strings.TrimPrefix(o.Key, purgesAt))) > keepPurges+24*time.Hour {
+	err := c.each(ctx, c.In.Purges, "", func(o objects.Info) error {
+		if !o.Modified.IsZero() && c.report.Begun.Sub(o.Modified) > KeepPurges+24*time.Hour {
 			old = append(old, o.Key)
 		}
 		return nil

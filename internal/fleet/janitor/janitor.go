@@ -1,14 +1,13 @@
-package fleet
+package janitor
 
 import (
 	"context"
-	"errors"
-	"io/fs"
+	"encoding/json"
+	"fmt"
+	"io"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
-
-	"github.com/pullgate/pullgate/internal/bucket"
 )
 
 const (
@@ -16,6 +15,8 @@ const (
 	// how long the others leave that to one that has begun.
 	cleanEvery = 6 * time.Hour
 	claimedFor = time.Hour
+	// KeepPurges is how long purges lie in the bucket at least.
+	KeepPurges = 30 * 24 * time.Hour
 	// cleanLook is how often it is looked at whether that is due.
 	cleanLook = 10 * time.Minute
 	// cleanPatience bounds one cleaning.
@@ -27,6 +28,8 @@ const (
 	// its size: a list that is not whole must not cost everything. carefulLeast may go.
 	carefulShare = 4
 	carefulLeast = 100
+	// maxReport is more than a report has.
+	maxReport = 1 << 16
 )
 
 // Limits say how much is kept in the bucket. The zero value keeps everything that belongs
@@ -64,10 +67,22 @@ type Cleaning struct {
 	Objects int64  `json:"objects"`
 }
 
-// cleaner is what a gateway knows of cleaning.
-type cleaner struct {
-	depot *depot
-	fleet *Fleet
+// Status is what a gateway knows of cleaning.
+type Status struct {
+	// MaxSize is the most bytes that blobs may have; 0 = any number. Report is what the last
+	// cleaning has found, by whichever gateway; nil = none is known.
+	MaxSize int64   `json:"max_size"`
+	Report  *Report `json:"report,omitempty"`
+	// Cleaning is what this gateway cleans at present; nil = nothing. Removed and
+	// RemovedBytes are what it has removed.
+	Cleaning     *Cleaning `json:"cleaning,omitempty"`
+	Removed      int64     `json:"removed"`
+	RemovedBytes int64     `json:"removed_bytes"`
+}
+
+// Janitor cleans a bucket, by turns with those of other gateways.
+type Janitor struct {
+	bucket
 
 	running atomic.Pointer[cleaning] // nil = none runs here
 	last    atomic.Pointer[Report]   // nil = none is known
@@ -75,67 +90,67 @@ type cleaner struct {
 	removed, bytes atomic.Int64
 }
 
-// run cleans the bucket when that is due.
-func (c *cleaner) run() {
+// Run cleans the bucket when that is due, until ctx ends.
+func (j *Janitor) Run(ctx context.Context) {
 	// Not all gateways look at the same moment.
 	wait := time.NewTimer(time.Duration(rand.Int64N(int64(cleanLook))))
 	defer wait.Stop()
 	for {
 		select {
 		case <-wait.C:
-			c.once()
+			j.once(ctx)
 			wait.Reset(cleanLook)
-		case <-c.depot.ctx.Done():
+		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-func (c *cleaner) once() {
-	d := c.depot
-	defer c.fleet.survive("clean the bucket")
-	if d.reads.open() != nil || d.writes.open() != nil {
+func (j *Janitor) once(ctx context.Context) {
+	defer j.Survive("clean the bucket")
+	if !j.Well() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(d.ctx, cleanPatience)
+	cleaning, cancel := context.WithTimeout(ctx, cleanPatience)
 	defer cancel()
-	due, err := c.due(ctx)
+	due, err := j.due(cleaning)
 	if due && err == nil {
-		err = c.clean(ctx)
+		err = j.Clean(cleaning)
 	}
-	if err != nil && d.ctx.Err() == nil {
-		d.log.Warn("the bucket was not cleaned", "error", err)
+	if err != nil && ctx.Err() == nil {
+		j.Log.Warn("the bucket was not cleaned", "error", err)
 	}
 }
 
 // due reads the last report, and reports whether it is too old.
-func (c *cleaner) due(ctx context.Context) (bool, error) {
-	var last Report
-	etag, err := writer{c.depot, c.fleet}.read(ctx, reportAt, &last)
-	if err != nil {
-		return false, err
+func (j *Janitor) due(ctx context.Context) (bool, error) {
+	raw, err := j.open(ctx, j.In.Report)
+	if err != nil || raw == nil {
+		return err == nil, err
 	}
-	if etag == "" {
-		return true, nil
+	defer raw.Close()
+	var last Report
+	if json.NewDecoder(io.LimitReader(raw, maxReport)).Decode(&last) != nil {
+		return true, nil // it is written anew
 	}
 	now := time.Now()
 	if !last.Ended.IsZero() {
-		c.last.Store(&last)
+		j.last.Store(&last)
 		return now.Sub(last.Ended) >= cleanEvery, nil
 	}
 	return now.Sub(last.Begun) >= claimedFor, nil
 }
 
-// clean cleans the bucket. Two gateways that do it at once do no harm.
-func (c *cleaner) clean(ctx context.Context) error {
-	r := &cleaning{fleet: c.fleet, depot: c.depot, limits: *c.fleet.limits.Load(), uses: map[useID]usage{}, lists: map[string]string{}}
+// Clean cleans the bucket. Two gateways that do it at once do no harm.
+func (j *Janitor) Clean(ctx context.Context) error {
+	r := &cleaning{Janitor: j, limits: j.Limits(), uses: map[useID]usage{}, lists: map[string]string{}}
 	r.report.Begun = time.Now().UTC()
 	r.hour = hourOf(r.report.Begun)
 	if err := r.write(ctx); err != nil {
 		return err
 	}
-	c.running.Store(r)
-	defer c.running.Store(nil)
+	j.running.Store(r)
+	defer j.running.Store(nil)
 	for _, step := range []struct {
 		name string
 		do   func(context.Context) error
@@ -147,20 +162,33 @@ func (c *cleaner) clean(ctx context.Context) error {
 		r.step.Store(&step.name)
 		r.seen.Store(0)
 		if err := step.do(ctx); err != nil {
-			return err
+			return fmt.Errorf("%s: %w", step.name, err)
 		}
 	}
 	r.report.Ended = time.Now().UTC()
-	c.last.Store(&r.report)
+	j.last.Store(&r.report)
 	if r.report.Removed > 0 {
-		c.depot.log.Info("cleaned the bucket", "removed", r.report.Removed, "bytes", r.report.RemovedBytes, "left", r.report.Bytes)
+		j.Log.Info("cleaned the bucket", "removed", r.report.Removed, "bytes", r.report.RemovedBytes, "left", r.report.Bytes)
 	}
 	return r.write(ctx)
 }
 
+// Status returns what is known.
+func (j *Janitor) Status() Status {
+	s := Status{MaxSize: j.Limits().MaxSize, Report: j.last.Load(), Removed: j.removed.Load(), RemovedBytes: j.bytes.Load()}
+	if r := j.running.Load(); r != nil {
+		s.Cleaning = r.progress()
+	}
+	return s
+}
+
 // write writes the report.
 func (c *cleaning) write(ctx context.Context) error {
-	return writer{c.depot, c.fleet}.write(ctx, reportAt, c.report, bucket.PutOptions{})
+	raw, err := json.Marshal(c.report)
+	if err != nil {
+		return err
+	}
+	return c.put(ctx, c.In.Report, raw)
 }
 
 // progress returns how far it is.
@@ -170,20 +198,4 @@ func (c *cleaning) progress() *Cleaning {
 		p.Step = *step
 	}
 	return p
-}
-
-// tell adds to a status what is known.
-func (c *cleaner) tell(s *Status) {
-	s.Report, s.Removed, s.RemovedBytes = c.last.Load(), c.removed.Load(), c.bytes.Load()
-	if r := c.running.Load(); r != nil {
-		s.Cleaning = r.progress()
-	}
-}
-
-// gone returns nil for an object that is not there.
-func gone(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
 }

@@ -1,4 +1,4 @@
-package fleet
+package janitor
 
 import (
 	"context"
@@ -8,8 +8,11 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/pullgate/pullgate/internal/bucket"
+	objects "github.com/pullgate/pullgate/internal/bucket"
 )
+
+// deleters is how many objects are deleted at a time.
+const deleters = 16
 
 // sweepBatch is how many objects go between two looks at what is used right now.
 const sweepBatch = 1000
@@ -68,10 +71,10 @@ type candidate struct {
 }
 
 // sweep removes those objects of a folder that are to go.
-func (c *cleaning) sweep(ctx context.Context, folder string, goes func(useID, bucket.Info) bool, gone func(candidate)) error {
+func (c *cleaning) sweep(ctx context.Context, folder string, goes func(useID, objects.Info) bool, gone func(candidate)) error {
 	var some []candidate
 	flush := func() error {
-		if err := c.readLists(ctx, usesHour(c.hour-1)); err != nil {
+		if err := c.readLists(ctx, c.In.Uses+hourName(c.hour-1)); err != nil {
 			return err
 		}
 		some = slices.DeleteFunc(some, func(o candidate) bool { return c.uses[o.id].hour >= c.hour })
@@ -88,7 +91,7 @@ func (c *cleaning) sweep(ctx context.Context, folder string, goes func(useID, bu
 		some = some[:0]
 		return nil
 	}
-	err := c.each(ctx, folder, "", func(o bucket.Info) error {
+	err := c.each(ctx, folder, "", func(o objects.Info) error {
 		id, ok := useOf(o.Key)
 		if !ok || !goes(id, o) {
 			return nil
@@ -110,8 +113,10 @@ func (c *cleaning) remove(ctx context.Context, keys []string) error {
 	group.SetLimit(deleters)
 	for _, key := range keys {
 		group.Go(func() error {
-			c.depot.present.drop(key)
-			return writer{c.depot, c.fleet}.drop(ctx, key)
+			c.Gone(key)
+			ctx, cancel := context.WithTimeout(ctx, putBudget)
+			defer cancel()
+			return c.Objects.Delete(ctx, key)
 		})
 	}
 	return group.Wait()
@@ -124,8 +129,8 @@ func (c *cleaning) gone(o candidate) {
 	c.uses[o.id] = u
 	c.report.Removed++
 	c.report.RemovedBytes += o.size
-	c.depot.cleaner.removed.Add(1)
-	c.depot.cleaner.bytes.Add(o.size)
+	c.removed.Add(1)
+	c.bytes.Add(o.size)
 }
 
 // removeBlobs removes blobs that no proof names, and those that were not used for too long,
@@ -135,7 +140,7 @@ func (c *cleaning) removeBlobs(ctx context.Context) error {
 	if c.blobs.mayGo == 0 && c.blobs.share == 0 {
 		return nil
 	}
-	return c.sweep(ctx, blobsAt, func(id useID, o bucket.Info) bool {
+	return c.sweep(ctx, c.In.Blobs, func(id useID, o objects.Info) bool {
 		switch {
 		case c.uses[id].flags&pinned != 0:
 			return false
@@ -154,7 +159,7 @@ func (c *cleaning) removeBlobs(ctx context.Context) error {
 // removeManifests removes manifests that no proof names, or nobody used for too long.
 func (c *cleaning) removeManifests(ctx context.Context) error {
 	since, mayGo := c.unusedSince(), max(c.report.Manifests/carefulShare, carefulLeast)
-	return c.sweep(ctx, manifestAt, func(id useID, o bucket.Info) bool {
+	return c.sweep(ctx, c.In.Manifests, func(id useID, o objects.Info) bool {
 		if c.uses[id].flags&pinned != 0 || !c.unnamed(id, o) && c.lastUse(id, o) >= since {
 			return false
 		}
@@ -179,7 +184,7 @@ func (c *cleaning) removeProofs(ctx context.Context) error {
 	}
 	mayGo := max(c.proofs/carefulShare, carefulLeast)
 	var went atomic.Int64
-	err := c.sweep(ctx, proofsAt, func(id useID, o bucket.Info) bool {
+	err := c.sweep(ctx, c.In.Proofs, func(id useID, o objects.Info) bool {
 		if c.uses[id].flags&(present|pinned) != 0 || c.report.Begun.Sub(o.Modified) <= unnamedFor {
 			return false
 		}

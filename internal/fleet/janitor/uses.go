@@ -1,7 +1,6 @@
-package fleet
+package janitor
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -16,7 +15,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/pullgate/pullgate/internal/bucket"
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
@@ -46,17 +44,15 @@ func useOf(name string) (useID, bool) {
 // hourOf counts hours.
 func hourOf(t time.Time) uint32 { return uint32(max(t.Unix(), 0) / 3600) }
 
-// usesKey is where a gateway writes what was used in an hour, and usesHour what the keys of
-// an hour begin with.
-func usesKey(hour uint32, id string) string { return usesHour(hour) + id }
+// hourName is what the names of the lists of an hour begin with; that of a gateway follows.
+func hourName(hour uint32) string { return fmt.Sprintf("%08d-", hour) }
 
-func usesHour(hour uint32) string { return fmt.Sprintf("%s%08d-", usesAt, hour) }
-
-// uses are the blobs and manifests that were used, hour by hour, until that is written to
+// Uses are the blobs and manifests that were used, hour by hour, until that is written to
 // the bucket. Safe for concurrent use.
-type uses struct {
-	depot *depot
-	fleet *Fleet
+type Uses struct {
+	bucket
+	// contents reads a manifest that the gateway has.
+	contents func(context.Context, digest.Digest) (oci.Contents, error)
 
 	mu    sync.RWMutex
 	hours map[uint32]*usesOf
@@ -70,8 +66,8 @@ type usesOf struct {
 	changed   bool // since it was written
 }
 
-// note notes a use. It mostly only looks.
-func (u *uses) note(d digest.Digest, manifest bool) {
+// Note notes a use. It mostly only looks.
+func (u *Uses) Note(d digest.Digest, manifest bool) {
 	id, ok := useOf(d.String())
 	if !ok {
 		return
@@ -105,7 +101,7 @@ func (o *usesOf) has(id useID) bool { _, ok := o.ids[id]; return ok }
 
 // take returns the hours that have changed, and the manifests whose contents were not
 // noted yet.
-func (u *uses) take() (hours []uint32, manifests map[uint32][]digest.Digest) {
+func (u *Uses) take() (hours []uint32, manifests map[uint32][]digest.Digest) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	manifests = map[uint32][]digest.Digest{}
@@ -120,7 +116,7 @@ func (u *uses) take() (hours []uint32, manifests map[uint32][]digest.Digest) {
 }
 
 // list adds ids to an hour, and returns all that it has, as they are written.
-func (u *uses) list(hour uint32, more []useID) []byte {
+func (u *Uses) list(hour uint32, more []useID) []byte {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	of := u.hours[hour]
@@ -138,7 +134,7 @@ func (u *uses) list(hour uint32, more []useID) []byte {
 }
 
 // written forgets an hour that is over, or notes that it has to be written again.
-func (u *uses) written(hour uint32, ok bool) {
+func (u *Uses) written(hour uint32, ok bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch of := u.hours[hour]; {
@@ -155,29 +151,29 @@ func (u *uses) written(hour uint32, ok bool) {
 	}
 }
 
-// run writes down again and again, and at the end, what was used.
-func (u *uses) run() {
-	d := u.depot
+// Run writes down again and again what was used, until ctx ends, and then once more.
+func (u *Uses) Run(ctx context.Context) {
 	id := rand.Text()[:12]
 	tick := time.NewTicker(writeUsesEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			u.put(d.ctx, id)
-		case <-d.ctx.Done():
-			if d.writes.open() == nil {
-				ctx, cancel := context.WithTimeout(context.WithoutCancel(d.ctx), lastUsesBudget)
+			u.Write(ctx, id)
+		case <-ctx.Done():
+			if u.Well() {
+				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastUsesBudget)
 				defer cancel()
-				u.put(ctx, id)
+				u.Write(ctx, id)
 			}
 			return
 		}
 	}
 }
 
-func (u *uses) put(ctx context.Context, id string) {
-	defer u.fleet.survive("write uses")
+// Write writes down what was used, as one of the gateways.
+func (u *Uses) Write(ctx context.Context, id string) {
+	defer u.Survive("write uses")
 	hours, manifests := u.take()
 	var errs []error
 	for _, hour := range hours {
@@ -185,24 +181,19 @@ func (u *uses) put(ctx context.Context, id string) {
 		for _, m := range manifests[hour] {
 			more = append(more, u.with(ctx, m)...)
 		}
-		raw := u.list(hour, more)
-		err := u.depot.put(ctx, usesKey(hour, id), bytes.NewReader(raw), int64(len(raw)), bucket.PutOptions{ContentType: untyped})
+		err := u.put(ctx, u.In.Uses+hourName(hour)+id, u.list(hour, more))
 		u.written(hour, err == nil)
 		errs = append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
-		u.depot.log.Debug("uses are not written to the bucket", "error", err)
+		u.Log.Debug("uses are not written to the bucket", "error", err)
 	}
 }
 
 // with returns what is used with a manifest: the blobs of an image. Of an index, nobody
 // pulls all platforms.
-func (u *uses) with(ctx context.Context, d digest.Digest) (ids []useID) {
-	mf, err := u.fleet.local.Records.Manifest(ctx, d)
-	if err != nil {
-		return nil
-	}
-	_, contents, err := oci.DecodeManifest(mf.MediaType, mf.Bytes)
+func (u *Uses) with(ctx context.Context, d digest.Digest) (ids []useID) {
+	contents, err := u.contents(ctx, d)
 	if err != nil || len(contents.Manifests) > 0 {
 		return nil
 	}

@@ -6,15 +6,19 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/fleet"
+	"github.com/pullgate/pullgate/internal/fleet/janitor"
 )
 
 func TestBucket(t *testing.T) {
 	now := time.Date(2026, 1, 2, 14, 0, 0, 0, time.UTC)
 	var all strings.Builder
 	for _, line := range Bucket(&fleet.Status{
-		Name: "https://s3.example.com/cache", Behind: true, ReadError: "no answer", WriteError: "it is full", PurgeError: "no list", MaxSize: 10 << 40,
-		Report:   &fleet.Report{Ended: now.Add(-time.Hour), Blobs: 1200, Bytes: 9 << 40, PinnedBytes: 1 << 40, Removed: 3, RemovedBytes: 5 << 30, Over: true},
-		Cleaning: &fleet.Cleaning{Step: "list blobs", Objects: 1000},
+		Name: "https://s3.example.com/cache", Behind: true, ReadError: "no answer", WriteError: "it is full", PurgeError: "no list",
+		Status: janitor.Status{
+			MaxSize:  10 << 40,
+			Report:   &fleet.Report{Ended: now.Add(-time.Hour), Blobs: 1200, Bytes: 9 << 40, PinnedBytes: 1 << 40, Removed: 3, RemovedBytes: 5 << 30, Over: true},
+			Cleaning: &fleet.Cleaning{Step: "list blobs", Objects: 1000},
+		},
 	}, now) {
 		all.WriteString(line.Name + ": " + line.Text + "\n")
 	}
