@@ -30,7 +30,7 @@ var imports = map[string][]string{
 	},
 	"caddymodule/admin": {"internal/bundle", "internal/operate"},
 	"caddymodule/command": {
-		"caddymodule/admin", "caddymodule/endpoint", "internal/bundle", "internal/carry", "internal/clientconfig", "internal/fleet", "internal/image", "internal/imagelist", "internal/listener", "internal/mirror", "internal/nearest",
+		"caddymodule/admin", "caddymodule/endpoint", "internal/bundle", "internal/carry", "internal/clientconfig", "internal/fleet", "internal/fleet/text", "internal/image", "internal/imagelist", "internal/listener", "internal/mirror", "internal/nearest",
 		"internal/operate", "internal/spelling", "internal/terminal", "storage", "internal/oci",
 	},
 	"caddymodule/dashboard": {"internal/clientconfig", "internal/history", "internal/image", "internal/imagelist", "internal/operate", "storage", "internal/oci"},
@@ -40,7 +40,9 @@ var imports = map[string][]string{
 	},
 	"internal/registry":          {"internal/nearest", "internal/oci"},
 	"internal/mirror":            {"storage", "internal/fill", "internal/pace", "internal/known", "internal/taglist", "internal/oci"},
-	"internal/fleet":             {"internal/bucket", "internal/mirror", "internal/fill", "storage", "internal/oci"},
+	"internal/fleet":             {"internal/bucket", "internal/fleet/janitor", "internal/mirror", "internal/fill", "storage", "internal/oci"},
+	"internal/fleet/janitor":     {"internal/bucket", "internal/oci"},
+	"internal/fleet/text":        {"internal/fleet", "internal/terminal"},
 	"internal/bucket":            {},
 	"internal/bucket/s3client":   {"internal/bucket"},
 	"internal/bucket/buckettest": {},
@@ -222,6 +224,7 @@ func allowedInTests(from, folder string) bool {
 		strings.HasPrefix(from, "caddymodule/credentials/") && slices.Contains([]string{"internal/upstream", "internal/oci"}, folder) ||
 		from == "internal/image" && folder == "internal/upstream" ||
 		from == "internal/fleet" && slices.Contains([]string{"internal/upstream", "internal/bucket/s3client"}, folder) ||
+		from == "internal/fleet/text" && folder == "internal/fleet/janitor" ||
 		from == "integration/fleet" && strings.HasPrefix(folder, "internal/bucket") ||
 		from == "internal/mirror" && slices.Contains([]string{"internal/upstream", "internal/registry"}, folder) ||
 		from == "internal/upstream" && slices.Contains([]string{"internal/mirror", "internal/registry", "storage"}, folder)

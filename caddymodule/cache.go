@@ -86,7 +86,7 @@ func openCache(path string, limits storage.Limits) (*cache, error) {
 		return nil, err
 	}
 	f := fleet.New(fleet.Options{
-		Records: store, Blobs: mirror.BlobsOf(store), Catalog: store.Catalog, Logger: logger, Panicked: counted.Panic(metrics.PanicMirror),
+		Records: store, Blobs: mirror.BlobsOf(store), Catalog: store.Catalog, Store: store, Logger: logger, Panicked: counted.Panic(metrics.PanicMirror),
 	})
 	c := &cache{Store: operate.Store{Path: path, Store: store, Fleet: f}}
 	c.Mirror = mirror.NewCache(mirror.CacheOptions{
@@ -178,6 +178,7 @@ func (c *cache) configure() {
 		return
 	}
 	c.SetLimits(r.limits)
+	r.bucket.limit(c.Fleet)
 	if old := c.bucket; !old.equal(r.bucket) {
 		c.bucket = r.bucket
 		c.bucket.use(c.Fleet)

@@ -55,6 +55,8 @@ func parseDashboard(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //			credentials <access_key> {env.<NAME>}|{file.<path>}
 //			credentials aws
 //			region <name>
+//			max_size <size>
+//			max_unused <duration>
 //		}
 //	}
 //

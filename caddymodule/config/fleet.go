@@ -24,6 +24,13 @@ type Fleet struct {
 	// The region that requests are signed for. Default: the one that the host of the URL
 	// names, or else us-east-1.
 	Region string `json:"region,omitempty"`
+
+	// The most bytes that blobs may take in the bucket; those that nobody used for the
+	// longest go first. Default: 0, no limit.
+	MaxSize int64 `json:"max_size,omitempty"`
+
+	// Forget what nobody has pulled for so long, on whichever gateway. Default: 0, never.
+	MaxUnused caddy.Duration `json:"max_unused,omitempty"`
 }
 
 // BucketCredentials are an access key and its secret, or a provider.
@@ -41,7 +48,7 @@ const awsProvider = "aws"
 
 // Check tells what is wrong with the form of the values.
 func (f *Fleet) Check() error {
-	if err := errors.Join(f.checkURL(), f.Credentials.check()); err != nil {
+	if err := errors.Join(f.checkURL(), f.Credentials.check(), f.checkLimits()); err != nil {
 		return fmt.Errorf("fleet: %w", err)
 	}
 	return nil
@@ -56,6 +63,13 @@ func (f *Fleet) checkURL() error {
 	}
 	_, err := bucket.ParseURL(f.URL)
 	return err
+}
+
+func (f *Fleet) checkLimits() error {
+	if f.MaxSize < 0 || f.MaxUnused < 0 {
+		return errors.New("max_size and max_unused cannot be negative; leave out a limit to have its default")
+	}
+	return nil
 }
 
 // check never shows the secret.
@@ -123,6 +137,11 @@ var fleetOptions = map[string]option[Fleet]{
 			f.Credentials.AccessKey, f.Credentials.SecretKey = args[0], args[1]
 		}
 		return f.Credentials.check()
+	}},
+	"max_size": size("max_size", func(f *Fleet) *int64 { return &f.MaxSize }),
+	"max_unused": {usage: "<duration>", set: func(f *Fleet, args []string) (err error) {
+		f.MaxUnused, err = parseDuration("max_unused", args[0], "d")
+		return err
 	}},
 	"region": {usage: "<name>", set: func(f *Fleet, args []string) error {
 		f.Region = args[0]

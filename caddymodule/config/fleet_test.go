@@ -22,6 +22,7 @@ func TestFleetOptions(t *testing.T) {
 		"need an access key":       {URL: url, Credentials: keys("", "{env.S3_SECRET}")},
 		`unknown provider "azure"`: {URL: url, Credentials: &BucketCredentials{Provider: "azure"}},
 		"or a provider":            {URL: url, Credentials: &BucketCredentials{Provider: "aws", AccessKey: "key"}},
+		"cannot be negative":       {URL: url, Credentials: keys("key", "{env.S3_SECRET}"), MaxUnused: -1},
 		"fleet: secret key":        {URL: url, Credentials: keys("key", "{env.S3_NONE}")},
 		"fleet: access key: ":      {URL: url, Credentials: keys("{env.S3_NONE}", "{env.S3_SECRET}")},
 		"fleet: url: evaluated":    {URL: "{env.S3_NONE}", Credentials: keys("key", "{env.S3_SECRET}")},

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/bucket"
+	"github.com/pullgate/pullgate/internal/fleet/janitor"
 )
 
 const (
@@ -36,16 +37,28 @@ type depot struct {
 	log     *slog.Logger
 	counts  counts
 	uploads *uploads
+	purges  *purgeLog
+	pins    *pins
+	used    *janitor.Uses
+	cleaner *janitor.Janitor
 
 	life
 
 	// reads counts what does not begin to come, and bodies what does not go on: a bucket that
 	// answers well may send little.
 	reads, bodies, writes *breaker
+
+	noted
+}
+
+// noted is what a gateway has seen of a bucket a while ago.
+type noted struct {
 	// avoided are the keys of what did not come, wrong those of what was not what its name
 	// says, present those of what is known to be there, and served those of blobs that are
-	// being read.
-	avoided, wrong, present, served recent
+	// being read, and confirmed what was shown since a purge.
+	avoided, wrong, present, served, confirmed recent
+
+	begun begun
 }
 
 // counts are what went to the bucket and came from it.
@@ -67,6 +80,9 @@ func newDepot(name string, objects bucket.Objects, f *Fleet) *depot {
 		return failure(objects.Put(ctx, probeAt, strings.NewReader("probe"), int64(len("probe")), bucket.PutOptions{}))
 	}}
 	d.uploads = newUploads(d, f)
+	d.purges = newPurgeLog(d, f)
+	d.pins = &pins{depot: d, fleet: f, turn: make(chan struct{}, 1)}
+	d.cleaner, d.used = newJanitor(d, f)
 	return d
 }
 

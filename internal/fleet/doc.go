@@ -15,6 +15,12 @@
 //	l/<identity>/<repo>/_/<alg>-<hex>   proof that the upstream has it there; empty, meta size
 //	t/<identity>/<repo>/_/<tag>         what a tag meant when it was last changed, as JSON
 //	r/<identity>/<repo>/_/<alg>-<hex>   what refers to a digest, as JSON
+//	x/<unix ms>-<rand>                  a purge: what was removed by name, as JSON
+//	p/<hash>                            a pin, as JSON
+//	news                                changes with each purge and pin
+//	u/<unix hour>-<id>                  what a gateway has used in an hour: the first 8 bytes of digests
+//	u/base                              the last use of each object: these 8 bytes, and 4 of the hour
+//	report                              what the last cleaning has found and done, as JSON
 //
 // A # in an identity is a ~ there.
 //
@@ -30,5 +36,7 @@
 //     upstream, and a bucket that fails is not asked until a probe finds it well. So it
 //     need not be there when a gateway starts.
 //   - What is cached and proven asks nobody.
+//   - Nothing that was said before a purge is served after it, on any gateway that has seen
+//     it, nor brought to the bucket: a proof there tells the last purge that it is newer than.
 //   - Nothing rests on conditional writes: objects are named by their digests.
 package fleet

@@ -57,6 +57,12 @@ func newHastyGateway(t *testing.T, from *registrytest.Server, objects bucket.Obj
 
 func newGatewayOn(t *testing.T, from *registrytest.Server, objects bucket.Objects, prepare func(*fleet.Fleet), change ...func(*mirror.Upstream)) *gateway {
 	t.Helper()
+	return newGatewayAt(t, t.TempDir(), from, objects, prepare, time.Now, change...)
+}
+
+// newGatewayAt returns a gateway of a path, with a clock of its own.
+func newGatewayAt(t *testing.T, path string, from *registrytest.Server, objects bucket.Objects, prepare func(*fleet.Fleet), now func() time.Time, change ...func(*mirror.Upstream)) *gateway {
+	t.Helper()
 	at, err := url.Parse(from.URL())
 	if err != nil {
 		t.Fatal(err)
@@ -72,20 +78,20 @@ func newGatewayOn(t *testing.T, from *registrytest.Server, objects bucket.Object
 	for _, c := range change {
 		c(&policy)
 	}
-	g := bareGateway(t, objects, prepare, time.Now)
+	g := bareGateway(t, path, objects, prepare, now)
 	g.serve(policy)
 	return g
 }
 
-// bareGateway returns an empty gateway of no upstreams.
-func bareGateway(t *testing.T, objects bucket.Objects, prepare func(*fleet.Fleet), now func() time.Time) *gateway {
+// bareGateway returns a gateway of a path, and of no upstreams.
+func bareGateway(t *testing.T, path string, objects bucket.Objects, prepare func(*fleet.Fleet), now func() time.Time) *gateway {
 	t.Helper()
-	store, err := storage.Open(t.Context(), storage.Options{Path: t.TempDir()})
+	store, err := storage.Open(t.Context(), storage.Options{Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}
 	g := &gateway{t: t, store: store}
-	g.fleet = fleet.New(fleet.Options{Records: store, Blobs: mirror.BlobsOf(store), Catalog: store.Catalog})
+	g.fleet = fleet.New(fleet.Options{Records: store, Blobs: mirror.BlobsOf(store), Catalog: store.Catalog, Store: store})
 	prepare(g.fleet)
 	g.fleet.Use("memory", objects)
 	observe := func(e mirror.FillEvent) {

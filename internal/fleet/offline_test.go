@@ -30,7 +30,7 @@ func TestOfflineUpstreamIsServedFromTheBucket(t *testing.T) {
 	await(t, "upload", func() bool { return len(m.keys("v1/r/")) == 1 })
 
 	offline := func() *gateway {
-		g := bareGateway(t, m, (*fleet.Fleet).Relax, time.Now)
+		g := bareGateway(t, t.TempDir(), m, (*fleet.Fleet).Relax, time.Now)
 		g.serve(mirror.Upstream{Name: upstreamName, Access: mirror.Access{Public: true}, Offline: true, Backed: true, ProofTTL: time.Nanosecond})
 		return g
 	}

@@ -239,7 +239,7 @@ func (r *remote) prove(ctx context.Context, depot *depot, repository string, d d
 	p := &proof{found: make(chan struct{})}
 	ctx, p.end = context.WithCancel(ctx)
 	scope := r.scope(repository)
-	if link, err := r.fleet.local.Records.Linked(ctx, scope, d); err == nil && link.Proven {
+	if link, err := r.fleet.Records().Linked(ctx, scope, d); err == nil && link.Proven {
 		p.size, p.ok = link.Size, true
 		close(p.found)
 		return p
@@ -260,13 +260,15 @@ func (r *remote) prove(ctx context.Context, depot *depot, repository string, d d
 }
 
 // proven looks for a proof in the bucket, and returns the size that it tells; -1 = none.
+// One from before a purge is none, whoever has written it late.
 func proven(ctx context.Context, depot *depot, scope oci.Scope, d digest.Digest) (size int64, ok bool) {
 	key := proofKey(scope, d)
+	depot.begun.note(scope, d)
 	info, err := depot.head(ctx, key)
-	if err != nil {
+	if err != nil || info.Meta[metaPurge] < depot.covering(scope, oci.Reference{Digest: d}) {
 		return -1, false
 	}
-	depot.present.add(key+" "+info.Meta[metaSize], presentFor)
+	depot.present.add(presentProof(key, info.Meta[metaSize], info.Meta[metaPurge]), presentFor)
 	if size, err = strconv.ParseInt(info.Meta[metaSize], 10, 64); err != nil {
 		size = -1
 	}

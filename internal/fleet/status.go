@@ -1,6 +1,11 @@
 package fleet
 
-import "cmp"
+import (
+	"cmp"
+	"errors"
+
+	"github.com/pullgate/pullgate/internal/fleet/janitor"
+)
 
 // Status is how the bucket of a gateway fares, since it is used.
 type Status struct {
@@ -19,6 +24,10 @@ type Status struct {
 	// before the start: they are caught up with.
 	Waiting int  `json:"waiting"`
 	Behind  bool `json:"behind"`
+	// PurgeError says why it is not known at present what other gateways remove.
+	PurgeError string `json:"purge_error,omitempty"`
+
+	janitor.Status
 }
 
 // OK reports whether the bucket is asked as ever.
@@ -33,6 +42,10 @@ func (f *Fleet) Status() *Status {
 	s := &Status{
 		Name: d.name, Reads: d.counts.reads.Load(), Writes: d.counts.writes.Load(), Failures: d.counts.failures.Load(),
 		Received: d.counts.received.Load(), Sent: d.counts.sent.Load(), Waiting: d.uploads.waiting(), Behind: d.uploads.behind.Load(),
+		Status: d.cleaner.Status(),
+	}
+	if err := d.purges.failed.Load(); err != nil && !errors.Is(*err, errNotAsked) {
+		s.PurgeError = (*err).Error()
 	}
 	if err := cmp.Or(d.reads.trouble(), d.bodies.trouble()); err != nil {
 		s.ReadError = err.Error()

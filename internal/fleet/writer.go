@@ -121,17 +121,22 @@ func (w writer) manifest(ctx context.Context, d digest.Digest) error {
 
 // link uploads the proof that a digest is a scope's.
 func (w writer) link(ctx context.Context, scope oci.Scope, d digest.Digest) error {
-	link, err := w.fleet.local.Records.Linked(ctx, scope, d)
+	after := w.depot.covering(scope, oci.Reference{Digest: d}) // before it is known to be newer
+	link, err := w.fleet.Records().Linked(ctx, scope, d)
 	if err != nil || !link.Proven {
 		return nil //nolint:nilerr // see do
 	}
-	key, size := proofKey(scope, d), strconv.FormatInt(link.Size, 10)
-	if w.depot.present.has(key + " " + size) {
+	key, meta := proofKey(scope, d), map[string]string{metaSize: strconv.FormatInt(link.Size, 10)}
+	if after != "" {
+		meta[metaPurge] = after
+	}
+	present := presentProof(key, meta[metaSize], after)
+	if w.depot.present.has(present) {
 		return nil
 	}
-	err = w.depot.put(ctx, key, bytes.NewReader(nil), 0, bucket.PutOptions{Meta: map[string]string{metaSize: size}})
+	err = w.depot.put(ctx, key, bytes.NewReader(nil), 0, bucket.PutOptions{Meta: meta})
 	if err == nil {
-		w.depot.present.add(key+" "+size, presentFor)
+		w.depot.present.add(present, presentFor)
 	}
 	return err
 }
@@ -143,16 +148,20 @@ func (w writer) unlink(ctx context.Context, scope oci.Scope, d digest.Digest) er
 		return nil //nolint:nilerr // see do
 	}
 	key := proofKey(scope, d)
-	w.depot.present.drop(key + " " + strconv.FormatInt(link.Size, 10))
+	w.depot.present.drop(presentProof(key, strconv.FormatInt(link.Size, 10), w.depot.covering(scope, oci.Reference{Digest: d})))
 	return w.drop(ctx, key)
 }
 
 // tag uploads what a tag means, after its manifest, unless another gateway was told of it
 // later.
 func (w writer) tag(ctx context.Context, scope oci.Scope, name string) error {
-	t, err := w.fleet.local.Records.Tag(ctx, scope, name)
+	after := w.depot.covering(scope, oci.Reference{Tag: name})
+	t, err := w.fleet.Records().Tag(ctx, scope, name)
 	if err != nil {
 		return nil //nolint:nilerr // see do
+	}
+	if after = max(after, w.depot.covering(scope, oci.Reference{Digest: t.Digest})); w.depot.outdated(scope, name, t) {
+		return nil
 	}
 	if err := w.manifest(ctx, t.Digest); err != nil {
 		return err
@@ -164,10 +173,10 @@ func (w writer) tag(ctx context.Context, scope oci.Scope, name string) error {
 		switch {
 		case err != nil:
 			return err
-		case old.Digest == t.Digest, old.Checked.After(t.Checked):
+		case old.Purge >= after && (old.Digest == t.Digest || old.Checked.After(t.Checked)):
 			return nil
 		}
-		record := sharedTag{Digest: t.Digest, MediaType: t.MediaType, Size: t.Size, Checked: t.Checked, Changed: t.Changed}
+		record := sharedTag{Digest: t.Digest, MediaType: t.MediaType, Size: t.Size, Checked: t.Checked, Changed: t.Changed, Purge: after}
 		err = w.write(ctx, key, record, bucket.PutOptions{IfMatch: etag, IfAbsent: etag == ""})
 		if !errors.Is(err, bucket.ErrChanged) {
 			return err
@@ -186,11 +195,12 @@ func (w writer) forget(ctx context.Context, scope oci.Scope, name string) error 
 
 // referrers uploads what refers to a digest.
 func (w writer) referrers(ctx context.Context, scope oci.Scope, d digest.Digest) error {
-	r, err := w.fleet.local.Records.Referrers(ctx, scope, d)
+	after := w.depot.covering(scope, oci.Reference{Digest: d})
+	r, err := w.fleet.Records().Referrers(ctx, scope, d)
 	if err != nil {
 		return nil //nolint:nilerr // see do
 	}
-	return w.write(ctx, referrersKey(scope, d), sharedReferrers{Descriptors: r.Descriptors, Checked: r.Checked}, bucket.PutOptions{})
+	return w.write(ctx, referrersKey(scope, d), sharedReferrers{Descriptors: r.Descriptors, Checked: r.Checked, Purge: after}, bucket.PutOptions{})
 }
 
 // remove removes an object that is wrong, unless it was replaced.
