@@ -19,7 +19,7 @@ type purgePlan struct {
 	depot *depot
 	sel   oci.Selection
 
-	whole   bool     // the selection is an upstream or a repository
+	whole   bool            // the selection is an upstream or a repository
 	there   map[string]bool // what the bucket has of the repository of an image
 	keys    []string        // of an image
 	digests []digest.Digest

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"errors"
 
 	"github.com/pullgate/pullgate/internal/fleet/janitor"
@@ -46,7 +47,7 @@ func (f *Fleet) Status() *Status {
 	if err := d.purges.failed.Load(); err != nil && !errors.Is(*err, errNotAsked) {
 		s.PurgeError = (*err).Error()
 	}
-	if err := d.reads.trouble(); err != nil {
+	if err := cmp.Or(d.reads.trouble(), d.bodies.trouble()); err != nil {
 		s.ReadError = err.Error()
 	}
 	if err := d.writes.trouble(); err != nil {

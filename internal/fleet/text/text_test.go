@@ -41,7 +41,7 @@ func TestBucket(t *testing.T) {
 func TestSyncedAndPurged(t *testing.T) {
 	for got, want := range map[string]string{
 		Synced(fleet.Synced{Blobs: 1000, Links: 2, Tags: 1, Uploaded: 1, Bytes: 5 << 20, Failed: 2}): "1,000 blobs, 2 proofs, 1 tags compared; 1 object brought, 5.0 MiB; 2 not",
-		Purged(&fleet.Purged{Tags: 1, Proofs: 20}, "removed"):                                       "; on all gateways, 1 tag and 20 proofs removed",
+		Purged(&fleet.Purged{Tags: 1, Proofs: 20}, "removed"):                                        "; on all gateways, 1 tag and 20 proofs removed",
 		Purged(nil, "removed"): "",
 	} {
 		if got != want {
