@@ -37,6 +37,13 @@ const (
 // has not ended yet.
 func start(t *testing.T, name string, args ...string) (stop func(), alive func() bool) {
 	t.Helper()
+	_, stop, alive = startProcess(t, name, args...)
+	return stop, alive
+}
+
+// startProcess is start, and returns the process, too.
+func startProcess(t *testing.T, name string, args ...string) (p *os.Process, stop func(), alive func() bool) {
+	t.Helper()
 	logged, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +81,7 @@ func start(t *testing.T, name string, args ...string) (stop func(), alive func()
 			t.Logf("the log of %s ends with:\n%s", filepath.Base(name), raw[max(0, len(raw)-8<<10):])
 		}
 	})
-	return stop, alive
+	return cmd.Process, stop, alive
 }
 
 func await(t *testing.T, what string, so func() bool) {
@@ -144,6 +151,7 @@ func (s *s3) open() *s3client.Client {
 type gatewayProcess struct {
 	t                   *testing.T
 	host, admin, config string
+	process             *os.Process
 	option              string // of its upstream
 }
 
@@ -160,7 +168,8 @@ func newGateway(t *testing.T, from *registrytest.Server, shared *s3, option ...s
 		option: strings.Join(option, "\n"),
 	}
 	g.configure(from, shared)
-	_, alive := start(t, binary, "run", "--config", g.config)
+	var alive func() bool
+	g.process, _, alive = startProcess(t, binary, "run", "--config", g.config)
 	await(t, "the gateway answers", func() bool {
 		if !alive() {
 			t.Fatal("the gateway has ended")

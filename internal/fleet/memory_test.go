@@ -144,12 +144,12 @@ func (m *memory) fail(read, write fault) {
 func trial(key string) bool { return strings.HasPrefix(key, "v1/probe-") }
 
 func (m *memory) begin(ctx context.Context, key string, write bool) (fault, error) {
-	if trial(key) {
+	switch {
+	case trial(key):
 		return fault{}, ctx.Err()
-	}
-	if key == "v1/news" || strings.HasPrefix(key, "v1/x/") || strings.HasPrefix(key, "v1/p/") {
+	case key == "v1/news", strings.HasPrefix(key, "v1/x/"), strings.HasPrefix(key, "v1/p/"):
 		m.polls.Add(1)
-	} else {
+	default:
 		m.calls.Add(1)
 	}
 	m.mu.Lock()

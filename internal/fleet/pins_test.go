@@ -67,7 +67,7 @@ func TestPinsAreOfAll(t *testing.T) {
 	second.pins(alpine, old)
 	first.pins(alpine, old)
 	// Nobody removes it, whether or not he has it.
-	for _, name := range []string{"docker.io/library/alpine:3", "docker.io/library/alpine", "docker.io"} {
+	for _, name := range []string{"docker.io/library/alpine:3", "docker.io/library/alpine:none", "docker.io/library/alpine", "docker.io"} {
 		sel, err := oci.ParseSelection(name)
 		if err != nil {
 			t.Fatal(err)

@@ -19,8 +19,9 @@ type purgePlan struct {
 	depot *depot
 	sel   oci.Selection
 
-	whole   bool     // the selection is an upstream or a repository
-	keys    []string // of an image
+	whole   bool            // the selection is an upstream or a repository
+	there   map[string]bool // what the bucket has of the repository of an image
+	keys    []string        // of an image
 	digests []digest.Digest
 	pins    []oci.Pin
 	stored  int // how many of the pins lie in the store; they come first
@@ -55,6 +56,9 @@ func planPurge(ctx context.Context, f *Fleet, d *depot, sel oci.Selection) (*pur
 	slices.Sort(p.digests)
 	p.digests = slices.Compact(p.digests)
 	for n, pin := range p.pins {
+		if name := sel.Reference.Tag; err == nil && name != "" && pin.Match(oci.Scope{Upstream: sel.Upstream, Repository: sel.Repository}, name) {
+			err = p.pinned(n, sel.String()) // though it may be nowhere but on other gateways
+		}
 		if err == nil && pin.Digest != "" && slices.Contains(p.digests, pin.Digest) {
 			err = p.pinned(n, pin.Digest.String())
 		}
@@ -82,8 +86,11 @@ func (p *purgePlan) count(scope oci.Scope, name, key string) error {
 	return nil
 }
 
-// add has an object go.
+// add has an object go, if it is there.
 func (p *purgePlan) add(scope oci.Scope, name, key string) error {
+	if !p.there[key] {
+		return nil
+	}
 	p.keys = append(p.keys, key)
 	return p.count(scope, name, key)
 }
@@ -128,8 +135,9 @@ func (p *purgePlan) scopes(ctx context.Context) ([]oci.Scope, error) {
 	for _, identity := range identities {
 		found[oci.Scope{Upstream: identity, Repository: p.sel.Repository}] = true
 	}
-	err = p.each(ctx, func(scope oci.Scope, _, _ string) error {
-		found[scope] = true
+	p.there = map[string]bool{}
+	err = p.each(ctx, func(scope oci.Scope, _, key string) error {
+		found[scope], p.there[key] = true, true
 		return nil
 	})
 	return slices.Collect(maps.Keys(found)), err

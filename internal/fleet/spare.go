@@ -84,7 +84,15 @@ func (r *remote) resolveTag(ctx context.Context, depot *depot, repository string
 			cancel(errSpare)
 		}
 	})
-	d, mf, err := r.Remote.Resolve(asking, repository, ref, held)
+	// What a gateway was shown need not be shown to another one.
+	shown := func(d digest.Digest) bool {
+		if held == nil || held(d) {
+			return true
+		}
+		_, ok := proven(ctx, depot, r.scope(repository), d)
+		return ok
+	}
+	d, mf, err := r.Remote.Resolve(asking, repository, ref, shown)
 	if !late.Stop() && errors.Is(context.Cause(asking), errSpare) && err != nil {
 		return d, mf, oci.UpstreamError(oci.ClassTimeout, "", "the upstream did not answer in time", err)
 	}
