@@ -53,7 +53,8 @@ type service struct {
 
 type openService struct {
 	handler *registry.Handler
-	admin   *mirror.Mirror // the same, for those who may have everything
+	admin   *mirror.Mirror    // the same, for those who may have everything
+	peers   *registry.Handler // and for other gateways
 	cache   *cache
 	clients []*client
 	end     context.CancelFunc // cuts off whoever is in
@@ -230,7 +231,9 @@ func (s *service) openLocked() (err error) {
 		}
 		open.clients = append(open.clients, c)
 		policy := u.Policy(c)
-		policy.Remote = open.cache.Fleet.Remote(fleet.Upstream{Identity: policy.Identity, TagTTL: policy.TagTTL, ProofTTL: policy.ProofTTL}, c)
+		policy.Remote = open.cache.Fleet.Remote(fleet.Upstream{
+			Identity: policy.Identity, TagTTL: policy.TagTTL, ProofTTL: policy.ProofTTL, ImmutableTags: policy.ImmutableTags,
+		}, c)
 		if u.HasSource() { // what it says now need not be what it said to the configuration before
 			policy.RemoteID += fmt.Sprintf(" %p", s.app)
 		}
@@ -250,7 +253,8 @@ func (s *service) openLocked() (err error) {
 	wire.Mirror = m
 	wire.Until, open.end = context.WithCancel(context.Background())
 	open.handler = registry.New(wire)
-	return nil
+	open.peers, err = s.forPeers(open.cache, o, wire.Until)
+	return err
 }
 
 // release gives back what was opened.

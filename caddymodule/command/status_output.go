@@ -80,6 +80,9 @@ func (o *statusOutput) storage(w io.Writer, c operate.StoreStatus, served bool) 
 		return
 	}
 	bucket(row, c.Bucket)
+	if c.Peers != nil {
+		row("peers", "%s; %s received, %s sent", c.Peers, terminal.Size(c.Peers.Received), terminal.Size(c.Peers.Sent))
+	}
 	row("downloads", "%d running with %s, %d waiting, %d readers", c.Stats.Fills, terminal.Size(c.Stats.FillBytes), c.Queued, c.Readers)
 	row("evicted", "%s blobs, %s, since the start; %s in the last hour", terminal.Number(c.EvictedBlobs), terminal.Size(c.EvictedBytes), terminal.Size(c.EvictedLastHour))
 }
@@ -94,10 +97,7 @@ func bucket(row func(name, format string, args ...any), b *fleet.Status) {
 		state += ", to be compared"
 	}
 	row("bucket", "%s: %s", b.Name, state)
-	if b.ReadError != "" {
-		row("", "NOT READ: %s", b.ReadError)
-	}
-	if b.WriteError != "" {
-		row("", "NOT WRITTEN: %s", b.WriteError)
+	for _, trouble := range b.Troubles() {
+		row("", "%s", trouble)
 	}
 }

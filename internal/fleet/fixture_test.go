@@ -12,6 +12,7 @@ import (
 
 	"github.com/pullgate/pullgate/internal/bucket"
 	"github.com/pullgate/pullgate/internal/fleet"
+	"github.com/pullgate/pullgate/internal/fleet/peers"
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registrytest"
@@ -35,6 +36,7 @@ type gateway struct {
 	cache  *mirror.Cache
 	fleet  *fleet.Fleet
 	mirror *mirror.Mirror
+	group  *peers.Group // nil = it is alone
 }
 
 // newGateway returns an empty gateway, which waits for the bucket as long as that takes. A
@@ -52,6 +54,12 @@ func newHastyGateway(t *testing.T, from *registrytest.Server, objects bucket.Obj
 
 func newGatewayOn(t *testing.T, from *registrytest.Server, objects bucket.Objects, prepare func(*fleet.Fleet), change ...func(*mirror.Upstream)) *gateway {
 	t.Helper()
+	return newGatewayAt(t, from, objects, prepare, time.Now, change...)
+}
+
+// newGatewayAt returns an empty gateway with a clock of its own.
+func newGatewayAt(t *testing.T, from *registrytest.Server, objects bucket.Objects, prepare func(*fleet.Fleet), now func() time.Time, change ...func(*mirror.Upstream)) *gateway {
+	t.Helper()
 	store, err := storage.Open(t.Context(), storage.Options{Path: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +68,7 @@ func newGatewayOn(t *testing.T, from *registrytest.Server, objects bucket.Object
 	g.fleet = fleet.New(fleet.Options{Records: store, Blobs: mirror.BlobsOf(store), Catalog: store.Catalog})
 	prepare(g.fleet)
 	g.fleet.Use("memory", objects)
-	g.cache = mirror.NewCache(mirror.CacheOptions{Records: g.fleet.Records(), Blobs: g.fleet.Blobs(), Observe: g.fleet.Filled})
+	g.cache = mirror.NewCache(mirror.CacheOptions{Records: g.fleet.Records(), Blobs: g.fleet.Blobs(), Observe: g.fleet.Filled, Now: now})
 	at, err := url.Parse(from.URL())
 	if err != nil {
 		t.Fatal(err)
@@ -75,11 +83,12 @@ func newGatewayOn(t *testing.T, from *registrytest.Server, objects bucket.Object
 	for _, c := range change {
 		c(&policy)
 	}
-	policy.Remote = g.fleet.Remote(fleet.Upstream{Identity: cmp.Or(policy.Identity, upstreamName), TagTTL: policy.TagTTL, ProofTTL: policy.ProofTTL}, client)
+	policy.Remote = g.fleet.Remote(fleet.Upstream{Identity: cmp.Or(policy.Identity, upstreamName), TagTTL: policy.TagTTL, ProofTTL: policy.ProofTTL, ImmutableTags: policy.ImmutableTags}, client)
 	if g.mirror, err = mirror.New(g.cache, mirror.Options{Upstreams: []mirror.Upstream{policy}}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		g.leave()
 		g.cache.Close()
 		g.fleet.Close()
 		client.Close()

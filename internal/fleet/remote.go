@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -36,12 +37,14 @@ type Upstream struct {
 	// TagTTL is how long its tags are fresh, and ProofTTL how long it is believed that it
 	// has what it had; 0 = for ever.
 	TagTTL, ProofTTL time.Duration
+	// ImmutableTags matches tags that never move; nil = none.
+	ImmutableTags *regexp.Regexp
 }
 
-// Remote returns a Remote that answers from the bucket what that has, and else from
-// another one. Without a bucket it is that one.
+// Remote returns a Remote that answers from the bucket what that has, then from other
+// gateways, and else from another Remote. Without either it is that one.
 func (f *Fleet) Remote(u Upstream, inner mirror.Remote) mirror.Remote {
-	return &remote{Remote: inner, Upstream: u, fleet: f}
+	return &remote{Remote: &follower{Remote: inner, Upstream: u, fleet: f}, Upstream: u, fleet: f}
 }
 
 type remote struct {

@@ -22,6 +22,17 @@ type Status struct {
 // OK reports whether the bucket is asked as ever.
 func (s *Status) OK() bool { return s.ReadError == "" && s.WriteError == "" }
 
+// Troubles tells why the bucket is not read, or written, at present.
+func (s *Status) Troubles() (lines []string) {
+	if s.ReadError != "" {
+		lines = append(lines, "NOT READ: "+s.ReadError)
+	}
+	if s.WriteError != "" {
+		lines = append(lines, "NOT WRITTEN: "+s.WriteError)
+	}
+	return lines
+}
+
 // Status returns how the bucket fares; nil = there is none.
 func (f *Fleet) Status() *Status {
 	d := f.depot.Load()
