@@ -48,7 +48,7 @@ func TestAdapt(t *testing.T) {
 			}
 			t.Setenv("HUB_USER", "user")
 			t.Setenv("HUB_TOKEN", "token")
-			t.Setenv("FLEET_SECRET", "0123456789abcdef0123456789abcdef")
+			t.Setenv("FLEET_SECRET", fleetSecret)
 			var config *caddy.Config
 			if err := json.Unmarshal([]byte(got), &config); err != nil {
 				t.Fatal(err)
