@@ -24,6 +24,9 @@ const (
 	// have sent something wrong, and avoidPeersFor how long one is not that has cut it off.
 	distrustPeersFor = 10 * time.Minute
 	avoidPeersFor    = 10 * time.Second
+	// vouchedFor is how long the upstream is not asked again whether it has a digest: for
+	// as long as the download takes that it was asked for, mostly.
+	vouchedFor = time.Minute
 )
 
 // Join makes the Fleet ask other gateways; nil = none any more. The caller starts and
@@ -46,8 +49,10 @@ type follower struct {
 	mirror.Remote
 	Upstream
 
-	fleet   *Fleet
-	lacking recent // repositories: see remote
+	fleet *Fleet
+	// lacking are repositories, as in remote; vouched are digests of them that the upstream
+	// has not refused a moment ago.
+	lacking, vouched recent
 }
 
 // follow asks the gateways that own a key. answered is false where the upstream has to be
@@ -79,19 +84,23 @@ func (f *follower) may(repository string, d digest.Digest) bool {
 }
 
 // confirmed reports whether the upstream does not refuse what another gateway may have.
-func (f *follower) confirmed(ctx context.Context, ask func(context.Context) error) bool {
-	if f.ProofTTL == 0 || f.fleet.following.group.Load() == nil {
+func (f *follower) confirmed(ctx context.Context, repository string, d digest.Digest, ask func(context.Context) error) bool {
+	key := repository + "@" + d.String()
+	if f.ProofTTL == 0 || f.fleet.following.group.Load() == nil || f.vouched.has(key) {
 		return true
 	}
 	ctx, cancel := context.WithTimeout(ctx, confirmPatience)
 	defer cancel()
 	err := ask(ctx)
+	if err == nil {
+		f.vouched.add(key, min(vouchedFor, f.ProofTTL))
+	}
 	return err == nil || unanswered(err)
 }
 
 // Blob implements mirror.Remote.
 func (f *follower) Blob(ctx context.Context, repository string, d digest.Digest, offset, length int64) (oci.BlobBody, error) {
-	if f.may(repository, d) && f.confirmed(ctx, func(ctx context.Context) error {
+	if f.may(repository, d) && f.confirmed(ctx, repository, d, func(ctx context.Context) error {
 		_, err := f.Remote.HeadBlob(ctx, repository, d)
 		return err
 	}) {
@@ -135,7 +144,7 @@ func (f *follower) noted(repository string, err error) error {
 // Manifest implements mirror.Remote. Nobody else is asked by a tag: what a tag means is
 // one question, and what its manifest is another one.
 func (f *follower) Manifest(ctx context.Context, repository string, ref oci.Reference) (oci.Manifest, error) {
-	if ref.IsDigest() && f.may(repository, ref.Digest) && f.confirmed(ctx, func(ctx context.Context) error {
+	if ref.IsDigest() && f.may(repository, ref.Digest) && f.confirmed(ctx, repository, ref.Digest, func(ctx context.Context) error {
 		_, _, err := f.Remote.Resolve(ctx, repository, ref)
 		return err
 	}) {

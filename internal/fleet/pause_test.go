@@ -57,14 +57,14 @@ func (c *gated) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// The owner is paused in the middle of a download: it is lost, its streams are cut, and the
-// others go on without it.
+// The owner is paused in the middle of a download: it is lost after three seconds, its
+// streams are cut, and the others go on without it.
 func TestOwnerIsPaused(t *testing.T) {
 	t.Parallel()
 	from := registrytest.New(t, registrytest.Options{})
 	d := from.PutRandom(repository, 1, 4<<20)
 	var g gate
-	h := &herd{t: t, every: 300 * time.Millisecond, dial: g.dial}
+	h := &herd{t: t, every: time.Second, dial: g.dial}
 	h.add(newGateway(t, from, nil))
 	h.add(newGateway(t, from, nil))
 	h.start()

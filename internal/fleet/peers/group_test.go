@@ -99,7 +99,7 @@ func newGroup(t *testing.T, l net.Listener, f *fake, change func(*Options)) *Gro
 	handler := registry.New(Wire(registry.Options{
 		Mirror: f, Router: registry.NewRouter(map[string]registry.Upstream{"docker.io": {Name: "docker.io"}}, ""),
 	}))
-	o := Options{Secret: secret, Every: 20 * time.Millisecond, Enter: func(asked string) (Served, bool) {
+	o := Options{Secret: secret, Every: 10 * time.Second, Enter: func(asked string) (Served, bool) {
 		return Served{"docker.io", handler, func() {}}, asked == identity
 	}}
 	if change != nil {
@@ -139,7 +139,7 @@ func pair(t *testing.T, f *fake) (one, two *Group, peer Peer) {
 	t.Helper()
 	at := listen(t)
 	two = newGroup(t, at, f, nil)
-	one = newGroup(t, listen(t), new(fake), func(o *Options) { o.Peers, o.Every = []string{at.Addr().String()}, 10*time.Second })
+	one = newGroup(t, listen(t), new(fake), func(o *Options) { o.Peers = []string{at.Addr().String()} })
 	await(t, "they find each other", func() bool { return one.Status().Alive() == 1 })
 	for _, m := range one.members.known() {
 		peer = one.At(m, identity)
