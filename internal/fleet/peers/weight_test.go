@@ -4,47 +4,45 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
 )
 
 // Whoever knows whom, and however many keys there are: who asks whom has no cycle.
 func TestNobodyAsksInACircle(t *testing.T) {
+	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 0))
 	const gateways, views = 5, 100_000
+	var now, old [gateways]*Member
+	for i := range gateways {
+		now[i], old[i] = &Member{id: fmt.Sprint("id", i)}, &Member{id: fmt.Sprint("old", i)}
+	}
 	for n := range views / gateways {
-		key := fmt.Sprint("key", n)
-		asks := map[string][]string{}
+		key := strconv.Itoa(n)
+		var asks [gateways][]*Member
 		for i := range gateways {
 			var known []*Member
 			for j := range gateways {
 				switch random.IntN(4) {
 				case 0: // it does not know that one
 				case 1: // it knows its predecessor, who answers nobody
-					known = append(known, &Member{id: fmt.Sprint(n, "old", j)})
+					known = append(known, old[j])
 				default:
-					known = append(known, &Member{id: fmt.Sprint(n, "id", j)})
+					known = append(known, now[j])
 				}
 			}
-			self := fmt.Sprint(n, "id", i)
-			for _, m := range before(self, key, known) {
-				asks[self] = append(asks[self], m.id)
-			}
+			asks[i] = before(now[i].id, key, known)
 		}
-		left := map[string]bool{}
-		for id := range asks {
-			left[id] = true
-		}
+		// Whoever asks nobody that is left leaves, until nobody is left.
+		left := slices.Clone(now[:])
 		for len(left) > 0 {
-			found := ""
-			for id := range left {
-				if !slices.ContainsFunc(asks[id], func(other string) bool { return left[other] }) {
-					found = id
-				}
+			next := slices.IndexFunc(left, func(m *Member) bool {
+				return !slices.ContainsFunc(asks[slices.Index(now[:], m)], func(other *Member) bool { return slices.Contains(left, other) })
+			})
+			if next < 0 {
+				t.Fatalf("%d gateways ask each other for %s", len(left), key)
 			}
-			if found == "" {
-				t.Fatalf("%v ask each other for %s", left, key)
-			}
-			delete(left, found)
+			left = slices.Delete(left, next, next+1)
 		}
 	}
 }
@@ -52,6 +50,7 @@ func TestNobodyAsksInACircle(t *testing.T) {
 // All agree upon the owner, each owns about as much, and one that leaves moves only what
 // was its own.
 func TestOwnersAreFair(t *testing.T) {
+	t.Parallel()
 	var all []*Member
 	for n := range 5 {
 		all = append(all, &Member{id: fmt.Sprint("gateway", n)})
