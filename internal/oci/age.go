@@ -15,7 +15,11 @@ func Aged(d Descriptor, age time.Duration) Descriptor {
 // AgeOf returns how long ago a registry has said that a tag means a descriptor: 0, unless
 // another gateway has passed it on.
 func AgeOf(d Descriptor) time.Duration {
-	age, err := time.ParseDuration(d.Annotations[annotationAge])
+	told, ok := d.Annotations[annotationAge]
+	if !ok {
+		return 0
+	}
+	age, err := time.ParseDuration(told)
 	if err != nil {
 		return 0
 	}
