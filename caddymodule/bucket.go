@@ -23,7 +23,7 @@ const bucketModule = "registry_mirror.buckets.s3"
 
 // openBucket opens the bucket of a fleet, if there is one. It asks nobody.
 func openBucket(ctx caddy.Context, f *config.Fleet) (*sharedBucket, error) {
-	if f == nil {
+	if f == nil || !f.HasBucket() {
 		return nil, nil
 	}
 	o, err := f.Options()

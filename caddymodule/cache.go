@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/exp/zapslog"
 
 	"github.com/pullgate/pullgate/internal/fleet"
+	"github.com/pullgate/pullgate/internal/fleet/peers"
 	"github.com/pullgate/pullgate/internal/history"
 	"github.com/pullgate/pullgate/internal/metrics"
 	"github.com/pullgate/pullgate/internal/mirror"
@@ -48,8 +49,10 @@ type generation struct {
 type cache struct {
 	operate.Store
 
-	sharing sync.Mutex // held while the bucket changes
+	sharing sync.Mutex // held while bucket or peers change
 	bucket  *sharedBucket
+	peers   *sharedPeers
+	group   *peers.Group // nil = there are no peers
 }
 
 // acquireCache returns the store of a path, opened with the limits unless it is
@@ -122,6 +125,7 @@ func (c *cache) Destruct() error {
 	closed := make(chan error, 1)
 	go func() {
 		c.Mirror.Close()
+		c.leaveGroup()
 		c.Fleet.Close()
 		c.bucket.close()
 		c.History.Close()
@@ -152,12 +156,12 @@ func openCaches() []*cache {
 	return open
 }
 
-// adopt makes r the newest generation, and its limits and bucket those of the store.
-func (c *cache) adopt(r *appRun) {
+// adopt makes r the newest generation, and its limits, bucket and peers those of the store.
+func (c *cache) adopt(r *appRun) error {
 	generations.Lock()
 	generations.list = append(generations.list, generation{r, c})
 	generations.Unlock()
-	c.configure()
+	return c.configure()
 }
 
 // disown undoes adopt: the newest generation that is left on the store decides.
@@ -165,17 +169,19 @@ func (c *cache) disown(r *appRun) {
 	generations.Lock()
 	generations.list = slices.DeleteFunc(generations.list, func(g generation) bool { return g.run == r })
 	generations.Unlock()
-	c.configure()
+	if err := c.configure(); err != nil {
+		slog.New(newestLog{}).Error("gateways of the fleet are not answered", "error", err)
+	}
 }
 
-// configure makes limits and bucket those of the newest generation on the store, if there
-// is one.
-func (c *cache) configure() {
+// configure makes limits, bucket and peers those of the newest generation on the store, if
+// there is one.
+func (c *cache) configure() error {
 	c.sharing.Lock()
 	defer c.sharing.Unlock()
 	r := c.newest()
 	if r == nil {
-		return
+		return nil
 	}
 	c.SetLimits(r.limits)
 	r.bucket.limit(c.Fleet)
@@ -184,6 +190,10 @@ func (c *cache) configure() {
 		c.bucket.use(c.Fleet)
 		old.close()
 	}
+	if c.peers.equal(r.peers) {
+		return nil
+	}
+	return c.join(r.peers)
 }
 
 func (c *cache) newest() *appRun {

@@ -49,7 +49,7 @@ func startProcess(t *testing.T, name string, args ...string) (p *os.Process, sto
 		t.Fatal(err)
 	}
 	cmd := exec.Command(name, args...)
-	cmd.Env = append(os.Environ(), "S3_SECRET="+secretKey, "ROOT_ACCESS_KEY_ID="+accessKey, "ROOT_SECRET_ACCESS_KEY="+secretKey, "XDG_DATA_HOME="+t.TempDir())
+	cmd.Env = append(os.Environ(), "S3_SECRET="+secretKey, "ROOT_ACCESS_KEY_ID="+accessKey, "ROOT_SECRET_ACCESS_KEY="+secretKey, "FLEET_SECRET="+fleetSecret, "XDG_DATA_HOME="+t.TempDir())
 	cmd.Stdout, cmd.Stderr = logged, logged
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
@@ -151,12 +151,19 @@ func (s *s3) open() *s3client.Client {
 type gatewayProcess struct {
 	t                   *testing.T
 	host, admin, config string
-	process             *os.Process
+	peers               string // options of a fleet
 	option              string // of its upstream
+	process             *os.Process
 }
 
 // newGateway starts a gateway; nil = without a fleet.
 func newGateway(t *testing.T, from *registrytest.Server, shared *s3, option ...string) *gatewayProcess {
+	t.Helper()
+	return newPeer(t, from, shared, "", option...)
+}
+
+// newPeer starts a gateway with more options of a fleet.
+func newPeer(t *testing.T, from *registrytest.Server, shared *s3, options string, option ...string) *gatewayProcess {
 	t.Helper()
 	dir := t.TempDir()
 	port, err := freeport.Port()
@@ -165,7 +172,7 @@ func newGateway(t *testing.T, from *registrytest.Server, shared *s3, option ...s
 	}
 	g := &gatewayProcess{
 		t: t, host: net.JoinHostPort("127.0.0.1", port), admin: filepath.Join(dir, "admin.sock"), config: filepath.Join(dir, "Caddyfile"),
-		option: strings.Join(option, "\n"),
+		peers: options, option: strings.Join(option, "\n"),
 	}
 	g.configure(from, shared)
 	var alive func() bool
@@ -186,8 +193,11 @@ func newGateway(t *testing.T, from *registrytest.Server, shared *s3, option ...s
 func (g *gatewayProcess) configure(from *registrytest.Server, shared *s3) {
 	g.t.Helper()
 	fleet := ""
-	if shared != nil {
-		fleet = fmt.Sprintf("fleet %s {\n\t\t\tcredentials %s {env.S3_SECRET}\n\t\t}", shared.url(), accessKey)
+	switch {
+	case shared != nil:
+		fleet = fmt.Sprintf("fleet %s {\n\t\t\tcredentials %s {env.S3_SECRET}\n\t\t%s\n\t\t}", shared.url(), accessKey, g.peers)
+	case g.peers != "":
+		fleet = "fleet {\n\t\t" + g.peers + "\n\t\t}"
 	}
 	text := fmt.Sprintf(`{
 	admin unix/%s

@@ -54,6 +54,14 @@ func (b *begun) end(scope oci.Scope, d digest.Digest) (since time.Time, ok bool)
 	return since, ok
 }
 
+// before reports whether something is under way that has begun up to a time.
+func (b *begun) before(scope oci.Scope, d digest.Digest, at time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	since, ok := b.since[scoped{scope, d}]
+	return ok && !since.After(at)
+}
+
 // confirm reports whether what is shown of a digest now is not from before a purge, and
 // notes that it was shown after it.
 func (d *depot) confirm(scope oci.Scope, of digest.Digest) bool {

@@ -41,6 +41,7 @@ func newJanitor(d *depot, f *Fleet) (*janitor.Janitor, *janitor.Uses) {
 			return contents, err
 		},
 		Well:    func() bool { return d.reads.open() == nil && d.bodies.open() == nil && d.writes.open() == nil },
+		Mine:    func() bool { return f.owns("janitor") },
 		Gone:    func(key string) { d.present.drop(key) },
 		Survive: f.survive,
 		Log:     d.log,

@@ -14,6 +14,7 @@ import (
 
 	"github.com/pullgate/pullgate/internal/bucket"
 	"github.com/pullgate/pullgate/internal/fleet"
+	"github.com/pullgate/pullgate/internal/fleet/peers"
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registrytest"
@@ -38,6 +39,7 @@ type gateway struct {
 	fleet  *fleet.Fleet
 	mirror *mirror.Mirror
 	close  func()
+	group  *peers.Group // nil = it is alone
 	// brought is how many bytes of blobs have come from upstreams.
 	brought atomic.Int64
 }
@@ -101,6 +103,7 @@ func bareGateway(t *testing.T, path string, objects bucket.Objects, prepare func
 	}
 	g.cache = mirror.NewCache(mirror.CacheOptions{Records: g.fleet.Records(), Blobs: g.fleet.Blobs(), Observe: observe, Now: now})
 	g.close = sync.OnceFunc(func() {
+		g.leave()
 		g.cache.Close()
 		g.fleet.Close()
 		if err := store.Close(); err != nil {
@@ -115,7 +118,7 @@ func bareGateway(t *testing.T, path string, objects bucket.Objects, prepare func
 func (g *gateway) serve(upstreams ...mirror.Upstream) {
 	g.t.Helper()
 	for n, u := range upstreams {
-		upstreams[n].Remote = g.fleet.Remote(fleet.Upstream{Identity: cmp.Or(u.Identity, u.Name), TagTTL: u.TagTTL, ProofTTL: u.ProofTTL}, u.Remote)
+		upstreams[n].Remote = g.fleet.Remote(fleet.Upstream{Identity: cmp.Or(u.Identity, u.Name), TagTTL: u.TagTTL, ProofTTL: u.ProofTTL, ImmutableTags: u.ImmutableTags}, u.Remote)
 	}
 	var err error
 	if g.mirror, err = mirror.New(g.cache, mirror.Options{Upstreams: upstreams}); err != nil {

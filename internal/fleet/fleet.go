@@ -44,9 +44,9 @@ type Store interface {
 	SaveShared(raw []byte) error
 }
 
-// Fleet is what one gateway has to do with the others: at present, the bucket that they
-// share. It belongs to a store, and lives as long; which bucket it uses, if any, may
-// change. All methods are safe for concurrent use.
+// Fleet is what one gateway has to do with the others: the bucket that they share, and what
+// they answer each other. It belongs to a store, and lives as long; which bucket it uses, and
+// whom it asks, if any, may change. All methods are safe for concurrent use.
 type Fleet struct {
 	local Options
 	log   *slog.Logger
@@ -54,6 +54,8 @@ type Fleet struct {
 	using sync.Mutex            // held while the bucket changes
 	// limits are those of the bucket.
 	limits atomic.Pointer[Limits]
+
+	following following
 	// budget is a seam for tests, fixed before there is a bucket.
 	budget time.Duration
 }
@@ -103,8 +105,12 @@ func (f *Fleet) Use(name string, objects bucket.Objects) {
 // Close ends all that is under way.
 func (f *Fleet) Close() { f.Use("", nil) }
 
-// Filled is told how downloads end: what the bucket has sent may have been wrong.
+// Filled is told how downloads end: what the bucket, or another
+// gateway, has sent may have been wrong.
 func (f *Fleet) Filled(e mirror.FillEvent) {
+	if e.Finished {
+		f.following.filled(e.Digest, e.Class)
+	}
 	d := f.depot.Load()
 	if d == nil || !e.Finished {
 		return

@@ -200,6 +200,21 @@ func (l *purgeLog) list(ctx context.Context) error {
 	return l.learnAll(ctx, keys)
 }
 
+// knows reports whether a purge is known here, and looks for it if it is not.
+func (l *purgeLog) knows(ctx context.Context, key string) bool {
+	select {
+	case l.turn <- struct{}{}:
+	case <-ctx.Done():
+		return false
+	}
+	defer func() { <-l.turn }()
+	if _, known := l.seen[key]; !known && l.depot.reads.open() == nil {
+		l.note(l.list(ctx))
+	}
+	_, known := l.seen[key]
+	return known
+}
+
 // learnAll reads purges, and learns of those up to the first that cannot be read.
 func (l *purgeLog) learnAll(ctx context.Context, keys []string) error {
 	found, errs := make([]purge, len(keys)), make([]error, len(keys))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -36,16 +37,22 @@ type Upstream struct {
 	// TagTTL is how long its tags are fresh, and ProofTTL how long it is believed that it
 	// has what it had; 0 = for ever.
 	TagTTL, ProofTTL time.Duration
+	// ImmutableTags matches tags that never move; nil = none.
+	ImmutableTags *regexp.Regexp
 }
 
-// Remote returns a Remote that answers from the bucket what that has, and else from
-// another one. Without a bucket it is that one. nil = the upstream is not asked: the bucket
-// answers alone.
+func (u Upstream) scope(repository string) oci.Scope {
+	return oci.Scope{Upstream: u.Identity, Repository: repository}
+}
+
+// Remote returns a Remote that answers from the bucket what that has, then from other
+// gateways, and else from another Remote. Without either it is that one. nil = the upstream
+// is not asked: bucket and gateways answer alone.
 func (f *Fleet) Remote(u Upstream, inner mirror.Remote) mirror.Remote {
 	if inner == nil {
 		inner, u.ProofTTL = offline{}, 0 // which nobody could renew
 	}
-	return &remote{Remote: inner, Upstream: u, fleet: f}
+	return &remote{Remote: &follower{Remote: inner, Upstream: u, fleet: f}, Upstream: u, fleet: f}
 }
 
 type remote struct {
@@ -54,10 +61,6 @@ type remote struct {
 
 	fleet   *Fleet
 	lacking recent // repositories
-}
-
-func (r *remote) scope(repository string) oci.Scope {
-	return oci.Scope{Upstream: r.Identity, Repository: repository}
 }
 
 // Blob implements mirror.Remote.
@@ -239,6 +242,7 @@ func (r *remote) prove(ctx context.Context, depot *depot, repository string, d d
 	p := &proof{found: make(chan struct{})}
 	ctx, p.end = context.WithCancel(ctx)
 	scope := r.scope(repository)
+	depot.begun.note(scope, d)
 	if link, err := r.fleet.Records().Linked(ctx, scope, d); err == nil && link.Proven {
 		p.size, p.ok = link.Size, true
 		close(p.found)

@@ -29,6 +29,8 @@ type Options struct {
 	Contents func(context.Context, digest.Digest) (oci.Contents, error)
 	// Well reports whether the bucket is read and written at present.
 	Well func() bool
+	// Mine reports whether it is this gateway that cleans, unless it has not for too long.
+	Mine func() bool
 	// Gone is told of objects that are about to go.
 	Gone func(key string)
 	// Survive keeps a panic from taking the server down. It is deferred.

@@ -126,19 +126,22 @@ func (j *Janitor) once(ctx context.Context) {
 func (j *Janitor) due(ctx context.Context) (bool, error) {
 	raw, err := j.open(ctx, j.In.Report)
 	if err != nil || raw == nil {
-		return err == nil, err
+		return err == nil && j.Mine(), err
 	}
 	defer raw.Close()
 	var last Report
 	if json.NewDecoder(io.LimitReader(raw, maxReport)).Decode(&last) != nil {
-		return true, nil // it is written anew
+		return j.Mine(), nil // it is written anew
 	}
-	now := time.Now()
+	since, patience := last.Begun, claimedFor
 	if !last.Ended.IsZero() {
 		j.last.Store(&last)
-		return now.Sub(last.Ended) >= cleanEvery, nil
+		since, patience = last.Ended, cleanEvery
 	}
-	return now.Sub(last.Begun) >= claimedFor, nil
+	if !j.Mine() {
+		patience *= 2
+	}
+	return time.Since(since) >= patience, nil
 }
 
 // Clean cleans the bucket. Two gateways that do it at once do no harm.
