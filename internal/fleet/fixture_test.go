@@ -40,6 +40,8 @@ type gateway struct {
 	mirror *mirror.Mirror
 	close  func()
 	group  *peers.Group // nil = it is alone
+	// offline says that it asks no upstream.
+	offline bool
 	// brought is how many bytes of blobs have come from upstreams.
 	brought atomic.Int64
 }
@@ -118,6 +120,7 @@ func bareGateway(t *testing.T, path string, objects bucket.Objects, prepare func
 func (g *gateway) serve(upstreams ...mirror.Upstream) {
 	g.t.Helper()
 	for n, u := range upstreams {
+		g.offline = g.offline || u.Offline
 		upstreams[n].Remote = g.fleet.Remote(fleet.Upstream{Identity: cmp.Or(u.Identity, u.Name), TagTTL: u.TagTTL, ProofTTL: u.ProofTTL, ImmutableTags: u.ImmutableTags}, u.Remote)
 	}
 	var err error

@@ -82,8 +82,9 @@ func (g *gateway) join(l net.Listener, identity string, o peers.Options) {
 	}))
 	o.Secret = fleetSecret
 	o.Enter = func(asked string) (peers.Served, bool) {
-		return peers.Served{Name: upstreamName, Handler: handler, Leave: func() {}}, asked == identity
+		return peers.Served{Name: upstreamName, Handler: handler, Offline: g.offline, Leave: func() {}}, asked == identity
 	}
+	o.Current = g.fleet.Current
 	var err error
 	if g.group, err = peers.New(o); err != nil {
 		g.t.Fatal(err)
