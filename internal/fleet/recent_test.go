@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -112,19 +113,19 @@ func TestRemovalOfWhatWasReplaced(t *testing.T) {
 // A comparison that fails is made again, but not all the time: each lists the bucket.
 func TestCatchingUpTakesItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		calls := 0
+		var calls atomic.Int64
 		f := New(Options{Catalog: func(context.Context) (*storage.Catalog, error) {
-			calls++
+			calls.Add(1)
 			return nil, storage.ErrNoIndex
 		}})
 		f.Use("memory", deleting{Objects: vacant{}, meanwhile: func() {}})
 		time.Sleep(90 * time.Second)
-		if calls != 1 {
-			t.Errorf("%d comparisons after a minute", calls)
+		if n := calls.Load(); n != 1 {
+			t.Errorf("%d comparisons after a minute", n)
 		}
 		time.Sleep(3 * time.Hour)
-		if calls < 10 || calls > 20 {
-			t.Errorf("%d comparisons in three hours", calls)
+		if n := calls.Load(); n < 10 || n > 20 {
+			t.Errorf("%d comparisons in three hours", n)
 		}
 		f.Close()
 	})
