@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"iter"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -136,6 +137,14 @@ type vacant struct{ bucket.Objects }
 
 func (vacant) Get(context.Context, string, int64, int64) (bucket.Object, error) {
 	return bucket.Object{}, fs.ErrNotExist
+}
+
+func (vacant) Head(context.Context, string) (bucket.Info, error) {
+	return bucket.Info{}, fs.ErrNotExist
+}
+
+func (vacant) List(context.Context, string, string) iter.Seq2[bucket.Info, error] {
+	return func(func(bucket.Info, error) bool) {}
 }
 
 func (vacant) Put(context.Context, string, io.ReadSeeker, int64, bucket.PutOptions) error { return nil }
