@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -217,13 +218,13 @@ func TestCleaningSparesWhatIsUsedAndPinned(t *testing.T) {
 		b.pins.limits.Pins = []oci.Pin{pin}
 		b.blob(3, 10, true)
 		listed := 0
-		b.m.listing = func(prefix string) {
+		b.m.onList(func(prefix string) {
 			if prefix == "v1/b/" {
 				if listed++; listed == 2 { // it is decided what goes
 					b.use("another", used)
 				}
 			}
-		}
+		})
 		r := b.clean(fleet.Limits{MaxSize: 150, MaxUnused: day})
 		b.left(used, pinned, layer)
 		if r.PinnedBytes != 200 || !r.Over || len(b.m.keys("v1/m/")) != 1 {
@@ -240,15 +241,15 @@ func TestOneGatewayCleans(t *testing.T) {
 		first.blob(0, 1, true)
 		key := fmt.Sprintf("v1/x/%013d-old", time.Now().Add(-32*day).UnixMilli())
 		m.put(key, []byte(`{"selection":"docker.io"}`), 32*day)
-		var runs []time.Time
-		m.listing = func(prefix string) {
+		var lists atomic.Int64
+		m.onList(func(prefix string) {
 			if prefix == "v1/m/" {
-				runs = append(runs, time.Now())
+				lists.Add(1)
 			}
-		}
+		})
 		time.Sleep(7 * time.Hour)
-		if n := len(runs) / 2; n != 2 && n != 3 { // both may begin at one moment
-			t.Errorf("it was cleaned %d times: %v", n, runs)
+		if n := lists.Load() / 2; n != 2 && n != 3 { // both may begin at one moment
+			t.Errorf("it was cleaned %d times", n)
 		}
 		if keys := m.keys("v1/x/"); len(keys) > 0 {
 			t.Errorf("purges are %v", keys)

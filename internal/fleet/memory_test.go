@@ -248,8 +248,11 @@ func (m *memory) List(ctx context.Context, prefix, after string) iter.Seq2[bucke
 			yield(bucket.Info{}, err)
 			return
 		}
-		if m.listing != nil {
-			m.listing(prefix)
+		m.mu.Lock()
+		listing := m.listing
+		m.mu.Unlock()
+		if listing != nil {
+			listing(prefix)
 		}
 		for _, key := range m.keys(prefix) {
 			if o, err := m.object(key); err == nil && key > after && !f.empty && !yield(o.info, nil) {
@@ -264,6 +267,13 @@ func (m *memory) keys(prefix string) []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(m.objects)), func(key string) bool { return !strings.HasPrefix(key, prefix) || trial(key) })
+}
+
+// onList has something done before each list.
+func (m *memory) onList(do func(prefix string)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.listing = do
 }
 
 // put puts an object that was written a while ago.

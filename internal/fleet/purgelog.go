@@ -84,7 +84,10 @@ func (l *purgeLog) follow() {
 	for {
 		select {
 		case <-tick.C:
-			_ = l.look(l.depot.ctx, func() bool { return true }) // it is noted
+			func() {
+				defer l.fleet.survive("read the log of purges")
+				_ = l.look(l.depot.ctx, func() bool { return true }) // it is noted
+			}()
 		case <-l.depot.ctx.Done():
 			return
 		}
