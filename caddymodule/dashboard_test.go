@@ -88,8 +88,11 @@ func TestReloadEndsStreams(t *testing.T) {
 func TestDashboardDirective(t *testing.T) {
 	s := newSite(t)
 	for directive, want := range map[string]string{
-		"registry_mirror_dashboard {\nactoins\n}":       "want actions",
-		"registry_mirror_dashboard {\nactions alice\n}": "wrong argument count",
+		"registry_mirror_dashboard {\nactoins\n}":                "want actions or show",
+		"registry_mirror_dashboard {\nactions\nactions alice\n}": "given twice",
+		"registry_mirror_dashboard {\nshow\n}":                   "want all",
+		"registry_mirror_dashboard {\nshow some\n}":              "want all",
+		"registry_mirror_dashboard all":                          "wrong argument count",
 	} {
 		if err := s.tryLoad("registry_mirror docker.io\n" + directive); err == nil || !strings.Contains(strings.ToLower(err.Error()), want) {
 			t.Errorf("%s: %v", directive, err)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -108,11 +109,37 @@ func (d *day) want(part string, state string, grown samples, warnings ...string)
 	if len(status.Upstreams) != 1 || u.State != state || (u.State == operate.StateOK) != (u.Error == "") || (u.Error == "") != (u.Help == "") {
 		d.t.Errorf("%s: the upstream is %+v, want %s", part, u, state)
 	}
+	d.wantProblems(part, status)
 	gauge := fmt.Sprintf(`upstream_state{state=%q,upstream="docker.io",url=%q}`, state, d.upstream.URL())
 	if values := d.scrape(); values[gauge] != 1 {
 		d.t.Errorf("%s: %s is %v", part, gauge, values[gauge])
 	}
 	d.forget()
+}
+
+// wantProblems compares the problems of the upstream with how it fares: one with the cause
+// and the cure, as the command status and the dashboard show it.
+func (d *day) wantProblems(part string, status operate.Status) {
+	d.t.Helper()
+	u := status.Upstreams[0]
+	var want, got []string
+	switch l := u.RateLimit; {
+	case u.State != operate.StateOK:
+		want = []string{u.Error + ": " + u.Help}
+	case l != nil && l.Remaining == 7:
+		want = []string{"7 of 100 pulls are left by its rate limit: give the upstream credentials of an account with a higher limit, or a longer tag_ttl, which asks less often"}
+	}
+	if part == "full disk" {
+		want = []string{"blobs are not stored, and pass through with each pull: blob of 98 KiB is larger than max_size of storage, 1.0 KiB: did you mean 1024GiB?: raise max_size, or pin less: pullgate mirror pins"}
+	}
+	for _, p := range operate.Problems(status) {
+		if p.What == operate.ProblemUpstream || strings.HasPrefix(p.Cause, "blobs are not stored") {
+			got = append(got, p.Cause+": "+p.Cure)
+		}
+	}
+	if !slices.Equal(got, want) || operate.Well(status) != (u.State == operate.StateOK) {
+		d.t.Errorf("%s: problems are %q, want %q; all is well: %v", part, got, want, operate.Well(status))
+	}
 }
 
 // wantPull ends the pull of an image: so many bytes came from there, and a line tells.

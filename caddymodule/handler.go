@@ -50,8 +50,9 @@ func init() {
 // `{http.registry_mirror.kind}` | `ping`, `manifest`, `blob`, `tags` or `referrers`
 // `{http.registry_mirror.cache}` | `hit`, `prefetched`, `miss`, `joined`, `stale`, or empty
 //
-// Access logs get the fields `upstream`, `repository`, `digest`, `cache` and `first_byte`,
-// which is how long the answer took to begin.
+// Access logs get the fields `upstream`, `repository`, `digest`, `cache`, `first_byte`,
+// which is how long the answer took to begin, and `upstream_time`, which is how long this
+// request waited for what the cache did not have, whoever had the upstream asked.
 type Handler struct {
 	// The registries to mirror. At least one.
 	Upstreams []*config.Upstream `json:"upstreams,omitempty"`
@@ -274,7 +275,7 @@ func answered(r *http.Request, a *registry.Answer) {
 func describe(r *http.Request, a *registry.Answer) {
 	tracked.Header(r, a)
 	q := a.Request
-	d := &description{q.Upstream, q.Repository, string(q.Kind), string(a.Cache.Result), a.Digest, time.Since(a.Began)}
+	d := &description{q.Upstream, q.Repository, string(q.Kind), string(a.Cache.Result), a.Digest, time.Since(a.Began), a}
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Map(d.placeholder)
 	}
@@ -289,6 +290,7 @@ type description struct {
 	upstream, repository, kind, cache string
 	digest                            digest.Digest
 	firstByte                         time.Duration
+	answer                            *registry.Answer // which goes on until the log is written
 }
 
 // placeholder returns the value of a placeholder.
@@ -315,6 +317,7 @@ func (d *description) MarshalLogObject(log zapcore.ObjectEncoder) error {
 	}
 	log.AddString("cache", d.cache)
 	log.AddDuration("first_byte", d.firstByte)
+	log.AddDuration("upstream_time", d.answer.Waited)
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/storage/internal/eviction"
 )
 
 // lines returns an inventory as text.
@@ -47,9 +48,8 @@ func TestInventory(t *testing.T) {
 	putTagged(t, s, other, "1", nil, 2)
 	b, _ := content(9, 1000)
 	putBlob(t, s, b)
-	c.move(3 * time.Hour)
+	c.move(3*time.Hour + 40*time.Minute)
 	s.UseManifest(one.Digest)
-	s.keeper.eviction.Uses.Write()
 	if r := remove(t, s, "docker.io/alpine@"+blobOf(4).String()); r.Blobs != 1 {
 		t.Fatal(r)
 	}
@@ -68,6 +68,12 @@ func TestInventory(t *testing.T) {
 	}
 	if used := v.Holdings[0].Image.Used; used == nil || !used.Equal(c.now()) {
 		t.Errorf("used at %v, want %v", used, c.now())
+	}
+	// What is not in memory any more, the index knows to the hour.
+	s.keeper.eviction.Uses.Write()
+	s.keeper.eviction.Uses.Latest = eviction.Latest{}
+	if v, err := s.Inventory(t.Context(), selection(t, "docker.io/alpine")); err != nil || !v.Holdings[0].Image.Used.Equal(c.now().Truncate(time.Hour)) {
+		t.Errorf("used at %v, %v", v.Holdings[0].Image.Used, err)
 	}
 	_, err = s.Inventory(t.Context(), selection(t, "docker.io/none"))
 	wantErr(t, "of what is not there", err, fs.ErrNotExist)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/pullgate/pullgate/storage/internal/eviction"
 )
@@ -60,6 +61,16 @@ type Usage struct {
 	// EvictedBlobs and EvictedBytes count from the opening of the store.
 	EvictedBlobs int64 `json:"evicted_blobs"`
 	EvictedBytes int64 `json:"evicted_bytes"`
+	Upkeep
+}
+
+// Upkeep is when was done what is done in the background again and again; zero = it was
+// not yet, as far as is known.
+type Upkeep struct {
+	// Scrubbed is when the last pass that reads all blobs came to its end, Snapshot when
+	// the newest snapshot of the index was made.
+	Scrubbed time.Time `json:"scrubbed,omitzero"`
+	Snapshot time.Time `json:"snapshot,omitzero"`
 }
 
 // IndexUsage is how the index fares.
@@ -83,6 +94,10 @@ type VolumeUsage struct {
 	TotalBytes  int64 `json:"total_bytes"`
 	FreeInodes  int64 `json:"free_inodes"`
 	TotalInodes int64 `json:"-"`
+	// BallastBytes are those of the file that is given up when the disk is full.
+	BallastBytes int64 `json:"ballast_bytes"`
+	// Unstored is a blob for which there was no room lately; nil = there was for all.
+	Unstored *Unstored `json:"unstored,omitempty"`
 }
 
 // Limits returns those in force.
@@ -101,6 +116,7 @@ func (s *Store) Usage() Usage {
 		QuarantinedBlobs: s.judge.Damaged(),
 		EvictedBlobs:     s.keeper.eviction.Remover.Blobs.Load(),
 		EvictedBytes:     s.keeper.eviction.Remover.Bytes.Load(),
+		Upkeep:           Upkeep{s.judge.Scrubbed(), s.keeper.snapshots.Newest()},
 	}
 	total, _ := s.home.ledger.Balance()
 	u.Blobs, u.BlobBytes, u.Upstreams = total.Blobs, total.Bytes, total.Upstreams
@@ -110,6 +126,7 @@ func (s *Store) Usage() Usage {
 	u.Overpinned = s.keeper.eviction.Overpinned.Load()
 	u.FreeBytes, u.TotalBytes = s.home.space.Look()
 	u.FreeInodes, u.TotalInodes, _ = s.home.space.Inodes()
+	u.BallastBytes, u.Unstored = s.home.ballast.Size(), s.parts.unstored.now(s.now())
 	u.IndexOpen, u.IndexRebuilds, u.IndexError = s.index.Writable(), s.index.Rebuilds(), s.index.Trouble()
 	_, u.IndexBytes = s.index.Size()
 	return u

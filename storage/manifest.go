@@ -138,7 +138,9 @@ func (r *Records) UseManifest(d digest.Digest) {
 		return
 	}
 	_ = r.life.Within(context.Background(), func() error {
-		if r.uses.Touch(i, index.HourOf(r.now())) >= eviction.MaxUses {
+		now := r.now()
+		r.uses.Latest.Note(i, now)
+		if r.uses.Manifests.Touch(i, index.HourOf(now)) >= eviction.MaxUses {
 			r.full()
 		}
 		return nil

@@ -22,6 +22,8 @@ func (k *keeper) begin(ctx context.Context) error {
 		k.log.Warn("directory is not complete", "error", err)
 	}
 	k.beginRun()
+	_, _ = k.snapshots.List() // so that the newest one is known, as is the ballast
+	_, _ = k.home.ballast.Look()
 	if !k.quiet {
 		k.eviction.Sweep(k.eviction.Now().Add(-maxIdle))
 		if err := k.home.sweepLeftovers(); err != nil {
@@ -71,6 +73,7 @@ func (k *keeper) beginRun() {
 	if err := k.home.readState(); err != nil {
 		k.log.Warn("state of the store is not recorded", "error", err)
 	}
+	k.judge.NoteScrubbed(k.home.state.Scrubbed)
 	k.eviction.Clock.Begin(k.home.state.Wall)
 	k.durability.Begin(k.home.root.BootID())
 }

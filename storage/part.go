@@ -98,14 +98,14 @@ func (p *Part) WriteAt(b []byte, off int64) (int, error) {
 		return 0, fmt.Errorf("write part of %s: %w", p.id.Digest(), fs.ErrClosed)
 	}
 	if err := p.space.Spend(off, len(b)); err != nil {
-		return 0, fmt.Errorf("write part of %s: %w", p.id.Digest(), p.parts.limits.FullFor(-1, err))
+		return 0, fmt.Errorf("write part of %s: %w", p.id.Digest(), p.parts.full(-1, err))
 	}
 	n, err := p.file.WriteAt(b, off)
 	if err == nil {
 		err = p.saving.wrote(off, off+int64(n))
 	}
 	if err != nil {
-		return n, fmt.Errorf("write part of %s: %w", p.id.Digest(), p.parts.limits.FullFor(p.size, err))
+		return n, fmt.Errorf("write part of %s: %w", p.id.Digest(), p.parts.full(p.size, err))
 	}
 	return n, nil
 }
@@ -150,7 +150,7 @@ func (p *Part) reserve() error {
 		return err
 	})
 	if err != nil || p.size <= 0 {
-		return err
+		return p.parts.unstored.note(p.size, err, p.parts.now())
 	}
-	return limits.FullFor(p.size, p.space.Allocate(p.file))
+	return p.parts.full(p.size, p.space.Allocate(p.file))
 }

@@ -24,6 +24,7 @@ const maxIdle = 24 * time.Hour
 // methods are safe for concurrent use.
 type parts struct {
 	root       volume.Files
+	sidecars   *sidecars
 	space      *volume.Space
 	layout     *layout
 	life       *life.Life
@@ -35,6 +36,7 @@ type parts struct {
 	judge      *integrity.Judge
 	durability *integrity.Durability
 	table      index.BlobTable
+	unstored   unstored
 
 	mu      sync.Mutex
 	running map[volume.ID][]*Part
@@ -54,12 +56,18 @@ func (ps *parts) begin(scope oci.Scope, i volume.ID, size int64) (_ *Part, err e
 		}
 	}()
 	if err := ps.limits.Admit(p.origin, size); err != nil {
-		return nil, err
+		return nil, ps.unstored.note(size, err, ps.now())
 	}
 	if err := ps.layout.within(func() error { return ps.open(p) }); err != nil {
 		return nil, err
 	}
 	return p, nil
+}
+
+// full asks for room for a blob of size bytes if err says that the disk is full, and
+// returns err.
+func (ps *parts) full(size int64, err error) error {
+	return ps.unstored.note(size, ps.limits.FullFor(size, err), ps.now())
 }
 
 // open opens the file of a part.

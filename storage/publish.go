@@ -10,7 +10,6 @@ import (
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/index"
-	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // Publish makes the bytes outlive the process, before anybody is given the last of
@@ -132,12 +131,13 @@ func (p *Part) makeWay(size int64) error {
 	if p.parts.judge.Recorded(p.id, size) {
 		return nil
 	}
-	return p.parts.queue.Await(func() error {
+	err := p.parts.queue.Await(func() error {
 		if p.parts.limits.Claim(&p.claim, p.origin, size) {
 			return nil
 		}
 		return ErrNoSpace
 	})
+	return p.parts.unstored.note(size, err, p.parts.now())
 }
 
 // place makes the part a finished blob of the file system, and records it. One that
@@ -152,6 +152,7 @@ func (p *Part) place(size int64) error {
 		return err
 	}
 	p.ending.placed, p.ending.moved = true, true
+	s.unstored.placed(size)
 	s.durability.Placed()
 	r := index.Blob{Size: size, Created: s.now(), Origin: p.origin}
 	if err := s.table.Add(p.id, r, &p.claim); err != nil {
@@ -213,7 +214,7 @@ func (p *Part) withdraw() error {
 func (p *Part) complete(size int64) error {
 	p.saving.sidecar.Lock()
 	defer p.saving.sidecar.Unlock()
-	return volume.WriteFileSoon(p.parts.root, p.name.SidecarPath(), p.sidecar(oci.Extents{{End: size}}, size, p.parts.root.BootID()))
+	return p.parts.sidecars.write(p.name, p.sidecar(oci.Extents{{End: size}}, size, p.parts.root.BootID()), true)
 }
 
 func (p *Part) remove() error { return p.parts.remove(p.name) }
@@ -237,7 +238,7 @@ func (p *Part) suspend(covered oci.Extents) error {
 		if err := errors.Join(p.ending.broken, p.file.Datasync()); err != nil {
 			return err
 		}
-		return volume.WriteFile(p.parts.root, p.name.SidecarPath(), p.sidecar(covered, p.size, ""))
+		return p.parts.sidecars.write(p.name, p.sidecar(covered, p.size, ""), false)
 	}()
 	if err != nil {
 		return errors.Join(err, p.remove())

@@ -23,8 +23,8 @@ type Records struct {
 	log   *slog.Logger
 	now   func() time.Time
 	large largeManifests
-	uses  *eviction.Uses // of manifests
-	full  func()         // called when there are so many uses that they should be written down
+	uses  *eviction.UseLog
+	full  func() // called when there are so many uses that they should be written down
 }
 
 // largeManifests are those that are too long for the index, and lie among the blobs.

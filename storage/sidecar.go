@@ -1,9 +1,11 @@
 package storage
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 
@@ -39,57 +41,60 @@ func valid(covered oci.Extents, size, length int64) bool {
 	return end <= length && (size < 0 || end <= size)
 }
 
-// choose finds what is suspended of a part that is about to begin, or where it can
-// begin: then it returns why there is nothing. What another upstream has sent stays for
-// that one.
-func (ps *parts) choose(p *Part) error {
-	plain, own := p.id.PartName(), p.id.PartNameOf(p.origin)
-	var err error
-	if p.name == plain {
-		var of string
-		if p.covered, of, err = ps.suspended(plain, p.size); of == p.origin {
-			return err
-		}
-		if errors.Is(err, fs.ErrNotExist) || of == "" {
-			if covered, _, err := ps.suspended(own, p.size); err == nil {
-				p.covered = covered
-				ps.rename(p, own)
-				return nil
-			}
-			p.covered = nil
-			if err == nil {
-				err = errNoPart // nobody knows whose it is
-			}
-			return err
-		}
-		ps.rename(p, own)
-	}
-	p.covered, _, err = ps.suspended(own, p.size)
-	return err
+// sidecars are the names of the parts that may have one, beside those on the disk. Most
+// parts never do, and nobody else makes any: for those, the disk is not asked. It is safe
+// for concurrent use.
+type sidecars struct {
+	root volume.Files
+
+	mu    sync.Mutex
+	names map[volume.PartName]bool // nil = any may
 }
 
-// errNoPart means that there is a sidecar which speaks of no part that can be used.
-var errNoPart = errors.New("no part that can be used")
-
-// suspended returns what a suspended part of the size holds, and whose it is, where that
-// is known. It is fs.ErrNotExist if there is not even a sidecar.
-func (ps *parts) suspended(name volume.PartName, size int64) (covered oci.Extents, of string, err error) {
-	c, err := ps.readSidecar(name)
-	if err != nil {
-		return nil, "", err
+// look finds those that are there. The lock of the directory is held, and no part runs.
+func (s *sidecars) look() {
+	entries, err := s.root.ReadDir(volume.IngestDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return
 	}
-	if size >= 0 && c.Size >= 0 && size != c.Size {
-		return nil, c.Origin, errNoPart
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.names = map[volume.PartName]bool{}
+	for _, e := range entries {
+		s.names[volume.PartNameIn(e.Name())] = true
 	}
-	info, err := ps.root.Lstat(name.PartPath())
-	if err != nil || !info.Mode().IsRegular() || len(c.Covered) == 0 || !valid(c.Covered, max(size, c.Size), info.Size()) {
-		return nil, "", errNoPart
-	}
-	return c.Covered, c.Origin, nil
 }
 
-func (ps *parts) readSidecar(name volume.PartName) (c sidecar, err error) {
-	raw, err := ps.root.ReadFile(name.SidecarPath())
+// may reports whether a part may have a sidecar.
+func (s *sidecars) may(name volume.PartName) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.names == nil || s.names[name]
+}
+
+// write writes down what a part holds; soon means that it may get to the disk later.
+func (s *sidecars) write(name volume.PartName, c sidecar, soon bool) error {
+	s.note(name, true)
+	if soon {
+		return volume.WriteFileSoon(s.root, name.SidecarPath(), c)
+	}
+	return volume.WriteFile(s.root, name.SidecarPath(), c)
+}
+
+func (s *sidecars) note(name volume.PartName, may bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.names == nil:
+	case may:
+		s.names[name] = true
+	default:
+		delete(s.names, name)
+	}
+}
+
+func (s *sidecars) read(name volume.PartName) (c sidecar, err error) {
+	raw, err := s.root.ReadFile(name.SidecarPath())
 	if err != nil {
 		return sidecar{}, err
 	}
@@ -97,7 +102,65 @@ func (ps *parts) readSidecar(name volume.PartName) (c sidecar, err error) {
 	if err != nil {
 		return sidecar{}, err
 	}
-	if json.Unmarshal(raw, &c) != nil || c.Digest != i.Digest() || c.Boot != "" && c.Boot != ps.root.BootID() {
+	if json.Unmarshal(raw, &c) != nil || c.Digest != i.Digest() || c.Boot != "" && c.Boot != s.root.BootID() {
+		return sidecar{}, errNoPart
+	}
+	return c, nil
+}
+
+// choose finds what is suspended of a part that is about to begin, or where it can
+// begin: then it returns why there is nothing. What another upstream has sent stays for
+// that one.
+func (ps *parts) choose(p *Part) error {
+	plain, own := p.id.PartName(), p.id.PartNameOf(p.origin)
+	if p.name == plain {
+		c, err := ps.suspended(plain, p.size)
+		switch {
+		case c.Origin == p.origin && err == nil:
+			p.covered = c.Covered
+			return nil
+		case c.Origin == p.origin:
+			return err
+		case errors.Is(err, fs.ErrNotExist), c.Origin == "":
+			if c, err := ps.suspended(own, p.size); err == nil {
+				p.covered = c.Covered
+				ps.rename(p, own)
+				return nil
+			}
+			return cmp.Or(err, errNoPart) // nobody knows whose it is
+		}
+		ps.rename(p, own)
+	}
+	c, err := ps.suspended(own, p.size)
+	if err == nil {
+		p.covered = c.Covered
+	}
+	return err
+}
+
+// errNoPart means that there is a sidecar which speaks of no part that can be used.
+var errNoPart = errors.New("no part that can be used")
+
+// suspended is held for a part that may never have been suspended.
+func (ps *parts) suspended(name volume.PartName, size int64) (sidecar, error) {
+	if !ps.sidecars.may(name) {
+		return sidecar{}, fs.ErrNotExist
+	}
+	return ps.held(name, size)
+}
+
+// held returns what a suspended part of the size holds. It is fs.ErrNotExist if there is
+// not even a sidecar. Where the part cannot be used, it tells whose it is, if that is known.
+func (ps *parts) held(name volume.PartName, size int64) (sidecar, error) {
+	c, err := ps.sidecars.read(name)
+	if err != nil {
+		return sidecar{}, err
+	}
+	if size >= 0 && c.Size >= 0 && size != c.Size {
+		return c, errNoPart
+	}
+	info, err := ps.root.Lstat(name.PartPath())
+	if err != nil || !info.Mode().IsRegular() || len(c.Covered) == 0 || !valid(c.Covered, max(size, c.Size), info.Size()) {
 		return sidecar{}, errNoPart
 	}
 	return c, nil
@@ -111,6 +174,9 @@ func (ps *parts) remove(n volume.PartName) error {
 		if err := ps.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}
+	}
+	if len(errs) == 0 {
+		ps.sidecars.note(n, false)
 	}
 	return errors.Join(errs...)
 }

@@ -32,10 +32,8 @@ func (ps *parts) sweep(before time.Time) error {
 			}
 			name := volume.PartNameIn(e.Name())
 			// One of a time to come is as good as of now.
-			if c, err := ps.readSidecar(name); err == nil && min(c.Suspended, ps.now().Unix()) > before.Unix() {
-				if _, _, err := ps.suspended(name, -1); err == nil {
-					return nil
-				}
+			if c, err := ps.held(name, -1); err == nil && min(c.Suspended, ps.now().Unix()) > before.Unix() {
+				return nil
 			}
 			return ps.remove(name)
 		}))
@@ -74,10 +72,10 @@ func (ps *parts) checkPart(c *integrity.Check, i volume.ID, name volume.PartName
 	// What is wrong is mended while no part of the digest can begin.
 	err := ps.unlessRunning(i, func() error {
 		running = false
-		if extents, _, err := ps.suspended(name, -1); err == nil {
+		if held, err := ps.held(name, -1); err == nil {
 			c.Note(func(r *CheckReport) {
 				r.FillsSuspended++
-				r.SuspendedBytes += extents.Total()
+				r.SuspendedBytes += held.Covered.Total()
 			})
 			return nil
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -37,7 +38,10 @@ func checkAdminSocket(cmd *cobra.Command, _ []string) error {
 	var config struct {
 		Admin caddy.AdminConfig `json:"admin"`
 	}
-	_ = json.Unmarshal(configurationOfRun(caddycmd.Flags{FlagSet: cmd.Flags()}), &config)
+	flags := caddycmd.Flags{FlagSet: cmd.Flags()}
+	files, _ := flags.GetStringSlice("envfile")
+	defer lendEnvironment(files)()
+	_ = json.Unmarshal(configurationOfRun(flags), &config)
 	if config.Admin.Disabled {
 		return nil
 	}
@@ -60,8 +64,46 @@ func CheckFree(ctx context.Context, address string) error {
 	return fmt.Errorf("admin %s: a server answers there already, and would lose its socket: stop that one, or choose another address", address)
 }
 
+// lendEnvironment sets the variables of files that the command run is going to read, until
+// the function that it returns is called. Values of several lines it does not know: no
+// address is one.
+func lendEnvironment(files []string) (takeBack func()) {
+	var set []string
+	for _, file := range files {
+		raw, _ := os.ReadFile(file) // Caddy says what is wrong with it
+		for line := range strings.Lines(string(raw)) {
+			name, value, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "export "), "=")
+			if _, known := os.LookupEnv(name); known || !ok || strings.HasPrefix(name, "#") {
+				continue
+			}
+			value, _, _ = strings.Cut(value, "#")
+			if os.Setenv(name, strings.Trim(strings.TrimSpace(value), `"'`)) == nil {
+				set = append(set, name)
+			}
+		}
+	}
+	return func() {
+		for _, name := range set {
+			_ = os.Unsetenv(name)
+		}
+	}
+}
+
+// giveStdin makes the standard input what was read of it before.
+func giveStdin(raw []byte) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return // Caddy finds nothing there, and says so
+	}
+	os.Stdin = r
+	go func() {
+		_, _ = w.Write(raw)
+		_ = w.Close()
+	}()
+}
+
 // configurationOfRun reads what the command run is going to run; nil = it cannot be read
-// here, or only once.
+// here.
 func configurationOfRun(flags caddycmd.Flags) []byte {
 	if flags.Bool("resume") {
 		if raw, err := os.ReadFile(caddy.ConfigAutosavePath); err == nil {
@@ -69,18 +111,41 @@ func configurationOfRun(flags caddycmd.Flags) []byte {
 		}
 	}
 	if flags.String("config") == "-" {
-		return nil
+		if flags.String("pingback") != "" {
+			return nil // there is something else first
+		}
+		input, err := io.ReadAll(os.Stdin)
+		if err != nil {
+			return nil
+		}
+		giveStdin(input)
+		defer giveStdin(input)
 	}
-	// Caddy reads it again, and says the same of it.
+	raw, _ := LoadConfig(flags.String("config"), flags.String("adapter")) // Caddy says the same of it
+	return raw
+}
+
+// LoadConfig reads a configuration as Caddy does, without its lines in the log: whoever
+// looks for a server has not asked for them.
+func LoadConfig(file, adapter string) (raw []byte, err error) {
+	quietly(func() { raw, _, _, err = caddycmd.LoadConfig(file, adapter) })
+	return raw, err
+}
+
+// Address returns that of the admin API: the one that is named, or that of a configuration,
+// of which raw may hold what it comes to, or the usual one.
+func Address(named string, raw []byte, file, adapter string) (address string, err error) {
+	quietly(func() { address, err = caddycmd.DetermineAdminAPIAddress(named, raw, file, adapter) })
+	return address, err
+}
+
+// quietly does something while what Caddy logs goes nowhere.
+func quietly(do func()) {
 	_, original, _ := caddy.BufferedLog()
-	raw, _, _, err := caddycmd.LoadConfig(flags.String("config"), flags.String("adapter"))
+	do()
 	caddy.UnbufferDefaultLogger(zap.NewNop())
 	caddy.BufferedLog()
 	caddy.UnbufferDefaultLogger(original)
-	if err != nil {
-		return nil
-	}
-	return raw
 }
 
 // dialSocket connects to the socket at an address of Caddy's form. Both results are nil

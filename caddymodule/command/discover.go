@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
-
 	"github.com/pullgate/pullgate/caddymodule/admin"
 	"github.com/pullgate/pullgate/caddymodule/endpoint"
 	"github.com/pullgate/pullgate/internal/nearest"
@@ -41,7 +39,7 @@ func (c *clientConfig) ask(ctx context.Context) error {
 	if err := checkAddress("--address", c.address, "localhost", "2019"); err != nil {
 		return err
 	}
-	address, err := caddycmd.DetermineAdminAPIAddress(c.address, nil, c.config, c.adapter)
+	address, err := admin.Address(c.address, nil, c.config, c.adapter)
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ What other URLs or credentials of an upstream have brought in is named behind it
 "mirror serve --offline" and the option stored_as take it: docker.io#1f0c5d2a9b7e.
 
 CHECKED is when the upstream last confirmed the tag, USED when a client last got a
-manifest of the image, to the hour.
+manifest of the image, and to the hour only if that was before the server began.
 
 The exit code is 0, 1 if nothing is cached of what was named, and 2 if it could not
 be found out.`,
@@ -51,7 +51,8 @@ upstream, or of each image of one repository; the largest comes first.
 
 SIZE counts each blob that is cached and belongs there, OWN those that belong to
 nothing else: what "mirror rm" would free. Blobs are stored once, so sizes add up
-to more than the total.
+to more than the total. Without a name, the last line is what "du" tells of the
+folder.
 
 The exit code is 0, 1 if nothing is cached of what was named, and 2 if it could not
 be found out.`,
@@ -74,7 +75,7 @@ func (r reader) inventoryCommand(cmd *cobra.Command, doing string, show func(*co
 		if err := r.find(); err != nil {
 			return exitFailure, err
 		}
-		q.Path = r.path
+		q.Path, q.Disk = r.path, cmd.Name() == "du" && len(r.args) == 0
 		return storeVerb[storage.Inventory, storage.Inventory]{
 			doing: doing, options: storage.Options{Inspect: true},
 			verb: func(g operate.Gateway, tell func(operate.InventoryLine)) error { return g.Inventory(r.ctx, q, tell) },
@@ -125,4 +126,8 @@ func printUsage(cmd *cobra.Command, v storage.Inventory) {
 		t.Row(terminal.Size(v.UnlinkedBytes), "", terminal.Number(v.UnlinkedBlobs), "  of no repository any more")
 	}
 	t.Row(terminal.Size(v.Bytes), "", terminal.Number(v.Blobs), "  all that is stored")
+	if d := v.Disk; d != nil {
+		t.Row(terminal.Size(d.Total()), "", "", fmt.Sprintf("  on the disk: blobs %s, index %s, ballast %s, all else %s",
+			terminal.Size(d.Blobs), terminal.Size(d.Index), terminal.Size(d.Ballast), terminal.Size(d.Other)))
+	}
 }

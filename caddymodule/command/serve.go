@@ -24,7 +24,7 @@ import (
 )
 
 const (
-	serveUsage = "[--listen <addr>] [--storage <dir>] [--offline] [--default <upstream>] [--max-size <size>] [--admin <addr>] [--dashboard <addr>] [--access-log] [--debug] <upstream...>"
+	serveUsage = "[--listen <addr>] [--storage <dir>] [--offline] [--default <upstream>] [--max-size <size>] [--admin <addr>] [--dashboard <addr>] [--metrics <addr>] [--access-log] [--debug] <upstream...>"
 	serveShort = "Spins up a pull-through mirror of container registries"
 	serveLong  = `
 A pull-through mirror of the named registries, such as docker.io and ghcr.io,
@@ -51,7 +51,8 @@ user of the server may use; the other mirror commands find it there, given the s
 --storage. --admin names another address, or is off.
 
 With --dashboard, there is a web page that shows how it fares, at an address of its
-own: of this machine only, unless that names a host.
+own: of this machine only, and with everything, unless that names a host. With
+--metrics, Prometheus finds the metrics at an address of their own.
 
 Probes find out at /healthz whether the process serves, and at /readyz whether pulls
 are answered; "mirror health" asks there.
@@ -90,6 +91,7 @@ func (r reader) addServe(cmd *cobra.Command) {
 	cmd.Flags().String("max-size", "", "The most that blobs may take, such as 200GiB (default: what the disk has)")
 	cmd.Flags().String("admin", "", "The address of the admin API, or off (default: admin.sock in the storage folder)")
 	cmd.Flags().String("dashboard", "", "The address of the dashboard, such as :5001 (default: there is none)")
+	cmd.Flags().String("metrics", "", "The address of the metrics for Prometheus, such as :9100 (default: the admin API has them)")
 	cmd.Flags().Bool("access-log", false, "Enable the access log")
 	cmd.Flags().BoolP("debug", "v", false, "Enable verbose debug logs")
 	cmd.SetFlagErrorFunc(spelling.Misspelt)
@@ -99,7 +101,7 @@ func (r reader) addServe(cmd *cobra.Command) {
 func (r reader) serve(fs caddycmd.Flags) (int, error) {
 	caddy.TrapSignals()
 	err := errors.Join(checkAddress("--listen", fs.String("listen"), "", "5000"), checkAddress("--admin", fs.String("admin"), "localhost", "2019"),
-		checkAddress("--dashboard", fs.String("dashboard"), "", "5001"))
+		checkAddress("--dashboard", fs.String("dashboard"), "", "5001"), checkAddress("--metrics", fs.String("metrics"), "", "9100"))
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, err
 	}
@@ -136,6 +138,9 @@ func (r reader) serve(fs caddycmd.Flags) (int, error) {
 	servers := map[string]*caddyhttp.Server{"mirror": server}
 	if address := fs.String("dashboard"); address != "" {
 		servers["dashboard"] = dashboardServer(address)
+	}
+	if address := fs.String("metrics"); address != "" {
+		servers["metrics"] = plainServer(address, caddyhttp.Route{HandlersRaw: []json.RawMessage{caddyconfig.JSON(handler{Handler: "metrics"}, nil)}})
 	}
 	apps["http"] = caddyconfig.JSON(caddyhttp.App{GracePeriod: caddy.Duration(serveGrace), Servers: servers}, nil)
 	config := &caddy.Config{Admin: admin, AppsRaw: apps}
@@ -195,6 +200,7 @@ type (
 		Handler   string     `json:"handler"`
 		Upstreams []upstream `json:"upstreams,omitempty"`
 		Default   string     `json:"default,omitempty"`
+		ShowAll   bool       `json:"show_all,omitempty"` // of a dashboard
 	}
 	upstream struct {
 		Name     string  `json:"name"`

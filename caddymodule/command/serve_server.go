@@ -28,11 +28,11 @@ func plainServer(address string, routes ...caddyhttp.Route) *caddyhttp.Server {
 const loopback = "127.0.0.1"
 
 // dashboardServer returns the server of the dashboard at an address. That of the loopback
-// answers to the names of this machine only: a page from elsewhere could lead a name of
-// its own here.
+// is the operator's. It answers to the names of this machine only: a page from elsewhere
+// could lead a name of its own here.
 func dashboardServer(address string) *caddyhttp.Server {
-	page := caddyhttp.Route{HandlersRaw: []json.RawMessage{caddyconfig.JSON(handler{Handler: "registry_mirror_dashboard"}, nil)}}
 	host, port, err := net.SplitHostPort(address)
+	page := caddyhttp.Route{HandlersRaw: []json.RawMessage{caddyconfig.JSON(handler{Handler: "registry_mirror_dashboard", ShowAll: err == nil && host == ""}, nil)}}
 	if err != nil || host != "" {
 		return plainServer(address, page)
 	}

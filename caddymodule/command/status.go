@@ -2,7 +2,6 @@ package command
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -35,8 +34,9 @@ that of the best one:
 	down                   it failed too often, and is left alone until the next probe
 	not asked              it is not configured any more
 
-Below the table stands, for each that is not ok, since when, what went wrong last and
-what helps. What only one repository has is that one's trouble, and not shown here.
+Below the table stand the problems, those of the storage, too: since when, what went
+wrong last and what helps. What only one repository has is that one's trouble, and not
+shown here.
 HITS is the share of answers that cost the link to the upstream nothing: neither by
 themselves nor for the pull that they belong to. PREFETCHED is the share of those
 that were there because of looking ahead. SAVED is how much more was sent than
@@ -45,8 +45,8 @@ received, preload apart.
 With --watch it goes on until it is interrupted, also while the server restarts; in a
 terminal, in place.
 
-The exit code is 0 if all is well, 1 if an index is not open or an upstream is not ok,
-and 2 if it could not be found out.`,
+The exit code is 0 if all is well, 1 if an upstream is not ok or the storage keeps
+nothing more, and 2 if it could not be found out.`,
 		Example: `  pullgate mirror status --watch
   pullgate mirror status --address unix//run/pullgate/admin.sock --json`,
 	}
@@ -74,7 +74,7 @@ func runStatus(r *run) (int, error) {
 		return exitFailure, err
 	}
 	code, err := repeat(r, interval, func() (operate.Status, error) { return g.Status(r.ctx, r.path) }, func(s operate.Status) (int, error) {
-		if err := out.print(s); err != nil || well(s) {
+		if err := out.print(s); err != nil || operate.Well(s) {
 			return 0, err
 		}
 		return exitFindings, nil
@@ -83,10 +83,4 @@ func runStatus(r *run) (int, error) {
 		return exitFailure, closing
 	}
 	return code, err
-}
-
-// well reports whether nothing is wrong.
-func well(s operate.Status) bool {
-	return !slices.ContainsFunc(s.Storage, func(s operate.StoreStatus) bool { return !s.IndexOpen }) &&
-		!slices.ContainsFunc(s.Upstreams, func(u operate.UpstreamStatus) bool { return u.State != operate.StateOK })
 }

@@ -37,8 +37,8 @@ func (o *statusOutput) status(w io.Writer, s operate.Status) {
 	if o.address != "" {
 		fmt.Fprintln(w)
 		upstreams(w, s)
-		problems(w, s.Upstreams)
 	}
+	problems(w, s)
 }
 
 // storage prints the state of one store.
@@ -58,7 +58,7 @@ func (o *statusOutput) storage(w io.Writer, c operate.StoreStatus, served bool) 
 		blobs += fmt.Sprintf(", %s of it pinned", terminal.Size(c.PinnedBytes))
 	}
 	row("blobs", "%s", blobs)
-	row("disk", "%s of %s free", terminal.Size(c.FreeBytes), terminal.Size(c.TotalBytes))
+	row("disk", "%s of %s free, ballast %s", terminal.Size(c.FreeBytes), terminal.Size(c.TotalBytes), terminal.Size(c.BallastBytes))
 	switch {
 	case !c.IndexOpen:
 		row("index", "NOT OPEN: %s", c.IndexError)
@@ -67,14 +67,9 @@ func (o *statusOutput) storage(w io.Writer, c operate.StoreStatus, served bool) 
 	default:
 		row("index", "%s, beside the blobs", terminal.Size(c.IndexBytes))
 	}
+	row("upkeep", "scrubbed %s, snapshot of the index %s", terminal.Since(c.Scrubbed, o.now()), terminal.Since(c.Snapshot, o.now()))
 	if c.Pins > 0 {
 		row("pins", "%s", terminal.Number(c.Pins))
-	}
-	if c.Overpinned {
-		row("limits", "pinned images exceed them by themselves: nothing more is stored")
-	}
-	if c.QuarantinedBlobs > 0 {
-		row("damaged", "%s blobs, in quarantine", terminal.Number(c.QuarantinedBlobs))
 	}
 	if !served {
 		return

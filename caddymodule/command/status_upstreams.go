@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -82,17 +83,16 @@ func stateText(u operate.UpstreamStatus) string {
 	return text
 }
 
-// problems prints what is wrong with upstreams and what helps, and what is left of their
-// rate limits.
-func problems(w io.Writer, upstreams []operate.UpstreamStatus) {
-	for _, u := range upstreams {
-		if u.State != operate.StateOK {
-			fmt.Fprintf(w, "\n%s is %s since %s", u.Name, stateText(u), u.Since.Local().Format("Jan 2 15:04:05"))
-			if u.Error != "" {
-				fmt.Fprintf(w, ": %s", terminal.Printable(u.Error))
-			}
-			fmt.Fprintf(w, "\n  what helps: %s\n", u.Help)
+// problems prints what is not well and what helps, and what is left of rate limits.
+func problems(w io.Writer, s operate.Status) {
+	for _, p := range operate.Problems(s) {
+		since := ""
+		if !p.Since.IsZero() {
+			since = ", since " + p.Since.Local().Format("Jan 2 15:04:05")
 		}
+		fmt.Fprintf(w, "\n%s%s: %s\n  what helps: %s\n", cmp.Or(p.Name, p.What), since, terminal.Printable(p.Cause), p.Cure)
+	}
+	for _, u := range s.Upstreams {
 		if l := u.RateLimit; l != nil {
 			fmt.Fprintf(w, "\n%s has %s\n", u.Name, limitText(*l))
 		}

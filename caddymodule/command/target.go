@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
-
 	"github.com/pullgate/pullgate/caddymodule/admin"
 	"github.com/pullgate/pullgate/internal/operate"
 	"github.com/pullgate/pullgate/storage"
@@ -52,7 +50,7 @@ func (r *run) find() error {
 	}
 	var err error
 	if file != "" {
-		if raw, _, _, err = caddycmd.LoadConfig(file, adapter); err == nil {
+		if raw, err = admin.LoadConfig(file, adapter); err == nil {
 			err = json.Unmarshal(raw, &settings)
 		}
 	}
@@ -84,7 +82,7 @@ func (r *run) find() error {
 			return nil
 		}
 	}
-	address, err := caddycmd.DetermineAdminAPIAddress(named, raw, file, adapter)
+	address, err := admin.Address(named, raw, file, adapter)
 	if err != nil {
 		return err
 	}

@@ -20,8 +20,8 @@ const actHeader = "X-Pullgate-Action"
 // mayAct refuses a request that changes something, unless that is turned on and the
 // page itself has sent it.
 func (d *run) mayAct(r *http.Request) error {
-	if !d.actions {
-		return refuse(http.StatusForbidden, "this dashboard only shows: the option actions of registry_mirror_dashboard lets it do more")
+	if !d.allowed.acts(d.user(r)) {
+		return refuse(http.StatusForbidden, "to you, this dashboard only shows: the option actions of registry_mirror_dashboard lets it do more, for everybody or for the users that it names")
 	}
 	origin, err := url.Parse(r.Header.Get("Origin"))
 	site := r.Header.Get("Sec-Fetch-Site") // which browsers send to trustworthy origins only

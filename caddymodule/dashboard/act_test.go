@@ -19,7 +19,7 @@ func TestActsOnlyForItself(t *testing.T) {
 	if answer, _ := p.ask(http.MethodPost, pin, own()...); answer.Code != http.StatusForbidden || !strings.Contains(answer.Body.String(), "actions") {
 		t.Errorf("without actions: %d %s", answer.Code, answer.Body)
 	}
-	p.run.actions = true
+	p.run.allowed.actions = true
 	for name, header := range map[string][]string{
 		"nothing":      nil,
 		"no header":    {"Origin", "http://example.com", "Sec-Fetch-Site", "same-origin"},
@@ -50,11 +50,20 @@ func TestActsOnlyForItself(t *testing.T) {
 	if n := pins(); n != 1 {
 		t.Errorf("%d pins, want 1", n)
 	}
+	p.run.allowed.users = []string{"alice"}
+	for user, want := range map[string]int{"": http.StatusForbidden, "bob": http.StatusForbidden, "alice": http.StatusOK} {
+		if answer, _ := p.ask(http.MethodPost, pin, own("User", user)...); answer.Code != want || want != http.StatusOK && !strings.Contains(answer.Body.String(), "actions") {
+			t.Errorf("%q, when actions are for alice: %d %s", user, answer.Code, answer.Body)
+		}
+		if acts := p.run.allowed.acts(user); acts != (want == http.StatusOK) {
+			t.Errorf("%q is told that he acts: %v", user, acts)
+		}
+	}
 }
 
 func TestActs(t *testing.T) {
 	p := newPage(t, map[string][]string{"docker.io": nil, "alice.example": {"alice"}})
-	p.run.actions = true
+	p.run.allowed.actions = true
 	p.put("docker.io", "library/alpine", "3")
 	p.put("alice.example", "a", "1")
 	post := func(target string, code int, text string, header ...string) {

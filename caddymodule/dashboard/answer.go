@@ -91,7 +91,7 @@ func (d *run) answer(w http.ResponseWriter, r *http.Request, a answer) error {
 		return a.serve(d, w, r)
 	}
 	_, sites := d.gateway.Sites("")
-	value, err := run(d, &query{Request: r, Values: r.URL.Query(), audience: audienceOf(sites, d.user(r))})
+	value, err := run(d, &query{Request: r, Values: r.URL.Query(), audience: d.allowed.audience(sites, d.user(r))})
 	if err != nil {
 		return err
 	}

@@ -67,3 +67,35 @@ func TestAudienceOfSeveralSites(t *testing.T) {
 		}
 	}
 }
+
+// The page of an operator shows what nobody may pull, and what is left of identities.
+func TestOperatorSeesAll(t *testing.T) {
+	p := newPage(t, map[string][]string{"docker.io": nil, "nobody.example": {}})
+	_ = p.Cleanup()
+	p.ShowAll, p.Actions = true, true
+	p.start(t.Context())
+	for _, name := range []string{"nobody.example", "left.example#0123456789ab"} {
+		p.put(name, "library/image", "1")
+	}
+	s, err := takeSnapshot(t.Context(), p.gateway)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := p.run.allowed.audience(s.sites, "")
+	events := string(s.view(a).encode())
+	for _, want := range []string{`"nobody.example has none"`, `"nobody.example/library/secret:1"`, `"client":"10.0.0.7"`} {
+		if !strings.Contains(events, want) || strings.Contains(events, `"hidden":true`) {
+			t.Errorf("%s is not in %s", want, events)
+		}
+	}
+	for path, want := range map[string]string{
+		"images?q=image": "left.example", "options": "nobody.example", "setup?client=talos&endpoint=http://gate:5000": "nobody.example",
+	} {
+		if raw := string(get[json.RawMessage](p, "/api/"+path)); !strings.Contains(raw, want) {
+			t.Errorf("%s: %s is not in %s", path, want, raw)
+		}
+	}
+	if answer, _ := p.ask(http.MethodPost, "/api/remove?dry_run=1&name=nobody.example/library/image:1", own()...); answer.Code != http.StatusOK {
+		t.Errorf("remove: %d %s", answer.Code, answer.Body)
+	}
+}

@@ -26,12 +26,21 @@ type Options struct {
 //
 // Whoever reaches it sees the figures of the whole gateway, and of upstreams, images and
 // pulls those that he may pull himself: where the option access of an upstream asks for
-// a user, the page needs the same authentication before it, such as basic_auth. Requests
-// for anything that is not the page's go to the next handler.
+// a user, the page needs the same authentication before it, such as basic_auth. For
+// operators, show_all shows the rest, too. Requests for anything that is not the page's go
+// to the next handler.
 type Dashboard struct {
 	// Let whoever sees an image pin, remove and refresh it, and whoever sees an
 	// upstream test it. Default: false, the page only shows.
 	Actions bool `json:"actions,omitempty"`
+
+	// The users whom actions are for, as Caddy's authentication names them. Default:
+	// everybody who sees the page.
+	ActionUsers []string `json:"action_users,omitempty"`
+
+	// Show everything to everybody who reaches the page, whatever the option access of
+	// upstreams says. It is for a page that only operators reach. Default: false.
+	ShowAll bool `json:"show_all,omitempty"`
 
 	options Options
 	run     *run
@@ -41,7 +50,7 @@ type Dashboard struct {
 type run struct {
 	gateway *operate.Local
 	user    func(*http.Request) string
-	actions bool
+	allowed allowed
 	hub     *hub
 	images  *catalogue
 	end     context.CancelFunc
@@ -70,9 +79,10 @@ func (d *Dashboard) Provision(ctx caddy.Context) error {
 
 func (d *Dashboard) start(ctx context.Context) {
 	ctx, end := context.WithCancel(ctx)
+	may := allowed{d.Actions, d.ActionUsers, d.ShowAll}
 	d.run = &run{
-		gateway: d.options.Gateway, user: d.options.User, actions: d.Actions,
-		hub: newHub(ctx, d.options.Gateway), images: newCatalogue(ctx, d.options.Gateway), end: end,
+		gateway: d.options.Gateway, user: d.options.User, allowed: may,
+		hub: newHub(ctx, d.options.Gateway, may), images: newCatalogue(ctx, d.options.Gateway), end: end,
 	}
 }
 
@@ -105,7 +115,8 @@ func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddy
 // UnmarshalCaddyfile sets up the handler from the directive. Syntax:
 //
 //	registry_mirror_dashboard [<matcher>] {
-//		actions
+//		actions [<users...>]
+//		show    all
 //	}
 func (d *Dashboard) UnmarshalCaddyfile(c *caddyfile.Dispenser) error {
 	c.Next() // directive name
@@ -113,13 +124,21 @@ func (d *Dashboard) UnmarshalCaddyfile(c *caddyfile.Dispenser) error {
 		return c.ArgErr()
 	}
 	for nesting := c.Nesting(); c.NextBlock(nesting); {
-		if c.Val() != "actions" {
-			return c.Errf("unrecognized subdirective '%s': want actions", c.Val())
+		switch c.Val() {
+		case "actions":
+			users := c.RemainingArgs()
+			if d.Actions && (len(users) == 0 || len(d.ActionUsers) == 0) {
+				return c.Err("actions is given twice: once for everybody, or with users")
+			}
+			d.Actions, d.ActionUsers = true, append(d.ActionUsers, users...)
+		case "show":
+			if args := c.RemainingArgs(); len(args) != 1 || args[0] != "all" {
+				return c.Err("show: want all; without it, everybody is shown what he may pull")
+			}
+			d.ShowAll = true
+		default:
+			return c.Errf("unrecognized subdirective '%s': want actions or show", c.Val())
 		}
-		if c.NextArg() {
-			return c.ArgErr()
-		}
-		d.Actions = true
 	}
 	return nil
 }

@@ -19,8 +19,9 @@ const (
 // hub makes snapshots for all who listen, and none while nobody does. Who does not keep
 // up misses some: only the newest waits for him.
 type hub struct {
-	ctx  context.Context // ends with the configuration
-	take func(context.Context) (*snapshot, error)
+	ctx     context.Context // ends with the configuration
+	take    func(context.Context) (*snapshot, error)
+	allowed allowed
 
 	mu        sync.Mutex
 	listeners map[*listener]struct{}
@@ -36,9 +37,9 @@ type listener struct {
 	last []byte      // what he was sent last; only the ticking goroutine has it
 }
 
-func newHub(ctx context.Context, g *operate.Local) *hub {
+func newHub(ctx context.Context, g *operate.Local, may allowed) *hub {
 	return &hub{
-		ctx: ctx, listeners: map[*listener]struct{}{}, came: make(chan struct{}, 1),
+		ctx: ctx, allowed: may, listeners: map[*listener]struct{}{}, came: make(chan struct{}, 1),
 		take: func(ctx context.Context) (*snapshot, error) { return takeSnapshot(ctx, g) },
 	}
 }
@@ -113,7 +114,7 @@ func (h *hub) tick(listeners []*listener) {
 	for _, l := range listeners {
 		a := audiences[l.user]
 		if a == nil {
-			a = audienceOf(s.sites, l.user)
+			a = h.allowed.audience(s.sites, l.user)
 			audiences[l.user] = a
 		}
 		if encoded[a.key] == nil {

@@ -18,7 +18,7 @@ import (
 
 // countedHub returns a hub whose snapshots are counted; each has as many upstreams.
 func countedHub(ctx context.Context, changes bool) (h *hub, taken *atomic.Int64) {
-	h, taken = newHub(ctx, nil), new(atomic.Int64)
+	h, taken = newHub(ctx, nil, allowed{}), new(atomic.Int64)
 	h.take = func(context.Context) (*snapshot, error) {
 		n := taken.Add(1)
 		s := &snapshot{}

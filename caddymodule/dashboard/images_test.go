@@ -63,24 +63,33 @@ func TestImages(t *testing.T) {
 	}
 }
 
-// Of 10,000 images, the first answer is there soon, whatever the sizes take.
-func TestImagesOfLargeStore(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it fills a store")
-	}
-	p := newPage(t, map[string][]string{"docker.io": nil})
+// fillLarge puts 10,000 tags of 1000 repositories.
+func (p *page) fillLarge() {
+	p.t.Helper()
 	now := time.Now()
 	for r := range 1000 {
 		scope := oci.Scope{Upstream: "docker.io", Repository: fmt.Sprintf("org/app-%03d", r)}
 		for n := range 10 {
 			d := oci.Sum(fmt.Appendf(nil, "%d %d", r, n))
 			tag := storage.Tag{Digest: d, MediaType: "application/vnd.oci.image.index.v1+json", Size: 1000, Checked: now, Changed: now}
-			if err := p.store.PutTag(t.Context(), scope, fmt.Sprintf("v%d", n), tag); err != nil {
-				t.Fatal(err)
+			if err := p.store.PutTag(p.t.Context(), scope, fmt.Sprintf("v%d", n), tag); err != nil {
+				p.t.Fatal(err)
 			}
 		}
 	}
-	for _, query := range []string{"?", "?in=docker.io&page=3", "?q=app-77+v3&sort=checked"} {
+}
+
+// largeQueries ask for pages of 10,000 images.
+var largeQueries = []string{"?", "?in=docker.io&page=3", "?in=docker.io/org/app-077", "?q=app-77+v3&sort=checked", "?q=app&page=1000"}
+
+// Of 10,000 images, the first answer is there soon, whatever the sizes take.
+func TestImagesOfLargeStore(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it fills a store")
+	}
+	p := newPage(t, map[string][]string{"docker.io": nil})
+	p.fillLarge()
+	for _, query := range largeQueries {
 		p.run.images.changed()
 		began := time.Now()
 		l := get[listing](p, "/api/images"+query)
@@ -97,5 +106,19 @@ func TestImagesOfLargeStore(t *testing.T) {
 	last := get[listing](p, "/api/images?q=app&page=1000")
 	if last.Total != 10000 || last.Page != 199 || len(last.Entries) != pageSize {
 		t.Errorf("the last page is %d of %d, of %d images", last.Page, last.Pages, last.Total)
+	}
+}
+
+// BenchmarkImagesOfLargeStore measures the first answer, when nothing is known yet.
+func BenchmarkImagesOfLargeStore(b *testing.B) {
+	p := newPage(b, map[string][]string{"docker.io": nil})
+	p.fillLarge()
+	for _, query := range largeQueries {
+		b.Run(query, func(b *testing.B) {
+			for b.Loop() {
+				p.run.images.changed()
+				get[listing](p, "/api/images"+query)
+			}
+		})
 	}
 }

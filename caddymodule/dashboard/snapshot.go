@@ -104,7 +104,7 @@ func (s *snapshot) view(a *audience) *view {
 	for _, c := range s.status.Storage {
 		stored := map[string]int64{}
 		for name, bytes := range c.Upstreams {
-			if name == "" || upstreams[name] != nil {
+			if name == "" || upstreams[name] != nil || a.operator {
 				stored[name] = bytes
 			}
 			if u := upstreams[name]; u != nil {

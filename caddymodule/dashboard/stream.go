@@ -44,7 +44,7 @@ func (d *run) stream(w http.ResponseWriter, r *http.Request) error {
 		_, err := fmt.Fprintf(w, format, args...)
 		return err == nil && control.Flush() == nil
 	}
-	hello, err := json.Marshal(greeting{l.user, d.actions, time.Now()})
+	hello, err := json.Marshal(greeting{l.user, d.allowed.acts(l.user), time.Now()})
 	if err != nil || !send("retry: %d\nevent: hello\ndata: %s\n\n", comeBack.Milliseconds(), hello) {
 		return nil
 	}

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -150,18 +151,19 @@ func (s *s3) open() *s3client.Client {
 type gatewayProcess struct {
 	t                   *testing.T
 	host, admin, config string
+	option              string // of its upstream
 	peers               string // options of a fleet
 	process             *os.Process
 }
 
 // newGateway starts a gateway; nil = without a fleet.
-func newGateway(t *testing.T, from *registrytest.Server, shared *s3) *gatewayProcess {
+func newGateway(t *testing.T, from *registrytest.Server, shared *s3, option ...string) *gatewayProcess {
 	t.Helper()
-	return newPeer(t, from, shared, "")
+	return newPeer(t, from, shared, "", option...)
 }
 
 // newPeer starts a gateway with more options of a fleet.
-func newPeer(t *testing.T, from *registrytest.Server, shared *s3, options string) *gatewayProcess {
+func newPeer(t *testing.T, from *registrytest.Server, shared *s3, options string, option ...string) *gatewayProcess {
 	t.Helper()
 	dir := t.TempDir()
 	port, err := freeport.Port()
@@ -170,7 +172,8 @@ func newPeer(t *testing.T, from *registrytest.Server, shared *s3, options string
 	}
 	g := &gatewayProcess{
 		t: t, host: net.JoinHostPort("127.0.0.1", port), admin: filepath.Join(dir, "admin.sock"), config: filepath.Join(dir, "Caddyfile"),
-		peers: options,
+		peers:  options,
+		option: strings.Join(option, "\n"),
 	}
 	g.configure(from, shared)
 	var alive func() bool
@@ -211,10 +214,11 @@ http://%s {
 	registry_mirror {
 		upstream docker.io {
 			url %s
+			%s
 		}
 	}
 }
-`, g.admin, filepath.Join(filepath.Dir(g.config), "cache"), fleet, g.host, from.URL())
+`, g.admin, filepath.Join(filepath.Dir(g.config), "cache"), fleet, g.host, from.URL(), g.option)
 	if err := os.WriteFile(g.config, []byte(text), 0o600); err != nil {
 		g.t.Fatal(err)
 	}

@@ -145,7 +145,7 @@ func (f *follower) noted(repository string, err error) error {
 // one question, and what its manifest is another one.
 func (f *follower) Manifest(ctx context.Context, repository string, ref oci.Reference) (oci.Manifest, error) {
 	if ref.IsDigest() && f.may(repository, ref.Digest) && f.confirmed(ctx, repository, ref.Digest, func(ctx context.Context) error {
-		_, _, err := f.Remote.Resolve(ctx, repository, ref)
+		_, _, err := f.Remote.Resolve(ctx, repository, ref, nil)
 		return err
 	}) {
 		mf, answered, err := follow(ctx, f, ref.Digest.String(), func(p peers.Peer) (oci.Manifest, error) {
@@ -159,9 +159,9 @@ func (f *follower) Manifest(ctx context.Context, repository string, ref oci.Refe
 }
 
 // Resolve implements mirror.Remote.
-func (f *follower) Resolve(ctx context.Context, repository string, ref oci.Reference) (oci.Descriptor, *oci.Manifest, error) {
+func (f *follower) Resolve(ctx context.Context, repository string, ref oci.Reference, held func(digest.Digest) bool) (oci.Descriptor, *oci.Manifest, error) {
 	if !ref.IsDigest() {
-		return f.resolveTag(ctx, repository, ref)
+		return f.resolveTag(ctx, repository, ref, held)
 	}
 	if f.ProofTTL == 0 && f.may(repository, ref.Digest) {
 		told, answered, err := follow(ctx, f, ref.Digest.String(), func(p peers.Peer) (peers.Told, error) { return p.Resolve(ctx, repository, ref) })
@@ -169,7 +169,7 @@ func (f *follower) Resolve(ctx context.Context, repository string, ref oci.Refer
 			return told.Descriptor, nil, err
 		}
 	}
-	return f.Remote.Resolve(ctx, repository, ref)
+	return f.Remote.Resolve(ctx, repository, ref, held)
 }
 
 var errOld = errors.New("the answer is too old")
@@ -177,7 +177,7 @@ var errOld = errors.New("the answer is too old")
 // resolveTag asks the owner of a tag, whose answer counts as long as the upstream's own
 // would. Where that cannot be asked, an older answer of the owner goes into the store, as
 // something stale.
-func (f *follower) resolveTag(ctx context.Context, repository string, ref oci.Reference) (oci.Descriptor, *oci.Manifest, error) {
+func (f *follower) resolveTag(ctx context.Context, repository string, ref oci.Reference, held func(digest.Digest) bool) (oci.Descriptor, *oci.Manifest, error) {
 	var old *peers.Told
 	told, answered, err := follow(ctx, f, f.Identity+"/"+repository+":"+ref.Tag, func(p peers.Peer) (peers.Told, error) {
 		told, err := p.Resolve(ctx, repository, ref)
@@ -192,11 +192,35 @@ func (f *follower) resolveTag(ctx context.Context, repository string, ref oci.Re
 	if answered {
 		return oci.Aged(told.Descriptor, told.Age), nil, err
 	}
-	d, mf, err := f.Remote.Resolve(ctx, repository, ref)
+	d, mf, err := f.askTag(ctx, repository, ref, held)
 	if old != nil && old.Dated && unanswered(err) {
 		f.keep(context.WithoutCancel(ctx), repository, ref.Tag, old)
 	}
 	return d, mf, err
+}
+
+// askTag asks the upstream what a tag means. Where only a manifest confirms that, and
+// another gateway owns it, that one gets it.
+func (f *follower) askTag(ctx context.Context, repository string, ref oci.Reference, held func(digest.Digest) bool) (oci.Descriptor, *oci.Manifest, error) {
+	g := f.fleet.following.group.Load()
+	if g == nil || held == nil {
+		return f.Remote.Resolve(ctx, repository, ref, held)
+	}
+	var unseen digest.Digest
+	d, mf, err := f.Remote.Resolve(ctx, repository, ref, func(d digest.Digest) bool {
+		if !held(d) && len(g.Before(d.String())) > 0 {
+			unseen = d
+		}
+		return unseen != "" || held(d)
+	})
+	if err != nil || mf != nil || unseen == "" {
+		return d, mf, err
+	}
+	owned, answered, err := follow(ctx, f, unseen.String(), func(p peers.Peer) (oci.Manifest, error) { return p.Manifest(ctx, repository, unseen) })
+	if !answered || err != nil {
+		return f.Remote.Resolve(ctx, repository, ref, held)
+	}
+	return owned.Descriptor(), &owned, nil
 }
 
 // keep puts what a tag meant into the store, unless it is known here.

@@ -50,6 +50,7 @@ type Metrics struct {
 	pulls            *prometheus.CounterVec
 	pullDuration     *prometheus.HistogramVec
 	panics           *prometheus.CounterVec
+	latencies        latencies
 
 	// answers has an answerCounter for each answerLabels that there were: to find one
 	// is cheaper than to find its counters by their labels.
@@ -178,6 +179,9 @@ func (m *Metrics) Requests(name string) func(upstream.Observation) {
 	return func(o upstream.Observation) {
 		m.upstreamRequests.WithLabelValues(name, o.Op, class(o.Class)).Inc()
 		duration.WithLabelValues(o.Op).Observe(o.Duration.Seconds())
+		if o.Class != oci.ClassCanceled { // which says when the client left
+			m.latencies.add(name, o.Duration)
+		}
 	}
 }
 

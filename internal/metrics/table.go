@@ -77,6 +77,8 @@ func Table() []Metric {
 		{Name: "cache_index_rebuilds_total", Help: "Times that the index was damaged and begun anew.", counts: true, store: func(s s) int64 { return s.IndexRebuilds }},
 		{Name: "cache_quarantined_blobs_total", Help: "Blobs found damaged since the store was opened.", counts: true, store: func(s s) int64 { return s.QuarantinedBlobs }},
 		{Name: "cache_free_bytes", Help: "Free space on the store's file system.", store: func(s s) int64 { return s.FreeBytes }},
+		{Name: "cache_disk_bytes", Help: "Size of the store's file system.", store: func(s s) int64 { return s.TotalBytes }},
+		{Name: "cache_ballast_bytes", Help: "Size of the file that is given up when the disk is full.", store: func(s s) int64 { return s.BallastBytes }},
 		{Name: "cache_free_inodes", Help: "Free inodes on the store's file system.", store: func(s s) int64 { return s.FreeInodes }},
 		{Name: "cache_evicted_blobs_total", Help: "Blobs evicted since the store was opened.", counts: true, store: func(s s) int64 { return s.EvictedBlobs }},
 		{Name: "cache_evicted_bytes_total", Help: "Bytes evicted since the store was opened.", counts: true, store: func(s s) int64 { return s.EvictedBytes }},

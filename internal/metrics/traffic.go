@@ -60,7 +60,9 @@ func (m *Metrics) Traffic() []operate.Traffic {
 	each(m.upstreamBytes, func(t *operate.Traffic, _ map[string]string, n int64) { t.Received += n })
 	each(m.preloaded, func(t *operate.Traffic, _ map[string]string, n int64) { t.Preloaded += n })
 	sorted := make([]operate.Traffic, 0, len(upstreams))
-	for _, t := range upstreams {
+	for name, t := range upstreams {
+		p50, p95 := m.latencies.quantiles(name)
+		t.P50, t.P95 = p50.Seconds(), p95.Seconds()
 		sorted = append(sorted, *t)
 	}
 	slices.SortFunc(sorted, func(a, b operate.Traffic) int { return cmp.Compare(a.Name, b.Name) })

@@ -17,11 +17,13 @@ import (
 type InventoryRequest struct {
 	Path      string
 	Selection oci.Selection
+	// Disk asks what the files of a store take, too.
+	Disk bool
 }
 
 // Parameters returns the query.
 func (q *InventoryRequest) Parameters() Parameters {
-	return Parameters{"path": text(&q.Path), "selection": selection(&q.Selection)}
+	return Parameters{"path": text(&q.Path), "selection": selection(&q.Selection), "disk": flag(&q.Disk)}
 }
 
 // RemoveRequest removes an upstream, a repository, or an image of one.

@@ -114,6 +114,11 @@ var _ Gateway = (*Local)(nil)
 func (l *Local) Inventory(ctx context.Context, q InventoryRequest, tell func(InventoryLine)) error {
 	return all(l, q.Path, tell, func(s *Store, _ func(storage.Inventory)) (storage.Inventory, error) {
 		held, err := s.Inventory(ctx, q.Selection)
+		if err == nil && q.Disk {
+			var use storage.DiskUse
+			use, err = s.DiskUse(ctx)
+			held.Disk = &use
+		}
 		return held, s.suggest(ctx, q.Selection, err)
 	})
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/pullgate/pullgate/storage"
 )
 
 // Problem is something that is not well with a gateway, for people.
@@ -63,6 +65,12 @@ func Problems(s Status) []Problem {
 	return problems
 }
 
+// Well reports whether pulls are served and cached, and every upstream is asked.
+func Well(s Status) bool {
+	return !slices.ContainsFunc(Problems(s), func(p Problem) bool { return !p.Minor }) &&
+		!slices.ContainsFunc(s.Upstreams, func(u UpstreamStatus) bool { return u.State != StateOK })
+}
+
 func (c *StoreStatus) problems() (problems []Problem) {
 	add := func(minor bool, cause, cure string) {
 		problems = append(problems, Problem{What: ProblemStorage, Name: c.Path, Minor: minor, Cause: cause, Cure: cure})
@@ -77,8 +85,15 @@ func (c *StoreStatus) problems() (problems []Problem) {
 	if c.Overpinned {
 		add(false, "pinned images exceed the limits by themselves, so that nothing more is stored", "pullgate mirror unpin what may go, or raise max_size")
 	}
+	if u := c.Unstored; u != nil {
+		add(u.Limit, "blobs are not stored, and pass through with each pull: "+u.Error, cureOf(u))
+		problems[len(problems)-1].Since = u.Since
+	}
 	if c.QuarantinedBlobs > 0 {
 		add(true, fmt.Sprintf("%d blobs were damaged and taken out of use", c.QuarantinedBlobs), "check the disk of this machine; pullgate mirror fsck --verify looks at all the rest")
+	}
+	if b := c.Bucket; b != nil && !b.OK() {
+		add(true, "the bucket "+b.Name+" is not used as it should be: "+cmp.Or(b.ReadError, b.WriteError), "check address, credentials and rights in the option fleet, and whether the bucket has room")
 	}
 	if share := float64(c.FreeBytes) / float64(max(c.TotalBytes, 1)); c.TotalBytes > 0 && share < scarceDisk {
 		add(true, fmt.Sprintf("%.1f %% of the disk are free", 100*share), "free some of it, or set max_size below what the disk has")
@@ -105,4 +120,12 @@ func (u *UpstreamStatus) problems(well bool) (problems []Problem) {
 		problems = append(problems, p)
 	}
 	return problems
+}
+
+// cureOf tells what makes room for a blob.
+func cureOf(u *storage.Unstored) string {
+	if u.Limit {
+		return "raise max_size, or pin less: pullgate mirror pins"
+	}
+	return "see what else fills the disk; pullgate mirror rm, or a smaller max_size, makes room before"
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pullgate/pullgate/internal/fleet"
 	"github.com/pullgate/pullgate/storage"
 )
 
@@ -33,6 +34,9 @@ func TestProblems(t *testing.T) {
 		"index anew":     {store(func(c *StoreStatus) { c.IndexRebuilds = 1 }), []string{"-begun anew"}},
 		"overpinned":     {store(func(c *StoreStatus) { c.Overpinned = true }), []string{"pinned images exceed"}},
 		"quarantine":     {store(func(c *StoreStatus) { c.QuarantinedBlobs = 2 }), []string{"-2 blobs were damaged"}},
+		"bucket":         {store(func(c *StoreStatus) { c.Bucket = &fleet.Status{Name: "s3", WriteError: "it is full"} }), []string{"-s3 is not used as it should be: it is full"}},
+		"no room":        {store(func(c *StoreStatus) { c.Unstored = &storage.Unstored{Error: "too little free space"} }), []string{"pass through with each pull: too little free space"}},
+		"over the limit": {store(func(c *StoreStatus) { c.Unstored = &storage.Unstored{Error: "raise it", Limit: true} }), []string{"-pass through with each pull: raise it"}},
 		"disk":           {store(func(c *StoreStatus) { c.FreeBytes = 4 }), []string{"-4.0 % of the disk"}},
 		"worst first":    {store(func(c *StoreStatus) { c.QuarantinedBlobs, c.Overpinned, c.FreeBytes = 1, true, 1 }), []string{"pinned", "-damaged", "-disk"}},
 		"upstream well":  {upstreams(ok), nil},
@@ -54,5 +58,23 @@ func TestProblems(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A problem that stops nothing is not well only if an upstream has it.
+func TestWell(t *testing.T) {
+	open := StoreStatus{Usage: storage.Usage{IndexUsage: storage.IndexUsage{IndexOpen: true}}}
+	damaged, closed := open, open
+	damaged.QuarantinedBlobs, closed.IndexOpen = 1, false
+	ok, down := UpstreamStatus{Name: "a", State: StateOK}, UpstreamStatus{Name: "a", State: "down"}
+	for want, all := range map[bool][]Status{
+		true:  {{}, {Storage: []StoreStatus{open}, Upstreams: []UpstreamStatus{ok}}, {Storage: []StoreStatus{damaged}}},
+		false: {{Server: new(Server)}, {Storage: []StoreStatus{open, closed}}, {Storage: []StoreStatus{open}, Upstreams: []UpstreamStatus{ok, down}}},
+	} {
+		for _, s := range all {
+			if Well(s) != want {
+				t.Errorf("%+v is well: %v", s, !want)
+			}
+		}
 	}
 }

@@ -117,6 +117,11 @@ type Traffic struct {
 	Sent      int64 `json:"sent_bytes"`
 	Received  int64 `json:"received_bytes"`
 	Preloaded int64 `json:"preloaded_bytes"`
+	// P50 and P95 are how long the last 256 requests to the upstream took until the header
+	// of the answer, those for tokens included: half of them, and 95 %, at most; 0 = there
+	// were none.
+	P50 float64 `json:"p50_seconds,omitempty"`
+	P95 float64 `json:"p95_seconds,omitempty"`
 }
 
 // Answered counts the requests that were not refused.

@@ -92,7 +92,9 @@ func (f *following) send() error {
 		sent = f.free
 	}
 	if f.free < f.length {
-		if err := f.blob.AwaitVerified(); err != nil {
+		began := time.Now()
+		err := f.blob.AwaitVerified()
+		if x.waited(began); err != nil {
 			return bodyError(err)
 		}
 	}
@@ -129,8 +131,10 @@ func (f *following) sendFirst() (sent int64, err error) {
 		}
 	})
 	defer settle()
+	began := time.Now()
 	n, err := f.readFirst(buffer)
-	if settle(); panicked != nil {
+	settle()
+	if f.x.waited(began); panicked != nil {
 		panic(panicked) // where somebody deals with panics
 	}
 	if err != nil && (err != io.EOF || int64(n) < f.length) {

@@ -29,6 +29,10 @@ const noSniffing = "X-Content-Type-Options"
 // cached notes how the mirror answered and sets the headers that tell of it.
 func (x *exchange) cached(status oci.CacheStatus) {
 	x.answer.Cache = status
+	if !x.asked && status.Result != "" && status.Result != oci.ResultHit {
+		x.waited(x.answer.Began)
+	}
+	x.asked = true
 	if s := status.String(); s != "" {
 		x.set("Cache-Status", s)
 	}

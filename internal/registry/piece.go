@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
 )
@@ -102,8 +103,9 @@ type spooled interface {
 func (x *response) relay(blob spooled, length int64) (sent int64, err error) {
 	to := x.kernel()
 	for to != nil && sent < length {
+		began := time.Now()
 		file, n, err := blob.Next()
-		if err != nil {
+		if x.waited(began); err != nil {
 			return sent, bodyError(err)
 		}
 		if file == nil {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"syscall"
+	"time"
 )
 
 // response writes one answer, and keeps count of it.
@@ -30,6 +31,9 @@ type response struct {
 }
 
 func (x *response) head() bool { return x.r.Method == http.MethodHead }
+
+// waited says that since then, what the cache does not have was waited for.
+func (x *response) waited(since time.Time) { x.answer.Waited += time.Since(since) }
 
 // set sets a header. Its name is canonical, which Header.Set would see to anew for
 // each request, and the value lies beside the others.
@@ -84,14 +88,17 @@ func (x *response) write(p []byte) error {
 	return nil
 }
 
-// copy sends the next length bytes of the content, each piece at once if they
-// are under way.
+// copy sends the next length bytes of the content, each piece at once, with flush, if
+// they are under way.
 func (x *response) copy(content io.Reader, length int64, flush bool) error {
 	buffer := takeBuffer()
 	defer giveBuffer(buffer)
 	for length > 0 {
+		began := time.Now()
 		n, err := readSome(content, buffer[:min(length, int64(len(buffer)))])
-		length -= int64(n)
+		if length -= int64(n); flush {
+			x.waited(began)
+		}
 		// The last bytes stay back if the reader complains beside them.
 		if err != nil && (err != io.EOF || length > 0) {
 			return bodyError(err)

@@ -46,6 +46,14 @@ func Ago(t *time.Time) string {
 	return humanize.Time(*t)
 }
 
+// Since writes how long before now something was; zero = it was not yet.
+func Since(t, now time.Time) string {
+	if t.IsZero() {
+		return "not yet"
+	}
+	return humanize.RelTime(t, now, "ago", "from now")
+}
+
 // Amount tells how much is done of how much, which may be unknown, how fast and for
 // how long.
 func Amount(done, total int64, since time.Duration) string {

@@ -27,6 +27,7 @@ type complaint struct {
 	repository  string // that had it last
 	since, last time.Time
 	whole       bool // it speaks for the upstream
+	login       bool // the registry itself refused who we are
 	text        string
 }
 
@@ -59,7 +60,7 @@ func (h *health) answered(of kind, repository string, f *wire.Failure, now time.
 		// Registries that refuse credentials answer to grants that are older.
 		if c != Refused && c != Denied || of.repository == repository || now.Sub(of.last) > goodFor {
 			h.end(c, now)
-		} else if c == Denied {
+		} else if c == Denied || of.login {
 			of.whole = false
 		}
 	}
@@ -71,7 +72,8 @@ func (h *health) answered(of kind, repository string, f *wire.Failure, now time.
 }
 
 func (h *health) complain(c Condition, repository, text string, whole bool, now time.Time) {
-	if c == Denied {
+	login := c == Refused && !whole
+	if c == Denied || login {
 		h.end(Failing, now) // it has answered
 		h.end(Slow, now)
 		h.end(Certificate, now)
@@ -89,7 +91,7 @@ func (h *health) complain(c Condition, repository, text string, whole bool, now 
 		whole = whole || c != Denied && !another
 	}
 	known.whole = known.whole || whole || known.repository != repository
-	known.repository, known.last, known.text = repository, now, text
+	known.repository, known.last, known.login, known.text = repository, now, login, text
 }
 
 func (h *health) end(c Condition, now time.Time) {

@@ -127,6 +127,8 @@ func conditionOf(f *wire.Failure) (c Condition, whole bool) {
 	switch {
 	case f.Class == oci.ClassDenied && f.Identity:
 		return Refused, true
+	case f.Class == oci.ClassDenied && f.Login:
+		return Refused, false
 	case f.Class == oci.ClassDenied:
 		return Denied, false
 	case f.Class == oci.ClassTLS:

@@ -78,17 +78,19 @@ func TestStateTellsWhatIsWrong(t *testing.T) {
 	}
 }
 
-// Credentials are refused by a token server, which is enough, once.
+// Credentials are refused by a token server, or by the registry itself: once is enough.
 func TestStateOfRefusedCredentials(t *testing.T) {
-	s, image := newServer(t, registrytest.Options{Auth: registrytest.AuthBearer, Username: "me", Password: "right"})
-	c := newClient(t, s.URL(), func(o *Options) {
-		o.Credentials, o.AuthOrigins = BasicCredentials("me", "wrong"), []string{strings.TrimSuffix(s.TokenURL(), "/token")}
-	})
-	_, err := c.Manifest(t.Context(), repo, tag(image.Tag))
-	wantClass(t, err, oci.ClassDenied)
-	got := c.States()[0]
-	if got.Condition != Refused || !strings.Contains(got.Error, "refused the user and password") {
-		t.Errorf("%+v", got)
+	for _, auth := range []registrytest.Auth{registrytest.AuthBearer, registrytest.AuthBasic} {
+		s, image := newServer(t, registrytest.Options{Auth: auth, Username: "me", Password: "right"})
+		c := newClient(t, s.URL(), func(o *Options) {
+			o.Credentials, o.AuthOrigins = BasicCredentials("me", "wrong"), []string{strings.TrimSuffix(s.TokenURL(), "/token")}
+		})
+		_, err := c.Manifest(t.Context(), repo, tag(image.Tag))
+		wantClass(t, err, oci.ClassDenied)
+		got := c.States()[0]
+		if got.Condition != Refused || !strings.Contains(got.Error, "refused the user and password") {
+			t.Errorf("%v: %+v", auth, got)
+		}
 	}
 }
 
@@ -117,6 +119,7 @@ func TestHealthChargesWhomItBelongs(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	denied := &wire.Failure{Class: oci.ClassDenied, Status: http.StatusForbidden, Text: "denied"}
 	refused := &wire.Failure{Class: oci.ClassDenied, Status: http.StatusUnauthorized, Identity: true, Text: "refused"}
+	login := &wire.Failure{Class: oci.ClassDenied, Status: http.StatusUnauthorized, Login: true, Text: "refused"}
 	broken := &wire.Failure{Class: oci.ClassStatus, Status: http.StatusBadGateway, Text: "broken"}
 	silent := &wire.Failure{Class: oci.ClassTimeout, Text: "silent"}
 	unasked := &wire.Failure{Class: oci.ClassDenied, Unasked: true}
@@ -135,6 +138,10 @@ func TestHealthChargesWhomItBelongs(t *testing.T) {
 		"two of them, and one that is not":   {[]try{{"a", denied}, {"b", denied}, {"c", nil}}, OK},
 		"refused credentials":                {[]try{{"a", refused}}, Refused},
 		"beside a repository with a token":   {[]try{{"a", refused}, {"b", nil}}, Refused},
+		"a refused login":                    {[]try{{"a", login}}, Refused},
+		"a refused login of one of two":      {[]try{{"a", nil}, {"b", login}}, OK},
+		"refused logins":                     {[]try{{"a", nil}, {"b", login}, {"c", login}}, Refused},
+		"refused logins, then one is not":    {[]try{{"a", login}, {"b", login}, {"c", nil}}, OK},
 		"accepted credentials":               {[]try{{"a", refused}, {"a", nil}}, OK},
 		"one broken repository of two":       {[]try{{"a", nil}, {"b", broken}}, OK},
 		"the only repository is broken":      {[]try{{"a", broken}}, Failing},

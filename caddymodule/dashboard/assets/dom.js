@@ -98,10 +98,11 @@ export function ago(time) {
 	return `${Math.round(seconds / 86400)} d ago`;
 }
 
-// roughly is when something was, of what is known to the hour only.
+// roughly is when something was, of what may be known to the hour only.
 export function roughly(time) {
 	if (!time) return '–';
-	return now() - Date.parse(time) < 7200000 ? h('span', { title: new Date(time).toLocaleString('en') }, 'within 2 h') : when(time);
+	const hourly = time.includes(':00:00') && now() - Date.parse(time) < 7200000;
+	return hourly ? h('span', { title: new Date(time).toLocaleString('en') }, 'within 2 h') : when(time);
 }
 
 // clock is a moment of these days.

@@ -76,6 +76,8 @@ function integrity(c) {
 	return card('Integrity', { aside: badge(fine ? 'good' : c.index_open ? 'warn' : 'bad', fine ? 'ok' : 'look here') }, h('dl', { class: 'facts' },
 		fact('Index', c.index_open ? c.index_rebuilds ? `open, begun anew ${number(c.index_rebuilds)} times: ${c.index_error}` : 'open' : `not open: ${c.index_error || ''}`),
 		fact('Damaged blobs', c.quarantined_blobs ? `${number(c.quarantined_blobs)}, taken out of use` : 'none found since the start'),
+		fact('Scrubbed', c.scrubbed ? ['all blobs were read ', when(c.scrubbed)] : 'not all blobs were read yet'),
+		fact('Snapshot of the index', c.snapshot ? when(c.snapshot) : 'not yet'),
 		fact('Evicted', `${bytes(c.evicted_last_hour_bytes)} in the last hour, ${bytes(c.evicted_bytes)} in ${plural(c.evicted_blobs, 'blob')} since the start`),
 		fact('Downloads', `${number(c.fills)} running, ${number(c.queued)} waiting, ${number(c.readers)} readers`),
 		fact('Look by hand', h('code', {}, 'pullgate mirror fsck --verify'))));

@@ -145,6 +145,8 @@ func TestDebianPackage(t *testing.T) {
 	if out := run(t, "", "chroot", root, "systemd-analyze", "verify", "pullgate.service"); strings.Contains(out, "pullgate") {
 		t.Errorf("systemd-analyze verify: %s", out)
 	}
+	// Of 10, the most exposed, it has 1.6.
+	run(t, "", "chroot", root, "systemd-analyze", "security", "--offline=yes", "--threshold=20", "/usr/lib/systemd/system/pullgate.service")
 	unit, err := os.ReadFile(filepath.Join(root, "usr/lib/systemd/system/pullgate.service"))
 	if err != nil {
 		t.Fatal(err)

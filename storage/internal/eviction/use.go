@@ -78,6 +78,7 @@ func (u *Uses) take() map[volume.ID]index.Use {
 // UseLog are the uses of blobs and manifests until they are written down.
 type UseLog struct {
 	Blobs, Manifests Uses
+	Latest           Latest // of manifests
 
 	index    *index.Index
 	contents images.Contents

@@ -28,6 +28,8 @@ type Inventory struct {
 	UnlinkedBytes int64 `json:"unlinked_bytes"`
 	// Origins are the bytes of all blobs by the upstream that brought them in.
 	Origins map[string]int64 `json:"-"`
+	// Disk is what the files of the store take; nil = it was not asked for.
+	Disk *volume.DiskUse `json:"disk,omitempty"`
 }
 
 // Holding is one part of an Inventory. Sizes are of blobs: manifests lie in the
@@ -62,7 +64,8 @@ type HeldImage struct {
 	// here themselves. Platforms that nobody pulled have no manifest here.
 	Absent int64 `json:"absent"`
 	// Checked and Changed are those of the tag. Used is when a client last got one of
-	// its manifests, to the hour. nil = unknown.
+	// its manifests, to the minute if this process has seen it, else to the hour. nil =
+	// unknown.
 	Checked *time.Time `json:"checked,omitempty"`
 	Changed *time.Time `json:"changed,omitempty"`
 	Used    *time.Time `json:"used,omitempty"`
@@ -70,9 +73,10 @@ type HeldImage struct {
 
 // Take returns what there is of a selection, as of one moment. It takes some 50
 // bytes of memory for each blob of the store. fs.ErrNotExist if there is nothing, and
-// the store is not merely empty.
-func Take(ctx context.Context, txn *index.Txn, contents Contents, sel oci.Selection) (Inventory, error) {
-	v := &inventory{txn: txn, contents: contents, blobs: make(map[uint64]*heldBlob)}
+// the store is not merely empty. used returns when a manifest was used, if that is known
+// better than the index knows it.
+func Take(ctx context.Context, txn *index.Txn, contents Contents, sel oci.Selection, used func(volume.ID) time.Time) (Inventory, error) {
+	v := &inventory{txn: txn, contents: contents, used: used, blobs: make(map[uint64]*heldBlob)}
 	if err := v.run(ctx, sel); err != nil {
 		return Inventory{}, err
 	}
@@ -85,6 +89,7 @@ type inventory struct {
 
 	txn      *index.Txn
 	contents Contents
+	used     func(volume.ID) time.Time
 	blobs    map[uint64]*heldBlob
 }
 

@@ -90,11 +90,12 @@ func (v *inventory) image(t *tree, root volume.ID, name string, image *HeldImage
 		}
 		t.live[i] = struct{}{}
 		h.Manifests++
-		if used, ok := index.Load(v.txn, index.TableKey(index.TableManifestUse, i), index.DecodeUse); ok {
-			at := used.End().Add(-time.Hour)
-			if image.Used == nil || image.Used.Before(at) {
-				image.Used = &at
-			}
+		at := v.used(i)
+		if used, ok := index.Load(v.txn, index.TableKey(index.TableManifestUse, i), index.DecodeUse); ok && at.IsZero() {
+			at = used.End().Add(-time.Hour)
+		}
+		if !at.IsZero() && (image.Used == nil || image.Used.Before(at)) {
+			image.Used = &at
 		}
 		for _, d := range contents.Blobs {
 			if v.lacks(d.Digest) {

@@ -55,6 +55,8 @@ type Snapshots struct {
 	outdated atomic.Bool
 	// asked asks for one that takes the place of all others, and is told of its end.
 	asked chan chan struct{}
+	// newest is when the newest one was made, in seconds since 1970; 0 = none is known.
+	newest atomic.Int64
 }
 
 // NewSnapshots returns the snapshots of an index.
@@ -164,6 +166,7 @@ func (v *Snapshots) write(ctx context.Context, db *badger.DB, thorough bool) (re
 	if err != nil {
 		return 0, errors.Join(err, x.Root.Remove(name+volume.Temporary))
 	}
+	v.newest.Store(SnapshotMade(name).Unix())
 	kept := SnapshotsKept - 1
 	if outdated {
 		kept = 0
@@ -190,7 +193,21 @@ func (v *Snapshots) List() ([]string, error) {
 	}
 	slices.Sort(names)
 	slices.Reverse(names)
+	newest := int64(0)
+	if len(names) > 0 {
+		newest = SnapshotMade(names[0]).Unix()
+	}
+	v.newest.Store(newest)
 	return names, nil
+}
+
+// Newest returns when the newest snapshot was made; zero = there is none, as far as is
+// known.
+func (v *Snapshots) Newest() time.Time {
+	if at := v.newest.Load(); at > 0 {
+		return time.Unix(at, 0)
+	}
+	return time.Time{}
 }
 
 // nextSnapshot returns a name that sorts after all there are, also when the
@@ -277,5 +294,7 @@ func SnapshotMade(name string) time.Time {
 // Remove removes a snapshot, as if something had changed: the next one is written soon.
 func (v *Snapshots) Remove(name string) error {
 	v.index.changes.Add(1)
-	return v.index.Root.Remove(name)
+	err := v.index.Root.Remove(name)
+	_, _ = v.List() // so that the newest one is known
+	return err
 }

@@ -287,3 +287,20 @@ func TestPlaceAndWithdraw(t *testing.T) {
 	}
 	b.want("withdrawn", i, false, false)
 }
+
+// A pass in the background that came to its end is told of, one that was interrupted is not.
+func TestScrubTellsItsEnd(t *testing.T) {
+	b := newBench(t)
+	b.lay("sound", true, false)
+	s := &Scrubber{Judge: b.Judge}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	s.scrubOnce(ended)
+	if at := b.Scrubbed(); !at.IsZero() {
+		t.Errorf("interrupted, it was scrubbed at %v", at)
+	}
+	s.scrubOnce(t.Context())
+	if at := b.Scrubbed(); at.IsZero() || !at.Equal(b.State.Scrubbed) {
+		t.Errorf("scrubbed at %v, want %v", at, b.State.Scrubbed)
+	}
+}

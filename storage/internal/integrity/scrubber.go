@@ -113,6 +113,7 @@ func (s *Scrubber) scrubOnce(ctx context.Context) {
 	switch {
 	case err == nil:
 		s.State.Note(func(st *volume.State) { st.Shard, st.Scrubbed = "", s.Now() })
+		s.NoteScrubbed(s.State.Scrubbed)
 		s.Log.Info("blobs are scrubbed", "blobs", p.done.Blobs, "bytes", p.done.Bytes, "damaged", p.done.Damaged)
 	case ctx.Err() == nil && !errors.Is(err, life.ErrClosed):
 		s.Log.Error("scrub blobs", "error", err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"sync/atomic"
 )
 
 // BallastFile is the name of the ballast. An operator may remove it, too.
@@ -15,10 +16,24 @@ const BallastFile = "ballast"
 type Ballast struct {
 	root  Files
 	space *Space
+	bytes atomic.Int64
 }
 
 // NewBallast returns the ballast of a store, whether or not there is any.
-func NewBallast(root Files, space *Space) *Ballast { return &Ballast{root, space} }
+func NewBallast(root Files, space *Space) *Ballast { return &Ballast{root: root, space: space} }
+
+// Size returns how large the ballast is, as of the last look; 0 = there is none.
+func (b *Ballast) Size() int64 { return b.bytes.Load() }
+
+// Look finds out whether there is any.
+func (b *Ballast) Look() (size int64, err error) {
+	info, err := b.root.Lstat(BallastFile)
+	if err == nil {
+		size = info.Size()
+	}
+	b.bytes.Store(size)
+	return size, err
+}
 
 // ballast is how large it is: half the reserve, 256 MiB at most.
 func ballast(total int64) int64 { return Reserve(total) / 2 }
@@ -30,8 +45,8 @@ func (b *Ballast) Make() error {
 	if free < 2*Floor(total)+size {
 		return nil
 	}
-	if info, err := b.root.Lstat(BallastFile); !errors.Is(err, fs.ErrNotExist) {
-		if err == nil && info.Size() >= size {
+	if made, err := b.Look(); !errors.Is(err, fs.ErrNotExist) {
+		if err == nil && made >= size {
 			return nil
 		}
 		if err := b.Drop(); err != nil {
@@ -49,6 +64,8 @@ func (b *Ballast) Make() error {
 	if err = errors.Join(err, f.Close()); err != nil || !taken {
 		// A file that takes no space is no ballast.
 		err = errors.Join(err, b.Drop())
+	} else {
+		b.bytes.Store(size)
 	}
 	b.space.Forget()
 	return err
@@ -59,6 +76,7 @@ func (b *Ballast) Drop() error {
 	if err := b.root.Remove(BallastFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("drop ballast: %w", err)
 	}
+	b.bytes.Store(0)
 	b.space.Forget()
 	return nil
 }

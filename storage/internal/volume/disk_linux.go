@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -59,6 +60,14 @@ func allocate(f *os.File, size int64) (taken bool, err error) {
 		return false, nil
 	}
 	return err == nil && st.Blocks*512 >= size, err
+}
+
+// allocated returns the bytes that a file takes on the disk.
+func allocated(info fs.FileInfo) int64 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return st.Blocks * 512
+	}
+	return info.Size()
 }
 
 // bytesOf returns the bytes that are free to us, and all bytes, of the file

@@ -4,6 +4,7 @@ package volume
 
 import (
 	"errors"
+	"io/fs"
 	"math"
 	"os"
 )
@@ -22,6 +23,9 @@ func datasync(f *os.File) error { return f.Sync() }
 
 // allocate does nothing: a full disk is found out while writing.
 func allocate(*os.File, int64) (taken bool, err error) { return false, nil }
+
+// allocated returns the length of a file.
+func allocated(info fs.FileInfo) int64 { return info.Size() }
 
 // bytesOf does not know: limits by free space do nothing.
 func bytesOf(string) (free, total int64, err error) { return math.MaxInt64, math.MaxInt64, nil }

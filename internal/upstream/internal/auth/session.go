@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"net/http"
 	"strings"
 
 	"github.com/pullgate/pullgate/internal/oci"
@@ -21,10 +22,10 @@ type Session struct {
 	hasPinged       bool
 	// obtained are the headers with tokens that are no older than the session.
 	obtained map[string]bool
-	// identified says that the upstream's credentials were sent; withheld names the
-	// token server that did not get them.
-	identified bool
-	withheld   string
+	// identified says that the upstream's credentials were sent, loggedIn that the registry
+	// itself got them; withheld names the token server that did not get them.
+	identified, loggedIn bool
+	withheld             string
 }
 
 // Session returns one for a repository.
@@ -45,6 +46,7 @@ func (s *Session) StatusFailure(a *wire.Answer) *wire.Failure {
 	case oci.ClassRateLimited:
 		f.Text = wire.Limits(a.URL.Host, s.r.now().Add(f.RetryAfter))
 	case oci.ClassDenied:
+		f.Login = s.loggedIn && a.StatusCode == http.StatusUnauthorized && !a.Abroad
 		f.Text += s.refusal()
 	}
 	return f

@@ -78,7 +78,7 @@ func (s *Session) basic(ctx context.Context) (grant, error) {
 	default:
 		return grant{}, nil
 	}
-	s.identified = true
+	s.identified, s.loggedIn = true, true
 	return keep(s, s.r.logins, "", entry, header, old), nil
 }
 

@@ -33,8 +33,9 @@ type Failure struct { //nolint:errname // wire.FailureError would say it twice
 	// Unasked says that no request was sent; abroad, that it is of a host that the
 	// registry redirects to; unreached, that there was no connection to the host.
 	Unasked, Abroad, Unreached bool
-	// Identity says that a token server did not accept who we are.
-	Identity bool
+	// Identity says that a token server did not accept who we are, Login that the registry
+	// itself did not, which may be this repository's own trouble.
+	Identity, Login bool
 	// Crowded says that others were in flight, so that it may be due to them.
 	Crowded bool
 	Err     error
@@ -198,7 +199,8 @@ func SafeCause(err error) error {
 		refused *egress.AddressError
 	)
 	if errors.As(err, &network) || errors.As(err, &refused) || isTLS(err) || isReset(err) ||
-		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errSilent) {
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, errSilent) || errors.Is(err, ErrBudget) || errors.Is(err, ErrIdle) {
 		return err
 	}
 	return errors.New("malformed answer")
