@@ -89,7 +89,7 @@ func (v *saving) write(covered oci.Extents) error {
 	if p.gate.isSealed() {
 		return nil
 	}
-	return p.parts.sidecars.write(p.name, p.sidecar(covered, p.size, ""), false)
+	return p.parts.files.write(p.name, p.sidecar(covered, p.size, ""), false)
 }
 
 func (p *Part) sidecar(covered oci.Extents, size int64, boot string) sidecar {
@@ -126,11 +126,11 @@ func (p *Part) keep() error {
 	if err != nil || len(covered) == 0 || p.ending.placed {
 		return err
 	}
-	boot := p.parts.root.BootID()
+	boot := p.parts.files.root.BootID()
 	if boot == "" {
 		if err := p.file.Datasync(); err != nil {
 			return err
 		}
 	}
-	return p.parts.sidecars.write(p.name, p.sidecar(covered, p.size, boot), true)
+	return p.parts.files.write(p.name, p.sidecar(covered, p.size, boot), true)
 }

@@ -164,7 +164,7 @@ func (p *Part) place(size int64) error {
 
 // move moves the part to its place.
 func (p *Part) move(size int64) error {
-	root, blob := p.parts.root, p.id.BlobPath()
+	root, blob := p.parts.files.root, p.id.BlobPath()
 	info, err := p.file.Stat()
 	if err != nil {
 		return err
@@ -214,7 +214,7 @@ func (p *Part) withdraw() error {
 func (p *Part) complete(size int64) error {
 	p.saving.sidecar.Lock()
 	defer p.saving.sidecar.Unlock()
-	return p.parts.sidecars.write(p.name, p.sidecar(oci.Extents{{End: size}}, size, p.parts.root.BootID()), true)
+	return p.parts.files.write(p.name, p.sidecar(oci.Extents{{End: size}}, size, p.parts.files.root.BootID()), true)
 }
 
 func (p *Part) remove() error { return p.parts.remove(p.name) }
@@ -238,7 +238,7 @@ func (p *Part) suspend(covered oci.Extents) error {
 		if err := errors.Join(p.ending.broken, p.file.Datasync()); err != nil {
 			return err
 		}
-		return p.parts.sidecars.write(p.name, p.sidecar(covered, p.size, ""), false)
+		return p.parts.files.write(p.name, p.sidecar(covered, p.size, ""), false)
 	}()
 	if err != nil {
 		return errors.Join(err, p.remove())

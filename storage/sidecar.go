@@ -41,60 +41,59 @@ func valid(covered oci.Extents, size, length int64) bool {
 	return end <= length && (size < 0 || end <= size)
 }
 
-// sidecars are the names of the parts that may have one, beside those on the disk. Most
-// parts never do, and nobody else makes any: for those, the disk is not asked. It is safe
-// for concurrent use.
-type sidecars struct {
+// partFiles are the files of parts. It knows which may have a sidecar: most never do, and
+// nobody else makes any, so the disk is not asked for one. It is safe for concurrent use.
+type partFiles struct {
 	root volume.Files
 
 	mu    sync.Mutex
-	names map[volume.PartName]bool // nil = any may
+	names map[volume.PartName]bool // that may have a sidecar; nil = any
 }
 
 // look finds those that are there. The lock of the directory is held, and no part runs.
-func (s *sidecars) look() {
-	entries, err := s.root.ReadDir(volume.IngestDir)
+func (f *partFiles) look() {
+	entries, err := f.root.ReadDir(volume.IngestDir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.names = map[volume.PartName]bool{}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.names = map[volume.PartName]bool{}
 	for _, e := range entries {
-		s.names[volume.PartNameIn(e.Name())] = true
+		f.names[volume.PartNameIn(e.Name())] = true
 	}
 }
 
 // may reports whether a part may have a sidecar.
-func (s *sidecars) may(name volume.PartName) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.names == nil || s.names[name]
+func (f *partFiles) may(name volume.PartName) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.names == nil || f.names[name]
 }
 
 // write writes down what a part holds; soon means that it may get to the disk later.
-func (s *sidecars) write(name volume.PartName, c sidecar, soon bool) error {
-	s.note(name, true)
+func (f *partFiles) write(name volume.PartName, c sidecar, soon bool) error {
+	f.note(name, true)
 	if soon {
-		return volume.WriteFileSoon(s.root, name.SidecarPath(), c)
+		return volume.WriteFileSoon(f.root, name.SidecarPath(), c)
 	}
-	return volume.WriteFile(s.root, name.SidecarPath(), c)
+	return volume.WriteFile(f.root, name.SidecarPath(), c)
 }
 
-func (s *sidecars) note(name volume.PartName, may bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (f *partFiles) note(name volume.PartName, may bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	switch {
-	case s.names == nil:
+	case f.names == nil:
 	case may:
-		s.names[name] = true
+		f.names[name] = true
 	default:
-		delete(s.names, name)
+		delete(f.names, name)
 	}
 }
 
-func (s *sidecars) read(name volume.PartName) (c sidecar, err error) {
-	raw, err := s.root.ReadFile(name.SidecarPath())
+func (f *partFiles) read(name volume.PartName) (c sidecar, err error) {
+	raw, err := f.root.ReadFile(name.SidecarPath())
 	if err != nil {
 		return sidecar{}, err
 	}
@@ -102,7 +101,7 @@ func (s *sidecars) read(name volume.PartName) (c sidecar, err error) {
 	if err != nil {
 		return sidecar{}, err
 	}
-	if json.Unmarshal(raw, &c) != nil || c.Digest != i.Digest() || c.Boot != "" && c.Boot != s.root.BootID() {
+	if json.Unmarshal(raw, &c) != nil || c.Digest != i.Digest() || c.Boot != "" && c.Boot != f.root.BootID() {
 		return sidecar{}, errNoPart
 	}
 	return c, nil
@@ -143,7 +142,7 @@ var errNoPart = errors.New("no part that can be used")
 
 // suspended is held for a part that may never have been suspended.
 func (ps *parts) suspended(name volume.PartName, size int64) (sidecar, error) {
-	if !ps.sidecars.may(name) {
+	if !ps.files.may(name) {
 		return sidecar{}, fs.ErrNotExist
 	}
 	return ps.held(name, size)
@@ -152,14 +151,14 @@ func (ps *parts) suspended(name volume.PartName, size int64) (sidecar, error) {
 // held returns what a suspended part of the size holds. It is fs.ErrNotExist if there is
 // not even a sidecar. Where the part cannot be used, it tells whose it is, if that is known.
 func (ps *parts) held(name volume.PartName, size int64) (sidecar, error) {
-	c, err := ps.sidecars.read(name)
+	c, err := ps.files.read(name)
 	if err != nil {
 		return sidecar{}, err
 	}
 	if size >= 0 && c.Size >= 0 && size != c.Size {
 		return c, errNoPart
 	}
-	info, err := ps.root.Lstat(name.PartPath())
+	info, err := ps.files.root.Lstat(name.PartPath())
 	if err != nil || !info.Mode().IsRegular() || len(c.Covered) == 0 || !valid(c.Covered, max(size, c.Size), info.Size()) {
 		return sidecar{}, errNoPart
 	}
@@ -171,12 +170,12 @@ func (ps *parts) remove(n volume.PartName) error {
 	var errs []error
 	// The sidecar goes first: it must not speak of the next part.
 	for _, name := range []string{n.SidecarPath(), n.SidecarPath() + volume.Temporary, n.PartPath()} {
-		if err := ps.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := ps.files.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}
 	}
 	if len(errs) == 0 {
-		ps.sidecars.note(n, false)
+		ps.files.note(n, false)
 	}
 	return errors.Join(errs...)
 }

@@ -15,7 +15,7 @@ import (
 // sweep removes parts that are neither running nor were suspended after
 // the given time, and whatever else lies in the directory.
 func (ps *parts) sweep(before time.Time) error {
-	entries, err := ps.root.ReadDir(volume.IngestDir)
+	entries, err := ps.files.root.ReadDir(volume.IngestDir)
 	if err != nil {
 		return err
 	}
@@ -23,12 +23,12 @@ func (ps *parts) sweep(before time.Time) error {
 	for _, e := range entries {
 		i, err := volume.IDOfIngest(e.Name())
 		if err != nil {
-			errs = append(errs, ps.root.RemoveAll(path.Join(volume.IngestDir, e.Name())))
+			errs = append(errs, ps.files.root.RemoveAll(path.Join(volume.IngestDir, e.Name())))
 			continue
 		}
 		errs = append(errs, ps.unlessRunning(i, func() error {
 			if strings.HasSuffix(e.Name(), volume.Temporary) {
-				return ps.root.Remove(path.Join(volume.IngestDir, e.Name()))
+				return ps.files.root.Remove(path.Join(volume.IngestDir, e.Name()))
 			}
 			name := volume.PartNameIn(e.Name())
 			// One of a time to come is as good as of now.
@@ -43,7 +43,7 @@ func (ps *parts) sweep(before time.Time) error {
 
 // check checks the parts.
 func (ps *parts) check(ctx context.Context, c *integrity.Check) error {
-	entries, err := ps.root.ReadDir(volume.IngestDir)
+	entries, err := ps.files.root.ReadDir(volume.IngestDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
@@ -79,10 +79,10 @@ func (ps *parts) checkPart(c *integrity.Check, i volume.ID, name volume.PartName
 			})
 			return nil
 		}
-		_, part := ps.root.Lstat(name.PartPath())
-		_, sidecar := ps.root.Lstat(name.SidecarPath())
+		_, part := ps.files.root.Lstat(name.PartPath())
+		_, sidecar := ps.files.root.Lstat(name.SidecarPath())
 		if errors.Is(part, fs.ErrNotExist) && errors.Is(sidecar, fs.ErrNotExist) {
-			if _, err := ps.root.Lstat(name.SidecarPath() + volume.Temporary); errors.Is(err, fs.ErrNotExist) {
+			if _, err := ps.files.root.Lstat(name.SidecarPath() + volume.Temporary); errors.Is(err, fs.ErrNotExist) {
 				return nil // it ended since the directory was read
 			}
 		}

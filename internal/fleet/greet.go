@@ -37,7 +37,11 @@ func (d *depot) greet() {
 
 // findings are what the bucket does not do, and what that means.
 func (d *depot) findings(ctx context.Context) (found []string) {
-	if err := d.look(ctx); err != nil {
+	err := d.look(ctx)
+	if err != nil && ctx.Err() != nil {
+		err = errSilent
+	}
+	if err != nil {
 		return append(found, fmt.Sprintf("it cannot be read: pulls go on without it: %v", err))
 	}
 	key := probeAt + "-" + rand.Text()

@@ -1,7 +1,5 @@
 package fleet
 
-import "cmp"
-
 // Status is how the bucket of a gateway fares, since it is used.
 type Status struct {
 	Name string `json:"bucket"`
@@ -45,11 +43,13 @@ func (f *Fleet) Status() *Status {
 		Name: d.name, Reads: d.counts.reads.Load(), Writes: d.counts.writes.Load(), Failures: d.counts.failures.Load(),
 		Received: d.counts.received.Load(), Sent: d.counts.sent.Load(), Waiting: d.uploads.waiting(), Behind: d.uploads.behind.Load(),
 	}
-	if err := cmp.Or(d.reads.trouble(), d.bodies.trouble()); err != nil {
-		s.ReadError = err.Error()
-	}
-	if err := d.writes.trouble(); err != nil {
-		s.WriteError = err.Error()
+	for _, of := range []struct {
+		breaker *breaker
+		text    *string
+	}{{d.bodies, &s.ReadError}, {d.reads, &s.ReadError}, {d.writes, &s.WriteError}} {
+		if err := of.breaker.trouble(); err != nil {
+			*of.text = err.Error()
+		}
 	}
 	return s
 }

@@ -62,7 +62,10 @@ func newUploads(d *depot, f *Fleet) *uploads {
 // begin begins to upload. What an earlier process has not uploaded is not known.
 func (u *uploads) begin() {
 	u.behind.Store(true)
-	u.depot.start(u.depot.greet)
+	u.depot.start(func() {
+		defer u.fleet.survive("greet")
+		u.depot.greet()
+	})
 	u.depot.start(func() { u.fleet.catchUp(u.depot) })
 	for range uploaders {
 		u.depot.start(func() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"sync/atomic"
 	"time"
 
 	"github.com/pullgate/pullgate/storage/internal/life"
@@ -113,9 +114,24 @@ func (s *Scrubber) scrubOnce(ctx context.Context) {
 	switch {
 	case err == nil:
 		s.State.Note(func(st *volume.State) { st.Shard, st.Scrubbed = "", s.Now() })
-		s.NoteScrubbed(s.State.Scrubbed)
+		s.LastScrub.Note(s.State.Scrubbed)
 		s.Log.Info("blobs are scrubbed", "blobs", p.done.Blobs, "bytes", p.done.Bytes, "damaged", p.done.Damaged)
 	case ctx.Err() == nil && !errors.Is(err, life.ErrClosed):
 		s.Log.Error("scrub blobs", "error", err)
 	}
 }
+
+// LastScrub is when the last pass over all blobs came to its end. It is safe for concurrent
+// use.
+type LastScrub struct{ at atomic.Pointer[time.Time] }
+
+// At returns that time; zero = none has ended, as far as is known.
+func (l *LastScrub) At() (t time.Time) {
+	if at := l.at.Load(); at != nil {
+		t = *at
+	}
+	return t
+}
+
+// Note says that a pass has ended.
+func (l *LastScrub) Note(t time.Time) { l.at.Store(&t) }
