@@ -206,17 +206,18 @@ func (f *follower) askTag(ctx context.Context, repository string, ref oci.Refere
 	if g == nil || held == nil {
 		return f.Remote.Resolve(ctx, repository, ref, held)
 	}
-	var unseen digest.Digest
+	var unseen atomic.Pointer[digest.Digest]
 	d, mf, err := f.Remote.Resolve(ctx, repository, ref, func(d digest.Digest) bool {
-		if !held(d) && len(g.Before(d.String())) > 0 {
-			unseen = d
+		if held(d) {
+			return true
 		}
-		return unseen != "" || held(d)
+		unseen.Store(&d)
+		return len(g.Before(d.String())) > 0
 	})
-	if err != nil || mf != nil || unseen == "" {
+	if told := unseen.Load(); err != nil || mf != nil || told == nil || *told != d.Digest {
 		return d, mf, err
 	}
-	owned, answered, err := follow(ctx, f, unseen.String(), func(p peers.Peer) (oci.Manifest, error) { return p.Manifest(ctx, repository, unseen) })
+	owned, answered, err := follow(ctx, f, d.Digest.String(), func(p peers.Peer) (oci.Manifest, error) { return p.Manifest(ctx, repository, d.Digest) })
 	if !answered || err != nil {
 		return f.Remote.Resolve(ctx, repository, ref, held)
 	}
