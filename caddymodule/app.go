@@ -98,6 +98,7 @@ func (a *App) Start() error {
 	if err != nil {
 		return err
 	}
+	c.adopt(a.run)
 	a.run.mu.Lock()
 	a.run.cache = c
 	handlers, listens, servers := a.run.handlers, a.run.listens, a.run.servers
@@ -105,7 +106,7 @@ func (a *App) Start() error {
 	if err := checkAddresses(listens); err != nil {
 		return err
 	}
-	if err := c.adopt(a.run); err != nil {
+	if err := c.join(); err != nil {
 		return err
 	}
 	warnOfEncode(servers, slog.New(a.run.log))

@@ -156,12 +156,12 @@ func openCaches() []*cache {
 	return open
 }
 
-// adopt makes r the newest generation, and its limits, bucket and peers those of the store.
-func (c *cache) adopt(r *appRun) error {
+// adopt makes r the newest generation, and its limits and bucket those of the store.
+func (c *cache) adopt(r *appRun) {
 	generations.Lock()
 	generations.list = append(generations.list, generation{r, c})
 	generations.Unlock()
-	return c.configure()
+	c.configure()
 }
 
 // disown undoes adopt: the newest generation that is left on the store decides.
@@ -169,19 +169,20 @@ func (c *cache) disown(r *appRun) {
 	generations.Lock()
 	generations.list = slices.DeleteFunc(generations.list, func(g generation) bool { return g.run == r })
 	generations.Unlock()
-	if err := c.configure(); err != nil {
-		slog.New(newestLog{}).Error("gateways of the fleet are not answered", "error", err)
+	c.configure()
+	if err := c.join(); err != nil {
+		slog.New(newestLog{}).Error("other gateways are not answered", "error", err)
 	}
 }
 
-// configure makes limits, bucket and peers those of the newest generation on the store, if
-// there is one.
-func (c *cache) configure() error {
+// configure makes limits and bucket those of the newest generation on the store, if there
+// is one.
+func (c *cache) configure() {
 	c.sharing.Lock()
 	defer c.sharing.Unlock()
 	r := c.newest()
 	if r == nil {
-		return nil
+		return
 	}
 	c.SetLimits(r.limits)
 	r.bucket.limit(c.Fleet)
@@ -190,10 +191,6 @@ func (c *cache) configure() error {
 		c.bucket.use(c.Fleet)
 		old.close()
 	}
-	if c.peers.equal(r.peers) {
-		return nil
-	}
-	return c.join(r.peers)
 }
 
 func (c *cache) newest() *appRun {

@@ -54,30 +54,43 @@ func (p *sharedPeers) newAddresses() []caddy.NetworkAddress {
 	return []caddy.NetworkAddress{p.listen}
 }
 
-// join makes the store one of a gateway with such peers, in place of those that it has.
-// c.sharing is held.
-func (c *cache) join(p *sharedPeers) error {
-	var group *peers.Group
-	if p != nil {
-		value, err := p.listen.Listen(context.Background(), 0, net.ListenConfig{})
-		if err != nil {
-			return fmt.Errorf("fleet: listen for other gateways: %w", err)
-		}
-		group, err = peers.New(peers.Options{
-			Peers: strings.Fields(p.names), Secret: p.secret, Enter: c.enterPeer, Current: c.Fleet.Current, Draining: caddy.Exiting,
-			Logger: slog.New(newestLog{}), Panicked: counted.Panic(metrics.PanicMirror),
-		})
-		l := value.(net.Listener) // of a network of streams
-		if err != nil {
-			_ = l.Close()
-			return err
-		}
-		group.Start(l)
+// join makes the other gateways of the store those of the newest generation on it.
+func (c *cache) join() error {
+	c.sharing.Lock()
+	defer c.sharing.Unlock()
+	r := c.newest()
+	if r == nil || c.peers.equal(r.peers) {
+		return nil
+	}
+	group, err := r.peers.start(c)
+	if err != nil {
+		return fmt.Errorf("fleet: listen for other gateways: %w", err)
 	}
 	c.leaveGroup()
-	c.peers, c.group = p, group
+	c.peers, c.group = r.peers, group
 	c.Fleet.Join(group)
 	return nil
+}
+
+// start returns a Group with such peers, which answers them what a store has; nil = none.
+func (p *sharedPeers) start(c *cache) (*peers.Group, error) {
+	if p == nil {
+		return nil, nil
+	}
+	group, err := peers.New(peers.Options{
+		Peers: strings.Fields(p.names), Secret: p.secret, Enter: c.enterPeer, Current: c.Fleet.Current, Draining: caddy.Exiting,
+		Logger: slog.New(newestLog{}), Panicked: counted.Panic(metrics.PanicMirror),
+	})
+	if err != nil {
+		return nil, err
+	}
+	l, err := p.listen.Listen(context.Background(), 0, net.ListenConfig{})
+	if err != nil {
+		group.Close()
+		return nil, err
+	}
+	group.Start(l.(net.Listener)) // its network is one of streams
+	return group, nil
 }
 
 // leaveGroup ends what the store has to do with other gateways.

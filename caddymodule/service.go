@@ -232,7 +232,7 @@ func (s *service) openLocked() (err error) {
 		open.clients = append(open.clients, c)
 		policy, inner := u.Policy(c), mirror.Remote(c)
 		if u.Offline {
-			policy.Backed, inner = s.app.bucket != nil || s.app.peers != nil, nil
+			policy.Backed, inner = s.app.bucket != nil, nil
 		}
 		policy.Remote = open.cache.Fleet.Remote(fleet.Upstream{
 			Identity: policy.Identity, TagTTL: policy.TagTTL, ProofTTL: policy.ProofTTL, ImmutableTags: policy.ImmutableTags,

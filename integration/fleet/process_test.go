@@ -151,8 +151,8 @@ func (s *s3) open() *s3client.Client {
 type gatewayProcess struct {
 	t                   *testing.T
 	host, admin, config string
-	peers               string // options of a fleet
 	option              string // of its upstream
+	peers               string // options of a fleet
 	process             *os.Process
 }
 
@@ -172,7 +172,8 @@ func newPeer(t *testing.T, from *registrytest.Server, shared *s3, options string
 	}
 	g := &gatewayProcess{
 		t: t, host: net.JoinHostPort("127.0.0.1", port), admin: filepath.Join(dir, "admin.sock"), config: filepath.Join(dir, "Caddyfile"),
-		peers: options, option: strings.Join(option, "\n"),
+		peers:  options,
+		option: strings.Join(option, "\n"),
 	}
 	g.configure(from, shared)
 	var alive func() bool

@@ -147,7 +147,7 @@ func (f *follower) HeadBlob(ctx context.Context, repository string, d digest.Dig
 // noted notes that an upstream lacks what was asked for: it may have that once it was
 // asked for a manifest, which nobody else is to answer for then.
 func (f *follower) noted(repository string, err error) error {
-	if oci.IsNotFound(err) && !errors.Is(err, errOffline) {
+	if oci.IsNotFound(err) {
 		f.lacking.add(repository, lackingFor)
 	}
 	return err
@@ -184,5 +184,5 @@ func (f *follower) Resolve(ctx context.Context, repository string, ref oci.Refer
 			return told.Descriptor, nil, err
 		}
 	}
-	return f.Remote.Resolve(ctx, repository, ref, nil)
+	return f.Remote.Resolve(ctx, repository, ref, held)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -16,14 +17,14 @@ import (
 var errOld = errors.New("the answer is too old")
 
 // resolveTag asks the owner of a tag, whose answer counts as long as the upstream's own
-// would, or in place of one that is not asked at all. Where the upstream cannot be asked, an
-// older answer of the owner goes into the store, as something stale.
+// would. Where that cannot be asked, an older answer of the owner goes into the store, as
+// something stale.
 func (f *follower) resolveTag(ctx context.Context, repository string, ref oci.Reference, held func(digest.Digest) bool) (oci.Descriptor, *oci.Manifest, error) {
 	var old *peers.Told
 	told, answered, err := follow(ctx, f, repository, ref, func(p peers.Peer) (peers.Told, error) {
-		told, err := f.askTag(ctx, p, repository, ref)
+		told, err := f.peerTag(ctx, p, repository, ref)
 		switch {
-		case err != nil || told.Within(f.TagTTL) || f.Remote == offline{}:
+		case err != nil || told.Within(f.TagTTL):
 		case !told.Stale && f.ImmutableTags != nil && f.ImmutableTags.MatchString(ref.Tag):
 		default:
 			old, err = &told, errOld
@@ -33,15 +34,15 @@ func (f *follower) resolveTag(ctx context.Context, repository string, ref oci.Re
 	if answered {
 		return oci.Aged(told.Descriptor, told.Age), nil, err
 	}
-	d, mf, err := f.resolveUpstream(ctx, repository, ref, held)
+	d, mf, err := f.askTag(ctx, repository, ref, held)
 	if old != nil && old.Dated && unanswered(err) {
 		f.keep(context.WithoutCancel(ctx), repository, ref.Tag, old)
 	}
 	return d, mf, err
 }
 
-// askTag asks another gateway what a tag means. Either that or the tag may have been purged.
-func (f *follower) askTag(ctx context.Context, p peers.Peer, repository string, ref oci.Reference) (peers.Told, error) {
+// peerTag asks another gateway what a tag means. Either that or the tag may have been purged.
+func (f *follower) peerTag(ctx context.Context, p peers.Peer, repository string, ref oci.Reference) (peers.Told, error) {
 	told, err := p.Resolve(ctx, repository, ref)
 	if err != nil {
 		return told, err
@@ -56,27 +57,29 @@ func (f *follower) askTag(ctx context.Context, p peers.Peer, repository string, 
 	return told, err
 }
 
-// resolveUpstream asks the upstream what a tag means. A manifest that nobody here has seen
-// is that of its owner, who alone gets it.
-func (f *follower) resolveUpstream(ctx context.Context, repository string, ref oci.Reference, held func(digest.Digest) bool) (oci.Descriptor, *oci.Manifest, error) {
-	if held == nil {
-		return f.Remote.Resolve(ctx, repository, ref, nil)
+// askTag asks the upstream what a tag means. Where only a manifest confirms that, and
+// another gateway owns it, that one gets it.
+func (f *follower) askTag(ctx context.Context, repository string, ref oci.Reference, held func(digest.Digest) bool) (oci.Descriptor, *oci.Manifest, error) {
+	g := f.fleet.following.group.Load()
+	if g == nil || held == nil {
+		return f.Remote.Resolve(ctx, repository, ref, held)
 	}
-	var shared *oci.Manifest
+	var unseen atomic.Pointer[digest.Digest]
 	d, mf, err := f.Remote.Resolve(ctx, repository, ref, func(d digest.Digest) bool {
-		if held(d) || !f.may(repository, d) {
-			return held(d)
+		if held(d) {
+			return true
 		}
-		mf, answered, err := f.followManifest(ctx, repository, d)
-		if answered && err == nil {
-			shared = &mf
-		}
-		return shared != nil
+		unseen.Store(&d)
+		return len(g.Before(d.String())) > 0
 	})
-	if err == nil && mf == nil && shared != nil && shared.Digest == d.Digest {
-		mf = shared
+	if told := unseen.Load(); err != nil || mf != nil || told == nil || *told != d.Digest {
+		return d, mf, err
 	}
-	return d, mf, err
+	owned, answered, err := f.followManifest(ctx, repository, d.Digest)
+	if !answered || err != nil {
+		return f.Remote.Resolve(ctx, repository, ref, held)
+	}
+	return owned.Descriptor(), &owned, nil
 }
 
 // keep puts what a tag meant into the store, unless it is known here.

@@ -47,12 +47,14 @@ func (u Upstream) scope(repository string) oci.Scope {
 
 // Remote returns a Remote that answers from the bucket what that has, then from other
 // gateways, and else from another Remote. Without either it is that one. nil = the upstream
-// is not asked: bucket and gateways answer alone.
+// is not asked, by no gateway: the bucket answers alone.
 func (f *Fleet) Remote(u Upstream, inner mirror.Remote) mirror.Remote {
 	if inner == nil {
 		inner, u.ProofTTL = offline{}, 0 // which nobody could renew
+	} else {
+		inner = &follower{Remote: inner, Upstream: u, fleet: f}
 	}
-	return &remote{Remote: &follower{Remote: inner, Upstream: u, fleet: f}, Upstream: u, fleet: f}
+	return &remote{Remote: inner, Upstream: u, fleet: f}
 }
 
 type remote struct {

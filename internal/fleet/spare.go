@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -74,7 +75,8 @@ func (d *depot) record(ctx context.Context, key string, record any) error {
 }
 
 // resolveTag asks the upstream. Where that gives no answer, what the bucket has of a tag
-// that is not known here goes into the store, as something stale.
+// that is not known here goes into the store, as something stale. A manifest that the
+// bucket has need not be got from the upstream to confirm what that says of a tag.
 func (r *remote) resolveTag(ctx context.Context, depot *depot, repository string, ref oci.Reference, held func(digest.Digest) bool) (oci.Descriptor, *oci.Manifest, error) {
 	asking, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -84,15 +86,24 @@ func (r *remote) resolveTag(ctx context.Context, depot *depot, repository string
 			cancel(errSpare)
 		}
 	})
-	// What a gateway was shown need not be shown to another one.
-	shown := func(d digest.Digest) bool {
-		if held == nil || held(d) {
+	var shared atomic.Pointer[oci.Manifest]
+	known := func(d digest.Digest) bool {
+		if held(d) {
 			return true
 		}
-		_, ok := proven(ctx, depot, r.scope(repository), d)
-		return ok
+		mf, err := r.sharedManifest(asking, depot, repository, d)
+		if err == nil {
+			shared.Store(&mf)
+		}
+		return err == nil
 	}
-	d, mf, err := r.Remote.Resolve(asking, repository, ref, shown)
+	if held == nil {
+		known = nil
+	}
+	d, mf, err := r.Remote.Resolve(asking, repository, ref, known)
+	if shared := shared.Load(); shared != nil && shared.Digest == d.Digest && mf == nil && err == nil {
+		mf = shared
+	}
 	if !late.Stop() && errors.Is(context.Cause(asking), errSpare) && err != nil {
 		return d, mf, oci.UpstreamError(oci.ClassTimeout, "", "the upstream did not answer in time", err)
 	}
