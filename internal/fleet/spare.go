@@ -57,8 +57,9 @@ func (d *depot) record(ctx context.Context, key string, record any) error {
 	return readRecord(o, record)
 }
 
-// resolveTag asks the upstream. Where that gives no answer, what the bucket has of a tag
-// that is not known here goes into the store, as something stale.
+// resolveTag asks the upstream, and the bucket for the manifest. Where the upstream gives no
+// answer, what the bucket has of a tag that is not known here goes into the store, as
+// something stale.
 func (r *remote) resolveTag(ctx context.Context, depot *depot, repository string, ref oci.Reference, held func(digest.Digest) bool) (oci.Descriptor, *oci.Manifest, error) {
 	asking, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -68,7 +69,21 @@ func (r *remote) resolveTag(ctx context.Context, depot *depot, repository string
 			cancel(errSpare)
 		}
 	})
-	d, mf, err := r.Remote.Resolve(asking, repository, ref, held)
+	var shared *oci.Manifest
+	d, mf, err := r.Remote.Resolve(asking, repository, ref, func(d digest.Digest) bool {
+		if held(d) {
+			return true
+		}
+		if !r.lacking.has(repository) {
+			if found, err := r.sharedManifest(asking, depot, repository, d); err == nil {
+				shared = &found
+			}
+		}
+		return shared != nil
+	})
+	if err == nil && mf == nil && shared != nil && shared.Digest == d.Digest {
+		mf = shared
+	}
 	if !late.Stop() && errors.Is(context.Cause(asking), errSpare) && err != nil {
 		return d, mf, oci.UpstreamError(oci.ClassTimeout, "", "the upstream did not answer in time", err)
 	}
