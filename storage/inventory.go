@@ -16,8 +16,6 @@ type (
 	Inventory = images.Inventory
 	// Holding is one part of an Inventory.
 	Holding = images.Holding
-	// HeldImage is what is known of an image.
-	HeldImage = images.HeldImage
 	// Catalog is what a store has by name, as it was at one moment.
 	Catalog = images.Catalog
 	// CatalogTag is a tag of a Catalog.
