@@ -116,7 +116,7 @@ func (s *Store) Usage() Usage {
 		QuarantinedBlobs: s.judge.Damaged(),
 		EvictedBlobs:     s.keeper.eviction.Remover.Blobs.Load(),
 		EvictedBytes:     s.keeper.eviction.Remover.Bytes.Load(),
-		Upkeep:           Upkeep{s.judge.Scrubbed(), s.keeper.snapshots.Newest()},
+		Upkeep:           Upkeep{s.judge.LastScrub.At(), s.keeper.snapshots.Newest()},
 	}
 	total, _ := s.home.ledger.Balance()
 	u.Blobs, u.BlobBytes, u.Upstreams = total.Blobs, total.Bytes, total.Upstreams

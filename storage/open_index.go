@@ -73,7 +73,7 @@ func (k *keeper) beginRun() {
 	if err := k.home.readState(); err != nil {
 		k.log.Warn("state of the store is not recorded", "error", err)
 	}
-	k.judge.NoteScrubbed(k.home.state.Scrubbed)
+	k.judge.LastScrub.Note(k.home.state.Scrubbed)
 	k.eviction.Clock.Begin(k.home.state.Wall)
 	k.durability.Begin(k.home.root.BootID())
 }

@@ -57,8 +57,9 @@ type Options struct {
 // that are not. Its methods are safe for concurrent use.
 type Judge struct {
 	Options
-	Suspects Suspects
-	Removals Removals
+	Suspects  Suspects
+	Removals  Removals
+	LastScrub LastScrub
 
 	walker     walker
 	quarantine quarantine
@@ -66,7 +67,6 @@ type Judge struct {
 	placing    placing
 	recheck    chan struct{} // asks the scrubber to look again at what was condemned
 	damaged    atomic.Int64
-	scrubbed   atomic.Pointer[time.Time]
 }
 
 // New returns the judge of a store.
@@ -80,18 +80,6 @@ func New(o Options) *Judge {
 
 // Damaged returns how many blobs were found to be damaged.
 func (j *Judge) Damaged() int64 { return j.damaged.Load() }
-
-// Scrubbed returns when the last pass in the background came to its end; zero = none has,
-// as far as is known.
-func (j *Judge) Scrubbed() (t time.Time) {
-	if at := j.scrubbed.Load(); at != nil {
-		t = *at
-	}
-	return t
-}
-
-// NoteScrubbed says when a pass came to its end.
-func (j *Judge) NoteScrubbed(t time.Time) { j.scrubbed.Store(&t) }
 
 // Verify reads the open file of a blob, and records the blob if it matches its digest.
 // One that does not is quarantined, and fs.ErrNotExist. Calls for one blob share one

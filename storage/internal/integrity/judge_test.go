@@ -296,11 +296,11 @@ func TestScrubTellsItsEnd(t *testing.T) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	s.scrubOnce(ended)
-	if at := b.Scrubbed(); !at.IsZero() {
+	if at := b.LastScrub.At(); !at.IsZero() {
 		t.Errorf("interrupted, it was scrubbed at %v", at)
 	}
 	s.scrubOnce(t.Context())
-	if at := b.Scrubbed(); at.IsZero() || !at.Equal(b.State.Scrubbed) {
+	if at := b.LastScrub.At(); at.IsZero() || !at.Equal(b.State.Scrubbed) {
 		t.Errorf("scrubbed at %v, want %v", at, b.State.Scrubbed)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"sync/atomic"
 	"time"
 
 	"github.com/pullgate/pullgate/storage/internal/life"
@@ -18,6 +19,21 @@ const (
 	// scrubNote is how often the position of a pass is written down.
 	scrubNote = time.Minute
 )
+
+// LastScrub is when the last pass in the background came to its end. The zero value knows
+// of none. Safe for concurrent use.
+type LastScrub struct{ at atomic.Pointer[time.Time] }
+
+// At returns the time; zero = there was none, as far as is known.
+func (l *LastScrub) At() (t time.Time) {
+	if at := l.at.Load(); at != nil {
+		t = *at
+	}
+	return t
+}
+
+// Note says when a pass came to its end.
+func (l *LastScrub) Note(t time.Time) { l.at.Store(&t) }
 
 // Scrubber reads the blobs again and again, in one goroutine.
 type Scrubber struct {
@@ -113,7 +129,7 @@ func (s *Scrubber) scrubOnce(ctx context.Context) {
 	switch {
 	case err == nil:
 		s.State.Note(func(st *volume.State) { st.Shard, st.Scrubbed = "", s.Now() })
-		s.NoteScrubbed(s.State.Scrubbed)
+		s.LastScrub.Note(s.State.Scrubbed)
 		s.Log.Info("blobs are scrubbed", "blobs", p.done.Blobs, "bytes", p.done.Bytes, "damaged", p.done.Damaged)
 	case ctx.Err() == nil && !errors.Is(err, life.ErrClosed):
 		s.Log.Error("scrub blobs", "error", err)
