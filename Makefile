@@ -22,9 +22,15 @@ SOAK ?= 10m
 build: ; @internal/tools/need go && $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/pullgate ./cmd/pullgate ## build bin/pullgate
 run: build ; bin/pullgate run --config Caddyfile.example ## build, and serve with Caddyfile.example
 # Tests make thousands of small stores: in memory, where it has room, unless somebody has said where, or they are long.
-DISK := $(or $(TMPDIR),/tmp)
+DISK := $(or $(GOTMPDIR),$(TMPDIR),/tmp)
 MEMORY := $(if $(TMPDIR),,$(shell grep -q ' /dev/shm .*noexec' /proc/mounts || df --output=avail /dev/shm 2>/dev/null | awk 'NR == 2 && $$1 > 2097152 { print "/dev/shm" }'))
-test race: export GOTMPDIR = $(DISK)
+# Programs are built on the disk all the same: a file tells Go so, as tests take GOTMPDIR in
+# their environment before TMPDIR.
+test race: bin/go.env
+test race: export GOENV = $(CURDIR)/bin/go.env
+test race: export GOTMPDIR =
+.PHONY: bin/go.env
+bin/go.env: ; @mkdir -p bin && { cat "$$(env -u GOENV $(GO) env GOENV)" 2>/dev/null; echo 'GOTMPDIR=$(DISK)'; } >$@.new && mv $@.new $@
 test race: export TMPDIR = $(if $(PULLGATE_LONG),$(DISK),$(or $(MEMORY),$(DISK)))
 test: ; @internal/tools/need go && $(GO) test -timeout 15m -parallel 4 -tags $(TAGS) $(TESTFLAGS) $(PKG) ## run all tests whose results Go has not cached
 race: export CGO_ENABLED = 1

@@ -38,17 +38,18 @@ var imports = map[string][]string{
 	"caddymodule/config": {
 		"caddymodule/credentials", "internal/bucket", "internal/mirror", "internal/nearest", "internal/operate", "internal/upstream", "storage", "internal/oci",
 	},
-	"internal/registry":        {"internal/nearest", "internal/oci"},
-	"internal/mirror":          {"storage", "internal/fill", "internal/pace", "internal/known", "internal/taglist", "internal/oci"},
-	"internal/fleet":           {"internal/bucket", "internal/mirror", "internal/fill", "storage", "internal/oci"},
-	"internal/bucket":          {},
-	"internal/bucket/s3client": {"internal/bucket"},
-	"caddymodule/s3":           {"internal/bucket", "internal/bucket/s3client"},
-	"internal/known":           {"internal/oci"},
-	"internal/taglist":         {"internal/oci"},
-	"internal/fill":            {"internal/pace", "internal/oci"},
-	"internal/pace":            {"internal/oci"},
-	"internal/upstream":        {"internal/flood", "internal/oci", "caddymodule/credentials"},
+	"internal/registry":          {"internal/nearest", "internal/oci"},
+	"internal/mirror":            {"storage", "internal/fill", "internal/pace", "internal/known", "internal/taglist", "internal/oci"},
+	"internal/fleet":             {"internal/bucket", "internal/mirror", "internal/fill", "storage", "internal/oci"},
+	"internal/bucket":            {},
+	"internal/bucket/s3client":   {"internal/bucket"},
+	"internal/bucket/buckettest": {},
+	"caddymodule/s3":             {"internal/bucket", "internal/bucket/s3client"},
+	"internal/known":             {"internal/oci"},
+	"internal/taglist":           {"internal/oci"},
+	"internal/fill":              {"internal/pace", "internal/oci"},
+	"internal/pace":              {"internal/oci"},
+	"internal/upstream":          {"internal/flood", "internal/oci", "caddymodule/credentials"},
 	"storage": {
 		"storage/internal/eviction", "storage/internal/images", "storage/internal/index", "storage/internal/integrity",
 		"storage/internal/life", "storage/internal/record", "storage/internal/volume", "internal/oci",
@@ -90,7 +91,7 @@ var imports = map[string][]string{
 	"internal/bundle":                   {"internal/oci"},
 	"internal/carry":                    {"internal/bundle", "internal/image", "internal/imagelist", "storage", "internal/oci"},
 	"integration":                       {"caddymodule", "internal/registrytest", "internal/freeport", "internal/oci"},
-	"integration/bench":                 {"internal/freeport", "storage", "internal/oci"},
+	"integration/bench":                 {"internal/bucket/buckettest", "internal/freeport", "storage", "internal/oci"},
 }
 
 // owners lists the folders that alone may import a foundation, tests included
@@ -215,12 +216,12 @@ func ownerOf(folder string) (owner string, known bool) {
 // the fake registry, and for tests of the policy and above the parts that they
 // are put together with.
 func allowedInTests(from, folder string) bool {
-	return slices.Contains([]string{"internal/registrytest", "internal/freeport", "internal/testenv"}, folder) ||
+	return slices.Contains([]string{"internal/registrytest", "internal/freeport", "internal/testenv", "internal/bucket/buckettest"}, folder) ||
 		from == "caddymodule" && slices.Contains([]string{"internal/bundle", "internal/imagelist"}, folder) ||
 		from == "caddymodule" && (strings.HasPrefix(folder, "caddymodule/credentials") || folder == "caddymodule/s3") ||
 		strings.HasPrefix(from, "caddymodule/credentials/") && slices.Contains([]string{"internal/upstream", "internal/oci"}, folder) ||
 		from == "internal/image" && folder == "internal/upstream" ||
-		from == "internal/fleet" && folder == "internal/upstream" ||
+		from == "internal/fleet" && slices.Contains([]string{"internal/upstream", "internal/bucket/s3client"}, folder) ||
 		from == "integration/fleet" && strings.HasPrefix(folder, "internal/bucket") ||
 		from == "internal/mirror" && slices.Contains([]string{"internal/upstream", "internal/registry"}, folder) ||
 		from == "internal/upstream" && slices.Contains([]string{"internal/mirror", "internal/registry", "storage"}, folder)

@@ -2,15 +2,12 @@ package caddymodule
 
 import (
 	"cmp"
-	"context"
-	"io/fs"
 	"log/slog"
 	"runtime/debug"
 	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/caddymodule/admin"
 	"github.com/pullgate/pullgate/caddymodule/command"
@@ -19,7 +16,6 @@ import (
 	"github.com/pullgate/pullgate/internal/image"
 	"github.com/pullgate/pullgate/internal/metrics"
 	"github.com/pullgate/pullgate/internal/mirror"
-	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/operate"
 	"github.com/pullgate/pullgate/internal/pulls"
 	"github.com/pullgate/pullgate/internal/registry"
@@ -58,20 +54,9 @@ var counted = metrics.New(metrics.Options{
 // tracked are the pulls of images that the process has seen. As what is counted, they
 // survive reloads.
 var tracked = pulls.New(pulls.Options{
-	Manifest: storedManifest, Running: runningFills, Ended: counted.Pull, Log: slog.New(newestLog{}), Now: time.Now,
+	Running: runningFills, Ended: counted.Pull, Log: slog.New(newestLog{}), Now: time.Now,
 	AfterFunc: func(d time.Duration, fn func()) { time.AfterFunc(d, fn) },
 })
-
-// storedManifest returns a manifest from whichever store has it.
-func storedManifest(ctx context.Context, d digest.Digest) (m oci.Manifest, err error) {
-	err = fs.ErrNotExist
-	for _, c := range openCaches() {
-		if m, err = c.Manifest(ctx, d); err == nil {
-			return m, nil
-		}
-	}
-	return m, err
-}
 
 // runningFills returns the downloads that run.
 func runningFills() (running []mirror.FillEvent) {

@@ -89,17 +89,33 @@ func TestAuthenticatedByDefault(t *testing.T) {
 	image := upstream.PutImage("private/image", "1", 2, 10)
 	t.Setenv("HUB_TOKEN", "hub-secret")
 	s := newSite(t)
+	file := filepath.Join(t.TempDir(), "log")
+	s.log = "output file " + file
+	warned := func() int {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(string(raw), "only users whom Caddy has authenticated may pull from this upstream")
+	}
 	options := fmt.Sprintf("url %s\ncredentials hub {env.HUB_TOKEN}\n", upstream.URL())
 	s.load("registry_mirror {\nupstream registry.corp {\n" + options + "}\n}")
 	c := s.client()
-	if response, body := c.get("/v2/proxy-registry.corp/private/image/manifests/1"); response.StatusCode != http.StatusForbidden {
+	if response, body := c.get("/v2/proxy-registry.corp/private/image/manifests/1"); response.StatusCode != http.StatusForbidden ||
+		!strings.Contains(string(body), "access to registry.corp/private/image is denied: the upstream has credentials, and no option access") {
 		t.Errorf("GET by nobody: %s: %s", response.Status, body)
+	}
+	if n := warned(); n != 1 {
+		t.Errorf("warned %d times of the missing option, want once", n)
 	}
 	if n := upstream.Count("", ""); n != 0 {
 		t.Errorf("the upstream saw %d requests", n)
 	}
 	s.load("registry_mirror {\nupstream registry.corp {\n" + options + "access public\n}\n}")
 	c.pull("/v2/proxy-registry.corp", image)
+	if n := warned(); n != 1 {
+		t.Errorf("warned %d times although the option is there", n-1)
+	}
 }
 
 // TestNext: what is not of the pull API is for the handlers after ours. What is

@@ -3,7 +3,11 @@ package caddymodule
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
 	"os"
 	"regexp"
 	"slices"
@@ -73,6 +77,8 @@ func (s *scenario) compare(r *reply, args []string) string {
 		if !bytes.Equal(r.body, want) {
 			return fmt.Sprintf("the body is not the %d bytes that it should be", len(want))
 		}
+	case "parts": // parts <digest> <from>-<to>...
+		return s.compareParts(r, s.content(s.arg(args, 1)), args[2:])
 	case "bytes": // bytes <number>[..<number>]
 		from, to := s.span(s.arg(args, 1))
 		if len(r.body) < from || len(r.body) > to {
@@ -119,6 +125,31 @@ func (s *scenario) compare(r *reply, args []string) string {
 		if want := strings.Split(args[0], "|"); !slices.Contains(want, strconv.Itoa(r.status)) {
 			return fmt.Sprintf("status %d", r.status)
 		}
+	}
+	return ""
+}
+
+// compareParts returns what is wrong with several ranges of a content, in this order.
+func (s *scenario) compareParts(r *reply, of []byte, ranges []string) string {
+	s.t.Helper()
+	_, parameters, err := mime.ParseMediaType(r.header.Get("Content-Type"))
+	s.check(err)
+	parts := multipart.NewReader(bytes.NewReader(r.body), parameters["boundary"])
+	for _, want := range ranges {
+		part, err := parts.NextRawPart()
+		if err != nil {
+			return fmt.Sprintf("there is no part %s: %v", want, err)
+		}
+		got, err := io.ReadAll(part)
+		from, to, _ := strings.Cut(want, "-")
+		header := part.Header
+		if err != nil || !bytes.Equal(got, of[s.size(from):s.size(to)+1]) ||
+			header.Get("Content-Range") != fmt.Sprintf("bytes %s/%d", want, len(of)) || header.Get("Content-Type") != "application/octet-stream" {
+			return fmt.Sprintf("the part %s is %d bytes of %v, %v", want, len(got), header, err)
+		}
+	}
+	if _, err := parts.NextRawPart(); !errors.Is(err, io.EOF) {
+		return fmt.Sprintf("after the last part: %v", err)
 	}
 	return ""
 }

@@ -229,8 +229,11 @@ func (s *service) openLocked() (err error) {
 			return err
 		}
 		open.clients = append(open.clients, c)
-		policy := u.Policy(c)
-		policy.Remote = open.cache.Fleet.Remote(fleet.Upstream{Identity: policy.Identity, TagTTL: policy.TagTTL, ProofTTL: policy.ProofTTL}, c)
+		policy, inner := u.Policy(c), mirror.Remote(c)
+		if u.Offline {
+			policy.Backed, inner = s.app.bucket != nil, nil
+		}
+		policy.Remote = open.cache.Fleet.Remote(fleet.Upstream{Identity: policy.Identity, TagTTL: policy.TagTTL, ProofTTL: policy.ProofTTL}, inner)
 		if u.HasSource() { // what it says now need not be what it said to the configuration before
 			policy.RemoteID += fmt.Sprintf(" %p", s.app)
 		}

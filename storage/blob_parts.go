@@ -45,11 +45,7 @@ func (b *Blobs) Suspended(ctx context.Context, scope oci.Scope, d digest.Digest)
 	}
 	defer b.life.Leave()
 	for _, name := range []volume.PartName{i.PartName(), i.PartNameOf(scope.Upstream)} {
-		c, err := b.parts.readSidecar(name)
-		if err != nil || c.Origin != scope.Upstream {
-			continue
-		}
-		if _, _, err := b.parts.suspended(name, -1); err == nil {
+		if c, err := b.parts.suspended(name, -1); err == nil && c.Origin == scope.Upstream {
 			return c.Size, true
 		}
 	}

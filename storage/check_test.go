@@ -206,7 +206,7 @@ func TestCheckFindsAndMends(t *testing.T) {
 		}, false, FindingRecord, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := openTest(t, Options{})
+			s := openTest(t, Options{Quiet: true}) // nobody else looks
 			m, blobs := putImage(t, s, "3", 3)
 			c.harm(t, s, m, blobs)
 			for range 2 {

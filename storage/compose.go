@@ -31,7 +31,7 @@ func (s *Store) compose(path string, root volume.Files, o Options) {
 	h := s.home
 	clock, opened := eviction.NewClock(s.now, o.uptime), &opened{}
 	parts := &parts{
-		root: root, space: space, layout: h.layout, life: s.life, log: s.log, now: s.now, save: o.save,
+		files: &partFiles{root: root}, space: space, layout: h.layout, life: s.life, log: s.log, now: s.now, save: o.save,
 	}
 	limits := eviction.NewBudget(space, h.ledger, parts.announced)
 	limits.Store(&o.Limits)

@@ -23,7 +23,7 @@ const maxIdle = 24 * time.Hour
 // parts are the parts that are not ended, and the files of the suspended ones. Its
 // methods are safe for concurrent use.
 type parts struct {
-	root       volume.Files
+	files      *partFiles
 	space      *volume.Space
 	layout     *layout
 	life       *life.Life
@@ -74,14 +74,14 @@ func (ps *parts) open(p *Part) (err error) {
 	err = ps.choose(p)
 	p.saving.covered = slices.Clone(p.covered)
 	if err == nil {
-		p.file, err = ps.root.OpenFile(p.name.PartPath(), os.O_RDWR, 0)
+		p.file, err = ps.files.root.OpenFile(p.name.PartPath(), os.O_RDWR, 0)
 		return err
 	}
 	create := func() error {
-		p.file, err = ps.root.OpenFile(p.name.PartPath(), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		p.file, err = ps.files.root.OpenFile(p.name.PartPath(), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 		if err != nil && !errors.Is(err, fs.ErrExist) {
 			// Some file systems make it, and cannot say so. What stays is swept.
-			_ = ps.root.Remove(p.name.PartPath())
+			_ = ps.files.root.Remove(p.name.PartPath())
 		}
 		return err
 	}

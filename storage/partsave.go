@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
-	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 const (
@@ -90,7 +89,7 @@ func (v *saving) write(covered oci.Extents) error {
 	if p.gate.isSealed() {
 		return nil
 	}
-	return volume.WriteFile(p.parts.root, p.name.SidecarPath(), p.sidecar(covered, p.size, ""))
+	return p.parts.files.write(p.name, p.sidecar(covered, p.size, ""), false)
 }
 
 func (p *Part) sidecar(covered oci.Extents, size int64, boot string) sidecar {
@@ -127,12 +126,11 @@ func (p *Part) keep() error {
 	if err != nil || len(covered) == 0 || p.ending.placed {
 		return err
 	}
-	root := p.parts.root
-	boot := root.BootID()
+	boot := p.parts.files.root.BootID()
 	if boot == "" {
 		if err := p.file.Datasync(); err != nil {
 			return err
 		}
 	}
-	return volume.WriteFileSoon(root, p.name.SidecarPath(), p.sidecar(covered, p.size, boot))
+	return p.parts.files.write(p.name, p.sidecar(covered, p.size, boot), true)
 }

@@ -17,7 +17,7 @@ import (
 func awaitSaved(t *testing.T, s *Store, i volume.ID, want oci.Extents) {
 	t.Helper()
 	for began := time.Now(); ; time.Sleep(time.Millisecond) {
-		c, err := s.parts.readSidecar(i.PartName())
+		c, err := s.parts.files.read(i.PartName())
 		if err == nil && slices.Equal(c.Covered, want) {
 			if c.Boot != "" {
 				t.Error("it is not on the disk")

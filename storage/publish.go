@@ -10,7 +10,6 @@ import (
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage/internal/index"
-	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
 // Publish makes the bytes outlive the process, before anybody is given the last of
@@ -165,7 +164,7 @@ func (p *Part) place(size int64) error {
 
 // move moves the part to its place.
 func (p *Part) move(size int64) error {
-	root, blob := p.parts.root, p.id.BlobPath()
+	root, blob := p.parts.files.root, p.id.BlobPath()
 	info, err := p.file.Stat()
 	if err != nil {
 		return err
@@ -215,7 +214,7 @@ func (p *Part) withdraw() error {
 func (p *Part) complete(size int64) error {
 	p.saving.sidecar.Lock()
 	defer p.saving.sidecar.Unlock()
-	return volume.WriteFileSoon(p.parts.root, p.name.SidecarPath(), p.sidecar(oci.Extents{{End: size}}, size, p.parts.root.BootID()))
+	return p.parts.files.write(p.name, p.sidecar(oci.Extents{{End: size}}, size, p.parts.files.root.BootID()), true)
 }
 
 func (p *Part) remove() error { return p.parts.remove(p.name) }
@@ -239,7 +238,7 @@ func (p *Part) suspend(covered oci.Extents) error {
 		if err := errors.Join(p.ending.broken, p.file.Datasync()); err != nil {
 			return err
 		}
-		return volume.WriteFile(p.parts.root, p.name.SidecarPath(), p.sidecar(covered, p.size, ""))
+		return p.parts.files.write(p.name, p.sidecar(covered, p.size, ""), false)
 	}()
 	if err != nil {
 		return errors.Join(err, p.remove())

@@ -1,9 +1,11 @@
 package storage
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 
@@ -39,57 +41,59 @@ func valid(covered oci.Extents, size, length int64) bool {
 	return end <= length && (size < 0 || end <= size)
 }
 
-// choose finds what is suspended of a part that is about to begin, or where it can
-// begin: then it returns why there is nothing. What another upstream has sent stays for
-// that one.
-func (ps *parts) choose(p *Part) error {
-	plain, own := p.id.PartName(), p.id.PartNameOf(p.origin)
-	var err error
-	if p.name == plain {
-		var of string
-		if p.covered, of, err = ps.suspended(plain, p.size); of == p.origin {
-			return err
-		}
-		if errors.Is(err, fs.ErrNotExist) || of == "" {
-			if covered, _, err := ps.suspended(own, p.size); err == nil {
-				p.covered = covered
-				ps.rename(p, own)
-				return nil
-			}
-			p.covered = nil
-			if err == nil {
-				err = errNoPart // nobody knows whose it is
-			}
-			return err
-		}
-		ps.rename(p, own)
-	}
-	p.covered, _, err = ps.suspended(own, p.size)
-	return err
+// partFiles are the files of parts. It knows which may have a sidecar: most never do, and
+// nobody else makes any, so the disk is not asked for one. It is safe for concurrent use.
+type partFiles struct {
+	root volume.Files
+
+	mu    sync.Mutex
+	names map[volume.PartName]bool // that may have a sidecar; nil = any
 }
 
-// errNoPart means that there is a sidecar which speaks of no part that can be used.
-var errNoPart = errors.New("no part that can be used")
-
-// suspended returns what a suspended part of the size holds, and whose it is, where that
-// is known. It is fs.ErrNotExist if there is not even a sidecar.
-func (ps *parts) suspended(name volume.PartName, size int64) (covered oci.Extents, of string, err error) {
-	c, err := ps.readSidecar(name)
-	if err != nil {
-		return nil, "", err
+// look finds those that are there. The lock of the directory is held, and no part runs.
+func (f *partFiles) look() {
+	entries, err := f.root.ReadDir(volume.IngestDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return
 	}
-	if size >= 0 && c.Size >= 0 && size != c.Size {
-		return nil, c.Origin, errNoPart
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.names = map[volume.PartName]bool{}
+	for _, e := range entries {
+		f.names[volume.PartNameIn(e.Name())] = true
 	}
-	info, err := ps.root.Lstat(name.PartPath())
-	if err != nil || !info.Mode().IsRegular() || len(c.Covered) == 0 || !valid(c.Covered, max(size, c.Size), info.Size()) {
-		return nil, "", errNoPart
-	}
-	return c.Covered, c.Origin, nil
 }
 
-func (ps *parts) readSidecar(name volume.PartName) (c sidecar, err error) {
-	raw, err := ps.root.ReadFile(name.SidecarPath())
+// may reports whether a part may have a sidecar.
+func (f *partFiles) may(name volume.PartName) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.names == nil || f.names[name]
+}
+
+// write writes down what a part holds; soon means that it may get to the disk later.
+func (f *partFiles) write(name volume.PartName, c sidecar, soon bool) error {
+	f.note(name, true)
+	if soon {
+		return volume.WriteFileSoon(f.root, name.SidecarPath(), c)
+	}
+	return volume.WriteFile(f.root, name.SidecarPath(), c)
+}
+
+func (f *partFiles) note(name volume.PartName, may bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.names == nil:
+	case may:
+		f.names[name] = true
+	default:
+		delete(f.names, name)
+	}
+}
+
+func (f *partFiles) read(name volume.PartName) (c sidecar, err error) {
+	raw, err := f.root.ReadFile(name.SidecarPath())
 	if err != nil {
 		return sidecar{}, err
 	}
@@ -97,7 +101,65 @@ func (ps *parts) readSidecar(name volume.PartName) (c sidecar, err error) {
 	if err != nil {
 		return sidecar{}, err
 	}
-	if json.Unmarshal(raw, &c) != nil || c.Digest != i.Digest() || c.Boot != "" && c.Boot != ps.root.BootID() {
+	if json.Unmarshal(raw, &c) != nil || c.Digest != i.Digest() || c.Boot != "" && c.Boot != f.root.BootID() {
+		return sidecar{}, errNoPart
+	}
+	return c, nil
+}
+
+// choose finds what is suspended of a part that is about to begin, or where it can
+// begin: then it returns why there is nothing. What another upstream has sent stays for
+// that one.
+func (ps *parts) choose(p *Part) error {
+	plain, own := p.id.PartName(), p.id.PartNameOf(p.origin)
+	if p.name == plain {
+		c, err := ps.suspended(plain, p.size)
+		switch {
+		case c.Origin == p.origin && err == nil:
+			p.covered = c.Covered
+			return nil
+		case c.Origin == p.origin:
+			return err
+		case errors.Is(err, fs.ErrNotExist), c.Origin == "":
+			if c, err := ps.suspended(own, p.size); err == nil {
+				p.covered = c.Covered
+				ps.rename(p, own)
+				return nil
+			}
+			return cmp.Or(err, errNoPart) // nobody knows whose it is
+		}
+		ps.rename(p, own)
+	}
+	c, err := ps.suspended(own, p.size)
+	if err == nil {
+		p.covered = c.Covered
+	}
+	return err
+}
+
+// errNoPart means that there is a sidecar which speaks of no part that can be used.
+var errNoPart = errors.New("no part that can be used")
+
+// suspended is held for a part that may never have been suspended.
+func (ps *parts) suspended(name volume.PartName, size int64) (sidecar, error) {
+	if !ps.files.may(name) {
+		return sidecar{}, fs.ErrNotExist
+	}
+	return ps.held(name, size)
+}
+
+// held returns what a suspended part of the size holds. It is fs.ErrNotExist if there is
+// not even a sidecar. Where the part cannot be used, it tells whose it is, if that is known.
+func (ps *parts) held(name volume.PartName, size int64) (sidecar, error) {
+	c, err := ps.files.read(name)
+	if err != nil {
+		return sidecar{}, err
+	}
+	if size >= 0 && c.Size >= 0 && size != c.Size {
+		return c, errNoPart
+	}
+	info, err := ps.files.root.Lstat(name.PartPath())
+	if err != nil || !info.Mode().IsRegular() || len(c.Covered) == 0 || !valid(c.Covered, max(size, c.Size), info.Size()) {
 		return sidecar{}, errNoPart
 	}
 	return c, nil
@@ -108,9 +170,12 @@ func (ps *parts) remove(n volume.PartName) error {
 	var errs []error
 	// The sidecar goes first: it must not speak of the next part.
 	for _, name := range []string{n.SidecarPath(), n.SidecarPath() + volume.Temporary, n.PartPath()} {
-		if err := ps.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := ps.files.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}
+	}
+	if len(errs) == 0 {
+		ps.files.note(n, false)
 	}
 	return errors.Join(errs...)
 }

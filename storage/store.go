@@ -118,6 +118,7 @@ func openStore(ctx context.Context, o Options) (_ *Store, err error) {
 	if s.home.lock, err = volume.Lock(ctx, root, o.LockWait); err != nil {
 		return nil, err
 	}
+	s.parts.files.look()
 	k := s.keeper
 	if err := k.begin(ctx); err != nil {
 		return nil, err

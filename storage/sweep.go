@@ -15,7 +15,7 @@ import (
 // sweep removes parts that are neither running nor were suspended after
 // the given time, and whatever else lies in the directory.
 func (ps *parts) sweep(before time.Time) error {
-	entries, err := ps.root.ReadDir(volume.IngestDir)
+	entries, err := ps.files.root.ReadDir(volume.IngestDir)
 	if err != nil {
 		return err
 	}
@@ -23,19 +23,17 @@ func (ps *parts) sweep(before time.Time) error {
 	for _, e := range entries {
 		i, err := volume.IDOfIngest(e.Name())
 		if err != nil {
-			errs = append(errs, ps.root.RemoveAll(path.Join(volume.IngestDir, e.Name())))
+			errs = append(errs, ps.files.root.RemoveAll(path.Join(volume.IngestDir, e.Name())))
 			continue
 		}
 		errs = append(errs, ps.unlessRunning(i, func() error {
 			if strings.HasSuffix(e.Name(), volume.Temporary) {
-				return ps.root.Remove(path.Join(volume.IngestDir, e.Name()))
+				return ps.files.root.Remove(path.Join(volume.IngestDir, e.Name()))
 			}
 			name := volume.PartNameIn(e.Name())
 			// One of a time to come is as good as of now.
-			if c, err := ps.readSidecar(name); err == nil && min(c.Suspended, ps.now().Unix()) > before.Unix() {
-				if _, _, err := ps.suspended(name, -1); err == nil {
-					return nil
-				}
+			if c, err := ps.held(name, -1); err == nil && min(c.Suspended, ps.now().Unix()) > before.Unix() {
+				return nil
 			}
 			return ps.remove(name)
 		}))
@@ -45,7 +43,7 @@ func (ps *parts) sweep(before time.Time) error {
 
 // check checks the parts.
 func (ps *parts) check(ctx context.Context, c *integrity.Check) error {
-	entries, err := ps.root.ReadDir(volume.IngestDir)
+	entries, err := ps.files.root.ReadDir(volume.IngestDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
@@ -74,17 +72,17 @@ func (ps *parts) checkPart(c *integrity.Check, i volume.ID, name volume.PartName
 	// What is wrong is mended while no part of the digest can begin.
 	err := ps.unlessRunning(i, func() error {
 		running = false
-		if extents, _, err := ps.suspended(name, -1); err == nil {
+		if held, err := ps.held(name, -1); err == nil {
 			c.Note(func(r *CheckReport) {
 				r.FillsSuspended++
-				r.SuspendedBytes += extents.Total()
+				r.SuspendedBytes += held.Covered.Total()
 			})
 			return nil
 		}
-		_, part := ps.root.Lstat(name.PartPath())
-		_, sidecar := ps.root.Lstat(name.SidecarPath())
+		_, part := ps.files.root.Lstat(name.PartPath())
+		_, sidecar := ps.files.root.Lstat(name.SidecarPath())
 		if errors.Is(part, fs.ErrNotExist) && errors.Is(sidecar, fs.ErrNotExist) {
-			if _, err := ps.root.Lstat(name.SidecarPath() + volume.Temporary); errors.Is(err, fs.ErrNotExist) {
+			if _, err := ps.files.root.Lstat(name.SidecarPath() + volume.Temporary); errors.Is(err, fs.ErrNotExist) {
 				return nil // it ended since the directory was read
 			}
 		}

@@ -324,7 +324,7 @@ func (w *world) wantParts(idle bool) {
 		w.problem("list parts: %v", err)
 	}
 	for _, e := range entries {
-		if _, _, err := w.s.parts.suspended(volume.PartNameIn(e.Name()), -1); idle || err != nil {
+		if _, err := w.s.parts.held(volume.PartNameIn(e.Name()), -1); idle || err != nil {
 			w.problem("%s is left", e.Name())
 		}
 	}

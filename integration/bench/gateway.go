@@ -49,6 +49,7 @@ const configuration = `{
 	}
 	registry_mirror {
 		storage %[1]s
+		%[11]s
 	}
 }
 
@@ -129,7 +130,7 @@ func (b *bench) startGatewayIn(ctx context.Context, dir string) (_ *gateway, err
 		return nil, err
 	}
 	config := fmt.Sprintf(configuration, storeIn(dir), filepath.Join(dir, "access.log"),
-		"`"+string(b.image.manifest)+"`", b.origin.fast, b.origin.slow, b.origin.link, admin, manifestType, b.upstream, b.timeouts)
+		"`"+string(b.image.manifest)+"`", b.origin.fast, b.origin.slow, b.origin.link, admin, manifestType, b.upstream, b.timeouts, b.fleet)
 	config += fmt.Sprintf("http://%s {\n\timport mirror\n}\nhttps://%s {\n\ttls %s %s\n\timport mirror\n}\n",
 		g.plain, g.secure, certificate, certificate)
 	config += fmt.Sprintf("http://%s {\n\tbasic_auth {\n\t\t%s %s\n\t}\n\timport mirror\n}\n", g.guarded, user, b.hash)

@@ -21,6 +21,7 @@ type bench struct {
 	profiles string // directory for profiles of the gateway; empty = none
 	upstream string // line for each upstream
 	timeouts string // line for the server
+	fleet    string // what gateways share; empty = nothing
 	many     []int  // how many blobs the stores have that are compared
 	hash     string // of the password
 	image    *image
@@ -87,6 +88,7 @@ var measurements = []measurement{
 	{"first", "the first byte of a blob that is not cached, and of one that is under way", measureFirst},
 	{"slow", "the same from one with 30 ms and 50 MB/s per connection, against no gateway", measureSlow},
 	{"herd", "16 and 256 clients at once, an uplink of 1 Gbit/s, against one download on that link", measureHerd},
+	{"bucket", "an image that a fleet's bucket has, 20 ms away with 90 MB/s per connection, against no gateway", measureBucket},
 	{"many", "hits on stores of many blobs, against one of few", measureMany},
 	{"memory", "resident memory: idle, and with 100 streams of 1 GiB", measureMemory},
 	{"start", "from the start of the process to the first answer", measureStart},

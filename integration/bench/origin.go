@@ -79,6 +79,8 @@ func serveRole(role string, args []string) bool {
 	switch {
 	case role == "origin" && len(args) == 4:
 		serveOrigin(args[0], args[1:])
+	case role == "bucket" && len(args) == 2:
+		serveBucket(args[0], args[1])
 	case role == "files" && len(args) == 4:
 		serveFiles(args[0], args[1], args[2], args[3])
 	case role == "bare" && len(args) == 3:

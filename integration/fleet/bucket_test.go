@@ -14,6 +14,7 @@ import (
 	"github.com/pullgate/pullgate/internal/bucket"
 	"github.com/pullgate/pullgate/internal/bucket/s3client"
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/registrytest"
 )
 
 var noOptions bucket.PutOptions
@@ -113,6 +114,39 @@ func TestList(t *testing.T) {
 	}
 }
 
+// A real server takes objects in parts, keeps to their hashes, and has nothing left of one
+// that was given up.
+func TestParts(t *testing.T) {
+	shared, ctx := newS3(t).run(), t.Context()
+	b, err := s3client.Open(bucket.Options{URL: shared.url(), AccessKey: accessKey, SecretKey: secretKey, PartSize: 5 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	large := registrytest.Random(1, 12<<20)
+	o := bucket.PutOptions{SHA256: oci.Sum(large).Encoded(), IfAbsent: true, Meta: map[string]string{"size": "7"}}
+	if err := b.Put(ctx, "b/large", bytes.NewReader(large), int64(len(large)), o); err != nil {
+		t.Fatal(err)
+	}
+	object, err := b.Get(ctx, "b/large", 0, -1)
+	if got, err := content(object, err); err != nil || got != string(large) || object.Meta["size"] != "7" {
+		t.Errorf("%d bytes, %+v, %v", len(got), object.Info, err)
+	}
+	if err := b.Put(ctx, "b/large", bytes.NewReader(large), int64(len(large)), o); !errors.Is(err, bucket.ErrChanged) {
+		t.Errorf("it is there: %v", err)
+	}
+	o.SHA256 = oci.Sum([]byte("other")).Encoded()
+	if err := b.Put(ctx, "b/wrong", bytes.NewReader(large), int64(len(large)), o); !errors.Is(err, bucket.ErrRefused) {
+		t.Errorf("it is not what it is said to be: %v", err)
+	}
+	if _, err := b.Head(ctx, "b/wrong"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it is there: %v", err)
+	}
+	if err := b.Tidy(ctx, "b/"); err != nil {
+		t.Error(err)
+	}
+}
+
 // A server that is not there, and one that refuses the keys, are failures, and nothing is
 // absent.
 func TestFailures(t *testing.T) {
@@ -138,6 +172,9 @@ func TestFailures(t *testing.T) {
 	}
 	defer b.Close()
 	if _, err := b.Head(t.Context(), "a"); err == nil || errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), secretKey) {
+		t.Errorf("wrong keys: %v", err)
+	}
+	if _, err := b.Get(t.Context(), "a", 0, -1); err == nil || !strings.Contains(err.Error(), "the secret key is wrong") {
 		t.Errorf("wrong keys: %v", err)
 	}
 }

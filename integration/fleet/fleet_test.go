@@ -47,6 +47,24 @@ func TestEmptyGateway(t *testing.T) {
 	}
 }
 
+// An upstream that no gateway may ask any more is served from the bucket, also by one that
+// begins with nothing.
+func TestOfflineUpstream(t *testing.T) {
+	from, shared := registrytest.New(t, registrytest.Options{}), newS3(t).run()
+	image := from.PutImage(repository, "3", 1, 10, 1<<20)
+	newGateway(t, from, shared).pull(image)
+	uploaded(t, shared.open(), image)
+	from.Reset()
+	g := newGateway(t, from, shared, "offline")
+	g.pull(image)
+	if status, _, _ := g.get("library/other", "/blobs/"+image.Platforms[0].Layers[1].Digest.String()); status != http.StatusNotFound {
+		t.Errorf("another repository gets status %d", status)
+	}
+	if n := len(from.Requests()); n > 0 {
+		t.Errorf("%d upstream requests", n)
+	}
+}
+
 // A gateway whose bucket is not there starts and pulls; once it comes, it is used.
 func TestBucketIsAbsentAtStart(t *testing.T) {
 	from, shared := registrytest.New(t, registrytest.Options{}), newS3(t)

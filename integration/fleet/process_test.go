@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -143,10 +144,11 @@ func (s *s3) open() *s3client.Client {
 type gatewayProcess struct {
 	t                   *testing.T
 	host, admin, config string
+	option              string // of its upstream
 }
 
 // newGateway starts a gateway; nil = without a fleet.
-func newGateway(t *testing.T, from *registrytest.Server, shared *s3) *gatewayProcess {
+func newGateway(t *testing.T, from *registrytest.Server, shared *s3, option ...string) *gatewayProcess {
 	t.Helper()
 	dir := t.TempDir()
 	port, err := freeport.Port()
@@ -155,6 +157,7 @@ func newGateway(t *testing.T, from *registrytest.Server, shared *s3) *gatewayPro
 	}
 	g := &gatewayProcess{
 		t: t, host: net.JoinHostPort("127.0.0.1", port), admin: filepath.Join(dir, "admin.sock"), config: filepath.Join(dir, "Caddyfile"),
+		option: strings.Join(option, "\n"),
 	}
 	g.configure(from, shared)
 	_, alive := start(t, binary, "run", "--config", g.config)
@@ -191,10 +194,11 @@ http://%s {
 	registry_mirror {
 		upstream docker.io {
 			url %s
+			%s
 		}
 	}
 }
-`, g.admin, filepath.Join(filepath.Dir(g.config), "cache"), fleet, g.host, from.URL())
+`, g.admin, filepath.Join(filepath.Dir(g.config), "cache"), fleet, g.host, from.URL(), g.option)
 	if err := os.WriteFile(g.config, []byte(text), 0o600); err != nil {
 		g.t.Fatal(err)
 	}

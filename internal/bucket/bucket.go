@@ -24,6 +24,9 @@ type Options struct {
 	// Region is what requests are signed for; empty = what the host of the URL names, or
 	// else us-east-1.
 	Region string
+	// PartSize has larger objects written in parts of so many bytes; 0 = only what S3 does
+	// not take in one request, in parts of 64 MiB or more.
+	PartSize int64
 }
 
 // DefaultRegion is what servers sign for that know no regions.
@@ -119,3 +122,7 @@ type PutOptions struct {
 
 // ErrChanged means that there is another object than a request was for.
 var ErrChanged = errors.New("there is another object")
+
+// ErrRefused means that the server does not take an object, such as since its bytes are not
+// what was announced. It takes others.
+var ErrRefused = errors.New("the server does not take the object")

@@ -36,6 +36,15 @@ func (d *Downloads) Queued() int {
 	return waiting
 }
 
+// Enter waits for a place among the downloads of an upstream, of which there are so many
+// at a time; 0 = any number. leave gives it back.
+func (d *Downloads) Enter(ctx context.Context, upstream string, most int) (leave func(), err error) {
+	if err := d.slots.Enter(ctx, upstream, most); err != nil {
+		return nil, err
+	}
+	return func() { d.slots.Leave(upstream) }, nil
+}
+
 // busy reports whether there are as many downloads as processors.
 func (d *Downloads) busy() bool { return d.running.Load() >= d.Processors }
 

@@ -137,10 +137,11 @@ func (f *Fill) Done() <-chan struct{} { return f.done }
 
 func (f *Fill) download() (err error) {
 	defer f.recovered(&err)
-	if err := f.slots.Enter(f.ctx, f.Scope.Upstream, f.MaxFills); err != nil {
+	leave, err := f.Enter(f.ctx, f.Scope.Upstream, f.MaxFills)
+	if err != nil {
 		return ErrClosed()
 	}
-	defer f.slots.Leave(f.Scope.Upstream)
+	defer leave()
 	f.running.Add(1)
 	defer f.running.Add(-1)
 	if direct, err := f.open(); err != nil || direct {

@@ -18,15 +18,16 @@ type Outcome struct {
 	// no reader.
 	Err, Cause error
 	Size       int64 // -1 = it never became known
-	Received   int64 // bytes that have come from the source
+	Received   int64 // bytes that have come
 	// Guessed says that the source told no size, and the hint had to do.
 	Guessed bool
 	// Resumed says that other bytes than the source's may be to blame: of an earlier fill,
 	// such as after a power loss, or Shared; and Unread that the part is, which does not
 	// give them back.
 	Resumed, Unread bool
-	// Shared is who has sent some of it in place of the source; empty = nobody.
-	Shared string
+	// Shared is who has sent some of it in place of the source, so many bytes; empty = nobody.
+	Shared      string
+	SharedBytes int64
 	// Refused says that an upstream has refused what no client had asked for yet.
 	Refused bool
 }
@@ -40,6 +41,7 @@ func (f *Fill) Outcome() Outcome { return f.summary(f.outcome.now().err) }
 
 func (f *Fill) summary(err error) Outcome {
 	v := f.outcome.now()
+	received, lent := f.workers.bytes()
 	_, _, resumed := f.content.state()
 	shared, _ := f.sender.shared.Load().(string)
 	refused := false
@@ -47,14 +49,15 @@ func (f *Fill) summary(err error) Outcome {
 		refused, _ = refusal(err)
 	}
 	return Outcome{
-		Err: err, Cause: v.cause, Size: v.size, Received: f.workers.bytes(), Guessed: v.guessed,
-		Resumed: resumed || shared != "", Shared: shared, Unread: errors.Is(err, errUnread), Refused: refused,
+		Err: err, Cause: v.cause, Size: v.size, Received: received, Guessed: v.guessed,
+		Resumed: resumed || shared != "", Shared: shared, SharedBytes: lent, Unread: errors.Is(err, errUnread), Refused: refused,
 	}
 }
 
 // Progress returns how many clients read, and how many bytes have come.
 func (f *Fill) Progress() (readers int, received int64) {
-	return f.audience.clients(), f.workers.bytes()
+	received, _ = f.workers.bytes()
+	return f.audience.clients(), received
 }
 
 // settle ends the part, unless that was committed.

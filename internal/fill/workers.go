@@ -30,6 +30,7 @@ type workers struct {
 	stumbles   stumbles
 	warned     bool // that the blob was cut off
 	received   int64
+	lent       int64 // of that, what is not the source's own
 }
 
 // restart lets segments begin that end with ctx. It is called while none runs.
@@ -114,6 +115,7 @@ func (w *workers) note(s *segment, n int64) (limit int64, own hash.Hash, receive
 	s.bytes += n
 	w.received += n
 	if s.intake.shared { // it says nothing of the line to the source
+		w.lent += n
 		s.intake.heard, s.intake.waited, s.goOn = true, 0, nil
 	} else if w.measure(s, n, w.awaitsAt(s, prefix), max(missing, 0)/int64(len(w.segments)), now) {
 		w.quicken(size)
@@ -221,9 +223,9 @@ func (w *workers) reach(off int64) time.Duration {
 	return 0
 }
 
-// bytes returns how many have come.
-func (w *workers) bytes() int64 {
+// bytes returns how many have come, and how many of these are not the source's own.
+func (w *workers) bytes() (received, lent int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.received
+	return w.received, w.lent
 }

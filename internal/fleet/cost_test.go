@@ -33,6 +33,18 @@ func (u *upstreamOf) Blob(context.Context, string, digest.Digest, int64, int64) 
 	return oci.BlobBody{ReadCloser: io.NopCloser(bytes.NewReader(content)), Size: int64(len(content))}, nil
 }
 
+func (u *upstreamOf) HeadBlob(context.Context, string, digest.Digest) (int64, error) {
+	return int64(len(content)), nil
+}
+
+func (u *upstreamOf) Manifest(_ context.Context, _ string, ref oci.Reference) (oci.Manifest, error) {
+	return oci.Manifest{Digest: ref.Digest, Bytes: content}, nil
+}
+
+func (u *upstreamOf) Resolve(context.Context, string, oci.Reference, func(digest.Digest) bool) (oci.Descriptor, *oci.Manifest, error) {
+	return oci.Descriptor{Size: int64(len(content))}, nil, nil
+}
+
 // noRecords are those of a gateway that knows nothing.
 type noRecords struct{ mirror.Records }
 

@@ -39,7 +39,9 @@ type depot struct {
 
 	life
 
-	reads, writes *breaker
+	// reads counts what does not begin to come, and bodies what does not go on: a bucket that
+	// answers well may send little.
+	reads, bodies, writes *breaker
 	// avoided are the keys of what did not come, wrong those of what was not what its name
 	// says, present those of what is known to be there, and served those of blobs that are
 	// being read.
@@ -52,11 +54,13 @@ type counts struct{ reads, writes, failures, received, sent atomic.Int64 }
 func newDepot(name string, objects bucket.Objects, f *Fleet) *depot {
 	d := &depot{name: name, objects: objects, budget: f.budget, log: f.log.With("bucket", name)}
 	d.ctx, d.end = context.WithCancel(context.Background())
-	d.reads = &breaker{ctx: d.ctx, start: d.start, told: d.tell("reads"), probe: func(ctx context.Context) error {
+	look := func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, d.budget)
 		defer cancel()
 		return d.look(ctx)
-	}}
+	}
+	d.reads = &breaker{ctx: d.ctx, start: d.start, told: d.tell("reads"), probe: look}
+	d.bodies = &breaker{ctx: d.ctx, start: d.start, told: d.tell("bodies"), probe: look}
 	d.writes = &breaker{ctx: d.ctx, start: d.start, told: d.tell("writes"), probe: func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, writeBudget)
 		defer cancel()
@@ -73,15 +77,6 @@ func (d *depot) look(ctx context.Context) error {
 		err = o.Close()
 	}
 	return failure(err)
-}
-
-// greet tells the log at once if the bucket cannot be read, such as with wrong keys.
-func (d *depot) greet() {
-	ctx, cancel := context.WithTimeout(d.ctx, writeBudget)
-	defer cancel()
-	if err := d.look(ctx); err != nil && d.ctx.Err() == nil {
-		d.log.Warn("the bucket cannot be read: pulls go on without it", "error", err)
-	}
 }
 
 func (d *depot) tell(what string) func(open bool, err error) {
@@ -102,21 +97,24 @@ func failure(err error) error {
 	return err
 }
 
-// errNotAsked is why nothing is read.
-var errNotAsked = errors.New("the bucket is not asked at present")
+var (
+	// errNotAsked is why nothing is read, and errSilent why a read is given up.
+	errNotAsked = errors.New("the bucket is not asked at present")
+	errSilent   = errors.New("the bucket is silent for too long")
+)
 
 // may reports whether an object may be asked for.
 func (d *depot) may(key string) bool {
-	return d.reads.open() == nil && !d.avoided.has(key) && !d.wrong.has(key)
+	return d.reads.open() == nil && d.bodies.open() == nil && !d.avoided.has(key) && !d.wrong.has(key)
 }
 
-// settle notes how a read has ended, unless the caller has given it up.
-func (d *depot) settle(caller context.Context, key string, err error) error {
+// settle notes how a read has begun, or ended, unless the caller has given it up.
+func (d *depot) settle(caller context.Context, of *breaker, key string, err error) error {
 	if caller.Err() != nil {
 		return caller.Err()
 	}
 	failed := failure(err)
-	d.reads.note(failed)
+	of.note(failed)
 	if failed != nil {
 		d.counts.failures.Add(1)
 		d.avoided.add(key, avoidFor)
@@ -134,7 +132,10 @@ func (d *depot) head(ctx context.Context, key string) (bucket.Info, error) {
 	defer cancel()
 	d.counts.reads.Add(1)
 	info, err := d.objects.Head(budget, key)
-	return info, d.settle(ctx, key, err)
+	if err != nil && budget.Err() != nil {
+		err = errSilent
+	}
+	return info, d.settle(ctx, d.reads, key, err)
 }
 
 // get is bucket.Objects.Get within its budget. The body ends when no byte comes for too long.
@@ -146,15 +147,17 @@ func (d *depot) get(ctx context.Context, key string, offset, length int64) (buck
 	late := time.AfterFunc(d.budget, cancel)
 	d.counts.reads.Add(1)
 	o, err := d.objects.Get(reading, key, offset, length)
-	if !late.Stop() && err == nil {
-		_ = o.Close()
-		err = context.DeadlineExceeded
+	if !late.Stop() {
+		if err == nil {
+			_ = o.Close()
+		}
+		err = errSilent
 	}
-	if err = d.settle(ctx, key, err); err != nil {
+	if err = d.settle(ctx, d.reads, key, err); err != nil {
 		cancel()
 		return bucket.Object{}, fmt.Errorf("read from the bucket: %w", err)
 	}
-	o.ReadCloser = &body{ReadCloser: o.ReadCloser, depot: d, key: key, caller: ctx, cancel: cancel}
+	o.ReadCloser = &body{ReadCloser: o.ReadCloser, depot: d, key: key, caller: ctx, reading: reading, cancel: cancel}
 	return o, nil
 }
 
@@ -162,11 +165,11 @@ func (d *depot) get(ctx context.Context, key string, offset, length int64) (buck
 type body struct {
 	io.ReadCloser
 
-	depot  *depot
-	key    string
-	caller context.Context
-	cancel context.CancelFunc
-	silent *time.Timer
+	depot           *depot
+	key             string
+	caller, reading context.Context
+	cancel          context.CancelFunc
+	silent          *time.Timer
 }
 
 // Read implements io.Reader. An end that comes too early is io.ErrUnexpectedEOF, whatever
@@ -180,10 +183,17 @@ func (b *body) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.silent.Stop()
 	b.depot.counts.received.Add(int64(n))
-	if err == nil || errors.Is(err, io.EOF) {
+	switch {
+	case err == nil:
+		return n, nil
+	case errors.Is(err, io.EOF):
+		b.depot.bodies.note(nil)
 		return n, err
 	}
-	if err = b.depot.settle(b.caller, b.key, err); b.caller.Err() == nil {
+	if b.reading.Err() != nil { // which is heeded only where the caller has not left
+		err = errSilent
+	}
+	if err = b.depot.settle(b.caller, b.depot.bodies, b.key, err); b.caller.Err() == nil {
 		err = fmt.Errorf("read from the bucket: %w", errors.Join(io.ErrUnexpectedEOF, err))
 	}
 	return n, err

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"io"
 	"net/url"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,6 +37,9 @@ type gateway struct {
 	cache  *mirror.Cache
 	fleet  *fleet.Fleet
 	mirror *mirror.Mirror
+	close  func()
+	// brought is how many bytes of blobs have come from upstreams.
+	brought atomic.Int64
 }
 
 // newGateway returns an empty gateway, which waits for the bucket as long as that takes. A
@@ -52,15 +57,6 @@ func newHastyGateway(t *testing.T, from *registrytest.Server, objects bucket.Obj
 
 func newGatewayOn(t *testing.T, from *registrytest.Server, objects bucket.Objects, prepare func(*fleet.Fleet), change ...func(*mirror.Upstream)) *gateway {
 	t.Helper()
-	store, err := storage.Open(t.Context(), storage.Options{Path: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := &gateway{t: t, store: store}
-	g.fleet = fleet.New(fleet.Options{Records: store, Blobs: mirror.BlobsOf(store), Catalog: store.Catalog})
-	prepare(g.fleet)
-	g.fleet.Use("memory", objects)
-	g.cache = mirror.NewCache(mirror.CacheOptions{Records: g.fleet.Records(), Blobs: g.fleet.Blobs(), Observe: g.fleet.Filled})
 	at, err := url.Parse(from.URL())
 	if err != nil {
 		t.Fatal(err)
@@ -69,25 +65,56 @@ func newGatewayOn(t *testing.T, from *registrytest.Server, objects bucket.Object
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(client.Close)
 	policy := mirror.Upstream{
-		Name: upstreamName, Access: mirror.Access{Public: true}, Freshness: mirror.Freshness{TagTTL: time.Minute},
+		Name: upstreamName, Access: mirror.Access{Public: true}, Freshness: mirror.Freshness{TagTTL: time.Minute}, Remote: client,
 	}
 	for _, c := range change {
 		c(&policy)
 	}
-	policy.Remote = g.fleet.Remote(fleet.Upstream{Identity: cmp.Or(policy.Identity, upstreamName), TagTTL: policy.TagTTL, ProofTTL: policy.ProofTTL}, client)
-	if g.mirror, err = mirror.New(g.cache, mirror.Options{Upstreams: []mirror.Upstream{policy}}); err != nil {
+	g := bareGateway(t, objects, prepare, time.Now)
+	g.serve(policy)
+	return g
+}
+
+// bareGateway returns an empty gateway of no upstreams.
+func bareGateway(t *testing.T, objects bucket.Objects, prepare func(*fleet.Fleet), now func() time.Time) *gateway {
+	t.Helper()
+	store, err := storage.Open(t.Context(), storage.Options{Path: t.TempDir()})
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	g := &gateway{t: t, store: store}
+	g.fleet = fleet.New(fleet.Options{Records: store, Blobs: mirror.BlobsOf(store), Catalog: store.Catalog})
+	prepare(g.fleet)
+	g.fleet.Use("memory", objects)
+	observe := func(e mirror.FillEvent) {
+		if g.fleet.Filled(e); e.Finished {
+			g.brought.Add(e.Bytes)
+		}
+	}
+	g.cache = mirror.NewCache(mirror.CacheOptions{Records: g.fleet.Records(), Blobs: g.fleet.Blobs(), Observe: observe, Now: now})
+	g.close = sync.OnceFunc(func() {
 		g.cache.Close()
 		g.fleet.Close()
-		client.Close()
 		if err := store.Close(); err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(g.close)
 	return g
+}
+
+// serve has the gateway mirror upstreams, whose Remotes stand behind the bucket.
+func (g *gateway) serve(upstreams ...mirror.Upstream) {
+	g.t.Helper()
+	for n, u := range upstreams {
+		upstreams[n].Remote = g.fleet.Remote(fleet.Upstream{Identity: cmp.Or(u.Identity, u.Name), TagTTL: u.TagTTL, ProofTTL: u.ProofTTL}, u.Remote)
+	}
+	var err error
+	if g.mirror, err = mirror.New(g.cache, mirror.Options{Upstreams: upstreams}); err != nil {
+		g.t.Fatal(err)
+	}
 }
 
 func request(kind oci.Kind, repository string, ref oci.Reference) oci.Request {

@@ -6,7 +6,7 @@ import (
 )
 
 // maxRecent bounds what is remembered; any of it leaves for what is new.
-const maxRecent = 1 << 16
+const maxRecent = 1 << 14
 
 // recent remembers keys for a while. The zero value is empty. Safe for concurrent use.
 type recent struct {

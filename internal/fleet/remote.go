@@ -39,8 +39,12 @@ type Upstream struct {
 }
 
 // Remote returns a Remote that answers from the bucket what that has, and else from
-// another one. Without a bucket it is that one.
+// another one. Without a bucket it is that one. nil = the upstream is not asked: the bucket
+// answers alone.
 func (f *Fleet) Remote(u Upstream, inner mirror.Remote) mirror.Remote {
+	if inner == nil {
+		inner, u.ProofTTL = offline{}, 0 // which nobody could renew
+	}
 	return &remote{Remote: inner, Upstream: u, fleet: f}
 }
 
@@ -99,7 +103,7 @@ func (r *remote) HeadBlob(ctx context.Context, repository string, d digest.Diges
 		}
 	}
 	size, err := r.Remote.HeadBlob(ctx, repository, d)
-	if r.ProofTTL > 0 && unanswered(err) {
+	if r.spares(ctx, repository, d, err) {
 		if size, ok := proven(context.WithoutCancel(ctx), depot, r.scope(repository), d); ok {
 			return size, nil
 		}
@@ -107,9 +111,20 @@ func (r *remote) HeadBlob(ctx context.Context, repository string, d digest.Diges
 	return size, r.noted(repository, err)
 }
 
+// spares reports whether the bucket answers in place of an upstream that has not confirmed
+// what expires. A proof that is known here is not renewed by that: it is believed on, by
+// the rules of package mirror.
+func (r *remote) spares(ctx context.Context, repository string, d digest.Digest, err error) bool {
+	if r.ProofTTL == 0 || !unanswered(err) {
+		return false
+	}
+	link, unknown := r.fleet.local.Records.Linked(context.WithoutCancel(ctx), r.scope(repository), d)
+	return unknown != nil || !link.Proven
+}
+
 // noted notes that an upstream lacks what was asked for.
 func (r *remote) noted(repository string, err error) error {
-	if oci.IsNotFound(err) {
+	if oci.IsNotFound(err) && !errors.Is(err, errOffline) {
 		r.lacking.add(repository, lackingFor)
 	}
 	return err
@@ -131,7 +146,7 @@ var errUnproven = errors.New("the upstream has not shown that it has it there")
 func (r *remote) sharedManifest(ctx context.Context, depot *depot, repository string, d digest.Digest) (oci.Manifest, error) {
 	key := manifestKey(d)
 	proof := r.prove(ctx, depot, repository, d, func(ctx context.Context) error {
-		_, _, err := r.Remote.Resolve(ctx, repository, oci.Reference{Digest: d})
+		_, _, err := r.Remote.Resolve(ctx, repository, oci.Reference{Digest: d}, nil)
 		return err
 	})
 	defer proof.end()
@@ -163,15 +178,15 @@ func (r *remote) sharedManifest(ctx context.Context, depot *depot, repository st
 const untyped = "binary/octet-stream"
 
 // Resolve implements mirror.Remote.
-func (r *remote) Resolve(ctx context.Context, repository string, ref oci.Reference) (oci.Descriptor, *oci.Manifest, error) {
+func (r *remote) Resolve(ctx context.Context, repository string, ref oci.Reference, held func(digest.Digest) bool) (oci.Descriptor, *oci.Manifest, error) {
 	depot := r.fleet.depot.Load()
 	switch {
 	case depot == nil:
-		return r.Remote.Resolve(ctx, repository, ref)
+		return r.Remote.Resolve(ctx, repository, ref, held)
 	case ref.IsDigest():
 		return r.resolveDigest(ctx, depot, repository, ref)
 	}
-	return r.resolveTag(ctx, depot, repository, ref)
+	return r.resolveTag(ctx, depot, repository, ref, held)
 }
 
 func (r *remote) resolveDigest(ctx context.Context, depot *depot, repository string, ref oci.Reference) (oci.Descriptor, *oci.Manifest, error) {
@@ -184,8 +199,8 @@ func (r *remote) resolveDigest(ctx context.Context, depot *depot, repository str
 			return d, mf, nil
 		}
 	}
-	d, mf, err := r.Remote.Resolve(ctx, repository, ref)
-	if r.ProofTTL > 0 && unanswered(err) {
+	d, mf, err := r.Remote.Resolve(ctx, repository, ref, nil)
+	if r.spares(ctx, repository, ref.Digest, err) {
 		if d, mf, ok := shared(context.WithoutCancel(ctx)); ok {
 			return d, mf, nil
 		}
@@ -196,6 +211,8 @@ func (r *remote) resolveDigest(ctx context.Context, depot *depot, repository str
 // unanswered reports whether an upstream has said neither yes nor no.
 func unanswered(err error) bool {
 	switch class := oci.ClassOf(err); {
+	case errors.Is(err, errOffline):
+		return true
 	case err == nil, class == oci.ClassNotFound, class == oci.ClassDenied:
 		return false
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -59,7 +60,7 @@ func (d *depot) record(ctx context.Context, key string, record any) error {
 
 // resolveTag asks the upstream. Where that gives no answer, what the bucket has of a tag
 // that is not known here goes into the store, as something stale.
-func (r *remote) resolveTag(ctx context.Context, depot *depot, repository string, ref oci.Reference) (oci.Descriptor, *oci.Manifest, error) {
+func (r *remote) resolveTag(ctx context.Context, depot *depot, repository string, ref oci.Reference, held func(digest.Digest) bool) (oci.Descriptor, *oci.Manifest, error) {
 	asking, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	late := time.AfterFunc(sparePatience, func() {
@@ -68,7 +69,7 @@ func (r *remote) resolveTag(ctx context.Context, depot *depot, repository string
 			cancel(errSpare)
 		}
 	})
-	d, mf, err := r.Remote.Resolve(asking, repository, ref)
+	d, mf, err := r.Remote.Resolve(asking, repository, ref, held)
 	if !late.Stop() && errors.Is(context.Cause(asking), errSpare) && err != nil {
 		return d, mf, oci.UpstreamError(oci.ClassTimeout, "", "the upstream did not answer in time", err)
 	}
@@ -111,22 +112,30 @@ func (r *remote) stale(checked time.Time) time.Time {
 func (r *remote) Referrers(ctx context.Context, repository string, d digest.Digest) ([]oci.Descriptor, error) {
 	found, err := r.Remote.Referrers(ctx, repository, d)
 	if depot := r.fleet.depot.Load(); depot != nil && unanswered(err) {
-		r.recallReferrers(context.WithoutCancel(ctx), depot, repository, d)
+		found = r.recallReferrers(context.WithoutCancel(ctx), depot, repository, d)
+		if found != nil && errors.Is(err, errOffline) {
+			err = nil
+		}
 	}
 	return found, err
 }
 
-func (r *remote) recallReferrers(ctx context.Context, depot *depot, repository string, d digest.Digest) {
+func (r *remote) recallReferrers(ctx context.Context, depot *depot, repository string, d digest.Digest) []oci.Descriptor {
 	records, scope := r.fleet.local.Records, r.scope(repository)
 	if _, err := records.Referrers(ctx, scope, d); !errors.Is(err, fs.ErrNotExist) {
-		return
+		return nil
 	}
 	var known sharedReferrers
 	if depot.record(ctx, referrersKey(scope, d), &known) != nil {
-		return
+		return nil
 	}
+	known.Descriptors = slices.DeleteFunc(known.Descriptors, func(of oci.Descriptor) bool {
+		_, err := oci.ParseDigest(of.Digest.String())
+		return err != nil || of.Size < 0
+	})
 	err := records.PutReferrers(ctx, scope, d, storage.Referrers{Descriptors: known.Descriptors, Checked: r.stale(known.Checked)})
 	if err != nil {
 		r.fleet.log.Debug("referrers of the bucket not stored", "error", err)
 	}
+	return known.Descriptors
 }

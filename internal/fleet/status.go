@@ -1,5 +1,7 @@
 package fleet
 
+import "cmp"
+
 // Status is how the bucket of a gateway fares, since it is used.
 type Status struct {
 	Name string `json:"bucket"`
@@ -32,7 +34,7 @@ func (f *Fleet) Status() *Status {
 		Name: d.name, Reads: d.counts.reads.Load(), Writes: d.counts.writes.Load(), Failures: d.counts.failures.Load(),
 		Received: d.counts.received.Load(), Sent: d.counts.sent.Load(), Waiting: d.uploads.waiting(), Behind: d.uploads.behind.Load(),
 	}
-	if err := d.reads.trouble(); err != nil {
+	if err := cmp.Or(d.reads.trouble(), d.bodies.trouble()); err != nil {
 		s.ReadError = err.Error()
 	}
 	if err := d.writes.trouble(); err != nil {

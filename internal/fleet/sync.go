@@ -19,6 +19,10 @@ import (
 // compared.
 const catchUpAfter = time.Minute
 
+// maxCatchUp is how long is waited at the most after one that has failed: each lists the
+// whole bucket.
+const maxCatchUp = 15 * time.Minute
+
 // Synced is what was compared with the bucket, and brought there.
 type Synced struct {
 	Blobs int64 `json:"blobs"`
@@ -44,19 +48,10 @@ func (f *Fleet) Sync(ctx context.Context, progress func(Synced)) (Synced, error)
 	}
 	d.uploads.behind.Store(false)
 	s := &syncing{depot: d, news: make(chan struct{}, 1)}
-	told := make(chan struct{})
-	go func() {
-		defer close(told)
-		for range s.news {
-			if progress != nil {
-				progress(s.synced())
-			}
-		}
-	}()
-	defer func() {
-		close(s.news)
-		<-told
-	}()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(d.ctx, cancel)()
+	defer s.telling(progress)()
 	if err := s.run(ctx, f.local.Catalog); err != nil {
 		d.uploads.behind.Store(true)
 		return s.synced(), fmt.Errorf("sync with the bucket: %w", err)
@@ -77,7 +72,7 @@ func (f *Fleet) CatchUp() {
 func (f *Fleet) catchUp(d *depot) {
 	tick := time.NewTicker(catchUpAfter)
 	defer tick.Stop()
-	for {
+	for pause := catchUpAfter; ; {
 		select {
 		case <-tick.C:
 		case <-d.ctx.Done():
@@ -86,15 +81,25 @@ func (f *Fleet) catchUp(d *depot) {
 		if !d.uploads.behind.Load() || d.uploads.waiting() > 0 || d.writes.open() != nil {
 			continue
 		}
-		func() {
-			defer f.survive("catch up")
-			if synced, err := f.Sync(d.ctx, nil); err != nil && d.ctx.Err() == nil {
-				d.log.Warn("not all is in the bucket", "error", err)
-			} else if synced.Uploaded > 0 {
-				d.log.Info("caught up with the bucket", "objects", synced.Uploaded, "bytes", synced.Bytes)
-			}
-		}()
+		if pause = min(2*pause, maxCatchUp); f.caughtUp(d) {
+			pause = catchUpAfter
+		}
+		tick.Reset(pause)
 	}
+}
+
+// caughtUp compares all with the bucket, and reports whether all is there then.
+func (f *Fleet) caughtUp(d *depot) bool {
+	defer f.survive("catch up")
+	synced, err := f.Sync(d.ctx, nil)
+	switch {
+	case d.ctx.Err() != nil:
+	case err != nil:
+		d.log.Warn("not all is in the bucket", "error", err)
+	case synced.Uploaded > 0:
+		d.log.Info("caught up with the bucket", "objects", synced.Uploaded, "bytes", synced.Bytes)
+	}
+	return err == nil
 }
 
 // syncing is one comparison.
@@ -147,6 +152,30 @@ func (s *syncing) upload(ctx context.Context, group *errgroup.Group, size int64,
 		s.tell()
 		return nil
 	})
+}
+
+// telling has progress told until the end.
+func (s *syncing) telling(progress func(Synced)) (end func()) {
+	if progress == nil {
+		return func() {}
+	}
+	over, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-s.news:
+				progress(s.synced())
+			case <-over:
+				progress(s.synced())
+				return
+			}
+		}
+	}()
+	return func() {
+		close(over)
+		<-ended
+	}
 }
 
 func (s *syncing) tell() {

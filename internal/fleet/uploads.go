@@ -2,11 +2,13 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/internal/bucket"
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
@@ -60,7 +62,10 @@ func newUploads(d *depot, f *Fleet) *uploads {
 // begin begins to upload. What an earlier process has not uploaded is not known.
 func (u *uploads) begin() {
 	u.behind.Store(true)
-	u.depot.start(u.depot.greet)
+	u.depot.start(func() {
+		defer u.fleet.survive("greet")
+		u.depot.greet()
+	})
 	u.depot.start(func() { u.fleet.catchUp(u.depot) })
 	for range uploaders {
 		u.depot.start(func() {
@@ -102,7 +107,9 @@ func (u *uploads) next() bool {
 		delete(u.known, j) // what changes from now on is another upload
 		u.mu.Unlock()
 		if err := u.try(u.depot.ctx, j); err != nil {
-			u.behind.Store(true)
+			if !errors.Is(err, bucket.ErrRefused) { // which it would be again
+				u.behind.Store(true)
+			}
 			u.depot.log.Warn("not uploaded", "error", err)
 		}
 		return true
@@ -122,6 +129,9 @@ func (u *uploads) try(ctx context.Context, j job) (err error) {
 		if err = u.once(ctx, j); err == nil || ctx.Err() != nil {
 			return nil
 		}
+		if errors.Is(err, bucket.ErrRefused) {
+			return err
+		}
 		if u.depot.writes.open() == nil {
 			tries++
 		}
@@ -132,11 +142,16 @@ func (u *uploads) try(ctx context.Context, j job) (err error) {
 // once tries one upload, and notes how the bucket has taken it.
 func (u *uploads) once(ctx context.Context, j job) error {
 	err := failure(u.do(ctx, j))
-	if ctx.Err() == nil {
+	if ctx.Err() != nil {
+		return err
+	}
+	if err != nil {
+		u.depot.counts.failures.Add(1)
+	}
+	if errors.Is(err, bucket.ErrRefused) {
+		u.depot.writes.note(nil) // it is well
+	} else {
 		u.depot.writes.note(err)
-		if err != nil {
-			u.depot.counts.failures.Add(1)
-		}
 	}
 	return err
 }

@@ -15,9 +15,6 @@ import (
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
-// maxPut is the most that S3 takes in one request. Larger blobs are not uploaded.
-const maxPut = 5 << 30
-
 // writer writes to the bucket what the gateway has.
 type writer struct {
 	depot *depot
@@ -58,9 +55,6 @@ func (w writer) blob(ctx context.Context, d digest.Digest) error {
 		return nil // see do
 	}
 	defer served.Close()
-	if size > maxPut {
-		return nil
-	}
 	absent, err := w.lacks(ctx, key, size)
 	if err != nil || !absent {
 		return err
@@ -68,7 +62,7 @@ func (w writer) blob(ctx context.Context, d digest.Digest) error {
 	return w.put(ctx, key, served, size, bucket.PutOptions{SHA256: sha256Of(d)})
 }
 
-// lacks reports whether an object of such a size is missing, or is known to be wrong.
+// lacks reports whether an object of such a size is missing. One of another size is wrong.
 func (w writer) lacks(ctx context.Context, key string, size int64) (bool, error) {
 	if w.depot.wrong.has(key) {
 		return true, nil
@@ -77,8 +71,11 @@ func (w writer) lacks(ctx context.Context, key string, size int64) (bool, error)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return true, nil
-	case err != nil || info.Size != size:
-		return err == nil, err
+	case err != nil:
+		return false, err
+	case info.Size != size:
+		w.depot.wrong.add(key, distrustFor)
+		return true, nil
 	}
 	w.depot.present.add(key, presentFor)
 	return false, nil
@@ -204,6 +201,9 @@ func (w writer) remove(ctx context.Context, key string) error {
 	err := w.drop(ctx, key)
 	if err == nil {
 		w.depot.wrong.drop(key)
+		if w.depot.present.drop(key) { // another upload has replaced it meanwhile
+			w.depot.uploads.behind.Store(true)
+		}
 	}
 	return err
 }

@@ -104,7 +104,7 @@ func (q *blobQuery) join(ctx context.Context) (joining, oci.CacheStatus, error) 
 	if b, status, err := q.open(ctx); b.Content != nil || err != nil {
 		return joining{open: b}, status, err
 	}
-	if q.Offline {
+	if q.alone {
 		status, err := q.unknown(oci.CodeBlobUnknown)
 		return joining{}, status, err
 	}

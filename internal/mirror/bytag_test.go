@@ -25,7 +25,7 @@ func (f *fixture) wantManifest(ref string, want []byte) {
 	}
 }
 
-// A client has asked with HEAD what a tag means. Then it moves, and what it meant is
+// A client has asked with HEAD what a tag means, and was told what no bytes confirm. Then it moves, and what it meant is
 // deleted: one GET by tag decides, also where the tag is said never to move.
 func TestTagThatMovesAfterItsHead(t *testing.T) { bubble(testTagThatMovesAfterItsHead)(t) }
 
@@ -33,6 +33,7 @@ func testTagThatMovesAfterItsHead(t *testing.T) {
 	for _, name := range []string{"3", "v1.2.3"} {
 		f := newFixture(t)
 		f.connect(upstream.Options{})
+		f.counting()
 		old := f.upstream.PutImage(repository, name, 1, 10)
 		if d, _, err := f.mirror.StatManifest(t.Context(), manifestRequest(name)); err != nil || d.Digest != old.Index.Digest {
 			t.Fatal(err)
@@ -55,6 +56,7 @@ func testDigestThatIsGoneAfterItsHead(t *testing.T) {
 	for _, name := range []string{"3", "v1.2.3"} {
 		f := newFixture(t)
 		f.connect(upstream.Options{})
+		f.counting()
 		old := f.upstream.PutImage(repository, name, 1, 10)
 		if _, _, err := f.mirror.StatManifest(t.Context(), manifestRequest(name)); err != nil {
 			t.Fatal(err)
@@ -74,6 +76,7 @@ func TestImmutableTagWithoutItsManifest(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.connect(upstream.Options{})
+	f.counting()
 	old := f.upstream.PutImage(repository, "v1.2.3", 1, 10)
 	if _, _, err := f.mirror.StatManifest(t.Context(), manifestRequest("v1.2.3")); err != nil {
 		t.Fatal(err)
@@ -111,6 +114,7 @@ func TestManifestsByTagOnly(t *testing.T) {
 			f.wantManifest("3", image.IndexBytes)
 
 			// As containerd pulls: HEAD by tag, GET by digest.
+			f.counting()
 			f.upstream.PutImage("library/other", "3", 1, 10)
 			r := manifestRequest("3")
 			r.Repository = "library/other"
@@ -169,4 +173,12 @@ func TestWrongDigestInTheHead(t *testing.T) {
 	f.wantManifest("3", image.IndexBytes)
 	f.wantManifest(image.Index.Digest.String(), image.IndexBytes)
 	f.wantManifest("3", image.IndexBytes)
+}
+
+// counting has the upstream say that it counts GETs of manifests, as Docker Hub does:
+// then what a HEAD tells is believed.
+func (f *fixture) counting() {
+	f.upstream.On(registrytest.Rule{Kind: "manifests", Method: http.MethodHead, Hook: registrytest.Spoil{
+		Header: func(h http.Header) { h.Set("Ratelimit-Remaining", "76;w=3600") },
+	}.Hook()})
 }

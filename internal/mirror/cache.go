@@ -109,8 +109,8 @@ type hooks struct {
 
 // hints are what upstreams have said of tags and manifests, which is worth little.
 type hints struct {
-	gone      since[key] // since when an upstream says that a tag is gone
-	namedBy   namedBy
+	gone      since[key]      // since when an upstream says that a tag is gone
+	namedBy   bounded[string] // by which tag an upstream has named a manifest that nobody has got yet
 	announced announced
 }
 

@@ -21,7 +21,8 @@ func TestRangesOfGarbage(t *testing.T) { inBothModes(t, testRangesOfGarbage) }
 func testRangesOfGarbage(t *testing.T) {
 	t.Parallel()
 	const size = 3 * mib
-	for _, test := range []struct {
+	w, garbage := newRangesWorld(t), make([]byte, size)
+	for i, test := range []struct {
 		room   int64
 		strict bool
 		ranges string
@@ -50,9 +51,8 @@ func testRangesOfGarbage(t *testing.T) {
 		{mib, true, "bytes=0-9", false},
 	} {
 		t.Run(fmt.Sprintf("room %d, strict %t, %s", test.room, test.strict, test.ranges), func(t *testing.T) {
-			w := newRangesWorld(t)
 			w.cache.FailParts(test.room, storage.ErrNoSpace)
-			right, garbage := registrytest.Random(1, size), make([]byte, size)
+			right := registrytest.Random(uint64(i), size)
 			l := &lies{
 				Rand: rand.New(rand.NewPCG(1, 1)), digest: digest.FromBytes(right), right: right, sent: garbage, ranged: garbage,
 				told: size, headed: size, holdAt: size - mib/2, open: make(chan struct{}),
@@ -60,7 +60,7 @@ func testRangesOfGarbage(t *testing.T) {
 			if !test.clean { // else it comes before the upstream is done
 				close(l.open)
 			}
-			w.upstream.plan = l
+			w.upstream.follow(l)
 			server := w.servers[test.strict]
 			got := fetch(t, server.Client(), http.MethodGet, server.URL+"/v2/proxy-"+upstreamName+"/"+repository+"/blobs/"+l.digest.String(), test.ranges)
 			if test.clean {
@@ -79,20 +79,21 @@ func testRangesOfGarbage(t *testing.T) {
 // With an honest upstream, ranges come on any store, as such or as the whole.
 func TestRangesOnAFullDisk(t *testing.T) {
 	t.Parallel()
+	w, seed := newRangesWorld(t), uint64(0)
 	for _, room := range []int64{-1, 0} {
 		for ranges, status := range map[string]int{
 			"bytes=0-9": 200, "bytes=1048576-1048580": 200, "bytes=5-9,20-30": 200, "bytes=-70000": 200, "bytes=2097152-": 200,
 			"bytes=0-": 206, "bytes=5000000-": 416, "": 200,
 		} {
-			w := newRangesWorld(t)
 			w.cache.FailParts(room, storage.ErrNoSpace)
-			right := registrytest.Random(1, 3*mib)
+			seed++
+			right := registrytest.Random(seed, 3*mib)
 			l := &lies{
 				Rand: rand.New(rand.NewPCG(1, 1)), digest: digest.FromBytes(right), right: right, sent: right, ranged: right,
 				told: 3 * mib, headed: 3 * mib, open: make(chan struct{}),
 			}
 			close(l.open)
-			w.upstream.plan = l
+			w.upstream.follow(l)
 			for _, strict := range []bool{false, true} {
 				server := w.servers[strict]
 				got := fetch(t, server.Client(), http.MethodGet, server.URL+"/v2/proxy-"+upstreamName+"/"+repository+"/blobs/"+l.digest.String(), ranges)

@@ -1,7 +1,10 @@
 package mirror_test
 
 import (
+	"bytes"
+	"log/slog"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -88,9 +91,15 @@ func TestStaleIfGone(t *testing.T) {
 	}
 	t.Run("for a while", func(t *testing.T) {
 		f, image := deleted(t, func(u *mirror.Upstream) { u.StaleIfGone = time.Hour })
+		var log bytes.Buffer
+		f.log = slog.NewTextHandler(&log, nil)
+		f.reopen()
 		for range 59 {
 			f.wantStale(image)
 			f.clock.advance(time.Minute)
+		}
+		if told := strings.Count(log.String(), "level=WARN"); told != 1 || !strings.Contains(log.String(), "upstream has deleted a tag") {
+			t.Errorf("it is told %d times, want once: %s", told, &log)
 		}
 		if n := f.upstream.Count("HEAD", "manifests"); n < 50 {
 			t.Errorf("it was looked for %d times", n)

@@ -62,7 +62,7 @@ func (p *pedant) get(repository string, ref oci.Reference) (oci.Manifest, error)
 	return m, nil
 }
 
-func (p *pedant) Resolve(_ context.Context, repository string, ref oci.Reference) (oci.Descriptor, *oci.Manifest, error) {
+func (p *pedant) Resolve(_ context.Context, repository string, ref oci.Reference, _ func(digest.Digest) bool) (oci.Descriptor, *oci.Manifest, error) {
 	m, err := p.get(repository, ref)
 	return m.Descriptor(), nil, err
 }

@@ -130,9 +130,6 @@ type front struct {
 
 func newFront(t testing.TB, l *lister) *front {
 	t.Helper()
-	if l.spell == nil {
-		l.spell = spellings()[0]
-	}
 	f := &front{fixture: newFixture(t)}
 	f.serve(l)
 	return f
@@ -141,6 +138,9 @@ func newFront(t testing.TB, l *lister) *front {
 // serve puts another lister behind the gateway, of which nothing is known.
 func (f *front) serve(l *lister) {
 	f.t.Helper()
+	if l.spell == nil {
+		l.spell = spellings()[0]
+	}
 	server := httptest.NewServer(l)
 	f.t.Cleanup(server.Close)
 	base, err := url.Parse(server.URL)

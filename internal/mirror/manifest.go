@@ -61,7 +61,7 @@ func (q manifestQuery) get(ctx context.Context) (oci.Manifest, oci.CacheStatus, 
 	if mf, ok, err := q.current(ctx); ok || err != nil {
 		return mf, settled(err), err
 	}
-	if q.Offline {
+	if q.alone {
 		status, err := q.unknown(oci.CodeManifestUnknown)
 		return oci.Manifest{}, status, err
 	}
@@ -185,7 +185,7 @@ func (q manifestQuery) ask(ctx context.Context) (_ oci.Manifest, stored bool, er
 // if only getting it could tell.
 func (q manifestQuery) prove(ctx context.Context) (oci.Descriptor, *oci.Manifest, error) {
 	ref := oci.Reference{Digest: q.digest}
-	desc, mf, err := q.Remote.Resolve(ctx, q.repository, ref)
+	desc, mf, err := q.Remote.Resolve(ctx, q.repository, ref, nil)
 	switch {
 	case err != nil:
 		return oci.Descriptor{}, nil, err

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,8 +49,9 @@ type Upstream struct {
 	// ProofTTL is how long it is believed that a repository has what it had once; 0 = for
 	// ever. Then the upstream is asked again. What it has refused is not served any more.
 	ProofTTL time.Duration
-	// Offline answers from the cache only, however old.
-	Offline bool
+	// Offline answers from the cache only, however old. Backed has the Remote asked for what
+	// is not there: it is not the registry, but what others have cached.
+	Offline, Backed bool
 }
 
 // Freshness says how long what an upstream said of its tags is believed.
@@ -105,15 +107,13 @@ type upstream struct {
 	Upstream
 
 	allow, deny globs
+	alone       bool // nobody is asked for what is not in the cache
 }
 
 // New returns a Mirror on a cache. It fails on missing or repeated names, a
 // missing Remote, and patterns that are none.
 func New(c *Cache, o Options) (*Mirror, error) {
-	m := &Mirror{cache: c, log: o.Logger, upstreams: make(map[string]*upstream, len(o.Upstreams))}
-	if m.log == nil {
-		m.log = slog.New(slog.DiscardHandler)
-	}
+	m := &Mirror{cache: c, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), upstreams: make(map[string]*upstream, len(o.Upstreams))}
 	for _, configured := range o.Upstreams {
 		u := &upstream{Upstream: configured}
 		if err := u.provision(); err != nil {
@@ -141,12 +141,8 @@ func (u *upstream) provision() (err error) {
 	case u.TagTTL < 0:
 		return fmt.Errorf("tag TTL %s is negative", u.TagTTL)
 	}
-	if u.MissesPerClient == 0 {
-		u.MissesPerClient = DefaultMissesPerClient
-	}
-	if u.Identity == "" {
-		u.Identity = u.Name
-	}
+	u.MissesPerClient = cmp.Or(u.MissesPerClient, DefaultMissesPerClient)
+	u.Identity, u.alone = cmp.Or(u.Identity, u.Name), u.Offline && !u.Backed
 	if u.allow, err = newGlobs(u.Allow); err != nil {
 		return err
 	}

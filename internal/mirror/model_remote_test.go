@@ -67,7 +67,7 @@ func (o *origin) look(repository string, d digest.Digest) (content oci.Manifest,
 	return content, has, o.mood, err
 }
 
-func (o *origin) Resolve(_ context.Context, repository string, ref oci.Reference) (oci.Descriptor, *oci.Manifest, error) {
+func (o *origin) Resolve(_ context.Context, repository string, ref oci.Reference, _ func(digest.Digest) bool) (oci.Descriptor, *oci.Manifest, error) {
 	d := ref.Digest
 	if ref.Tag != "" {
 		d = o.tag(repository)

@@ -1,12 +1,14 @@
 package mirror_test
 
 import (
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
 
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/upstream"
 )
 
 func TestStale(t *testing.T) {
@@ -148,5 +150,42 @@ func TestColdFailures(t *testing.T) {
 				}
 			}))
 		}
+	}
+}
+
+// What is the trouble of a registry behind the upstream comes as all kinds of statuses: as
+// 400 of Quay's blobs, as 424 of ACR's cache, as 503 of GitLab's, as 502 and 504 of Pulp.
+// An old answer serves then, and what is not here is no 404.
+func TestTroubleBehindTheUpstream(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{400, 408, 412, 424, 500, 502, 503, 504} {
+		t.Run(fmt.Sprint(status), bubble(func(t *testing.T) {
+			f := newFixture(t)
+			f.clock.run()
+			f.connect(upstream.Options{MaxFails: -1})
+			image := f.upstream.PutImage(repository, "3", 1, 1000)
+			if _, _, err := f.mirror.Manifest(t.Context(), manifestRequest("3")); err != nil {
+				t.Fatal(err)
+			}
+			f.clock.advance(ttl)
+			f.upstream.Hook(registrytest.Answer(status, nil, `{"errors":[{"code":"UNSUPPORTED","message":"request to registry for cache rule"}]}`))
+			if m, cache, err := f.mirror.Manifest(t.Context(), manifestRequest("3")); err != nil || m.Digest != image.Index.Digest || cache.Result != oci.ResultStale {
+				t.Errorf("cached: %v, %v", cache, err)
+			}
+			layer := blobRequest(image.Platforms[0].Layers[0].Digest)
+			_, _, manifest := f.mirror.Manifest(t.Context(), manifestRequest("none"))
+			_, _, blob := f.pull(t.Context(), layer)
+			_, _, head := f.mirror.StatBlob(t.Context(), layer)
+			for what, err := range map[string]error{"manifest": manifest, "blob": blob, "HEAD of a blob": head} {
+				if e := oci.AsError(err); e == nil || e.Status < 500 || e.UpstreamStatus != status || e.Code != oci.CodeUnavailable {
+					t.Errorf("%s: %+v", what, err)
+				}
+			}
+			f.upstream.Hook(nil)
+			time.Sleep(3 * time.Second)
+			if _, _, err := f.pull(t.Context(), layer); err != nil {
+				t.Errorf("it is remembered for long: %v", err)
+			}
+		}))
 	}
 }

@@ -29,9 +29,9 @@ func (p *panicking) blow() {
 	}
 }
 
-func (p *panicking) Resolve(ctx context.Context, repository string, ref oci.Reference) (oci.Descriptor, *oci.Manifest, error) {
+func (p *panicking) Resolve(ctx context.Context, repository string, ref oci.Reference, held func(digest.Digest) bool) (oci.Descriptor, *oci.Manifest, error) {
 	p.blow()
-	return p.Remote.Resolve(ctx, repository, ref)
+	return p.Remote.Resolve(ctx, repository, ref, held)
 }
 
 func (p *panicking) Blob(ctx context.Context, repository string, d digest.Digest, offset, length int64) (oci.BlobBody, error) {

@@ -125,17 +125,8 @@ func (p prover) summoning(ctx context.Context, ask func() error) error {
 
 // askManifest asks for the size of a manifest.
 func (p prover) askManifest(ctx context.Context) (int64, error) {
-	ref := oci.Reference{Digest: p.digest}
-	desc, mf, err := p.Remote.Resolve(ctx, p.repository, ref)
-	switch {
-	case err != nil:
-		return -1, err
-	case mf != nil:
-		return int64(len(mf.Bytes)), check(mf, ref)
-	case desc.Digest != p.digest:
-		return -1, oci.UpstreamError(oci.ClassDigest, "", "the upstream names another digest than was asked for", nil)
-	}
-	return desc.Size, nil
+	desc, _, err := manifestQuery(p).prove(ctx)
+	return desc.Size, err
 }
 
 // possess has the upstream show that it possesses a blob which another one has brought
@@ -146,6 +137,11 @@ func (p prover) possess(ctx context.Context) (answer[bool], error) {
 	if err != nil || size <= fill.WholeSize {
 		return answer[bool]{}, nil //nolint:nilerr // it is about to go
 	}
+	leave, err := p.downloads.Enter(ctx, p.Identity, p.MaxFills) // it is the GETs that the upstream counts
+	if err != nil {
+		return answer[bool]{course: joined}, err
+	}
+	defer leave()
 	return lookUp(ctx, p.view, &p.possessed, question[bool]{
 		key: p.key(kindBlob, p.digest.String()),
 		have: func(ctx context.Context) (bool, bool) {

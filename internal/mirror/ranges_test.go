@@ -90,9 +90,7 @@ func TestGeneratedRanges(t *testing.T) {
 // round has clients ask for one blob at the same time.
 func (w *rangesWorld) round(random *rand.Rand, name string, clients int) {
 	l := newLies(random, w.noise)
-	w.upstream.mu.Lock()
-	w.upstream.plan = l
-	w.upstream.mu.Unlock()
+	w.upstream.follow(l)
 	full := w.fillDisk(random, len(l.right))
 	tell := time.Minute
 	if random.IntN(6) == 0 {

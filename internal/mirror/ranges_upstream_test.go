@@ -18,6 +18,13 @@ type liar struct {
 	plan *lies
 }
 
+// follow has the upstream tell other lies from now on.
+func (u *liar) follow(l *lies) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.plan = l
+}
+
 // lies are what it does to one blob.
 type lies struct {
 	*rand.Rand
@@ -206,7 +213,7 @@ func (u *liar) HeadBlob(_ context.Context, _ string, d digest.Digest) (int64, er
 	return -1, missing(oci.CodeBlobUnknown)
 }
 
-func (u *liar) Resolve(context.Context, string, oci.Reference) (oci.Descriptor, *oci.Manifest, error) {
+func (u *liar) Resolve(context.Context, string, oci.Reference, func(digest.Digest) bool) (oci.Descriptor, *oci.Manifest, error) {
 	return oci.Descriptor{}, nil, missing(oci.CodeManifestUnknown)
 }
 

@@ -26,7 +26,7 @@ type referrersQuery struct {
 // and none offline where none are known.
 func (q referrersQuery) list(ctx context.Context) ([]oci.Descriptor, oci.CacheStatus, error) {
 	old, known := q.stored(ctx)
-	if q.Offline || known && q.believed(old) {
+	if q.alone || known && (q.Offline || q.believed(old)) {
 		return old.Descriptors, oci.CacheStatus{Result: oci.ResultHit}, nil
 	}
 	a, err := lookUp(ctx, q.view, &q.referrers, q.question(old, known))

@@ -15,9 +15,10 @@ import (
 // with a Class; one of ClassNotFound means that the upstream itself said so.
 // All methods are safe for concurrent use.
 type Remote interface {
-	// Resolve finds out type, digest and size of a manifest. Where the upstream
-	// tells them only with the bytes, the manifest is returned, too; else it is nil.
-	Resolve(ctx context.Context, repository string, ref oci.Reference) (oci.Descriptor, *oci.Manifest, error)
+	// Resolve finds out type, digest and size of a manifest. Where only the bytes tell
+	// them for certain, the manifest is returned, too; else it is nil. held, unless nil,
+	// reports that the manifest with a digest is here, so that no bytes are needed.
+	Resolve(ctx context.Context, repository string, ref oci.Reference, held func(digest.Digest) bool) (oci.Descriptor, *oci.Manifest, error)
 	// Manifest gets a manifest of at most oci.MaxManifestSize. Its digest is
 	// computed from the bytes and equals that of ref.
 	Manifest(ctx context.Context, repository string, ref oci.Reference) (oci.Manifest, error)

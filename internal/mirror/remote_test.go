@@ -62,7 +62,7 @@ func (r *remote) do(ctx context.Context, method, path string, code oci.Code, hea
 }
 
 // Resolve asks with HEAD, and with GET where that tells too little.
-func (r *remote) Resolve(ctx context.Context, repository string, ref oci.Reference) (oci.Descriptor, *oci.Manifest, error) {
+func (r *remote) Resolve(ctx context.Context, repository string, ref oci.Reference, _ func(digest.Digest) bool) (oci.Descriptor, *oci.Manifest, error) {
 	res, err := r.do(ctx, http.MethodHead, repository+"/manifests/"+ref.String(), oci.CodeManifestUnknown, nil)
 	switch {
 	case err == nil:

@@ -127,7 +127,7 @@ func (s *sharedFill) Failed(o fill.Outcome) {
 // report tells the log, the span and the observer how the fill has ended.
 func (s *sharedFill) report(o fill.Outcome) {
 	e := s.event(false)
-	e.Finished, e.Size, e.Bytes, e.Stored = true, o.Size, o.Received, o.Stored()
+	e.Finished, e.Size, e.Bytes, e.Stored = true, o.Size, o.Received-o.SharedBytes, o.Stored()
 	e.Duration, e.Class = s.source.now().Sub(s.began), oci.ClassOf(o.Err)
 	result := "stored"
 	switch {

@@ -2,11 +2,14 @@ package mirror_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -202,6 +205,52 @@ func TestPossessionIsShownOnce(t *testing.T) {
 		if got := methods(s); !slices.Equal(got, []string{"HEAD"}) {
 			t.Errorf("%d bytes, elsewhere: %v", size, got)
 		}
+	}
+}
+
+// The GETs by which an upstream shows that it has the bytes count among its downloads.
+func TestPossessionWaitsForAPlace(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	s := f.beside()
+	f.more[0].MaxFills = 1
+	f.configure()
+	raw, mine := registrytest.Random(1, 2*mib), registrytest.Random(2, 1000)
+	d, first := f.upstream.PutBlob(repository, raw), s.PutBlob(repository, mine)
+	s.PutBlob(repository, raw)
+	f.mustPull(blobRequest(d), raw, oci.ResultMiss)
+	f.filled()
+	gate, open := registrytest.Hold(t)
+	s.On(registrytest.Rule{Kind: "blobs", Reference: first.String(), Hook: registrytest.Hang(gate)})
+	var pulls sync.WaitGroup
+	pulls.Go(func() { f.mustPull(beside(blobRequest(first)), mine, oci.ResultMiss) })
+	for s.Count("", "blobs") == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	for range 3 {
+		pulls.Go(func() {
+			if got, _, err := f.pull(t.Context(), beside(blobRequest(d))); err != nil || !bytes.Equal(got, raw) {
+				t.Errorf("%d bytes, %v", len(got), err)
+			}
+		})
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	pulls.Go(func() {
+		if _, _, err := f.pull(ctx, beside(blobRequest(d))); !errors.Is(err, context.Canceled) {
+			t.Errorf("who has left: %v", err)
+		}
+	})
+	for f.cache.Stats().Queued < 4 && s.Count("", "blobs") == 1 {
+		time.Sleep(time.Millisecond)
+	}
+	leave()
+	if n := s.Count("", "blobs"); n != 1 {
+		t.Errorf("%d requests at a time, where one is allowed", n)
+	}
+	open()
+	pulls.Wait()
+	if n := s.Count("", "blobs"); n != 1+4 {
+		t.Errorf("%d requests: %v", n, s.Requests())
 	}
 }
 

@@ -30,7 +30,7 @@ func (q *blobQuery) stat(ctx context.Context) (oci.Descriptor, oci.CacheStatus, 
 			return oci.Descriptor{Digest: q.digest, Size: size}, oci.CacheStatus{Result: oci.ResultJoined}, nil
 		}
 	}
-	if q.Offline {
+	if q.alone {
 		status, err := q.unknown(oci.CodeBlobUnknown)
 		return oci.Descriptor{}, status, err
 	}

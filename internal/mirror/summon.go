@@ -102,8 +102,23 @@ type watched struct {
 // Manifest implements Remote.
 func (w watched) Manifest(ctx context.Context, repository string, ref oci.Reference) (oci.Manifest, error) {
 	mf, err := w.Remote.Manifest(ctx, repository, ref)
-	if err == nil && mf.Shared == "" {
-		w.cache.images.Fetched(known.Key{Scope: oci.Scope{Upstream: w.identity, Repository: repository}, Digest: mf.Digest}, w.cache.now())
+	if err == nil {
+		w.note(repository, mf)
 	}
 	return mf, err
+}
+
+// Resolve implements Remote.
+func (w watched) Resolve(ctx context.Context, repository string, ref oci.Reference, held func(digest.Digest) bool) (oci.Descriptor, *oci.Manifest, error) {
+	desc, mf, err := w.Remote.Resolve(ctx, repository, ref, held)
+	if err == nil && mf != nil {
+		w.note(repository, *mf)
+	}
+	return desc, mf, err
+}
+
+func (w watched) note(repository string, mf oci.Manifest) {
+	if mf.Shared == "" {
+		w.cache.images.Fetched(known.Key{Scope: oci.Scope{Upstream: w.identity, Repository: repository}, Digest: mf.Digest}, w.cache.now())
+	}
 }

@@ -33,7 +33,7 @@ func (q tagQuery) resolve(ctx context.Context) (tagAnswer, oci.CacheStatus, erro
 	if known && q.fresh(ctx, old) {
 		return tagAnswer{tag: old}, q.status(oci.ResultHit, old), nil
 	}
-	if q.Offline {
+	if q.alone {
 		status, err := q.unknown(oci.CodeManifestUnknown)
 		return tagAnswer{}, status, err
 	}
@@ -58,6 +58,8 @@ func (q tagQuery) lookUp(ctx context.Context, old storage.Tag, known bool) (tagA
 	switch {
 	case err == nil:
 		return a.value, q.statusOf(a), nil
+	case q.Offline && fallback:
+		return tagAnswer{tag: old}, q.status(oci.ResultHit, old), nil
 	case ctx.Err() != nil || !fallback || !q.forgives(ctx, err):
 		return tagAnswer{}, a.status(err), err
 	}
@@ -176,8 +178,9 @@ func (v view) excuses(err error) bool {
 // tells it only with that, or an old one is to be replaced.
 func (q tagQuery) ask(ctx context.Context, old storage.Tag, fallback bool) (oci.Descriptor, *oci.Manifest, error) {
 	ref := oci.Reference{Tag: q.name}
-	desc, mf, err := q.Remote.Resolve(ctx, q.repository, ref)
-	if err == nil && mf == nil && fallback && desc.Digest != old.Digest && !q.hasManifest(ctx, desc.Digest) {
+	held := func(d digest.Digest) bool { return q.hasManifest(ctx, d) }
+	desc, mf, err := q.Remote.Resolve(ctx, q.repository, ref, held)
+	if err == nil && mf == nil && fallback && desc.Digest != old.Digest && !held(desc.Digest) {
 		// The tag moves only once its new manifest is here: until then the old
 		// one is the stale answer.
 		mf, err = q.get(ctx, oci.Reference{Digest: desc.Digest})
@@ -206,7 +209,7 @@ func (q tagQuery) settle(ctx context.Context, old storage.Tag, known bool, desc 
 		stored = q.keep(ctx, mf)
 	} else {
 		q.said(ctx, desc)
-		q.namedBy.put(q.view.key(kindManifest, desc.Digest.String()), q.name)
+		q.namedBy.put(q.view.key(kindManifest, desc.Digest.String()), q.name, maxNamed)
 	}
 	now := q.now()
 	a.tag = storage.Tag{Digest: desc.Digest, MediaType: desc.MediaType, Size: desc.Size, Checked: now, Changed: now}

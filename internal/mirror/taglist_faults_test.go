@@ -98,8 +98,10 @@ func TestListsThatLeadNowhere(t *testing.T) {
 		}, "", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := &front{fixture: newFixture(t)}
 			for _, n := range []int{-1, 1, 1000} {
-				f := newFront(t, &lister{size: 1, broken: test.answer})
+				f.serve(&lister{size: 1, broken: test.answer})
 				all, pages, err := f.follow(n)
 				last := pages[len(pages)-1]
 				switch {

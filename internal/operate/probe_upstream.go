@@ -67,7 +67,7 @@ func (r Reach) finding() ProbeLine {
 	case r.Identified:
 		line.Text += " answers, and accepts the credentials"
 	case r.Login:
-		line.Text += " answers, and does not ask for the credentials"
+		line.Text += " answers, and does not say whether it accepts the credentials"
 	default:
 		line.Text += " answers"
 	}

@@ -28,7 +28,7 @@ func BenchmarkHit(b *testing.B) {
 			for b.Loop() {
 				a := registry.Answer{Request: of.call.a.Request}
 				w.Begin(of.call.r, &a)
-				a.Status, a.Digest, a.Cache.Result = http.StatusOK, of.call.a.Digest, oci.ResultHit
+				a.Status, a.Digest, a.Cache.Result, a.Manifest = http.StatusOK, of.call.a.Digest, oci.ResultHit, of.call.a.Manifest
 				w.Header(of.call.r, &a)
 				w.Done(of.call.r, &a)
 			}

@@ -1,7 +1,6 @@
 package pulls
 
 import (
-	"context"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -11,8 +10,9 @@ import (
 )
 
 const (
-	maxContents = 128 // manifests that are remembered
-	maxBlobs    = 256 // of a manifest, or of a pull, that are told apart
+	maxContents = 128     // manifests that are remembered
+	maxRead     = 1 << 20 // bytes of one that nobody has read yet
+	maxBlobs    = 256     // of a manifest, or of a pull, that are told apart
 )
 
 // content is what a manifest points to.
@@ -58,38 +58,36 @@ func platformOf(p *ocispec.Platform) string {
 	return s
 }
 
-// contents remembers what manifests point to, so that a hit needs no second look into
-// the store. Safe for concurrent use.
+// contents remembers what manifests point to, so that a hit is not read twice. Safe for
+// concurrent use.
 type contents struct {
-	read func(context.Context, digest.Digest) (oci.Manifest, error)
-
 	mu       sync.Mutex
 	byDigest map[digest.Digest]*content
 	order    []digest.Digest // the oldest first
 }
 
-// of returns what a manifest points to; nil = that cannot be found out.
-func (c *contents) of(ctx context.Context, d digest.Digest) *content {
+// of returns what a manifest points to; nil = that cannot be told, or takes too long to
+// find out.
+func (c *contents) of(m oci.Manifest) *content {
 	c.mu.Lock()
-	known := c.byDigest[d]
+	known := c.byDigest[m.Digest]
 	c.mu.Unlock()
 	if known != nil {
 		return known
 	}
-	m, err := c.read(context.WithoutCancel(ctx), d) // the client may have all that it wants
-	if err != nil || m.Read() != nil {
+	if m.Contents == nil && len(m.Bytes) > maxRead || m.Read() != nil {
 		return nil
 	}
 	known = newContent(*m.Contents)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.byDigest[d] == nil {
+	if c.byDigest[m.Digest] == nil {
 		if len(c.order) == maxContents {
 			delete(c.byDigest, c.order[0])
 			c.order = append(c.order[:0], c.order[1:]...)
 		}
-		c.byDigest[d] = known
-		c.order = append(c.order, d)
+		c.byDigest[m.Digest] = known
+		c.order = append(c.order, m.Digest)
 	}
 	return known
 }

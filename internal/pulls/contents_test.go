@@ -1,9 +1,8 @@
 package pulls
 
 import (
-	"context"
+	"bytes"
 	"fmt"
-	"io/fs"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -12,38 +11,35 @@ import (
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
-// Each manifest is read once, as long as there is room, and what cannot be read is asked
-// for again.
+// Each manifest is read once, as long as there is room. What cannot be read, or is large,
+// is not.
 func TestContentsAreRemembered(t *testing.T) {
-	reads := 0
-	stored := map[digest.Digest][]byte{}
-	c := contents{byDigest: map[digest.Digest]*content{}, read: func(_ context.Context, d digest.Digest) (oci.Manifest, error) {
-		reads++
-		raw, ok := stored[d]
-		if !ok {
-			return oci.Manifest{}, fs.ErrNotExist
-		}
-		return oci.Manifest{Digest: d, Bytes: raw}, nil
-	}}
+	c := contents{byDigest: map[digest.Digest]*content{}}
 	layer := digest.FromString("layer")
-	manifest := func(n int) digest.Digest {
+	manifest := func(n int) oci.Manifest {
 		raw := fmt.Appendf(nil, `{"layers":[{"digest":%q,"size":%d}]}`, layer, n)
-		stored[digest.FromBytes(raw)] = raw
-		return digest.FromBytes(raw)
+		return oci.Manifest{Digest: digest.FromBytes(raw), Bytes: raw}
 	}
+	m := manifest(7)
 	for range 2 {
-		if got := c.of(t.Context(), manifest(7)); got.total != 7 || !got.whole || len(got.blobs) != 1 || got.blobs[0] != (blob{layer, 7}) {
+		if got := c.of(m); got.total != 7 || !got.whole || len(got.blobs) != 1 || got.blobs[0] != (blob{layer, 7}) {
 			t.Fatalf("it points to %+v", got)
 		}
-		if got := c.of(t.Context(), layer); got != nil {
-			t.Errorf("what is not stored points to %+v", got)
+		m.Bytes = nil // it is not read again
+	}
+	large := manifest(8)
+	large.Bytes = append(large.Bytes, bytes.Repeat([]byte(" "), maxRead)...)
+	for name, m := range map[string]oci.Manifest{"nothing": {Digest: layer}, "large": large} {
+		if got := c.of(m); got != nil {
+			t.Errorf("%s points to %+v", name, got)
 		}
 	}
-	if reads != 3 {
-		t.Errorf("%d reads", reads)
+	large.Contents = &oci.Contents{Blobs: []oci.Descriptor{{Digest: layer, Size: 9}}}
+	if got := c.of(large); got == nil || got.total != 9 {
+		t.Errorf("what was read already points to %+v", got)
 	}
 	for n := range 3 * maxContents {
-		c.of(t.Context(), manifest(n))
+		c.of(manifest(n))
 	}
 	if len(c.byDigest) != maxContents || len(c.order) != maxContents {
 		t.Errorf("%d are remembered, in an order of %d", len(c.byDigest), len(c.order))

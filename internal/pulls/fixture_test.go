@@ -2,10 +2,8 @@ package pulls
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -34,7 +32,6 @@ type world struct {
 
 	tb        testing.TB
 	manifests map[digest.Digest]oci.Manifest
-	reads     int // of manifests
 	running   []mirror.FillEvent
 	ended     []operate.Pull
 	lines     bytes.Buffer
@@ -43,14 +40,6 @@ type world struct {
 func newWorld(tb testing.TB) *world {
 	w := &world{tb: tb, manifests: map[digest.Digest]oci.Manifest{}}
 	w.Tracker = New(Options{
-		Manifest: func(_ context.Context, d digest.Digest) (oci.Manifest, error) {
-			w.reads++
-			m, ok := w.manifests[d]
-			if !ok {
-				return m, fs.ErrNotExist
-			}
-			return m, nil
-		},
 		Running: func() []mirror.FillEvent { return w.running },
 		Ended:   func(p operate.Pull) { w.ended = append(w.ended, p) },
 		Log:     slog.New(slog.NewTextHandler(&w.lines, nil)), Now: time.Now,
@@ -127,7 +116,7 @@ func (w *world) ask(client, method string, kind oci.Kind, reference string) *cal
 }
 
 func (c *call) header(result oci.Result, d digest.Digest) *call {
-	c.a.Status, c.a.Cache.Result, c.a.Digest = http.StatusOK, result, d
+	c.a.Status, c.a.Cache.Result, c.a.Digest, c.a.Manifest = http.StatusOK, result, d, c.w.manifests[d]
 	c.w.Header(c.r, c.a)
 	return c
 }

@@ -90,7 +90,21 @@ func (p *pull) leadsTo(ref oci.Reference) bool {
 // manifest again and again, and want no blobs.
 func (p *pull) polls(ref oci.Reference) bool {
 	e := &p.events
-	return e.got && !e.wanted && e.active == 0 && (!ref.IsDigest() || ref.Digest == p.digest)
+	return e.got && !e.wanted && e.active == 0 && e.fault == faultNone && (!ref.IsDigest() || ref.Digest == p.digest)
+}
+
+// renew begins the pull anew with a request that polls.
+func (p *pull) renew(now time.Time) {
+	if len(p.plan.manifests) > 1 {
+		p.lead(p.digest)
+	}
+	p.began, p.last, p.course, p.events = now, now, course{since: now}, events{}
+	p.PullBytes = operate.PullBytes{TotalBytes: p.TotalBytes}
+}
+
+// lead notes what the tag leads to, now.
+func (p *pull) lead(d digest.Digest) {
+	p.digest, p.plan, p.layers, p.TotalBytes = d, plan{}, nil, 0
 }
 
 // happened reports whether it was a pull.

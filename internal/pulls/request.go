@@ -89,14 +89,14 @@ func (t *Tracker) Header(_ *http.Request, a *registry.Answer) {
 
 // Done notes that an answer is over. It reads the manifest that was answered, unless it
 // is known.
-func (t *Tracker) Done(r *http.Request, a *registry.Answer) {
+func (t *Tracker) Done(_ *http.Request, a *registry.Answer) {
 	if a.Request.Kind == oci.KindPing || a.Request.Upstream == "" {
 		return
 	}
 	x, ok := a.Note.(*request)
 	var c *content
 	if ok && x.layer == nil && !x.head && well(a) {
-		c = t.contents.of(r.Context(), a.Digest)
+		c = t.contents.of(a.Manifest)
 	}
 	now := t.o.Now()
 	t.mu.Lock()
@@ -164,8 +164,8 @@ func (p *pull) answerManifest(x *request, a *registry.Answer, c *content) {
 		e.fault, e.err = faultOf(a), errorText(a)
 	default:
 		e.fault = faultNone
-		if p.digest == "" {
-			p.digest = a.Digest
+		if !a.Request.Reference.IsDigest() && p.digest != a.Digest {
+			p.lead(a.Digest)
 		}
 		if !x.head {
 			e.got = true

@@ -2,7 +2,6 @@ package pulls
 
 import (
 	"cmp"
-	"context"
 	"log/slog"
 	"slices"
 	"sync"
@@ -24,8 +23,6 @@ const (
 
 // Options make a Tracker. None is optional.
 type Options struct {
-	// Manifest reads a manifest that a client has just got.
-	Manifest func(context.Context, digest.Digest) (oci.Manifest, error)
 	// Running returns the downloads that run, with what they have received.
 	Running func() []mirror.FillEvent
 	// Ended is called for each pull that has ended. It must be quick.
@@ -69,7 +66,7 @@ type download struct {
 // New returns a Tracker that has seen nothing yet.
 func New(o Options) *Tracker {
 	return &Tracker{
-		o: o, contents: contents{read: o.Manifest, byDigest: map[digest.Digest]*content{}},
+		o: o, contents: contents{byDigest: map[digest.Digest]*content{}},
 		running: map[party][]*pull{}, downloads: map[blobKey]*download{}, history: newHistory(),
 	}
 }
@@ -81,24 +78,19 @@ func (t *Tracker) pullOf(of party, q *oci.Request, now time.Time) *pull {
 	if q.Kind == oci.KindBlob {
 		return blobPull(ofParty, q.Reference.Digest)
 	}
-	tag := ""
 	for _, p := range slices.Backward(ofParty) {
-		if p.leadsTo(q.Reference) && !p.polls(q.Reference) {
+		if p.leadsTo(q.Reference) {
+			if p.polls(q.Reference) {
+				p.renew(now)
+			}
 			return p
 		}
-		if p.leadsTo(q.Reference) {
-			tag = p.tag
-			t.end(p)
-			break
-		}
 	}
-	ofParty = t.running[of]
 	if len(ofParty) >= maxOfParty || !t.makeRoom() {
 		return nil
 	}
 	ofParty = t.running[of]
 	p := newPull(of, q, now)
-	p.tag = cmp.Or(p.tag, tag)
 	t.indexes.lead(p)
 	t.running[of] = append(ofParty, p)
 	t.count++

@@ -99,7 +99,7 @@ func TestColdPull(t *testing.T) {
 	})
 }
 
-// What a client has in its cache costs no look into the store, and is a hit.
+// What the cache has is a hit.
 func TestWarmPull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -112,8 +112,8 @@ func TestWarmPull(t *testing.T) {
 				w.get(node, oci.KindBlob, d, oci.ResultHit)
 			}
 		}
-		if w.reads != 2 || len(w.ended) != 3 {
-			t.Errorf("%d manifests were read for %d pulls", w.reads, len(w.ended))
+		if len(w.contents.order) != 2 || len(w.ended) != 3 {
+			t.Errorf("%d manifests were read for %d pulls", len(w.contents.order), len(w.ended))
 		}
 		for _, p := range w.ended {
 			if p.Cache != "hit" || p.CacheBytes != p.Bytes || p.UpstreamBytes != 0 {
@@ -173,6 +173,37 @@ func TestPollsAreNoPulls(t *testing.T) {
 		}
 		if len(w.ended) != 1 || began.Sub(w.ended[0].Began) > 10*time.Second || !strings.HasSuffix(w.ended[0].Image, ":1.27") {
 			t.Errorf("ended %+v", w.ended)
+		}
+	})
+}
+
+// What a poll has set off still counts when the pull begins; where the tag leads
+// elsewhere by then, the pull is of what it leads to.
+func TestPollBeforePull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		old, now := w.image("old", 3), w.image("new", 1)
+		poll := func(i image) {
+			w.ask(node, http.MethodGet, oci.KindManifest, "1.27").header(oci.ResultHit, i.manifest).done(400)
+			time.Sleep(5 * time.Second)
+		}
+		poll(old)
+		w.download(node, now.blobs[1], true)()
+		poll(old)
+		poll(now)
+		poll(now)
+		if result := w.get(node, oci.KindBlob, now.blobs[1], oci.ResultHit); result != oci.ResultHit {
+			t.Errorf("what came for another image is a %s", result)
+		}
+		w.get(node, oci.KindBlob, now.blobs[0], oci.ResultHit)
+		if len(w.ended) != 1 || w.ended[0].Digest != now.manifest.String() || w.ended[0].TotalBytes != 2000 || w.ended[0].Bytes != 2400 {
+			t.Fatalf("ended %+v", w.ended)
+		}
+		poll(old)
+		w.download(node, old.blobs[1], true)()
+		poll(old)
+		if result := w.get(node, oci.KindBlob, old.blobs[1], oci.ResultHit); result != oci.ResultPrefetched {
+			t.Errorf("what a poll has brought is a %s", result)
 		}
 	})
 }

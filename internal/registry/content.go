@@ -29,6 +29,7 @@ func (x *exchange) serveManifest() error {
 	if err != nil {
 		return err
 	}
+	x.answer.Manifest = m
 	part, parts, status, err := x.selectSpan(int64(len(m.Bytes)), x.describe(m.MediaType, m.Digest))
 	if err != nil {
 		return err

@@ -64,6 +64,8 @@ type Answer struct {
 	Request oci.Request
 	// Digest is that of the manifest or blob that is sent; empty if none is.
 	Digest digest.Digest
+	// Manifest is that which is sent, or a part of it; zero if none is.
+	Manifest oci.Manifest
 	// Cache is how the mirror answered; zero if it was not asked. The headers that tell
 	// of it are set when OnHeader is called, which may say here what it knows better.
 	Cache oci.CacheStatus
@@ -89,7 +91,10 @@ type Answer struct {
 }
 
 // Handler serves the pull API. It is safe for concurrent use.
-type Handler struct{ o Options }
+type Handler struct {
+	o         Options
+	lifetimes *lifetimes // nil = they have no end
+}
 
 // New returns a Handler.
 func New(o Options) *Handler {
@@ -113,7 +118,7 @@ func New(o Options) *Handler {
 		o.OnDone = func(*http.Request, *Answer) {}
 	}
 	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
-	return &Handler{o: o}
+	return &Handler{o: o, lifetimes: newLifetimes(o.Until)}
 }
 
 // ServeHTTP answers one request, also one that a Router leaves to others. It panics as
@@ -135,7 +140,12 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, route Route) {
 	}
 	x.answer.Began = time.Now()
 	x.stall, x.guard = h.watch(w, r)
-	defer x.endInTime()()
+	if h.lifetimes != nil {
+		x.lifetime = lifetime{request: x.ctx, all: h.lifetimes, w: w, guard: x.guard}
+		x.ctx = &x.lifetime
+		h.lifetimes.begin(&x.lifetime)
+		defer x.lifetime.end()
+	}
 	returned := false
 	defer func() {
 		// A writer may panic with http.ErrAbortHandler itself.
@@ -161,10 +171,11 @@ func (h *Handler) Serve(w http.ResponseWriter, r *http.Request, route Route) {
 type exchange struct {
 	response
 
-	h     *Handler
-	ctx   context.Context
-	route Route
-	asked bool // the mirror has answered
+	h        *Handler
+	ctx      context.Context
+	lifetime lifetime
+	route    Route
+	asked    bool // the mirror has answered
 }
 
 // prepare sees to it that an unread body is not taken for the next request, nor

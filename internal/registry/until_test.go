@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -112,5 +113,55 @@ func TestUntil(t *testing.T) {
 				t.Fatal("it goes on")
 			}
 		})
+	}
+}
+
+// TestLifetime checks the context of an exchange for each of what ends it, with and
+// without somebody who waits.
+func TestLifetime(t *testing.T) {
+	t.Parallel()
+	type key struct{}
+	for _, waits := range []bool{false, true} {
+		for _, by := range []string{"request", "exchange", "handler", "handler before"} {
+			t.Run(fmt.Sprintf("%s, waits %v", by, waits), func(t *testing.T) {
+				t.Parallel()
+				request, leave := context.WithCancel(context.WithValue(t.Context(), key{}, "kept"))
+				defer leave()
+				until, end := context.WithCancel(t.Context())
+				defer end()
+				all := newLifetimes(until)
+				if by == "handler before" {
+					end()
+				}
+				l := &lifetime{request: request, all: all, w: httptest.NewRecorder()}
+				all.begin(l)
+				defer l.end()
+				if err := l.Err(); (err != nil) != (by == "handler before") || l.Value(key{}) != "kept" {
+					t.Errorf("before its end: %v, value %v", err, l.Value(key{}))
+				}
+				child := context.Context(l)
+				if waits {
+					var cancel context.CancelFunc
+					child, cancel = context.WithCancel(l)
+					defer cancel()
+				}
+				switch by {
+				case "request":
+					leave()
+				case "exchange":
+					l.end()
+				case "handler":
+					end()
+				}
+				select {
+				case <-child.Done():
+				case <-time.After(20 * time.Second):
+					t.Error("it does not end")
+				}
+				if child.Err() == nil || l.Value(key{}) != "kept" {
+					t.Errorf("after its end: %v, value %v", child.Err(), l.Value(key{}))
+				}
+			})
+		}
 	}
 }

@@ -3,6 +3,8 @@ package registrytest
 import (
 	"fmt"
 	"net/http"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // does returns a quirk of more steps.
@@ -10,11 +12,17 @@ func does(name string, steps ...step) Quirk {
 	return Quirk{Name: name, apply: func(d *draft) { d.Then = append(d.Then, steps...) }}
 }
 
+const otherDigest = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
+
 func headQuirks() []Quirk {
+	headOfTag := match{Kind: "manifests", Method: http.MethodHead, ByTag: true}
 	quirks := []Quirk{
 		does("blobs are missing until they were got", headAfterGet),
 		does("no lengths", dress(match{Method: http.MethodHead}, map[string]string{"Content-Length": ""})),
 		does("no digests", dress(match{Method: http.MethodHead}, map[string]string{"Docker-Content-Digest": ""})),
+		does("another digest of tags", dress(headOfTag, map[string]string{"Docker-Content-Digest": otherDigest})),
+		does("another length of tags", dress(headOfTag, map[string]string{"Content-Length": "7"})),
+		does("another type of tags", dress(headOfTag, map[string]string{"Content-Type": ocispec.MediaTypeImageManifest})),
 		does("manifests are web pages", say(match{Kind: "manifests", Method: http.MethodHead}, Reply{Status: http.StatusOK, Type: html})),
 	}
 	for _, kind := range []string{"manifests", "blobs"} {
@@ -28,12 +36,11 @@ func headQuirks() []Quirk {
 
 func headerQuirks() []Quirk {
 	dressed := func(name string, m match, header map[string]string) Quirk { return does(name, dress(m, header)) }
-	const other = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
 	return []Quirk{
 		dressed("no digests", match{}, map[string]string{"Docker-Content-Digest": ""}),
 		dressed("no digest by tag", match{Kind: "manifests", Method: http.MethodGet, ByTag: true}, map[string]string{"Docker-Content-Digest": ""}),
 		dressed("an empty digest by tag", match{Kind: "manifests", Method: http.MethodGet, ByTag: true}, map[string]string{"Docker-Content-Digest": " ", "Etag": " "}),
-		dressed("another digest of manifests", match{Kind: "manifests", Method: http.MethodGet}, map[string]string{"Docker-Content-Digest": other}),
+		dressed("another digest of manifests", match{Kind: "manifests", Method: http.MethodGet}, map[string]string{"Docker-Content-Digest": otherDigest}),
 		dressed("blobs are web pages", match{Kind: "blobs"}, map[string]string{"Content-Type": "text/html; charset=utf-8"}),
 		dressed("blobs are of no type", match{Kind: "blobs"}, map[string]string{"Content-Type": ""}),
 		dressed("blobs are binary/octet-stream", match{Kind: "blobs"}, map[string]string{"Content-Type": "binary/octet-stream"}),

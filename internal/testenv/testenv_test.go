@@ -1,6 +1,21 @@
 package testenv
 
-import "testing"
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// Make has tests make their folders in memory where it has room, and programs be built on
+// the disk.
+func TestFoldersOfMake(t *testing.T) {
+	if !strings.HasSuffix(os.Getenv("GOENV"), "/bin/go.env") {
+		return // make does not run this
+	}
+	if dir := t.TempDir(); !strings.HasPrefix(dir, os.Getenv("TMPDIR")+"/") {
+		t.Errorf("folders of tests lie in %s, and not in %s: GOTMPDIR is %q", dir, os.Getenv("TMPDIR"), os.Getenv("GOTMPDIR"))
+	}
+}
 
 func TestSeedAndRounds(t *testing.T) {
 	t.Setenv("PULLGATE_SEED", "18446744073709551615")

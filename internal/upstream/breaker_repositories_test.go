@@ -1,7 +1,11 @@
 package upstream
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -109,6 +113,91 @@ func TestBreakerIsConfirmed(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// Silence is judged as a 5xx is: it is the registry's if a ping is not answered either.
+func TestBreakerOfSilence(t *testing.T) {
+	t.Parallel()
+	for name, pingFails := range map[string]bool{"the ping, too": true, "not the ping": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T, n *registrytest.Network) {
+				s, _ := trouble(t, n, func(r *http.Request) bool {
+					if r.URL.Path != "/v2/" || pingFails {
+						<-r.Context().Done()
+					}
+					return false
+				})
+				c := newClientIn(t, n, s.URL)
+				for k := range 5 {
+					wantClass(t, second(c.Manifest(t.Context(), fmt.Sprint("r", k%2), tag("1"))), oci.ClassTimeout)
+				}
+				if b := c.Breakers()[0]; b.Open != pingFails {
+					t.Errorf("%+v", b)
+				}
+			})
+		})
+	}
+}
+
+// What is found out before anything is said to a registry is its trouble as a whole: that
+// its name does not resolve, or that its certificate is nobody's.
+func TestBreakerBeforeTheFirstByte(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(s.Close)
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	unresolved := func(o *Options) {
+		o.DialContext = func(context.Context, string, string) (net.Conn, error) {
+			return nil, &net.DNSError{Err: "no such host", Name: "registry.test", IsNotFound: true}
+		}
+	}
+	for class, c := range map[oci.Class]*Client{
+		oci.ClassDNS: newClient(t, "http://registry.test", unresolved), oci.ClassTLS: newClient(t, s.URL),
+	} {
+		for range 5 {
+			wantClass(t, second(c.Manifest(t.Context(), "a", tag("1"))), class)
+		}
+		wantClass(t, second(c.Blob(t.Context(), "b", oci.Sum(nil), 0, -1)), oci.ClassBreaker)
+	}
+}
+
+// A registry that refuses one kind of HEAD is asked with the other, and so is another URL.
+func TestRefusedHeadsAreOfTheirKind(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"manifests", "blobs"} {
+		var heads [2]atomic.Int32
+		registry := func(of int) string {
+			return script(t, func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case r.Method == http.MethodHead && strings.Contains(r.URL.Path, "/"+kind+"/"):
+					heads[of].Add(1)
+					w.WriteHeader(http.StatusMethodNotAllowed)
+				case strings.Contains(r.URL.Path, "/blobs/"):
+					http.ServeContent(w, r, "", time.Time{}, strings.NewReader("blob"))
+				default:
+					w.Header().Set("Docker-Content-Digest", oci.Sum([]byte(emptyIndex)).String())
+					w.Header().Set("Content-Length", fmt.Sprint(len(emptyIndex)))
+					sendIndex(w)
+				}
+			}).URL
+		}
+		for of := range heads {
+			c := newClient(t, registry(of))
+			for _, repository := range []string{"a", "b", "c"} {
+				_, m, err := c.Resolve(t.Context(), repository, tag("1"), nil)
+				if _, blobErr := c.HeadBlob(t.Context(), repository, oci.Sum([]byte("blob"))); err != nil || blobErr != nil {
+					t.Fatal(err, blobErr)
+				}
+				if got := m != nil; got != (kind == "manifests") {
+					t.Errorf("HEADs of %s are refused: a GET for a manifest: %v", kind, got)
+				}
+			}
+		}
+		if a, b := heads[0].Load(), heads[1].Load(); a != 1 || b != 1 {
+			t.Errorf("%d and %d HEADs for %s were refused, want one by each URL", a, b, kind)
+		}
 	}
 }
 

@@ -336,7 +336,7 @@ func second[T any](_ T, err error) error { return err }
 
 // headManifest resolves a reference.
 func headManifest(ctx context.Context, c *Client, repository string, ref oci.Reference) (oci.Descriptor, error) {
-	d, _, err := c.Resolve(ctx, repository, ref)
+	d, _, err := c.Resolve(ctx, repository, ref, nil)
 	return d, err
 }
 

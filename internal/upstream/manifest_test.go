@@ -151,19 +151,20 @@ func TestGetSettlesManifest(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var heads, gets, pings atomic.Int32
 			s := script(t, func(w http.ResponseWriter, r *http.Request) {
+				accept := r.Header.Get("Accept")
 				switch {
 				case r.URL.Path == "/v2/":
 					pings.Add(1)
 					return
-				case r.Method == http.MethodGet:
+				case !strings.Contains(accept, ocispec.MediaTypeImageManifest), strings.Contains(accept, "*/*"), strings.Contains(accept, oci.MediaTypeDockerSchema1), strings.Contains(accept, "prettyjws"):
+					t.Errorf("%s: Accept %q", r.Method, accept)
+				}
+				if r.Method == http.MethodGet {
 					gets.Add(1)
 					sendIndex(w)
 					return
 				}
 				heads.Add(1)
-				if accept := r.Header.Get("Accept"); !strings.Contains(accept, ocispec.MediaTypeImageManifest) || strings.Contains(accept, "*/*") {
-					t.Errorf("Accept %q", accept)
-				}
 				w.Header()["Content-Type"] = []string{test.contentType}
 				w.Header().Set("Docker-Content-Digest", test.digest)
 				if test.length != "" {
@@ -176,7 +177,7 @@ func TestGetSettlesManifest(t *testing.T) {
 			ref, _ := oci.ParseReference(test.ref)
 			c := newClient(t, s.URL)
 			for range 2 {
-				got, m, err := c.Resolve(t.Context(), repo, ref)
+				got, m, err := c.Resolve(t.Context(), repo, ref, nil)
 				if err != nil || got.Size != 88 || got.MediaType != ocispec.MediaTypeImageIndex || got.Digest.String() != d || (m == nil) != test.known {
 					t.Fatalf("%+v, %v", got, err)
 				}
@@ -337,17 +338,22 @@ func TestReferrersAnswers(t *testing.T) {
 		class             oci.Class
 		fallback          bool
 	}{
-		"pages":       {200, ocispec.MediaTypeImageIndex, "", 3, 3, "", false},
-		"endless":     {200, ocispec.MediaTypeImageIndex, "", 1 << 30, 0, oci.ClassNotRegistry, false},
-		"404":         {404, "", "", 0, 0, "", true},
-		"400":         {400, "", "", 0, 0, "", true},
-		"405":         {405, "", "", 0, 0, "", true},
-		"406":         {406, "", "", 0, 0, "", true},
-		"JSON":        {200, "application/json", "{}", 0, 0, "", true},
-		"web page":    {200, "text/html", "<html>", 0, 0, "", true},
-		"403":         {403, "", "", 0, 0, "", true},
-		"501":         {501, "", "", 0, 0, oci.ClassStatus, false},
-		"broken JSON": {200, ocispec.MediaTypeImageIndex, "{", 0, 0, oci.ClassNotRegistry, false},
+		"pages":                        {200, ocispec.MediaTypeImageIndex, "", 3, 3, "", false},
+		"endless":                      {200, ocispec.MediaTypeImageIndex, "", 1 << 30, 0, oci.ClassNotRegistry, false},
+		"404":                          {404, "", "", 0, 0, "", true},
+		"400":                          {400, "", "", 0, 0, "", true},
+		"405":                          {405, "", "", 0, 0, "", true},
+		"406":                          {406, "", "", 0, 0, "", true},
+		"JSON":                         {200, "application/json", "{}", 0, 0, "", true},
+		"web page":                     {200, "text/html", "<html>", 0, 0, "", true},
+		"an index that is called JSON": {200, "application/json; charset=utf-8", index(1), 0, 1, "", false},
+		"an index without a type":      {200, "", index(1), 0, 1, "", false},
+		"an empty one":                 {200, "text/plain", `{"schemaVersion":2,"manifests":null}`, 0, 0, "", false},
+		"a list of Docker's":           {200, "application/json", `{"schemaVersion":2,"mediaType":"` + oci.MediaTypeDockerManifestList + `","manifests":[]}`, 0, 0, "", true},
+		"more than a list may have":    {200, "application/json", strings.Repeat(" ", 9<<20) + index(1), 0, 0, oci.ClassLength, false},
+		"403":                          {403, "", "", 0, 0, "", true},
+		"501":                          {501, "", "", 0, 0, oci.ClassStatus, false},
+		"broken JSON":                  {200, ocispec.MediaTypeImageIndex, "{", 0, 0, oci.ClassNotRegistry, false},
 	} {
 		var tagAsked bool
 		page := 0

@@ -38,6 +38,9 @@ func TestProbe(t *testing.T) {
 		"token, wrong":                 {o: bearer, password: "wrong", trusted: true, want: Refused, error: "refused the user and password", requests: 2},
 		"token, another server":        {o: bearer, password: "right", want: Denied, error: "were not sent to the token server", requests: 1},
 		"token, nobody":                {o: bearer, want: OK, requests: 2},
+		"token, refused without scope": {o: bearer, hook: onlyTokens(status(http.StatusForbidden)), password: "right", trusted: true, want: OK, requests: 2},
+		"token, limited":               {o: bearer, hook: onlyTokens(status(http.StatusTooManyRequests)), password: "right", trusted: true, want: Limited, error: "answered 429", requests: 2},
+		"basic, not for the ping":      {o: basic, hook: withLogin(status(http.StatusForbidden)), password: "right", want: Denied, error: "answered 403", requests: 2},
 		"no registry":                  {hook: status(http.StatusNotFound), want: Failing, error: "answered 404", requests: 1},
 		"broken":                       {hook: status(http.StatusBadGateway), want: Failing, error: "answered 502", requests: 1},
 		"limited":                      {hook: status(http.StatusTooManyRequests), want: Limited, error: "limits pulls", requests: 1},
@@ -68,6 +71,17 @@ func TestProbe(t *testing.T) {
 				t.Errorf("it counts for clients: %+v", state)
 			}
 		})
+	}
+}
+
+// withLogin has the hook answer those who say who they are.
+func withLogin(hook registrytest.Hook) registrytest.Hook {
+	return func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+		if r.Header.Get("Authorization") == "" {
+			next(w, r)
+			return
+		}
+		hook(w, r, next)
 	}
 }
 

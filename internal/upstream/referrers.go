@@ -1,9 +1,12 @@
 package upstream
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -78,8 +81,11 @@ func (v *visit) referrersAPI(ctx context.Context, d digest.Digest) (all []oci.De
 	for {
 		a, err := v.ask(ctx, v.outgoing(wire.OpReferrers, http.MethodGet, "referrers/"+d.String(), params,
 			http.Header{"Accept": {ocispec.MediaTypeImageIndex}}))
+		if err == nil && a.StatusCode == http.StatusOK {
+			err = typed(ctx, a)
+		}
 		if params == nil && lacksReferrers(a, err) {
-			if a != nil {
+			if err == nil {
 				a.Drain()
 			}
 			return nil, false, nil
@@ -173,6 +179,29 @@ func (v *visit) referrersPage(ctx context.Context, a *wire.Answer, limit int64) 
 	}
 	found, err := referrersIn(raw, v.e)
 	return found, int64(len(raw)), err
+}
+
+// typed sets the type of an answer that has a generic one, or none, if its content is an
+// index: no signature is overlooked for a header.
+func typed(ctx context.Context, a *wire.Answer) error {
+	if isIndex(a) || a.IsPage() {
+		return nil
+	}
+	raw, err := a.Read(ctx, maxReferrers)
+	if err != nil {
+		return err
+	}
+	a.Body, a.ContentLength = io.NopCloser(bytes.NewReader(raw)), int64(len(raw))
+	var document struct {
+		SchemaVersion int             `json:"schemaVersion"`
+		MediaType     string          `json:"mediaType"`
+		Manifests     json.RawMessage `json:"manifests"`
+	}
+	if json.Unmarshal(raw, &document) == nil && document.SchemaVersion == 2 && document.Manifests != nil &&
+		(document.MediaType == "" || document.MediaType == ocispec.MediaTypeImageIndex) {
+		a.Header.Set("Content-Type", ocispec.MediaTypeImageIndex)
+	}
+	return nil
 }
 
 func isIndex(a *wire.Answer) bool {

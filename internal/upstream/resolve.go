@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/upstream/internal/wire"
 )
@@ -23,14 +25,23 @@ const (
 )
 
 // Resolve finds out type, digest and size of a manifest. It asks for no bytes if a
-// HEAD tells all three. Where that refuses, or tells too little, a GET settles it,
-// and the manifest is returned, too; else it is nil.
-func (c *Client) Resolve(ctx context.Context, repository string, ref oci.Reference) (oci.Descriptor, *oci.Manifest, error) {
+// HEAD tells all three, and held, unless nil, reports that the manifest with this digest
+// is here. Where HEAD refuses, tells too little, or what nobody has seen, a GET settles
+// it, and the manifest is returned, too; else it is nil.
+func (c *Client) Resolve(
+	ctx context.Context, repository string, ref oci.Reference, held func(digest.Digest) bool,
+) (oci.Descriptor, *oci.Manifest, error) {
 	if err := checkReference(ref); err != nil {
 		return oci.Descriptor{}, nil, err
 	}
 	op := manifestOperation(wire.OpHeadManifest, repository, ref)
-	r, err := each(ctx, c, op, func(ctx context.Context, v *visit) (resolved, error) { return v.resolve(ctx, ref) })
+	r, err := each(ctx, c, op, func(ctx context.Context, v *visit) (resolved, error) {
+		r, err := v.resolve(ctx, ref)
+		if err == nil && r.manifest == nil && !r.metered && !ref.IsDigest() && held != nil && !held(r.descriptor.Digest) {
+			r = v.confirm(ctx, ref, r)
+		}
+		return r, err
+	})
 	return r.descriptor, r.manifest, err
 }
 
@@ -38,19 +49,39 @@ func (c *Client) Resolve(ctx context.Context, repository string, ref oci.Referen
 type resolved struct {
 	descriptor oci.Descriptor
 	manifest   *oci.Manifest
+	// metered says that the registry counts GETs of manifests.
+	metered bool
 }
 
 func (v *visit) resolve(ctx context.Context, ref oci.Reference) (resolved, error) {
 	return headFirst(v, func() (resolved, bool, bool, error) {
-		d, chance, err := v.headManifest(ctx, ref)
-		return resolved{descriptor: d}, d.Digest != "", chance, err
+		r, chance, err := v.headManifest(ctx, ref)
+		return r, r.descriptor.Digest != "", chance, err
 	}, func() (resolved, error) {
 		m, err := v.manifest(ctx, ref)
 		if err != nil {
 			return resolved{}, err
 		}
-		return resolved{m.Descriptor(), &m}, nil
+		return resolved{descriptor: m.Descriptor(), manifest: &m}, nil
 	})
+}
+
+// confirm gets the manifest of a tag by that, since a client may pin the digest that a
+// header tells, and some headers are wrong. Who asks for a manifest after its HEAD finds
+// it here then, so that a pull costs no request more. Where no bytes come, what HEAD told
+// has to do, as it does where the registry counts GETs: who only looks has no pull to
+// spend.
+func (v *visit) confirm(ctx context.Context, ref oci.Reference, told resolved) resolved {
+	m, err := v.manifest(ctx, ref)
+	if err != nil {
+		return told
+	}
+	if oci.Verify(told.descriptor.Digest, m.Bytes) {
+		m.Digest = told.descriptor.Digest // of whichever algorithm
+	} else {
+		v.e.skipHead(v.kind, v.c.o.Now(), headlessByChance) // or the tag has moved meanwhile
+	}
+	return resolved{descriptor: m.Descriptor(), manifest: &m}
 }
 
 // headFirst asks with a HEAD, unless that is known to be refused, and with a GET if what
@@ -75,25 +106,26 @@ func headFirst[T any](v *visit, head func() (value T, ok, chance bool, err error
 	return value, err
 }
 
-// headManifest returns what a HEAD tells, the zero descriptor if that is no answer
+// headManifest returns what a HEAD tells, with the zero descriptor if that is no answer
 // to rely on; chance says that the next one may be.
-func (v *visit) headManifest(ctx context.Context, ref oci.Reference) (d oci.Descriptor, chance bool, err error) {
+func (v *visit) headManifest(ctx context.Context, ref oci.Reference) (told resolved, chance bool, err error) {
 	ctx, done := v.briefly(ctx)
 	defer done()
 	a, err := v.askManifest(ctx, wire.OpHeadManifest, http.MethodHead, ref)
 	if err != nil {
 		f := wire.AsFailure(ctx, v.e.base.Host, err)
 		if isUnsettled(f) {
-			return oci.Descriptor{}, true, nil
+			return resolved{}, true, nil
 		}
-		return oci.Descriptor{}, false, f
+		return resolved{}, false, f
 	}
 	defer a.Drain()
 	if a.StatusCode != http.StatusOK {
 		v.headRefused(a)
-		return oci.Descriptor{}, byChance(a.StatusCode), nil
+		return resolved{}, byChance(a.StatusCode), nil
 	}
-	return headDescriptor(a, ref), false, nil
+	_, metered := wire.ReadRateLimit(a.Header, v.c.o.Now())
+	return resolved{descriptor: headDescriptor(a, ref), metered: metered}, false, nil
 }
 
 // headShare is the part of an operation's time that a HEAD may take: the rest is for

@@ -23,6 +23,7 @@ import (
 type Client struct {
 	client    *s3.Client
 	place     bucket.Place
+	part      int64 // bucket.Options.PartSize
 	transport *http.Transport
 }
 
@@ -44,13 +45,16 @@ func Open(o bucket.Options) (*Client, error) {
 		MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute, TLSHandshakeTimeout: 5 * time.Second,
 		ExpectContinueTimeout: time.Second, DisableCompression: true,
 	}
-	return &Client{place: place, transport: transport, client: s3.New(s3.Options{
+	return &Client{place: place, part: o.PartSize, transport: transport, client: s3.New(s3.Options{
 		BaseEndpoint: aws.String(place.Endpoint), UsePathStyle: true, Region: place.Region, Credentials: who,
-		HTTPClient: &http.Client{Transport: transport}, Retryer: aws.NopRetryer{},
+		HTTPClient: &http.Client{Transport: transport, CheckRedirect: stay}, Retryer: aws.NopRetryer{},
 		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
 		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenRequired,
 	})}, nil
 }
+
+// stay has a redirect be an error that tells of it: nothing is asked of another server.
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // provider returns who asks.
 func provider(o bucket.Options) (aws.CredentialsProvider, error) {

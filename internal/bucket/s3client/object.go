@@ -7,16 +7,14 @@ import (
 	"io"
 	"io/fs"
 	"iter"
-	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/pullgate/pullgate/internal/bucket"
 )
@@ -74,39 +72,45 @@ func (b *Client) Head(ctx context.Context, key string) (bucket.Info, error) {
 	}, nil
 }
 
-// Put writes an object of so many bytes.
+// Put writes an object of so many bytes: in parts, if it has more than S3 takes at a time.
 func (b *Client) Put(ctx context.Context, key string, content io.ReadSeeker, size int64, o bucket.PutOptions) error {
+	if part := b.partOf(size); part > 0 {
+		return b.putParts(ctx, key, content, size, part, o)
+	}
 	in := &s3.PutObjectInput{
 		Bucket: &b.place.Bucket, Key: b.key(key), Body: content, ContentLength: &size, Metadata: o.Meta,
 	}
 	if o.ContentType != "" {
 		in.ContentType = &o.ContentType
 	}
-	if o.IfAbsent {
-		in.IfNoneMatch = aws.String("*")
-	}
-	if o.IfMatch != "" {
-		in.IfMatch = &o.IfMatch
-	}
-	_, err := b.client.PutObject(ctx, in, func(options *s3.Options) {
-		if o.SHA256 != "" {
-			options.APIOptions = append(options.APIOptions, withPayloadHash(o.SHA256))
-		}
-	})
-	if err != nil {
+	in.IfNoneMatch, in.IfMatch = conditions(o)
+	if _, err := b.client.PutObject(ctx, in, announcing(o.SHA256)); err != nil {
 		return failed("put", key, err)
 	}
 	return nil
 }
 
-// withPayloadHash has a request announce a hash that is known, in place of reading the
-// content twice.
-func withPayloadHash(hash string) func(*middleware.Stack) error {
-	return func(stack *middleware.Stack) error {
-		return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("KnownPayloadHash",
-			func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
-				return next.HandleInitialize(v4.SetPayloadHash(ctx, hash), in)
-			}), middleware.After)
+func conditions(o bucket.PutOptions) (ifNoneMatch, ifMatch *string) {
+	if o.IfAbsent {
+		ifNoneMatch = aws.String("*")
+	}
+	if o.IfMatch != "" {
+		ifMatch = &o.IfMatch
+	}
+	return ifNoneMatch, ifMatch
+}
+
+// announcing has a request announce a hash that is known, in place of reading the content
+// twice; empty = it is not known.
+func announcing(hash string) func(*s3.Options) {
+	known := middleware.InitializeMiddlewareFunc("KnownPayloadHash",
+		func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
+			return next.HandleInitialize(v4.SetPayloadHash(ctx, hash), in)
+		})
+	return func(o *s3.Options) {
+		if hash != "" {
+			o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error { return stack.Initialize.Add(known, middleware.After) })
+		}
 	}
 }
 
@@ -128,7 +132,7 @@ func (b *Client) List(ctx context.Context, prefix, after string) iter.Seq2[bucke
 			in.StartAfter = b.key(after)
 		}
 		for {
-			out, err := b.client.ListObjectsV2(ctx, in)
+			out, err := b.page(ctx, in)
 			if err != nil {
 				yield(bucket.Info{}, failed("list", prefix, err))
 				return
@@ -139,31 +143,26 @@ func (b *Client) List(ctx context.Context, prefix, after string) iter.Seq2[bucke
 					return
 				}
 			}
-			if !aws.ToBool(out.IsTruncated) || out.NextContinuationToken == nil {
+			next := aws.ToString(out.NextContinuationToken)
+			if !aws.ToBool(out.IsTruncated) || next == "" {
 				return
 			}
-			in.ContinuationToken = out.NextContinuationToken
+			if next == aws.ToString(in.ContinuationToken) {
+				yield(bucket.Info{}, fmt.Errorf("list objects %s: the server does not get on", prefix))
+				return
+			}
+			in.ContinuationToken = &next
 		}
 	}
+}
+
+// pageBudget is how long a server may take for 1,000 objects of a list.
+const pageBudget = 30 * time.Second
+
+func (b *Client) page(ctx context.Context, in *s3.ListObjectsV2Input) (*s3.ListObjectsV2Output, error) {
+	ctx, cancel := context.WithTimeout(ctx, pageBudget)
+	defer cancel()
+	return b.client.ListObjectsV2(ctx, in)
 }
 
 func (b *Client) key(key string) *string { return aws.String(b.place.Prefix + key) }
-
-// errNoBucket is for a bucket that is absent itself, which is none of its objects.
-var errNoBucket = errors.New("there is no such bucket")
-
-// failed tells what a server has refused, and what it has not.
-func failed(operation, key string, err error) error {
-	if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
-		refusal, told := errors.AsType[smithy.APIError](err)
-		switch status := answer.HTTPStatusCode(); {
-		case status == http.StatusNotFound && (operation == "put" || told && refusal.ErrorCode() == "NoSuchBucket"):
-			err = errNoBucket
-		case status == http.StatusNotFound:
-			err = fs.ErrNotExist
-		case status == http.StatusPreconditionFailed, status == http.StatusConflict, status == http.StatusRequestedRangeNotSatisfiable:
-			err = bucket.ErrChanged
-		}
-	}
-	return fmt.Errorf("%s object %s: %w", operation, key, err)
-}

@@ -20,21 +20,6 @@ const (
 	scrubNote = time.Minute
 )
 
-// LastScrub is when the last pass in the background came to its end. The zero value knows
-// of none. Safe for concurrent use.
-type LastScrub struct{ at atomic.Pointer[time.Time] }
-
-// At returns the time; zero = there was none, as far as is known.
-func (l *LastScrub) At() (t time.Time) {
-	if at := l.at.Load(); at != nil {
-		t = *at
-	}
-	return t
-}
-
-// Note says when a pass came to its end.
-func (l *LastScrub) Note(t time.Time) { l.at.Store(&t) }
-
 // Scrubber reads the blobs again and again, in one goroutine.
 type Scrubber struct {
 	*Judge
@@ -135,3 +120,18 @@ func (s *Scrubber) scrubOnce(ctx context.Context) {
 		s.Log.Error("scrub blobs", "error", err)
 	}
 }
+
+// LastScrub is when the last pass over all blobs came to its end. It is safe for concurrent
+// use.
+type LastScrub struct{ at atomic.Pointer[time.Time] }
+
+// At returns that time; zero = none has ended, as far as is known.
+func (l *LastScrub) At() (t time.Time) {
+	if at := l.at.Load(); at != nil {
+		t = *at
+	}
+	return t
+}
+
+// Note says that a pass has ended.
+func (l *LastScrub) Note(t time.Time) { l.at.Store(&t) }

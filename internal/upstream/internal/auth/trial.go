@@ -52,7 +52,7 @@ func (r *Registry) Try(ctx context.Context) (t Trial, err error) {
 			continue
 		}
 		if err = failed; err == nil {
-			t.Identified = r.source != nil
+			t.Identified = s.identified
 			break
 		}
 	}
@@ -93,7 +93,8 @@ func (s *Session) try(ctx context.Context, way challenge) (tried bool, err error
 }
 
 // tryToken gets a token that is good for no repository. That a token server wants to know
-// which one says nothing, unless it knows who asks.
+// which one says nothing: neither of whom it does not know, nor, as some refuse that with
+// 403 to anybody, of who we are.
 func (s *Session) tryToken(ctx context.Context, way challenge) error {
 	server, err := s.r.realm(way.realm, s.r.base, s.r.carriers.of(way.realm))
 	if err != nil {
@@ -104,17 +105,20 @@ func (s *Session) tryToken(ctx context.Context, way challenge) error {
 		return &wire.Failure{Class: oci.ClassDenied, Text: s.r.base.Host + " wants a token" + s.refusal()}
 	}
 	_, _, err = s.r.exchange(ctx, server, way, "")
-	if f, ok := errors.AsType[*wire.Failure](err); ok && f.Class == oci.ClassDenied {
-		if !s.identified {
-			return nil
-		}
-		return identityFailure(s.denied(f))
+	f, ok := errors.AsType[*wire.Failure](err)
+	switch {
+	case !ok || f.Class != oci.ClassDenied:
+		return err
+	case f.Identity:
+		return s.denied(f)
 	}
-	return err
+	s.identified = false
+	return nil
 }
 
-// identityFailure is a failure that is due to who we are, as there was no repository in it.
+// identityFailure is a failure that is due to who we are, as there was no repository in
+// it, if it says that: with 403, somebody is known who may not do that.
 func identityFailure(f *wire.Failure) *wire.Failure {
-	f.Identity = f.Class == oci.ClassDenied
+	f.Identity = f.Status == http.StatusUnauthorized
 	return f
 }

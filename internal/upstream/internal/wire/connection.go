@@ -37,15 +37,15 @@ func (s *Sender) roundTrip(ctx context.Context, o Request, at *url.URL, by egres
 	whole := o.Op == OpGetBlob && o.Header.Get("Range") == ""
 	once := func(patience time.Duration) (*http.Response, error) {
 		var conn net.Conn
-		trace := &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) {
+		connected := func(got httptrace.GotConnInfo) {
 			conn = got.Conn
 			if got.Reused && !proxied && s.Transports.Guard.Check(egress.AddrPortOf(conn), by) != nil {
 				// It was made since somebody else led there. The transport finds it
 				// closed, and makes one that is checked for this leader.
 				_ = conn.Close()
 			}
-		}}
-		r, err := s.newRequest(httptrace.WithClientTrace(by.With(ctx), trace), o, at)
+		}
+		r, err := s.newRequest(by.With(ctx), o, at)
 		if err != nil {
 			return nil, err
 		}
@@ -54,7 +54,7 @@ func (s *Sender) roundTrip(ctx context.Context, o Request, at *url.URL, by egres
 			limit = 0 // the operation has a limit of its own
 		}
 		began := time.Now()
-		resp, err := sendOnce(transport, r, patience, limit)
+		resp, err := sendOnce(transport, r, patience, limit, connected)
 		if err == nil {
 			from := egress.AddrPortOf(conn)
 			if proxied {
@@ -114,61 +114,61 @@ func (noHeaderError) Error() string   { return "no answer began in time" }
 func (noHeaderError) Timeout() bool   { return true }
 func (noHeaderError) Temporary() bool { return true }
 
-// within sends a request, and cancels it with cause unless its answer begins in time; 0 =
-// there is no limit. trace says when the timer runs. Who is first, the answer or the end
-// of time, decides.
-func within(
-	r *http.Request, limit time.Duration, cause error, trace func(*time.Timer) *httptrace.ClientTrace,
-	send func(*http.Request) (*http.Response, error),
-) (*http.Response, error) {
-	if limit == 0 {
-		return send(r)
-	}
-	// The context outlives this because the body is read under it; it ends with
-	// the operation's.
-	ctx, cancel := context.WithCancelCause(r.Context())
-	var decided atomic.Bool
-	timer := time.AfterFunc(limit, func() {
-		if decided.CompareAndSwap(false, true) {
-			cancel(cause)
+// deadlines cancel a request whose answer does not begin in time. Who is first, the
+// answer or the end of a time, decides.
+type deadlines struct {
+	decided atomic.Bool
+	cancel  context.CancelCauseFunc
+}
+
+// timer returns one that cancels the request with cause. It does not run yet.
+func (d *deadlines) timer(cause error) *time.Timer {
+	timer := time.AfterFunc(time.Hour, func() {
+		if d.decided.CompareAndSwap(false, true) {
+			d.cancel(cause)
 		}
 	})
 	timer.Stop()
-	resp, err := send(r.WithContext(httptrace.WithClientTrace(ctx, trace(timer))))
-	timer.Stop()
-	if decided.CompareAndSwap(false, true) {
+	return timer
+}
+
+// sendOnce sends a request, whose answer has to begin within limit of its end; 0 = there
+// is no limit. It returns errSilent if the connection was used before and no answer began
+// within patience; 0 = wait as long as on a new one. connected is called for each
+// connection that is tried.
+func sendOnce(
+	t *http.Transport, r *http.Request, patience, limit time.Duration, connected func(httptrace.GotConnInfo),
+) (*http.Response, error) {
+	// The context outlives this because the body is read under it; it ends with
+	// the operation's.
+	ctx, cancel := context.WithCancelCause(r.Context())
+	d := &deadlines{cancel: cancel}
+	silent, late := d.timer(errSilent), d.timer(noHeaderError{})
+	resp, err := t.RoundTrip(r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		// A transport that finds a kept connection closed goes on to another one, so
+		// this can be called more than once.
+		GotConn: func(got httptrace.GotConnInfo) {
+			connected(got)
+			if got.Reused && patience > 0 {
+				silent.Reset(patience)
+			} else {
+				silent.Stop()
+			}
+		},
+		WroteRequest: func(httptrace.WroteRequestInfo) {
+			if limit > 0 {
+				late.Reset(limit)
+			}
+		},
+	})))
+	silent.Stop()
+	late.Stop()
+	panics.Raise(err)
+	if d.decided.CompareAndSwap(false, true) {
 		return resp, err
 	}
 	if err == nil {
 		_ = resp.Body.Close()
 	}
-	return nil, cause
-}
-
-// sendOnce sends a request, whose answer has to begin within limit of its end. It returns
-// errSilent if the connection was used before and no answer began within patience; 0 =
-// wait as long as on a new one.
-func sendOnce(t *http.Transport, r *http.Request, patience, limit time.Duration) (*http.Response, error) {
-	roundTrip := func(r *http.Request) (*http.Response, error) {
-		resp, err := t.RoundTrip(r)
-		panics.Raise(err)
-		return resp, err
-	}
-	sent := func(timer *time.Timer) *httptrace.ClientTrace {
-		return &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { timer.Reset(limit) }}
-	}
-	// A transport that finds a kept connection closed goes on to another one, so
-	// this can be called more than once.
-	connected := func(timer *time.Timer) *httptrace.ClientTrace {
-		return &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) {
-			if got.Reused {
-				timer.Reset(patience)
-			} else {
-				timer.Stop()
-			}
-		}}
-	}
-	return within(r, patience, errSilent, connected, func(r *http.Request) (*http.Response, error) {
-		return within(r, limit, noHeaderError{}, sent, roundTrip)
-	})
+	return nil, context.Cause(ctx)
 }

@@ -199,7 +199,8 @@ func SafeCause(err error) error {
 		refused *egress.AddressError
 	)
 	if errors.As(err, &network) || errors.As(err, &refused) || isTLS(err) || isReset(err) ||
-		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errSilent) {
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, errSilent) || errors.Is(err, ErrBudget) || errors.Is(err, ErrIdle) {
 		return err
 	}
 	return errors.New("malformed answer")

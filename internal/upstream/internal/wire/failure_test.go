@@ -1,8 +1,10 @@
 package wire
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"syscall"
@@ -51,5 +53,17 @@ func TestFailuresNameTheirCure(t *testing.T) {
 	// One that comes back by itself needs none.
 	if f := AsFailure(t.Context(), "registry.example", syscall.ECONNRESET); strings.Contains(f.Text, "check") {
 		t.Errorf("reset: %q", f.Text)
+	}
+}
+
+// The log tells why there was no answer in time, and nothing that a peer sent.
+func TestSafeCause(t *testing.T) {
+	for _, err := range []error{ErrBudget, ErrIdle, errSilent, noHeaderError{}, context.DeadlineExceeded, syscall.ECONNRESET} {
+		if got := SafeCause(fmt.Errorf("get: %w", err)); !errors.Is(got, err) {
+			t.Errorf("%v is told as %v", err, got)
+		}
+	}
+	if got := SafeCause(errors.New("malformed HTTP status line: canary")); strings.Contains(got.Error(), "canary") {
+		t.Error(got)
 	}
 }

@@ -1,0 +1,98 @@
+package fleet_test
+
+import (
+	"errors"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/pullgate/pullgate/internal/fleet"
+	"github.com/pullgate/pullgate/internal/mirror"
+	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/storage"
+)
+
+// An upstream that is not asked is served from the bucket by an empty gateway, and only
+// what it has shown to have; what is nowhere is unknown, and not remembered for long.
+func TestOfflineUpstreamIsServedFromTheBucket(t *testing.T) {
+	t.Parallel()
+	from, m := registrytest.New(t, registrytest.Options{}), newMemory()
+	image := from.PutImage(repository, "3", 1, 10, 3<<20)
+	online := newGateway(t, from, m)
+	online.pull(image, 0)
+	signature := oci.Descriptor{MediaType: "application/vnd.oci.image.manifest.v1+json", Digest: oci.Sum([]byte("signature")), Size: 9}
+	found := storage.Referrers{Descriptors: []oci.Descriptor{signature}, Checked: time.Now()}
+	if err := online.fleet.Records().PutReferrers(t.Context(), own, image.Index.Digest, found); err != nil {
+		t.Fatal(err)
+	}
+	uploaded(t, m, image)
+	await(t, "upload", func() bool { return len(m.keys("v1/r/")) == 1 })
+
+	offline := func() *gateway {
+		g := bareGateway(t, m, (*fleet.Fleet).Relax, time.Now)
+		g.serve(mirror.Upstream{Name: upstreamName, Access: mirror.Access{Public: true}, Offline: true, Backed: true, ProofTTL: time.Nanosecond})
+		return g
+	}
+	g := offline()
+	from.Reset()
+	mf, status, err := g.manifest(repository, "3")
+	if err != nil || mf.Digest != image.Index.Digest || status.String() != "pullgate; hit" {
+		t.Errorf("by tag: %v, %v", status, err)
+	}
+	list, status, err := g.mirror.Referrers(t.Context(), request(oci.KindReferrers, repository, oci.Reference{Digest: image.Index.Digest}))
+	if err != nil || len(list) != 1 || status.Result == oci.ResultStale {
+		t.Errorf("referrers: %v, %v, %v", list, status, err)
+	}
+	layer := image.Platforms[0].Layers[1].Digest
+	if d, _, err := g.mirror.StatBlob(t.Context(), request(oci.KindBlob, repository, oci.Reference{Digest: layer})); err != nil || d.Size != 3<<20 {
+		t.Errorf("size: %v, %v", d, err)
+	}
+	if _, status, err := g.blob(repository, layer); err != nil || status.String() != "pullgate; fwd=miss; stored; detail=bucket" {
+		t.Errorf("blob: %v, %v", status, err)
+	}
+	calls := func() int64 { return m.calls.Load() }
+	g.pull(image, 0)
+	before := calls()
+	g.pull(image, 0)
+	if after := calls(); after != before {
+		t.Errorf("%d calls of the bucket for what is cached", after-before)
+	}
+
+	for what, try := range map[string]func() error{
+		"blob": func() error { _, _, err := g.blob("library/other", layer); return err },
+		"size": func() error {
+			_, _, err := g.mirror.StatBlob(t.Context(), request(oci.KindBlob, "library/other", oci.Reference{Digest: layer}))
+			return err
+		},
+		"manifest": func() error { _, _, err := g.manifest("library/other", image.Index.Digest.String()); return err },
+		"tag":      func() error { _, _, err := g.manifest(repository, "none"); return err },
+	} {
+		var e *oci.Error
+		if err := try(); !errors.As(err, &e) || e.Status != http.StatusNotFound {
+			t.Errorf("%s that is unknown: %v", what, err)
+		}
+	}
+	none, _, err := g.mirror.Referrers(t.Context(), request(oci.KindReferrers, repository, oci.Reference{Digest: layer}))
+	if err != nil || len(none) > 0 {
+		t.Errorf("no referrers: %v, %v", none, err)
+	}
+	if n := len(from.Requests()); n > 0 {
+		t.Errorf("%d upstream requests", n)
+	}
+	// That a blob is unknown keeps nothing else of its repository from the bucket.
+	other := offline()
+	if _, _, err := other.blob(repository, oci.Sum([]byte("unknown"))); err == nil {
+		t.Error("an unknown blob is served")
+	}
+	if mf, _, err := other.manifest(repository, image.Platforms[0].Manifest.Digest.String()); err != nil {
+		t.Errorf("manifest %s: %v", mf.Digest, err)
+	}
+	g.fleet.Use("", nil)
+	if _, _, err := g.blob("library/other", layer); err == nil {
+		t.Error("it is served without a bucket")
+	}
+	if raw, _, err := g.blob(repository, layer); err != nil || !oci.Verify(layer, raw) {
+		t.Errorf("cached: %v", err)
+	}
+}
