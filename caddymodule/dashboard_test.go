@@ -89,7 +89,7 @@ func TestDashboardDirective(t *testing.T) {
 	s := newSite(t)
 	for directive, want := range map[string]string{
 		"registry_mirror_dashboard {\nactoins\n}":                "want actions or show",
-		"registry_mirror_dashboard {\nactions\nactions alice\n}": "given twice",
+		"registry_mirror_dashboard {\nactions alice\nactions\n}": "given twice",
 		"registry_mirror_dashboard {\nshow\n}":                   "want all",
 		"registry_mirror_dashboard {\nshow some\n}":              "want all",
 		"registry_mirror_dashboard all":                          "wrong argument count",

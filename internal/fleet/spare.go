@@ -73,8 +73,9 @@ func (d *depot) record(ctx context.Context, key string, record any) error {
 	return readRecord(o, record)
 }
 
-// resolveTag asks the upstream. Where that gives no answer, what the bucket has of a tag
-// that is not known here goes into the store, as something stale.
+// resolveTag asks the upstream, and the bucket for the manifest. Where the upstream gives no
+// answer, what the bucket has of a tag that is not known here goes into the store, as
+// something stale.
 func (r *remote) resolveTag(ctx context.Context, depot *depot, repository string, ref oci.Reference, held func(digest.Digest) bool) (oci.Descriptor, *oci.Manifest, error) {
 	asking, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -84,15 +85,25 @@ func (r *remote) resolveTag(ctx context.Context, depot *depot, repository string
 			cancel(errSpare)
 		}
 	})
-	// What a gateway was shown need not be shown to another one.
-	shown := func(d digest.Digest) bool {
-		if held == nil || held(d) {
+	var shared *oci.Manifest
+	known := func(d digest.Digest) bool {
+		if held(d) {
 			return true
 		}
-		_, ok := proven(ctx, depot, r.scope(repository), d)
-		return ok
+		if !r.lacking.has(repository) {
+			if found, err := r.sharedManifest(asking, depot, repository, d); err == nil {
+				shared = &found
+			}
+		}
+		return shared != nil
 	}
-	d, mf, err := r.Remote.Resolve(asking, repository, ref, shown)
+	if held == nil {
+		known = nil
+	}
+	d, mf, err := r.Remote.Resolve(asking, repository, ref, known)
+	if err == nil && mf == nil && shared != nil && shared.Digest == d.Digest {
+		mf = shared
+	}
 	if !late.Stop() && errors.Is(context.Cause(asking), errSpare) && err != nil {
 		return d, mf, oci.UpstreamError(oci.ClassTimeout, "", "the upstream did not answer in time", err)
 	}

@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"cmp"
 	"errors"
 
 	"github.com/pullgate/pullgate/internal/fleet/janitor"
@@ -47,11 +46,13 @@ func (f *Fleet) Status() *Status {
 	if err := d.purges.failed.Load(); err != nil && !errors.Is(*err, errNotAsked) {
 		s.PurgeError = (*err).Error()
 	}
-	if err := cmp.Or(d.reads.trouble(), d.bodies.trouble()); err != nil {
-		s.ReadError = err.Error()
-	}
-	if err := d.writes.trouble(); err != nil {
-		s.WriteError = err.Error()
+	for _, of := range []struct {
+		breaker *breaker
+		text    *string
+	}{{d.bodies, &s.ReadError}, {d.reads, &s.ReadError}, {d.writes, &s.WriteError}} {
+		if err := of.breaker.trouble(); err != nil {
+			*of.text = err.Error()
+		}
 	}
 	return s
 }

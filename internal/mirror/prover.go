@@ -135,7 +135,7 @@ func (p prover) askManifest(ctx context.Context) (int64, error) {
 func (p prover) possess(ctx context.Context) (answer[bool], error) {
 	size, err := p.store.StatBlob(ctx, p.digest)
 	if err != nil || size <= fill.WholeSize {
-		return answer[bool]{}, nil //nolint:nilerr // it is about to go
+		return answer[bool]{}, nil // what is gone is about to go here, too
 	}
 	leave, err := p.downloads.Enter(ctx, p.Identity, p.MaxFills) // it is the GETs that the upstream counts
 	if err != nil {

@@ -41,9 +41,9 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, name string) {
 	id := fmt.Sprint("upload-", len(s.requests))
 	s.uploads[id] = &upload{name: name, header: r.Header, parts: map[int][]byte{}, began: time.Now()}
 	answer(w, struct {
-		XMLName  xml.Name `xml:"InitiateMultipartUploadResult"`
-		UploadId string   //nolint:revive // the element has that name
-	}{UploadId: id})
+		XMLName xml.Name `xml:"InitiateMultipartUploadResult"`
+		ID      string   `xml:"UploadId"`
+	}{ID: id})
 }
 
 func (s *Server) proceed(w http.ResponseWriter, r *http.Request, name string) {
@@ -122,8 +122,9 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request, id string, u *
 
 func (s *Server) listUploads(w http.ResponseWriter, bucket string) {
 	type running struct {
-		Key, UploadId string //nolint:revive // the element has that name
-		Initiated     time.Time
+		Key       string
+		ID        string `xml:"UploadId"`
+		Initiated time.Time
 	}
 	var list struct {
 		XMLName xml.Name `xml:"ListMultipartUploadsResult"`
