@@ -69,8 +69,11 @@ func (f *follower) askTag(ctx context.Context, repository string, ref oci.Refere
 		if held(d) {
 			return true
 		}
-		unseen.Store(&d)
-		return len(g.Before(d.String())) > 0
+		owned := len(g.Before(d.String())) > 0
+		if owned {
+			unseen.Store(&d)
+		}
+		return owned
 	})
 	if told := unseen.Load(); err != nil || mf != nil || told == nil || *told != d.Digest {
 		return d, mf, err
