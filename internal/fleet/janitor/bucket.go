@@ -29,7 +29,8 @@ type Options struct {
 	Contents func(context.Context, digest.Digest) (oci.Contents, error)
 	// Well reports whether the bucket is read and written at present.
 	Well func() bool
-	// Mine reports whether it is this gateway that cleans, unless it has not for too long.
+	// Mine reports whether this gateway is the one that cleans: others do so only where it has
+	// not for twice as long as it should. nil = each of them is.
 	Mine func() bool
 	// Gone is told of objects that are about to go.
 	Gone func(key string)
@@ -43,6 +44,9 @@ type Folders struct{ Blobs, Manifests, Proofs, Purges, Uses, Base, Report string
 
 // New returns the janitor of a bucket, and the uses that a gateway notes.
 func New(o Options) (*Janitor, *Uses) {
+	if o.Mine == nil {
+		o.Mine = func() bool { return true }
+	}
 	b := bucket{o}
 	return &Janitor{bucket: b}, &Uses{bucket: b, contents: o.Contents}
 }
