@@ -66,7 +66,7 @@ const turnTime = 10 * time.Second
 func claimAddresses(ctx context.Context, addresses []caddy.NetworkAddress) error {
 	patience, cancel := context.WithTimeout(ctx, turnTime)
 	defer cancel()
-	var ports []uint16
+	ports := make([]uint16, 0, len(addresses))
 	for _, address := range addresses {
 		ports = append(ports, uint16(address.StartPort))
 	}
