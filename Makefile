@@ -32,6 +32,8 @@ test race: export GOTMPDIR =
 .PHONY: bin/go.env
 bin/go.env: ; @mkdir -p bin && { cat "$$(env -u GOENV $(GO) env GOENV)" 2>/dev/null; echo 'GOTMPDIR=$(DISK)'; } >$@.new && mv $@.new $@
 test race: export TMPDIR = $(if $(PULLGATE_LONG),$(DISK),$(or $(MEMORY),$(DISK)))
+# Stores begin with tens of megabytes, which would be collected again and again.
+test: export GOGC = $(if $(PULLGATE_LONG),100,400)
 test: ; @internal/tools/need go && $(GO) test -timeout 15m -parallel 4 -tags $(TAGS) $(TESTFLAGS) $(PKG) ## run all tests whose results Go has not cached
 race: export CGO_ENABLED = 1
 race: ; @internal/tools/need go gcc && $(GO) test -race -count=1 -timeout 15m -parallel 3 -tags $(TAGS) -skip '$(MEASURED)' $(TESTFLAGS) $(PKG) ## run all tests under the race detector, but those that measure

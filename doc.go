@@ -14,6 +14,11 @@
 // and with .../caddymodule/credentials/ecr, acr or google, or .../caddymodule/s3 for a
 // fleet, where one is wanted. The modules live in ./caddymodule, the engine
 // below them in ./internal and ./storage knows nothing of Caddy.
+//
+// A whole body that ends cleanly has the right bytes. So has every range of a blob that is
+// cached, and every range that reaches the end of one. Another range of a blob that is
+// still coming may end cleanly with bytes that later prove wrong: it says
+// detail=unverified in Cache-Status, unless verify_ranges holds it back.
 package pullgate
 
 import (

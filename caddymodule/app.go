@@ -103,7 +103,7 @@ func (a *App) Start() error {
 	a.run.cache = c
 	handlers, listens, servers := a.run.handlers, a.run.listens, a.run.servers
 	a.run.mu.Unlock()
-	if err := checkAddresses(listens); err != nil {
+	if err := claimAddresses(a.run.ctx, listens); err != nil {
 		return err
 	}
 	if err := c.join(); err != nil {

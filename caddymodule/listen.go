@@ -1,10 +1,13 @@
 package caddymodule
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -51,6 +54,54 @@ func checkAddresses(addresses []caddy.NetworkAddress) error {
 		}
 	}
 	return nil
+}
+
+// turnTime is how long a gateway waits for others that are about to listen at its ports,
+// and how long it keeps others waiting.
+const turnTime = 10 * time.Second
+
+// claimAddresses is checkAddresses, and keeps gateways that start at the same moment from
+// seeing each other's addresses as free: the next one looks once this one listens, or has
+// stopped to. ctx is that of the configuration.
+func claimAddresses(ctx context.Context, addresses []caddy.NetworkAddress) error {
+	patience, cancel := context.WithTimeout(ctx, turnTime)
+	defer cancel()
+	var ports []uint16
+	for _, address := range addresses {
+		ports = append(ports, uint16(address.StartPort))
+	}
+	release := listener.TakeTurns(patience, ports)
+	if err := checkAddresses(addresses); err != nil {
+		// Caddy may listen there by now: it stops before it ends the configuration.
+		context.AfterFunc(ctx, func() {
+			awaitUse(context.WithoutCancel(ctx), addresses, false)
+			release()
+		})
+		return err
+	}
+	go func() {
+		awaitUse(ctx, addresses, true)
+		release()
+	}()
+	return nil
+}
+
+// awaitUse returns once this process listens at all of the addresses, or at none; after a
+// while and with ctx in any case.
+func awaitUse(ctx context.Context, addresses []caddy.NetworkAddress, want bool) {
+	ctx, cancel := context.WithTimeout(ctx, turnTime)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond) // Caddy tells nobody
+	defer tick.Stop()
+	for slices.ContainsFunc(addresses, func(a caddy.NetworkAddress) bool {
+		return caddy.ListenerUsage(a.Network, a.JoinHostPort(0)) > 0 != want
+	}) {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // ownerOf returns which other process listens at an address, nil if none does as far

@@ -55,8 +55,7 @@ func startMeasured(t *testing.T, lines string) *measured {
 	var log bytes.Buffer
 	p.cmd = &exec.Cmd{
 		Path: self, Args: []string{"pullgate", "run", "--config", config}, Stderr: &log,
-		// With the default GOGC of 100, peaks are higher and vary more: these bounds are on memory in use.
-		Env:         []string{"HOME=" + home, "XDG_DATA_HOME=" + home, "XDG_CONFIG_HOME=" + home, "TMPDIR=" + os.TempDir(), "GOGC=25"},
+		Env:         []string{"HOME=" + home, "XDG_DATA_HOME=" + home, "XDG_CONFIG_HOME=" + home, "TMPDIR=" + os.TempDir()},
 		SysProcAttr: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
 	}
 	if err := p.cmd.Start(); err != nil {

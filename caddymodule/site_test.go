@@ -46,6 +46,7 @@ type site struct {
 	app     string // more of the option registry_mirror
 	log     string // options of the log
 	anyHost bool   // whatever Host says
+	loads   int    // how often a configuration was loaded
 }
 
 // newSite prepares a site. It is stopped at the end of the test.
@@ -98,13 +99,17 @@ func (s *site) tryLoad(directives string) error {
 		address = "http://:" + port
 		directives = "bind " + host + "\n" + directives
 	}
-	config := fmt.Sprintf("{\n%s\nlog {\n%s\n}\nregistry_mirror {\nstorage %s\n%s\n}\n}\n%s {\nrespond /done done\nmetrics /metrics\n%s\n}\n",
-		s.global, s.log, s.storage, s.app, address, directives)
+	config := fmt.Sprintf("{\n%s\nlog {\n%s\n}\nregistry_mirror {\nstorage %s\n%s\n}\n}\n%s {\nrespond /done %d\nmetrics /metrics\n%s\n}\n",
+		s.global, s.log, s.storage, s.app, address, s.loads+1, directives)
 	text, ok := adapted(s.t, string(caddyfile.Format([]byte(config))))
 	if !ok {
 		return fmt.Errorf("adapt: %s", text)
 	}
-	return caddy.Load([]byte(text), true)
+	err := caddy.Load([]byte(text), true)
+	if err == nil {
+		s.loads++
+	}
+	return err
 }
 
 // puller is one client with one connection: when it gets an answer, the handler
@@ -113,6 +118,7 @@ type puller struct {
 	*http.Client
 	s              *site
 	user, password string
+	follows        int // the load whose configuration answers its connection
 }
 
 func (s *site) client() *puller {
@@ -121,9 +127,31 @@ func (s *site) client() *puller {
 	return &puller{Client: &http.Client{Transport: transport, Timeout: processTime}, s: s}
 }
 
+// follow returns once the newest configuration answers. Caddy returns from a load before
+// the servers of the earlier configuration have closed their listeners and connections.
+func (c *puller) follow() {
+	c.s.t.Helper()
+	if c.follows == c.s.loads || c.s.loads == 1 {
+		return
+	}
+	eventually(c.s.t, "the newest configuration answers", func() bool {
+		response, err := c.try(http.MethodGet, "/done")
+		if err != nil {
+			c.s.t.Fatal(err)
+		}
+		if string(c.rest(response)) == strconv.Itoa(c.s.loads) {
+			return true
+		}
+		c.CloseIdleConnections()
+		return false
+	})
+	c.follows = c.s.loads
+}
+
 // do sends one request, without reading the body of its answer.
 func (c *puller) do(method, path string) *http.Response {
 	c.s.t.Helper()
+	c.follow()
 	response, err := c.try(method, path)
 	if err != nil {
 		c.s.t.Fatal(err)

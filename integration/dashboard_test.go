@@ -273,6 +273,7 @@ func TestDashboardActs(t *testing.T) {
 	b.has(t, "is removed")
 	b.has(t, "Nothing is cached yet.")
 	b.open(t, s.page+"#/upstreams")
+	b.has(t, "p95")
 	b.has(t, "Test now")
 	b.click(t, "Test now")
 	b.awaits(t, "!!document.querySelector('main li .badge')")

@@ -22,14 +22,9 @@ type (
 	FindingKind = integrity.FindingKind
 	// FindingCount counts findings of one kind.
 	FindingCount = integrity.FindingCount
-	// Scrubbed is how far a Scrub got.
-	Scrubbed = integrity.Scrubbed
 	// Pace keeps what is read of blobs to a rate; nil keeps to none.
 	Pace = integrity.Pace
 )
-
-// ScrubRate is the default rate of Scrub in bytes per second.
-const ScrubRate = integrity.ScrubRate
 
 // The kinds of findings.
 const (
@@ -70,17 +65,4 @@ func (s *Store) Check(ctx context.Context, o CheckOptions) (CheckReport, error) 
 		err = fmt.Errorf("check storage %s: %w", s.home.path, err)
 	}
 	return report, err
-}
-
-// Scrub reads all finished blobs, at most rate bytes per second (0 = ScrubRate,
-// less = no limit), and takes those out of use that do not match their digest:
-// the next request for them goes to the upstream. progress, if not nil, is
-// called after each blob, from the same goroutine. It stops when ctx is done or
-// the store closed, with that error and how far it got.
-func (s *Store) Scrub(ctx context.Context, rate int64, progress func(Scrubbed)) (Scrubbed, error) {
-	done, err := s.judge.Scrub(ctx, integrity.PaceOf(rate), progress)
-	if err != nil {
-		err = fmt.Errorf("scrub blobs: %w", err)
-	}
-	return done, err
 }

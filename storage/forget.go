@@ -12,9 +12,6 @@ import (
 	"github.com/pullgate/pullgate/storage/internal/volume"
 )
 
-// DefaultMaxIndex is Limits.MaxIndex where that is 0: millions of manifests and links.
-const DefaultMaxIndex = images.DefaultMaxIndex
-
 // forgetEvery is how often it is looked for what nobody used, beside blobs.
 const forgetEvery = time.Hour
 

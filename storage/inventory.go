@@ -17,8 +17,6 @@ type (
 	Inventory = images.Inventory
 	// Holding is one part of an Inventory.
 	Holding = images.Holding
-	// HeldImage is what is known of an image.
-	HeldImage = images.HeldImage
 	// DiskUse is what the directory of a store takes on the disk.
 	DiskUse = volume.DiskUse
 	// Catalog is what a store has by name, as it was at one moment.

@@ -83,6 +83,7 @@ func (r *Records) PutOpenManifest(ctx context.Context, scope oci.Scope, m oci.Ma
 }
 
 func (r *Records) putManifest(ctx context.Context, scope oci.Scope, m oci.Manifest, children []oci.Descriptor, open bool) error {
+	defer m.Room.Leave()
 	i, links, err := manifestLinks(scope, m, children, open, r.now())
 	if err == nil {
 		err = r.life.Within(ctx, func() error {

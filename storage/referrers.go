@@ -33,11 +33,17 @@ func (r *Records) Referrers(ctx context.Context, scope oci.Scope, d digest.Diges
 	return Referrers{}, fmt.Errorf("get referrers of %s in %s: %w", d, scope, err)
 }
 
+// leastReferrer is about the least that one of a list takes in its record.
+const leastReferrer = 100
+
 // PutReferrers records the referrers of a digest. It links nothing. A list of
 // more than 512 KiB is refused.
 func (r *Records) PutReferrers(ctx context.Context, scope oci.Scope, d digest.Digest, of Referrers) error {
 	key, err := referrersKey(scope, d)
 	var record []byte
+	if err == nil && len(of.Descriptors) > index.MaxValue/leastReferrer {
+		err = fmt.Errorf("list of %d is longer than %d bytes", len(of.Descriptors), index.MaxValue)
+	}
 	if err == nil {
 		record, err = index.EncodeReferrers(of)
 	}

@@ -67,6 +67,14 @@ func countQuarantined(t *testing.T, s *Store) int {
 	return len(bad)
 }
 
+// Scrubbed is how far a Scrub got.
+type Scrubbed = integrity.Scrubbed
+
+// Scrub reads all finished blobs at once, as the store does in the background.
+func (s *Store) Scrub(ctx context.Context, progress func(Scrubbed)) (Scrubbed, error) {
+	return s.judge.Scrub(ctx, nil, progress)
+}
+
 // One pass finds every damaged blob, and none that is whole.
 func TestScrubFindsEveryFlippedBit(t *testing.T) {
 	t.Parallel()
@@ -84,7 +92,7 @@ func TestScrubFindsEveryFlippedBit(t *testing.T) {
 		}
 	}
 	var last Scrubbed
-	got, err := s.Scrub(t.Context(), -1, func(now Scrubbed) {
+	got, err := s.Scrub(t.Context(), func(now Scrubbed) {
 		if now.Blobs != last.Blobs+1 {
 			t.Errorf("progress went from %+v to %+v", last, now)
 		}
@@ -111,7 +119,7 @@ func TestScrubFindsEveryFlippedBit(t *testing.T) {
 		b, _ := content(uint64(k), size)
 		putBlob(t, s, b)
 	}
-	if got, err := s.Scrub(t.Context(), -1, nil); err != nil || got.Damaged != 0 || got.Blobs != whole+damaged {
+	if got, err := s.Scrub(t.Context(), nil); err != nil || got.Damaged != 0 || got.Blobs != whole+damaged {
 		t.Errorf("scrubbed %+v, %v", got, err)
 	}
 }
@@ -125,7 +133,7 @@ func TestScrubMendsRecords(t *testing.T) {
 	if err := s.index.Update(0, func(b *index.Batch) error { return b.PutBlob(i, index.Blob{Size: 7}) }); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Scrub(t.Context(), -1, nil); err != nil {
+	if _, err := s.Scrub(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	settle(t, s)
@@ -142,20 +150,20 @@ func TestScrubEnds(t *testing.T) {
 		putBlob(t, s, b)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	got, err := s.Scrub(ctx, -1, func(Scrubbed) { cancel() })
+	got, err := s.Scrub(ctx, func(Scrubbed) { cancel() })
 	wantErr(t, "cancelled scrub", err, context.Canceled)
 	if got.Blobs != 1 {
 		t.Errorf("scrubbed %+v", got)
 	}
 	// A blob is read outside the store: Close does not wait for it.
-	_, err = s.Scrub(t.Context(), -1, func(Scrubbed) { go s.Close(); <-s.life.Context().Done() })
+	_, err = s.Scrub(t.Context(), func(Scrubbed) { go s.Close(); <-s.life.Context().Done() })
 	if err != nil {
 		wantErr(t, "scrub of a closing store", err, ErrClosed)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.Scrub(t.Context(), -1, nil)
+	_, err = s.Scrub(t.Context(), nil)
 	wantErr(t, "scrub of a closed store", err, ErrClosed)
 }
 
@@ -189,7 +197,7 @@ func TestQuarantineIsBounded(t *testing.T) {
 	d := putBlob(t, s, b)
 	flipBit(t, s, d, 1)
 	setVolume(s, 1000, 1<<40)
-	if _, err := s.Scrub(t.Context(), -1, nil); err != nil {
+	if _, err := s.Scrub(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(blobFile(t, s, d)); !errors.Is(err, fs.ErrNotExist) {

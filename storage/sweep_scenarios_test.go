@@ -63,7 +63,7 @@ func seedStore(t *testing.T, dir string) {
 	b, d = content(51, sweepBytes)
 	putBlob(t, s, b)
 	flipBit(t, s, d, 77)
-	if done, err := s.Scrub(t.Context(), -1, nil); err != nil || done.Damaged != 1 {
+	if done, err := s.Scrub(t.Context(), nil); err != nil || done.Damaged != 1 {
 		t.Fatal(done, err)
 	}
 	if err := s.Close(); err != nil {
@@ -205,7 +205,7 @@ func (w *world) evict() {
 // scrub looks for what is rotten. A pass that got to its end has found it, and one
 // that did not may have.
 func (w *world) scrub() {
-	_, err := w.s.Scrub(context.Background(), -1, nil)
+	_, err := w.s.Scrub(context.Background(), nil)
 	for d := range w.rotten {
 		i, _ := volume.IDOf(d)
 		_, lerr := os.Lstat(filepath.Join(w.dir, i.BlobPath()))

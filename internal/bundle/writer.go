@@ -22,7 +22,6 @@ import (
 type Writer struct {
 	to      target
 	written map[digest.Digest]bool
-	index   digest.Digest
 }
 
 // target is what a bundle is written to.
@@ -43,7 +42,6 @@ func (w *Writer) Begin(x Index) error {
 	if err != nil {
 		return fmt.Errorf("write bundle: %w", err)
 	}
-	w.index = oci.Sum(raw)
 	const layout = `{"imageLayoutVersion":"` + ocispec.ImageLayoutVersion + `"}` + "\n"
 	if err := w.to.put(layoutName, int64(len(layout)), bytes.NewReader([]byte(layout))); err != nil {
 		return fmt.Errorf("write bundle: %w", err)

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -59,9 +58,9 @@ func (d *depot) record(ctx context.Context, key string, record any) error {
 	return readRecord(o, record)
 }
 
-// resolveTag asks the upstream. Where that gives no answer, what the bucket has of a tag
-// that is not known here goes into the store, as something stale. A manifest that the
-// bucket has need not be got from the upstream to confirm what that says of a tag.
+// resolveTag asks the upstream, and the bucket for the manifest. Where the upstream gives no
+// answer, what the bucket has of a tag that is not known here goes into the store, as
+// something stale.
 func (r *remote) resolveTag(ctx context.Context, depot *depot, repository string, ref oci.Reference, held func(digest.Digest) bool) (oci.Descriptor, *oci.Manifest, error) {
 	asking, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -71,22 +70,23 @@ func (r *remote) resolveTag(ctx context.Context, depot *depot, repository string
 			cancel(errSpare)
 		}
 	})
-	var shared atomic.Pointer[oci.Manifest]
+	var shared *oci.Manifest
 	known := func(d digest.Digest) bool {
 		if held(d) {
 			return true
 		}
-		mf, err := r.sharedManifest(asking, depot, repository, d)
-		if err == nil {
-			shared.Store(&mf)
+		if !r.lacking.has(repository) {
+			if found, err := r.sharedManifest(asking, depot, repository, d); err == nil {
+				shared = &found
+			}
 		}
-		return err == nil
+		return shared != nil
 	}
 	if held == nil {
 		known = nil
 	}
 	d, mf, err := r.Remote.Resolve(asking, repository, ref, known)
-	if shared := shared.Load(); shared != nil && shared.Digest == d.Digest && mf == nil && err == nil {
+	if err == nil && mf == nil && shared != nil && shared.Digest == d.Digest {
 		mf = shared
 	}
 	if !late.Stop() && errors.Is(context.Cause(asking), errSpare) && err != nil {

@@ -110,11 +110,12 @@ func TestErrorsNameTheLine(t *testing.T) {
 // However much of nothing a list holds, it takes less memory than nodes of
 // it would.
 func TestListsTakeBoundedMemory(t *testing.T) {
-	repeat := func(open, element, end string) string {
-		return open + strings.Repeat(element, (12<<20-len(open)-len(end))/len(element)) + end
+	repeat := func(open, element, end string) func() string {
+		return func() string { return open + strings.Repeat(element, (12<<20-len(open)-len(end))/len(element)) + end }
 	}
 	for name, test := range map[string]struct {
-		list, refused string
+		list    func() string // one at a time
+		refused string
 	}{
 		"objects":       {repeat("[", "{},", "{}]"), ""},
 		"documents":     {repeat("{}", "{} ", "{}"), ""},
@@ -126,14 +127,15 @@ func TestListsTakeBoundedMemory(t *testing.T) {
 		"no references": {repeat("a b\n", "a b\n", ""), "more"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			list := test.list()
 			var err error
-			peak := testenv.PeakMemory(t, func() { _, err = Read("list", strings.NewReader(test.list)) })
+			peak := testenv.PeakMemory(t, func() { _, err = Read("list", strings.NewReader(list)) })
 			t.Logf("%d MiB, %.80v", peak>>20, err)
 			if (err != nil) != (test.refused != "") || err != nil && !strings.Contains(err.Error(), test.refused) {
 				t.Errorf("error is %v, want %q", err, test.refused)
 			}
 			if peak > 256<<20 {
-				t.Errorf("a list of %d MiB takes %d MiB", len(test.list)>>20, peak>>20)
+				t.Errorf("a list of %d MiB takes %d MiB", len(list)>>20, peak>>20)
 			}
 		})
 	}

@@ -60,8 +60,7 @@ type FillEvent struct {
 	// the upstream sent.
 	Size, Bytes int64
 	// Stored says that the blob lies in the store now.
-	Stored   bool
-	Duration time.Duration
+	Stored bool
 }
 
 // Stats is a snapshot of what is going on.

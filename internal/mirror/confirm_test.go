@@ -3,6 +3,7 @@ package mirror_test
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,6 +94,19 @@ func TestHeadThatCannotBeConfirmed(t *testing.T) {
 			continue // the limit is heeded, also for the digest
 		}
 		f.wantManifest("3", image.IndexBytes)
+	}
+	for body, class := range map[string]oci.Class{"no JSON": oci.ClassNotRegistry, strings.Repeat(" ", 5<<20): oci.ClassLength} {
+		f := newFixture(t)
+		f.connect(upstream.Options{})
+		f.upstream.PutImage(repository, "3", 1, 10)
+		f.upstream.On(registrytest.Rule{Kind: "manifests", Method: http.MethodGet, Hook: registrytest.Answer(http.StatusOK, nil, body)})
+		if _, _, err := f.mirror.StatManifest(t.Context(), manifestRequest("3")); oci.ClassOf(err) != class {
+			t.Errorf("%.20q: %v", body, err)
+		}
+		f.saw(1, 1)
+		_, _, err := f.mirror.Manifest(t.Context(), manifestRequest("3"))
+		wantStatus(t, err, http.StatusBadGateway)
+		f.saw(0, 0)
 	}
 	f := newFixture(t)
 	f.connect(upstream.Options{})

@@ -3,7 +3,6 @@ package mirror
 import (
 	"context"
 	"sync/atomic"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	"go.opentelemetry.io/otel/attribute"
@@ -26,7 +25,6 @@ type sharedFill struct {
 	sharers sharers
 	turn    *turn // of the client that started it
 	span    trace.Span
-	began   time.Time
 	looked  atomic.Bool // for what else belongs to the image
 }
 
@@ -34,7 +32,7 @@ type sharedFill struct {
 // reference, unless the fill is ahead of the requests: then most says how many bytes it
 // may have until a client asks for it, 0 = any number.
 func newFill(ctx context.Context, source view, d digest.Digest, link storage.Link, most *int64) *sharedFill {
-	s := &sharedFill{source: source, began: source.now()}
+	s := &sharedFill{source: source}
 	o := fill.Options{
 		Downloads: &source.downloads, Digest: d, Scope: source.scope, Source: s, Policy: s,
 		Size: known.SizeTold(d, link.Size), Proven: link.Proven, Known: link.Proven || link.Size >= 0,
@@ -128,7 +126,7 @@ func (s *sharedFill) Failed(o fill.Outcome) {
 func (s *sharedFill) report(o fill.Outcome) {
 	e := s.event(false)
 	e.Finished, e.Size, e.Bytes, e.Stored = true, o.Size, o.Received-o.SharedBytes, o.Stored()
-	e.Duration, e.Class = s.source.now().Sub(s.began), oci.ClassOf(o.Err)
+	e.Class = oci.ClassOf(o.Err)
 	result := "stored"
 	switch {
 	case o.Err != nil:

@@ -208,6 +208,34 @@ func TestPossessionIsShownOnce(t *testing.T) {
 	}
 }
 
+// The ranges by which an upstream shows a blob cannot be known before: each is 64 KiB
+// long, and where the first three lie is at random.
+func TestSamplesAreAtRandom(t *testing.T) {
+	t.Parallel()
+	const size, length = 9 * mib, 64 << 10
+	offs := map[int64]bool{}
+	for range 3 {
+		f := newFixture(t)
+		s := f.beside()
+		raw := registrytest.Random(1, size)
+		d := f.upstream.PutBlob(repository, raw)
+		s.PutBlob(repository, raw)
+		f.mustPull(blobRequest(d), raw, oci.ResultMiss)
+		f.filled()
+		f.mustPull(beside(blobRequest(d)), raw, oci.ResultMiss)
+		for _, r := range s.Requests() {
+			from, to := span(&http.Request{Header: r.Header}, size)
+			if to-from != length {
+				t.Errorf("%d bytes are asked for", to-from)
+			}
+			offs[from] = true
+		}
+	}
+	if len(offs) < 3*3 { // and the end, each time
+		t.Errorf("asked for are %v", offs)
+	}
+}
+
 // The GETs by which an upstream shows that it has the bytes count among its downloads.
 func TestPossessionWaitsForAPlace(t *testing.T) {
 	t.Parallel()

@@ -191,3 +191,41 @@ func testBlobsThatTakeLong(t *testing.T) {
 		t.Errorf("%+v", b)
 	}
 }
+
+// TestManifestsThatTakeLong: a registry that fetches the whole image before it answers for
+// its manifest, to HEAD and GET alike, is waited for as long as is configured.
+func TestManifestsThatTakeLong(t *testing.T) {
+	t.Parallel()
+	for patience, ready := range map[time.Duration]bool{30 * time.Second: true, 0: false} {
+		t.Run(fmt.Sprintf("response_header_timeout %s", patience), bubble(func(t *testing.T) {
+			const fetching = 20 * time.Second
+			f := newFixture(t)
+			f.clock.run()
+			timeouts := upstream.Timeouts{Header: patience}.WithDefaults()
+			f.policy.Timeout = timeouts.Operation + 250*time.Millisecond
+			f.connect(upstream.Options{Timeouts: timeouts})
+			image := f.upstream.PutImage(repository, "3", 1, 10)
+			began := time.Now()
+			f.upstream.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+				select {
+				case <-time.After(time.Until(began.Add(fetching))):
+					next(w, r)
+				case <-r.Context().Done():
+				}
+			})
+			a := f.timed(manifestRequest("3"))
+			if !ready {
+				if wantStatus(t, a.err, http.StatusGatewayTimeout); a.took > 10*time.Second {
+					t.Errorf("%+v", a)
+				}
+				time.Sleep(fetching) // who comes again finds it there
+				a = f.timed(manifestRequest("3"))
+				a.took += fetching
+			}
+			if a.err != nil || a.took != fetching {
+				t.Errorf("%+v", a)
+			}
+			f.wantManifest(image.Index.Digest.String(), image.IndexBytes)
+		}))
+	}
+}

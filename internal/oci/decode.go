@@ -26,9 +26,10 @@ const (
 	// valueCost is about how many bytes of memory a value takes once it is decoded,
 	// beyond its text.
 	valueCost = 128
-	// decodingBudget is what all documents that are being decoded may take together:
-	// one of the largest, or thousands of the usual.
-	decodingBudget = 12 << 20
+	// decodingBudget is what all documents may take together that are being decoded: one
+	// of the largest, or thousands of the usual. Those that were decoded may have left half
+	// of it to the collector.
+	decodingBudget = 6 << 20
 	// smallCost is what counts for nothing: garbage that the collector comes to in time.
 	smallCost = 1 << 20
 )
@@ -45,12 +46,19 @@ type budget struct {
 }
 
 // take waits for room. The caller calls give.
-func (b *budget) take(cost int64) error { return b.room.Acquire(context.Background(), cost) }
+func (b *budget) take(cost int64) error {
+	if err := b.room.Acquire(context.Background(), cost); err != nil {
+		return err
+	}
+	if left := b.left.Load(); cost >= smallCost && left+cost > decodingBudget/2 && b.left.CompareAndSwap(left, 0) {
+		runtime.GC()
+	}
+	return nil
+}
 
 func (b *budget) give(cost int64) {
-	if cost >= smallCost && b.left.Add(cost) >= decodingBudget {
-		b.left.Store(0)
-		runtime.GC()
+	if cost >= smallCost {
+		b.left.Add(cost)
 	}
 	b.room.Release(cost)
 }

@@ -28,6 +28,8 @@ type Manifest struct {
 	Contents *Contents
 	// Shared is as in BlobBody. It is not kept.
 	Shared string
+	// Room is what a large one has until it is stored; nil = none.
+	Room *Room
 }
 
 // Descriptor returns type, digest and size of the manifest.

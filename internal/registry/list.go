@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -8,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/pullgate/pullgate/internal/oci"
@@ -136,21 +136,35 @@ func (x *exchange) serveReferrers() error {
 	if err != nil {
 		return err
 	}
-	// The list may be the mirror's own, and the document must not say null.
-	selected := make([]oci.Descriptor, 0, len(referrers))
-	for _, d := range referrers {
-		if len(types) == 0 || slices.Contains(types, d.ArtifactType) {
-			selected = append(selected, d)
-		}
-	}
 	if len(types) > 0 {
+		referrers = slices.DeleteFunc(slices.Clone(referrers), func(d oci.Descriptor) bool { return !slices.Contains(types, d.ArtifactType) })
 		x.w.Header().Set("OCI-Filters-Applied", "artifactType")
 	}
-	return x.sendJSON(ocispec.MediaTypeImageIndex, ocispec.Index{
-		Versioned: specs.Versioned{SchemaVersion: 2},
-		MediaType: ocispec.MediaTypeImageIndex,
-		Manifests: selected,
-	})
+	body, err := encodeIndex(referrers)
+	if err != nil {
+		return err
+	}
+	return x.sendDocument(ocispec.MediaTypeImageIndex, body)
+}
+
+// encodeIndex writes an index of manifests, one after the other: json.Marshal takes
+// several times the memory that a long one has.
+func encodeIndex(manifests []oci.Descriptor) ([]byte, error) {
+	const each = 256 // is about what one takes
+	body := bytes.NewBuffer(make([]byte, 0, each*(len(manifests)+1)))
+	body.WriteString(`{"schemaVersion":2,"mediaType":"` + ocispec.MediaTypeImageIndex + `","manifests":[`)
+	to := json.NewEncoder(body)
+	for i, d := range manifests {
+		if i > 0 {
+			body.WriteByte(',')
+		}
+		if err := to.Encode(d); err != nil {
+			return nil, fmt.Errorf("encode index: %w", err)
+		}
+		body.Truncate(body.Len() - 1) // what ends a line
+	}
+	body.WriteString(`]}`)
+	return body.Bytes(), nil
 }
 
 // artifactTypes reads the types of which a client wants any.
@@ -174,6 +188,11 @@ func (x *exchange) sendJSON(mediaType string, v any) error {
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", x.answer.Request.Kind, err)
 	}
+	return x.sendDocument(mediaType, body)
+}
+
+// sendDocument answers with what may have changed when it is asked for again.
+func (x *exchange) sendDocument(mediaType string, body []byte) error {
 	header := x.w.Header()
 	header.Set("Content-Type", mediaType)
 	header.Set("Cache-Control", cacheChecked)

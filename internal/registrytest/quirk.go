@@ -116,6 +116,15 @@ func challengeQuirks() []Quirk {
 		form("both in one header", func(realm, service, scope string) []string {
 			return []string{basic + ", " + quoted(realm, service, scope)[0]}
 		}),
+		form("Negotiate and Basic before Bearer", func(realm, service, scope string) []string {
+			return append([]string{"Negotiate", `Basic realm="a, b", charset="UTF-8"`}, quoted(realm, service, scope)...)
+		}),
+		form("a realm that gives nothing before it", func(realm, service, scope string) []string {
+			return append(quoted("{token}/nothing", service, scope), quoted(realm, service, scope)...)
+		}),
+		form("the realm at the end", func(realm, service, scope string) []string {
+			return []string{`Bearer error="",` + strings.TrimPrefix(quoted("", service, scope)[0], "Bearer ") + `,realm="` + realm + `",`}
+		}),
 		form("an error, too", func(realm, service, scope string) []string {
 			return []string{quoted(realm, service, scope)[0] + `,error="invalid_token"`}
 		}),
@@ -136,6 +145,7 @@ func scopeQuirks() []Quirk {
 			d.Auth.Tokens.Name = func(_ *visit, name string) string { return strings.TrimPrefix(name, "inner/") }
 		}),
 		set("no challenge but on the ping", func(d *draft) { d.pingOnly = true }),
+		set("more than pull", func(d *draft) { d.pullScope = "repository:{name}:pull,push,delete" }),
 		set("no service", func(d *draft) { d.service = "" }),
 		set("a service with spaces", func(d *draft) { d.service = "Some Registry"; d.form = quoted }),
 	}
@@ -161,6 +171,8 @@ func tokenQuirks() []Quirk {
 		`{"token":"{value}","access_token":"{value}","expires_in":{life},"issued_at":"{utc}"}`,
 		`{"token":"{value}","expires_in":{life},"issued_at":"{local}"}`, `{"token":"{value}","expires_in":"{life}"}`,
 		`{"token":"{value}","expires_in":0}`, `{"token":"{value}","expires_in":null,"issued_at":null}`, `{"token":"{value}","expires_in":3e2}`,
+		`{"token":"{value}","access_token":null,"expires_in":-1}`, `{"token":null,"access_token":"{value}","expires_in":true}`,
+		` {"token": "{value}", "expires_in": 1e99, "issued_at": 1767225600, "token_type": "Bearer"} `,
 		`{"token":"{value}","expires_in":300.5,"issued_at":"yesterday","refresh_token":"x","scope":"y"}`,
 	}
 	var quirks []Quirk

@@ -26,7 +26,9 @@ func headQuirks() []Quirk {
 		does("manifests are web pages", say(match{Kind: "manifests", Method: http.MethodHead}, Reply{Status: http.StatusOK, Type: html})),
 	}
 	for _, kind := range []string{"manifests", "blobs"} {
-		for _, status := range []int{400, 401, 403, 404, 405, 406, 500, 501} {
+		quirks = append(quirks, does("to a page for "+kind, say(match{Kind: kind, Method: http.MethodHead},
+			Reply{Status: http.StatusFound, Header: map[string]string{"Location": "/login?next=%2F"}})))
+		for _, status := range []int{204, 400, 401, 403, 404, 405, 406, 408, 410, 412, 421, 500, 501, 502} {
 			name := fmt.Sprintf("%d for %s", status, kind)
 			quirks = append(quirks, does(name, say(match{Kind: kind, Method: http.MethodHead}, Reply{Status: status, Type: html})))
 		}
@@ -46,6 +48,9 @@ func headerQuirks() []Quirk {
 		dressed("blobs are binary/octet-stream", match{Kind: "blobs"}, map[string]string{"Content-Type": "binary/octet-stream"}),
 		dressed("blobs say that they are compressed", match{Kind: "blobs"}, map[string]string{"Content-Encoding": "gzip"}),
 		dressed("manifests say that they are compressed", match{Kind: "manifests"}, map[string]string{"Content-Encoding": "gzip"}),
+		dressed("manifests are octets", match{Kind: "manifests"}, map[string]string{"Content-Type": "application/octet-stream"}),
+		dressed("manifests of no type", match{Kind: "manifests"}, map[string]string{"Content-Type": ""}),
+		dressed("no lengths", match{Method: http.MethodGet}, map[string]string{"Content-Length": ""}),
 		does("no ranges", whole(match{})),
 		does("types must be asked for", wantsType(match{}, problem(http.StatusNotFound, "MANIFEST_UNKNOWN", "not in Accept"))),
 	}
@@ -103,6 +108,7 @@ func referrersQuirks() []Quirk {
 		does("no route", noReferrers),
 		does("another host, which is busy", referrersElsewhere),
 		does("400 for what is no manifest", knownSubjects(problem(http.StatusBadRequest, "MANIFEST_INVALID", "manifest invalid"))),
+		does("an index that is called JSON", dress(match{Kind: "referrers"}, map[string]string{"Content-Type": "application/json"})),
 		does("the tag is the subject", noReferrers, tagIsSubject),
 	}
 }

@@ -23,8 +23,6 @@ func PeakMemory(t testing.TB, f func()) int64 {
 		t.Skipf("the peak of memory cannot be measured: %v", err)
 	}
 	before := residentPeak(t)
-	// With the default of 100, peaks are higher and vary more: bounds are on memory in use.
-	defer debug.SetGCPercent(debug.SetGCPercent(25))
 	f()
 	return residentPeak(t) - before
 }

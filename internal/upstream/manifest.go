@@ -49,7 +49,7 @@ func (c *Client) Manifest(ctx context.Context, repository string, ref oci.Refere
 
 // manifest gets a manifest. What the header of the answer says of digest and
 // encoding counts for nothing where the bytes are right.
-func (v *visit) manifest(ctx context.Context, ref oci.Reference) (oci.Manifest, error) {
+func (v *visit) manifest(ctx context.Context, ref oci.Reference) (_ oci.Manifest, err error) {
 	a, err := v.askManifest(ctx, wire.OpGetManifest, http.MethodGet, ref)
 	if err != nil {
 		return oci.Manifest{}, err
@@ -57,11 +57,17 @@ func (v *visit) manifest(ctx context.Context, ref oci.Reference) (oci.Manifest, 
 	if a.StatusCode != http.StatusOK {
 		return oci.Manifest{}, v.session.StatusFailure(a)
 	}
-	raw, err := a.Read(ctx, oci.MaxManifestSize)
+	room := new(oci.Room)
+	defer func() {
+		if err != nil {
+			room.Leave()
+		}
+	}()
+	raw, err := a.ReadWithin(ctx, room, oci.MaxManifestSize)
 	if err != nil {
 		return oci.Manifest{}, err
 	}
-	m := oci.Manifest{Bytes: raw, Digest: ref.Digest}
+	m := oci.Manifest{Bytes: raw, Digest: ref.Digest, Room: room}
 	if told, err := oci.ParseDigest(a.Header.Get("Docker-Content-Digest")); err == nil && m.Digest == "" && oci.Verify(told, raw) {
 		m.Digest = told // of the algorithm that HEAD tells of, too
 	}

@@ -97,13 +97,23 @@ func TestSHA512(t *testing.T) {
 	t.Parallel()
 	sum := sha512.Sum512([]byte(emptyIndex))
 	d := digest.Digest("sha512:" + hex.EncodeToString(sum[:]))
+	var gets atomic.Int32
 	s := script(t, func(w http.ResponseWriter, r *http.Request) {
-		if !strings.HasSuffix(r.URL.Path, "/"+d.String()) {
+		resolving := gets.Load() == 0 && r.Method == http.MethodGet
+		if resolving {
+			gets.Add(1)
+			w.Header().Set("Docker-Content-Digest", oci.Sum([]byte(emptyIndex)).String())
+		} else if !strings.HasSuffix(r.URL.Path, "/"+d.String()) {
 			w.Header().Set("Docker-Content-Digest", d.String())
+			w.Header().Set("Content-Length", strconv.Itoa(len(emptyIndex)))
 		}
 		sendIndex(w)
 	})
 	c := newClient(t, s.URL)
+	got, m, err := c.Resolve(t.Context(), repo, tag("1"), func(digest.Digest) bool { return false })
+	if err != nil || got.Digest != d || m == nil {
+		t.Errorf("HEAD, and a GET whose header tells another algorithm: %+v, %v", got, err)
+	}
 	for _, ref := range []oci.Reference{{Tag: "1"}, {Digest: d}} {
 		if m, err := c.Manifest(t.Context(), repo, ref); err != nil || m.Digest != d {
 			t.Errorf("%s: %s, %v", ref, m.Digest, err)

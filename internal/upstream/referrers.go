@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -58,6 +59,7 @@ func (v *visit) referrersTag(ctx context.Context, d digest.Digest) ([]oci.Descri
 		}
 		return nil, err
 	}
+	m.Room.Leave() // it goes nowhere
 	if oci.Verify(d, m.Bytes) || m.MediaType != ocispec.MediaTypeImageIndex {
 		return nil, nil
 	}
@@ -93,45 +95,49 @@ func (v *visit) referrersAPI(ctx context.Context, d digest.Digest) (all []oci.De
 		if err != nil {
 			return nil, false, err
 		}
-		found, size, err := v.referrersPage(ctx, a, maxReferrers-l.size)
+		found, err := v.referrersPage(ctx, a, &l)
 		if err != nil {
 			return nil, false, err
 		}
 		if params, err = nextPage(a.Header.Values("Link"), params); err != nil {
 			return nil, false, linkFailure(a, err)
 		}
-		switch more, circles := l.add(found, size, params); {
+		switch more, circles := l.add(found, params); {
 		case circles:
 			return nil, false, linkFailure(a, errLink)
 		case !more:
-			return l.all, true, nil
+			return slices.Concat(l.pages...), true, nil
 		}
 	}
 }
 
 // referrersList is what the pages of a list have brought.
 type referrersList struct {
-	all     []oci.Descriptor
+	pages   [][]oci.Descriptor // what is new in each
 	known   map[digest.Digest]bool
 	visited map[string]bool
 	size    int64
+	// buffer is the memory that the pages are read into, one after the other.
+	buffer []byte
 	// idle counts the last pages that brought nothing new.
 	idle int
 }
 
 // add takes in a page and where it leads to: to more, or in a circle. A page of nothing
 // is the end, also where it leads back.
-func (l *referrersList) add(found []oci.Descriptor, size int64, next url.Values) (more, circles bool) {
+func (l *referrersList) add(found []oci.Descriptor, next url.Values) (more, circles bool) {
 	l.idle++
-	for _, d := range found {
-		if !l.known[d.Digest] {
-			l.known[d.Digest], l.idle = true, 0
-			l.all = append(l.all, d)
-		}
+	empty := len(found) == 0
+	found = slices.DeleteFunc(found, func(d oci.Descriptor) bool {
+		known := l.known[d.Digest]
+		l.known[d.Digest] = true
+		return known
+	})
+	if len(found) > 0 {
+		l.pages, l.idle = append(l.pages, found), 0
 	}
-	l.size += size
 	key := next.Encode()
-	if next == nil || l.visited[key] && len(found) == 0 {
+	if next == nil || l.visited[key] && empty {
 		return false, false
 	}
 	circles = l.visited[key] || l.idle > maxIdlePages
@@ -154,31 +160,31 @@ func lacksReferrers(a *wire.Answer, err error) bool {
 		a.Abroad && a.StatusCode < http.StatusInternalServerError
 }
 
-// referrersPage reads one page of at most limit bytes.
-func (v *visit) referrersPage(ctx context.Context, a *wire.Answer, limit int64) ([]oci.Descriptor, int64, error) {
+// referrersPage reads one page, of as many bytes as the list may still have.
+func (v *visit) referrersPage(ctx context.Context, a *wire.Answer, l *referrersList) ([]oci.Descriptor, error) {
 	if a.StatusCode != http.StatusOK {
 		f := v.session.StatusFailure(a)
 		if f.Class == oci.ClassNotFound {
 			f.Class = oci.ClassStatus // it is a page that is missing, the others are not
 		}
-		return nil, 0, f
+		return nil, f
 	}
 	if !isIndex(a) {
 		a.Drain()
-		return nil, 0, &wire.Failure{Class: oci.ClassNotRegistry, Status: a.StatusCode, Text: a.URL.Host + " sent no index of referrers"}
+		return nil, &wire.Failure{Class: oci.ClassNotRegistry, Status: a.StatusCode, Text: a.URL.Host + " sent no index of referrers"}
 	}
-	raw, err := a.Read(ctx, limit)
+	raw, err := a.ReadInto(ctx, l.buffer, maxReferrers-l.size)
 	if f := (*wire.Failure)(nil); errors.As(err, &f) && f.Class == oci.ClassLength {
-		return nil, 0, &wire.Failure{
+		return nil, &wire.Failure{
 			Class: oci.ClassLength, Status: a.StatusCode,
 			Text: fmt.Sprintf("%s sends a list of referrers that has more than %d bytes", a.URL.Host, maxReferrers),
 		}
 	}
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	found, err := referrersIn(raw, v.e)
-	return found, int64(len(raw)), err
+	l.buffer, l.size = raw, l.size+int64(len(raw))
+	return referrersIn(raw, v.e)
 }
 
 // typed sets the type of an answer that has a generic one, or none, if its content is an

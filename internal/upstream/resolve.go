@@ -38,7 +38,7 @@ func (c *Client) Resolve(
 	r, err := each(ctx, c, op, func(ctx context.Context, v *visit) (resolved, error) {
 		r, err := v.resolve(ctx, ref)
 		if err == nil && r.manifest == nil && !r.metered && !ref.IsDigest() && held != nil && !held(r.descriptor.Digest) {
-			r = v.confirm(ctx, ref, r)
+			return v.confirm(ctx, ref, r)
 		}
 		return r, err
 	})
@@ -71,17 +71,21 @@ func (v *visit) resolve(ctx context.Context, ref oci.Reference) (resolved, error
 // it here then, so that a pull costs no request more. Where no bytes come, what HEAD told
 // has to do, as it does where the registry counts GETs: who only looks has no pull to
 // spend.
-func (v *visit) confirm(ctx context.Context, ref oci.Reference, told resolved) resolved {
+func (v *visit) confirm(ctx context.Context, ref oci.Reference, told resolved) (resolved, error) {
 	m, err := v.manifest(ctx, ref)
 	if err != nil {
-		return told
+		switch f := wire.AsFailure(ctx, v.e.base.Host, err); f.Class {
+		case oci.ClassNotRegistry, oci.ClassLength:
+			return resolved{}, f // they came, and are no manifest
+		}
+		return told, nil
 	}
 	if oci.Verify(told.descriptor.Digest, m.Bytes) {
 		m.Digest = told.descriptor.Digest // of whichever algorithm
 	} else {
 		v.e.skipHead(v.kind, v.c.o.Now(), headlessByChance) // or the tag has moved meanwhile
 	}
-	return resolved{descriptor: m.Descriptor(), manifest: &m}
+	return resolved{descriptor: m.Descriptor(), manifest: &m}, nil
 }
 
 // headFirst asks with a HEAD, unless that is known to be refused, and with a GET if what

@@ -29,7 +29,7 @@ function space(c, pinned) {
 		h('p', { class: 'value' }, bytes(c.blob_bytes), h('small', {}, ` of ${bytes(most)}${c.max_size ? ' (max_size)' : ' that the disk has for it'}${c.counted ? '' : ', still being counted'}`)),
 		bar(`${percent(c.blob_bytes / most)} of ${bytes(most)} is used`, parts, true),
 		legend(known.map(([name, n], i) => [colours[i], `${name} ${bytes(n)}`]).concat(rest > 0 ? [['c7', `others ${bytes(rest)}`]] : [], [['free', `room for ${bytes(Math.max(Math.min(most - c.blob_bytes, c.free_bytes), 0))}`]])),
-		h('p', { class: 'small dim' }, `${plural(c.blobs, 'blob')}, ${bytes(pinned)} pinned, beside them an index of ${bytes(c.index_bytes)}. ${bytes(c.free_bytes)} of ${bytes(c.total_bytes)} of the disk are free.`));
+		h('p', { class: 'small dim' }, `${plural(c.blobs, 'blob')}, ${bytes(pinned)} pinned, beside them an index of ${bytes(c.index_bytes)} and a ballast of ${bytes(c.ballast_bytes)}. ${bytes(c.free_bytes)} of ${bytes(c.total_bytes)} of the disk are free.`));
 }
 
 // going lists what was used least recently: that goes first when room is needed.

@@ -33,7 +33,7 @@ function upstream(u) {
 		answered(t) ? h('div', { class: 'pad' }, hitBar(t), h('p', { class: 'small dim' }, `${percent(hitRate(t))} hits of ${number(t.requests)} requests`)) : h('p', { class: 'small dim' }, 'Nothing was answered since the start.'),
 		h('dl', { class: 'facts' },
 			fact('Sent', bytes(t.sent_bytes)), fact('Received', bytes(t.received_bytes)), fact('Stored', bytes(u.stored_bytes)),
-			t.p95_seconds ? fact('Its answers', h('span', { title: 'Time until the header of its answers, of the last 256 requests, those for tokens included.' }, `p50 ${millis(t.p50_seconds)}, p95 ${millis(t.p95_seconds)}`)) : null,
+			t.p95_seconds ? fact('Answer time', h('span', { title: 'Time until the header of its answers, of the last 256 requests, those for tokens included.' }, `p50 ${millis(t.p50_seconds)}, p95 ${millis(t.p95_seconds)}`)) : null,
 			t.stale ? fact('Stale answers', number(t.stale)) : null, t.errors ? fact('Errors', number(t.errors)) : null),
 		options(u.name), test(u.name));
 }

@@ -47,5 +47,14 @@ func (c Contents) unused(i volume.ID) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, oci.MaxManifestSize+1))
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	raw := make([]byte, min(info.Size(), oci.MaxManifestSize+1))
+	n, err := io.ReadFull(f, raw)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil // it is no manifest then
+	}
+	return raw[:n], err
 }

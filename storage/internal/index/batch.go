@@ -59,7 +59,11 @@ func (b *Batch) PutBlob(i volume.ID, r Blob) error {
 	old, known := b.Blob(i)
 	if known {
 		if old.Size == r.Size {
-			return nil
+			if old.Origin != "" || r.Origin == "" {
+				return nil
+			}
+			// The walk of the opening has verified the file before its fill recorded it.
+			r.Created = old.Created
 		}
 		if old.Origin != "" {
 			r.Origin = old.Origin

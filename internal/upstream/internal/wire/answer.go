@@ -48,6 +48,20 @@ func (a *Answer) Drain() {
 
 // Read returns the whole body, which must not be longer than limit, and closes it.
 func (a *Answer) Read(ctx context.Context, limit int64) ([]byte, error) {
+	return a.read(ctx, nil, limit, nil)
+}
+
+// ReadInto is Read into the memory of a buffer, as far as that does.
+func (a *Answer) ReadInto(ctx context.Context, buffer []byte, limit int64) ([]byte, error) {
+	return a.read(ctx, buffer, limit, nil)
+}
+
+// ReadWithin is Read of a document for which there has to be room, if it is large.
+func (a *Answer) ReadWithin(ctx context.Context, room *oci.Room, limit int64) ([]byte, error) {
+	return a.read(ctx, nil, limit, room)
+}
+
+func (a *Answer) read(ctx context.Context, buffer []byte, limit int64, room *oci.Room) ([]byte, error) {
 	defer a.Body.Close()
 	if a.ContentLength > limit {
 		return nil, &Failure{
@@ -55,7 +69,7 @@ func (a *Answer) Read(ctx context.Context, limit int64) ([]byte, error) {
 			Text: fmt.Sprintf("%s sends %d bytes, more than %d", a.URL.Host, a.ContentLength, limit),
 		}
 	}
-	raw, err := a.readUpTo(limit + 1)
+	raw, err := a.readUpTo(buffer[:0], limit+1, func(size int64) { room.Take(ctx, size) })
 	if err != nil {
 		f := AsFailure(ctx, a.URL.Host, err)
 		f.Status = a.StatusCode
@@ -70,14 +84,33 @@ func (a *Answer) Read(ctx context.Context, limit int64) ([]byte, error) {
 	return raw, nil
 }
 
-// readUpTo reads the body, but no more than limit bytes.
-func (a *Answer) readUpTo(limit int64) ([]byte, error) {
-	if a.ContentLength < 0 || a.ContentLength > limit {
-		return io.ReadAll(io.LimitReader(a.Body, limit))
+// firstRead is how much memory a body takes at first that does not tell its length.
+const firstRead = 16 << 10
+
+// readUpTo reads the body, but no more than limit bytes. A buffer that grew in small
+// steps would leave several times its size behind.
+func (a *Answer) readUpTo(raw []byte, limit int64, grow func(size int64)) ([]byte, error) {
+	if a.ContentLength >= 0 { // no more comes than is announced
+		grow(a.ContentLength)
+		raw = slices.Grow(raw, int(a.ContentLength))[:a.ContentLength]
+		_, err := io.ReadFull(a.Body, raw)
+		return raw, err
 	}
-	raw := make([]byte, a.ContentLength) // no more comes than is announced
-	_, err := io.ReadFull(a.Body, raw)
-	return raw, err
+	for {
+		if len(raw) == cap(raw) {
+			size := min(limit, 4*int64(cap(raw))+firstRead)
+			grow(size)
+			raw = append(make([]byte, 0, size), raw...)
+		}
+		n, err := a.Body.Read(raw[len(raw):min(int64(cap(raw)), limit)])
+		raw = raw[:len(raw)+n]
+		switch {
+		case err == io.EOF || int64(len(raw)) == limit:
+			return raw, nil
+		case err != nil:
+			return raw, err
+		}
+	}
 }
 
 // HasCode reports whether the body is an error document with the given code

@@ -150,7 +150,7 @@ func (s *Sender) redirect(o Request, a *Answer) (*url.URL, error) {
 	if err != nil || a.Header.Get("Location") == "" {
 		return nil, refuse(oci.ClassRedirect, "its location is no URL")
 	}
-	next.Fragment, next.RawFragment = "", ""
+	next.Fragment, next.RawFragment, next.RawQuery = "", "", spelled(next.RawQuery)
 	if next.RawQuery == "" && (o.Op == OpTags || o.Op == OpReferrers) {
 		// registry.k8s.io and lscr.io drop it: each page would be the first one.
 		next.RawQuery = a.URL.RawQuery
@@ -167,6 +167,20 @@ func (s *Sender) redirect(o Request, a *Answer) (*url.URL, error) {
 		}
 	}
 	return next, nil
+}
+
+// spelled returns a query as it can stand in a request. Some servers send file names in
+// it as they are.
+func spelled(query string) string {
+	var b strings.Builder
+	for _, c := range []byte(query) {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"<>`, c) >= 0 {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
 }
 
 func (s *Sender) observe(ctx context.Context, o Request, resp *http.Response, err error, took time.Duration) {
