@@ -19,6 +19,9 @@ type begun struct {
 	since map[scoped]time.Time
 }
 
+// maxBegun bounds what is remembered; any of it leaves for what is new.
+const maxBegun = 1 << 14
+
 type scoped struct {
 	oci.Scope
 	digest digest.Digest
@@ -35,7 +38,7 @@ func (b *begun) note(scope oci.Scope, d digest.Digest) {
 	if b.since == nil {
 		b.since = map[scoped]time.Time{}
 	}
-	if len(b.since) >= maxRecent {
+	if len(b.since) >= maxBegun {
 		for other := range b.since {
 			delete(b.since, other)
 			break
@@ -73,14 +76,14 @@ func (d *depot) confirm(scope oci.Scope, of digest.Digest) bool {
 	if running && !since.After(m.at) {
 		return false
 	}
-	d.confirmed.add(proofKey(scope, of)+" "+m.key, confirmedFor)
+	d.confirmed.Add(proofKey(scope, of)+" "+m.key, confirmedFor)
 	return true
 }
 
 // confirmTag notes that a tag was told after its purge.
 func (d *depot) confirmTag(scope oci.Scope, tag string) {
 	if m, ok := d.purges.latest(scope, oci.Reference{Tag: tag}); ok {
-		d.confirmed.add(tagKey(scope, tag)+" "+m.key, confirmedFor)
+		d.confirmed.Add(tagKey(scope, tag)+" "+m.key, confirmedFor)
 	}
 }
 
@@ -91,7 +94,7 @@ const confirmedFor = 24 * time.Hour
 // voided reports whether a proof that is stored is from before a purge.
 func (l *purgeLog) voided(ctx context.Context, scope oci.Scope, of digest.Digest) bool {
 	m, ok := l.latest(scope, oci.Reference{Digest: of})
-	if !ok || l.depot.confirmed.has(proofKey(scope, of)+" "+m.key) {
+	if !ok || l.depot.confirmed.Has(proofKey(scope, of)+" "+m.key) {
 		return false
 	}
 	at, err := l.fleet.local.Records.ProvenAt(ctx, scope, of)
@@ -102,7 +105,7 @@ func (l *purgeLog) voided(ctx context.Context, scope oci.Scope, of digest.Digest
 func (d *depot) outdated(scope oci.Scope, tag string, t storage.Tag) bool {
 	for _, ref := range []oci.Reference{{Tag: tag}, {Digest: t.Digest}} {
 		m, ok := d.purges.latest(scope, ref)
-		if ok && !t.Checked.After(m.at) && !d.confirmed.has(tagKey(scope, tag)+" "+m.key) {
+		if ok && !t.Checked.After(m.at) && !d.confirmed.Has(tagKey(scope, tag)+" "+m.key) {
 			return true
 		}
 	}

@@ -40,9 +40,9 @@ func newJanitor(d *depot, f *Fleet) (*janitor.Janitor, *janitor.Uses) {
 			_, contents, err := oci.DecodeManifest(mf.MediaType, mf.Bytes)
 			return contents, err
 		},
-		Well:    func() bool { return d.reads.open() == nil && d.bodies.open() == nil && d.writes.open() == nil },
+		Well:    func() bool { return d.reads.Open() == nil && d.bodies.Open() == nil && d.writes.Open() == nil },
 		Mine:    func() bool { return f.owns("janitor") },
-		Gone:    func(key string) { d.present.drop(key) },
+		Gone:    func(key string) { d.present.Drop(key) },
 		Survive: f.survive,
 		Log:     d.log,
 	})

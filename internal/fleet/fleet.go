@@ -116,7 +116,7 @@ func (f *Fleet) Filled(e mirror.FillEvent) {
 		return
 	}
 	key := blobKey(e.Digest)
-	if d.served.drop(key) && (e.Class == oci.ClassDigest || e.Class == oci.ClassLength) {
+	if d.served.Drop(key) && (e.Class == oci.ClassDigest || e.Class == oci.ClassLength) {
 		d.distrust(key)
 	}
 }

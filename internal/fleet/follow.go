@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/internal/fleet/caution"
 	"github.com/pullgate/pullgate/internal/fleet/peers"
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/oci"
@@ -36,7 +37,7 @@ type follower struct {
 	fleet *Fleet
 	// lacking are repositories, as in remote; vouched are digests of them that the upstream
 	// has not refused a moment ago.
-	lacking, vouched recent
+	lacking, vouched caution.Recent
 }
 
 // follow asks the gateways that own a tag or digest of a repository. answered is false where
@@ -53,7 +54,7 @@ func follow[T any](ctx context.Context, f *follower, repository string, ref oci.
 	}
 	tries := 0
 	for _, m := range g.Before(key) {
-		if f.fleet.following.avoided.has(m.ID() + key) {
+		if f.fleet.following.avoided.Has(m.ID() + key) {
 			continue
 		}
 		p := g.At(m, f.Identity)
@@ -92,20 +93,20 @@ func (f *follower) begin(repository string, d digest.Digest) {
 
 // may reports whether other gateways may answer for a digest of a repository.
 func (f *follower) may(repository string, d digest.Digest) bool {
-	return !f.lacking.has(repository) && !f.fleet.following.avoided.has(d.String())
+	return !f.lacking.Has(repository) && !f.fleet.following.avoided.Has(d.String())
 }
 
 // confirmed reports whether the upstream does not refuse what another gateway may have.
 func (f *follower) confirmed(ctx context.Context, repository string, d digest.Digest, ask func(context.Context) error) bool {
 	key := repository + "@" + d.String()
-	if f.ProofTTL == 0 || f.fleet.following.group.Load() == nil || f.vouched.has(key) {
+	if f.ProofTTL == 0 || f.fleet.following.group.Load() == nil || f.vouched.Has(key) {
 		return true
 	}
 	ctx, cancel := context.WithTimeout(ctx, confirmPatience)
 	defer cancel()
 	err := ask(ctx)
 	if err == nil {
-		f.vouched.add(key, min(vouchedFor, f.ProofTTL))
+		f.vouched.Add(key, min(vouchedFor, f.ProofTTL))
 	}
 	return err == nil || unanswered(err)
 }
@@ -123,7 +124,7 @@ func (f *follower) Blob(ctx context.Context, repository string, d digest.Digest,
 		})
 		if answered {
 			if err == nil {
-				f.fleet.following.served.add(d.String(), servedFor)
+				f.fleet.following.served.Add(d.String(), servedFor)
 			}
 			return body, f.noted(repository, err)
 		}
@@ -148,7 +149,7 @@ func (f *follower) HeadBlob(ctx context.Context, repository string, d digest.Dig
 // asked for a manifest, which nobody else is to answer for then.
 func (f *follower) noted(repository string, err error) error {
 	if oci.IsNotFound(err) {
-		f.lacking.add(repository, lackingFor)
+		f.lacking.Add(repository, lackingFor)
 	}
 	return err
 }

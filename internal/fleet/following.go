@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/internal/fleet/caution"
 	"github.com/pullgate/pullgate/internal/fleet/peers"
 	"github.com/pullgate/pullgate/internal/oci"
 )
@@ -47,14 +48,14 @@ type following struct {
 	group atomic.Pointer[peers.Group] // nil = there are none
 	// avoided are the digests that nobody is asked for, and, after their ids, those that
 	// one member is not; served are those of which something has come.
-	avoided, served recent
+	avoided, served caution.Recent
 }
 
 // filled is told how the download of a blob has ended: what others have sent may have been
 // wrong.
 func (f *following) filled(d digest.Digest, class oci.Class) {
-	if f.served.drop(d.String()) && (class == oci.ClassDigest || class == oci.ClassLength) {
-		f.avoided.add(d.String(), distrustPeersFor)
+	if f.served.Drop(d.String()) && (class == oci.ClassDigest || class == oci.ClassLength) {
+		f.avoided.Add(d.String(), distrustPeersFor)
 	}
 }
 
@@ -71,7 +72,7 @@ type followedBody struct {
 func (b *followedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) && b.caller.Err() == nil {
-		b.from.avoided.add(b.key, avoidPeersFor)
+		b.from.avoided.Add(b.key, avoidPeersFor)
 	}
 	return n, err
 }

@@ -108,7 +108,7 @@ func (p *pins) follow() {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for state, last := int64(-1), (time.Time{}); ; {
-		if now := d.purges.news.Load(); (now != state || time.Since(last) >= pinsEvery) && d.reads.open() == nil {
+		if now := d.purges.news.Load(); (now != state || time.Since(last) >= pinsEvery) && d.reads.Open() == nil {
 			state, last = now, time.Now()
 			func() {
 				defer p.fleet.survive("follow pins")

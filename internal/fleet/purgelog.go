@@ -144,7 +144,7 @@ func (l *purgeLog) note(err error) {
 
 // read lists the log if there is news, or the last list is old, or nothing else tells.
 func (l *purgeLog) read(ctx context.Context, anyway bool) error {
-	if l.depot.reads.open() != nil {
+	if l.depot.reads.Open() != nil {
 		return errNotAsked
 	}
 	now, err := l.readMarker(ctx)
@@ -211,7 +211,7 @@ func (l *purgeLog) knows(ctx context.Context, key string) bool {
 		return false
 	}
 	defer func() { <-l.turn }()
-	if _, known := l.seen[key]; !known && l.depot.reads.open() == nil {
+	if _, known := l.seen[key]; !known && l.depot.reads.Open() == nil {
 		l.note(l.list(ctx))
 	}
 	_, known := l.seen[key]

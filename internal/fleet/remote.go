@@ -12,6 +12,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/internal/fleet/caution"
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/oci"
 )
@@ -62,7 +63,7 @@ type remote struct {
 	Upstream
 
 	fleet   *Fleet
-	lacking recent // repositories
+	lacking caution.Recent // repositories
 }
 
 // Blob implements mirror.Remote.
@@ -91,8 +92,8 @@ func (r *remote) sharedBlob(ctx context.Context, depot *depot, repository string
 		_ = o.Close()
 		return oci.BlobBody{}, false
 	}
-	depot.present.add(key, presentFor)
-	depot.served.add(key, servedFor)
+	depot.present.Add(key, presentFor)
+	depot.served.Add(key, servedFor)
 	return oci.BlobBody{ReadCloser: o, Offset: o.Offset, Size: o.Size, Shared: sharedBy}, true
 }
 
@@ -130,14 +131,14 @@ func (r *remote) spares(ctx context.Context, repository string, d digest.Digest,
 // noted notes that an upstream lacks what was asked for.
 func (r *remote) noted(repository string, err error) error {
 	if oci.IsNotFound(err) && !errors.Is(err, errOffline) {
-		r.lacking.add(repository, lackingFor)
+		r.lacking.Add(repository, lackingFor)
 	}
 	return err
 }
 
 // Manifest implements mirror.Remote.
 func (r *remote) Manifest(ctx context.Context, repository string, ref oci.Reference) (oci.Manifest, error) {
-	if depot := r.fleet.depot.Load(); depot != nil && ref.IsDigest() && !r.lacking.has(repository) {
+	if depot := r.fleet.depot.Load(); depot != nil && ref.IsDigest() && !r.lacking.Has(repository) {
 		if mf, err := r.sharedManifest(ctx, depot, repository, ref.Digest); err == nil {
 			return mf, nil
 		}
@@ -171,7 +172,7 @@ func (r *remote) sharedManifest(ctx context.Context, depot *depot, repository st
 		depot.distrust(key)
 		return oci.Manifest{}, fmt.Errorf("manifest %s does not match its digest", d)
 	}
-	depot.present.add(key, presentFor)
+	depot.present.Add(key, presentFor)
 	mediaType, contents, err := oci.DecodeManifest(strings.TrimPrefix(o.ContentType, untyped), raw)
 	if err != nil {
 		return oci.Manifest{}, err
@@ -199,7 +200,7 @@ func (r *remote) resolveDigest(ctx context.Context, depot *depot, repository str
 		mf, err := r.sharedManifest(ctx, depot, repository, ref.Digest)
 		return mf.Descriptor(), &mf, err == nil
 	}
-	if r.ProofTTL == 0 && !r.lacking.has(repository) {
+	if r.ProofTTL == 0 && !r.lacking.Has(repository) {
 		if d, mf, ok := shared(ctx); ok {
 			return d, mf, nil
 		}
@@ -274,7 +275,7 @@ func proven(ctx context.Context, depot *depot, scope oci.Scope, d digest.Digest)
 	if err != nil || info.Meta[metaPurge] < depot.covering(scope, oci.Reference{Digest: d}) {
 		return -1, false
 	}
-	depot.present.add(presentProof(key, info.Meta[metaSize], info.Meta[metaPurge]), presentFor)
+	depot.present.Add(presentProof(key, info.Meta[metaSize], info.Meta[metaPurge]), presentFor)
 	if size, err = strconv.ParseInt(info.Meta[metaSize], 10, 64); err != nil {
 		size = -1
 	}

@@ -90,7 +90,7 @@ func (r *remote) resolveTag(ctx context.Context, depot *depot, repository string
 		if held(d) {
 			return true
 		}
-		if !r.lacking.has(repository) {
+		if !r.lacking.Has(repository) {
 			if found, err := r.sharedManifest(asking, depot, repository, d); err == nil {
 				shared = &found
 			}

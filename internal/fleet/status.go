@@ -3,6 +3,7 @@ package fleet
 import (
 	"errors"
 
+	"github.com/pullgate/pullgate/internal/fleet/caution"
 	"github.com/pullgate/pullgate/internal/fleet/janitor"
 )
 
@@ -47,10 +48,10 @@ func (f *Fleet) Status() *Status {
 		s.PurgeError = (*err).Error()
 	}
 	for _, of := range []struct {
-		breaker *breaker
+		breaker *caution.Breaker
 		text    *string
 	}{{d.bodies, &s.ReadError}, {d.reads, &s.ReadError}, {d.writes, &s.WriteError}} {
-		if err := of.breaker.trouble(); err != nil {
+		if err := of.breaker.Trouble(); err != nil {
 			*of.text = err.Error()
 		}
 	}
