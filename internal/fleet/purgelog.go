@@ -212,7 +212,9 @@ func (l *purgeLog) knows(ctx context.Context, key string) bool {
 	}
 	defer func() { <-l.turn }()
 	if _, known := l.seen[key]; !known && l.depot.reads.Open() == nil {
-		l.note(l.list(ctx))
+		if err := l.list(ctx); err == nil || ctx.Err() == nil {
+			l.note(err) // not that of a client that has left
+		}
 	}
 	_, known := l.seen[key]
 	return known
