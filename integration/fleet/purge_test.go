@@ -126,3 +126,30 @@ func TestPinOnAllGateways(t *testing.T) {
 		return err == nil
 	})
 }
+
+// What is removed on one of the gateways that ask each other, it does not get from those that
+// have not seen it yet.
+func TestRemoveAmongPeers(t *testing.T) {
+	from, shared := registrytest.New(t, registrytest.Options{}), newS3(t).run()
+	image := from.PutImage(repository, "3", 1, 10, 1<<20, 2<<20, 3<<20)
+	gateways := newPeers(t, from, shared, 3)
+	for _, g := range gateways {
+		g.pull(image)
+		await(t, "uploads", func() bool { return g.status().Waiting == 0 })
+	}
+	from.Refuse()
+	gateways[0].mirror("rm", "docker.io/library/alpine")
+	for _, g := range gateways {
+		served := g.serves(image)
+		if g == gateways[0] && len(served) > 0 {
+			t.Errorf("the gateway itself serves %v", served)
+		}
+		await(t, "another gateway sees it", func() bool { return len(g.serves(image)) == 0 })
+	}
+	if err := from.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range gateways {
+		g.pull(image)
+	}
+}
