@@ -14,7 +14,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/opencontainers/go-digest"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -274,50 +273,44 @@ func answered(r *http.Request, a *registry.Answer) {
 // describe tells Caddy about an answer: in placeholders and in the access log.
 func describe(r *http.Request, a *registry.Answer) {
 	tracked.Header(r, a)
-	q := a.Request
-	d := &description{q.Upstream, q.Repository, string(q.Kind), string(a.Cache.Result), a.Digest, time.Since(a.Began), a}
+	d := (*description)(a)
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Map(d.placeholder)
 	}
-	if fields, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok && q.Kind != oci.KindPing {
+	fields, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields)
+	if ok && a.Request.Kind != oci.KindPing {
 		fields.Add(zap.Inline(d))
 	}
 }
 
-// description is what Caddy is told about an answer, in one piece, since most of it
-// nobody asks for.
-type description struct {
-	upstream, repository, kind, cache string
-	digest                            digest.Digest
-	firstByte                         time.Duration
-	answer                            *registry.Answer // which goes on until the log is written
-}
+// description is what Caddy is told about an answer. It goes on until the log is written.
+type description registry.Answer
 
 // placeholder returns the value of a placeholder.
 func (d *description) placeholder(name string) (value any, known bool) {
 	switch name {
 	case "http.registry_mirror.upstream":
-		return d.upstream, true
+		return d.Request.Upstream, true
 	case "http.registry_mirror.repository":
-		return d.repository, true
+		return d.Request.Repository, true
 	case "http.registry_mirror.kind":
-		return d.kind, true
+		return string(d.Request.Kind), true
 	case "http.registry_mirror.cache":
-		return d.cache, true
+		return string(d.Cache.Result), true
 	}
 	return nil, false
 }
 
 // MarshalLogObject implements zapcore.ObjectMarshaler: the fields of access logs.
 func (d *description) MarshalLogObject(log zapcore.ObjectEncoder) error {
-	log.AddString("upstream", d.upstream)
-	log.AddString("repository", d.repository)
-	if d.digest != "" {
-		log.AddString("digest", d.digest.String())
+	log.AddString("upstream", d.Request.Upstream)
+	log.AddString("repository", d.Request.Repository)
+	if d.Digest != "" {
+		log.AddString("digest", d.Digest.String())
 	}
-	log.AddString("cache", d.cache)
-	log.AddDuration("first_byte", d.firstByte)
-	log.AddDuration("upstream_time", d.answer.Waited)
+	log.AddString("cache", string(d.Cache.Result))
+	log.AddDuration("first_byte", d.FirstByte)
+	log.AddDuration("upstream_time", d.Waited)
 	return nil
 }
 

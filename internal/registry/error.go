@@ -105,8 +105,7 @@ func (x *exchange) cut(level slog.Level, message string) {
 	if x.committed {
 		x.flush()
 	} else {
-		x.answer.Status = statusClientGone
-		x.onHeader(x.r, &x.answer)
+		x.begin(statusClientGone)
 	}
 	x.log(level, message, slog.Int64("bytes", x.answer.Bytes))
 }

@@ -56,8 +56,8 @@ type Options struct {
 // was anything to tell; it never goes over the wire.
 const statusClientGone = 499
 
-// Answer is what is known of one answer. It is the handler's: callbacks read it
-// and do not keep it.
+// Answer is what is known of one answer. It is the handler's: callbacks read it. Nothing
+// changes once OnDone has returned.
 type Answer struct {
 	// Request is the parsed request; its Kind is empty if the path is not one
 	// of the pull API or was refused.
@@ -71,6 +71,8 @@ type Answer struct {
 	Cache oci.CacheStatus
 	// Began is when the request came in.
 	Began time.Time
+	// FirstByte is how long the answer took to begin, or to be cut without a header.
+	FirstByte time.Duration
 	// Waited is how long the request has waited for what the cache did not have, whoever
 	// had the upstream asked: for the answer of the mirror, and for bytes under way.
 	Waited time.Duration

@@ -48,10 +48,15 @@ func (x *response) set(name, value string) {
 
 // commit writes the header. From here on an error can only cut the connection.
 func (x *response) commit(status int) {
-	x.answer.Status = status
 	x.committed = true
-	x.onHeader(x.r, &x.answer)
+	x.begin(status)
 	x.w.WriteHeader(status)
+}
+
+// begin tells of an answer that begins, or that ends without a header.
+func (x *response) begin(status int) {
+	x.answer.Status, x.answer.FirstByte = status, time.Since(x.answer.Began)
+	x.onHeader(x.r, &x.answer)
 }
 
 // sendBytes answers with a whole document. What the API is, clients ask with the
