@@ -25,22 +25,26 @@ var imports = map[string][]string{
 	"":             {"caddymodule", "caddymodule/credentials", "caddymodule/s3"},
 	"cmd/pullgate": {""},
 	"caddymodule": {
-		"caddymodule/admin", "caddymodule/command", "caddymodule/config", "caddymodule/dashboard", "caddymodule/endpoint", "internal/bucket", "internal/fleet", "internal/flood", "internal/history", "internal/image", "internal/listener", "internal/metrics",
+		"caddymodule/admin", "caddymodule/command", "caddymodule/config", "caddymodule/dashboard", "caddymodule/endpoint", "internal/bucket", "internal/fleet", "internal/fleet/peers", "internal/flood", "internal/history", "internal/image", "internal/listener", "internal/metrics",
 		"internal/mirror", "internal/nearest", "internal/operate", "internal/pulls", "internal/registry", "internal/upstream", "storage", "internal/oci",
 	},
 	"caddymodule/admin": {"internal/bundle", "internal/operate"},
 	"caddymodule/command": {
-		"caddymodule/admin", "caddymodule/endpoint", "internal/bundle", "internal/carry", "internal/clientconfig", "internal/fleet", "internal/image", "internal/imagelist", "internal/listener", "internal/mirror", "internal/nearest",
+		"caddymodule/admin", "caddymodule/endpoint", "internal/bundle", "internal/carry", "internal/clientconfig", "internal/fleet", "internal/fleet/text", "internal/image", "internal/imagelist", "internal/listener", "internal/mirror", "internal/nearest",
 		"internal/operate", "internal/spelling", "internal/terminal", "storage", "internal/oci",
 	},
 	"caddymodule/dashboard": {"internal/clientconfig", "internal/history", "internal/image", "internal/imagelist", "internal/operate", "storage", "internal/oci"},
 	"caddymodule/endpoint":  {},
 	"caddymodule/config": {
-		"caddymodule/credentials", "internal/bucket", "internal/mirror", "internal/nearest", "internal/operate", "internal/upstream", "storage", "internal/oci",
+		"caddymodule/credentials", "internal/bucket", "internal/fleet/peers", "internal/mirror", "internal/nearest", "internal/operate", "internal/upstream", "storage", "internal/oci",
 	},
 	"internal/registry":          {"internal/nearest", "internal/oci"},
 	"internal/mirror":            {"storage", "internal/fill", "internal/pace", "internal/known", "internal/taglist", "internal/oci"},
-	"internal/fleet":             {"internal/bucket", "internal/mirror", "internal/fill", "storage", "internal/oci"},
+	"internal/fleet":             {"internal/bucket", "internal/fleet/caution", "internal/fleet/janitor", "internal/fleet/peers", "internal/mirror", "internal/fill", "storage", "internal/oci"},
+	"internal/fleet/caution":     {},
+	"internal/fleet/janitor":     {"internal/bucket", "internal/oci"},
+	"internal/fleet/peers":       {"internal/registry", "internal/oci"},
+	"internal/fleet/text":        {"internal/fleet", "internal/terminal"},
 	"internal/bucket":            {},
 	"internal/bucket/s3client":   {"internal/bucket"},
 	"internal/bucket/buckettest": {},
@@ -84,10 +88,10 @@ var imports = map[string][]string{
 	"internal/imagelist":                {"internal/oci"},
 	"internal/listener":                 {},
 	"internal/mapfault":                 {},
-	"internal/metrics":                  {"internal/fleet", "internal/mirror", "internal/operate", "internal/registry", "internal/upstream", "internal/oci"},
+	"internal/metrics":                  {"internal/fleet", "internal/fleet/peers", "internal/mirror", "internal/operate", "internal/registry", "internal/upstream", "internal/oci"},
 	"internal/nearest":                  {},
 	"internal/pulls":                    {"internal/mirror", "internal/operate", "internal/registry", "internal/upstream", "internal/oci"},
-	"internal/operate":                  {"internal/bundle", "internal/carry", "internal/fleet", "internal/history", "internal/image", "internal/imagelist", "internal/mirror", "internal/nearest", "storage", "internal/oci"},
+	"internal/operate":                  {"internal/bundle", "internal/carry", "internal/fleet", "internal/fleet/peers", "internal/history", "internal/image", "internal/imagelist", "internal/mirror", "internal/nearest", "storage", "internal/oci"},
 	"internal/bundle":                   {"internal/oci"},
 	"internal/carry":                    {"internal/bundle", "internal/image", "internal/imagelist", "storage", "internal/oci"},
 	"integration":                       {"caddymodule", "internal/registrytest", "internal/freeport", "internal/oci"},
@@ -221,7 +225,8 @@ func allowedInTests(from, folder string) bool {
 		from == "caddymodule" && (strings.HasPrefix(folder, "caddymodule/credentials") || folder == "caddymodule/s3") ||
 		strings.HasPrefix(from, "caddymodule/credentials/") && slices.Contains([]string{"internal/upstream", "internal/oci"}, folder) ||
 		from == "internal/image" && folder == "internal/upstream" ||
-		from == "internal/fleet" && slices.Contains([]string{"internal/upstream", "internal/bucket/s3client"}, folder) ||
+		from == "internal/fleet" && slices.Contains([]string{"internal/upstream", "internal/registry", "internal/bucket/s3client"}, folder) ||
+		from == "internal/fleet/text" && folder == "internal/fleet/janitor" ||
 		from == "integration/fleet" && strings.HasPrefix(folder, "internal/bucket") ||
 		from == "internal/mirror" && slices.Contains([]string{"internal/upstream", "internal/registry"}, folder) ||
 		from == "internal/upstream" && slices.Contains([]string{"internal/mirror", "internal/registry", "storage"}, folder)

@@ -47,6 +47,7 @@ func TestAdapt(t *testing.T) {
 			}
 			t.Setenv("HUB_USER", "user")
 			t.Setenv("HUB_TOKEN", "token")
+			t.Setenv("FLEET_SECRET", fleetSecret)
 			var config *caddy.Config
 			if err := json.Unmarshal([]byte(got), &config); err != nil {
 				t.Fatal(err)

@@ -39,6 +39,7 @@ type appRun struct {
 	path   string
 	limits storage.Limits
 	bucket *sharedBucket // nil = there is none
+	peers  *sharedPeers  // nil = there are none
 	log    slog.Handler
 
 	ctx      caddy.Context
@@ -74,6 +75,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.run.bucket, err = openBucket(ctx, a.Fleet); err != nil {
 		return err
 	}
+	if a.run.peers, err = newPeers(a.Fleet); err != nil {
+		return err
+	}
+	a.run.listens = a.run.peers.newAddresses()
 	return counted.Register(ctx.GetMetricsRegistry())
 }
 
@@ -99,6 +104,9 @@ func (a *App) Start() error {
 	handlers, listens, servers := a.run.handlers, a.run.listens, a.run.servers
 	a.run.mu.Unlock()
 	if err := claimAddresses(a.run.ctx, listens); err != nil {
+		return err
+	}
+	if err := c.join(); err != nil {
 		return err
 	}
 	warnOfEncode(servers, slog.New(a.run.log))

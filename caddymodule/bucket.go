@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -13,6 +14,7 @@ import (
 // sharedBucket is the bucket of a configuration. nil = it has none.
 type sharedBucket struct {
 	options bucket.Options
+	limits  fleet.Limits
 	objects bucket.Bucket
 }
 
@@ -21,7 +23,7 @@ const bucketModule = "registry_mirror.buckets.s3"
 
 // openBucket opens the bucket of a fleet, if there is one. It asks nobody.
 func openBucket(ctx caddy.Context, f *config.Fleet) (*sharedBucket, error) {
-	if f == nil {
+	if f == nil || !f.HasBucket() {
 		return nil, nil
 	}
 	o, err := f.Options()
@@ -42,7 +44,7 @@ func openBucket(ctx caddy.Context, f *config.Fleet) (*sharedBucket, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &sharedBucket{o, objects}, nil
+	return &sharedBucket{o, fleet.Limits{MaxSize: f.MaxSize, MaxUnused: time.Duration(f.MaxUnused)}, objects}, nil
 }
 
 // equal reports whether it makes no difference which of the two is used. What is known of
@@ -57,6 +59,13 @@ func (b *sharedBucket) use(f *fleet.Fleet) {
 		f.Use("", nil)
 	} else {
 		f.Use(b.options.URL, b.objects)
+	}
+}
+
+// limit makes its limits those of a fleet.
+func (b *sharedBucket) limit(f *fleet.Fleet) {
+	if b != nil {
+		f.SetLimits(b.limits)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/exp/zapslog"
 
 	"github.com/pullgate/pullgate/internal/fleet"
+	"github.com/pullgate/pullgate/internal/fleet/peers"
 	"github.com/pullgate/pullgate/internal/history"
 	"github.com/pullgate/pullgate/internal/metrics"
 	"github.com/pullgate/pullgate/internal/mirror"
@@ -48,8 +49,10 @@ type generation struct {
 type cache struct {
 	operate.Store
 
-	sharing sync.Mutex // held while the bucket changes
+	sharing sync.Mutex // held while bucket or peers change
 	bucket  *sharedBucket
+	peers   *sharedPeers
+	group   *peers.Group // nil = there are no peers
 }
 
 // acquireCache returns the store of a path, opened with the limits unless it is
@@ -86,7 +89,7 @@ func openCache(path string, limits storage.Limits) (*cache, error) {
 		return nil, err
 	}
 	f := fleet.New(fleet.Options{
-		Records: store, Blobs: mirror.BlobsOf(store), Catalog: store.Catalog, Logger: logger, Panicked: counted.Panic(metrics.PanicMirror),
+		Records: store, Blobs: mirror.BlobsOf(store), Catalog: store.Catalog, Store: store, Logger: logger, Panicked: counted.Panic(metrics.PanicMirror),
 	})
 	c := &cache{Store: operate.Store{Path: path, Store: store, Fleet: f}}
 	c.Mirror = mirror.NewCache(mirror.CacheOptions{
@@ -122,6 +125,7 @@ func (c *cache) Destruct() error {
 	closed := make(chan error, 1)
 	go func() {
 		c.Mirror.Close()
+		c.leaveGroup()
 		c.Fleet.Close()
 		c.bucket.close()
 		c.History.Close()
@@ -166,6 +170,9 @@ func (c *cache) disown(r *appRun) {
 	generations.list = slices.DeleteFunc(generations.list, func(g generation) bool { return g.run == r })
 	generations.Unlock()
 	c.configure()
+	if err := c.join(); err != nil {
+		slog.New(newestLog{}).Error("other gateways are not answered", "error", err)
+	}
 }
 
 // configure makes limits and bucket those of the newest generation on the store, if there
@@ -178,6 +185,7 @@ func (c *cache) configure() {
 		return
 	}
 	c.SetLimits(r.limits)
+	r.bucket.limit(c.Fleet)
 	if old := c.bucket; !old.equal(r.bucket) {
 		c.bucket = r.bucket
 		c.bucket.use(c.Fleet)

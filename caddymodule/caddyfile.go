@@ -51,10 +51,15 @@ func parseDashboard(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		storage [<path>] {
 //			<option> <argument...>
 //		}
-//		fleet <url> {
+//		fleet [<url>] {
 //			credentials <access_key> {env.<NAME>}|{file.<path>}
 //			credentials aws
-//			region <name>
+//			region      <name>
+//			max_size    <size>
+//			max_unused  <duration>
+//			peers       <host:port...>
+//			listen      <address>
+//			secret      {env.<NAME>}|{file.<path>}
 //		}
 //	}
 //

@@ -53,7 +53,8 @@ type service struct {
 
 type openService struct {
 	handler *registry.Handler
-	admin   *mirror.Mirror // the same, for those who may have everything
+	admin   *mirror.Mirror    // the same, for those who may have everything
+	peers   *registry.Handler // and for other gateways
 	cache   *cache
 	clients []*client
 	end     context.CancelFunc // cuts off whoever is in
@@ -233,7 +234,9 @@ func (s *service) openLocked() (err error) {
 		if u.Offline {
 			policy.Backed, inner = s.app.bucket != nil, nil
 		}
-		policy.Remote = open.cache.Fleet.Remote(fleet.Upstream{Identity: policy.Identity, TagTTL: policy.TagTTL, ProofTTL: policy.ProofTTL}, inner)
+		policy.Remote = open.cache.Fleet.Remote(fleet.Upstream{
+			Identity: policy.Identity, TagTTL: policy.TagTTL, ProofTTL: policy.ProofTTL, ImmutableTags: policy.ImmutableTags,
+		}, inner)
 		if u.HasSource() { // what it says now need not be what it said to the configuration before
 			policy.RemoteID += fmt.Sprintf(" %p", s.app)
 		}
@@ -253,7 +256,8 @@ func (s *service) openLocked() (err error) {
 	wire.Mirror = m
 	wire.Until, open.end = context.WithCancel(context.Background())
 	open.handler = registry.New(wire)
-	return nil
+	open.peers, err = s.forPeers(open.cache, o, wire.Until)
+	return err
 }
 
 // release gives back what was opened.

@@ -43,6 +43,7 @@ type site struct {
 	addr    string
 	storage string
 	global  string // more global options
+	app     string // more of the option registry_mirror
 	log     string // options of the log
 	anyHost bool   // whatever Host says
 	loads   int    // how often a configuration was loaded
@@ -98,8 +99,8 @@ func (s *site) tryLoad(directives string) error {
 		address = "http://:" + port
 		directives = "bind " + host + "\n" + directives
 	}
-	config := fmt.Sprintf("{\n%s\nlog {\n%s\n}\nregistry_mirror {\nstorage %s\n}\n}\n%s {\nrespond /done %d\nmetrics /metrics\n%s\n}\n",
-		s.global, s.log, s.storage, address, s.loads+1, directives)
+	config := fmt.Sprintf("{\n%s\nlog {\n%s\n}\nregistry_mirror {\nstorage %s\n%s\n}\n}\n%s {\nrespond /done %d\nmetrics /metrics\n%s\n}\n",
+		s.global, s.log, s.storage, s.app, address, s.loads+1, directives)
 	text, ok := adapted(s.t, string(caddyfile.Format([]byte(config))))
 	if !ok {
 		return fmt.Errorf("adapt: %s", text)

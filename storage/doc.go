@@ -8,6 +8,7 @@
 //	  VERSION                            {"layout":1}
 //	  state                              how the last run of the store went
 //	  admin.sock                         the server's, to be found by commands
+//	  shared.json                        what is known of a bucket that gateways share
 //	  history.json.gz                    how much the server did, minute by minute
 //	  ballast                            space to give back when the disk is full
 //	  meta/                              Badger

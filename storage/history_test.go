@@ -30,7 +30,7 @@ func TestHistoryIsKept(t *testing.T) {
 		t.Errorf("check finds %+v, %v", report.Findings, err)
 	}
 	// It is not ours to say how large it is.
-	if err := os.WriteFile(filepath.Join(s.home.path, volume.HistoryFile), bytes.Repeat([]byte{1}, mostHistory+1), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(s.home.path, volume.HistoryFile), bytes.Repeat([]byte{1}, mostKept+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.LoadHistory(); err == nil {
@@ -41,6 +41,22 @@ func TestHistoryIsKept(t *testing.T) {
 	}
 	if err := s.SaveHistory(nil); !errors.Is(err, ErrClosed) {
 		t.Errorf("error of a closed store is %v", err)
+	}
+}
+
+// What is known of a bucket is kept beside it.
+func TestSharedIsKept(t *testing.T) {
+	t.Parallel()
+	s := openTest(t, Options{})
+	if err := errors.Join(s.SaveHistory([]byte("one")), s.SaveShared([]byte("another"))); err != nil {
+		t.Fatal(err)
+	}
+	s = reopen(t, s)
+	if raw, err := s.LoadShared(); err != nil || string(raw) != "another" {
+		t.Errorf("it is %q, %v", raw, err)
+	}
+	if report, err := s.Check(t.Context(), CheckOptions{}); err != nil || len(report.Findings) > 0 {
+		t.Errorf("check finds %+v, %v", report.Findings, err)
 	}
 }
 

@@ -24,7 +24,8 @@ Keeps images in the cache: they are neither evicted nor forgotten nor removed, u
 "mirror unpin". The pin lies in the storage, beside those of the option pin of the
 configuration, and means what these mean: repository and tag may be globs, where *
 matches inside a path component and ** across them, and no tag means all tags. What
-matches only later is kept from then on.
+matches only later is kept from then on. With a fleet, all gateways keep it, and the
+bucket does.
 
 A list names images as "mirror preload" reads them: one a line, or in documents of
 Kubernetes. There, no tag means latest.
@@ -46,7 +47,7 @@ func (r reader) unpinCommand() *cobra.Command {
 		Long: `
 Drops a pin that "mirror pin" made, by the pattern as "mirror pins" lists it. What it
 kept is not removed: the limits decide from then on. A pin of the configuration is
-taken out there.
+taken out there. With a fleet, it ends on all gateways: ask one that runs.
 
 The exit code is 0 if it was dropped, 1 if there is no such pin, and 2 if it could
 not be dropped.`,

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pullgate/pullgate/internal/fleet/text"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/operate"
 	"github.com/pullgate/pullgate/internal/terminal"
@@ -25,7 +26,8 @@ repositories have, too, stays on the disk for them. What is pinned is refused
 ("mirror unpin"), and what is being pulled stays.
 
 Nothing is removed from the upstream, and clients that ask again make the gateway
-pull it again.
+pull it again. With a fleet, it is removed from the bucket and from all gateways: ask
+a gateway that runs, since only that has the bucket.
 
 The exit code is 0 if it is gone, 1 if nothing is cached of it, and 2 if it could
 not be removed. It may be interrupted, and run again.`,
@@ -37,8 +39,8 @@ not be removed. It may be interrupted, and run again.`,
 	cmd.Args, cmd.ValidArgsFunction = cobra.MinimumNArgs(1), r.completeImages
 	return r.gatewayCommand(cmd, func(r *run) (int, error) {
 		var todo []oci.Selection
-		for _, text := range r.args {
-			selection, err := oci.ParseSelection(text)
+		for _, name := range r.args {
+			selection, err := oci.ParseSelection(name)
 			if err != nil {
 				return exitFailure, err
 			}
@@ -64,7 +66,7 @@ not be removed. It may be interrupted, and run again.`,
 
 func (r *run) remove(selection oci.Selection) (int, error) {
 	q := operate.RemoveRequest{Path: r.path, Selection: selection, DryRun: r.flags.Bool("dry-run")}
-	v := storeVerb[storage.RemoveReport, storage.RemoveReport]{
+	v := storeVerb[operate.RemoveReport, operate.RemoveReport]{
 		doing: "Removing " + strings.ReplaceAll(selection.String(), "%", "") + " from %s", options: storage.Options{Quiet: true},
 		verb: func(g operate.Gateway, tell func(operate.RemoveLine)) error { return g.Remove(r.ctx, q, tell) },
 	}
@@ -72,7 +74,7 @@ func (r *run) remove(selection oci.Selection) (int, error) {
 	if q.DryRun {
 		v.options, v.doing, verb = storage.Options{Inspect: true}, "Looking at %s", "would be removed"
 	}
-	v.show = func(result storeResult[storage.RemoveReport]) {
+	v.show = func(result storeResult[operate.RemoveReport]) {
 		report := result.Report
 		line := fmt.Sprintf("%s: %s tags, %s manifests and %s blobs %s, %s freed",
 			selection, terminal.Number(report.Tags), terminal.Number(report.Manifests), terminal.Number(report.Blobs), verb, terminal.Size(report.Bytes))
@@ -82,7 +84,7 @@ func (r *run) remove(selection oci.Selection) (int, error) {
 		if report.InUse > 0 {
 			line += fmt.Sprintf("; %s stay as they are in use", terminal.Number(report.InUse))
 		}
-		fmt.Fprintln(r.cmd.OutOrStdout(), line)
+		fmt.Fprintln(r.cmd.OutOrStdout(), line+text.Purged(report.Fleet, verb))
 	}
 	return v.run(r)
 }

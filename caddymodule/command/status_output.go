@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/pullgate/pullgate/internal/fleet"
+	"github.com/pullgate/pullgate/internal/fleet/text"
 	"github.com/pullgate/pullgate/internal/operate"
 	"github.com/pullgate/pullgate/internal/terminal"
 )
@@ -74,25 +74,12 @@ func (o *statusOutput) storage(w io.Writer, c operate.StoreStatus, served bool) 
 	if !served {
 		return
 	}
-	bucket(row, c.Bucket)
+	for _, line := range text.Bucket(c.Bucket, o.now()) {
+		row(line.Name, "%s", line.Text)
+	}
+	if c.Peers != nil {
+		row("peers", "%s; %s received, %s sent", c.Peers, terminal.Size(c.Peers.Received), terminal.Size(c.Peers.Sent))
+	}
 	row("downloads", "%d running with %s, %d waiting, %d readers", c.Stats.Fills, terminal.Size(c.Stats.FillBytes), c.Queued, c.Readers)
 	row("evicted", "%s blobs, %s, since the start; %s in the last hour", terminal.Number(c.EvictedBlobs), terminal.Size(c.EvictedBytes), terminal.Size(c.EvictedLastHour))
-}
-
-// bucket prints how the bucket of a fleet fares, if there is one.
-func bucket(row func(name, format string, args ...any), b *fleet.Status) {
-	if b == nil {
-		return
-	}
-	state := fmt.Sprintf("%s received, %s sent, %s waiting", terminal.Size(b.Received), terminal.Size(b.Sent), terminal.Counted(b.Waiting, "upload"))
-	if b.Behind {
-		state += ", to be compared"
-	}
-	row("bucket", "%s: %s", b.Name, state)
-	if b.ReadError != "" {
-		row("", "NOT READ: %s", b.ReadError)
-	}
-	if b.WriteError != "" {
-		row("", "NOT WRITTEN: %s", b.WriteError)
-	}
 }

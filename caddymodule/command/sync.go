@@ -7,8 +7,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pullgate/pullgate/internal/fleet"
+	"github.com/pullgate/pullgate/internal/fleet/text"
 	"github.com/pullgate/pullgate/internal/operate"
-	"github.com/pullgate/pullgate/internal/terminal"
 )
 
 func syncCommand(r reader) *cobra.Command {
@@ -39,18 +39,9 @@ func runSync(r *run) (int, error) {
 	return storeVerb[fleet.Synced, fleet.Synced]{
 		doing: "Syncing %s", what: "the sync",
 		verb: func(g operate.Gateway, tell func(operate.SyncLine)) error { return g.Sync(r.ctx, q, tell) },
-		line: func(s fleet.Synced, _ time.Duration) string { return syncLine(s) },
+		line: func(s fleet.Synced, _ time.Duration) string { return text.Synced(s) },
 		show: func(result storeResult[fleet.Synced]) {
-			fmt.Fprintf(r.cmd.OutOrStdout(), "%s: %s\n", result.Path, syncLine(*result.Report))
+			fmt.Fprintf(r.cmd.OutOrStdout(), "%s: %s\n", result.Path, text.Synced(*result.Report))
 		},
 	}.run(r)
-}
-
-func syncLine(s fleet.Synced) string {
-	line := fmt.Sprintf("%s blobs, %s proofs, %s tags compared; %s brought, %s",
-		terminal.Number(s.Blobs), terminal.Number(s.Links), terminal.Number(s.Tags), terminal.Counted(s.Uploaded, "object"), terminal.Size(s.Bytes))
-	if s.Failed > 0 {
-		line += fmt.Sprintf("; %s not", terminal.Number(s.Failed))
-	}
-	return line
 }

@@ -12,18 +12,28 @@ import (
 )
 
 // Fleet is what gateways share: a bucket of an S3 server, which each of them reads before
-// it asks a registry, and writes what it has pulled to.
+// it asks a registry, and writes what it has pulled to; and what they answer each other, so
+// that one alone asks the registry. At least one of the two is required.
 type Fleet struct {
 	// The bucket: https://host/bucket, or https://host/bucket/prefix. It may hold the
-	// placeholders {env.*} and {file.*}. Required.
+	// placeholders {env.*} and {file.*}. Default: none.
 	URL string `json:"url,omitempty"`
 
-	// Who reads and writes the bucket. Required.
+	// Who reads and writes the bucket. Required with one.
 	Credentials *BucketCredentials `json:"credentials,omitempty"`
 
 	// The region that requests are signed for. Default: the one that the host of the URL
 	// names, or else us-east-1.
 	Region string `json:"region,omitempty"`
+
+	// The most bytes that blobs may take in the bucket; those that nobody used for the
+	// longest go first. Default: 0, no limit.
+	MaxSize int64 `json:"max_size,omitempty"`
+
+	// Forget what nobody has pulled for so long, on whichever gateway. Default: 0, never.
+	MaxUnused caddy.Duration `json:"max_unused,omitempty"`
+
+	Peers
 }
 
 // BucketCredentials are an access key and its secret, or a provider.
@@ -41,21 +51,41 @@ const awsProvider = "aws"
 
 // Check tells what is wrong with the form of the values.
 func (f *Fleet) Check() error {
-	if err := errors.Join(f.checkURL(), f.Credentials.check()); err != nil {
+	if err := errors.Join(f.checkBucket(), f.checkLimits(), f.Peers.check()); err != nil {
 		return fmt.Errorf("fleet: %w", err)
+	}
+	return nil
+}
+
+// HasBucket reports whether a bucket is shared.
+func (f *Fleet) HasBucket() bool { return f.URL != "" }
+
+func (f *Fleet) checkBucket() error {
+	switch {
+	case f.HasBucket():
+		return errors.Join(f.checkURL(), f.Credentials.check())
+	case f.Credentials != nil || f.Region != "" || f.MaxSize != 0 || f.MaxUnused != 0:
+		return errors.New("credentials, region, max_size and max_unused are for a bucket, and there is no URL of a bucket: want such as https://s3.eu-central-1.amazonaws.com/bucket")
+	case len(f.Peers.Peers) == 0:
+		return errors.New("nothing is shared: want the URL of a bucket, such as https://s3.eu-central-1.amazonaws.com/bucket, or peers, or both")
 	}
 	return nil
 }
 
 func (f *Fleet) checkURL() error {
 	switch {
-	case f.URL == "":
-		return errors.New("no URL of a bucket: want such as https://s3.eu-central-1.amazonaws.com/bucket")
 	case strings.Contains(f.URL, "{"):
 		return nil // it is looked up when the configuration is loaded
 	}
 	_, err := bucket.ParseURL(f.URL)
 	return err
+}
+
+func (f *Fleet) checkLimits() error {
+	if f.MaxSize < 0 || f.MaxUnused < 0 {
+		return errors.New("max_size and max_unused cannot be negative; leave out a limit to have its default")
+	}
+	return nil
 }
 
 // check never shows the secret.
@@ -100,8 +130,10 @@ func (f *Fleet) Options() (o bucket.Options, err error) {
 // UnmarshalCaddyfile reads what stands after the option fleet.
 func (f *Fleet) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	line := *d
-	if !d.AllArgs(&f.URL) {
-		return line.Err("fleet: want the URL of a bucket, such as https://s3.eu-central-1.amazonaws.com/bucket")
+	if args := d.RemainingArgs(); len(args) > 1 {
+		return line.ArgErr()
+	} else if len(args) == 1 {
+		f.URL = args[0]
 	}
 	err := parseBlock(d, "fleet", fleetOptions, f, func(*caddyfile.Dispenser, []string) error { return nil })
 	if err != nil {
@@ -124,8 +156,22 @@ var fleetOptions = map[string]option[Fleet]{
 		}
 		return f.Credentials.check()
 	}},
+	"max_size": size("max_size", func(f *Fleet) *int64 { return &f.MaxSize }),
+	"max_unused": {usage: "<duration>", set: func(f *Fleet, args []string) (err error) {
+		f.MaxUnused, err = parseDuration("max_unused", args[0], "d")
+		return err
+	}},
 	"region": {usage: "<name>", set: func(f *Fleet, args []string) error {
 		f.Region = args[0]
 		return nil
+	}},
+	"peers": list("<host:port>...", func(f *Fleet) *[]string { return &f.Peers.Peers }, checkPeer),
+	"listen": {usage: "<address>", set: func(f *Fleet, args []string) error {
+		f.Listen = args[0]
+		return checkListen(args[0])
+	}},
+	"secret": {usage: "{env.<NAME>}|{file.<path>}", set: func(f *Fleet, args []string) error {
+		f.Secret = args[0]
+		return f.Peers.checkSecret()
 	}},
 }

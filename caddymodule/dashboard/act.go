@@ -11,7 +11,6 @@ import (
 	"github.com/pullgate/pullgate/internal/imagelist"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/operate"
-	"github.com/pullgate/pullgate/storage"
 )
 
 // actHeader is a header that a page of another origin cannot set.
@@ -77,7 +76,7 @@ func (d *run) remove(q *query) (any, error) {
 		return nil, refuse(http.StatusNotFound, "no upstream of yours is "+selection.Upstream)
 	}
 	dry := q.Get("dry_run") == "1"
-	var total *storage.RemoveReport
+	var total *operate.RemoveReport
 	failed := ""
 	err = d.gateway.Remove(q.Context(), operate.RemoveRequest{Selection: selection, DryRun: dry}, func(line operate.RemoveLine) {
 		switch {
@@ -85,9 +84,10 @@ func (d *run) remove(q *query) (any, error) {
 			failed = line.Error
 		case line.Report != nil:
 			if total == nil {
-				total = &storage.RemoveReport{}
+				total = &operate.RemoveReport{}
 			}
 			total.Tags, total.Manifests, total.Blobs = total.Tags+line.Report.Tags, total.Manifests+line.Report.Manifests, total.Blobs+line.Report.Blobs
+			total.Fleet = line.Report.Fleet
 			total.Bytes, total.Shared, total.InUse = total.Bytes+line.Report.Bytes, total.Shared+line.Report.Shared, total.InUse+line.Report.InUse
 		}
 	})

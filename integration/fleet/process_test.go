@@ -37,12 +37,19 @@ const (
 // has not ended yet.
 func start(t *testing.T, name string, args ...string) (stop func(), alive func() bool) {
 	t.Helper()
+	_, stop, alive = startProcess(t, name, args...)
+	return stop, alive
+}
+
+// startProcess is start, and returns the process, too.
+func startProcess(t *testing.T, name string, args ...string) (p *os.Process, stop func(), alive func() bool) {
+	t.Helper()
 	logged, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(name, args...)
-	cmd.Env = append(os.Environ(), "S3_SECRET="+secretKey, "ROOT_ACCESS_KEY_ID="+accessKey, "ROOT_SECRET_ACCESS_KEY="+secretKey, "XDG_DATA_HOME="+t.TempDir())
+	cmd.Env = append(os.Environ(), "S3_SECRET="+secretKey, "ROOT_ACCESS_KEY_ID="+accessKey, "ROOT_SECRET_ACCESS_KEY="+secretKey, "FLEET_SECRET="+fleetSecret, "XDG_DATA_HOME="+t.TempDir())
 	cmd.Stdout, cmd.Stderr = logged, logged
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
@@ -74,7 +81,7 @@ func start(t *testing.T, name string, args ...string) (stop func(), alive func()
 			t.Logf("the log of %s ends with:\n%s", filepath.Base(name), raw[max(0, len(raw)-8<<10):])
 		}
 	})
-	return stop, alive
+	return cmd.Process, stop, alive
 }
 
 func await(t *testing.T, what string, so func() bool) {
@@ -145,10 +152,18 @@ type gatewayProcess struct {
 	t                   *testing.T
 	host, admin, config string
 	option              string // of its upstream
+	peers               string // options of a fleet
+	process             *os.Process
 }
 
 // newGateway starts a gateway; nil = without a fleet.
 func newGateway(t *testing.T, from *registrytest.Server, shared *s3, option ...string) *gatewayProcess {
+	t.Helper()
+	return newPeer(t, from, shared, "", option...)
+}
+
+// newPeer starts a gateway with more options of a fleet.
+func newPeer(t *testing.T, from *registrytest.Server, shared *s3, options string, option ...string) *gatewayProcess {
 	t.Helper()
 	dir := t.TempDir()
 	port, err := freeport.Port()
@@ -157,10 +172,12 @@ func newGateway(t *testing.T, from *registrytest.Server, shared *s3, option ...s
 	}
 	g := &gatewayProcess{
 		t: t, host: net.JoinHostPort("127.0.0.1", port), admin: filepath.Join(dir, "admin.sock"), config: filepath.Join(dir, "Caddyfile"),
+		peers:  options,
 		option: strings.Join(option, "\n"),
 	}
 	g.configure(from, shared)
-	_, alive := start(t, binary, "run", "--config", g.config)
+	var alive func() bool
+	g.process, _, alive = startProcess(t, binary, "run", "--config", g.config)
 	await(t, "the gateway answers", func() bool {
 		if !alive() {
 			t.Fatal("the gateway has ended")
@@ -177,8 +194,11 @@ func newGateway(t *testing.T, from *registrytest.Server, shared *s3, option ...s
 func (g *gatewayProcess) configure(from *registrytest.Server, shared *s3) {
 	g.t.Helper()
 	fleet := ""
-	if shared != nil {
-		fleet = fmt.Sprintf("fleet %s {\n\t\t\tcredentials %s {env.S3_SECRET}\n\t\t}", shared.url(), accessKey)
+	switch {
+	case shared != nil:
+		fleet = fmt.Sprintf("fleet %s {\n\t\t\tcredentials %s {env.S3_SECRET}\n\t\t%s\n\t\t}", shared.url(), accessKey, g.peers)
+	case g.peers != "":
+		fleet = "fleet {\n\t\t" + g.peers + "\n\t\t}"
 	}
 	text := fmt.Sprintf(`{
 	admin unix/%s

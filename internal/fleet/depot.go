@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/bucket"
+	"github.com/pullgate/pullgate/internal/fleet/caution"
+	"github.com/pullgate/pullgate/internal/fleet/janitor"
 )
 
 const (
@@ -36,16 +38,28 @@ type depot struct {
 	log     *slog.Logger
 	counts  counts
 	uploads *uploads
+	purges  *purgeLog
+	pins    *pins
+	used    *janitor.Uses
+	cleaner *janitor.Janitor
 
 	life
 
 	// reads counts what does not begin to come, and bodies what does not go on: a bucket that
 	// answers well may send little.
-	reads, bodies, writes *breaker
+	reads, bodies, writes *caution.Breaker
+
+	noted
+}
+
+// noted is what a gateway has seen of a bucket a while ago.
+type noted struct {
 	// avoided are the keys of what did not come, wrong those of what was not what its name
 	// says, present those of what is known to be there, and served those of blobs that are
-	// being read.
-	avoided, wrong, present, served recent
+	// being read, and confirmed what was shown since a purge.
+	avoided, wrong, present, served, confirmed caution.Recent
+
+	begun begun
 }
 
 // counts are what went to the bucket and came from it.
@@ -59,14 +73,17 @@ func newDepot(name string, objects bucket.Objects, f *Fleet) *depot {
 		defer cancel()
 		return d.look(ctx)
 	}
-	d.reads = &breaker{ctx: d.ctx, start: d.start, told: d.tell("reads"), probe: look}
-	d.bodies = &breaker{ctx: d.ctx, start: d.start, told: d.tell("bodies"), probe: look}
-	d.writes = &breaker{ctx: d.ctx, start: d.start, told: d.tell("writes"), probe: func(ctx context.Context) error {
+	d.reads = &caution.Breaker{Context: d.ctx, Start: d.start, Told: d.tell("reads"), Probe: look}
+	d.bodies = &caution.Breaker{Context: d.ctx, Start: d.start, Told: d.tell("bodies"), Probe: look}
+	d.writes = &caution.Breaker{Context: d.ctx, Start: d.start, Told: d.tell("writes"), Probe: func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, writeBudget)
 		defer cancel()
 		return failure(objects.Put(ctx, probeAt, strings.NewReader("probe"), int64(len("probe")), bucket.PutOptions{}))
 	}}
 	d.uploads = newUploads(d, f)
+	d.purges = newPurgeLog(d, f)
+	d.pins = &pins{depot: d, fleet: f, turn: make(chan struct{}, 1)}
+	d.cleaner, d.used = newJanitor(d, f)
 	return d
 }
 
@@ -105,19 +122,19 @@ var (
 
 // may reports whether an object may be asked for.
 func (d *depot) may(key string) bool {
-	return d.reads.open() == nil && d.bodies.open() == nil && !d.avoided.has(key) && !d.wrong.has(key)
+	return d.reads.Open() == nil && d.bodies.Open() == nil && !d.avoided.Has(key) && !d.wrong.Has(key)
 }
 
 // settle notes how a read has begun, or ended, unless the caller has given it up.
-func (d *depot) settle(caller context.Context, of *breaker, key string, err error) error {
+func (d *depot) settle(caller context.Context, of *caution.Breaker, key string, err error) error {
 	if caller.Err() != nil {
 		return caller.Err()
 	}
 	failed := failure(err)
-	of.note(failed)
+	of.Note(failed)
 	if failed != nil {
 		d.counts.failures.Add(1)
-		d.avoided.add(key, avoidFor)
+		d.avoided.Add(key, avoidFor)
 		d.log.Debug("not read from the bucket", "error", err)
 	}
 	return err
@@ -187,7 +204,7 @@ func (b *body) Read(p []byte) (int, error) {
 	case err == nil:
 		return n, nil
 	case errors.Is(err, io.EOF):
-		b.depot.bodies.note(nil)
+		b.depot.bodies.Note(nil)
 		return n, err
 	}
 	if b.reading.Err() != nil { // which is heeded only where the caller has not left
@@ -227,8 +244,8 @@ const distrustFor = 24 * time.Hour
 // distrust is for an object that is not what its name says: it is not read any more, and
 // goes, unless it is replaced before.
 func (d *depot) distrust(key string) {
-	d.wrong.add(key, distrustFor)
-	d.present.drop(key)
+	d.wrong.Add(key, distrustFor)
+	d.present.Drop(key)
 	d.log.Error("wrong object in the bucket", "key", key)
 	d.uploads.add(job{kind: wrong, name: key})
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/pullgate/pullgate/internal/bucket"
 	"github.com/pullgate/pullgate/internal/fleet"
+	"github.com/pullgate/pullgate/internal/fleet/peers"
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registrytest"
@@ -38,6 +39,9 @@ type gateway struct {
 	fleet  *fleet.Fleet
 	mirror *mirror.Mirror
 	close  func()
+	group  *peers.Group // nil = it is alone
+	// offline says that it asks no upstream.
+	offline bool
 	// brought is how many bytes of blobs have come from upstreams.
 	brought atomic.Int64
 }
@@ -57,6 +61,12 @@ func newHastyGateway(t *testing.T, from *registrytest.Server, objects bucket.Obj
 
 func newGatewayOn(t *testing.T, from *registrytest.Server, objects bucket.Objects, prepare func(*fleet.Fleet), change ...func(*mirror.Upstream)) *gateway {
 	t.Helper()
+	return newGatewayAt(t, t.TempDir(), from, objects, prepare, time.Now, change...)
+}
+
+// newGatewayAt returns a gateway of a path, with a clock of its own.
+func newGatewayAt(t *testing.T, path string, from *registrytest.Server, objects bucket.Objects, prepare func(*fleet.Fleet), now func() time.Time, change ...func(*mirror.Upstream)) *gateway {
+	t.Helper()
 	at, err := url.Parse(from.URL())
 	if err != nil {
 		t.Fatal(err)
@@ -72,20 +82,20 @@ func newGatewayOn(t *testing.T, from *registrytest.Server, objects bucket.Object
 	for _, c := range change {
 		c(&policy)
 	}
-	g := bareGateway(t, objects, prepare, time.Now)
+	g := bareGateway(t, path, objects, prepare, now)
 	g.serve(policy)
 	return g
 }
 
-// bareGateway returns an empty gateway of no upstreams.
-func bareGateway(t *testing.T, objects bucket.Objects, prepare func(*fleet.Fleet), now func() time.Time) *gateway {
+// bareGateway returns a gateway of a path, and of no upstreams.
+func bareGateway(t *testing.T, path string, objects bucket.Objects, prepare func(*fleet.Fleet), now func() time.Time) *gateway {
 	t.Helper()
-	store, err := storage.Open(t.Context(), storage.Options{Path: t.TempDir()})
+	store, err := storage.Open(t.Context(), storage.Options{Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}
 	g := &gateway{t: t, store: store}
-	g.fleet = fleet.New(fleet.Options{Records: store, Blobs: mirror.BlobsOf(store), Catalog: store.Catalog})
+	g.fleet = fleet.New(fleet.Options{Records: store, Blobs: mirror.BlobsOf(store), Catalog: store.Catalog, Store: store})
 	prepare(g.fleet)
 	g.fleet.Use("memory", objects)
 	observe := func(e mirror.FillEvent) {
@@ -95,6 +105,7 @@ func bareGateway(t *testing.T, objects bucket.Objects, prepare func(*fleet.Fleet
 	}
 	g.cache = mirror.NewCache(mirror.CacheOptions{Records: g.fleet.Records(), Blobs: g.fleet.Blobs(), Observe: observe, Now: now})
 	g.close = sync.OnceFunc(func() {
+		g.leave()
 		g.cache.Close()
 		g.fleet.Close()
 		if err := store.Close(); err != nil {
@@ -109,7 +120,8 @@ func bareGateway(t *testing.T, objects bucket.Objects, prepare func(*fleet.Fleet
 func (g *gateway) serve(upstreams ...mirror.Upstream) {
 	g.t.Helper()
 	for n, u := range upstreams {
-		upstreams[n].Remote = g.fleet.Remote(fleet.Upstream{Identity: cmp.Or(u.Identity, u.Name), TagTTL: u.TagTTL, ProofTTL: u.ProofTTL}, u.Remote)
+		g.offline = g.offline || u.Offline
+		upstreams[n].Remote = g.fleet.Remote(fleet.Upstream{Identity: cmp.Or(u.Identity, u.Name), TagTTL: u.TagTTL, ProofTTL: u.ProofTTL, ImmutableTags: u.ImmutableTags}, u.Remote)
 	}
 	var err error
 	if g.mirror, err = mirror.New(g.cache, mirror.Options{Upstreams: upstreams}); err != nil {

@@ -18,6 +18,11 @@ const (
 	tagsAt     = layout + "t/"
 	referrerAt = layout + "r/"
 	probeAt    = layout + "probe"
+	purgesAt   = layout + "x/"
+	pinsAt     = layout + "p/"
+	usesAt     = layout + "u/"
+	reportAt   = layout + "report"
+	markerAt   = layout + "news" // changes with each purge and pin
 )
 
 func blobKey(d digest.Digest) string { return blobsAt + contentName(d) }

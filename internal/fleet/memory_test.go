@@ -21,12 +21,50 @@ import (
 
 // memory is a bucket in memory, which fails in every way that there is.
 type memory struct {
-	calls atomic.Int64
+	// calls counts what pulls and uploads ask, and polls what is asked anyway: what other
+	// gateways have removed and pinned.
+	calls, polls atomic.Int64
 
 	mu          sync.Mutex
 	objects     map[string]stored
 	writes      int
 	read, write fault
+	held        string              // what the keys of writes begin with that take long
+	released    chan struct{}       // closed once they are done
+	listing     func(prefix string) // called before something is listed; nil = nothing is
+}
+
+// hold has writes of keys that begin with a prefix take until they are released.
+func (m *memory) hold(prefix string) (release func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	released := make(chan struct{})
+	m.held, m.released = prefix, released
+	return sync.OnceFunc(func() {
+		close(released)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.released == released {
+			m.held = ""
+		}
+	})
+}
+
+// linger waits until a write is done that takes long.
+func (m *memory) linger(ctx context.Context, key string) error {
+	m.mu.Lock()
+	released := m.released
+	held := m.held != "" && strings.HasPrefix(key, m.held)
+	m.mu.Unlock()
+	if !held {
+		return nil
+	}
+	select {
+	case <-released:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 type stored struct {
@@ -106,10 +144,14 @@ func (m *memory) fail(read, write fault) {
 func trial(key string) bool { return strings.HasPrefix(key, "v1/probe-") }
 
 func (m *memory) begin(ctx context.Context, key string, write bool) (fault, error) {
-	if trial(key) {
+	switch {
+	case trial(key):
 		return fault{}, ctx.Err()
+	case key == "v1/news", strings.HasPrefix(key, "v1/x/"), strings.HasPrefix(key, "v1/p/"):
+		m.polls.Add(1)
+	default:
+		m.calls.Add(1)
 	}
-	m.calls.Add(1)
 	m.mu.Lock()
 	f := m.read
 	if write {
@@ -171,6 +213,9 @@ func (m *memory) Put(ctx context.Context, key string, content io.ReadSeeker, siz
 	if o.SHA256 != "" && oci.Sum(raw).Encoded() != o.SHA256 {
 		return bucket.ErrRefused
 	}
+	if err := m.linger(ctx, key); err != nil {
+		return err
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	old, ok := m.objects[key]
@@ -203,6 +248,12 @@ func (m *memory) List(ctx context.Context, prefix, after string) iter.Seq2[bucke
 			yield(bucket.Info{}, err)
 			return
 		}
+		m.mu.Lock()
+		listing := m.listing
+		m.mu.Unlock()
+		if listing != nil {
+			listing(prefix)
+		}
 		for _, key := range m.keys(prefix) {
 			if o, err := m.object(key); err == nil && key > after && !f.empty && !yield(o.info, nil) {
 				return
@@ -216,6 +267,21 @@ func (m *memory) keys(prefix string) []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(m.objects)), func(key string) bool { return !strings.HasPrefix(key, prefix) || trial(key) })
+}
+
+// onList has something done before each list.
+func (m *memory) onList(do func(prefix string)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.listing = do
+}
+
+// put puts an object that was written a while ago.
+func (m *memory) put(key string, content []byte, ago time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.writes++
+	m.objects[key] = stored{content, bucket.Info{Key: key, Size: int64(len(content)), ETag: fmt.Sprint(m.writes), Modified: time.Now().Add(-ago)}}
 }
 
 // spoil replaces the bytes of the objects that begin with a prefix by others.

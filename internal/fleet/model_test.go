@@ -11,14 +11,23 @@ import (
 	"github.com/pullgate/pullgate/internal/registrytest"
 )
 
-// Whatever three gateways with one bucket are asked for, in whichever order, and whether
-// or not the upstream answers: each repository gets what it has there, and nothing else.
+// Whatever three gateways are asked for that share a bucket, or answer each other, or both,
+// in whichever order, and whether or not the upstream answers: each repository gets what it
+// has there, and nothing else.
 func TestNothingIsReleasedUnconfirmed(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(3) {
+	for seed := range uint64(5) {
 		random := rand.New(rand.NewPCG(seed, 0))
 		from, m := registrytest.New(t, registrytest.Options{}), newMemory()
-		gateways := []*gateway{newGateway(t, from, m), newGateway(t, from, m), newGateway(t, from, m)}
+		var gateways []*gateway
+		switch seed {
+		case 3:
+			gateways = newHerd(t, from, 3, nil).gateways
+		case 4:
+			gateways = newHerd(t, from, 3, m).gateways
+		default:
+			gateways = []*gateway{newGateway(t, from, m), newGateway(t, from, m), newGateway(t, from, m)}
+		}
 		repositories := []string{"library/a", "library/a/b", "team/c"}
 		has, digests := map[string]bool{}, []digest.Digest{}
 		for n := range 8 {

@@ -30,7 +30,7 @@ func TestOfflineUpstreamIsServedFromTheBucket(t *testing.T) {
 	await(t, "upload", func() bool { return len(m.keys("v1/r/")) == 1 })
 
 	offline := func() *gateway {
-		g := bareGateway(t, m, (*fleet.Fleet).Relax, time.Now)
+		g := bareGateway(t, t.TempDir(), m, (*fleet.Fleet).Relax, time.Now)
 		g.serve(mirror.Upstream{Name: upstreamName, Access: mirror.Access{Public: true}, Offline: true, Backed: true, ProofTTL: time.Nanosecond})
 		return g
 	}
@@ -94,5 +94,24 @@ func TestOfflineUpstreamIsServedFromTheBucket(t *testing.T) {
 	}
 	if raw, _, err := g.blob(repository, layer); err != nil || !oci.Verify(layer, raw) {
 		t.Errorf("cached: %v", err)
+	}
+}
+
+// What a gateway has not that does not ask the upstream is no word of the upstream.
+func TestOfflineGatewaysAnswerForNobody(t *testing.T) {
+	t.Parallel()
+	from := registrytest.New(t, registrytest.Options{})
+	image := from.PutImage(repository, "3", 1, 10, 20, 30, 40, 50, 60, 70, 80)
+	online, offline := newGateway(t, from, nil), bareGateway(t, t.TempDir(), nil, (*fleet.Fleet).Relax, time.Now)
+	offline.serve(mirror.Upstream{Name: upstreamName, Access: mirror.Access{Public: true}, Offline: true, Backed: true})
+	h := &herd{t: t, every: patience}
+	h.add(online)
+	h.add(offline)
+	h.start()
+	if err := online.fetch(image); err != nil {
+		t.Error(err)
+	}
+	if offline.fleet.Peers().Answered == 0 {
+		t.Error("it was not asked")
 	}
 }

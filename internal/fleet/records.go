@@ -2,6 +2,8 @@ package fleet
 
 import (
 	"context"
+	"fmt"
+	"io/fs"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -22,8 +24,54 @@ type records struct {
 	fleet *Fleet
 }
 
+// Linked implements mirror.Records. What was proven before a purge is not any more.
+func (r records) Linked(ctx context.Context, scope oci.Scope, d digest.Digest) (storage.Link, error) {
+	link, err := r.Records.Linked(ctx, scope, d)
+	if depot := r.fleet.depot.Load(); depot != nil && err == nil && link.Proven {
+		depot.purges.await(ctx)
+		link.Proven = !depot.purges.voided(ctx, scope, d)
+	}
+	return link, err
+}
+
+// Tag implements mirror.Records. What a tag meant before a purge, it does not any more.
+func (r records) Tag(ctx context.Context, scope oci.Scope, tag string) (storage.Tag, error) {
+	t, err := r.Records.Tag(ctx, scope, tag)
+	if depot := r.fleet.depot.Load(); depot != nil && err == nil {
+		if depot.purges.await(ctx); depot.outdated(scope, tag, t) {
+			return storage.Tag{}, fmt.Errorf("get tag %s:%s: it was removed: %w", scope, tag, fs.ErrNotExist)
+		}
+	}
+	return t, err
+}
+
+// Referrers implements mirror.Records. What was told before a purge does not hold any more.
+func (r records) Referrers(ctx context.Context, scope oci.Scope, d digest.Digest) (storage.Referrers, error) {
+	known, err := r.Records.Referrers(ctx, scope, d)
+	if depot := r.fleet.depot.Load(); depot != nil && err == nil {
+		depot.purges.await(ctx)
+		if m, ok := depot.purges.latest(scope, oci.Reference{Digest: d}); ok && !known.Checked.After(m.at) {
+			return storage.Referrers{}, fmt.Errorf("get referrers of %s in %s: they were removed: %w", d, scope, fs.ErrNotExist)
+		}
+	}
+	return known, err
+}
+
+// linking notes that digests are shown to be a scope's, and returns those of which that is
+// not news from before a purge.
+func (r records) linking(scope oci.Scope, ds ...oci.Descriptor) []oci.Descriptor {
+	depot := r.fleet.depot.Load()
+	if depot == nil {
+		return ds
+	}
+	return slices.DeleteFunc(slices.Clone(ds), func(d oci.Descriptor) bool { return !depot.confirm(scope, d.Digest) })
+}
+
 // PutTag implements mirror.Records. Only a tag that is new, or has moved, is uploaded.
 func (r records) PutTag(ctx context.Context, scope oci.Scope, tag string, t storage.Tag) error {
+	if depot := r.fleet.depot.Load(); depot != nil {
+		depot.confirmTag(scope, tag)
+	}
 	err := r.Records.PutTag(ctx, scope, tag, t)
 	if t.Changed.Equal(t.Checked) {
 		r.fleet.upload(job{kind: tagged, scope: scope, name: tag})
@@ -40,6 +88,9 @@ func (r records) DeleteTag(ctx context.Context, scope oci.Scope, tag string) err
 
 // PutManifest implements mirror.Records.
 func (r records) PutManifest(ctx context.Context, scope oci.Scope, m oci.Manifest, children []oci.Descriptor) error {
+	if len(r.linking(scope, m.Descriptor())) == 0 {
+		return nil
+	}
 	err := r.Records.PutManifest(ctx, scope, m, children)
 	r.uploadManifest(scope, m.Digest)
 	return err
@@ -47,9 +98,18 @@ func (r records) PutManifest(ctx context.Context, scope oci.Scope, m oci.Manifes
 
 // PutOpenManifest implements mirror.Records.
 func (r records) PutOpenManifest(ctx context.Context, scope oci.Scope, m oci.Manifest, children []oci.Descriptor) error {
+	if len(r.linking(scope, m.Descriptor())) == 0 {
+		return nil
+	}
 	err := r.Records.PutOpenManifest(ctx, scope, m, children)
 	r.uploadManifest(scope, m.Digest)
 	return err
+}
+
+// UseManifest implements mirror.Records.
+func (r records) UseManifest(d digest.Digest) {
+	r.Records.UseManifest(d)
+	r.fleet.use(d, true)
 }
 
 func (r records) uploadManifest(scope oci.Scope, d digest.Digest) {
@@ -58,6 +118,9 @@ func (r records) uploadManifest(scope oci.Scope, d digest.Digest) {
 
 // Link implements mirror.Records.
 func (r records) Link(ctx context.Context, scope oci.Scope, ds ...oci.Descriptor) error {
+	if ds = r.linking(scope, ds...); len(ds) == 0 {
+		return nil
+	}
 	err := r.Records.Link(ctx, scope, ds...)
 	r.uploadLinks(scope, ds)
 	return err
@@ -65,6 +128,9 @@ func (r records) Link(ctx context.Context, scope oci.Scope, ds ...oci.Descriptor
 
 // LinkOpen implements mirror.Records.
 func (r records) LinkOpen(ctx context.Context, scope oci.Scope, ds ...oci.Descriptor) error {
+	if ds = r.linking(scope, ds...); len(ds) == 0 {
+		return nil
+	}
 	err := r.Records.LinkOpen(ctx, scope, ds...)
 	r.uploadLinks(scope, ds)
 	return err
@@ -110,8 +176,20 @@ type blobs struct {
 	fleet *Fleet
 }
 
+// ServeBlob implements mirror.Blobs.
+func (b blobs) ServeBlob(ctx context.Context, d digest.Digest) (storage.Served, int64, error) {
+	served, size, err := b.Blobs.ServeBlob(ctx, d)
+	if err == nil {
+		b.fleet.use(d, false)
+	}
+	return served, size, err
+}
+
 // Begin implements mirror.Blobs.
 func (b blobs) Begin(ctx context.Context, scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
+	if depot := b.fleet.depot.Load(); depot != nil {
+		depot.begun.note(scope, d)
+	}
 	p, err := b.Blobs.Begin(ctx, scope, d, size)
 	if err != nil {
 		return nil, err
@@ -131,6 +209,7 @@ type part struct {
 func (p part) Commit(size int64) error {
 	err := p.Part.Commit(size)
 	if err == nil {
+		p.fleet.use(p.digest, false)
 		p.fleet.upload(job{kind: blob, digest: p.digest})
 	}
 	return err

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/internal/fleet/caution"
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/oci"
 )
@@ -36,14 +38,22 @@ type Upstream struct {
 	// TagTTL is how long its tags are fresh, and ProofTTL how long it is believed that it
 	// has what it had; 0 = for ever.
 	TagTTL, ProofTTL time.Duration
+	// ImmutableTags matches tags that never move; nil = none.
+	ImmutableTags *regexp.Regexp
 }
 
-// Remote returns a Remote that answers from the bucket what that has, and else from
-// another one. Without a bucket it is that one. nil = the upstream is not asked: the bucket
-// answers alone.
+func (u Upstream) scope(repository string) oci.Scope {
+	return oci.Scope{Upstream: u.Identity, Repository: repository}
+}
+
+// Remote returns a Remote that answers from the bucket what that has, then from other
+// gateways, and else from another Remote. Without either it is that one. nil = the upstream
+// is not asked, by no gateway: the bucket answers alone.
 func (f *Fleet) Remote(u Upstream, inner mirror.Remote) mirror.Remote {
 	if inner == nil {
 		inner, u.ProofTTL = offline{}, 0 // which nobody could renew
+	} else {
+		inner = &follower{Remote: inner, Upstream: u, fleet: f}
 	}
 	return &remote{Remote: inner, Upstream: u, fleet: f}
 }
@@ -53,11 +63,7 @@ type remote struct {
 	Upstream
 
 	fleet   *Fleet
-	lacking recent // repositories
-}
-
-func (r *remote) scope(repository string) oci.Scope {
-	return oci.Scope{Upstream: r.Identity, Repository: repository}
+	lacking caution.Recent // repositories
 }
 
 // Blob implements mirror.Remote.
@@ -86,8 +92,8 @@ func (r *remote) sharedBlob(ctx context.Context, depot *depot, repository string
 		_ = o.Close()
 		return oci.BlobBody{}, false
 	}
-	depot.present.add(key, presentFor)
-	depot.served.add(key, servedFor)
+	depot.present.Add(key, presentFor)
+	depot.served.Add(key, servedFor)
 	return oci.BlobBody{ReadCloser: o, Offset: o.Offset, Size: o.Size, Shared: sharedBy}, true
 }
 
@@ -125,14 +131,14 @@ func (r *remote) spares(ctx context.Context, repository string, d digest.Digest,
 // noted notes that an upstream lacks what was asked for.
 func (r *remote) noted(repository string, err error) error {
 	if oci.IsNotFound(err) && !errors.Is(err, errOffline) {
-		r.lacking.add(repository, lackingFor)
+		r.lacking.Add(repository, lackingFor)
 	}
 	return err
 }
 
 // Manifest implements mirror.Remote.
 func (r *remote) Manifest(ctx context.Context, repository string, ref oci.Reference) (oci.Manifest, error) {
-	if depot := r.fleet.depot.Load(); depot != nil && ref.IsDigest() && !r.lacking.has(repository) {
+	if depot := r.fleet.depot.Load(); depot != nil && ref.IsDigest() && !r.lacking.Has(repository) {
 		if mf, err := r.sharedManifest(ctx, depot, repository, ref.Digest); err == nil {
 			return mf, nil
 		}
@@ -166,7 +172,7 @@ func (r *remote) sharedManifest(ctx context.Context, depot *depot, repository st
 		depot.distrust(key)
 		return oci.Manifest{}, fmt.Errorf("manifest %s does not match its digest", d)
 	}
-	depot.present.add(key, presentFor)
+	depot.present.Add(key, presentFor)
 	mediaType, contents, err := oci.DecodeManifest(strings.TrimPrefix(o.ContentType, untyped), raw)
 	if err != nil {
 		return oci.Manifest{}, err
@@ -194,7 +200,7 @@ func (r *remote) resolveDigest(ctx context.Context, depot *depot, repository str
 		mf, err := r.sharedManifest(ctx, depot, repository, ref.Digest)
 		return mf.Descriptor(), &mf, err == nil
 	}
-	if r.ProofTTL == 0 && !r.lacking.has(repository) {
+	if r.ProofTTL == 0 && !r.lacking.Has(repository) {
 		if d, mf, ok := shared(ctx); ok {
 			return d, mf, nil
 		}
@@ -239,7 +245,8 @@ func (r *remote) prove(ctx context.Context, depot *depot, repository string, d d
 	p := &proof{found: make(chan struct{})}
 	ctx, p.end = context.WithCancel(ctx)
 	scope := r.scope(repository)
-	if link, err := r.fleet.local.Records.Linked(ctx, scope, d); err == nil && link.Proven {
+	depot.begun.note(scope, d)
+	if link, err := r.fleet.Records().Linked(ctx, scope, d); err == nil && link.Proven {
 		p.size, p.ok = link.Size, true
 		close(p.found)
 		return p
@@ -260,13 +267,15 @@ func (r *remote) prove(ctx context.Context, depot *depot, repository string, d d
 }
 
 // proven looks for a proof in the bucket, and returns the size that it tells; -1 = none.
+// One from before a purge is none, whoever has written it late.
 func proven(ctx context.Context, depot *depot, scope oci.Scope, d digest.Digest) (size int64, ok bool) {
 	key := proofKey(scope, d)
+	depot.begun.note(scope, d)
 	info, err := depot.head(ctx, key)
-	if err != nil {
+	if err != nil || info.Meta[metaPurge] < depot.covering(scope, oci.Reference{Digest: d}) {
 		return -1, false
 	}
-	depot.present.add(key+" "+info.Meta[metaSize], presentFor)
+	depot.present.Add(presentProof(key, info.Meta[metaSize], info.Meta[metaPurge]), presentFor)
 	if size, err = strconv.ParseInt(info.Meta[metaSize], 10, 64); err != nil {
 		size = -1
 	}

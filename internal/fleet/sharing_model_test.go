@@ -83,7 +83,7 @@ func newSharing(t *testing.T, seed uint64) *sharing {
 func (s *sharing) now() time.Time { return s.began.Add(time.Duration(s.ahead.Load())) }
 
 func (s *sharing) gateway() *gateway {
-	g := bareGateway(s.t, s.bucket, (*fleet.Fleet).Relax, s.now)
+	g := bareGateway(s.t, s.t.TempDir(), s.bucket, (*fleet.Fleet).Relax, s.now)
 	var upstreams []mirror.Upstream
 	for _, o := range s.origins {
 		upstreams = append(upstreams, mirror.Upstream{

@@ -16,8 +16,15 @@ import (
 	"github.com/pullgate/pullgate/storage"
 )
 
-// metaSize is where a proof tells the size of what it is about.
-const metaSize = "size"
+// metaSize is where a proof tells the size of what it is about, and metaPurge the last
+// purge of that which it is newer than.
+const (
+	metaSize  = "size"
+	metaPurge = "purge"
+)
+
+// presentProof is how it is remembered that a proof is in the bucket.
+func presentProof(key, size, after string) string { return key + " " + size + " " + after }
 
 // sharedTag is what a tag meant, in the bucket.
 type sharedTag struct {
@@ -28,12 +35,20 @@ type sharedTag struct {
 	// when it knew.
 	Checked time.Time `json:"checked"`
 	Changed time.Time `json:"changed"`
+	// Purge is the last purge of the tag that this is newer than.
+	Purge string `json:"purge,omitempty"`
+}
+
+// since reports whether the record is newer than all purges of the tag that are known.
+func (t sharedTag) since(d *depot, scope oci.Scope, tag string) bool {
+	return t.Purge >= d.covering(scope, oci.Reference{Tag: tag}) && t.Purge >= d.covering(scope, oci.Reference{Digest: t.Digest})
 }
 
 // sharedReferrers are what refers to a digest, in the bucket.
 type sharedReferrers struct {
 	Descriptors []oci.Descriptor `json:"descriptors"`
 	Checked     time.Time        `json:"checked"`
+	Purge       string           `json:"purge,omitempty"` // as in sharedTag
 }
 
 // maxRecord is more than any record in the bucket has.
@@ -75,7 +90,7 @@ func (r *remote) resolveTag(ctx context.Context, depot *depot, repository string
 		if held(d) {
 			return true
 		}
-		if !r.lacking.has(repository) {
+		if !r.lacking.Has(repository) {
 			if found, err := r.sharedManifest(asking, depot, repository, d); err == nil {
 				shared = &found
 			}
@@ -103,13 +118,14 @@ var errSpare = errors.New("there is an old answer")
 // recallTag puts what the bucket has of a tag into the store, unless it is known here.
 func (r *remote) recallTag(ctx context.Context, depot *depot, repository, tag string) bool {
 	records, scope := r.fleet.local.Records, r.scope(repository)
-	if _, err := records.Tag(ctx, scope, tag); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := r.fleet.Records().Tag(ctx, scope, tag); !errors.Is(err, fs.ErrNotExist) {
 		return false
 	}
 	var t sharedTag
-	if depot.record(ctx, tagKey(scope, tag), &t) != nil {
+	if depot.record(ctx, tagKey(scope, tag), &t) != nil || !t.since(depot, scope, tag) {
 		return false
 	}
+	depot.confirmTag(scope, tag)
 	if _, err := oci.ParseDigest(t.Digest.String()); err != nil {
 		return false
 	}
@@ -141,11 +157,11 @@ func (r *remote) Referrers(ctx context.Context, repository string, d digest.Dige
 
 func (r *remote) recallReferrers(ctx context.Context, depot *depot, repository string, d digest.Digest) []oci.Descriptor {
 	records, scope := r.fleet.local.Records, r.scope(repository)
-	if _, err := records.Referrers(ctx, scope, d); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := r.fleet.Records().Referrers(ctx, scope, d); !errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	var known sharedReferrers
-	if depot.record(ctx, referrersKey(scope, d), &known) != nil {
+	if depot.record(ctx, referrersKey(scope, d), &known) != nil || known.Purge < depot.covering(scope, oci.Reference{Digest: d}) {
 		return nil
 	}
 	known.Descriptors = slices.DeleteFunc(known.Descriptors, func(of oci.Descriptor) bool {

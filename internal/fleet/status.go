@@ -1,5 +1,12 @@
 package fleet
 
+import (
+	"errors"
+
+	"github.com/pullgate/pullgate/internal/fleet/caution"
+	"github.com/pullgate/pullgate/internal/fleet/janitor"
+)
+
 // Status is how the bucket of a gateway fares, since it is used.
 type Status struct {
 	Name string `json:"bucket"`
@@ -17,6 +24,10 @@ type Status struct {
 	// before the start: they are caught up with.
 	Waiting int  `json:"waiting"`
 	Behind  bool `json:"behind"`
+	// PurgeError says why it is not known at present what other gateways remove.
+	PurgeError string `json:"purge_error,omitempty"`
+
+	janitor.Status
 }
 
 // OK reports whether the bucket is asked as ever.
@@ -31,12 +42,16 @@ func (f *Fleet) Status() *Status {
 	s := &Status{
 		Name: d.name, Reads: d.counts.reads.Load(), Writes: d.counts.writes.Load(), Failures: d.counts.failures.Load(),
 		Received: d.counts.received.Load(), Sent: d.counts.sent.Load(), Waiting: d.uploads.waiting(), Behind: d.uploads.behind.Load(),
+		Status: d.cleaner.Status(),
+	}
+	if err := d.purges.failed.Load(); err != nil && !errors.Is(*err, errNotAsked) {
+		s.PurgeError = (*err).Error()
 	}
 	for _, of := range []struct {
-		breaker *breaker
+		breaker *caution.Breaker
 		text    *string
 	}{{d.bodies, &s.ReadError}, {d.reads, &s.ReadError}, {d.writes, &s.WriteError}} {
-		if err := of.breaker.trouble(); err != nil {
+		if err := of.breaker.Trouble(); err != nil {
 			*of.text = err.Error()
 		}
 	}

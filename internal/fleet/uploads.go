@@ -123,7 +123,7 @@ func (u *uploads) next() bool {
 func (u *uploads) try(ctx context.Context, j job) (err error) {
 	defer u.fleet.survive("upload")
 	for tries := 0; tries < maxTries; {
-		if !u.depot.writes.await(ctx) {
+		if !u.depot.writes.Await(ctx) {
 			return nil
 		}
 		if err = u.once(ctx, j); err == nil || ctx.Err() != nil {
@@ -132,7 +132,7 @@ func (u *uploads) try(ctx context.Context, j job) (err error) {
 		if errors.Is(err, bucket.ErrRefused) {
 			return err
 		}
-		if u.depot.writes.open() == nil {
+		if u.depot.writes.Open() == nil {
 			tries++
 		}
 	}
@@ -149,9 +149,9 @@ func (u *uploads) once(ctx context.Context, j job) error {
 		u.depot.counts.failures.Add(1)
 	}
 	if errors.Is(err, bucket.ErrRefused) {
-		u.depot.writes.note(nil) // it is well
+		u.depot.writes.Note(nil) // it is well
 	} else {
-		u.depot.writes.note(err)
+		u.depot.writes.Note(err)
 	}
 	return err
 }

@@ -47,7 +47,7 @@ func (w writer) do(ctx context.Context, j job) error {
 // blob uploads a blob, unless it is there. A wrong one is replaced.
 func (w writer) blob(ctx context.Context, d digest.Digest) error {
 	key := blobKey(d)
-	if w.depot.present.has(key) {
+	if w.depot.present.Has(key) {
 		return nil
 	}
 	served, size, err := w.fleet.local.Blobs.ServeBlob(ctx, d)
@@ -64,7 +64,7 @@ func (w writer) blob(ctx context.Context, d digest.Digest) error {
 
 // lacks reports whether an object of such a size is missing. One of another size is wrong.
 func (w writer) lacks(ctx context.Context, key string, size int64) (bool, error) {
-	if w.depot.wrong.has(key) {
+	if w.depot.wrong.Has(key) {
 		return true, nil
 	}
 	info, err := w.stat(ctx, key)
@@ -74,10 +74,10 @@ func (w writer) lacks(ctx context.Context, key string, size int64) (bool, error)
 	case err != nil:
 		return false, err
 	case info.Size != size:
-		w.depot.wrong.add(key, distrustFor)
+		w.depot.wrong.Add(key, distrustFor)
 		return true, nil
 	}
-	w.depot.present.add(key, presentFor)
+	w.depot.present.Add(key, presentFor)
 	return false, nil
 }
 
@@ -89,12 +89,12 @@ func (w writer) stat(ctx context.Context, key string) (bucket.Info, error) {
 
 // put writes an object that is named by its digest: it makes no difference who is first.
 func (w writer) put(ctx context.Context, key string, content io.ReadSeeker, size int64, o bucket.PutOptions) error {
-	o.IfAbsent = !w.depot.wrong.has(key)
+	o.IfAbsent = !w.depot.wrong.Has(key)
 	if err := failure(w.depot.put(ctx, key, content, size, o)); err != nil {
 		return err
 	}
-	w.depot.present.add(key, presentFor)
-	w.depot.wrong.drop(key)
+	w.depot.present.Add(key, presentFor)
+	w.depot.wrong.Drop(key)
 	return nil
 }
 
@@ -109,7 +109,7 @@ func sha256Of(d digest.Digest) string {
 // manifest uploads a manifest.
 func (w writer) manifest(ctx context.Context, d digest.Digest) error {
 	key := manifestKey(d)
-	if w.depot.present.has(key) {
+	if w.depot.present.Has(key) {
 		return nil
 	}
 	mf, err := w.fleet.local.Records.Manifest(ctx, d)
@@ -121,17 +121,22 @@ func (w writer) manifest(ctx context.Context, d digest.Digest) error {
 
 // link uploads the proof that a digest is a scope's.
 func (w writer) link(ctx context.Context, scope oci.Scope, d digest.Digest) error {
-	link, err := w.fleet.local.Records.Linked(ctx, scope, d)
+	after := w.depot.covering(scope, oci.Reference{Digest: d}) // before it is known to be newer
+	link, err := w.fleet.Records().Linked(ctx, scope, d)
 	if err != nil || !link.Proven {
 		return nil //nolint:nilerr // see do
 	}
-	key, size := proofKey(scope, d), strconv.FormatInt(link.Size, 10)
-	if w.depot.present.has(key + " " + size) {
+	key, meta := proofKey(scope, d), map[string]string{metaSize: strconv.FormatInt(link.Size, 10)}
+	if after != "" {
+		meta[metaPurge] = after
+	}
+	present := presentProof(key, meta[metaSize], after)
+	if w.depot.present.Has(present) {
 		return nil
 	}
-	err = w.depot.put(ctx, key, bytes.NewReader(nil), 0, bucket.PutOptions{Meta: map[string]string{metaSize: size}})
+	err = w.depot.put(ctx, key, bytes.NewReader(nil), 0, bucket.PutOptions{Meta: meta})
 	if err == nil {
-		w.depot.present.add(key+" "+size, presentFor)
+		w.depot.present.Add(present, presentFor)
 	}
 	return err
 }
@@ -143,16 +148,20 @@ func (w writer) unlink(ctx context.Context, scope oci.Scope, d digest.Digest) er
 		return nil //nolint:nilerr // see do
 	}
 	key := proofKey(scope, d)
-	w.depot.present.drop(key + " " + strconv.FormatInt(link.Size, 10))
+	w.depot.present.Drop(presentProof(key, strconv.FormatInt(link.Size, 10), w.depot.covering(scope, oci.Reference{Digest: d})))
 	return w.drop(ctx, key)
 }
 
 // tag uploads what a tag means, after its manifest, unless another gateway was told of it
 // later.
 func (w writer) tag(ctx context.Context, scope oci.Scope, name string) error {
-	t, err := w.fleet.local.Records.Tag(ctx, scope, name)
+	after := w.depot.covering(scope, oci.Reference{Tag: name})
+	t, err := w.fleet.Records().Tag(ctx, scope, name)
 	if err != nil {
 		return nil //nolint:nilerr // see do
+	}
+	if after = max(after, w.depot.covering(scope, oci.Reference{Digest: t.Digest})); w.depot.outdated(scope, name, t) {
+		return nil
 	}
 	if err := w.manifest(ctx, t.Digest); err != nil {
 		return err
@@ -164,10 +173,10 @@ func (w writer) tag(ctx context.Context, scope oci.Scope, name string) error {
 		switch {
 		case err != nil:
 			return err
-		case old.Digest == t.Digest, old.Checked.After(t.Checked):
+		case old.Purge >= after && (old.Digest == t.Digest || old.Checked.After(t.Checked)):
 			return nil
 		}
-		record := sharedTag{Digest: t.Digest, MediaType: t.MediaType, Size: t.Size, Checked: t.Checked, Changed: t.Changed}
+		record := sharedTag{Digest: t.Digest, MediaType: t.MediaType, Size: t.Size, Checked: t.Checked, Changed: t.Changed, Purge: after}
 		err = w.write(ctx, key, record, bucket.PutOptions{IfMatch: etag, IfAbsent: etag == ""})
 		if !errors.Is(err, bucket.ErrChanged) {
 			return err
@@ -186,22 +195,23 @@ func (w writer) forget(ctx context.Context, scope oci.Scope, name string) error 
 
 // referrers uploads what refers to a digest.
 func (w writer) referrers(ctx context.Context, scope oci.Scope, d digest.Digest) error {
-	r, err := w.fleet.local.Records.Referrers(ctx, scope, d)
+	after := w.depot.covering(scope, oci.Reference{Digest: d})
+	r, err := w.fleet.Records().Referrers(ctx, scope, d)
 	if err != nil {
 		return nil //nolint:nilerr // see do
 	}
-	return w.write(ctx, referrersKey(scope, d), sharedReferrers{Descriptors: r.Descriptors, Checked: r.Checked}, bucket.PutOptions{})
+	return w.write(ctx, referrersKey(scope, d), sharedReferrers{Descriptors: r.Descriptors, Checked: r.Checked, Purge: after}, bucket.PutOptions{})
 }
 
 // remove removes an object that is wrong, unless it was replaced.
 func (w writer) remove(ctx context.Context, key string) error {
-	if !w.depot.wrong.has(key) {
+	if !w.depot.wrong.Has(key) {
 		return nil
 	}
 	err := w.drop(ctx, key)
 	if err == nil {
-		w.depot.wrong.drop(key)
-		if w.depot.present.drop(key) { // another upload has replaced it meanwhile
+		w.depot.wrong.Drop(key)
+		if w.depot.present.Drop(key) { // another upload has replaced it meanwhile
 			w.depot.uploads.behind.Store(true)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pullgate/pullgate/internal/fleet"
+	"github.com/pullgate/pullgate/internal/fleet/peers"
 	"github.com/pullgate/pullgate/internal/operate"
 )
 
@@ -87,7 +88,29 @@ func Table() []Metric {
 		{Name: "bucket_received_bytes_total", Help: "Bytes of objects received from the bucket.", counts: true, store: inBucket(func(b *fleet.Status) int64 { return b.Received })},
 		{Name: "bucket_sent_bytes_total", Help: "Bytes of objects written to the bucket.", counts: true, store: inBucket(func(b *fleet.Status) int64 { return b.Sent })},
 		{Name: "bucket_uploads_waiting", Help: "Uploads to the bucket that wait.", store: inBucket(func(b *fleet.Status) int64 { return int64(b.Waiting) })},
+		{Name: "bucket_blobs", Help: "Blobs in the bucket, as of its last cleaning.", store: inBucket(cleaned(func(r *fleet.Report) int64 { return r.Blobs }))},
+		{Name: "bucket_bytes", Help: "Bytes of blobs in the bucket, as of its last cleaning.", store: inBucket(cleaned(func(r *fleet.Report) int64 { return r.Bytes }))},
+		{Name: "bucket_removed_objects_total", Help: "Blobs and manifests that this gateway has cleaned out of the bucket.", counts: true, store: inBucket(func(b *fleet.Status) int64 { return b.Removed })},
+		{Name: "bucket_removed_bytes_total", Help: "Bytes that this gateway has cleaned out of the bucket.", counts: true, store: inBucket(func(b *fleet.Status) int64 { return b.RemovedBytes })},
+		{Name: "bucket_cleaning", Help: "Buckets that this gateway is cleaning.", store: inBucket(func(b *fleet.Status) int64 { return one(b.Cleaning != nil) })},
 		{Name: "bucket_failing", Help: "Buckets that are not read, or not written, since they fail.", store: inBucket(func(b *fleet.Status) int64 { return one(!b.OK()) })},
+		{Name: "peers_alive", Help: "Other gateways of the fleet that live.", store: ofPeers(func(p *peers.Status) int64 { return int64(p.Alive()) })},
+		{Name: "peers_silent", Help: "Addresses of other gateways that gave no answer when they were last asked.", store: ofPeers(func(p *peers.Status) int64 { return int64(p.Silent()) })},
+		{Name: "peer_requests_total", Help: "Requests to other gateways.", counts: true, store: ofPeers(func(p *peers.Status) int64 { return p.Asked })},
+		{Name: "peer_failures_total", Help: "Requests that other gateways did not answer, or not well.", counts: true, store: ofPeers(func(p *peers.Status) int64 { return p.Failed })},
+		{Name: "peer_received_bytes_total", Help: "Bytes of manifests and blobs received from other gateways.", counts: true, store: ofPeers(func(p *peers.Status) int64 { return p.Received })},
+		{Name: "peer_answers_total", Help: "Requests of other gateways.", counts: true, store: ofPeers(func(p *peers.Status) int64 { return p.Answered })},
+		{Name: "peer_sent_bytes_total", Help: "Bytes of manifests and blobs sent to other gateways.", counts: true, store: ofPeers(func(p *peers.Status) int64 { return p.Sent })},
+	}
+}
+
+// ofPeers is what stores of a fleet tell of the other gateways.
+func ofPeers(of func(*peers.Status) int64) func(operate.StoreStatus) int64 {
+	return func(s operate.StoreStatus) int64 {
+		if s.Peers == nil {
+			return 0
+		}
+		return of(s.Peers)
 	}
 }
 
@@ -98,6 +121,16 @@ func inBucket(of func(*fleet.Status) int64) func(operate.StoreStatus) int64 {
 			return 0
 		}
 		return of(s.Bucket)
+	}
+}
+
+// cleaned is what the last cleaning of a bucket has found.
+func cleaned(of func(*fleet.Report) int64) func(*fleet.Status) int64 {
+	return func(b *fleet.Status) int64 {
+		if b.Report == nil {
+			return 0
+		}
+		return of(b.Report)
 	}
 }
 

@@ -204,6 +204,7 @@ func (q tagQuery) settle(ctx context.Context, old storage.Tag, known bool, desc 
 		return tagAnswer{}, false, err
 	}
 	a.manifest = mf
+	now := q.now().Add(-oci.AgeOf(desc))
 	if mf != nil {
 		desc = mf.Descriptor()
 		stored = q.keep(ctx, mf)
@@ -211,7 +212,6 @@ func (q tagQuery) settle(ctx context.Context, old storage.Tag, known bool, desc 
 		q.said(ctx, desc)
 		q.namedBy.put(q.view.key(kindManifest, desc.Digest.String()), q.name, maxNamed)
 	}
-	now := q.now()
 	a.tag = storage.Tag{Digest: desc.Digest, MediaType: desc.MediaType, Size: desc.Size, Checked: now, Changed: now}
 	if known && old.Digest == desc.Digest {
 		a.tag.Changed = old.Changed

@@ -80,7 +80,7 @@ type (
 	// InventoryLine is a line about an inventory.
 	InventoryLine = StoreLine[storage.Inventory, storage.Inventory]
 	// RemoveLine is a line about a removal.
-	RemoveLine = StoreLine[storage.RemoveReport, storage.RemoveReport]
+	RemoveLine = StoreLine[RemoveReport, RemoveReport]
 	// PinLine is a line about pins.
 	PinLine = StoreLine[PinReport, PinReport]
 	// CheckLine is a line about a check.

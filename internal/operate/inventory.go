@@ -9,7 +9,6 @@ import (
 
 	"github.com/pullgate/pullgate/internal/nearest"
 	"github.com/pullgate/pullgate/internal/oci"
-	"github.com/pullgate/pullgate/storage"
 )
 
 // InventoryRequest asks what stores hold of an upstream or of a repository; without a
@@ -24,33 +23,6 @@ type InventoryRequest struct {
 // Parameters returns the query.
 func (q *InventoryRequest) Parameters() Parameters {
 	return Parameters{"path": text(&q.Path), "selection": selection(&q.Selection), "disk": flag(&q.Disk)}
-}
-
-// RemoveRequest removes an upstream, a repository, or an image of one.
-type RemoveRequest struct {
-	Path      string
-	Selection oci.Selection
-	// DryRun only tells what would go.
-	DryRun bool
-}
-
-// Parameters returns the query.
-func (q *RemoveRequest) Parameters() Parameters {
-	return Parameters{"path": text(&q.Path), "selection": selection(&q.Selection), "dry_run": flag(&q.DryRun)}
-}
-
-// Remove implements Gateway.
-func (l *Local) Remove(ctx context.Context, q RemoveRequest, tell func(RemoveLine)) error {
-	return all(l, q.Path, tell, func(s *Store, progress func(storage.RemoveReport)) (storage.RemoveReport, error) {
-		report, err := s.Remove(ctx, storage.RemoveOptions{Selection: q.Selection, DryRun: q.DryRun, Progress: progress})
-		if pinned, ok := errors.AsType[*storage.PinnedError](err); ok {
-			if pinned.Stored {
-				return report, fmt.Errorf("%w: pullgate mirror unpin %s, then try again", err, pinned.Pin)
-			}
-			return report, fmt.Errorf("%w, in the configuration: take it out there, then try again", err)
-		}
-		return report, s.suggest(ctx, q.Selection, err)
-	})
 }
 
 // suggest says what was meant, if err says that nothing is stored of a selection.

@@ -93,6 +93,9 @@ func (l *Local) Pin(ctx context.Context, q PinRequest, tell func(PinLine)) error
 		asked := map[string]bool{}
 		for _, pin := range q.pins() {
 			changed, err := s.Pin(ctx, pin)
+			if err == nil && s.Fleet != nil {
+				err = s.Fleet.Pin(ctx, pin)
+			}
 			if err != nil {
 				return report, err
 			}
@@ -117,9 +120,16 @@ func (l *Local) Unpin(ctx context.Context, q PinRequest, tell func(PinLine)) err
 		return refuse(http.StatusBadRequest, errors.New("only one pin is dropped at a time"))
 	}
 	return all(l, q.Path, tell, func(s *Store, _ func(PinReport)) (report PinReport, err error) {
+		shared := false
+		if s.Fleet != nil {
+			if shared, err = s.Fleet.Unpin(ctx, q.Pin); err != nil {
+				return report, err
+			}
+		}
 		if report.Changed, err = s.Unpin(ctx, q.Pin); err != nil {
 			return report, err
 		}
+		report.Changed = report.Changed || shared
 		uses, err := s.PinUses(ctx)
 		if err != nil {
 			return report, err

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/fleet"
+	"github.com/pullgate/pullgate/internal/fleet/peers"
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage"
@@ -38,6 +39,8 @@ type StoreStatus struct {
 	Pins int `json:"pins"`
 	// Bucket is what is shared with other gateways; nil = nothing.
 	Bucket *fleet.Status `json:"bucket,omitempty"`
+	// Peers are the other gateways of its fleet; nil = none.
+	Peers *peers.Status `json:"peers,omitempty"`
 	// EvictedLastHour is how much went in the last hour.
 	EvictedLastHour int64 `json:"evicted_last_hour_bytes"`
 }
@@ -142,7 +145,7 @@ func (s *Store) Status() StoreStatus {
 		status.Stats = s.Mirror.Stats()
 	}
 	if s.Fleet != nil {
-		status.Bucket = s.Fleet.Status()
+		status.Bucket, status.Peers = s.Fleet.Status(), s.Fleet.Peers()
 	}
 	return status
 }

@@ -32,6 +32,9 @@ const SocketFile = "admin.sock"
 // HistoryFile is the name of what others have written about the use of the store.
 const HistoryFile = "history.json.gz"
 
+// SharedFile is the name of what others have written about a bucket that the store shares.
+const SharedFile = "shared.json"
+
 // Open opens the directory at path, makes it if there is none, and refuses
 // one that holds anything that is not ours, or that others may write to.
 func Open(path string, over func(Files) Files) (Files, error) {

@@ -1,4 +1,6 @@
-package fleet
+// Package caution keeps a gateway from asking what has just failed, and from what it has
+// just learned to be so.
+package caution
 
 import (
 	"sync"
@@ -8,13 +10,14 @@ import (
 // maxRecent bounds what is remembered; any of it leaves for what is new.
 const maxRecent = 1 << 14
 
-// recent remembers keys for a while. The zero value is empty. Safe for concurrent use.
-type recent struct {
+// Recent remembers keys for a while. The zero value is empty. Safe for concurrent use.
+type Recent struct {
 	mu    sync.Mutex
 	until map[string]time.Time
 }
 
-func (r *recent) add(key string, lasting time.Duration) {
+// Add remembers a key.
+func (r *Recent) Add(key string, lasting time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.until == nil {
@@ -29,7 +32,8 @@ func (r *recent) add(key string, lasting time.Duration) {
 	r.until[key] = time.Now().Add(lasting)
 }
 
-func (r *recent) has(key string) bool {
+// Has reports whether a key is remembered.
+func (r *Recent) Has(key string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	until, ok := r.until[key]
@@ -40,9 +44,9 @@ func (r *recent) has(key string) bool {
 	return ok
 }
 
-// drop forgets a key, and reports whether it was remembered.
-func (r *recent) drop(key string) bool {
-	had := r.has(key)
+// Drop forgets a key, and reports whether it was remembered.
+func (r *Recent) Drop(key string) bool {
+	had := r.Has(key)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.until, key)

@@ -1,4 +1,4 @@
-package fleet
+package caution
 
 import (
 	"context"
@@ -13,13 +13,16 @@ const (
 	probeEvery = 5 * time.Second
 )
 
-// breaker keeps a gateway from asking a bucket that fails. There is one for reads and one
+// Breaker keeps a gateway from asking a bucket that fails. There is one for reads and one
 // for writes: a bucket that is full is read on. Safe for concurrent use.
-type breaker struct {
-	probe func(context.Context) error
-	ctx   context.Context // of the probing
-	start func(func())    // starts a goroutine
-	told  func(open bool, err error)
+type Breaker struct {
+	// Probe finds out whether the bucket is well again, until Context ends.
+	Probe   func(context.Context) error
+	Context context.Context
+	// Start starts a goroutine.
+	Start func(func())
+	// Told is called when it opens or closes.
+	Told func(open bool, err error)
 
 	mu     sync.Mutex
 	fails  int
@@ -27,16 +30,16 @@ type breaker struct {
 	err    error         // the last failure
 }
 
-// open returns what is closed once the bucket may be asked again; nil = it may be now.
-func (b *breaker) open() <-chan struct{} {
+// Open returns what is closed once the bucket may be asked again; nil = it may be now.
+func (b *Breaker) Open() <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.mended
 }
 
-// await waits until the bucket may be asked. It reports false if ctx ends first.
-func (b *breaker) await(ctx context.Context) bool {
-	if mended := b.open(); mended != nil {
+// Await waits until the bucket may be asked. It reports false if ctx ends first.
+func (b *Breaker) Await(ctx context.Context) bool {
+	if mended := b.Open(); mended != nil {
 		select {
 		case <-mended:
 		case <-ctx.Done():
@@ -45,16 +48,16 @@ func (b *breaker) await(ctx context.Context) bool {
 	return ctx.Err() == nil
 }
 
-// note notes how the bucket has answered.
-func (b *breaker) note(err error) {
+// Note notes how the bucket has answered.
+func (b *Breaker) Note(err error) {
 	if b.opens(err) {
-		b.told(true, err)
-		b.start(b.mend)
+		b.Told(true, err)
+		b.Start(b.mend)
 	}
 }
 
 // opens counts a failure, and reports whether it is one too many.
-func (b *breaker) opens(err error) bool {
+func (b *Breaker) opens(err error) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if err == nil {
@@ -70,16 +73,16 @@ func (b *breaker) opens(err error) bool {
 }
 
 // mend probes the bucket until it is well.
-func (b *breaker) mend() {
+func (b *Breaker) mend() {
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-		case <-b.ctx.Done():
+		case <-b.Context.Done():
 			return
 		}
-		if err := b.probe(b.ctx); err != nil {
+		if err := b.Probe(b.Context); err != nil {
 			b.mu.Lock()
 			b.err = err
 			b.mu.Unlock()
@@ -90,13 +93,13 @@ func (b *breaker) mend() {
 		close(b.mended)
 		b.mended = nil
 		b.mu.Unlock()
-		b.told(false, nil)
+		b.Told(false, nil)
 		return
 	}
 }
 
-// trouble returns why the bucket is not asked; nil = it is.
-func (b *breaker) trouble() error {
+// Trouble returns why the bucket is not asked; nil = it is.
+func (b *Breaker) Trouble() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.mended == nil {

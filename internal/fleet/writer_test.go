@@ -2,10 +2,9 @@ package fleet
 
 import (
 	"context"
-	"errors"
 	"io"
 	"io/fs"
-	"strconv"
+	"iter"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -15,27 +14,6 @@ import (
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage"
 )
-
-func TestRecent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var r recent
-		r.add("a", time.Second)
-		if !r.has("a") || r.has("b") || !r.drop("a") || r.drop("a") {
-			t.Error("it does not remember, or forget")
-		}
-		r.add("a", time.Second)
-		time.Sleep(time.Second)
-		if r.has("a") {
-			t.Error("it remembers for too long")
-		}
-		for n := range maxRecent + 10 {
-			r.add(strconv.Itoa(n), time.Hour)
-		}
-		if len(r.until) > maxRecent {
-			t.Errorf("it remembers %d", len(r.until))
-		}
-	})
-}
 
 func TestKeys(t *testing.T) {
 	s, d := oci.Scope{Upstream: "docker.io#0123456789ab", Repository: "library/a"}, oci.Sum(nil)
@@ -49,36 +27,6 @@ func TestKeys(t *testing.T) {
 			t.Errorf("%s, want %s", got, want)
 		}
 	}
-}
-
-// A breaker opens after some failures in a row, and closes once a probe goes well.
-func TestBreaker(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		unwell, told, probes := errors.New("unwell"), 0, 0
-		b := &breaker{ctx: t.Context(), start: func(fn func()) { go fn() }, told: func(bool, error) { told++ }, probe: func(context.Context) error {
-			if probes++; probes == 1 {
-				return unwell
-			}
-			return nil
-		}}
-		for _, err := range []error{unwell, unwell, nil, unwell, unwell} {
-			if b.note(err); b.open() != nil {
-				t.Error("it opens too early")
-			}
-		}
-		b.note(unwell)
-		if b.open() == nil || !errors.Is(b.trouble(), unwell) {
-			t.Error("it does not open")
-		}
-		began := time.Now()
-		if !b.await(t.Context()) || time.Since(began) != 2*probeEvery || b.trouble() != nil {
-			t.Errorf("it closes after %v", time.Since(began))
-		}
-		synctest.Wait()
-		if told != 2 {
-			t.Errorf("it tells %d times", told)
-		}
-	})
 }
 
 // deleting is a bucket in which something happens while an object is removed.
@@ -100,11 +48,11 @@ func TestRemovalOfWhatWasReplaced(t *testing.T) {
 		var d *depot
 		d = newDepot("memory", deleting{meanwhile: func() {
 			if replaced {
-				d.present.add(key, time.Minute)
+				d.present.Add(key, time.Minute)
 			}
 		}}, New(Options{}))
-		d.wrong.add(key, time.Minute)
-		if err := d.uploads.remove(t.Context(), key); err != nil || d.wrong.has(key) || d.uploads.behind.Load() != replaced {
+		d.wrong.Add(key, time.Minute)
+		if err := d.uploads.remove(t.Context(), key); err != nil || d.wrong.Has(key) || d.uploads.behind.Load() != replaced {
 			t.Errorf("replaced %v: %v, behind %v", replaced, err, d.uploads.behind.Load())
 		}
 	}
@@ -136,6 +84,14 @@ type vacant struct{ bucket.Objects }
 
 func (vacant) Get(context.Context, string, int64, int64) (bucket.Object, error) {
 	return bucket.Object{}, fs.ErrNotExist
+}
+
+func (vacant) Head(context.Context, string) (bucket.Info, error) {
+	return bucket.Info{}, fs.ErrNotExist
+}
+
+func (vacant) List(context.Context, string, string) iter.Seq2[bucket.Info, error] {
+	return func(func(bucket.Info, error) bool) {}
 }
 
 func (vacant) Put(context.Context, string, io.ReadSeeker, int64, bucket.PutOptions) error { return nil }
