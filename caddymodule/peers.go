@@ -128,7 +128,7 @@ func (c *cache) enterPeer(identity string) (peers.Served, bool) {
 
 // forPeers returns what answers other gateways. They may have everything, since each of
 // them checks who may; what they ask for is theirs to limit, and no reason to look ahead.
-func (s *service) forPeers(c *cache, o mirror.Options, until context.Context) (*registry.Handler, error) {
+func (s *service) forPeers(until context.Context, c *cache, o mirror.Options) (*registry.Handler, error) {
 	o.Upstreams = slices.Clone(o.Upstreams)
 	for i := range o.Upstreams {
 		u := &o.Upstreams[i]

@@ -256,7 +256,7 @@ func (s *service) openLocked() (err error) {
 	wire.Mirror = m
 	wire.Until, open.end = context.WithCancel(context.Background())
 	open.handler = registry.New(wire)
-	open.peers, err = s.forPeers(open.cache, o, wire.Until)
+	open.peers, err = s.forPeers(wire.Until, open.cache, o)
 	return err
 }
 

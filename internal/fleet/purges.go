@@ -25,7 +25,8 @@ type purge struct {
 
 // marks returns all that a purge is about.
 func (p purge) marks() []oci.Selection {
-	all := []oci.Selection{p.selection}
+	all := make([]oci.Selection, 1, 1+len(p.Digests))
+	all[0] = p.selection
 	for _, d := range p.Digests {
 		all = append(all, oci.Selection{Upstream: p.selection.Upstream, Repository: p.selection.Repository, Reference: oci.Reference{Digest: d}})
 	}

@@ -158,9 +158,16 @@ func (j *Janitor) Clean(ctx context.Context) error {
 		name string
 		do   func(context.Context) error
 	}{
-		{"read uses", r.readUses}, {"list proofs", r.listProofs}, {"resolve pins", r.resolvePins}, {"list blobs", r.listBlobs},
-		{"list manifests", r.listManifests}, {"remove blobs", r.removeBlobs}, {"remove manifests", r.removeManifests},
-		{"remove proofs", r.removeProofs}, {"write uses", r.writeBase}, {"remove old lists", r.removeLists},
+		{"read uses", r.readUses},
+		{"list proofs", r.listProofs},
+		{"resolve pins", r.resolvePins},
+		{"list blobs", r.listBlobs},
+		{"list manifests", r.listManifests},
+		{"remove blobs", r.removeBlobs},
+		{"remove manifests", r.removeManifests},
+		{"remove proofs", r.removeProofs},
+		{"write uses", r.writeBase},
+		{"remove old lists", r.removeLists},
 	} {
 		r.step.Store(&step.name)
 		r.seen.Store(0)

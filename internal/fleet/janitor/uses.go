@@ -175,7 +175,7 @@ func (u *Uses) Run(ctx context.Context) {
 func (u *Uses) Write(ctx context.Context, id string) {
 	defer u.Survive("write uses")
 	hours, manifests := u.take()
-	var errs []error
+	errs := make([]error, 0, len(hours))
 	for _, hour := range hours {
 		var more []useID
 		for _, m := range manifests[hour] {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -89,9 +90,7 @@ func (p Peer) try(ctx context.Context, q request) (_ *asked, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for name, values := range q.header {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, q.header)
 	r.Header.Set(headerInstance, p.id)
 	r.Header.Set(headerUpstream, p.identity)
 	if p.Purge != "" {
