@@ -177,7 +177,7 @@ func (u *Uses) Write(ctx context.Context, id string) {
 	hours, manifests := u.take()
 	errs := make([]error, 0, len(hours))
 	for _, hour := range hours {
-		var more []useID
+		more := make([]useID, 0, len(manifests[hour]))
 		for _, m := range manifests[hour] {
 			more = append(more, u.with(ctx, m)...)
 		}
