@@ -69,7 +69,7 @@ func TestNextPage(t *testing.T) {
 
 func FuzzLink(f *testing.F) {
 	for _, seed := range []string{
-		`</v2/x?last=b>; rel="next"`, `<a>;rel=next, <b>`, `<`, `>`, `"`, `<>;rel="`, `https://a?b; rel=next, c/d?e`, `<?a>;x="\`, `<?a>;=;=,`,
+		`</v2/x?last=b>; rel="next"`, `<a>;rel=next, <b>`, `<`, `>`, `"`, `<>;rel="`, `https://a?b; rel=next, c/d?e`, `<?a>;x="\`, `<?a>;=;=,`, `?;Rel=n`,
 	} {
 		f.Add(seed)
 	}
@@ -78,7 +78,7 @@ func FuzzLink(f *testing.F) {
 		if next != nil && (len(next) == 0 || err != nil || len(next.Encode()) > maxLinkQuery) {
 			t.Errorf("%q: query %v, %v", header, next, err)
 		}
-		if next == nil && err == nil && strings.Contains(header, "?") && strings.Count(header, "rel") == 0 {
+		if next == nil && err == nil && strings.Contains(header, "?") && !strings.Contains(strings.ToLower(header), "rel") {
 			t.Errorf("%q: taken for the end", header)
 		}
 		again, _ := nextPage([]string{"<?" + next.Encode() + ">; rel=next"}, nil)
