@@ -41,7 +41,7 @@ func TestTakeTurns(t *testing.T) {
 	release()
 	(<-taken)()
 	if ctx.Err() != nil {
-		t.Error("a turn that was given back is not to be had")
+		t.Error("a turn that was given back cannot be taken")
 	}
 	TakeTurns(ctx, []uint16{a, b, c})()
 }
