@@ -50,6 +50,7 @@ func TestEmptyGateway(t *testing.T) {
 // An upstream that no gateway may ask any more is served from the bucket, also by one that
 // begins with nothing.
 func TestOfflineUpstream(t *testing.T) {
+	t.Parallel()
 	from, shared := registrytest.New(t, registrytest.Options{}), newS3(t).run()
 	image := from.PutImage(repository, "3", 1, 10, 1<<20)
 	newGateway(t, from, shared).pull(image)
@@ -67,6 +68,7 @@ func TestOfflineUpstream(t *testing.T) {
 
 // A gateway whose bucket is not there starts and pulls; once it comes, it is used.
 func TestBucketIsAbsentAtStart(t *testing.T) {
+	t.Parallel()
 	from, shared := registrytest.New(t, registrytest.Options{}), newS3(t)
 	first, second := from.PutImage(repository, "3", 1, 10, 1<<20), from.PutImage(repository, "4", 2, 10)
 	g := newGateway(t, from, shared)
@@ -116,6 +118,7 @@ func TestMigration(t *testing.T) {
 
 // What the server has laid down wrong is not served, and is replaced.
 func TestWrongObject(t *testing.T) {
+	t.Parallel()
 	from, shared := registrytest.New(t, registrytest.Options{}), newS3(t).run()
 	image := from.PutImage(repository, "3", 1, 500<<10)
 	newGateway(t, from, shared).pull(image)

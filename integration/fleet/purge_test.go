@@ -57,6 +57,7 @@ func proofs(t *testing.T, b *s3client.Client) (keys []string) {
 // runs, nor the one that was stopped, from its next answer on, nor a new one. Proofs that
 // are written late bring nothing back.
 func TestRemoveOnAllGateways(t *testing.T) {
+	t.Parallel()
 	from, shared := registrytest.New(t, registrytest.Options{}), newS3(t).run()
 	image, other := from.PutImage(repository, "3", 1, 10, 1<<20), from.PutImage("library/other", "3", 2, 10)
 	first, second, stopped := newGateway(t, from, shared), newGateway(t, from, shared), newGateway(t, from, shared)
@@ -109,6 +110,7 @@ func TestRemoveOnAllGateways(t *testing.T) {
 
 // What is pinned on one gateway is pinned on the others, and none of them removes it.
 func TestPinOnAllGateways(t *testing.T) {
+	t.Parallel()
 	from, shared := registrytest.New(t, registrytest.Options{}), newS3(t).run()
 	image := from.PutImage(repository, "3", 1, 10)
 	first, second := newGateway(t, from, shared), newGateway(t, from, shared)
@@ -130,6 +132,7 @@ func TestPinOnAllGateways(t *testing.T) {
 // What is removed on one of the gateways that ask each other, it does not get from those that
 // have not seen it yet.
 func TestRemoveAmongPeers(t *testing.T) {
+	t.Parallel()
 	from, shared := registrytest.New(t, registrytest.Options{}), newS3(t).run()
 	image := from.PutImage(repository, "3", 1, 10, 1<<20, 2<<20, 3<<20)
 	gateways := newPeers(t, from, shared, 3)
