@@ -65,7 +65,6 @@ func (d *day) reload(password string) {
 // log, once if they tell of the upstream, and so the upstream fares.
 func (d *day) want(part string, state string, grown samples, warnings ...string) {
 	d.t.Helper()
-	d.client().settle()
 	filled(d.t)
 	counts := samples{}
 	for name, n := range d.scrape().since(d.before) {
@@ -174,11 +173,16 @@ func (d *day) forget() {
 	d.before, d.read = d.scrape(), len(raw)
 }
 
-func (d *day) get(path string, status int) {
+// get returns once the request is counted. It reports whether the answer is a stale one.
+func (d *day) get(path string, status int) (stale bool) {
 	d.t.Helper()
-	if response, body := d.client().get("/v2/proxy-docker.io" + path); response.StatusCode != status {
+	client := d.client()
+	response, body := client.get("/v2/proxy-docker.io" + path)
+	if response.StatusCode != status {
 		d.t.Errorf("GET %s: %s: %s", path, response.Status, body)
 	}
+	client.settle()
+	return strings.Contains(response.Header.Get("Cache-Status"), "detail=stale")
 }
 
 func requests(kind, result string) string {
@@ -286,7 +290,10 @@ func TestDay(t *testing.T) {
 		t.Errorf("%s is %v", left, n)
 	}
 	d.upstream.Off()
-	eventually(t, "the limit ends", func() bool { return upstreamStatuses()[0].State == "ok" })
+	eventually(t, "the limit ends", func() bool {
+		return !d.get(tag, http.StatusOK) && upstreamStatuses()[0].State == "ok"
+	})
+	d.forget()
 
 	resume := d.upstream.Pause()
 	for range 5 {
@@ -297,8 +304,7 @@ func TestDay(t *testing.T) {
 	}, `"msg":"upstream fails, breaker opened"`, `"msg":"upstream operation failed"`, `"msg":"serving stale"`)
 	resume()
 	eventually(t, "the upstream is asked again", func() bool {
-		d.get(tag, http.StatusOK)
-		return upstreamStatuses()[0].State == "ok"
+		return !d.get(tag, http.StatusOK) && upstreamStatuses()[0].State == "ok"
 	})
 	d.forget()
 	d.want("back", "ok", samples{})
@@ -327,6 +333,7 @@ func (d *day) fullDisk() {
 	blob := "/library/alpine/blobs/" + d.upstream.PutBlob("library/alpine", registrytest.Random(3, 100_000)).String()
 	for range 3 {
 		d.get(blob, http.StatusOK)
+		filled(d.t)
 	}
 	d.want("full disk", "ok", samples{requests("blob", "miss"): 3, `fills_total{class="ok",upstream="docker.io"}`: 3}, `"msg":"blob not stored"`)
 	d.reload("right")
