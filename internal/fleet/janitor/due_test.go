@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"io/fs"
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,6 +20,11 @@ type reported struct {
 	objects.Objects
 
 	report *Report
+	put    error
+}
+
+func (r reported) Put(context.Context, string, io.ReadSeeker, int64, objects.PutOptions) error {
+	return r.put
 }
 
 func (r reported) Get(context.Context, string, int64, int64) (objects.Object, error) {
@@ -55,5 +62,38 @@ func TestWhoCleans(t *testing.T) {
 				}
 			}
 		}
+	})
+}
+
+// What is in the bucket is known from the start, and why it was not cleaned until it is.
+func TestWhatIsKnownOfCleaning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		b := &reported{report: &Report{Begun: time.Now().Add(-8 * time.Hour), Ended: time.Now().Add(-7 * time.Hour), Blobs: 7}, put: errors.New("it is full")}
+		j, _ := New(Options{
+			Objects: b, Limits: func() Limits { return Limits{} }, Well: func() bool { return true }, Survive: func(string) {}, Log: slog.New(slog.DiscardHandler),
+		})
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			j.Run(ctx)
+		}()
+		synctest.Wait()
+		if s := j.Status(); s.Report == nil || s.Report.Blobs != 7 || s.CleanError != "" {
+			t.Errorf("at the start, it knows %+v", s)
+		}
+		time.Sleep(cleanLook)
+		synctest.Wait()
+		if s := j.Status(); s.CleanError != "it is full" || s.CleanFailed.IsZero() {
+			t.Errorf("it could not be cleaned, and it tells %+v", s)
+		}
+		b.report = &Report{Begun: time.Now().Add(time.Second), Ended: time.Now().Add(time.Minute)} // by another gateway
+		time.Sleep(cleanLook)
+		synctest.Wait()
+		if s := j.Status(); s.CleanError != "" {
+			t.Errorf("it was cleaned, and it tells %+v", s)
+		}
+		cancel()
+		<-ended
 	})
 }
