@@ -23,7 +23,8 @@ export function view(state) {
 	if (c.bucket) pins.load({}, Date.now() - pins.at > 60000);
 	const wrong = problems(state);
 	return [tiles(state, c), wrong.length ? card('Problems', { aside: badge('warn', number(wrong.length)) }, problemList(wrong)) : null,
-		sources(state, c), c.peers && members(state, c.peers), c.bucket && h('div', { class: 'halves' }, bucket(c.bucket), contents(c.bucket)), c.bucket && pinned(c.bucket)];
+		c.peers && members(state, c.peers), c.bucket && h('div', { class: 'halves' }, bucket(c.bucket), contents(c.bucket)),
+		traffic('Where bytes came from', fields(c), 'stack', p => split(p.sent_bytes, p.received_bytes, p.bucket_bytes || 0, p.peer_bytes || 0)), c.bucket && pinned(c.bucket)];
 }
 
 // came is where bytes come from: from the costliest place to the cheapest.
@@ -54,7 +55,7 @@ function tiles(state, c) {
 			fine ? [b.last_failed ? ['Last failure ', when(b.last_failed)] : 'No failure since the start'] : ['Since ', when(b.read_since || b.write_since)]),
 		b && tile('Uploads waiting', number(b.waiting), null, b.oldest_waiting ? ['The oldest since ', when(b.oldest_waiting)] : b.behind ? 'To be compared with the bucket soon' : 'All that was pulled is in the bucket'),
 		tile('Without the registry', all ? percent(share(all - p.upstream_bytes)) : '–', all ? bar(fields(c).map(([of, name]) => `${name} ${percent(share(p[`${of}_bytes`]))}`).join(', '), fields(c).map(([of]) => [share(p[`${of}_bytes`]), of])) : null,
-			all ? `${bytes(all - p.upstream_bytes)} of ${bytes(all)} since the start` : 'Nothing was sent since the start'));
+			all ? legend(fields(c).map(([of, name]) => [of, `${name} ${bytes(p[`${of}_bytes`])}`])) : 'Nothing was sent since the start'));
 }
 
 // places are the addresses of other gateways: one of each.
@@ -68,16 +69,6 @@ function gateways(p) {
 		`of ${number(others.length + 1)}, with this one${silent ? `; ${number(silent)} silent` : ''}`);
 }
 
-function sources(state, c) {
-	const p = parts(state, c);
-	const all = fields(c).reduce((sum, [of]) => sum + p[`${of}_bytes`], 0);
-	const from = fields(c);
-	return [traffic('Where bytes came from', from, 'stack', point => split(point.sent_bytes, point.received_bytes, point.bucket_bytes || 0, point.peer_bytes || 0)),
-		all ? card('Since the start', table('Where bytes came from since the start', [['From'], ['Bytes', 'num'], ['Share', 'num'], ['Part']], from.map(([key, name]) => [
-			h('span', { class: 'legend' }, h('span', {}, h('i', { class: `key ${key}` }), name)), bytes(p[`${key}_bytes`]), percent(p[`${key}_bytes`] / all),
-			bar(`${name} ${percent(p[`${key}_bytes`] / all)}`, [[p[`${key}_bytes`] / all, key]])]))) : null];
-}
-
 const states = { self: ['blue', 'this gateway'], alive: ['good', 'alive'], draining: ['warn', 'about to end'], other: ['', 'listed elsewhere'], silent: ['bad', 'silent'], unknown: ['', 'not asked yet'] };
 
 function members(state, p) {
@@ -89,7 +80,7 @@ function members(state, p) {
 			h('span', { class: 'mono wrap' }, m.address),
 			h('span', {}, badge(states[m.state][0], states[m.state][1]), m.since && h('span', { class: 'small dim' }, ' since ', when(m.since))),
 			m.share ? percent(m.share) : '–', version(m, state), clock(m),
-			m.last_error ? h('span', { class: 'small wrap' }, m.state === 'silent' ? null : [when(m.last_failed), ': '], ticks(m.last_error)) : h('span', { class: 'dim' }, m.state === 'self' ? '' : 'none')])),
+			m.last_error ? h('span', { class: 'small wrap' }, m.state === 'silent' ? null : [when(m.last_failed), ': '], ticks(m.last_error.replace(`dial tcp ${m.address}: connect: `, ''))) : h('span', { class: 'dim' }, m.state === 'self' ? '' : 'none')])),
 		h('p', { class: 'small dim' }, `Asked others ${plural(p.asked, 'time')} and received ${bytes(p.received_bytes)}${p.failed ? `; ${number(p.failed)} of these failed` : ''}. Answered ${plural(p.answered, 'question')} of others and sent ${bytes(p.sent_bytes)}.`
 			+ (self ? '' : ' None of the addresses is this gateway’s own: unless the others list it, they do not ask it.')));
 }
@@ -113,7 +104,7 @@ const millis = seconds => seconds < 1 ? `${number(Math.max(Math.round(seconds * 
 
 function bucket(b) {
 	const fine = !b.read_error && !b.write_error;
-	const use = (error, since, word) => error ? h('span', {}, h('strong', {}, `not ${word}`), ' since ', when(since), ': ', ticks(error)) : `${word} as ever`;
+	const use = (error, since, word) => error ? h('span', {}, h('strong', {}, `not ${word}`), ' since ', when(since)) : `${word} as ever`;
 	const late = b.first_byte_budget_seconds ? b.first_byte_p95_seconds / b.first_byte_budget_seconds : 0;
 	return card('Bucket', { aside: badge(fine ? 'good' : 'bad', [h('i', { class: `dot ${fine ? 'good' : 'bad'}` }), fine ? 'in use' : 'fails']) },
 		h('p', { class: 'mono wrap' }, b.bucket),
@@ -127,17 +118,18 @@ function bucket(b) {
 			fact('Uploads', b.waiting ? [`${plural(b.waiting, 'upload')} not done, the oldest since `, when(b.oldest_waiting)] : 'none wait', b.behind ? '; all is going to be compared' : ''),
 			fact('Removals', b.purge_error ? h('span', {}, h('strong', {}, 'not known'), ': ', ticks(b.purge_error)) : b.purges_read ? `known as of ${ago(b.purges_read)}` : 'not read yet'),
 			b.last_error ? fact('Last failure', when(b.last_failed), ': ', ticks(b.last_error)) : null,
-			b.last_error && (!fine || now() - Date.parse(b.last_failed) < 3600000) && b.help ? fact('What helps', ticks(b.help)) : null));
+			// Of what is wrong now, the problems say so.
+			fine && b.last_error && now() - Date.parse(b.last_failed) < 3600000 && b.help ? fact('What helps', ticks(b.help)) : null));
 }
 
 // contents is what all gateways have in the bucket, as of the last cleaning.
 function contents(b) {
 	const r = b.report;
-	const doing = b.cleaning ? badge('blue', `being cleaned: ${b.cleaning.step}`) : null;
-	if (!r) return card('In the bucket', { aside: doing }, empty('Not known yet: one of the gateways counts it while it cleans the bucket, every six hours.'));
+	const doing = b.cleaning && { aside: badge('blue', `being cleaned: ${b.cleaning.step}`) };
+	if (!r) return card('In the bucket', ...(doing ? [doing] : []), empty('Not known yet: one of the gateways counts it while it cleans the bucket, every six hours.'));
 	const most = b.max_size || r.bytes;
 	const pinned = Math.min(r.pinned_bytes, r.bytes);
-	return card('In the bucket', { aside: doing },
+	return card('In the bucket', ...(doing ? [doing] : []),
 		h('p', { class: 'value' }, bytes(r.bytes), h('small', {}, b.max_size ? ` of ${bytes(b.max_size)} (max_size)` : ', without a limit')),
 		most ? bar(`${bytes(r.bytes)}${b.max_size ? ` of ${bytes(b.max_size)}` : ''}, ${bytes(pinned)} of it pinned`, [[pinned / most, 'pinned'], [(r.bytes - pinned) / most, r.over ? 'warn' : 'c1']], true) : null,
 		legend([['c1', plural(r.blobs, 'blob')], ...(pinned ? [['pinned', `${bytes(pinned)} pinned`]] : []), ...(b.max_size ? [['free', `room for ${bytes(Math.max(b.max_size - r.bytes, 0))}`]] : [])]),
