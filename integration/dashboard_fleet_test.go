@@ -148,7 +148,7 @@ func TestDashboardFleet(t *testing.T) {
 	for _, at := range []struct {
 		scheme string
 		width  int64
-	}{{"light", 1280}, {"dark", 1280}, {"light", 390}, {"dark", 390}} {
+	}{{"light", 1280}, {"dark", 1280}, {"light", 390}} {
 		name := fmt.Sprintf("fleet-%s-%d", at.scheme, at.width)
 		b.look(t, at.scheme, at.width)
 		b.open(t, s.page+"#/fleet")

@@ -80,7 +80,7 @@ function members(state, p) {
 			h('span', { class: 'mono wrap' }, m.address),
 			h('span', {}, badge(states[m.state][0], states[m.state][1]), m.since && h('span', { class: 'small dim' }, ' since ', when(m.since))),
 			m.share ? percent(m.share) : '–', version(m, state), clock(m),
-			m.last_error ? h('span', { class: 'small wrap' }, m.state === 'silent' ? null : [when(m.last_failed), ': '], ticks(m.last_error.replace(`dial tcp ${m.address}: connect: `, ''))) : h('span', { class: 'dim' }, m.state === 'self' ? '' : 'none')])),
+			m.last_error ? h('span', { class: 'small wrap' }, m.state === 'silent' ? null : [when(m.last_failed), ': '], ticks(m.last_error.replace(`dial tcp ${m.address}: connect: `, ''))) : m.state === 'self' ? null : h('span', { class: 'dim' }, 'none')])),
 		h('p', { class: 'small dim' }, `Asked others ${plural(p.asked, 'time')} and received ${bytes(p.received_bytes)}${p.failed ? `; ${number(p.failed)} of these failed` : ''}. Answered ${plural(p.answered, 'question')} of others and sent ${bytes(p.sent_bytes)}.`
 			+ (self ? '' : ' None of the addresses is this gateway’s own: unless the others list it, they do not ask it.')));
 }
