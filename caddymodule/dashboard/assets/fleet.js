@@ -3,7 +3,7 @@
 import { h, bar, badge, legend, card, table, empty, bytes, number, percent, plural, lasting, when, ago, now, ticks } from './dom.js';
 import { loader } from './store.js';
 import { traffic, rangeSwitch } from './history.js';
-import { tile, total, problemList } from './overview.js';
+import { tile, total, problemList } from './figures.js';
 
 const pins = loader('pins');
 

@@ -2,21 +2,9 @@
 
 import { h, bar, badge, card, empty, bytes, number, percent, when, clock, lasting, now, ticks } from './dom.js';
 import { store, loader, post, changed, toast } from './store.js';
-import { answered, hitBar, hitRate } from './overview.js';
+import { answered, hitBar, hitRate, stateBadge, worst } from './figures.js';
 
 const settings = loader('options');
-
-const severity = ['ok', 'slow', 'failing', 'denied', 'limited', 'credentials_refused', 'name_does_not_resolve', 'certificate', 'down'];
-
-// worst is the URL that decides how an upstream fares: it is as well as the best of them.
-export const worst = u => (u.urls || []).reduce((best, url) => !best || severity.indexOf(url.state) < severity.indexOf(best.state) ? url : best, null);
-
-export function stateBadge(url) {
-	if (!url) return badge('', 'not asked yet');
-	const of = url.state === 'ok' ? 'good' : ['slow', 'denied', 'limited', 'failing'].includes(url.state) ? 'warn' : 'bad';
-	const until = url.until && Date.parse(url.until) > now() ? ` until ${clock(url.until)}` : '';
-	return badge(of, [h('i', { class: `dot ${of}` }), url.state.replaceAll('_', ' ') + until]);
-}
 
 export function view(state, params) {
 	settings.load({});
