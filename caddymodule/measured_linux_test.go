@@ -72,7 +72,7 @@ func startMeasured(t *testing.T, lines string) *measured {
 	})
 	t.Cleanup(p.stop)
 	p.client = http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}, Timeout: time.Minute}
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(processTime); ; {
 		if status, _, err := p.try("/v2/"); err == nil && status == http.StatusOK {
 			return p
 		}

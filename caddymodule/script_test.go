@@ -1,12 +1,14 @@
 package caddymodule
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"os"
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -69,7 +71,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"await": func(ts *testscript.TestScript, _ bool, args []string) {
-				for deadline := time.Now().Add(20 * time.Second); ; {
+				for deadline := time.Now().Add(processTime); ; {
 					status, _, err := get(args[0])
 					if err == nil && status == http.StatusOK {
 						return
@@ -140,7 +142,7 @@ func TestScripts(t *testing.T) {
 
 // waitForFile waits until what another process writes to a file is as it should be.
 func waitForFile(ts *testscript.TestScript, name string, done func([]byte) bool) {
-	for deadline := time.Now().Add(30 * time.Second); ; {
+	for deadline := time.Now().Add(processTime); ; {
 		content, err := os.ReadFile(ts.MkAbs(name))
 		switch {
 		case err == nil && done(content):
@@ -152,9 +154,13 @@ func waitForFile(ts *testscript.TestScript, name string, done func([]byte) bool)
 	}
 }
 
+// get gets a URL, again if the connection is cut before any answer, as puller does.
 func get(url string) (int, http.Header, error) {
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: processTime}
 	response, err := client.Get(url)
+	for attempt := 1; err != nil && attempt < 10 && !errors.Is(err, syscall.ECONNREFUSED); attempt++ {
+		response, err = client.Get(url)
+	}
 	if err != nil {
 		return 0, nil, err
 	}

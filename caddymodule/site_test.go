@@ -84,6 +84,18 @@ func freeAddr(t testing.TB) string {
 	return addr
 }
 
+// listeners returns how many sockets listen at an address; 0 = none, or that is not known.
+func listeners(t testing.TB, addr string) int {
+	t.Helper()
+	_, text, _ := net.SplitHostPort(addr)
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, _ := os.ReadFile("/proc/self/net/tcp")
+	return strings.Count(string(table), fmt.Sprintf(":%04X 00000000:0000 0A ", port))
+}
+
 // load makes Caddy run the directives.
 func (s *site) load(directives string) {
 	s.t.Helper()
@@ -288,11 +300,11 @@ func eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.After(10 * time.Second); !done(); {
+	for deadline := time.After(processTime); !done(); {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("not within 10 s: %s", what)
+			t.Fatalf("not within %v: %s", processTime, what)
 		}
 	}
 }
