@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"regexp"
@@ -19,8 +20,9 @@ import (
 )
 
 // TestScripts runs the command in processes of its own. Scripts have these
-// variables: ADDR and ADDR2, free addresses; UPSTREAM, the URL of a registry with
-// library/alpine:3; GUARDED, that of one that wants the user me with the password right.
+// variables: ADDR and ADDR2, free addresses; PORT and PORT2, their ports; UPSTREAM, the URL
+// of a registry with library/alpine:3; GUARDED, that of one that wants the user me with the
+// password right.
 // These commands besides the usual ones:
 //
 //	await <url>             waits until the URL is answered with 200
@@ -66,6 +68,8 @@ func TestScripts(t *testing.T) {
 					return err
 				}
 				env.Setenv(name, address)
+				_, port, _ := net.SplitHostPort(address)
+				env.Setenv(strings.Replace(name, "ADDR", "PORT", 1), port)
 			}
 			return nil
 		},
@@ -131,7 +135,7 @@ func TestScripts(t *testing.T) {
 			// subst replaces $NAME in a file by the variable.
 			"subst": func(ts *testscript.TestScript, _ bool, args []string) {
 				text := ts.ReadFile(args[0])
-				for _, name := range []string{"ADDR2", "ADDR", "UPSTREAM", "GUARDED", "WORK"} {
+				for _, name := range []string{"ADDR2", "ADDR", "PORT2", "UPSTREAM", "GUARDED", "WORK"} {
 					text = strings.ReplaceAll(text, "$"+name, ts.Getenv(name))
 				}
 				ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"net"
@@ -267,6 +268,22 @@ func (s *site) scrape() samples {
 		values[name[:i]] = value
 	}
 	return values
+}
+
+// ownName returns the name of an upstream that no test before has used: its pulls end, and
+// are counted, when their clients have wanted nothing for a while.
+func ownName() string { return strings.ToLower(rand.Text()) + ".example" }
+
+// of returns the samples of one upstream, as of docker.io, and those of none.
+func (all samples) of(upstream string) samples {
+	own := samples{}
+	for name, value := range all {
+		_, of, labelled := strings.Cut(name, `upstream="`)
+		if !labelled || of[0] == '"' || strings.HasPrefix(of, upstream) {
+			own[strings.Replace(name, upstream, "docker.io", 1)] = value
+		}
+	}
+	return own
 }
 
 // since returns what has changed, without histograms of times and the sizes that
