@@ -151,8 +151,8 @@ func TestCostOfColdManifests(t *testing.T) {
 			for _, d := range digests {
 				p.get("manifests/"+d.String(), want)
 			}
-			if n := len(p.upstream.Requests()) - seen; n > 0 {
-				t.Errorf("they are asked for again: %d requests", n)
+			if again := p.upstream.Requests()[seen:]; len(again) > 0 {
+				t.Errorf("they are asked for again: %v", again)
 			}
 		})
 	}

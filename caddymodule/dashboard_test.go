@@ -21,7 +21,9 @@ func (s *site) look(path string, header ...string) (status int, body string, h h
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
-	response, err := s.client().Do(r)
+	c := s.client()
+	c.follow()
+	response, err := c.Do(r)
 	if err != nil {
 		s.t.Fatal(err)
 	}

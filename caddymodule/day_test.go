@@ -21,6 +21,7 @@ import (
 type day struct {
 	*site
 
+	name     string // of the upstream
 	upstream *registrytest.Server
 	image    registrytest.Image
 	logFile  string
@@ -33,7 +34,7 @@ type day struct {
 
 func newDay(t *testing.T) *day {
 	d := &day{
-		site: newSite(t), logFile: filepath.Join(t.TempDir(), "log"),
+		site: newSite(t), name: ownName(), logFile: filepath.Join(t.TempDir(), "log"),
 		upstream:  registrytest.New(t, registrytest.Options{Auth: registrytest.AuthBearer, Username: "hub", Password: "right"}),
 		lookAhead: "off",
 	}
@@ -48,7 +49,7 @@ func (d *day) reload(password string) {
 	d.t.Helper()
 	d.t.(*testing.T).Setenv("DAY_PASSWORD", password)
 	d.load(fmt.Sprintf(`registry_mirror {
-		upstream docker.io {
+		upstream %s {
 			url %s
 			credentials hub {env.DAY_PASSWORD}
 			auth_origin %s
@@ -58,7 +59,7 @@ func (d *day) reload(password string) {
 			max_fails 2
 			fail_duration 20ms
 		}
-	}`, d.upstream.URL(), strings.TrimSuffix(d.upstream.TokenURL(), "/token"), d.lookAhead))
+	}`, d.name, d.upstream.URL(), strings.TrimSuffix(d.upstream.TokenURL(), "/token"), d.lookAhead))
 }
 
 // want ends a part of the day: so the counts have grown, these warnings stand in the
@@ -141,9 +142,10 @@ func (d *day) wantProblems(part string, status operate.Status) {
 	}
 }
 
-// wantPull ends the pull of an image: so many bytes came from there, and a line tells.
+// wantPull ends the pull of an image of the upstream: so many bytes came from there, and a line tells.
 func (d *day) wantPull(image, cache string, cached, prefetched int64) {
 	d.t.Helper()
+	image = d.name + image
 	line := regexp.MustCompile(`"msg":"image pulled","image":"` + image + `".*"cache":"` + cache + `"`)
 	var raw []byte
 	eventually(d.t, "a line tells of the pull", func() (found bool) {
@@ -177,13 +179,16 @@ func (d *day) forget() {
 func (d *day) get(path string, status int) (stale bool) {
 	d.t.Helper()
 	client := d.client()
-	response, body := client.get("/v2/proxy-docker.io" + path)
+	response, body := client.get("/v2/proxy-" + d.name + path)
 	if response.StatusCode != status {
 		d.t.Errorf("GET %s: %s: %s", path, response.Status, body)
 	}
 	client.settle()
 	return strings.Contains(response.Header.Get("Cache-Status"), "detail=stale")
 }
+
+// scrape returns the metrics with those of the upstream as of docker.io.
+func (d *day) scrape() samples { return d.site.scrape().of(d.name) }
 
 func requests(kind, result string) string {
 	return fmt.Sprintf(`requests_total{kind=%q,result=%q,upstream="docker.io"}`, kind, result)
@@ -197,22 +202,22 @@ func TestDay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`"msg":"serving"`, `"upstreams":["docker.io"]`, `"storage":"` + d.storage, d.addr[strings.LastIndex(d.addr, ":"):], "client-config"} {
+	for _, want := range []string{`"msg":"serving"`, `"upstreams":["` + d.name + `"]`, `"storage":"` + d.storage, d.addr[strings.LastIndex(d.addr, ":"):], "client-config"} {
 		if !strings.Contains(string(raw), want) {
 			t.Errorf("the start is logged without %s: %s", want, raw)
 		}
 	}
 	d.forget()
 
-	d.client().pull("/v2/proxy-docker.io", d.image)
-	d.wantPull("docker.io/library/alpine:3", "miss", 0, 0)
+	d.client().pull("/v2/proxy-"+d.name, d.image)
+	d.wantPull("/library/alpine:3", "miss", 0, 0)
 	d.want("cold", "ok", samples{
 		requests("manifest", "miss"): 2, requests("blob", "miss"): 2, `fills_total{class="ok",upstream="docker.io"}`: 2,
 	})
 
-	d.client().pull("/v2/proxy-docker.io", d.image)
+	d.client().pull("/v2/proxy-"+d.name, d.image)
 	platform := d.image.Platforms[0]
-	d.wantPull("docker.io/library/alpine:3", "hit", platform.Manifest.Size+platform.Config.Size+100_000, 0)
+	d.wantPull("/library/alpine:3", "hit", platform.Manifest.Size+platform.Config.Size+100_000, 0)
 	d.want("warm", "ok", samples{ // the tag is asked for each time
 		requests("manifest", "miss"): 1, requests("manifest", "hit"): 1, requests("blob", "hit"): 2,
 	})
@@ -231,7 +236,7 @@ func TestDay(t *testing.T) {
 	for _, of := range append(platform.Layers[1:], platform.Config) {
 		d.get("/library/nginx/blobs/"+of.Digest.String(), http.StatusOK)
 	}
-	d.wantPull("docker.io/library/nginx:1", "miss", 0, platform.Config.Size+200_000)
+	d.wantPull("/library/nginx:1", "miss", 0, platform.Config.Size+200_000)
 	d.want("prefetched", "ok", samples{
 		requests("manifest", "miss"): 2, requests("blob", "miss"): 1, requests("blob", "prefetched"): 3, `fills_total{class="ok",upstream="docker.io"}`: 4,
 	})

@@ -26,7 +26,7 @@ func pullImage(ts *testscript.TestScript, _ bool, args []string) {
 			urls = append(urls, base+"/blobs/"+l.Digest.String())
 		}
 	}
-	for deadline := time.Now().Add(20 * time.Second); len(urls) > 0; {
+	for deadline := time.Now().Add(processTime); len(urls) > 0; {
 		status, header, err := get(urls[0])
 		switch {
 		case err == nil && status == http.StatusOK && strings.HasPrefix(header.Get("Cache-Status"), "pullgate; hit"):

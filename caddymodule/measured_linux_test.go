@@ -47,7 +47,8 @@ func startMeasured(t *testing.T, lines string) *measured {
 	home := t.TempDir()
 	p := &measured{t: t, base: "http://" + addr, storage: filepath.Join(home, "store"), upstream: registrytest.New(t, registrytest.Options{})}
 	config := filepath.Join(home, "Caddyfile")
-	text := fmt.Sprintf("{\nadmin off\nregistry_mirror {\nstorage %s\n}\n}\n%s {\nregistry_mirror {\nupstream docker.io {\nurl %s\n%s\n}\n}\n}\n",
+	text := fmt.Sprintf("{\nadmin off\nregistry_mirror {\nstorage %s\n}\n}\n%s {\nregistry_mirror {\nupstream docker.io {\nurl %s\n"+
+		"try_duration 1m\nresponse_header_timeout 1m\n%s\n}\n}\n}\n", // what it costs is measured, not how long it takes
 		p.storage, p.base, p.upstream.URL(), lines)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -72,7 +73,7 @@ func startMeasured(t *testing.T, lines string) *measured {
 	})
 	t.Cleanup(p.stop)
 	p.client = http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}, Timeout: time.Minute}
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(processTime); ; {
 		if status, _, err := p.try("/v2/"); err == nil && status == http.StatusOK {
 			return p
 		}

@@ -25,8 +25,14 @@ func adminServer(t *testing.T) (base string, done chan struct{}) {
 	t.Helper()
 	done = make(chan struct{}, 100)
 	mux := http.NewServeMux()
+	server := httptest.NewUnstartedServer(mux)
 	for _, route := range admin.New(gateway()).Routes() {
 		mux.HandleFunc(route.Pattern, func(w http.ResponseWriter, r *http.Request) {
+			if r.Body != http.NoBody { // its time begins here, however long it took to get here
+				if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(server.Config.ReadTimeout)); err != nil {
+					t.Error(err)
+				}
+			}
 			refused := false
 			defer func() {
 				if !refused {
@@ -39,9 +45,9 @@ func adminServer(t *testing.T) (base string, done chan struct{}) {
 			}
 		})
 	}
-	server := httptest.NewUnstartedServer(mux)
-	// Caddy's is 10 s.
-	server.Config.ReadTimeout = 200 * time.Millisecond
+	// Caddy's read timeout is 10 s, and the idle one is longer.
+	server.Config.ReadTimeout = 300 * time.Millisecond
+	server.Config.ReadHeaderTimeout, server.Config.IdleTimeout = processTime, processTime
 	server.Start()
 	t.Cleanup(server.Close)
 	return server.URL, done

@@ -144,10 +144,11 @@ func TestMetrics(t *testing.T) {
 	image := upstream.PutImage("library/alpine", "3", 3, 2<<20)
 	const size = 4 << 20
 	shared := upstream.PutBlob("library/alpine", registrytest.Random(4, size))
-	s := newSite(t)
+	s, name := newSite(t), ownName()
 	config := func(ttl string) string {
-		return fmt.Sprintf("registry_mirror {\nupstream docker.io {\nurl %s\ntag_ttl %s\nlook_ahead off\n}\n}", upstream.URL(), ttl)
+		return fmt.Sprintf("registry_mirror {\nupstream %s {\nurl %s\ntag_ttl %s\nlook_ahead off\n}\n}", name, upstream.URL(), ttl)
 	}
+	scrape := func() samples { return s.scrape().of(name) }
 	s.load(config("1h"))
 	c := s.client()
 	platform := image.Platforms[0]
@@ -156,12 +157,12 @@ func TestMetrics(t *testing.T) {
 
 	check := func(what string, before, want samples) {
 		t.Helper()
-		if diff := cmp.Diff(want, s.scrape().since(before)); diff != "" {
+		if diff := cmp.Diff(want, scrape().since(before)); diff != "" {
 			t.Errorf("%s: metrics (-want +got)\n%s", what, diff)
 		}
 	}
-	before := s.scrape()
-	c.pull("/v2/proxy-docker.io", image)
+	before := scrape()
+	c.pull("/v2/proxy-"+name, image)
 	filled(t)
 	check("cold", before, samples{
 		`pulls_total{result="ok",upstream="docker.io"}`:                               1,
@@ -179,8 +180,8 @@ func TestMetrics(t *testing.T) {
 		`cache_upstream_bytes{upstream="docker.io"}`: blobs,
 	})
 
-	before = s.scrape()
-	c.pull("/v2/proxy-docker.io", image)
+	before = scrape()
+	c.pull("/v2/proxy-"+name, image)
 	check("warm", before, samples{
 		`pulls_total{result="ok",upstream="docker.io"}`:                     1,
 		`requests_total{kind="manifest",result="hit",upstream="docker.io"}`: 2,
@@ -190,12 +191,12 @@ func TestMetrics(t *testing.T) {
 	})
 
 	// The upstream sends half a blob and waits: the second client cannot but join.
-	before = s.scrape()
+	before = scrape()
 	release, open := registrytest.Hold(t)
 	upstream.Hook(func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
 		next(&halting{ResponseWriter: w, left: size / 2, release: release}, r)
 	})
-	path := "/v2/proxy-docker.io/library/alpine/blobs/" + shared.String()
+	path := "/v2/proxy-" + name + "/library/alpine/blobs/" + shared.String()
 	first := c.do(http.MethodGet, path)
 	second := s.client()
 	joined := second.do(http.MethodGet, path)
@@ -223,17 +224,17 @@ func TestMetrics(t *testing.T) {
 	})
 
 	// Counts survive a reload; a tag that cannot be confirmed is served stale.
-	before = s.scrape()
+	before = scrape()
 	s.load(config("0"))
 	check("reload", before, samples{})
 	resume := upstream.Pause()
-	response, body := c.get("/v2/proxy-docker.io/library/alpine/manifests/3")
+	response, body := c.get("/v2/proxy-" + name + "/library/alpine/manifests/3")
 	resume()
 	c.settle()
 	if response.StatusCode != http.StatusOK || !strings.Contains(response.Header.Get("Cache-Status"), "stale") {
 		t.Fatalf("stale: %s, Cache-Status %q", response.Status, response.Header.Get("Cache-Status"))
 	}
-	after := s.scrape().since(before)
+	after := scrape().since(before)
 	for name := range after {
 		// How often a dead upstream is tried is not this package's business.
 		if strings.HasPrefix(name, "upstream_requests_total") && !strings.Contains(name, `class="ok"`) {
@@ -250,19 +251,19 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("stale: metrics (-want +got)\n%s", diff)
 	}
 
-	before = s.scrape()
+	before = scrape()
 	for path, status := range map[string]int{
-		"/v2/proxy-docker.io/library/alpine/manifests/none": http.StatusNotFound,
-		"/v2/proxy-nowhere.example/x/manifests/1":           http.StatusNotFound,
-		"/v2/proxy-docker.io/UPPER/manifests/1":             http.StatusBadRequest,
-		"/v2/":                                              http.StatusOK,
+		"/v2/proxy-" + name + "/library/alpine/manifests/none": http.StatusNotFound,
+		"/v2/proxy-nowhere.example/x/manifests/1":              http.StatusNotFound,
+		"/v2/proxy-" + name + "/UPPER/manifests/1":             http.StatusBadRequest,
+		"/v2/": http.StatusOK,
 	} {
 		if response, _ := c.get(path); response.StatusCode != status {
 			t.Errorf("GET %s: %s, want %d", path, response.Status, status)
 		}
 	}
 	c.settle()
-	got := s.scrape().since(before)
+	got := scrape().since(before)
 	for _, name := range []string{
 		`requests_total{kind="manifest",result="notfound",upstream="docker.io"}`,
 		`requests_total{kind="",result="notfound",upstream=""}`,

@@ -22,6 +22,30 @@ type actor struct {
 	cancel  context.CancelFunc
 	done    chan struct{}
 	replies []*reply
+	stop    *stop
+}
+
+// stop is where a client stops reading.
+type stop struct {
+	after   int64 // so many bytes
+	reached chan struct{}
+	resume  chan struct{}
+}
+
+// wait waits at the stop once it is reached.
+func (s *stop) wait(ctx context.Context, got int) {
+	if s == nil || int64(got) < s.after {
+		return
+	}
+	select {
+	case <-s.reached:
+	default:
+		close(s.reached)
+	}
+	select {
+	case <-s.resume:
+	case <-ctx.Done():
+	}
 }
 
 // reply is how one request was answered.
@@ -54,9 +78,11 @@ type demand struct {
 	leave          int64         // after so many bytes of the body; -1 = never
 	pause          time.Duration // before every read of at most piece bytes
 	piece          int
+	stop           *stop // nil = nowhere
 }
 
 // get|head <target> [<Name: value>...] [n=<clients>] [leave=<bytes>] [slow=<bytes>/<duration>]
+// [stop=<bytes>]
 //
 // A target without a slash at its beginning is below the repository.
 func (s *scenario) cmdRequest(args []string) {
@@ -106,6 +132,8 @@ func (s *scenario) demand(args []string) demand {
 			d.pause, err = time.ParseDuration(pause)
 			s.check(err)
 			d.piece = s.size(piece)
+		case "stop":
+			d.stop = &stop{int64(s.size(value)), make(chan struct{}), make(chan struct{})}
 		default:
 			s.fatalf("%q is neither a header nor an option", word)
 		}
@@ -153,7 +181,7 @@ func (d demand) fulfil(ctx context.Context, addr string) *reply {
 	defer response.Body.Close()
 	rep.status, rep.header = response.StatusCode, response.Header
 	rep.header.Set("Content-Length", response.Header.Get("Content-Length"))
-	rep.body, rep.left, rep.err = d.read(response.Body, response.ContentLength)
+	rep.body, rep.left, rep.err = d.read(ctx, response.Body, response.ContentLength)
 	return rep
 }
 
@@ -161,20 +189,21 @@ func (d demand) fulfil(ctx context.Context, addr string) *reply {
 func (d demand) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, network, addr)
-	if err == nil && d.pause > 0 {
+	if err == nil && (d.pause > 0 || d.stop != nil) {
 		err = conn.(*net.TCPConn).SetReadBuffer(16 << 10)
 	}
 	return conn, err
 }
 
 // read reads a body of so many bytes, if it does not end before that.
-func (d demand) read(body io.Reader, length int64) (got []byte, left bool, err error) {
+func (d demand) read(ctx context.Context, body io.Reader, length int64) (got []byte, left bool, err error) {
 	got = make([]byte, 0, max(length, 0)+512)
 	for {
 		if d.leave >= 0 && int64(len(got)) >= d.leave {
 			return got, true, nil
 		}
 		time.Sleep(d.pause)
+		d.stop.wait(ctx, len(got))
 		got = slices.Grow(got, 512)
 		piece := cap(got) - len(got)
 		if d.piece > 0 {
@@ -210,7 +239,7 @@ func (s *scenario) cmdClient(args []string) {
 	}
 	d := s.demand(append([]string{strings.ToUpper(s.arg(args, 1))}, args[2:]...))
 	ctx, cancel := context.WithCancel(context.Background())
-	c := &actor{cancel: cancel, done: make(chan struct{})}
+	c := &actor{cancel: cancel, done: make(chan struct{}), stop: d.stop}
 	s.clients[name] = c
 	go func() {
 		defer close(c.done)
@@ -228,8 +257,8 @@ func (s *scenario) cmdWait(args []string) {
 		}
 		select {
 		case <-c.done:
-		case <-time.After(30 * time.Second):
-			s.fatalf("no answer within 30 s")
+		case <-time.After(processTime):
+			s.fatalf("no answer within %v", processTime)
 		}
 		delete(s.clients, name)
 		c.cancel()
@@ -237,16 +266,32 @@ func (s *scenario) cmdWait(args []string) {
 	}
 }
 
-// busy <client>: it has not got all of its answer yet.
+// busy <client>: it has not got all of its answer yet, and is at its stop if it has one.
 func (s *scenario) cmdBusy(args []string) {
 	c := s.clients[s.arg(args, 0)]
 	if c == nil {
 		s.fatalf("there is no client %s", args[0])
 	}
+	if c.stop != nil {
+		select {
+		case <-c.stop.reached:
+		case <-c.done:
+		}
+	}
 	select {
 	case <-c.done:
 		s.fatalf("it is done")
 	default:
+	}
+}
+
+// resume <client>...: those at their stops go on.
+func (s *scenario) cmdResume(args []string) {
+	for _, name := range args {
+		if c := s.clients[name]; c == nil || c.stop == nil {
+			s.fatalf("client %s has no stop", name)
+		}
+		close(s.clients[name].stop.resume)
 	}
 }
 

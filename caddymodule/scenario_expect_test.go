@@ -241,7 +241,7 @@ func running() string {
 // soon waits until nothing is wrong any more; what has no event to wait for.
 func (s *scenario) soon(wrong func() string) {
 	s.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(processTime); ; time.Sleep(2 * time.Millisecond) {
 		text := wrong()
 		if text == "" {
 			return

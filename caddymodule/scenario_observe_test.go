@@ -112,6 +112,23 @@ func (s *scenario) cmdAwait(args []string) {
 	})
 }
 
+// asking <n>: waits until so many requests are being answered.
+func (s *scenario) cmdAsking(args []string) {
+	want := s.number(s.arg(args, 0))
+	s.soon(func() string {
+		generations.RLock()
+		defer generations.RUnlock()
+		asking := 0
+		for _, service := range generations.list[len(generations.list)-1].run.handlers {
+			asking += int(service.in.Load()) - 1 // the configuration is in, too
+		}
+		if asking < want {
+			return fmt.Sprintf("%d requests are being answered", asking)
+		}
+		return ""
+	})
+}
+
 // connects <n>: so many connections have reached the upstream.
 func (s *scenario) cmdConnects(args []string) {
 	s.asserted = true

@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -10,8 +9,8 @@ import (
 	"time"
 )
 
-// rawQuiet is how long a connection is silent until its server is counted as
-// done with it.
+// rawQuiet is how long a connection that its server keeps open is silent until that is
+// counted as done with it.
 const rawQuiet = 300 * time.Millisecond
 
 // raw <bytes>...: writes them to a connection of its own, and reads all answers
@@ -28,38 +27,35 @@ func (s *scenario) cmdRaw(args []string) {
 			}
 		}
 	}()
-	var received bytes.Buffer
-	var closed bool
-	buffer := make([]byte, 64<<10)
-	quiet := 5 * time.Second // until the first byte
+	s.last = nil
+	from := bufio.NewReader(conn)
+	patience, closed := processTime, false
 	for {
-		s.check(conn.SetReadDeadline(time.Now().Add(quiet)))
-		n, err := conn.Read(buffer)
-		received.Write(buffer[:n])
-		if n > 0 {
-			quiet = rawQuiet
-		}
-		if err != nil {
+		s.check(conn.SetReadDeadline(time.Now().Add(patience)))
+		if _, err := from.Peek(1); err != nil {
 			var timeout net.Error
 			closed = !errors.As(err, &timeout) || !timeout.Timeout()
 			break
 		}
-	}
-	_ = conn.Close()
-	<-written
-	s.last = nil
-	from := bufio.NewReader(&received)
-	for {
+		s.check(conn.SetReadDeadline(time.Now().Add(processTime)))
 		response, err := http.ReadResponse(from, nil)
 		if err != nil {
 			break
 		}
-		rep := &reply{what: "raw", status: response.StatusCode, header: response.Header, closed: closed}
+		rep := &reply{what: "raw", status: response.StatusCode, header: response.Header}
 		rep.body, rep.err = io.ReadAll(response.Body)
 		_ = response.Body.Close()
 		s.last = append(s.last, rep)
+		if !response.Close { // whoever says that he closes has all the time for it
+			patience = rawQuiet
+		}
 	}
+	_ = conn.Close()
+	<-written
 	if len(s.last) == 0 {
-		s.last = []*reply{{what: "raw", err: errors.New("no answer"), closed: closed}}
+		s.last = []*reply{{what: "raw", err: errors.New("no answer")}}
+	}
+	for _, rep := range s.last {
+		rep.closed = closed
 	}
 }

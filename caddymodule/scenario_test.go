@@ -170,6 +170,7 @@ func init() {
 		"client":  (*scenario).cmdClient,
 		"wait":    (*scenario).cmdWait,
 		"busy":    (*scenario).cmdBusy,
+		"resume":  (*scenario).cmdResume,
 		"leave":   (*scenario).cmdLeave,
 		"user":    (*scenario).cmdUser,
 		// What has to follow.
@@ -177,6 +178,7 @@ func init() {
 		"expect":   (*scenario).cmdExpect,
 		"seen":     (*scenario).cmdSeen,
 		"await":    (*scenario).cmdAwait,
+		"asking":   (*scenario).cmdAsking,
 		"connects": (*scenario).cmdConnects,
 		"logged":   (*scenario).cmdLogged,
 		"counted":  (*scenario).cmdCounted,

@@ -267,6 +267,14 @@ func (s *scenario) cmdSite([]string) { s.load(s.block()) }
 func (s *scenario) load(directives string) {
 	s.t.Helper()
 	s.check(s.site.tryLoad(directives))
+	// Where two servers listen, either of them gets the next connection, and the one that
+	// stops cuts off what waits for it.
+	s.soon(func() string {
+		if n := listeners(s.t, s.site.addr); n > 1 {
+			return fmt.Sprintf("%d servers listen", n)
+		}
+		return ""
+	})
 	s.mark()
 }
 

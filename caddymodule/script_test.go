@@ -1,12 +1,15 @@
 package caddymodule
 
 import (
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -17,8 +20,9 @@ import (
 )
 
 // TestScripts runs the command in processes of its own. Scripts have these
-// variables: ADDR and ADDR2, free addresses; UPSTREAM, the URL of a registry with
-// library/alpine:3; GUARDED, that of one that wants the user me with the password right.
+// variables: ADDR and ADDR2, free addresses; PORT and PORT2, their ports; UPSTREAM, the URL
+// of a registry with library/alpine:3; GUARDED, that of one that wants the user me with the
+// password right.
 // These commands besides the usual ones:
 //
 //	await <url>             waits until the URL is answered with 200
@@ -64,12 +68,14 @@ func TestScripts(t *testing.T) {
 					return err
 				}
 				env.Setenv(name, address)
+				_, port, _ := net.SplitHostPort(address)
+				env.Setenv(strings.Replace(name, "ADDR", "PORT", 1), port)
 			}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"await": func(ts *testscript.TestScript, _ bool, args []string) {
-				for deadline := time.Now().Add(20 * time.Second); ; {
+				for deadline := time.Now().Add(processTime); ; {
 					status, _, err := get(args[0])
 					if err == nil && status == http.StatusOK {
 						return
@@ -129,7 +135,7 @@ func TestScripts(t *testing.T) {
 			// subst replaces $NAME in a file by the variable.
 			"subst": func(ts *testscript.TestScript, _ bool, args []string) {
 				text := ts.ReadFile(args[0])
-				for _, name := range []string{"ADDR2", "ADDR", "UPSTREAM", "GUARDED", "WORK"} {
+				for _, name := range []string{"ADDR2", "ADDR", "PORT2", "UPSTREAM", "GUARDED", "WORK"} {
 					text = strings.ReplaceAll(text, "$"+name, ts.Getenv(name))
 				}
 				ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
@@ -140,7 +146,7 @@ func TestScripts(t *testing.T) {
 
 // waitForFile waits until what another process writes to a file is as it should be.
 func waitForFile(ts *testscript.TestScript, name string, done func([]byte) bool) {
-	for deadline := time.Now().Add(30 * time.Second); ; {
+	for deadline := time.Now().Add(processTime); ; {
 		content, err := os.ReadFile(ts.MkAbs(name))
 		switch {
 		case err == nil && done(content):
@@ -152,9 +158,13 @@ func waitForFile(ts *testscript.TestScript, name string, done func([]byte) bool)
 	}
 }
 
+// get gets a URL, again if the connection is cut before any answer, as puller does.
 func get(url string) (int, http.Header, error) {
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: processTime}
 	response, err := client.Get(url)
+	for attempt := 1; err != nil && attempt < 10 && !errors.Is(err, syscall.ECONNREFUSED); attempt++ {
+		response, err = client.Get(url)
+	}
 	if err != nil {
 		return 0, nil, err
 	}

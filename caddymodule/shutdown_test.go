@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -30,7 +31,7 @@ func TestShutdown(t *testing.T) {
 	stop := func(s syscall.Signal) func(*process, string) { return func(p *process, _ string) { p.signal(s) } }
 	for name, test := range map[string]struct {
 		global string
-		before func(p *process, dir string) // the end
+		before func(p *process, dir, path string) // the end
 		end    func(p *process, dir string)
 		within time.Duration
 		code   int
@@ -76,7 +77,7 @@ func TestShutdown(t *testing.T) {
 			begin(t, addr, warmPath) // and never read
 			begin(t, addr, coldPath)
 			if test.before != nil {
-				test.before(p, dir)
+				test.before(p, dir, coldPath)
 			}
 			began := time.Now()
 			test.end(p, dir)
@@ -120,20 +121,23 @@ func stopCommand(p *process, dir string) {
 	}
 }
 
-func reload(p *process, dir string) {
+func reload(p *process, dir, _ string) {
 	if printed, code := runProcess(p.t, nil, "reload", "--force", "--config", dir+"/Caddyfile"); code != 0 {
 		p.t.Error(printed)
 	}
 }
 
-// awaitSaved waits until it is written down of the part how far it has come.
-func awaitSaved(p *process, dir string) {
+// awaitSaved waits until it is written down of the part of a blob how far it has come.
+func awaitSaved(p *process, dir, path string) {
 	eventually(p.t, "what came is written down", func() bool {
 		files, _ := filepath.Glob(dir + "/store/ingest/*.json")
 		for _, file := range files {
-			var sidecar struct{ Covered []struct{ End int64 } }
+			var sidecar struct {
+				Digest  string
+				Covered []struct{ End int64 }
+			}
 			raw, _ := os.ReadFile(file)
-			if json.Unmarshal(raw, &sidecar) == nil && len(sidecar.Covered) == 1 && sidecar.Covered[0].End >= shutdownSent-shutdownSlack {
+			if json.Unmarshal(raw, &sidecar) == nil && strings.HasSuffix(path, "/"+sidecar.Digest) && len(sidecar.Covered) == 1 && sidecar.Covered[0].End >= shutdownSent-shutdownSlack {
 				return true
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"net"
@@ -82,6 +83,18 @@ func freeAddr(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return addr
+}
+
+// listeners returns how many sockets listen at an address; 0 = none, or that is not known.
+func listeners(t testing.TB, addr string) int {
+	t.Helper()
+	_, text, _ := net.SplitHostPort(addr)
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, _ := os.ReadFile("/proc/self/net/tcp")
+	return strings.Count(string(table), fmt.Sprintf(":%04X 00000000:0000 0A ", port))
 }
 
 // load makes Caddy run the directives.
@@ -257,6 +270,22 @@ func (s *site) scrape() samples {
 	return values
 }
 
+// ownName returns the name of an upstream that no test before has used: its pulls end, and
+// are counted, when their clients have wanted nothing for a while.
+func ownName() string { return strings.ToLower(rand.Text()) + ".example" }
+
+// of returns the samples of one upstream, as of docker.io, and those of none.
+func (all samples) of(upstream string) samples {
+	own := samples{}
+	for name, value := range all {
+		_, of, labelled := strings.Cut(name, `upstream="`)
+		if !labelled || of[0] == '"' || strings.HasPrefix(of, upstream) {
+			own[strings.Replace(name, upstream, "docker.io", 1)] = value
+		}
+	}
+	return own
+}
+
 // since returns what has changed, without histograms of times and the sizes that
 // depend on the machine.
 func (after samples) since(before samples) samples {
@@ -288,11 +317,11 @@ func eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.After(10 * time.Second); !done(); {
+	for deadline := time.After(processTime); !done(); {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("not within 10 s: %s", what)
+			t.Fatalf("not within %v: %s", processTime, what)
 		}
 	}
 }

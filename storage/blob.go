@@ -178,7 +178,7 @@ func (b *Blobs) missing(i volume.ID, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if _, known := b.table.Blob(i); known {
-			b.judge.Drop(i)
+			b.judge.Missing(i)
 		}
 	case !integrity.Exhausted(err) && !errors.Is(err, fs.ErrClosed):
 		// The record stays: the file takes its space.

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,8 +38,14 @@ func crowded(t *testing.T, blobs int, patience time.Duration, remove func()) *St
 // A verified blob waits as long as others go for it, however long all of them take.
 func TestPatienceCountsFromTheLastProgress(t *testing.T) {
 	t.Parallel()
-	const patience = 200 * time.Millisecond
-	s := crowded(t, 100, patience, func() { time.Sleep(5 * time.Millisecond) })
+	// Long, since a busy machine may remove nothing for a while.
+	const patience, pause = 2 * time.Second, 250 * time.Millisecond
+	var removed atomic.Int64
+	s := crowded(t, 100, patience, func() {
+		if removed.Add(1) <= int64(2*patience/pause)+1 {
+			time.Sleep(pause)
+		}
+	})
 	b, d := content(1000, 900)
 	p := writePart(t, s, b, d)
 	s.SetLimits(Limits{MaxSize: 1000})

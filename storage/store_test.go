@@ -156,7 +156,7 @@ func (m messages) Handle(_ context.Context, r slog.Record) error {
 
 func (m messages) wait(t testing.TB, want string) {
 	t.Helper()
-	timeout := time.After(20 * time.Second)
+	timeout := time.After(time.Minute)
 	for {
 		select {
 		case got := <-m:

@@ -249,9 +249,9 @@ const distrustFor = 24 * time.Hour
 
 // distrust is for an object that is not what its name says: it is not read any more, and
 // goes, unless it is replaced before.
-func (d *depot) distrust(key string) {
-	d.wrong.Add(key, distrustFor)
-	d.present.Drop(key)
-	d.log.Error("wrong object in the bucket", "key", key)
-	d.uploads.add(job{kind: wrong, name: key})
+func (d *depot) distrust(of job) {
+	d.wrong.Add(of.name, distrustFor)
+	d.present.Drop(of.name)
+	d.log.Error("wrong object in the bucket", "key", of.name)
+	d.uploads.add(of)
 }

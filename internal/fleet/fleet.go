@@ -117,7 +117,7 @@ func (f *Fleet) Filled(e mirror.FillEvent) {
 	}
 	key := blobKey(e.Digest)
 	if d.served.Drop(key) && (e.Class == oci.ClassDigest || e.Class == oci.ClassLength) {
-		d.distrust(key)
+		d.distrust(job{kind: wrong, digest: e.Digest, name: key})
 	}
 }
 

@@ -169,7 +169,7 @@ func (r *remote) sharedManifest(ctx context.Context, depot *depot, repository st
 		return oci.Manifest{}, err
 	}
 	if !oci.Verify(d, raw) {
-		depot.distrust(key)
+		depot.distrust(job{kind: wrong, digest: d, name: key})
 		return oci.Manifest{}, fmt.Errorf("manifest %s does not match its digest", d)
 	}
 	depot.present.Add(key, presentFor)

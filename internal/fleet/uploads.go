@@ -32,7 +32,7 @@ const (
 	tagged    // what a tag means
 	forgotten // that a tag means nothing any more
 	referred  // what refers to a digest
-	wrong     // that an object has to go; its key is the name
+	wrong     // that an object has to go; the digest is what it was to be, and the name its key
 )
 
 // job is one upload. It tells where to look, not what is there: that is as it is when the

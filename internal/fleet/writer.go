@@ -40,7 +40,7 @@ func (w writer) do(ctx context.Context, j job) error {
 	case referred:
 		return w.referrers(ctx, j.scope, j.digest)
 	default:
-		return w.remove(ctx, j.name)
+		return w.remove(ctx, j.digest, j.name)
 	}
 }
 
@@ -59,7 +59,7 @@ func (w writer) blob(ctx context.Context, d digest.Digest) error {
 	if err != nil || !absent {
 		return err
 	}
-	return w.put(ctx, key, served, size, bucket.PutOptions{SHA256: sha256Of(d)})
+	return w.put(ctx, d, key, served, size, bucket.PutOptions{})
 }
 
 // lacks reports whether an object of such a size is missing. One of another size is wrong.
@@ -88,14 +88,23 @@ func (w writer) stat(ctx context.Context, key string) (bucket.Info, error) {
 }
 
 // put writes an object that is named by its digest: it makes no difference who is first.
-func (w writer) put(ctx context.Context, key string, content io.ReadSeeker, size int64, o bucket.PutOptions) error {
-	o.IfAbsent = !w.depot.wrong.Has(key)
+func (w writer) put(ctx context.Context, d digest.Digest, key string, content io.ReadSeeker, size int64, o bucket.PutOptions) error {
+	replaces := w.depot.wrong.Has(key)
+	o.IfAbsent, o.SHA256 = !replaces, sha256Of(d)
 	if err := failure(w.depot.put(ctx, key, content, size, o)); err != nil {
 		return err
 	}
 	w.depot.present.Add(key, presentFor)
-	w.depot.wrong.Drop(key)
+	if !w.depot.wrong.Drop(key) && replaces { // it was removed meanwhile, perhaps after this
+		w.again(d, key)
+	}
 	return nil
+}
+
+// again uploads what may be gone, whether it is a blob or a manifest.
+func (w writer) again(d digest.Digest, key string) {
+	w.depot.present.Drop(key)
+	w.depot.uploads.add(job{kind: blob, digest: d}, job{kind: manifest, digest: d})
 }
 
 // sha256Of returns what S3 compares bytes with; empty = the digest is another hash.
@@ -116,7 +125,7 @@ func (w writer) manifest(ctx context.Context, d digest.Digest) error {
 	if err != nil {
 		return nil //nolint:nilerr // see do
 	}
-	return w.put(ctx, key, bytes.NewReader(mf.Bytes), int64(len(mf.Bytes)), bucket.PutOptions{SHA256: sha256Of(d), ContentType: mf.MediaType})
+	return w.put(ctx, d, key, bytes.NewReader(mf.Bytes), int64(len(mf.Bytes)), bucket.PutOptions{ContentType: mf.MediaType})
 }
 
 // link uploads the proof that a digest is a scope's.
@@ -204,16 +213,13 @@ func (w writer) referrers(ctx context.Context, scope oci.Scope, d digest.Digest)
 }
 
 // remove removes an object that is wrong, unless it was replaced.
-func (w writer) remove(ctx context.Context, key string) error {
+func (w writer) remove(ctx context.Context, d digest.Digest, key string) error {
 	if !w.depot.wrong.Has(key) {
 		return nil
 	}
 	err := w.drop(ctx, key)
-	if err == nil {
-		w.depot.wrong.Drop(key)
-		if w.depot.present.Drop(key) { // another upload has replaced it meanwhile
-			w.depot.uploads.behind.Store(true)
-		}
+	if err == nil && !w.depot.wrong.Drop(key) { // an upload has replaced it meanwhile, perhaps before this
+		w.again(d, key)
 	}
 	return err
 }

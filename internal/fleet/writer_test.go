@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -29,7 +30,7 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// deleting is a bucket in which something happens while an object is removed.
+// deleting is a bucket in which something happens while an object is removed, or written.
 type deleting struct {
 	bucket.Objects
 
@@ -41,19 +42,45 @@ func (d deleting) Delete(context.Context, string) error {
 	return nil
 }
 
-// An object that was replaced while it was removed may be gone: all is compared again.
-func TestRemovalOfWhatWasReplaced(t *testing.T) {
-	key := blobKey(oci.Sum(nil))
-	for _, replaced := range []bool{false, true} {
+func (d deleting) Put(context.Context, string, io.ReadSeeker, int64, bucket.PutOptions) error {
+	d.meanwhile()
+	return nil
+}
+
+// An object that was removed while it was replaced may be gone, whichever was first: it is
+// uploaded again at once.
+func TestRemovalOfWhatIsReplaced(t *testing.T) {
+	of := oci.Sum(nil)
+	key := blobKey(of)
+	for _, both := range []bool{false, true} {
 		var d *depot
+		var remove, replace, meanwhile func() error
 		d = newDepot("memory", deleting{meanwhile: func() {
-			if replaced {
-				d.present.Add(key, time.Minute)
+			if other := meanwhile; other != nil && both {
+				meanwhile = nil
+				if err := other(); err != nil {
+					t.Error(err)
+				}
 			}
 		}}, New(Options{}))
-		d.wrong.Add(key, time.Minute)
-		if err := d.uploads.remove(t.Context(), key); err != nil || d.wrong.Has(key) || d.uploads.behind.Load() != replaced {
-			t.Errorf("replaced %v: %v, behind %v", replaced, err, d.uploads.behind.Load())
+		remove = func() error { return d.uploads.remove(t.Context(), of, key) }
+		replace = func() error {
+			return d.uploads.put(t.Context(), of, key, strings.NewReader(""), 0, bucket.PutOptions{})
+		}
+		for what, order := range map[string][2]func() error{"removed": {remove, replace}, "replaced": {replace, remove}} {
+			d.wrong.Add(key, time.Minute)
+			d.present.Drop(key)
+			meanwhile = order[1]
+			if err := order[0](); err != nil || d.wrong.Has(key) {
+				t.Errorf("%s: %v", what, err)
+			}
+			uploads := d.uploads.waiting()
+			if again := uploads == 2; again != both || d.present.Has(key) != (!both && what == "replaced") {
+				t.Errorf("%s, both at once %v: %d uploads, known to be there: %v", what, both, uploads, d.present.Has(key))
+			}
+			for range uploads {
+				delete(d.uploads.known, <-d.uploads.queue)
+			}
 		}
 	}
 }

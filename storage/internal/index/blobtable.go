@@ -40,9 +40,14 @@ func (t BlobTable) Put(i volume.ID, size int64, created time.Time, check func() 
 	})
 }
 
-// Drop has the record of a blob dropped soon, if at all.
-func (t BlobTable) Drop(i volume.ID) {
-	t.Post(func(b *Batch) error { return b.DropBlob(i) })
+// Drop has the record of a blob dropped soon, if at all, and if the condition holds then.
+func (t BlobTable) Drop(i volume.ID, condition func() bool) {
+	t.Post(func(b *Batch) error {
+		if !condition() {
+			return nil
+		}
+		return b.DropBlob(i)
+	})
 }
 
 // DropAll drops the records of blobs.

@@ -24,8 +24,9 @@ type Records interface {
 	// Put records a blob, unless check returns an error: the record is written together
 	// with what that finds out.
 	Put(i volume.ID, size int64, created time.Time, check func() error) error
-	// Drop has the record of a blob dropped soon, if at all: whoever looks next asks again.
-	Drop(i volume.ID)
+	// Drop has the record of a blob dropped soon, if at all, and if the condition holds then:
+	// whoever looks next asks again.
+	Drop(i volume.ID, condition func() bool)
 	// DropAll drops the records of blobs.
 	DropAll(ids []volume.ID) error
 	// DropIf drops the record of a blob if there is one and the condition holds, and
@@ -208,7 +209,20 @@ func (j *Judge) Moved(i volume.ID, info fs.FileInfo) (bool, error) {
 // Drop drops the record of a blob that has no file.
 func (j *Judge) Drop(i volume.ID) {
 	j.Suspects.Forget(i)
-	j.Records.Drop(i)
+	j.Records.Drop(i, func() bool { return true })
+}
+
+// Missing has the record of a blob dropped soon that had no file, unless one has come
+// meanwhile: whoever places it records it at once.
+func (j *Judge) Missing(i volume.ID) {
+	gone := func() bool {
+		_, err := j.Root.Lstat(i.BlobPath())
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	if gone() {
+		j.Suspects.Forget(i)
+		j.Records.Drop(i, gone)
+	}
 }
 
 // Unlink removes the file of a blob. One that is gone is no error.
@@ -236,7 +250,7 @@ func (j *Judge) Trusts(i volume.ID, size int64) bool {
 	f, err := j.Root.Open(i.BlobPath())
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			j.Drop(i)
+			j.Missing(i)
 		}
 		return false
 	}

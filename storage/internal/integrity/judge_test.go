@@ -43,7 +43,11 @@ func (r *records) Put(i volume.ID, size int64, _ time.Time, check func() error) 
 	return nil
 }
 
-func (r *records) Drop(i volume.ID) { _ = r.DropAll([]volume.ID{i}) }
+func (r *records) Drop(i volume.ID, condition func() bool) {
+	if condition() {
+		_ = r.DropAll([]volume.ID{i})
+	}
+}
 
 func (r *records) DropAll(ids []volume.ID) error {
 	r.mu.Lock()
