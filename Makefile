@@ -17,7 +17,7 @@ MEASURED := ^Test(CostOf(UnknownDigest|ColdManifests|Referrers)|ListsTake(Little
 SOAK ?= 10m
 
 .DEFAULT_GOAL := build
-.PHONY: build run test race lint fmt bench fuzz vuln integration fleet soak nightly xcaddy release release-test image check clean help
+.PHONY: build run test race lint fmt bench fuzz vuln integration fleet soak nightly xcaddy release release-test nodes image check clean help
 
 build: ; @internal/tools/need go && $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/pullgate ./cmd/pullgate ## build bin/pullgate
 run: build ; bin/pullgate run --config Caddyfile.example ## build, and serve with Caddyfile.example
@@ -51,13 +51,14 @@ xcaddy: ; @internal/tools/need go curl && $(GO) -C internal/tools run ./xcaddy "
 # The tag of the checkout, or VERSION=v1.2.3.
 release: ; @internal/tools/need go && internal/tools/release/make '$(VERSION)' dist/release ## build archives, packages, SBOMs, chart and checksums in dist/release
 release-test: build ; @internal/tools/need go release && $(GO) -C internal/tools/monitoring test -count=1 $(TESTFLAGS) . && $(GO) -C internal/tools/release test -count=1 -timeout 20m $(TESTFLAGS) . ## test the release: built twice, package in a chroot, chart, dashboard, alerts (as root)
+nodes: build ; @internal/tools/need go && $(GO) -C internal/tools/nodes test -count=1 $(TESTFLAGS) . ## have the own code of Talos and of k3s read what client-config writes for them
 image: ; docker build --file deploy/docker/Dockerfile --build-arg VERSION=$(VERSION) --tag pullgate:$(VERSION) . ## build the container image with Docker
 # The same tests with more of everything: hours.
 nightly: export PULLGATE_LONG = 1
 nightly: export PULLGATE_SWEEP = full
 nightly: FUZZTIME = 5000000x
 nightly: TESTFLAGS = -v -timeout 6h
-nightly: test race fuzz integration fleet ## run the long versions of all tests, 200 kills and a soak of 10 minutes among them (as root)
+nightly: test race fuzz integration fleet release-test nodes ## run the long versions of all tests, 200 kills and a soak of 10 minutes among them (as root)
 check: lint test race fuzz xcaddy release-test integration fleet ## what CI runs
 clean: ; rm -rf bin dist ## remove what was built
 help: ; @sed -nE 's/^([a-z]+):.* ## (.*)/\1\t\2/p' Makefile | expand -t 14 ## list the targets

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/dustin/go-humanize"
 
 	"github.com/pullgate/pullgate/internal/operate"
@@ -25,6 +26,15 @@ func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"
+	}
+	return versionIn(info, caddy.CustomVersion)
+}
+
+// versionIn returns the version of this module in a build. Go knows it only of a plugin;
+// that of the main module is the one that whoever builds it gives to Caddy.
+func versionIn(info *debug.BuildInfo, custom string) string {
+	if info.Main.Path == modulePath && custom != "" {
+		return custom
 	}
 	modules := append([]*debug.Module{&info.Main}, info.Deps...)
 	at := slices.IndexFunc(modules, func(m *debug.Module) bool { return m.Path == modulePath })

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"math"
 	"net/http"
@@ -318,50 +317,4 @@ func TestWelcome(t *testing.T) {
 			t.Errorf("the page complains: %s", heard)
 		}
 	}
-}
-
-// TestDashboardIdles leaves 20 pages open: that costs less than 1 % of a processor.
-func TestDashboardIdles(t *testing.T) {
-	s := startShown(t)
-	if err := s.pull(t, "docker.io/library/alpine:3.22"); err != nil {
-		t.Fatal(err)
-	}
-	pid := s.server(t)
-	const span = 10 * time.Second
-	used := func() time.Duration {
-		time.Sleep(3 * time.Second) // what has begun comes to an end
-		before := processorTime(t, pid)
-		time.Sleep(span)
-		return processorTime(t, pid) - before
-	}
-	without := used()
-	for range 20 {
-		response, err := http.Get(s.page + "api/events")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer response.Body.Close()
-		go func() { _, _ = io.Copy(io.Discard, response.Body) }()
-	}
-	with := used()
-	t.Logf("in %v: %v of processor time, with 20 pages %v", span, without, with)
-	if with-without > span/100 {
-		t.Errorf("20 pages cost %v in %v", with-without, span)
-	}
-}
-
-// processorTime returns how much a process has used.
-func processorTime(t *testing.T, pid int) time.Duration {
-	t.Helper()
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var user, system int64
-	_, rest, _ := strings.Cut(string(raw), ") ")
-	fields := strings.Fields(rest)
-	if _, err := fmt.Sscan(fields[11]+" "+fields[12], &user, &system); err != nil {
-		t.Fatal(err)
-	}
-	return time.Duration(user+system) * 10 * time.Millisecond
 }

@@ -17,7 +17,8 @@ const (
 	// end, if anything changed.
 	snapshotFirst = 10 * time.Minute
 	snapshotEvery = 24 * time.Hour
-	// usesEvery is how often uses are written down: what a crash can lose.
+	// usesEvery is how often uses are written down: what a crash can lose. The index is
+	// measured as often.
 	usesEvery = time.Minute
 	// limitsEvery is how often the limits are looked at without being asked.
 	limitsEvery = 10 * time.Minute
@@ -138,6 +139,7 @@ func (k *keeper) keepLimits(ctx context.Context) {
 		case <-uses.C:
 			c.Do("look for faults", k.index.NoteFaults)
 			c.Do("write uses", k.eviction.Uses.Write)
+			c.Do("measure index", k.index.Measure)
 		case <-limits.C:
 			c.Do("sweep parts", func() { k.eviction.Sweep(k.eviction.Now().Add(-maxIdle)) })
 			c.Do("evict blobs", pass)

@@ -75,7 +75,7 @@ type Upkeep struct {
 
 // IndexUsage is how the index fares.
 type IndexUsage struct {
-	// IndexBytes is the size of the index, up to a minute old.
+	// IndexBytes is what the index takes on the disk, up to a minute old.
 	IndexBytes int64 `json:"index_bytes"`
 	// IndexOpen is false while the index cannot be opened, as ErrNoIndex says, and
 	// once it is ErrGone.
@@ -128,6 +128,6 @@ func (s *Store) Usage() Usage {
 	u.FreeInodes, u.TotalInodes, _ = s.home.space.Inodes()
 	u.BallastBytes, u.Unstored = s.home.ballast.Size(), s.parts.unstored.now(s.now())
 	u.IndexOpen, u.IndexRebuilds, u.IndexError = s.index.Writable(), s.index.Rebuilds(), s.index.Trouble()
-	_, u.IndexBytes = s.index.Size()
+	u.IndexBytes = s.index.OnDisk()
 	return u
 }

@@ -44,6 +44,7 @@ func (k *keeper) begin(ctx context.Context) error {
 			k.log.Error("index is not open: only what an upstream confirms is served", "error", err, "reading", reading)
 		}
 	}
+	k.index.Measure()
 	k.index.Start()
 	return nil
 }

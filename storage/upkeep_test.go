@@ -46,3 +46,19 @@ func TestUpkeepIsTold(t *testing.T) {
 		t.Errorf("there is none, and it is of %v", at)
 	}
 }
+
+// What the index takes is known at once, and is what it takes of the disk: its files are
+// sparse, and much longer.
+func TestIndexIsMeasuredAtOnce(t *testing.T) {
+	t.Parallel()
+	s := openTest(t, Options{})
+	for _, what := range []string{"of a new store", "of one that was there"} {
+		if got := s.Usage().IndexBytes; got == 0 || got > 16<<20 {
+			t.Errorf("%s, the index takes %d bytes", what, got)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = openTest(t, Options{Path: s.home.path})
+	}
+}

@@ -12,6 +12,7 @@
 package index
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -70,6 +71,7 @@ type Index struct {
 
 	opened   *Txn
 	rebuilds atomic.Int64
+	onDisk   atomic.Int64 // see Measure
 }
 
 // New returns an index that is not open, and writes nothing before Start.
@@ -110,6 +112,16 @@ func (x *Index) Gone() error {
 	}
 	return ErrGone
 }
+
+// Measure looks at the files of the index, for OnDisk.
+func (x *Index) Measure() {
+	if bytes, err := volume.Allocated(context.Background(), x.Root, volume.MetaDir); err == nil {
+		x.onDisk.Store(bytes)
+	}
+}
+
+// OnDisk returns the bytes that the index took on the disk when it was last measured.
+func (x *Index) OnDisk() int64 { return x.onDisk.Load() }
 
 // Rebuilds counts how often the index was begun anew.
 func (x *Index) Rebuilds() int64 { return x.rebuilds.Load() }

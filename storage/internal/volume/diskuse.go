@@ -22,44 +22,55 @@ func (d DiskUse) Total() int64 { return d.Blobs + d.Index + d.Ballast + d.Other 
 
 // MeasureDisk looks at all files of a store.
 func MeasureDisk(ctx context.Context, root Files) (d DiskUse, err error) {
-	of := func(top string) *int64 {
-		switch top {
+	info, err := root.Lstat(".")
+	if err != nil {
+		return d, err
+	}
+	d.Other = allocated(info)
+	entries, err := root.ReadDir(".")
+	for _, e := range entries {
+		bytes, merr := Allocated(ctx, root, e.Name())
+		err = errors.Join(err, merr)
+		switch e.Name() {
 		case BlobsDir:
-			return &d.Blobs
+			d.Blobs += bytes
 		case MetaDir:
-			return &d.Index
+			d.Index += bytes
 		case BallastFile:
-			return &d.Ballast
+			d.Ballast += bytes
+		default:
+			d.Other += bytes
 		}
-		return &d.Other
 	}
-	var measure func(name string, to *int64) error
-	measure = func(name string, to *int64) error {
-		info, err := root.Lstat(name)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return nil // it has just gone
-		case err != nil:
-			return err
-		}
-		if *to += allocated(info); !info.IsDir() {
-			return nil
-		}
-		entries, err := root.ReadDir(name)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		for _, e := range entries {
-			below := to
-			if name == "." {
-				below = of(e.Name())
-			}
-			if err := errors.Join(ctx.Err(), measure(path.Join(name, e.Name()), below)); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	err = measure(".", &d.Other)
 	return d, err
+}
+
+// Allocated returns the bytes that a file takes on the disk, or a directory with all that
+// is in it; 0 if it has just gone.
+func Allocated(ctx context.Context, root Files, name string) (int64, error) {
+	info, err := root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	bytes := allocated(info)
+	if !info.IsDir() {
+		return bytes, nil
+	}
+	entries, err := root.ReadDir(name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return bytes, err
+	}
+	for _, e := range entries {
+		if err := ctx.Err(); err != nil {
+			return bytes, err
+		}
+		below, err := Allocated(ctx, root, path.Join(name, e.Name()))
+		if bytes += below; err != nil {
+			return bytes, err
+		}
+	}
+	return bytes, nil
 }
