@@ -84,7 +84,14 @@ type fixture struct {
 
 	mu     sync.Mutex
 	events []mirror.FillEvent
-	ended  chan mirror.FillEvent
+	ended  chan ended
+}
+
+// ended is a fill that has told of its end, and is found until left is closed.
+type ended struct {
+	mirror.FillEvent
+
+	left <-chan struct{}
 }
 
 func newFixture(t testing.TB) *fixture {
@@ -95,7 +102,7 @@ func newFixture(t testing.TB) *fixture {
 func newFixtureOn(t testing.TB, inMemory bool) *fixture {
 	t.Helper()
 	f := &fixture{
-		t: t, dir: t.TempDir(), clock: &clock{now: time.Unix(1_800_000_000, 0)}, ended: make(chan mirror.FillEvent, 1000),
+		t: t, dir: t.TempDir(), clock: &clock{now: time.Unix(1_800_000_000, 0)}, ended: make(chan ended, 1000),
 	}
 	if inBubble() {
 		f.network = new(registrytest.Network)
@@ -190,7 +197,7 @@ func (f *fixture) observe(e mirror.FillEvent) {
 	f.events = append(f.events, e)
 	f.mu.Unlock()
 	if e.Finished {
-		f.ended <- e
+		f.ended <- ended{e, f.cache.LeftOf(e)}
 	}
 }
 
@@ -269,15 +276,23 @@ func (f *fixture) mustPull(r oci.Request, want []byte, result oci.Result) {
 	}
 }
 
-// filled waits for the end of a fill.
+// filled waits for the end of a fill, which nobody finds any more.
 func (f *fixture) filled() mirror.FillEvent {
 	f.t.Helper()
 	select {
 	case e := <-f.ended:
-		return e
+		<-e.left
+		return e.FillEvent
 	case <-time.After(30 * time.Second):
 		f.t.Fatal("no fill ended within 30 s")
 		return mirror.FillEvent{}
+	}
+}
+
+// idle waits until there is no fill.
+func (f *fixture) idle() {
+	for f.cache.Stats().Fills > 0 {
+		time.Sleep(time.Millisecond)
 	}
 }
 

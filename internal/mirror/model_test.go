@@ -112,9 +112,7 @@ func (m *model) change() {
 	switch m.rand.IntN(6) {
 	case 0:
 		d := m.blobs[m.rand.IntN(len(m.blobs))]
-		for m.cache.Stats().Fills > 0 { // whose readers would have what is gone
-			time.Sleep(time.Millisecond)
-		}
+		m.idle() // or readers would have what is gone
 		m.evict(d)
 		delete(m.stored, d)
 	case 1, 2:
