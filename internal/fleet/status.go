@@ -20,7 +20,7 @@ type Status struct {
 	// Received and Sent are the bytes of objects.
 	Received int64 `json:"received_bytes"`
 	Sent     int64 `json:"sent_bytes"`
-	// Waiting are uploads, and Behind says that some were given up, or may have been
+	// Waiting are uploads that are not done, and Behind says that some were given up, or may have been
 	// before the start: they are caught up with.
 	Waiting int  `json:"waiting"`
 	Behind  bool `json:"behind"`

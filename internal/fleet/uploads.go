@@ -49,10 +49,11 @@ type job struct {
 type uploads struct {
 	writer
 
-	mu     sync.Mutex
-	known  map[job]struct{} // those in the queue
-	queue  chan job
-	behind atomic.Bool // something was not uploaded
+	mu      sync.Mutex
+	known   map[job]struct{} // those in the queue
+	queue   chan job
+	running atomic.Int64 // those that were taken out of it, and are not done
+	behind  atomic.Bool  // something was not uploaded
 }
 
 func newUploads(d *depot, f *Fleet) *uploads {
@@ -92,11 +93,11 @@ func (u *uploads) add(jobs ...job) {
 	}
 }
 
-// waiting returns how many wait.
+// waiting returns how many are not done.
 func (u *uploads) waiting() int {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return len(u.known)
+	return len(u.known) + int(u.running.Load())
 }
 
 // next does one upload once there is one. It reports false at the end.
@@ -105,7 +106,9 @@ func (u *uploads) next() bool {
 	case j := <-u.queue:
 		u.mu.Lock()
 		delete(u.known, j) // what changes from now on is another upload
+		u.running.Add(1)
 		u.mu.Unlock()
+		defer u.running.Add(-1)
 		if err := u.try(u.depot.ctx, j); err != nil {
 			if !errors.Is(err, bucket.ErrRefused) { // which it would be again
 				u.behind.Store(true)
