@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -253,12 +254,19 @@ func (f *fixture) pull(ctx context.Context, r oci.Request) ([]byte, oci.CacheSta
 		return nil, status, err
 	}
 	defer b.Content.Close()
-	raw := bytes.NewBuffer(make([]byte, 0, max(b.Size, 0)+bytes.MinRead))
-	n, err := raw.ReadFrom(b.Content)
-	if err == nil && n != b.Size {
+	raw, err := readAll(b.Content, b.Size)
+	if n := int64(len(raw)); err == nil && n != b.Size {
 		f.t.Errorf("blob of %d bytes ended cleanly after %d", b.Size, n)
 	}
-	return raw.Bytes(), status, err
+	return raw, status, err
+}
+
+// readAll is io.ReadAll of what has about so many bytes: that would take several times as
+// much memory.
+func readAll(r io.Reader, size int64) ([]byte, error) {
+	raw := bytes.NewBuffer(make([]byte, 0, max(size, 0)+bytes.MinRead))
+	_, err := raw.ReadFrom(r)
+	return raw.Bytes(), err
 }
 
 // mustPull pulls and compares.

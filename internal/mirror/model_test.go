@@ -3,7 +3,6 @@ package mirror_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -208,7 +207,7 @@ func (m *model) send(a *ask) {
 func (m *model) pullBlob(ctx context.Context, a *ask) {
 	var b oci.Blob
 	if b, a.status, a.err = m.mirror.Blob(ctx, a.request); a.err == nil {
-		a.raw, a.err = io.ReadAll(b.Content)
+		a.raw, a.err = readAll(b.Content, b.Size)
 		_ = b.Content.Close()
 	}
 }
