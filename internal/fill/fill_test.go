@@ -3,6 +3,7 @@ package fill
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"log/slog"
@@ -86,12 +87,16 @@ func (p *bucketPart) Commit(int64) error {
 	return nil
 }
 
+func randomBytes(n int) []byte {
+	b, seed := make([]byte, n), [32]byte{}
+	binary.LittleEndian.PutUint64(seed[:], rand.Uint64())
+	_, _ = rand.NewChaCha8(seed).Read(b)
+	return b
+}
+
 // start starts the fill of a blob of so many random bytes.
 func (b *bucket) start(t *testing.T, size int) *Fill {
-	b.blob = make([]byte, size)
-	for i := range b.blob {
-		b.blob[i] = byte(rand.Uint32())
-	}
+	b.blob = randomBytes(size)
 	return b.startOf(t, digest.FromBytes(b.blob))
 }
 

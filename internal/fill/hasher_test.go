@@ -7,7 +7,6 @@ import (
 	"errors"
 	"hash"
 	"io"
-	"math/rand/v2"
 	"sync"
 	"testing"
 )
@@ -23,10 +22,7 @@ type bench struct {
 }
 
 func newBench(t *testing.T, size int) *bench {
-	b := &bench{t: t, part: newMemory(int64(size)), want: make([]byte, size), sum: sha256.New(), done: make(chan error, 1)}
-	for i := range b.want {
-		b.want[i] = byte(rand.Uint32())
-	}
+	b := &bench{t: t, part: newMemory(int64(size)), want: randomBytes(size), sum: sha256.New(), done: make(chan error, 1)}
 	b.h.restart(0, int64(size))
 	return b
 }

@@ -207,7 +207,7 @@ func TestFullBucketIsRead(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Second)
-		if s := f.Status(); s.WriteError == "" || s.ReadError != "" || s.Waiting == 0 {
+		if s := f.Status(); s.WriteError == "" || s.ReadError != "" || s.Waiting != 5 {
 			t.Errorf("%+v", s)
 		}
 		if _, shared := get(t, r, d); shared != "bucket" {

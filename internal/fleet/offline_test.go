@@ -53,6 +53,7 @@ func TestOfflineUpstreamIsServedFromTheBucket(t *testing.T) {
 	}
 	calls := func() int64 { return m.calls.Load() }
 	g.pull(image, 0)
+	g.settled(0)
 	before := calls()
 	g.pull(image, 0)
 	if after := calls(); after != before {

@@ -47,13 +47,17 @@ func (g *gateway) serves(image registrytest.Image) (served []string) {
 	return served
 }
 
+// stored waits until all is stored that clients have, which they have before that.
+func (g *gateway) stored() {
+	g.t.Helper()
+	await(g.t, "downloads", func() bool { s := g.cache.Stats(); return s.Fills == 0 && s.LookUps == 0 })
+}
+
 // settled waits until all is stored, and nothing is left to be uploaded.
 func (g *gateway) settled(uploads int) {
 	g.t.Helper()
-	await(g.t, "downloads and uploads", func() bool {
-		s := g.cache.Stats()
-		return s.Fills == 0 && s.LookUps == 0 && g.fleet.Status().Waiting <= uploads
-	})
+	g.stored()
+	await(g.t, "uploads", func() bool { return g.fleet.Status().Waiting <= uploads })
 }
 
 // nothing wants a gateway to serve nothing of an image.

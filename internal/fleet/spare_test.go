@@ -114,6 +114,8 @@ func TestLaterWordWins(t *testing.T) {
 		o, err := m.object(tagKey)
 		return err == nil && json.Unmarshal(o.content, &is) == nil && is.Digest == later.Digest.String()
 	})
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.writes != 2 {
 		t.Errorf("%d writes, want the other's and the later one", m.writes)
 	}

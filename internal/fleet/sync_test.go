@@ -19,6 +19,7 @@ func TestSync(t *testing.T) {
 	for _, image := range images {
 		g.pull(image, 0)
 	}
+	g.stored()
 	if _, err := g.fleet.Sync(t.Context(), nil); !errors.Is(err, fleet.ErrNoBucket) {
 		t.Errorf("without a bucket: %v", err)
 	}
@@ -47,6 +48,7 @@ func TestSyncGoesOn(t *testing.T) {
 	g := newGateway(t, from, nil)
 	image := from.PutImage(repository, "3", 1, 10, 20, 30)
 	g.pull(image, 0)
+	g.stored()
 	g.fleet.Use("memory", m)
 	ctx, cancel := context.WithCancel(t.Context())
 	var writes atomic.Int64

@@ -157,9 +157,8 @@ func TestLookAheadStops(t *testing.T) {
 	if _, _, err := f.pull(t.Context(), blobRequest(there.Digest)); err != nil {
 		t.Error(err)
 	}
-	for f.cache.Stats().Fills > 0 {
-		time.Sleep(time.Millisecond)
-	}
+	eventually(t, "three are asked for ahead", func() bool { return f.upstream.Count(http.MethodGet, "blobs") >= 4 })
+	f.idle()
 	if n := f.upstream.Count(http.MethodGet, "blobs"); n > 4 {
 		t.Errorf("%d GETs", n)
 	}

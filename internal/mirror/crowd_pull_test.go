@@ -169,9 +169,7 @@ func TestRefusedAhead(t *testing.T) {
 		if _, _, err := f.pull(t.Context(), blobRequest(a.Digest)); err != nil {
 			t.Fatal(err)
 		}
-		for f.cache.Stats().Fills > 0 {
-			time.Sleep(time.Millisecond)
-		}
+		f.idle()
 		refuse.Store(false)
 		if n := f.cache.Stats().Failures; n != 0 {
 			t.Errorf("%d: %d failures are remembered", status, n)

@@ -23,6 +23,16 @@ func (c *Cache) SetDeadlines(cold, stale time.Duration) {
 // TellAfter is how long a header waits for the upstream to tell the size.
 func (c *Cache) TellAfter(d time.Duration) { c.downloads.SizePatience = d }
 
+// LeftOf returns what is closed once a fill is not found any more that tells of its end.
+func (c *Cache) LeftOf(e FillEvent) <-chan struct{} {
+	for _, f := range c.fills.all() {
+		if f.Digest == e.Digest && f.source.Name == e.Upstream {
+			return f.Done()
+		}
+	}
+	panic("a fill is gone before it has told of its end")
+}
+
 // SkipWaits makes every backoff and every recheck immediate.
 func (c *Cache) SkipWaits() {
 	c.downloads.After = func(time.Duration) <-chan time.Time {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -84,7 +85,14 @@ type fixture struct {
 
 	mu     sync.Mutex
 	events []mirror.FillEvent
-	ended  chan mirror.FillEvent
+	ended  chan ended
+}
+
+// ended is a fill that has told of its end, and is found until left is closed.
+type ended struct {
+	mirror.FillEvent
+
+	left <-chan struct{}
 }
 
 func newFixture(t testing.TB) *fixture {
@@ -95,7 +103,7 @@ func newFixture(t testing.TB) *fixture {
 func newFixtureOn(t testing.TB, inMemory bool) *fixture {
 	t.Helper()
 	f := &fixture{
-		t: t, dir: t.TempDir(), clock: &clock{now: time.Unix(1_800_000_000, 0)}, ended: make(chan mirror.FillEvent, 1000),
+		t: t, dir: t.TempDir(), clock: &clock{now: time.Unix(1_800_000_000, 0)}, ended: make(chan ended, 1000),
 	}
 	if inBubble() {
 		f.network = new(registrytest.Network)
@@ -190,7 +198,7 @@ func (f *fixture) observe(e mirror.FillEvent) {
 	f.events = append(f.events, e)
 	f.mu.Unlock()
 	if e.Finished {
-		f.ended <- e
+		f.ended <- ended{e, f.cache.LeftOf(e)}
 	}
 }
 
@@ -246,12 +254,19 @@ func (f *fixture) pull(ctx context.Context, r oci.Request) ([]byte, oci.CacheSta
 		return nil, status, err
 	}
 	defer b.Content.Close()
-	raw := bytes.NewBuffer(make([]byte, 0, max(b.Size, 0)+bytes.MinRead))
-	n, err := raw.ReadFrom(b.Content)
-	if err == nil && n != b.Size {
+	raw, err := readAll(b.Content, b.Size)
+	if n := int64(len(raw)); err == nil && n != b.Size {
 		f.t.Errorf("blob of %d bytes ended cleanly after %d", b.Size, n)
 	}
-	return raw.Bytes(), status, err
+	return raw, status, err
+}
+
+// readAll is io.ReadAll of what has about so many bytes: that would take several times as
+// much memory.
+func readAll(r io.Reader, size int64) ([]byte, error) {
+	raw := bytes.NewBuffer(make([]byte, 0, max(size, 0)+bytes.MinRead))
+	_, err := raw.ReadFrom(r)
+	return raw.Bytes(), err
 }
 
 // mustPull pulls and compares.
@@ -269,15 +284,23 @@ func (f *fixture) mustPull(r oci.Request, want []byte, result oci.Result) {
 	}
 }
 
-// filled waits for the end of a fill.
+// filled waits for the end of a fill, which nobody finds any more.
 func (f *fixture) filled() mirror.FillEvent {
 	f.t.Helper()
 	select {
 	case e := <-f.ended:
-		return e
+		<-e.left
+		return e.FillEvent
 	case <-time.After(30 * time.Second):
 		f.t.Fatal("no fill ended within 30 s")
 		return mirror.FillEvent{}
+	}
+}
+
+// idle waits until there is no fill.
+func (f *fixture) idle() {
+	for f.cache.Stats().Fills > 0 {
+		time.Sleep(time.Millisecond)
 	}
 }
 

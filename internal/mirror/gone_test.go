@@ -129,7 +129,9 @@ func TestStaleIfGone(t *testing.T) {
 }
 
 // The silence of one repository makes nobody else's answers stale.
-func TestSilenceOfOneRepository(t *testing.T) {
+func TestSilenceOfOneRepository(t *testing.T) { bubble(testSilenceOfOneRepository)(t) }
+
+func testSilenceOfOneRepository(t *testing.T) {
 	f := newFixture(t)
 	f.policy.StaleTimeout = 100 * time.Millisecond
 	f.connect(upstream.Options{})

@@ -3,7 +3,6 @@ package mirror_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -112,9 +111,7 @@ func (m *model) change() {
 	switch m.rand.IntN(6) {
 	case 0:
 		d := m.blobs[m.rand.IntN(len(m.blobs))]
-		for m.cache.Stats().Fills > 0 { // whose readers would have what is gone
-			time.Sleep(time.Millisecond)
-		}
+		m.idle() // or readers would have what is gone
 		m.evict(d)
 		delete(m.stored, d)
 	case 1, 2:
@@ -210,7 +207,7 @@ func (m *model) send(a *ask) {
 func (m *model) pullBlob(ctx context.Context, a *ask) {
 	var b oci.Blob
 	if b, a.status, a.err = m.mirror.Blob(ctx, a.request); a.err == nil {
-		a.raw, a.err = io.ReadAll(b.Content)
+		a.raw, a.err = readAll(b.Content, b.Size)
 		_ = b.Content.Close()
 	}
 }

@@ -20,7 +20,7 @@ func TestStale(t *testing.T) {
 		"connect":     func(http.ResponseWriter, *http.Request, http.HandlerFunc) { panic(http.ErrAbortHandler) },
 		"timeout":     func(_ http.ResponseWriter, r *http.Request, _ http.HandlerFunc) { <-r.Context().Done() },
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(name, bubble(func(t *testing.T) {
 			f := newFixture(t)
 			if name == "timeout" {
 				f.cache.SetDeadlines(10*time.Second, 300*time.Millisecond)
@@ -60,7 +60,7 @@ func TestStale(t *testing.T) {
 			if _, status, err := f.mirror.Manifest(t.Context(), manifestRequest("3")); err != nil || status.Result != oci.ResultMiss {
 				t.Errorf("after the outage: %v, %v", status, err)
 			}
-		})
+		}))
 	}
 }
 

@@ -3,7 +3,6 @@ package mirror_test
 import (
 	"context"
 	"io"
-	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -93,9 +92,7 @@ func testPanic(t *testing.T) {
 				}
 			}
 			remote.armed.Store(false)
-			for f.cache.Stats().Fills > 0 { // until one has left, it remembers its failure
-				runtime.Gosched()
-			}
+			f.idle() // until one has left, it remembers its failure
 			f.clock.advance(time.Minute)
 			if err := ask(); err != nil {
 				t.Errorf("afterwards: %v", err)
@@ -135,7 +132,7 @@ func TestPanicLooksAhead(t *testing.T) {
 	get(a.Digest)
 	<-panicked
 	get(b.Digest)
-	eventually(t, "the end of the fills", func() bool { return f.cache.Stats().Fills == 0 })
+	f.idle()
 	if n := f.cache.Turns(); n != 0 {
 		t.Errorf("%d turns are still taken", n)
 	}

@@ -2,7 +2,6 @@ package mirror_test
 
 import (
 	"bytes"
-	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -106,7 +105,7 @@ func testParallelDownload(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer b.Content.Close()
-			raw, err := io.ReadAll(b.Content)
+			raw, err := readAll(b.Content, size)
 			if err != nil || !bytes.Equal(raw, want) {
 				t.Fatalf("%d bytes of %d, %v", len(raw), size, err)
 			}
@@ -206,7 +205,7 @@ func TestStandBack(t *testing.T) {
 			<-begun
 			goOn := f.cache.StandBack(f.policy.Name)
 			open()
-			raw, err := io.ReadAll(b.Content)
+			raw, err := readAll(b.Content, size)
 			if err != nil || oci.Sum(raw) != layers[0].Digest {
 				t.Fatalf("%d bytes, %v", len(raw), err)
 			}

@@ -233,7 +233,7 @@ func fetch(t testing.TB, client *http.Client, method, url, header string) (g got
 	}
 	defer func() { _ = answer.Body.Close() }()
 	g.status, g.header = answer.StatusCode, answer.Header
-	g.body, g.err = io.ReadAll(answer.Body)
+	g.body, g.err = readAll(answer.Body, answer.ContentLength)
 	return g
 }
 

@@ -141,8 +141,9 @@ func TestShortPauses(t *testing.T) {
 }
 
 // A pause keeps the real client quiet for as long as it lasts, and no longer.
-func TestShortPauseOfTheClient(t *testing.T) {
-	t.Parallel()
+func TestShortPauseOfTheClient(t *testing.T) { bubble(testShortPauseOfTheClient)(t) }
+
+func testShortPauseOfTheClient(t *testing.T) {
 	f := newFixture(t)
 	f.clock.run()
 	f.connect(upstream.Options{})

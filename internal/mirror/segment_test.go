@@ -62,7 +62,7 @@ func TestFarReaders(t *testing.T) {
 	}
 	readers.Wait()
 	close(open)
-	if raw, err := io.ReadAll(b.Content); err != nil || !bytes.Equal(append(first, raw...), want) {
+	if raw, err := readAll(b.Content, size); err != nil || !bytes.Equal(append(first, raw...), want) {
 		t.Errorf("%d wrong bytes, %v", len(raw), err)
 	}
 	if e := f.filled(); e.Bytes != size || !e.Stored {
@@ -191,7 +191,7 @@ func testSegmentStopsAtAnothersClaim(t *testing.T) {
 		<-asked
 		close(open)
 	}()
-	if raw, err := io.ReadAll(b.Content); err != nil || !bytes.Equal(raw, want[far:]) {
+	if raw, err := readAll(b.Content, size); err != nil || !bytes.Equal(raw, want[far:]) {
 		t.Errorf("%d wrong bytes, %v", len(raw), err)
 	}
 	if e := f.filled(); e.Bytes != size {
@@ -227,7 +227,7 @@ func testFarReaderOfAFastUpstream(t *testing.T) {
 		if _, err := b.Content.Seek(far, io.SeekStart); err != nil {
 			t.Fatal(err)
 		}
-		if raw, err := io.ReadAll(b.Content); err != nil || !bytes.Equal(raw, want[far:]) {
+		if raw, err := readAll(b.Content, size); err != nil || !bytes.Equal(raw, want[far:]) {
 			t.Errorf("%d wrong bytes, %v", len(raw), err)
 		}
 		_ = b.Content.Close()

@@ -26,7 +26,7 @@ const other = "other.example"
 // beside adds it to the mirror.
 func (f *fixture) beside() *registrytest.Server {
 	f.t.Helper()
-	server := registrytest.New(f.t, registrytest.Options{})
+	server := registrytest.New(f.t, registrytest.Options{Network: f.network})
 	f.more = append(f.more, mirror.Upstream{
 		Name: other, Freshness: mirror.Freshness{TagTTL: ttl}, Access: mirror.Access{Public: true},
 		Remote: &remote{base: server.URL(), client: f.remote.client},
@@ -327,7 +327,9 @@ func TestPartIsOfItsUpstream(t *testing.T) {
 }
 
 // Who asks another upstream does not wait for a slow one.
-func TestSlowUpstreamHoldsNobodyElse(t *testing.T) {
+func TestSlowUpstreamHoldsNobodyElse(t *testing.T) { bubble(testSlowUpstreamHoldsNobodyElse)(t) }
+
+func testSlowUpstreamHoldsNobodyElse(t *testing.T) {
 	f := newFixture(t)
 	s := f.beside()
 	raw := registrytest.Random(1, 3*mib)
@@ -342,7 +344,7 @@ func TestSlowUpstreamHoldsNobodyElse(t *testing.T) {
 	<-reached
 	began := time.Now()
 	f.mustPull(beside(blobRequest(d)), raw, oci.ResultMiss)
-	if took := time.Since(began); took > 2*time.Second {
+	if took := time.Since(began); took > 0 {
 		t.Errorf("after %s", took)
 	}
 	close(open)

@@ -98,6 +98,7 @@ func testFullDisk(t *testing.T) {
 					})
 				}
 				readers.Wait()
+				f.idle() // who came late may have begun another one
 				if e := f.filled(); e.Stored || e.Class != oci.ClassNone {
 					t.Errorf("event %+v", e)
 				}

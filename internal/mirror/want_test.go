@@ -103,7 +103,7 @@ func testRandomReads(t *testing.T) {
 		reads.Wait()
 		f.upstream.Hook(nil) // the rest comes at once, and all of it is right
 		f.upstream.CutConnections()
-		if raw, err := io.ReadAll(first.Content); err != nil || !bytes.Equal(raw, want) {
+		if raw, err := readAll(first.Content, size); err != nil || !bytes.Equal(raw, want) {
 			t.Errorf("%d wrong bytes, %v", len(raw), err)
 		}
 		_ = first.Content.Close()

@@ -249,7 +249,7 @@ func TestConnectionEndsAfterAnUnreadBody(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_ = conn.SetDeadline(time.Now().Add(3 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(time.Minute))
 		_, _ = io.WriteString(conn, request+next)
 		reader := bufio.NewReader(conn)
 		answer, err := http.ReadResponse(reader, nil)

@@ -15,7 +15,7 @@ type Request struct {
 	Path   string
 	Query  string
 	Header http.Header
-	// Status and Bytes of the answer; 0 until it is finished.
+	// Status and Bytes of the answer so far: who has got some of it finds that counted.
 	Status int
 	Bytes  int64
 }
@@ -32,17 +32,13 @@ type Counts struct {
 	requests []*Request
 }
 
-// begin notes a request, and returns what notes its answer.
-func (c *Counts) begin(host Host, kind string, r *http.Request) (end func(*countingWriter)) {
+// begin notes a request, and returns what its answer is to be written to, which notes that.
+func (c *Counts) begin(host Host, kind string, w http.ResponseWriter, r *http.Request) *countingWriter {
 	noted := &Request{Host: host, Method: r.Method, Kind: kind, Path: r.URL.Path, Query: r.URL.RawQuery, Header: r.Header.Clone()}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.requests = append(c.requests, noted)
-	return func(w *countingWriter) {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		noted.Status, noted.Bytes = w.status, w.bytes
-	}
+	return &countingWriter{ResponseWriter: w, counts: c, noted: noted}
 }
 
 // Requests returns all requests since the start or the last Reset.
@@ -98,23 +94,36 @@ func (c *Counts) BlobBytes() (n int64) {
 	return n
 }
 
+// countingWriter counts before it writes: the client may be done with the answer before
+// the handler is.
 type countingWriter struct {
 	http.ResponseWriter
-	status int
-	bytes  int64
+
+	counts *Counts
+	noted  *Request
+}
+
+func (w *countingWriter) note(status, bytes int) {
+	w.counts.mu.Lock()
+	defer w.counts.mu.Unlock()
+	if status != 0 {
+		w.noted.Status = status
+	}
+	if w.noted.Status == 0 {
+		w.noted.Status = http.StatusOK
+	}
+	w.noted.Bytes += int64(bytes)
 }
 
 func (w *countingWriter) WriteHeader(status int) {
-	w.status = status
+	w.note(status, 0)
 	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *countingWriter) Write(p []byte) (int, error) {
-	if w.status == 0 {
-		w.status = http.StatusOK
-	}
+	w.note(0, len(p))
 	n, err := w.ResponseWriter.Write(p)
-	w.bytes += int64(n)
+	w.note(0, n-len(p))
 	return n, err
 }
 

@@ -1,6 +1,7 @@
 package registrytest
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"sync"
@@ -63,13 +64,12 @@ func deliver(to, from net.Conn) {
 		}
 	}()
 	defer close(sent)
-	for {
-		p := make([]byte, 32<<10)
+	for p := make([]byte, 32<<10); ; {
 		n, err := from.Read(p)
 		if err != nil {
 			return
 		}
-		sent <- p[:n]
+		sent <- bytes.Clone(p[:n])
 	}
 }
 

@@ -159,8 +159,7 @@ func (s *Server) ExpireTokens() { s.grants.clear() }
 // serve answers a request at a host, and counts it.
 func (s *Server) serve(host Host, w http.ResponseWriter, r *http.Request) {
 	kind := s.kindOf(host, r)
-	counter := &countingWriter{ResponseWriter: w}
-	defer s.begin(host, kind, r)(counter)
+	counter := s.begin(host, kind, w, r)
 	answer := func(w http.ResponseWriter, r *http.Request) { s.answer(host, w, r) }
 	if hook := s.hookFor(host, kind, r); hook != nil {
 		hook(counter, r, answer)
