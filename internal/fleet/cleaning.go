@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/bucket"
+	"github.com/pullgate/pullgate/internal/fleet/forest"
 	"github.com/pullgate/pullgate/internal/fleet/janitor"
 	"github.com/pullgate/pullgate/internal/oci"
 )
@@ -106,8 +107,8 @@ func (p *pins) means(ctx context.Context) (map[digest.Digest]bool, error) {
 			return nil, err
 		}
 	}
-	images := forest{read: p.depot.contents}
-	return images.walk(ctx, roots)
+	images := forest.Forest{Read: p.depot.contents}
+	return images.Walk(ctx, roots)
 }
 
 // roots adds the digests of the tags of an upstream that are pinned.
