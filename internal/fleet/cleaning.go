@@ -44,6 +44,7 @@ func newJanitor(d *depot, f *Fleet) (*janitor.Janitor, *janitor.Uses) {
 		Well:    func() bool { return d.reads.Open() == nil && d.bodies.Open() == nil && d.writes.Open() == nil },
 		Mine:    func() bool { return f.owns("janitor") },
 		Gone:    func(key string) { d.present.Drop(key) },
+		Expire:  func(ctx context.Context, purges []string) error { return d.purges.expire(ctx, purges) },
 		Survive: f.survive,
 		Log:     d.log,
 	})
