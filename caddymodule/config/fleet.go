@@ -136,7 +136,10 @@ func (f *Fleet) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		f.URL = args[0]
 	}
 	err := parseBlock(d, "fleet", fleetOptions, f, func(*caddyfile.Dispenser, []string) error { return nil })
-	if err != nil {
+	switch {
+	case err != nil && (d.Val() == "valkey" || d.Val() == "redis"):
+		return fmt.Errorf("%w; neither Redis nor Valkey is of use: gateways find each other by peers, and what they share lies in the bucket", err)
+	case err != nil:
 		return err
 	}
 	if err := f.Check(); err != nil {

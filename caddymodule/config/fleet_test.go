@@ -3,6 +3,8 @@ package config
 import (
 	"strings"
 	"testing"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
 // JSON is checked as a Caddyfile is, secrets are looked up when it is loaded, and none gets
@@ -82,5 +84,17 @@ func TestPeersOptions(t *testing.T) {
 	f.Listen = "10.0.0.1:5002"
 	if at, err := f.ListenAddress(); err != nil || at.JoinHostPort(0) != "10.0.0.1:5002" {
 		t.Errorf("%s, %v", at, err)
+	}
+}
+
+// Whoever looks for Redis or Valkey is told what stands in for them.
+func TestFleetHasNoRedis(t *testing.T) {
+	for name, want := range map[string]bool{"redis": true, "valkey": true, "memcached": false} {
+		d := caddyfile.NewTestDispenser("fleet {\n" + name + " redis://localhost:6379\n}")
+		d.Next()
+		err := new(Fleet).UnmarshalCaddyfile(d)
+		if err == nil || !strings.Contains(err.Error(), "unrecognized subdirective '"+name+"' of fleet") || strings.Contains(err.Error(), "find each other by peers") != want {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

@@ -77,7 +77,8 @@ type Options struct {
 	Proven, Known bool
 	// Parallel is how many connections may pull the blob; 0 and 1 = one.
 	Parallel int
-	// MaxFills bounds the fills of the upstream that run at a time; 0 = no limit.
+	// MaxFills bounds the fills of the upstream that run at a time; 0 = no limit. Hurry ends
+	// the wait for the others.
 	MaxFills int
 	// Ahead says that no client has asked for the blob yet, and Most how many bytes it
 	// may have until one does; 0 = any number.
@@ -95,6 +96,8 @@ type Fill struct {
 
 	ctx    context.Context // of the GETs
 	cancel context.CancelFunc
+	queued context.Context // ends when it waits for no other fill any more
+	hurry  context.CancelFunc
 	done   chan struct{}
 	sender sender
 
@@ -113,6 +116,7 @@ func New(ctx context.Context, o Options) *Fill {
 	f.outcome.verdict.sizing = sizing{size: -1, hint: o.Size}
 	f.sender.Options, f.sender.party, f.sender.known = &f.Options, f.audience.party, o.Known
 	f.ctx, f.cancel = context.WithCancel(ctx)
+	f.queued, f.hurry = context.WithCancel(f.ctx)
 	f.workers.f = f
 	f.workers.restart(f.ctx)
 	f.hasher.restart(0, -1)
@@ -132,12 +136,18 @@ func (f *Fill) Run(ended func(Outcome)) {
 	f.release()
 }
 
+// Hurry has the fill wait for no other one, however many there are.
+func (f *Fill) Hurry() { f.hurry() }
+
 // Done is closed at the end.
 func (f *Fill) Done() <-chan struct{} { return f.done }
 
 func (f *Fill) download() (err error) {
 	defer f.recovered(&err)
-	leave, err := f.Enter(f.ctx, f.Scope.Upstream, f.MaxFills)
+	leave, err := f.Enter(f.queued, f.Scope.Upstream, f.MaxFills)
+	if err != nil && f.ctx.Err() == nil {
+		leave, err = f.Enter(f.ctx, f.Scope.Upstream, 0)
+	}
 	if err != nil {
 		return ErrClosed()
 	}

@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -10,64 +9,16 @@ import (
 	"github.com/pullgate/pullgate/storage"
 )
 
-// begun are the scopes and digests of which it is about to be shown that they belong
-// together, and since when: a purge may come meanwhile. The zero value has none. Safe for
-// concurrent use.
-type begun struct {
-	mu    sync.Mutex
-	since map[scoped]time.Time
-}
-
-// maxBegun bounds what is remembered; any of it leaves for what is new.
-const maxBegun = 1 << 14
-
+// scoped is a digest of which it is about to be shown that it belongs to a scope.
 type scoped struct {
 	oci.Scope
 	digest digest.Digest
 }
 
-// note notes that something begins, unless it has begun before.
-func (b *begun) note(scope oci.Scope, d digest.Digest) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	key := scoped{scope, d}
-	if _, ok := b.since[key]; ok {
-		return
-	}
-	if b.since == nil {
-		b.since = map[scoped]time.Time{}
-	}
-	if len(b.since) >= maxBegun {
-		for other := range b.since {
-			delete(b.since, other)
-			break
-		}
-	}
-	b.since[key] = time.Now()
-}
-
-// end returns when something began that ends now, if that is known.
-func (b *begun) end(scope oci.Scope, d digest.Digest) (since time.Time, ok bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	key := scoped{scope, d}
-	since, ok = b.since[key]
-	delete(b.since, key)
-	return since, ok
-}
-
-// before reports whether something is under way that has begun up to a time.
-func (b *begun) before(scope oci.Scope, d digest.Digest, at time.Time) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	since, ok := b.since[scoped{scope, d}]
-	return ok && !since.After(at)
-}
-
 // confirm reports whether what is shown of a digest now is not from before a purge, and
 // notes that it was shown after it.
 func (d *depot) confirm(scope oci.Scope, of digest.Digest) bool {
-	since, running := d.begun.end(scope, of)
+	since, running := d.begun.End(scoped{scope, of})
 	m, ok := d.purges.latest(scope, oci.Reference{Digest: of})
 	if !ok {
 		return true

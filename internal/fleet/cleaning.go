@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/bucket"
+	"github.com/pullgate/pullgate/internal/fleet/forest"
 	"github.com/pullgate/pullgate/internal/fleet/janitor"
 	"github.com/pullgate/pullgate/internal/oci"
 )
@@ -43,6 +44,7 @@ func newJanitor(d *depot, f *Fleet) (*janitor.Janitor, *janitor.Uses) {
 		Well:    func() bool { return d.reads.Open() == nil && d.bodies.Open() == nil && d.writes.Open() == nil },
 		Mine:    func() bool { return f.owns("janitor") },
 		Gone:    func(key string) { d.present.Drop(key) },
+		Expire:  func(ctx context.Context, purges []string) error { return d.purges.expire(ctx, purges) },
 		Survive: f.survive,
 		Log:     d.log,
 	})
@@ -106,8 +108,8 @@ func (p *pins) means(ctx context.Context) (map[digest.Digest]bool, error) {
 			return nil, err
 		}
 	}
-	images := forest{read: p.depot.contents}
-	return images.walk(ctx, roots)
+	images := forest.Forest{Read: p.depot.contents}
+	return images.Walk(ctx, roots)
 }
 
 // roots adds the digests of the tags of an upstream that are pinned.

@@ -60,7 +60,8 @@ type noted struct {
 	// being read, and confirmed what was shown since a purge.
 	avoided, wrong, present, served, confirmed caution.Recent
 
-	begun begun
+	// begun is what is about to be shown to belong to a scope: a purge may come meanwhile.
+	begun caution.Begun[scoped]
 }
 
 // counts are what went to the bucket and came from it, and how long that took to begin.

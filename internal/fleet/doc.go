@@ -39,7 +39,8 @@
 //   - What is cached and proven asks nobody.
 //   - Nothing that was said before a purge is served after it, on any gateway that has seen
 //     it, nor brought to the bucket: a proof there tells the last purge that it is newer
-//     than, and who asks another gateway tells the last one that the answer has to be.
+//     than, and who asks another gateway tells the last one that the answer has to be. When
+//     its record goes, so has what is older.
 //   - Another gateway's success proves a scope: it answers for the identity of an upstream
 //     by the rules that its clients have. Its errors count where they are the upstream's own
 //     word. Everything else is a reason to ask the next one, and then the upstream.

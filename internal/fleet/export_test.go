@@ -26,6 +26,11 @@ func (f *Fleet) Look(ctx context.Context) error {
 	return d.pins.compare(ctx)
 }
 
+// Lapse has a gateway be as one that has not read for a month what others have removed.
+func (f *Fleet) Lapse() {
+	f.depot.Load().purges.kept.change(func(k *Kept) { k.Read = time.Now().UTC().Add(-keepPurges - time.Hour) })
+}
+
 // Cursor returns the last purge that was done here.
 func (f *Fleet) Cursor() string { return f.depot.Load().purges.kept.get().Cursor }
 

@@ -38,8 +38,10 @@ type gateway struct {
 	cache  *mirror.Cache
 	fleet  *fleet.Fleet
 	mirror *mirror.Mirror
-	close  func()
-	group  *peers.Group // nil = it is alone
+	// policies are those of the mirror.
+	policies []mirror.Upstream
+	close    func()
+	group    *peers.Group // nil = it is alone
 	// offline says that it asks no upstream.
 	offline bool
 	// brought is how many bytes of blobs have come from upstreams.
@@ -123,6 +125,7 @@ func (g *gateway) serve(upstreams ...mirror.Upstream) {
 		g.offline = g.offline || u.Offline
 		upstreams[n].Remote = g.fleet.Remote(fleet.Upstream{Identity: cmp.Or(u.Identity, u.Name), TagTTL: u.TagTTL, ProofTTL: u.ProofTTL, ImmutableTags: u.ImmutableTags}, u.Remote)
 	}
+	g.policies = upstreams
 	var err error
 	if g.mirror, err = mirror.New(g.cache, mirror.Options{Upstreams: upstreams}); err != nil {
 		g.t.Fatal(err)

@@ -87,7 +87,7 @@ func (f *follower) purged(repository string, ref oci.Reference) string {
 // begin notes since when something is asked for: a purge may come meanwhile.
 func (f *follower) begin(repository string, d digest.Digest) {
 	if depot := f.fleet.depot.Load(); depot != nil {
-		depot.begun.note(f.scope(repository), d)
+		depot.begun.Note(scoped{f.scope(repository), d})
 	}
 }
 

@@ -34,7 +34,7 @@ func (f *Fleet) Current(ctx context.Context, scope oci.Scope, d digest.Digest, p
 		return false
 	}
 	m, _ := depot.purges.latest(scope, oci.Reference{Digest: d})
-	return !depot.begun.before(scope, d, m.at)
+	return !depot.begun.Before(scoped{scope, d}, m.at)
 }
 
 // owns reports whether this gateway owns a key, as far as it knows.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -77,15 +78,22 @@ func (h *herd) start() {
 // join makes a gateway one of a fleet, for the identity of its upstream.
 func (g *gateway) join(l net.Listener, identity string, o peers.Options) {
 	g.t.Helper()
+	open := slices.Clone(g.policies)
+	for n := range open {
+		open[n].MaxFills = 0 // others limit what they ask for
+	}
+	answering, err := mirror.New(g.cache, mirror.Options{Upstreams: open})
+	if err != nil {
+		g.t.Fatal(err)
+	}
 	handler := registry.New(peers.Wire(registry.Options{
-		Mirror: g.mirror, Router: registry.NewRouter(map[string]registry.Upstream{upstreamName: {Name: upstreamName}}, ""),
+		Mirror: answering, Router: registry.NewRouter(map[string]registry.Upstream{upstreamName: {Name: upstreamName}}, ""),
 	}))
 	o.Secret = fleetSecret
 	o.Enter = func(asked string) (peers.Served, bool) {
 		return peers.Served{Name: upstreamName, Handler: handler, Offline: g.offline, Leave: func() {}}, asked == identity
 	}
 	o.Current = g.fleet.Current
-	var err error
 	if g.group, err = peers.New(o); err != nil {
 		g.t.Fatal(err)
 	}

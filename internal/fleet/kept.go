@@ -15,7 +15,8 @@ import (
 // Kept is what a gateway keeps of a bucket across restarts.
 type Kept struct {
 	Bucket string `json:"bucket"`
-	// Cursor is the last purge that was done here, and Read when the log was last read.
+	// Cursor is the last purge that was done here, and Read when the log was last read, or
+	// the bucket first used.
 	Cursor string    `json:"cursor,omitempty"`
 	Read   time.Time `json:"read,omitzero"`
 	// Void is up to when nothing holds that was said: the log was not read for too long.
@@ -49,13 +50,24 @@ func recall(store Store, name string, log *slog.Logger) *kept {
 	if err != nil || k.now.Bucket != name {
 		k.now = Kept{Bucket: name, Void: k.now.Void}
 	}
-	if read := k.now.Read; !read.IsZero() && time.Since(read) > keepPurges {
-		log.Warn("the log of purges was not read for too long: what is stored has to be confirmed anew", "since", read)
-		k.now.Void = time.Now()
+	if k.saved = k.now.Read; k.saved.IsZero() {
+		k.now.Read = time.Now().UTC()
 	}
-	k.saved = k.now.Read
+	k.lapse(time.Now())
 	return k
 }
+
+// lapse voids all that was said if the log was not read for so long that purges may be gone.
+func (k *kept) lapse(now time.Time) {
+	if outlived(k.now.Read, now) {
+		k.log.Warn("the log of purges was not read for too long: what is stored has to be confirmed anew", "since", k.now.Read)
+		k.now.Void, k.changed = now, true
+	}
+}
+
+// outlived reports whether purges may be gone that were not there at a time. A clock that
+// stops with the machine does not tell.
+func outlived(at, now time.Time) bool { return now.Round(0).Sub(at) > keepPurges }
 
 func (k *kept) get() Kept {
 	k.mu.Lock()
@@ -71,12 +83,14 @@ func (k *kept) change(by func(*Kept)) {
 	k.changed = true
 }
 
-// sawLog notes that the log was read.
-func (k *kept) sawLog(now time.Time) {
+// sawLog notes that the log was read, and returns up to when nothing holds that was said.
+func (k *kept) sawLog(now time.Time) (void time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.lapse(now)
 	k.now.Read = now.UTC()
 	k.changed = k.changed || now.Sub(k.saved) > readEvery
+	return k.now.Void
 }
 
 // save writes down what has changed. A store that takes nothing knows less at the next

@@ -32,6 +32,7 @@ type memory struct {
 	held        string              // what the keys of writes begin with that take long
 	released    chan struct{}       // closed once they are done
 	listing     func(prefix string) // called before something is listed; nil = nothing is
+	stuck       string              // what the keys begin with of what is not deleted; empty = all is
 }
 
 // hold has writes of keys that begin with a prefix take until they are released.
@@ -232,13 +233,16 @@ func (m *memory) Put(ctx context.Context, key string, content io.ReadSeeker, siz
 }
 
 func (m *memory) Delete(ctx context.Context, key string) error {
-	_, err := m.begin(ctx, key, true)
-	if err == nil {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		delete(m.objects, key)
+	if _, err := m.begin(ctx, key, true); err != nil {
+		return err
 	}
-	return err
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.stuck != "" && strings.HasPrefix(key, m.stuck) {
+		return errUnwell
+	}
+	delete(m.objects, key)
+	return nil
 }
 
 func (m *memory) List(ctx context.Context, prefix, after string) iter.Seq2[bucket.Info, error] {
@@ -274,6 +278,13 @@ func (m *memory) onList(do func(prefix string)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.listing = do
+}
+
+// stick has nothing deleted whose key begins with a prefix; empty = everything is.
+func (m *memory) stick(prefix string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stuck = prefix
 }
 
 // put puts an object that was written a while ago.

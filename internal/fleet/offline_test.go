@@ -3,6 +3,7 @@ package fleet_test
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -114,5 +115,47 @@ func TestOfflineGatewaysAnswerForNobody(t *testing.T) {
 	}
 	if offline.fleet.Peers().Answered == 0 {
 		t.Error("it was not asked")
+	}
+}
+
+// An upstream that is not asked has the tags that any gateway has pulled, but for those that
+// were removed, whatever has come to the bucket since.
+func TestOfflineUpstreamHasTheTagsOfTheBucket(t *testing.T) {
+	t.Parallel()
+	from, m := registrytest.New(t, registrytest.Options{}), newMemory()
+	online := newGateway(t, from, m)
+	for n, tag := range []string{"1", "2", "3"} {
+		online.pull(from.PutImage(repository, tag, uint64(n), 10), 0)
+	}
+	const at = "v1/t/" + upstreamName + "/" + repository + "/_/"
+	await(t, "uploads", func() bool { return len(m.keys(at)) == 3 })
+	old, err := m.object(at + "2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	online.settled(0)
+	online.rm("docker.io/" + repository + ":2")
+	m.put(at+"2", old.content, 0)
+	g := bareGateway(t, t.TempDir(), m, (*fleet.Fleet).Relax, time.Now)
+	g.serve(mirror.Upstream{Name: upstreamName, Access: mirror.Access{Public: true}, Offline: true, Backed: true})
+	list := func(repository string, page oci.TagsPage) ([]string, error) {
+		found, _, err := g.mirror.Tags(t.Context(), request(oci.KindTags, repository, oci.Reference{}), page)
+		return found.Tags, err
+	}
+	for range 2 {
+		if tags, err := list(repository, oci.TagsPage{N: -1}); err != nil || !slices.Equal(tags, []string{"1", "3"}) {
+			t.Errorf("%v, %v", tags, err)
+		}
+	}
+	if tags, err := list(repository, oci.TagsPage{N: 1, Last: "1"}); err != nil || !slices.Equal(tags, []string{"3"}) {
+		t.Errorf("the second page: %v, %v", tags, err)
+	}
+	var e *oci.Error
+	if tags, err := list("library/other", oci.TagsPage{N: -1}); !errors.As(err, &e) || e.Status != http.StatusNotFound {
+		t.Errorf("another repository: %v, %v", tags, err)
+	}
+	m.fail(faults()[0], fault{})
+	if tags, err := list(repository, oci.TagsPage{N: -1}); err != nil || len(tags) != 2 {
+		t.Errorf("without the bucket: %v, %v", tags, err)
 	}
 }

@@ -62,7 +62,7 @@ func (p *pins) share(ctx context.Context, pin oci.Pin) error {
 	return err
 }
 
-func (p *pins) writer() writer { return writer{p.depot, p.fleet} }
+func (p *pins) writer() writer { return writer{depot: p.depot, fleet: p.fleet} }
 
 // Unpin ends that, and reports whether the pin was in the bucket. The caller has it end
 // here, too.
@@ -71,7 +71,7 @@ func (f *Fleet) Unpin(ctx context.Context, pin oci.Pin) (dropped bool, err error
 	if d == nil {
 		return false, nil
 	}
-	w, key := writer{d, f}, pinKey(pin.String())
+	w, key := writer{depot: d, fleet: f}, pinKey(pin.String())
 	_, err = w.stat(ctx, key)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil

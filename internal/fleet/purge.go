@@ -70,7 +70,7 @@ func (l *purgeLog) purge(ctx context.Context, sel oci.Selection) (*Purged, error
 	group, deleting := errgroup.WithContext(ctx)
 	group.SetLimit(deleters)
 	remove := func(_ oci.Scope, _, key string) error {
-		group.Go(func() error { return writer{l.depot, l.fleet}.drop(deleting, key) })
+		group.Go(func() error { return writer{depot: l.depot, fleet: l.fleet}.drop(deleting, key) })
 		return deleting.Err()
 	}
 	if p.whole {

@@ -136,7 +136,7 @@ func (l *purgeLog) note(err error) {
 	}
 	if err == nil {
 		l.failed.Store(nil)
-		l.kept.sawLog(time.Now())
+		l.voidBefore(l.kept.sawLog(time.Now()))
 	} else {
 		l.failed.Store(&err)
 	}

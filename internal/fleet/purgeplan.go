@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullgate/pullgate/internal/fleet/forest"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/storage"
 )
@@ -26,7 +27,7 @@ type purgePlan struct {
 	pins    []oci.Pin
 	stored  int // how many of the pins lie in the store; they come first
 	purged  Purged
-	images  forest
+	images  forest.Forest
 }
 
 // planPurge finds out what goes with a selection: of a whole upstream or repository all, of an
@@ -34,7 +35,7 @@ type purgePlan struct {
 // *storage.PinnedError. Of what is stored here, the store itself knows that better.
 func planPurge(ctx context.Context, f *Fleet, d *depot, sel oci.Selection) (*purgePlan, error) {
 	p := &purgePlan{fleet: f, depot: d, sel: sel, whole: sel.Reference == (oci.Reference{})}
-	p.images.read = p.contents
+	p.images.Read = p.contents
 	stored, err := f.local.Store.Pins(ctx)
 	if err != nil {
 		return nil, err
@@ -175,11 +176,11 @@ func (p *purgePlan) image(ctx context.Context, scope oci.Scope) error {
 			}
 		}
 	}
-	kept, err := p.images.walk(ctx, stays)
+	kept, err := p.images.Walk(ctx, stays)
 	if err != nil {
 		return err
 	}
-	all, err := p.images.walk(ctx, goes)
+	all, err := p.images.Walk(ctx, goes)
 	if err != nil {
 		return err
 	}
@@ -220,7 +221,7 @@ func (p *purgePlan) tags(ctx context.Context, scope oci.Scope) (map[string][]dig
 			continue
 		}
 		var t sharedTag
-		if _, err := (writer{p.depot, p.fleet}).read(ctx, o.Key, &t); err != nil {
+		if _, err := (writer{depot: p.depot, fleet: p.fleet}).read(ctx, o.Key, &t); err != nil {
 			return nil, err
 		}
 		if _, err := oci.ParseDigest(t.Digest.String()); err == nil {

@@ -188,7 +188,7 @@ func (b blobs) ServeBlob(ctx context.Context, d digest.Digest) (storage.Served, 
 // Begin implements mirror.Blobs.
 func (b blobs) Begin(ctx context.Context, scope oci.Scope, d digest.Digest, size int64) (fill.Part, error) {
 	if depot := b.fleet.depot.Load(); depot != nil {
-		depot.begun.note(scope, d)
+		depot.begun.Note(scoped{scope, d})
 	}
 	p, err := b.Blobs.Begin(ctx, scope, d, size)
 	if err != nil {

@@ -245,7 +245,7 @@ func (r *remote) prove(ctx context.Context, depot *depot, repository string, d d
 	p := &proof{found: make(chan struct{})}
 	ctx, p.end = context.WithCancel(ctx)
 	scope := r.scope(repository)
-	depot.begun.note(scope, d)
+	depot.begun.Note(scoped{scope, d})
 	if link, err := r.fleet.Records().Linked(ctx, scope, d); err == nil && link.Proven {
 		p.size, p.ok = link.Size, true
 		close(p.found)
@@ -270,7 +270,7 @@ func (r *remote) prove(ctx context.Context, depot *depot, repository string, d d
 // One from before a purge is none, whoever has written it late.
 func proven(ctx context.Context, depot *depot, scope oci.Scope, d digest.Digest) (size int64, ok bool) {
 	key := proofKey(scope, d)
-	depot.begun.note(scope, d)
+	depot.begun.Note(scoped{scope, d})
 	info, err := depot.head(ctx, key)
 	if err != nil || info.Meta[metaPurge] < depot.covering(scope, oci.Reference{Digest: d}) {
 		return -1, false

@@ -7,9 +7,11 @@ import (
 	"io"
 	"io/fs"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pullgate/pullgate/internal/bucket"
 	"github.com/pullgate/pullgate/internal/oci"
@@ -132,6 +134,37 @@ func (r *remote) recallTag(ctx context.Context, depot *depot, repository, tag st
 	return records.PutTag(ctx, scope, tag, storage.Tag{
 		Digest: t.Digest, MediaType: t.MediaType, Size: t.Size, Checked: r.stale(t.Checked), Changed: t.Changed,
 	}) == nil
+}
+
+// Tags implements mirror.Remote. Of an upstream that is not asked, the tags in the bucket
+// that are not known here go into the store.
+func (r *remote) Tags(ctx context.Context, repository string, at oci.TagsCursor) (oci.TagsPart, error) {
+	part, err := r.Remote.Tags(ctx, repository, at)
+	if depot := r.fleet.depot.Load(); depot != nil && errors.Is(err, errOffline) && depot.reads.Open() == nil {
+		r.recallTags(ctx, depot, repository)
+	}
+	return part, err
+}
+
+func (r *remote) recallTags(ctx context.Context, depot *depot, repository string) {
+	ctx, cancel := context.WithTimeout(ctx, max(sparePatience, depot.budget))
+	defer cancel()
+	var group errgroup.Group
+	group.SetLimit(readers)
+	within := scopeKey(tagsAt, r.scope(repository))
+	depot.counts.reads.Add(1)
+	for o, err := range depot.objects.List(ctx, within, "") {
+		if err != nil {
+			depot.log.Debug("tags are not listed in the bucket", "error", err)
+			break
+		}
+		group.Go(func() error {
+			defer r.fleet.survive("recall tag")
+			r.recallTag(ctx, depot, repository, strings.TrimPrefix(o.Key, within))
+			return nil
+		})
+	}
+	_ = group.Wait() // what is not read is not known
 }
 
 // stale returns when something was checked, but not so late that it would count as fresh.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"strconv"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -19,11 +20,15 @@ import (
 type writer struct {
 	depot *depot
 	fleet *Fleet
+	// asOf is when the log of purges was read last before an upload began; zero = what is
+	// written does not rest on that.
+	asOf time.Time
 }
 
 // do does one upload. What the gateway has not any more, or cannot read, is nothing to
 // upload.
 func (w writer) do(ctx context.Context, j job) error {
+	w.asOf = w.depot.purges.kept.get().Read
 	switch j.kind {
 	case blob:
 		return w.blob(ctx, j.digest)
@@ -143,7 +148,7 @@ func (w writer) link(ctx context.Context, scope oci.Scope, d digest.Digest) erro
 	if w.depot.present.Has(present) {
 		return nil
 	}
-	err = w.depot.put(ctx, key, bytes.NewReader(nil), 0, bucket.PutOptions{Meta: meta})
+	err = w.inTime(key, w.depot.put(ctx, key, bytes.NewReader(nil), 0, bucket.PutOptions{Meta: meta}))
 	if err == nil {
 		w.depot.present.Add(present, presentFor)
 	}
@@ -253,5 +258,17 @@ func (w writer) write(ctx context.Context, key string, record any, o bucket.PutO
 		return err
 	}
 	o.ContentType = "application/json"
-	return w.depot.put(ctx, key, bytes.NewReader(raw), int64(len(raw)), o)
+	return w.inTime(key, w.depot.put(ctx, key, bytes.NewReader(raw), int64(len(raw)), o))
+}
+
+// inTime returns how a record was written, and has it removed if it has come so late, as from
+// a process that was paused, that purges may be gone which it is not newer than.
+func (w writer) inTime(key string, err error) error {
+	if w.asOf.IsZero() || !outlived(w.asOf, time.Now()) {
+		return err
+	}
+	w.depot.uploads.behind.Store(true)
+	w.depot.wrong.Add(key, distrustFor)
+	w.depot.uploads.add(job{kind: wrong, name: key})
+	return bucket.ErrChanged
 }

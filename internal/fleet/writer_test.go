@@ -74,12 +74,14 @@ func TestRemovalOfWhatIsReplaced(t *testing.T) {
 			if err := order[0](); err != nil || d.wrong.Has(key) {
 				t.Errorf("%s: %v", what, err)
 			}
-			uploads := d.uploads.waiting()
+			uploads, _ := d.uploads.queue.Backlog()
 			if again := uploads == 2; again != both || d.present.Has(key) != (!both && what == "replaced") {
 				t.Errorf("%s, both at once %v: %d uploads, known to be there: %v", what, both, uploads, d.present.Has(key))
 			}
 			for range uploads {
-				delete(d.uploads.known, <-d.uploads.queue)
+				if _, end, ok := d.uploads.queue.Next(t.Context()); ok {
+					end()
+				}
 			}
 		}
 	}

@@ -95,7 +95,7 @@ func (v *pullAhead) try(d digest.Digest, most int64) (begun, may bool) {
 			v.ahead.Leave(v.Identity)
 		}
 	}()
-	turn, may = v.trySpareTurn()
+	turn, may = v.tryTurn(true, (v.MissesPerClient+1)/2) // the client asks for other things, too
 	begun = may && v.begin(d, most, turn)
 	return begun, may
 }

@@ -117,6 +117,9 @@ func (q *blobQuery) join(ctx context.Context) (joining, oci.CacheStatus, error) 
 		return q.begin(ctx, mine)
 	case f != nil:
 		f.span.AddLink(trace.LinkFromContext(ctx))
+		if q.MaxFills == 0 { // as for another gateway, which what has places here may be waiting for
+			f.Hurry()
+		}
 		if f.source.scope != q.scope {
 			f.sharers.add(sharer{q.view, q.link.Proven})
 		}
@@ -153,7 +156,7 @@ func (q *blobQuery) begin(ctx context.Context, mine *place) (j joining, status o
 	}
 	if q.turn == nil {
 		var ok bool
-		if q.turn, ok = q.tryTurn(true); !ok {
+		if q.turn, ok = q.tryTurn(true, 0); !ok {
 			return joining{full: true}, oci.CacheStatus{}, nil
 		}
 	}

@@ -45,7 +45,7 @@ func (g *flights[T]) do(ctx context.Context, v view, k key, deadline time.Durati
 	var turn *turn
 	if f == nil {
 		var ok bool
-		if turn, ok = v.tryTurn(false); !ok {
+		if turn, ok = v.tryTurn(false, 0); !ok {
 			g.mu.Unlock()
 			var err error
 			if turn, err = v.awaitTurn(ctx, false, deadline); err != nil {
@@ -80,7 +80,7 @@ func (g *flights[T]) do(ctx context.Context, v view, k key, deadline time.Durati
 func (g *flights[T]) begin(ctx context.Context, v view, k key, deadline time.Duration,
 	fn func(context.Context) (answer[T], error),
 ) {
-	turn, ok := v.tryTurn(false)
+	turn, ok := v.tryTurn(false, 0)
 	if !ok {
 		return
 	}

@@ -219,8 +219,11 @@ func (w *walk) failed(err error) oci.CacheStatus {
 }
 
 // storedTags pages through the tags that were pulled through this gateway: all that an
-// upstream has which is never asked.
+// upstream has which is never asked, beside those that its Remote puts into the store.
 func (v view) storedTags(ctx context.Context, page oci.TagsPage) (oci.TagList, oci.CacheStatus, error) {
+	if v.Backed {
+		_, _ = v.Remote.Tags(ctx, v.repository, oci.TagsCursor{}) // it has none itself
+	}
 	tags, err := v.store.Tags(ctx, v.scope, page.Last, -1)
 	v.store.readFailed("list tags", v.scope, "", err)
 	if len(tags) == 0 && (err != nil || page.Last == "") {

@@ -38,17 +38,9 @@ func (v view) turnKey(fill bool) (k turnKey, ok bool) {
 	return turnKey{v.client, v.Identity, fill}, v.client != "" && v.MissesPerClient > 0
 }
 
-// tryTurn returns a turn if there is one at once. nil, true = none is needed.
-func (v view) tryTurn(fill bool) (*turn, bool) { return v.tryTurnBeside(fill, 0) }
-
-// trySpareTurn returns a turn for a fill that the client has not asked for: while it
-// has half of its turns left beside.
-func (v view) trySpareTurn() (*turn, bool) {
-	return v.tryTurnBeside(true, (v.MissesPerClient+1)/2)
-}
-
-// tryTurnBeside is tryTurn where so many others have to be free, too.
-func (v view) tryTurnBeside(fill bool, others int) (*turn, bool) {
+// tryTurn returns a turn if there is one at once, and so many others are free, too. nil,
+// true = none is needed.
+func (v view) tryTurn(fill bool, others int) (*turn, bool) {
 	k, limited := v.turnKey(fill)
 	if !limited {
 		return nil, true

@@ -17,7 +17,13 @@ type Limiter[K comparable] struct {
 
 type lane struct {
 	used  int
-	queue []chan struct{} // closed when a place is handed over
+	queue []waiter
+}
+
+// waiter is who waits for one of limit places.
+type waiter struct {
+	limit int
+	turn  chan struct{} // closed when a place is handed over
 }
 
 // Enter waits for one of limit places; 0 = there is no limit. Who gets no error calls
@@ -30,7 +36,7 @@ func (l *Limiter[K]) Enter(ctx context.Context, kind K, limit int) error {
 	}
 	lane := l.lanes[kind]
 	turn := make(chan struct{})
-	lane.queue = append(lane.queue, turn)
+	lane.queue = append(lane.queue, waiter{limit, turn})
 	l.mu.Unlock()
 	select {
 	case <-turn:
@@ -38,7 +44,7 @@ func (l *Limiter[K]) Enter(ctx context.Context, kind K, limit int) error {
 	case <-ctx.Done():
 	}
 	l.mu.Lock()
-	i := slices.Index(lane.queue, turn)
+	i := slices.IndexFunc(lane.queue, func(w waiter) bool { return w.turn == turn })
 	if i >= 0 {
 		lane.queue = slices.Delete(lane.queue, i, i+1)
 	}
@@ -78,17 +84,20 @@ func (l *Limiter[K]) take(kind K, limit, others int) bool {
 	return true
 }
 
-// Leave hands the place over to who has waited longest.
+// Leave hands the place over to who has waited longest, unless more are at work than that
+// one's limit: whoever has none may have come meanwhile.
 func (l *Limiter[K]) Leave(kind K) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	lane := l.lanes[kind]
-	if len(lane.queue) > 0 {
-		close(lane.queue[0])
+	lane.used--
+	if len(lane.queue) > 0 && lane.used < lane.queue[0].limit {
+		lane.used++
+		close(lane.queue[0].turn)
 		lane.queue = lane.queue[1:]
 		return
 	}
-	if lane.used--; lane.used == 0 {
+	if lane.used == 0 {
 		delete(l.lanes, kind)
 	}
 }

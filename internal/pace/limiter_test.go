@@ -74,3 +74,34 @@ func TestLimiterLosesNoPlace(t *testing.T) {
 		}
 	}
 }
+
+// Who has no limit takes a place beside those of others, and leaves them no more than they
+// may have.
+func TestLimiterIsNotWidened(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l Limiter[int]
+		want := func(used, waiting int) {
+			t.Helper()
+			synctest.Wait()
+			if u, w := l.Count(); u != used || w != waiting {
+				t.Fatalf("%d are in and %d wait, want %d and %d", u, w, used, waiting)
+			}
+		}
+		enter := func(limit int) {
+			if err := l.Enter(t.Context(), 0, limit); err != nil {
+				t.Error(err)
+			}
+		}
+		enter(1)
+		go enter(1)
+		go enter(1)
+		enter(0)
+		want(2, 2)
+		l.Leave(0)
+		want(1, 2)
+		for left := range 3 {
+			l.Leave(0)
+			want(min(1, 2-left), max(0, 1-left))
+		}
+	})
+}

@@ -34,6 +34,9 @@ type Options struct {
 	Mine func() bool
 	// Gone is told of objects that are about to go.
 	Gone func(key string)
+	// Expire is told of purges that are about to go, and removes what would outlive them. nil =
+	// there is nothing like that.
+	Expire func(ctx context.Context, purges []string) error
 	// Survive keeps a panic from taking the server down. It is deferred.
 	Survive func(task string)
 	Log     *slog.Logger
@@ -46,6 +49,9 @@ type Folders struct{ Blobs, Manifests, Proofs, Purges, Uses, Base, Report string
 func New(o Options) (*Janitor, *Uses) {
 	if o.Mine == nil {
 		o.Mine = func() bool { return true }
+	}
+	if o.Expire == nil {
+		o.Expire = func(context.Context, []string) error { return nil }
 	}
 	b := bucket{o}
 	return &Janitor{bucket: b}, &Uses{bucket: b, contents: o.Contents}

@@ -236,11 +236,18 @@ func (c *cleaning) removeLists(ctx context.Context) error {
 			old = append(old, key)
 		}
 	}
+	var purges []string
 	err := c.each(ctx, c.In.Purges, "", func(o objects.Info) error {
 		if !o.Modified.IsZero() && c.report.Begun.Sub(o.Modified) > KeepPurges+24*time.Hour {
-			old = append(old, o.Key)
+			purges = append(purges, o.Key)
 		}
 		return nil
 	})
+	if err == nil && len(purges) > 0 {
+		err = c.Expire(ctx, purges)
+	}
+	if err == nil {
+		old = append(old, purges...)
+	}
 	return errors.Join(err, c.remove(ctx, old))
 }

@@ -18,8 +18,7 @@ import (
 const (
 	// answerPatience is how long an answer about a manifest or a size may take, unless
 	// Options say otherwise, and blobPatience how long until a blob begins: the owner may be
-	// waiting for its upstream, and the client for us. It also ends what two gateways that
-	// are full of downloads would wait for each other for.
+	// waiting for its upstream, and the client for us.
 	answerPatience = 5 * time.Second
 	blobPatience   = 20 * time.Second
 	maxDocument    = 64 << 10
