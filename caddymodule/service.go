@@ -223,6 +223,9 @@ func (s *service) openLocked() (err error) {
 	if open.cache, err = acquireCache(s.app.path, s.app.limits); err != nil {
 		return err
 	}
+	if s.app.bucket != nil { // nobody is answered before it is known what others have removed
+		s.app.adopt(open.cache)
+	}
 	o := mirror.Options{Logger: slog.New(flood.New(newestLog{}, requestLines))}
 	for _, u := range s.upstreams {
 		c, err := acquireClient(u)
