@@ -25,7 +25,7 @@ var imports = map[string][]string{
 	"":             {"caddymodule", "caddymodule/credentials", "caddymodule/s3"},
 	"cmd/pullgate": {""},
 	"caddymodule": {
-		"caddymodule/admin", "caddymodule/command", "caddymodule/config", "caddymodule/dashboard", "caddymodule/endpoint", "internal/bucket", "internal/fleet", "internal/fleet/peers", "internal/flood", "internal/history", "internal/image", "internal/listener", "internal/metrics",
+		"caddymodule/admin", "caddymodule/command", "caddymodule/config", "caddymodule/dashboard", "caddymodule/endpoint", "internal/bucket", "internal/fleet", "internal/fleet/peers", "internal/fleet/redirect", "internal/flood", "internal/history", "internal/image", "internal/listener", "internal/metrics",
 		"internal/mirror", "internal/nearest", "internal/operate", "internal/pulls", "internal/registry", "internal/upstream", "storage", "internal/oci",
 	},
 	"caddymodule/admin": {"internal/bundle", "internal/operate"},
@@ -46,6 +46,7 @@ var imports = map[string][]string{
 	"internal/fleet/forest":      {"internal/oci"},
 	"internal/fleet/janitor":     {"internal/bucket", "internal/oci"},
 	"internal/fleet/peers":       {"internal/registry", "internal/oci"},
+	"internal/fleet/redirect":    {"internal/fleet/caution", "internal/registry", "internal/oci"},
 	"internal/fleet/text":        {"internal/fleet", "internal/fleet/peers", "internal/terminal"},
 	"internal/fleet/trial":       {"internal/bucket"},
 	"internal/bucket":            {},

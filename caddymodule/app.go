@@ -48,6 +48,8 @@ type appRun struct {
 	listens  []caddy.NetworkAddress // where no earlier configuration does
 	servers  []*caddyhttp.Server    // those of the handlers
 	cache    *cache                 // set while the App holds its reference
+	adoption sync.Once
+	adopted  *cache // whose limits and bucket are the configuration's
 }
 
 // CaddyModule returns the Caddy module information.
@@ -98,7 +100,7 @@ func (a *App) Start() error {
 	if err != nil {
 		return err
 	}
-	c.adopt(a.run)
+	a.run.adopt(c)
 	a.run.mu.Lock()
 	a.run.cache = c
 	handlers, listens, servers := a.run.handlers, a.run.listens, a.run.servers
@@ -132,15 +134,29 @@ func (a *App) Cleanup() error {
 	return a.run.release()
 }
 
+// adopt makes limits and bucket of the store those of the configuration, unless that was
+// done, or the configuration has left.
+func (r *appRun) adopt(c *cache) {
+	r.adoption.Do(func() {
+		r.mu.Lock()
+		r.adopted = c
+		r.mu.Unlock()
+		c.adopt(r)
+	})
+}
+
 func (r *appRun) release() error {
+	r.adoption.Do(func() {})
 	r.mu.Lock()
-	c := r.cache
-	r.cache = nil
+	c, adopted := r.cache, r.adopted
+	r.cache, r.adopted = nil, nil
 	r.mu.Unlock()
+	if adopted != nil {
+		adopted.disown(r)
+	}
 	if c == nil {
 		return nil
 	}
-	c.disown(r)
 	return releaseCache(c)
 }
 

@@ -13,9 +13,10 @@ import (
 
 // sharedBucket is the bucket of a configuration. nil = it has none.
 type sharedBucket struct {
-	options bucket.Options
-	limits  fleet.Limits
-	objects bucket.Bucket
+	options  bucket.Options
+	limits   fleet.Limits
+	redirect *config.Redirect
+	objects  bucket.Bucket
 }
 
 // bucketModule opens buckets. It is a module of its own since its SDK is large.
@@ -44,7 +45,7 @@ func openBucket(ctx caddy.Context, f *config.Fleet) (*sharedBucket, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &sharedBucket{o, fleet.Limits{MaxSize: f.MaxSize, MaxUnused: time.Duration(f.MaxUnused)}, objects}, nil
+	return &sharedBucket{o, fleet.Limits{MaxSize: f.MaxSize, MaxUnused: time.Duration(f.MaxUnused)}, f.Redirect, objects}, nil
 }
 
 // equal reports whether it makes no difference which of the two is used. What is known of

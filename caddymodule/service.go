@@ -223,6 +223,9 @@ func (s *service) openLocked() (err error) {
 	if open.cache, err = acquireCache(s.app.path, s.app.limits); err != nil {
 		return err
 	}
+	if s.app.bucket != nil { // nobody is answered before it is known what others have removed
+		s.app.adopt(open.cache)
+	}
 	o := mirror.Options{Logger: slog.New(flood.New(newestLog{}, requestLines))}
 	for _, u := range s.upstreams {
 		c, err := acquireClient(u)
@@ -237,6 +240,9 @@ func (s *service) openLocked() (err error) {
 		policy.Remote = open.cache.Fleet.Remote(fleet.Upstream{
 			Identity: policy.Identity, TagTTL: policy.TagTTL, ProofTTL: policy.ProofTTL, ImmutableTags: policy.ImmutableTags,
 		}, inner)
+		if s.redirects(u) { // which would bring here what the clients get elsewhere
+			policy.LookAhead = 0
+		}
 		if u.HasSource() { // what it says now need not be what it said to the configuration before
 			policy.RemoteID += fmt.Sprintf(" %p", s.app)
 		}
@@ -253,7 +259,7 @@ func (s *service) openLocked() (err error) {
 		return err
 	}
 	wire := s.wire
-	wire.Mirror = m
+	wire.Mirror = s.redirecting(m, open.cache)
 	wire.Until, open.end = context.WithCancel(context.Background())
 	open.handler = registry.New(wire)
 	open.peers, err = s.forPeers(wire.Until, open.cache, o)

@@ -33,6 +33,9 @@ type Fleet struct {
 	// Forget what nobody has pulled for so long, on whichever gateway. Default: 0, never.
 	MaxUnused caddy.Duration `json:"max_unused,omitempty"`
 
+	// Send clients to the bucket for large blobs. Default: null, never.
+	Redirect *Redirect `json:"redirect,omitempty"`
+
 	Peers
 }
 
@@ -63,9 +66,9 @@ func (f *Fleet) HasBucket() bool { return f.URL != "" }
 func (f *Fleet) checkBucket() error {
 	switch {
 	case f.HasBucket():
-		return errors.Join(f.checkURL(), f.Credentials.check())
-	case f.Credentials != nil || f.Region != "" || f.MaxSize != 0 || f.MaxUnused != 0:
-		return errors.New("credentials, region, max_size and max_unused are for a bucket, and there is no URL of a bucket: want such as https://s3.eu-central-1.amazonaws.com/bucket")
+		return errors.Join(f.checkURL(), f.Credentials.check(), f.Redirect.check())
+	case f.Credentials != nil || f.Region != "" || f.MaxSize != 0 || f.MaxUnused != 0 || f.Redirect != nil:
+		return errors.New("credentials, region, redirect, max_size and max_unused are for a bucket, and there is no URL of a bucket: want such as https://s3.eu-central-1.amazonaws.com/bucket")
 	case len(f.Peers.Peers) == 0:
 		return errors.New("nothing is shared: want the URL of a bucket, such as https://s3.eu-central-1.amazonaws.com/bucket, or peers, or both")
 	}
@@ -163,6 +166,10 @@ var fleetOptions = map[string]option[Fleet]{
 	"max_unused": {usage: "<duration>", set: func(f *Fleet, args []string) (err error) {
 		f.MaxUnused, err = parseDuration("max_unused", args[0], "d")
 		return err
+	}},
+	"redirect": {usage: "large|<size> [<url>]", set: func(f *Fleet, args []string) error {
+		f.Redirect = new(Redirect)
+		return f.Redirect.parse(args)
 	}},
 	"region": {usage: "<name>", set: func(f *Fleet, args []string) error {
 		f.Region = args[0]

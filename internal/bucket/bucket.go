@@ -40,6 +40,15 @@ var regionalHost = regexp.MustCompile(`^s3[.-](?:fips\.|dualstack\.)*([a-z0-9-]+
 // ends in a slash if it is not empty.
 type Place struct{ Endpoint, Bucket, Prefix, Region string }
 
+// CheckEndpoint refuses what is no URL of a server alone.
+func CheckEndpoint(s string) error {
+	u, err := url.Parse(s)
+	if err != nil || u.User != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+		return errors.New("it is no URL of a server: want such as https://s3.example.com, without a bucket")
+	}
+	return nil
+}
+
 // ParseURL returns where a URL leads. A text that may hold a password does not get into
 // the error.
 func ParseURL(s string) (Place, error) {
@@ -84,6 +93,10 @@ type Objects interface {
 type Bucket interface {
 	Objects
 
+	// Presign returns a URL at which anybody may get an object for a while, of a server
+	// that has an endpoint; empty = that of the bucket's URL. It asks nobody, except who
+	// it is that asks.
+	Presign(ctx context.Context, key, endpoint string, lasting time.Duration) (string, error)
 	// Close closes the connections that nobody uses.
 	Close()
 }

@@ -135,6 +135,19 @@ func (f *Fleet) use(of digest.Digest, manifest bool) {
 	}
 }
 
+// Shared returns the key and the size of a blob that the bucket has.
+func (f *Fleet) Shared(ctx context.Context, d digest.Digest) (key string, size int64, ok bool) {
+	depot := f.depot.Load()
+	if depot == nil {
+		return "", 0, false
+	}
+	info, err := depot.head(ctx, blobKey(d))
+	return info.Key, info.Size, err == nil
+}
+
+// Used notes that a client has got a blob from the bucket itself.
+func (f *Fleet) Used(d digest.Digest) { f.use(d, false) }
+
 // survive keeps a panic from taking the server down. It is to be deferred.
 func (f *Fleet) survive(task string) {
 	if p := recover(); p != nil {

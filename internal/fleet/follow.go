@@ -47,13 +47,13 @@ func follow[T any](ctx context.Context, f *follower, repository string, ref oci.
 	if g == nil {
 		return value, false, nil
 	}
-	key, after := f.Identity+"/"+repository+":"+ref.Tag, f.purged(repository, ref)
+	key, after, order := f.Identity+"/"+repository+":"+ref.Tag, f.purged(repository, ref), g.Before
 	if ref.IsDigest() {
-		key = ref.Digest.String()
+		key, order = ref.Digest.String(), g.Above
 		f.begin(repository, ref.Digest)
 	}
 	tries := 0
-	for _, m := range g.Before(key) {
+	for _, m := range order(key) {
 		if f.fleet.following.avoided.Has(m.ID() + key) {
 			continue
 		}

@@ -37,11 +37,8 @@ type Options struct {
 // Metrics are the collectors of a process. They may be registered more than once, so
 // that counts survive reloads.
 type Metrics struct {
-	o                Options
-	requests         *prometheus.CounterVec
-	stale            *prometheus.CounterVec
-	responseBytes    *prometheus.CounterVec
-	responseDuration *prometheus.HistogramVec
+	o Options
+	answerVectors
 	upstreamRequests *prometheus.CounterVec
 	upstreamDuration *prometheus.HistogramVec
 	upstreamBytes    *prometheus.CounterVec
@@ -55,6 +52,12 @@ type Metrics struct {
 	// answers has an answerCounter for each answerLabels that there were: to find one
 	// is cheaper than to find its counters by their labels.
 	answers sync.Map
+}
+
+// answerVectors tell of answers to clients.
+type answerVectors struct {
+	requests, stale, responseBytes, redirectedBytes *prometheus.CounterVec
+	responseDuration                                *prometheus.HistogramVec
 }
 
 type answerLabels struct {
@@ -87,11 +90,12 @@ func New(o Options) *Metrics {
 		}, m.Labels)
 	}
 	m := &Metrics{
-		o:                o,
-		requests:         counter("requests_total"),
-		stale:            counter("stale_served_total"),
-		responseBytes:    counter("response_bytes_total"),
-		responseDuration: histogram("response_duration_seconds", responseBuckets),
+		o: o,
+		answerVectors: answerVectors{
+			requests: counter("requests_total"), stale: counter("stale_served_total"), responseBytes: counter("response_bytes_total"),
+			redirectedBytes:  counter("redirected_bytes_total"),
+			responseDuration: histogram("response_duration_seconds", responseBuckets),
+		},
 		upstreamRequests: counter("upstream_requests_total"),
 		upstreamDuration: histogram("upstream_request_duration_seconds", prometheus.DefBuckets),
 		upstreamBytes:    counter("upstream_bytes_total"),
@@ -110,7 +114,7 @@ func New(o Options) *Metrics {
 // Register makes the collectors part of a registry.
 func (m *Metrics) Register(to *prometheus.Registry) error {
 	for _, c := range []prometheus.Collector{
-		m.requests, m.stale, m.responseBytes, m.responseDuration, m.upstreamRequests, m.upstreamDuration, m.upstreamBytes, m.fills,
+		m.requests, m.stale, m.responseBytes, m.redirectedBytes, m.responseDuration, m.upstreamRequests, m.upstreamDuration, m.upstreamBytes, m.fills,
 		m.preloaded, m.pulls, m.pullDuration, m.panics,
 		stateCollector{m},
 	} {
@@ -135,6 +139,9 @@ func (m *Metrics) Answer(_ *http.Request, a *registry.Answer) {
 	counter.requests.Inc()
 	counter.bytes.Add(float64(a.Bytes))
 	counter.duration.Observe(time.Since(a.Began).Seconds())
+	if a.Redirected > 0 {
+		m.redirectedBytes.WithLabelValues(q.Upstream).Add(float64(a.Redirected))
+	}
 	if a.Panicked {
 		m.panics.WithLabelValues(PanicRequest).Inc()
 	}
@@ -159,6 +166,8 @@ func result(a *registry.Answer) string {
 	switch {
 	case a.Aborted:
 		return "aborted"
+	case a.Redirected > 0:
+		return "redirected"
 	case a.Status >= 500:
 		return "error"
 	case a.Status == http.StatusNotFound:

@@ -35,6 +35,7 @@ func (m Metric) desc() *prometheus.Desc {
 // result is one of:
 //
 //	hit, prefetched, miss, joined, stale   answered; see oci.Result
+//	redirected                             307: the client gets the blob from the bucket
 //	notfound                               404
 //	denied                                 401, 403
 //	ratelimited                            429
@@ -48,6 +49,7 @@ func Table() []Metric {
 	return []Metric{
 		{Name: "requests_total", Help: "Requests answered.", Labels: []string{"upstream", "kind", "result"}},
 		{Name: "response_bytes_total", Help: "Bytes of bodies sent to clients.", Labels: []string{"upstream", "kind"}},
+		{Name: "redirected_bytes_total", Help: "Bytes of blobs that clients were sent to the bucket for.", Labels: []string{"upstream"}},
 		{Name: "response_duration_seconds", Help: "Time from a request to the end of its answer.", Labels: []string{"kind", "result"}},
 		{Name: "upstream_requests_total", Help: "HTTP requests sent to upstreams.", Labels: []string{"upstream", "op", "class"}},
 		{Name: "upstream_request_duration_seconds", Help: "Time from an HTTP request to an upstream to the header of its answer.", Labels: []string{"upstream", "op"}},

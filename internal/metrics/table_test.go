@@ -68,6 +68,7 @@ func TestDocsListMetrics(t *testing.T) {
 func TestTableIsExposed(t *testing.T) {
 	m := newMetrics()
 	m.Answer(nil, &registry.Answer{Request: oci.Request{Upstream: "docker.io", Kind: oci.KindBlob}, Status: 200, Cache: oci.CacheStatus{Result: oci.ResultStale, Detail: "timeout"}})
+	m.Answer(nil, &registry.Answer{Request: oci.Request{Upstream: "docker.io", Kind: oci.KindBlob}, Status: 307, Redirected: 9, Cache: oci.CacheStatus{Result: oci.ResultMiss}})
 	m.Requests("docker.io")(upstream.Observation{Op: "blob"})
 	m.Received("docker.io")("blob", 7)
 	m.Fill(mirror.FillEvent{Upstream: "docker.io", Finished: true, Bytes: 5})
@@ -88,7 +89,7 @@ func TestTableIsExposed(t *testing.T) {
 		one := f.GetMetric()[0]
 		exposed[strings.TrimPrefix(f.GetName(), "caddy_registry_mirror_")] = one.GetCounter().GetValue() + one.GetGauge().GetValue()
 	}
-	for name, want := range map[string]float64{"cache_bytes": 6, "fills_running": 4, "cache_upstream_bytes": 6, "breaker_state": 2, "fills_total": 1} {
+	for name, want := range map[string]float64{"cache_bytes": 6, "fills_running": 4, "cache_upstream_bytes": 6, "breaker_state": 2, "fills_total": 1, "redirected_bytes_total": 9} {
 		if exposed[name] != want {
 			t.Errorf("%s is %g, want %g", name, exposed[name], want)
 		}
@@ -102,7 +103,7 @@ func TestTableIsExposed(t *testing.T) {
 	if len(exposed) > 0 {
 		t.Errorf("not in the table: %v", exposed)
 	}
-	if traffic := m.Traffic(); len(traffic) != 1 || traffic[0].Stale != 1 || traffic[0].Requests != 1 || traffic[0].Received != 7 || traffic[0].Preloaded != 5 {
+	if traffic := m.Traffic(); len(traffic) != 1 || traffic[0].Stale != 1 || traffic[0].Requests != 2 || traffic[0].Misses != 0 || traffic[0].Received != 7 || traffic[0].Preloaded != 5 {
 		t.Errorf("traffic is %+v", traffic)
 	}
 }

@@ -66,11 +66,14 @@ type Spool interface {
 // completed, and the connection must be aborted; Content may be a Spool then. Who
 // reads less than the whole of it asks the Filling, which Content is then unless all
 // bytes of it are verified. Not safe for concurrent use. The receiver closes Content.
+//
+// A blob with a Location has neither: the client gets it there.
 type Blob struct {
-	Digest  digest.Digest
-	Size    int64
-	Content io.ReadSeekCloser
-	File    *os.File
+	Digest   digest.Digest
+	Size     int64
+	Content  io.ReadSeekCloser
+	File     *os.File
+	Location string
 }
 
 // BlobBody is one upstream answer to a GET of a blob.

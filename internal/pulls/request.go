@@ -186,7 +186,7 @@ func (p *pull) answerBlob(x *request, a *registry.Answer) {
 	case x.head:
 	case !well(a):
 		l.fault, p.events.err = faultOf(a), errorText(a)
-	case l.answered(a.Bytes, a.Status == http.StatusOK) && l.planned:
+	case l.answered(a.Bytes, a.Status == http.StatusOK || a.Redirected > 0) && l.planned:
 		p.plan.left--
 	}
 }

@@ -3,6 +3,7 @@ package registry
 import (
 	"bytes"
 	"io"
+	"net/http"
 	"os"
 	"time"
 
@@ -67,6 +68,9 @@ func (x *exchange) serveBlob() error {
 	if err != nil {
 		return err
 	}
+	if blob.Location != "" {
+		return x.redirect(blob)
+	}
 	defer func() { _ = blob.Content.Close() }()
 	if blob.Size < 0 {
 		return errNoSize
@@ -83,6 +87,17 @@ func (x *exchange) serveBlob() error {
 		return x.sendFileParts(blob, parts)
 	}
 	return x.sendFile(blob.File, blob.Size, part, status)
+}
+
+// redirect sends the client to where it gets a blob, for this time.
+func (x *exchange) redirect(blob oci.Blob) error {
+	x.answer.Digest, x.answer.Redirected = blob.Digest, blob.Size
+	x.set("Docker-Content-Digest", blob.Digest.String())
+	x.set("Location", blob.Location)
+	x.set("Cache-Control", cacheNothing)
+	x.set("Content-Length", "0")
+	x.commit(http.StatusTemporaryRedirect)
+	return nil
 }
 
 // sendFile sends a part of a finished blob.

@@ -83,6 +83,8 @@ type Answer struct {
 	Err error
 	// Bytes counts what was sent of the body.
 	Bytes int64
+	// Redirected is the size of the blob that the client was sent elsewhere for.
+	Redirected int64
 	// Aborted says that the connection was cut before the answer was complete,
 	// by whichever end.
 	Aborted bool

@@ -71,5 +71,3 @@ func provider(o bucket.Options) (aws.CredentialsProvider, error) {
 
 // Close closes the connections that nobody uses.
 func (b *Client) Close() { b.transport.CloseIdleConnections() }
-
-var _ bucket.Bucket = (*Client)(nil)

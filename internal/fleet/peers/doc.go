@@ -9,7 +9,8 @@
 // instance id alone. A gateway asks only those that live and have a greater weight than
 // itself, the greatest first: that one owns the key, and alone asks the registry. So who
 // asks whom has no cycle, however much the views of two gateways differ, and nobody holds
-// a lease. A request names the instance that it is for, so that one which has begun anew,
+// a lease. For content, gateways are a tree by weight in which each has eight children, and
+// each asks its parent first, so that of very many none sends the same to more. A request names the instance that it is for, so that one which has begun anew,
 // with another weight, refuses what was meant for its predecessor.
 //
 // # Who lives

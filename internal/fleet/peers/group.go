@@ -160,6 +160,10 @@ func (g *Group) ID() string { return g.id }
 // heaviest first: whoever is first owns it.
 func (g *Group) Before(key string) []*Member { return g.members.before(key) }
 
+// Above returns the same members in the order in which they are asked for content: with
+// many of them, the owner does not send it to each.
+func (g *Group) Above(key string) []*Member { return spread(g.Before(key)) }
+
 // run runs a task in a goroutine that Close waits for.
 func (g *Group) run(task string, fn func()) {
 	g.running.Go(func() {

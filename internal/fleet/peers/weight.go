@@ -43,3 +43,27 @@ func before(self, key string, members []*Member) []*Member {
 	}
 	return found
 }
+
+// fanOut is how many others a gateway passes the same thing on to.
+const fanOut = 8
+
+// spread puts those first, of members that weigh more than a gateway, the heaviest first,
+// whom it asks for what very many may want at a time: its parent in a tree by weight in
+// which each has up to fanOut children, and that one's parents, up to the owner.
+func spread(heavier []*Member) []*Member {
+	if len(heavier) <= fanOut {
+		return heavier // the owner's children
+	}
+	asked := make([]*Member, 0, len(heavier))
+	for rank := len(heavier); rank > 0; {
+		rank = (rank - 1) / fanOut
+		asked = append(asked, heavier[rank])
+	}
+	parents := asked
+	for _, m := range heavier {
+		if !slices.Contains(parents, m) {
+			asked = append(asked, m)
+		}
+	}
+	return asked
+}

@@ -47,6 +47,50 @@ func TestNobodyAsksInACircle(t *testing.T) {
 	}
 }
 
+// Of many gateways, each asks for content the parent in a tree first, and then its
+// parents, up to the owner; nobody is asked first by more than eight, and nobody is left
+// out. Of nine, all ask the owner.
+func TestManyAskInATree(t *testing.T) {
+	t.Parallel()
+	for _, gateways := range []int{1, 9, 10, 100} {
+		var all []*Member
+		for n := range gateways {
+			all = append(all, &Member{id: fmt.Sprint("gateway", n)})
+		}
+		byRank := make([]*Member, gateways)
+		for _, m := range all {
+			byRank[len(before(m.id, "key", all))] = m
+		}
+		first := map[*Member]int{}
+		for rank, m := range byRank {
+			heavier := before(m.id, "key", all)
+			asked := spread(heavier)
+			for n, parent := 0, rank; parent > 0; n++ {
+				parent = (parent - 1) / 8
+				if asked[n] != byRank[parent] {
+					t.Errorf("of %d, rank %d asks %s as number %d, want %s", gateways, rank, asked[n].id, n, byRank[parent].id)
+				}
+			}
+			if rank > 0 {
+				first[asked[0]]++
+			}
+			for _, other := range heavier {
+				if !slices.Contains(asked, other) {
+					t.Errorf("of %d, rank %d leaves out %s", gateways, rank, other.id)
+				}
+			}
+			if len(asked) != rank {
+				t.Errorf("of %d, rank %d asks %d", gateways, rank, len(asked))
+			}
+		}
+		for m, n := range first {
+			if n > 8 {
+				t.Errorf("of %d, %s is asked first by %d", gateways, m.id, n)
+			}
+		}
+	}
+}
+
 // All agree upon the owner, each owns about as much, and one that leaves moves only what
 // was its own.
 func TestOwnersAreFair(t *testing.T) {

@@ -18,16 +18,18 @@ import (
 	apps "k8s.io/api/apps/v1"
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
+	policy "k8s.io/api/policy/v1"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 )
 
 const (
 	chartFolder = "../../../deploy/helm/pullgate"
-	// manifests is what the chart makes with hostPort 5000, for those who do without Helm.
-	manifests = "../../../deploy/kubernetes/pullgate.yaml"
+	// manifests are what the chart makes, for those who do without Helm.
+	manifests = "../../../deploy/kubernetes/"
 )
 
-var update = flag.Bool("update", false, "write deploy/kubernetes/pullgate.yaml anew")
+var update = flag.Bool("update", false, "write deploy/kubernetes anew")
 
 // values are sets of values that people have, with a word that the result must contain.
 var values = map[string]struct{ set, contains string }{
@@ -45,6 +47,11 @@ var values = map[string]struct{ set, contains string }{
 	"options":        {"options: |\n  default docker.io\n  upstream docker.io {\n    credentials {env.HUB_USER} {env.HUB_TOKEN}\n    access public\n  }\n", "default docker.io"},
 	"environment":    {"env: [{name: HUB_TOKEN, valueFrom: {secretKeyRef: {name: hub, key: token}}}]", "secretKeyRef"},
 	"own Caddyfile":  {"caddyfile: |\n  :5000 {\n    registry_mirror quay.io\n  }\n", "registry_mirror quay.io"},
+	"fleet":          {fleetValues, "fleet https://s3.eu-central-1.amazonaws.com/bucket/prefix {"},
+	"fleet of a few": {"replicas: 2\nfleet: {secret: fleet}", "peers pullgate-peers:5001"},
+	"bucket alone":   {"fleet: {bucket: {url: 'http://minio:9000/cache', region: here, maxSize: 10 TiB, maxUnused: 90d}}\nserviceAccountName: gateway", "credentials aws"},
+	"disposable":     {fleetValues + "\nstorage: {persistent: false}", "kind: Deployment"},
+	"open network":   {"fleet: {secret: fleet, networkPolicy: false}\ntopologySpreadConstraints: [{topologyKey: zone, maxSkew: 1, whenUnsatisfiable: DoNotSchedule}]", "topologyKey: zone"},
 	"placement":      {"nodeSelector: {disk: ssd}\ntolerations: [{operator: Exists}]\naffinity: {}\npriorityClassName: system-cluster-critical\npodAnnotations: {a: b}\npodLabels: {c: d}\nimagePullSecrets: [{name: pull}]", "disk: ssd"},
 }
 
@@ -98,19 +105,24 @@ func TestChartConfiguresTheGateway(t *testing.T) {
 }
 
 func TestManifestsAreTheChart(t *testing.T) {
-	want := "# Made from deploy/helm/pullgate with hostPort 5000. Do not edit: go test -run Manifests -update\n" +
-		rendered(t, "hostPort: 5000")
-	if *update {
-		if err := os.WriteFile(manifests, []byte(want), 0o644); err != nil {
+	for file, set := range map[string]string{
+		"pullgate.yaml": "hostPort: 5000",
+		"fleet.yaml":    "hostPort: 5000\n" + fleetValues,
+	} {
+		want := "# Made from deploy/helm/pullgate with " + strings.ReplaceAll(set, "\n", ", ") + ". Do not edit: go test -run Manifests -update\n" +
+			rendered(t, set)
+		if *update {
+			if err := os.WriteFile(manifests+file, []byte(want), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := os.ReadFile(manifests + file)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	got, err := os.ReadFile(manifests)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != want {
-		t.Errorf("deploy/kubernetes/pullgate.yaml is not what the chart makes; run this test with -update")
+		if string(got) != want {
+			t.Errorf("deploy/kubernetes/%s is not what the chart makes; run this test with -update", file)
+		}
 	}
 }
 
@@ -202,7 +214,8 @@ func checkObject(t *testing.T, document string) {
 		t.Fatalf("%v in:\n%s", err, document)
 	}
 	object, known := map[string]any{
-		"ConfigMap": &core.ConfigMap{}, "Service": &core.Service{}, "StatefulSet": &apps.StatefulSet{},
+		"ConfigMap": &core.ConfigMap{}, "Service": &core.Service{}, "StatefulSet": &apps.StatefulSet{}, "Deployment": &apps.Deployment{},
+		"NetworkPolicy": &networking.NetworkPolicy{}, "PodDisruptionBudget": &policy.PodDisruptionBudget{},
 		"Ingress": &networking.Ingress{}, "ServiceMonitor": &monitoring.ServiceMonitor{}, "PrometheusRule": &monitoring.PrometheusRule{},
 	}[about.Kind]
 	if !known {
@@ -211,33 +224,36 @@ func checkObject(t *testing.T, document string) {
 	if err := yaml.UnmarshalStrict([]byte(document), object); err != nil {
 		t.Errorf("%v in:\n%s", err, document)
 	}
-	if set, ok := object.(*apps.StatefulSet); ok {
-		checkPod(t, set)
+	switch object := object.(type) {
+	case *apps.StatefulSet:
+		checkPod(t, object.Spec.Selector, object.Spec.Template, object.Spec.VolumeClaimTemplates)
+	case *apps.Deployment:
+		checkPod(t, object.Spec.Selector, object.Spec.Template, nil)
 	}
 }
 
 // checkPod looks at what strict decoding does not see: mounts without volume and labels
 // that the selector misses.
-func checkPod(t *testing.T, set *apps.StatefulSet) {
+func checkPod(t *testing.T, selector *meta.LabelSelector, pod core.PodTemplateSpec, claims []core.PersistentVolumeClaim) {
 	t.Helper()
 	volumes := map[string]bool{}
-	for _, v := range set.Spec.Template.Spec.Volumes {
+	for _, v := range pod.Spec.Volumes {
 		volumes[v.Name] = true
 	}
-	for _, claim := range set.Spec.VolumeClaimTemplates {
+	for _, claim := range claims {
 		if volumes[claim.Name] {
 			t.Errorf("volume %s stands twice", claim.Name)
 		}
 		volumes[claim.Name] = true
 	}
-	for _, mount := range set.Spec.Template.Spec.Containers[0].VolumeMounts {
+	for _, mount := range pod.Spec.Containers[0].VolumeMounts {
 		if !volumes[mount.Name] {
 			t.Errorf("mount %s has no volume", mount.Name)
 		}
 	}
-	for label, value := range set.Spec.Selector.MatchLabels {
-		if set.Spec.Template.Labels[label] != value {
-			t.Errorf("the selector wants %s=%s, the pod has %q", label, value, set.Spec.Template.Labels[label])
+	for label, value := range selector.MatchLabels {
+		if pod.Labels[label] != value {
+			t.Errorf("the selector wants %s=%s, the pod has %q", label, value, pod.Labels[label])
 		}
 	}
 }

@@ -14,6 +14,54 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
+{{- define "pullgate.peers" -}}
+{{ include "pullgate.name" . | trunc 57 | trimSuffix "-" }}-peers
+{{- end }}
+
+{{- /* Whether the gateways share anything; empty = no. */ -}}
+{{- define "pullgate.shares" -}}
+{{- if or .Values.fleet.bucket.url .Values.fleet.secret }}true{{ end }}
+{{- end }}
+
+{{- /* A fleet without volumes needs no names: a pod of a node that is gone is replaced. */ -}}
+{{- define "pullgate.kind" -}}
+{{- if and (include "pullgate.shares" .) (not .Values.storage.persistent) }}Deployment{{ else }}StatefulSet{{ end }}
+{{- end }}
+
+{{- /* What the schema cannot tell, since it is about several values. */ -}}
+{{- define "pullgate.check" -}}
+{{- $bucket := .Values.fleet.bucket }}
+{{- if and (gt (int .Values.replicas) 1) (not .Values.fleet.secret) }}
+{{- fail (printf "replicas: %d gateways need fleet.secret, by which they know each other: kubectl create secret generic pullgate-fleet --from-literal=secret=$(openssl rand -hex 32), then fleet.secret: pullgate-fleet" (int .Values.replicas)) }}
+{{- end }}
+{{- if and (gt (int .Values.replicas) 1) .Values.storage.existingClaim }}
+{{- fail "storage.existingClaim is one volume, and each gateway has one of its own: leave it empty for several" }}
+{{- end }}
+{{- if and $bucket.url (not (regexMatch "^https?://[^/@ ]+/[^/ ?#][^ ?#]*$" $bucket.url)) }}
+{{- fail (printf "fleet.bucket.url: %q is no URL of a bucket: want https://host/bucket or https://host/bucket/prefix" $bucket.url) }}
+{{- end }}
+{{- if and (not $bucket.url) (or $bucket.region $bucket.secret $bucket.maxSize $bucket.maxUnused) }}
+{{- fail "fleet.bucket has no url: region, secret, maxSize and maxUnused are those of a bucket" }}
+{{- end }}
+{{- end }}
+
+{{- define "pullgate.bucket" -}}
+{{- with .Values.fleet.bucket }}
+{{- if .url }}
+			credentials {{ if .secret }}{file./run/secrets/bucket/access_key} {file./run/secrets/bucket/secret_key}{{ else }}aws{{ end }}
+			{{- with .region }}
+			region {{ . }}
+			{{- end }}
+			{{- with .maxSize }}
+			max_size {{ . | replace " " "" }}
+			{{- end }}
+			{{- with .maxUnused }}
+			max_unused {{ . }}
+			{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "pullgate.caddyfile" -}}
 {{- if .Values.caddyfile }}
 {{- .Values.caddyfile }}
@@ -39,6 +87,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 			{{- end }}
 			min_free {{ .Values.storage.minFree | replace " " "" }}
 		}
+		{{- if include "pullgate.shares" . }}
+		fleet {{ with .Values.fleet.bucket.url }}{{ . }} {{ end }}{
+			{{- include "pullgate.bucket" . }}
+			{{- if .Values.fleet.secret }}
+			peers {{ include "pullgate.peers" . }}:5001
+			secret {file./run/secrets/fleet/secret}
+			{{- end }}
+		}
+		{{- end }}
 	}
 }
 
