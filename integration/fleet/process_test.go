@@ -35,14 +35,7 @@ const (
 
 // start starts a process that ends with the test, or with stop. alive reports whether it
 // has not ended yet.
-func start(t *testing.T, name string, args ...string) (stop func(), alive func() bool) {
-	t.Helper()
-	_, stop, alive = startProcess(t, name, args...)
-	return stop, alive
-}
-
-// startProcess is start, and returns the process, too.
-func startProcess(t *testing.T, name string, args ...string) (p *os.Process, stop func(), alive func() bool) {
+func start(t *testing.T, name string, args ...string) (p *os.Process, stop func(), alive func() bool) {
 	t.Helper()
 	logged, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	if err != nil {
@@ -100,6 +93,7 @@ func await(t *testing.T, what string, so func() bool) {
 type s3 struct {
 	t            *testing.T
 	dir, address string
+	process      *os.Process
 	stop         func()
 }
 
@@ -119,8 +113,8 @@ func newS3(t *testing.T) *s3 {
 
 func (s *s3) run() *s3 {
 	s.t.Helper()
-	stop, alive := start(s.t, server, "--port", s.address, "--quiet", "posix", s.dir)
-	s.stop = stop
+	var alive func() bool
+	s.process, s.stop, alive = start(s.t, server, "--port", s.address, "--quiet", "posix", s.dir)
 	await(s.t, "the S3 server listens", func() bool {
 		if !alive() {
 			s.t.Fatal("the S3 server has ended")
@@ -154,6 +148,8 @@ type gatewayProcess struct {
 	option              string // of its upstream
 	peers               string // options of a fleet
 	process             *os.Process
+	stop                func()
+	alive               func() bool
 }
 
 // newGateway starts a gateway; nil = without a fleet.
@@ -176,11 +172,17 @@ func newPeer(t *testing.T, from *registrytest.Server, shared *s3, options string
 		option: strings.Join(option, "\n"),
 	}
 	g.configure(from, shared)
-	var alive func() bool
-	g.process, _, alive = startProcess(t, binary, "run", "--config", g.config)
-	await(t, "the gateway answers", func() bool {
-		if !alive() {
-			t.Fatal("the gateway has ended")
+	g.launch()
+	return g
+}
+
+// launch starts the gateway's process, over the storage that is there.
+func (g *gatewayProcess) launch() {
+	g.t.Helper()
+	g.process, g.stop, g.alive = start(g.t, binary, "run", "--config", g.config)
+	await(g.t, "the gateway answers", func() bool {
+		if !g.alive() {
+			g.t.Fatal("the gateway has ended")
 		}
 		response, err := http.Get("http://" + g.host + "/v2/")
 		if err == nil {
@@ -188,7 +190,6 @@ func newPeer(t *testing.T, from *registrytest.Server, shared *s3, options string
 		}
 		return err == nil && response.StatusCode == http.StatusOK
 	})
-	return g
 }
 
 func (g *gatewayProcess) configure(from *registrytest.Server, shared *s3) {
