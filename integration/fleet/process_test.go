@@ -298,11 +298,16 @@ func (g *gatewayProcess) status() *bucketStatus {
 	return status.Storage[0].Bucket
 }
 
-// uploaded waits until everything of an image is in the bucket.
-func uploaded(t *testing.T, b *s3client.Client, image registrytest.Image) {
+// uploaded waits until everything of images that share nothing is in the bucket.
+func uploaded(t *testing.T, b *s3client.Client, images ...registrytest.Image) {
 	t.Helper()
-	p := image.Platforms[0]
-	want := map[string]int{"v1/b/": 1 + len(p.Layers), "v1/m/": 2, "v1/l/docker.io": 3 + len(p.Layers), "v1/t/": 1}
+	want := map[string]int{}
+	for _, image := range images {
+		layers := len(image.Platforms[0].Layers)
+		for prefix, n := range map[string]int{"v1/b/": 1 + layers, "v1/m/": 2, "v1/l/docker.io": 3 + layers, "v1/t/": 1} {
+			want[prefix] += n
+		}
+	}
 	await(t, "uploads", func() bool {
 		for prefix, least := range want {
 			n := 0

@@ -67,6 +67,7 @@ type soak struct {
 	mu       sync.Mutex
 	outcomes map[string]int
 	faults   map[string]int
+	fault    string // what is away
 }
 
 // soakMember is one of the gateways.
@@ -105,9 +106,7 @@ func newSoak(t *testing.T, lasts time.Duration) *soak {
 			g.pull(image)
 		}
 	}
-	for _, g := range k.members {
-		await(t, "uploads", func() bool { return g.status().Waiting == 0 })
-	}
+	uploaded(t, k.shared.open(), k.hot...)
 	return k
 }
 
@@ -120,11 +119,20 @@ func (k *soak) serve(lasts time.Duration) {
 	all, until := k.allFaults(random), time.Now().Add(lasts)
 	for n := 0; time.Now().Before(until) && !k.t.Failed(); n++ {
 		f := all[n%len(all)]
+		k.begin(f.name)
 		f.do(k.span/4 + rand.N(3*k.span/4+1))
 		k.faults[f.name]++
+		k.begin("recovery")
 		k.recover()
 		k.from.Reset() // it keeps a list of all requests
 	}
+}
+
+// begin notes what is away from now on.
+func (k *soak) begin(fault string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.fault = fault
 }
 
 // recover waits until the gateways know each other and the bucket again.

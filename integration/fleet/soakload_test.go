@@ -42,6 +42,13 @@ func (k *soak) load() (stop func()) {
 	}
 }
 
+// now returns what is away.
+func (k *soak) now() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.fault
+}
+
 func (k *soak) some(random *rand.Rand) *soakMember { return k.members[random.IntN(len(k.members))] }
 
 // warmPull pulls what the bucket has: any gateway that lives has to serve that.
@@ -55,7 +62,7 @@ func (k *soak) coldPull(ctx context.Context, random *rand.Rand) {
 }
 
 func (k *soak) pull(ctx context.Context, kind string, m *soakMember, image registrytest.Image) {
-	turns, began := m.turns.Load(), time.Now()
+	turns, began, since := m.turns.Load(), time.Now(), k.now()
 	what, err := k.fetch(ctx, m, image)
 	if ctx.Err() != nil {
 		return
@@ -72,7 +79,10 @@ func (k *soak) pull(ctx context.Context, kind string, m *soakMember, image regis
 		k.t.Errorf("warm pull of a gateway that lives: %s: %v, after %v", what, err, time.Since(began))
 		fallthrough
 	default:
-		outcome += ": failed"
+		outcome += ": failed, " + since
+		if now := k.now(); now != since {
+			outcome += " and " + now
+		}
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
