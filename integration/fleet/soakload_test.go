@@ -83,6 +83,9 @@ func (k *soak) pull(ctx context.Context, kind string, m *soakMember, image regis
 		if now := k.now(); now != since {
 			outcome += " and " + now
 		}
+		if answer, ok := errors.AsType[*refusal](err); ok {
+			outcome += ": " + answer.head
+		}
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -130,10 +133,19 @@ func (k *soak) ask(ctx context.Context, m *soakMember, image registrytest.Image,
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err == nil && response.StatusCode/100 != 2 {
-		err = fmt.Errorf("%s: %s: %.300s", response.Status, response.Header.Get("Cache-Status"), body)
+		err = &refusal{response.Status + ", " + response.Header.Get("Cache-Status"), body}
 	}
 	return body, err
 }
+
+// refusal is an answer that is none.
+type refusal struct {
+	head string
+	body []byte
+}
+
+// Error implements error.
+func (r *refusal) Error() string { return fmt.Sprintf("%s: %.300s", r.head, r.body) }
 
 // part gets a part of a layer, which has to be that of the whole.
 func (k *soak) part(ctx context.Context, random *rand.Rand) {
