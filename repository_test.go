@@ -40,11 +40,12 @@ var imports = map[string][]string{
 	},
 	"internal/registry":          {"internal/nearest", "internal/oci"},
 	"internal/mirror":            {"storage", "internal/fill", "internal/pace", "internal/known", "internal/taglist", "internal/oci"},
-	"internal/fleet":             {"internal/bucket", "internal/fleet/caution", "internal/fleet/janitor", "internal/fleet/peers", "internal/mirror", "internal/fill", "storage", "internal/oci"},
+	"internal/fleet":             {"internal/bucket", "internal/fleet/account", "internal/fleet/caution", "internal/fleet/janitor", "internal/fleet/peers", "internal/mirror", "internal/fill", "storage", "internal/oci"},
+	"internal/fleet/account":     {"internal/bucket", "internal/fleet/caution", "internal/fleet/janitor"},
 	"internal/fleet/caution":     {},
 	"internal/fleet/janitor":     {"internal/bucket", "internal/oci"},
 	"internal/fleet/peers":       {"internal/registry", "internal/oci"},
-	"internal/fleet/text":        {"internal/fleet", "internal/terminal"},
+	"internal/fleet/text":        {"internal/fleet", "internal/fleet/peers", "internal/terminal"},
 	"internal/bucket":            {},
 	"internal/bucket/s3client":   {"internal/bucket"},
 	"internal/bucket/buckettest": {},
@@ -226,7 +227,8 @@ func allowedInTests(from, folder string) bool {
 		strings.HasPrefix(from, "caddymodule/credentials/") && slices.Contains([]string{"internal/upstream", "internal/oci"}, folder) ||
 		from == "internal/image" && folder == "internal/upstream" ||
 		from == "internal/fleet" && slices.Contains([]string{"internal/upstream", "internal/registry", "internal/bucket/s3client"}, folder) ||
-		from == "internal/fleet/text" && folder == "internal/fleet/janitor" ||
+		from == "internal/fleet/text" && slices.Contains([]string{"internal/fleet/account", "internal/fleet/janitor"}, folder) ||
+		from == "caddymodule/dashboard" && strings.HasPrefix(folder, "internal/fleet") ||
 		from == "integration/fleet" && strings.HasPrefix(folder, "internal/bucket") ||
 		from == "internal/mirror" && slices.Contains([]string{"internal/upstream", "internal/registry"}, folder) ||
 		from == "internal/upstream" && slices.Contains([]string{"internal/mirror", "internal/registry", "storage"}, folder)

@@ -100,7 +100,7 @@ func openCache(path string, limits storage.Limits) (*cache, error) {
 		},
 	})
 	c.History = history.Open(history.Options{
-		Totals: func() history.Point { return operate.HistoryTotals(counted.Traffic(), store.Usage()) },
+		Totals: func() history.Point { return operate.HistoryTotals(counted.Traffic(), store.Usage(), f) },
 		Load:   store.LoadHistory, Save: store.SaveHistory, Now: time.Now, Log: logger,
 	})
 	return c, nil

@@ -78,7 +78,7 @@ func (p *sharedPeers) start(c *cache) (*peers.Group, error) {
 		return nil, nil
 	}
 	group, err := peers.New(peers.Options{
-		Peers: strings.Fields(p.names), Secret: p.secret, Enter: c.enterPeer, Current: c.Fleet.Current, Draining: caddy.Exiting,
+		Peers: strings.Fields(p.names), Secret: p.secret, Enter: c.enterPeer, Current: c.Fleet.Current, Draining: caddy.Exiting, Version: version(),
 		Logger: slog.New(newestLog{}), Panicked: counted.Panic(metrics.PanicMirror),
 	})
 	if err != nil {

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"cmp"
 	"log/slog"
+	"os"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -39,7 +40,8 @@ func version() string {
 
 // server returns what serves: the newest configuration.
 func server() operate.Server {
-	s := operate.Server{Version: version(), Started: started, Listen: []string{}}
+	host, _ := os.Hostname() // without one, it is not told
+	s := operate.Server{Version: version(), Host: host, Started: started, Listen: []string{}}
 	generations.RLock()
 	defer generations.RUnlock()
 	if n := len(generations.list); n > 0 {

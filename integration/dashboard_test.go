@@ -114,6 +114,8 @@ func remember(t *testing.T, storage string) {
 		Time     time.Time `json:"time"`
 		Sent     int64     `json:"sent_bytes"`
 		Received int64     `json:"received_bytes"`
+		Bucket   int64     `json:"bucket_bytes"`
+		Peers    int64     `json:"peer_bytes"`
 		Evicted  int64     `json:"evicted_bytes"`
 	}
 	series := func(n int, step time.Duration) (points []point) {
@@ -123,6 +125,7 @@ func remember(t *testing.T, storage string) {
 			work := day * day * (1 + .35*math.Sin(float64(i)/17) + .25*math.Sin(float64(i)/41) + .2*math.Sin(float64(i)*1.7))
 			p.Sent = int64(max(work, .02) * 40e6 * step.Seconds() / 60)
 			p.Received = int64(float64(p.Sent) * (.12 + .1*max(math.Sin(float64(i)/29), 0)))
+			p.Bucket, p.Peers = p.Received*2/3, p.Received/3
 			if i%97 < 3 {
 				p.Evicted = p.Received
 			}
@@ -272,6 +275,12 @@ func TestDashboardActs(t *testing.T) {
 	b.click(t, "Remove")
 	b.has(t, "is removed")
 	b.has(t, "Nothing is cached yet.")
+	// A gateway that is alone has no view of others, and says so to who asks for it.
+	if evaluate[bool](t, b, `!!document.querySelector('nav a[href="#/fleet"]')`) {
+		t.Error("there is a view of a fleet")
+	}
+	b.open(t, s.page+"#/fleet")
+	b.has(t, "This gateway works alone.")
 	b.open(t, s.page+"#/upstreams")
 	b.has(t, "p95")
 	b.has(t, "Test now")

@@ -32,7 +32,6 @@ func TestEndedContext(t *testing.T) {
 		"LinkOpen":    func() error { return s.LinkOpen(ctx, scope, oci.Descriptor{Digest: d}) },
 		"Resize":      func() error { return s.Resize(ctx, scope, oci.Descriptor{Digest: d}) },
 		"Refute":      func() error { return s.Refute(ctx, scope, d) },
-		"ProvenAt":    func() error { _, err := s.ProvenAt(ctx, scope, d); return err },
 		"Origins":     func() error { _, err := s.Origins(ctx, scope, d); return err },
 		"OpenBlob":    func() error { _, _, err := s.OpenBlob(ctx, d); return err },
 		"ServeBlob":   func() error { _, _, err := s.ServeBlob(ctx, d); return err },

@@ -23,24 +23,10 @@ func (r *Records) Linked(ctx context.Context, scope oci.Scope, d digest.Digest) 
 	if err != nil {
 		return Link{}, fmt.Errorf("get link of %s to %s: %w", d, scope, err)
 	}
+	if l.Proven && l.Proved.IsZero() { // from before that was recorded
+		l.Proved = l.Made.End()
+	}
 	return l.Link, nil
-}
-
-// ProvenAt returns when the link of a digest to a scope was last proven, or
-// fs.ErrNotExist if it is not. Of one from before that was recorded, it is when the link
-// was made.
-func (r *Records) ProvenAt(ctx context.Context, scope oci.Scope, d digest.Digest) (time.Time, error) {
-	l, err := r.linked(ctx, scope, d)
-	if err == nil && !l.Proven {
-		err = fs.ErrNotExist
-	}
-	switch {
-	case err != nil:
-		return time.Time{}, fmt.Errorf("get proof of %s for %s: %w", d, scope, err)
-	case l.Proved.IsZero():
-		return l.Made.End(), nil
-	}
-	return l.Proved, nil
 }
 
 func (r *Records) linked(ctx context.Context, scope oci.Scope, d digest.Digest) (index.LinkRecord, error) {

@@ -74,11 +74,8 @@ func (o *statusOutput) storage(w io.Writer, c operate.StoreStatus, served bool) 
 	if !served {
 		return
 	}
-	for _, line := range text.Bucket(c.Bucket, o.now()) {
+	for _, line := range append(text.Bucket(c.Bucket, o.now()), text.Peers(c.Peers, o.now())...) {
 		row(line.Name, "%s", line.Text)
-	}
-	if c.Peers != nil {
-		row("peers", "%s; %s received, %s sent", c.Peers, terminal.Size(c.Peers.Received), terminal.Size(c.Peers.Sent))
 	}
 	row("downloads", "%d running with %s, %d waiting, %d readers", c.Stats.Fills, terminal.Size(c.Stats.FillBytes), c.Queued, c.Readers)
 	row("evicted", "%s blobs, %s, since the start; %s in the last hour", terminal.Number(c.EvictedBlobs), terminal.Size(c.EvictedBytes), terminal.Size(c.EvictedLastHour))

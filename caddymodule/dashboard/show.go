@@ -56,6 +56,7 @@ func thin(points []operate.HistoryPoint, step time.Duration) []operate.HistoryPo
 		}
 		last := &thinned[n-1]
 		last.Sent, last.Received, last.Evicted, last.Blobs = last.Sent+p.Sent, last.Received+p.Received, last.Evicted+p.Evicted, p.Blobs
+		last.Bucket, last.Peers = last.Bucket+p.Bucket, last.Peers+p.Peers
 	}
 	return thinned
 }

@@ -37,10 +37,10 @@ func TestThin(t *testing.T) {
 	at := time.Unix(0, 0).UTC()
 	var points []operate.HistoryPoint
 	for n := range 12 {
-		points = append(points, operate.HistoryPoint{Time: at.Add(time.Duration(n+3) * time.Minute), Sent: 1, Received: 2, Evicted: 3, Blobs: int64(n)})
+		points = append(points, operate.HistoryPoint{Time: at.Add(time.Duration(n+3) * time.Minute), Sent: 1, Received: 2, Bucket: 4, Peers: 5, Evicted: 3, Blobs: int64(n)})
 	}
 	thinned := thin(points, 5*time.Minute)
-	if len(thinned) != 3 || thinned[0].Sent != 2 || thinned[1].Received != 10 || thinned[2].Evicted != 15 || thinned[1].Blobs != 6 || !thinned[1].Time.Equal(at.Add(5*time.Minute)) {
+	if len(thinned) != 3 || thinned[0].Sent != 2 || thinned[1].Received != 10 || thinned[2].Evicted != 15 || thinned[1].Bucket != 20 || thinned[1].Peers != 25 || thinned[1].Blobs != 6 || !thinned[1].Time.Equal(at.Add(5*time.Minute)) {
 		t.Errorf("points are %+v", thinned)
 	}
 	if thin(nil, time.Minute) == nil {

@@ -38,6 +38,7 @@ func takeSnapshot(ctx context.Context, g *operate.Local) (*snapshot, error) {
 // view is what one user sees of a snapshot.
 type view struct {
 	Version   string                `json:"version"`
+	Host      string                `json:"host,omitempty"`
 	Started   time.Time             `json:"started"`
 	Endpoints []endpointView        `json:"endpoints"`
 	Storage   []operate.StoreStatus `json:"storage"`
@@ -94,6 +95,9 @@ func (s *snapshot) view(a *audience) *view {
 	v := &view{Storage: []operate.StoreStatus{}, Upstreams: []upstreamView{}, Problems: []operate.Problem{}, Hidden: !a.all}
 	if server := s.status.Server; server != nil {
 		v.Version, v.Started = server.Version, server.Started
+		if a.all {
+			v.Host = server.Host
+		}
 	}
 	upstreams := map[string]*upstreamView{}
 	for name, admitted := range a.admitted {
@@ -114,6 +118,7 @@ func (s *snapshot) view(a *audience) *view {
 		// Others write to the disk all the time, which is no news.
 		c.FreeBytes, c.FreeInodes = c.FreeBytes-c.FreeBytes%freeStep, 0
 		c.Upstreams = stored
+		seenBy(a, &c)
 		v.Storage = append(v.Storage, c)
 	}
 	for _, url := range s.status.Upstreams {
@@ -130,7 +135,7 @@ func (s *snapshot) view(a *audience) *view {
 		v.Upstreams = append(v.Upstreams, *upstreams[name])
 	}
 	for _, p := range s.problems {
-		if p.What != operate.ProblemUpstream || a.sees(p.Name) {
+		if (p.What != operate.ProblemUpstream || a.sees(p.Name)) && (p.What != operate.ProblemFleet || a.all) {
 			v.Problems = append(v.Problems, p)
 		}
 	}

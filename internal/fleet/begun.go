@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"context"
 	"sync"
 	"time"
 
@@ -92,13 +91,9 @@ func (d *depot) confirmTag(scope oci.Scope, tag string) {
 const confirmedFor = 24 * time.Hour
 
 // voided reports whether a proof that is stored is from before a purge.
-func (l *purgeLog) voided(ctx context.Context, scope oci.Scope, of digest.Digest) bool {
+func (l *purgeLog) voided(scope oci.Scope, of digest.Digest, link storage.Link) bool {
 	m, ok := l.latest(scope, oci.Reference{Digest: of})
-	if !ok || l.depot.confirmed.Has(proofKey(scope, of)+" "+m.key) {
-		return false
-	}
-	at, err := l.fleet.local.Records.ProvenAt(ctx, scope, of)
-	return err != nil || !at.After(m.at)
+	return ok && !link.Proved.After(m.at) && !l.depot.confirmed.Has(proofKey(scope, of)+" "+m.key)
 }
 
 // outdated reports whether what a tag means was told before it, or that, was purged.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/bucket"
+	"github.com/pullgate/pullgate/internal/fleet/account"
 	"github.com/pullgate/pullgate/internal/fleet/caution"
 	"github.com/pullgate/pullgate/internal/fleet/janitor"
 )
@@ -64,8 +65,12 @@ type noted struct {
 	begun begun
 }
 
-// counts are what went to the bucket and came from it.
-type counts struct{ reads, writes, failures, received, sent atomic.Int64 }
+// counts are what went to the bucket and came from it, and how long that took to begin.
+type counts struct {
+	reads, writes, failures, received, sent atomic.Int64
+
+	delays account.Delays
+}
 
 func newDepot(name string, objects bucket.Objects, f *Fleet) *depot {
 	d := &depot{name: name, objects: objects, budget: f.budget, log: f.log.With("bucket", name)}
@@ -119,7 +124,7 @@ func failure(err error) error {
 var (
 	// errNotAsked is why nothing is read, and errSilent why a read is given up.
 	errNotAsked = errors.New("the bucket is not asked at present")
-	errSilent   = errors.New("the bucket is silent for too long")
+	errSilent   = caution.ErrSilent
 )
 
 // reader reads from a bucket.
@@ -177,9 +182,10 @@ func (d reader) get(ctx context.Context, key string, offset, length int64) (buck
 		return bucket.Object{}, errNotAsked
 	}
 	reading, cancel := context.WithCancel(ctx)
-	late := time.AfterFunc(budget, cancel)
+	late, began := time.AfterFunc(budget, cancel), time.Now()
 	d.counts.reads.Add(1)
 	o, err := d.objects.Get(reading, key, offset, length)
+	d.counts.delays.Add(time.Since(began))
 	if !late.Stop() {
 		if err == nil {
 			_ = o.Close()

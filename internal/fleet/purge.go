@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -161,11 +162,15 @@ func (l *purgeLog) forget(ctx context.Context, sel oci.Selection) error {
 		if !sel.Has(scope) {
 			continue
 		}
-		for link, err := range catalog.Links(ctx, scope) {
-			if err == nil && l.voided(ctx, scope, link.Digest) {
-				err = records.Refute(ctx, scope, link.Digest)
+		for d, err := range catalog.Links(ctx, scope) {
+			var link storage.Link
+			if err == nil {
+				link, err = records.Linked(ctx, scope, d.Digest)
 			}
-			if err != nil {
+			if err == nil && l.voided(scope, d.Digest, link) {
+				err = records.Refute(ctx, scope, d.Digest)
+			}
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 		}

@@ -29,7 +29,7 @@ func (r records) Linked(ctx context.Context, scope oci.Scope, d digest.Digest) (
 	link, err := r.Records.Linked(ctx, scope, d)
 	if depot := r.fleet.depot.Load(); depot != nil && err == nil && link.Proven {
 		depot.purges.await(ctx)
-		link.Proven = !depot.purges.voided(ctx, scope, d)
+		link.Proven = !depot.purges.voided(scope, d, link)
 	}
 	return link, err
 }

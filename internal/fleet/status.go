@@ -3,35 +3,11 @@ package fleet
 import (
 	"errors"
 
-	"github.com/pullgate/pullgate/internal/fleet/caution"
-	"github.com/pullgate/pullgate/internal/fleet/janitor"
+	"github.com/pullgate/pullgate/internal/fleet/account"
 )
 
-// Status is how the bucket of a gateway fares, since it is used.
-type Status struct {
-	Name string `json:"bucket"`
-	// ReadError and WriteError say why it is not read, or written, at present.
-	ReadError  string `json:"read_error,omitempty"`
-	WriteError string `json:"write_error,omitempty"`
-	// Reads and Writes are the requests, and Failures those that it did not answer well.
-	Reads    int64 `json:"reads"`
-	Writes   int64 `json:"writes"`
-	Failures int64 `json:"failures"`
-	// Received and Sent are the bytes of objects.
-	Received int64 `json:"received_bytes"`
-	Sent     int64 `json:"sent_bytes"`
-	// Waiting are uploads, and Behind says that some were given up, or may have been
-	// before the start: they are caught up with.
-	Waiting int  `json:"waiting"`
-	Behind  bool `json:"behind"`
-	// PurgeError says why it is not known at present what other gateways remove.
-	PurgeError string `json:"purge_error,omitempty"`
-
-	janitor.Status
-}
-
-// OK reports whether the bucket is asked as ever.
-func (s *Status) OK() bool { return s.ReadError == "" && s.WriteError == "" }
+// Status is how the bucket of a gateway fares.
+type Status = account.Status
 
 // Status returns how the bucket fares; nil = there is none.
 func (f *Fleet) Status() *Status {
@@ -39,21 +15,17 @@ func (f *Fleet) Status() *Status {
 	if d == nil {
 		return nil
 	}
-	s := &Status{
+	s, kept := &Status{
 		Name: d.name, Reads: d.counts.reads.Load(), Writes: d.counts.writes.Load(), Failures: d.counts.failures.Load(),
-		Received: d.counts.received.Load(), Sent: d.counts.sent.Load(), Waiting: d.uploads.waiting(), Behind: d.uploads.behind.Load(),
-		Status: d.cleaner.Status(),
-	}
+		Received: d.counts.received.Load(), Sent: d.counts.sent.Load(), Behind: d.uploads.behind.Load(), Status: d.cleaner.Status(),
+	}, d.purges.kept.get()
 	if err := d.purges.failed.Load(); err != nil && !errors.Is(*err, errNotAsked) {
 		s.PurgeError = (*err).Error()
 	}
-	for _, of := range []struct {
-		breaker *caution.Breaker
-		text    *string
-	}{{d.bodies, &s.ReadError}, {d.reads, &s.ReadError}, {d.writes, &s.WriteError}} {
-		if err := of.breaker.Trouble(); err != nil {
-			*of.text = err.Error()
-		}
-	}
+	s.Breakers(d.writes.State(), d.reads.State(), d.bodies.State())
+	s.Waiting, s.Oldest = d.uploads.queue.Backlog()
+	s.PurgesRead, s.SharedPins = kept.Read, len(kept.Pins)
+	median, slow := d.counts.delays.Quantiles()
+	s.Median, s.Slow, s.Budget = median.Seconds(), slow.Seconds(), d.budget.Seconds()
 	return s
 }

@@ -78,7 +78,7 @@ func (f *Fleet) catchUp(d *depot) {
 		case <-d.ctx.Done():
 			return
 		}
-		if !d.uploads.behind.Load() || d.uploads.waiting() > 0 || d.writes.Open() != nil {
+		if waiting, _ := d.uploads.queue.Backlog(); !d.uploads.behind.Load() || waiting > 0 || d.writes.Open() != nil {
 			continue
 		}
 		if pause = min(2*pause, maxCatchUp); f.caughtUp(d) {

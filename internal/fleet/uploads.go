@@ -3,12 +3,12 @@ package fleet
 import (
 	"context"
 	"errors"
-	"sync"
 	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullgate/pullgate/internal/bucket"
+	"github.com/pullgate/pullgate/internal/fleet/account"
 	"github.com/pullgate/pullgate/internal/oci"
 )
 
@@ -49,14 +49,12 @@ type job struct {
 type uploads struct {
 	writer
 
-	mu     sync.Mutex
-	known  map[job]struct{} // those in the queue
-	queue  chan job
+	queue  *account.Queue[job]
 	behind atomic.Bool // something was not uploaded
 }
 
 func newUploads(d *depot, f *Fleet) *uploads {
-	return &uploads{writer: writer{depot: d, fleet: f}, known: map[job]struct{}{}, queue: make(chan job, maxUploads)}
+	return &uploads{writer: writer{depot: d, fleet: f}, queue: account.NewQueue[job](maxUploads)}
 }
 
 // begin begins to upload. What an earlier process has not uploaded is not known.
@@ -77,45 +75,25 @@ func (u *uploads) begin() {
 
 // add has something uploaded, unless that is about to be anyway.
 func (u *uploads) add(jobs ...job) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	for _, j := range jobs {
-		if _, ok := u.known[j]; ok {
-			continue
-		}
-		select {
-		case u.queue <- j:
-			u.known[j] = struct{}{}
-		default:
-			u.behind.Store(true)
-		}
+	if !u.queue.Add(jobs...) {
+		u.behind.Store(true)
 	}
-}
-
-// waiting returns how many wait.
-func (u *uploads) waiting() int {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return len(u.known)
 }
 
 // next does one upload once there is one. It reports false at the end.
 func (u *uploads) next() bool {
-	select {
-	case j := <-u.queue:
-		u.mu.Lock()
-		delete(u.known, j) // what changes from now on is another upload
-		u.mu.Unlock()
-		if err := u.try(u.depot.ctx, j); err != nil {
-			if !errors.Is(err, bucket.ErrRefused) { // which it would be again
-				u.behind.Store(true)
-			}
-			u.depot.log.Warn("not uploaded", "error", err)
-		}
-		return true
-	case <-u.depot.ctx.Done():
+	j, end, ok := u.queue.Next(u.depot.ctx)
+	if !ok {
 		return false
 	}
+	defer end()
+	if err := u.try(u.depot.ctx, j); err != nil {
+		if !errors.Is(err, bucket.ErrRefused) { // which it would be again
+			u.behind.Store(true)
+		}
+		u.depot.log.Warn("not uploaded", "error", err)
+	}
+	return true
 }
 
 // try does one upload, over as many failures of the bucket as there are, but few of the

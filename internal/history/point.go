@@ -11,7 +11,10 @@ type Point struct {
 	Sent      int64 `json:"sent_bytes"`
 	Received  int64 `json:"received_bytes"`
 	Preloaded int64 `json:"preloaded_bytes"`
-	Evicted   int64 `json:"evicted_bytes"`
+	// Bucket and Peers are the bytes from the bucket of a fleet, and from other gateways.
+	Bucket  int64 `json:"bucket_bytes,omitempty"`
+	Peers   int64 `json:"peer_bytes,omitempty"`
+	Evicted int64 `json:"evicted_bytes"`
 	// Blobs is what the blobs took at the end of the step.
 	Blobs int64 `json:"blob_bytes"`
 	// Requests are all, and the others those with one result.
@@ -27,7 +30,7 @@ type Point struct {
 // counts returns what is counted.
 func (p *Point) counts() []*int64 {
 	return []*int64{
-		&p.Sent, &p.Received, &p.Preloaded, &p.Evicted, &p.Requests, &p.Hits, &p.Prefetched, &p.Joined, &p.Misses, &p.Stale, &p.Errors,
+		&p.Sent, &p.Received, &p.Preloaded, &p.Bucket, &p.Peers, &p.Evicted, &p.Requests, &p.Hits, &p.Prefetched, &p.Joined, &p.Misses, &p.Stale, &p.Errors,
 	}
 }
 

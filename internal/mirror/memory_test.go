@@ -23,7 +23,7 @@ type memory struct {
 	mu        sync.Mutex
 	tags      map[scoped]storage.Tag
 	manifests map[digest.Digest]oci.Manifest
-	links     map[scoped]memoryLink
+	links     map[scoped]storage.Link
 	origins   map[scoped]bool // by the digest and an upstream: whether others may build upon it
 	referrers map[scoped]storage.Referrers
 	pinned    map[string]bool // by tag
@@ -38,15 +38,9 @@ type scoped struct {
 	name string
 }
 
-type memoryLink struct {
-	storage.Link
-
-	at time.Time
-}
-
 func newMemory(now func() time.Time) *memory {
 	return &memory{
-		now: now, tags: map[scoped]storage.Tag{}, manifests: map[digest.Digest]oci.Manifest{}, links: map[scoped]memoryLink{},
+		now: now, tags: map[scoped]storage.Tag{}, manifests: map[digest.Digest]oci.Manifest{}, links: map[scoped]storage.Link{},
 		origins: map[scoped]bool{}, referrers: map[scoped]storage.Referrers{}, pinned: map[string]bool{},
 		blobs: map[digest.Digest][]byte{}, parts: map[scoped]*memoryPart{},
 	}
@@ -137,16 +131,7 @@ func (m *memory) putManifest(ctx context.Context, s oci.Scope, mf oci.Manifest, 
 func (m *memory) UseManifest(digest.Digest) {}
 
 func (m *memory) Linked(ctx context.Context, s oci.Scope, d digest.Digest) (storage.Link, error) {
-	l, err := found(ctx, m, m.links, scoped{s, d.String()})
-	return l.Link, err
-}
-
-func (m *memory) ProvenAt(ctx context.Context, s oci.Scope, d digest.Digest) (time.Time, error) {
-	l, err := found(ctx, m, m.links, scoped{s, d.String()})
-	if err == nil && !l.Proven {
-		err = fs.ErrNotExist
-	}
-	return l.at, err
+	return found(ctx, m, m.links, scoped{s, d.String()})
 }
 
 func (m *memory) Origins(ctx context.Context, s oci.Scope, d digest.Digest) (o storage.Origins, err error) {
@@ -182,26 +167,26 @@ func (m *memory) linkAll(ctx context.Context, s oci.Scope, ds []oci.Descriptor, 
 func (m *memory) link(s oci.Scope, d oci.Descriptor, proven, open bool) {
 	k := scoped{s, d.Digest.String()}
 	old, known := m.links[k]
-	l := memoryLink{storage.Link{Size: d.Size, Proven: proven || old.Proven}, old.at}
+	l := storage.Link{Size: d.Size, Proven: proven || old.Proven, Proved: old.Proved}
 	if known && (d.Size < 0 || old.Proven && !proven && old.Size >= 0) {
 		l.Size = old.Size
 	}
 	if proven {
-		l.at = m.now()
+		l.Proved = m.now()
 		m.origins[ofUpstream(s, d.Digest)] = open || m.origins[ofUpstream(s, d.Digest)]
 	}
 	m.links[k] = l
 }
 
 func (m *memory) Resize(ctx context.Context, s oci.Scope, d oci.Descriptor) error {
-	return m.amend(ctx, scoped{s, d.Digest.String()}, func(l *memoryLink) { l.Size = d.Size })
+	return m.amend(ctx, scoped{s, d.Digest.String()}, func(l *storage.Link) { l.Size = d.Size })
 }
 
 func (m *memory) Refute(ctx context.Context, s oci.Scope, d digest.Digest) error {
-	return m.amend(ctx, scoped{s, d.String()}, func(l *memoryLink) { l.Proven = false })
+	return m.amend(ctx, scoped{s, d.String()}, func(l *storage.Link) { l.Proven, l.Proved = false, time.Time{} })
 }
 
-func (m *memory) amend(ctx context.Context, k scoped, change func(*memoryLink)) error {
+func (m *memory) amend(ctx context.Context, k scoped, change func(*storage.Link)) error {
 	return m.put(ctx, func() {
 		if l, ok := m.links[k]; ok {
 			change(&l)

@@ -36,12 +36,7 @@ type prover struct {
 // renew has the upstream confirm a proof that is too old. While it gives no answer, the
 // proof is believed on; what it refuses is not the scope's any more.
 func (p prover) renew(ctx context.Context, link *storage.Link, ask func(prover, context.Context) (int64, error)) error {
-	if p.ProofTTL <= 0 || !link.Proven || p.Offline {
-		return nil
-	}
-	at, err := p.store.ProvenAt(ctx, p.scope, p.digest)
-	if err != nil || oci.Within(p.now().Sub(at), p.ProofTTL) {
-		p.store.readFailed("read proof", p.scope, p.digest.String(), err)
+	if p.ProofTTL <= 0 || !link.Proven || p.Offline || oci.Within(p.now().Sub(link.Proved), p.ProofTTL) {
 		return nil
 	}
 	desc, err := p.confirm(ctx, ask)

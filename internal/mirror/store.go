@@ -32,7 +32,6 @@ type Records interface {
 	UseManifest(d digest.Digest)
 
 	Linked(ctx context.Context, scope oci.Scope, d digest.Digest) (storage.Link, error)
-	ProvenAt(ctx context.Context, scope oci.Scope, d digest.Digest) (time.Time, error)
 	Origins(ctx context.Context, scope oci.Scope, d digest.Digest) (storage.Origins, error)
 	Link(ctx context.Context, scope oci.Scope, ds ...oci.Descriptor) error
 	LinkOpen(ctx context.Context, scope oci.Scope, ds ...oci.Descriptor) error

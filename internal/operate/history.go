@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/pullgate/pullgate/internal/fleet"
 	"github.com/pullgate/pullgate/internal/history"
 	"github.com/pullgate/pullgate/storage"
 )
@@ -26,8 +27,14 @@ type HistoryRequest struct {
 }
 
 // HistoryTotals returns what was counted so far, as a history of a store wants it.
-func HistoryTotals(traffic []Traffic, u storage.Usage) HistoryPoint {
+func HistoryTotals(traffic []Traffic, u storage.Usage, f *fleet.Fleet) HistoryPoint {
 	p := HistoryPoint{Evicted: u.EvictedBytes, Blobs: u.BlobBytes}
+	if b := f.Status(); b != nil {
+		p.Bucket = b.Received
+	}
+	if others := f.Peers(); others != nil {
+		p.Peers = others.Received
+	}
 	for _, t := range traffic {
 		p.Sent, p.Received, p.Preloaded = p.Sent+t.Sent, p.Received+t.Received, p.Preloaded+t.Preloaded
 		p.Requests, p.Hits, p.Prefetched = p.Requests+t.Requests, p.Hits+t.Hits, p.Prefetched+t.Prefetched

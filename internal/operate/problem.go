@@ -12,7 +12,8 @@ import (
 
 // Problem is something that is not well with a gateway, for people.
 type Problem struct {
-	// What is upstream or storage, and Name says which.
+	// What is upstream, storage or fleet, and Name says which; of a fleet, the bucket or the
+	// address of a gateway.
 	What string `json:"what"`
 	Name string `json:"name"`
 	// Minor says that pulls go on as before: something to know, or to be done soon.
@@ -27,6 +28,7 @@ type Problem struct {
 const (
 	ProblemUpstream = "upstream"
 	ProblemStorage  = "storage"
+	ProblemFleet    = "fleet"
 )
 
 const (
@@ -44,7 +46,7 @@ func Problems(s Status) []Problem {
 		problems = append(problems, Problem{What: ProblemStorage, Cause: "no storage is open", Cure: "look into the log for the reason, then reload the configuration"})
 	}
 	for _, c := range s.Storage {
-		problems = append(problems, c.problems()...)
+		problems = append(append(problems, c.problems()...), c.fleetProblems(s.Time)...)
 	}
 	well := map[string]bool{} // upstreams of which one URL at least is
 	for _, u := range s.Upstreams {
@@ -91,9 +93,6 @@ func (c *StoreStatus) problems() (problems []Problem) {
 	}
 	if c.QuarantinedBlobs > 0 {
 		add(true, fmt.Sprintf("%d blobs were damaged and taken out of use", c.QuarantinedBlobs), "check the disk of this machine; pullgate mirror fsck --verify looks at all the rest")
-	}
-	if b := c.Bucket; b != nil && !b.OK() {
-		add(true, "the bucket "+b.Name+" is not used as it should be: "+cmp.Or(b.ReadError, b.WriteError), "check address, credentials and rights in the option fleet, and whether the bucket has room")
 	}
 	if share := float64(c.FreeBytes) / float64(max(c.TotalBytes, 1)); c.TotalBytes > 0 && share < scarceDisk {
 		add(true, fmt.Sprintf("%.1f %% of the disk are free", 100*share), "free some of it, or set max_size below what the disk has")

@@ -34,7 +34,7 @@ func TestProblems(t *testing.T) {
 		"index anew":     {store(func(c *StoreStatus) { c.IndexRebuilds = 1 }), []string{"-begun anew"}},
 		"overpinned":     {store(func(c *StoreStatus) { c.Overpinned = true }), []string{"pinned images exceed"}},
 		"quarantine":     {store(func(c *StoreStatus) { c.QuarantinedBlobs = 2 }), []string{"-2 blobs were damaged"}},
-		"bucket":         {store(func(c *StoreStatus) { c.Bucket = &fleet.Status{Name: "s3", WriteError: "it is full"} }), []string{"-s3 is not used as it should be: it is full"}},
+		"bucket":         {store(func(c *StoreStatus) { c.Bucket = &fleet.Status{Name: "s3", WriteError: "it is full"} }), []string{"-the bucket is not written, so that other gateways do not find there what this one pulls: it is full"}},
 		"no room":        {store(func(c *StoreStatus) { c.Unstored = &storage.Unstored{Error: "too little free space"} }), []string{"pass through with each pull: too little free space"}},
 		"over the limit": {store(func(c *StoreStatus) { c.Unstored = &storage.Unstored{Error: "raise it", Limit: true} }), []string{"-pass through with each pull: raise it"}},
 		"disk":           {store(func(c *StoreStatus) { c.FreeBytes = 4 }), []string{"-4.0 % of the disk"}},
@@ -53,7 +53,7 @@ func TestProblems(t *testing.T) {
 			for i, want := range test.want {
 				cause, minor := strings.CutPrefix(want, "-")
 				if p := problems[i]; !strings.Contains(p.Cause, cause) || p.Minor != minor || p.Cure == "" ||
-					!slices.Contains([]string{ProblemStorage, ProblemUpstream}, p.What) {
+					!slices.Contains([]string{ProblemStorage, ProblemUpstream, ProblemFleet}, p.What) {
 					t.Errorf("problem is %+v, want %q", p, want)
 				}
 			}

@@ -14,6 +14,8 @@ import (
 
 // Status is how a gateway fares. All sizes are in bytes.
 type Status struct {
+	// Time is when it was so, by the clock of the gateway.
+	Time      time.Time        `json:"time"`
 	Server    *Server          `json:"server,omitempty"` // nil = none has the store open
 	Storage   []StoreStatus    `json:"storage"`
 	Upstreams []UpstreamStatus `json:"upstreams"`
@@ -22,7 +24,9 @@ type Status struct {
 
 // Server is a process that serves.
 type Server struct {
-	Version string    `json:"version"`
+	Version string `json:"version"`
+	// Host is the name of its machine; empty = it is not known.
+	Host    string    `json:"host,omitempty"`
 	Started time.Time `json:"started"`
 	// Listen are the addresses, of those sites that are mirrors.
 	Listen []string `json:"listen"`
@@ -156,7 +160,7 @@ func (l *Local) Status(ctx context.Context, path string) (status Status, err err
 	if err != nil {
 		return status, err
 	}
-	status.Storage = make([]StoreStatus, 0, len(open))
+	status.Time, status.Storage = time.Now().UTC(), make([]StoreStatus, 0, len(open))
 	for _, s := range open {
 		one := s.Status()
 		if pins, err := s.Pins(ctx); err == nil {

@@ -8,11 +8,12 @@ import * as live from './live.js';
 import * as upstreams from './upstreams.js';
 import * as images from './images.js';
 import * as storage from './storage.js';
+import * as fleet from './fleet.js';
 import * as clients from './clients.js';
 import * as setup from './setup.js';
 
-const views = { overview, live, upstreams, images, storage, clients, setup };
-const names = { overview: 'Overview', live: 'Live', upstreams: 'Upstreams', images: 'Images', storage: 'Storage', clients: 'Clients', setup: 'Set up' };
+const views = { overview, live, upstreams, images, storage, fleet, clients, setup };
+const names = { overview: 'Overview', live: 'Live', upstreams: 'Upstreams', images: 'Images', storage: 'Storage', fleet: 'Fleet', clients: 'Clients', setup: 'Set up' };
 const main = document.getElementById('main');
 
 // route reads the fragment: the name of a view, and what it is about.
@@ -26,7 +27,9 @@ let shown = '';
 function draw() {
 	const at = route();
 	const state = store.state;
-	show(document.getElementById('nav'), h('ul', {}, Object.keys(views).map(name => h('li', {},
+	// A gateway that is alone has no use for the view of others.
+	const there = Object.keys(views).filter(name => name !== 'fleet' || name === at.name || state && fleet.of(state));
+	show(document.getElementById('nav'), h('ul', {}, there.map(name => h('li', {},
 		h('a', { href: `#/${name}`, 'aria-current': name === at.name ? 'page' : undefined }, icon(name), names[name], counter(name, state))))));
 	show(document.getElementById('link'), link(state));
 	const fresh = shown !== at.name;
@@ -50,6 +53,8 @@ function counter(name, state) {
 	if (name === 'overview' && state.problems.length) {
 		return h('span', { class: state.problems.some(p => !p.minor) ? 'count' : 'count calm', 'aria-label': `${state.problems.length} problems` }, number(state.problems.length));
 	}
+	const apart = name === 'fleet' ? fleet.problems(state).length : 0;
+	if (apart) return h('span', { class: 'count calm', 'aria-label': `${apart} problems` }, number(apart));
 	if (name === 'live' && state.pulls.running.length) return h('span', { class: 'count calm', 'aria-label': `${state.pulls.running.length} running` }, number(state.pulls.running.length));
 	return null;
 }

@@ -24,23 +24,26 @@ const height = 208, left = 64, bottom = 22, top = 8;
 let width = 960;
 let cursor = null; // which point is looked at, by chart
 
-// traffic draws amounts per step: areas of fields beside each other, or bars of one.
-export function traffic(title, fields, bars) {
+// traffic draws amounts per step: areas of fields beside each other, or bars of one, or
+// areas upon each other, where how is 'bars' or 'stack'. made makes more fields of a point.
+export function traffic(title, fields, how, made) {
 	const data = load();
-	const points = (data && data.points) || [];
+	const points = ((data && data.points) || []).map(p => made ? { ...p, ...made(p) } : p);
 	const sum = field => points.reduce((n, p) => n + p[field + '_bytes'], 0);
 	const note = points.length > 1 ? null : history.error || (data ? 'The first points come within a minute or two.' : 'Asking …');
 	const at = cursor && cursor.title === title && points[cursor.i];
 	const text = ([field, name]) => [field, at ? `${name}: ${bytes(at[field + '_bytes'] / data.step_seconds)}/s at ${clock(at.time)}` : `${name}: ${bytes(sum(field))}`];
-	return card(title, note ? empty(note) : h('figure', {}, chart(title, data, points, fields, bars), legend(fields.map(text))));
+	return card(title, note ? empty(note) : h('figure', {}, chart(title, data, points, fields, how), legend(fields.map(text))));
 }
 
-function chart(title, data, points, fields, bars) {
+function chart(title, data, points, fields, how) {
 	width = Math.max(Math.min(document.getElementById('main').clientWidth, 1344) - 80, 260);
 	const step = data.step_seconds * 1000;
 	const end = Date.parse(points[points.length - 1].time) + step, begin = end - ranges[range][1] * 3600000;
 	const rate = (p, field) => p[field + '_bytes'] / data.step_seconds;
-	const most = nice(Math.max(...points.flatMap(p => fields.map(([field]) => rate(p, field))), 1));
+	// below is what an area stands upon.
+	const below = (p, i) => how === 'stack' ? fields.slice(0, i).reduce((sum, [field]) => sum + rate(p, field), 0) : 0;
+	const most = nice(Math.max(...points.flatMap(p => fields.map(([field], i) => below(p, i) + rate(p, field))), 1));
 	const x = time => left + (width - left) * (time - begin) / (end - begin);
 	const y = value => top + (height - top - bottom) * (1 - value / most);
 	const shown = points.filter(p => Date.parse(p.time) >= begin);
@@ -55,16 +58,16 @@ function chart(title, data, points, fields, bars) {
 		const label = range === 'day' ? new Date(time).toLocaleTimeString('en', { hour: '2-digit', minute: '2-digit', hour12: false }) : new Date(time).toLocaleDateString('en', { weekday: 'short', day: 'numeric' });
 		parts.push(s('text', { x: x(time), y: height - 4, 'text-anchor': 'middle' }, label));
 	}
-	for (const [field] of fields) {
-		if (bars) {
+	for (const [i, [field]] of fields.entries()) {
+		if (how === 'bars') {
 			const w = Math.max((width - left) * step / (end - begin) - 1, 1.5);
 			parts.push(shown.filter(p => p[field + '_bytes']).map(p => s('rect', { class: field, x: x(Date.parse(p.time)), y: y(rate(p, field)), width: w, height: y(0) - y(rate(p, field)) })));
 			continue;
 		}
 		for (const run of runs(shown, step)) {
-			const line = run.map(p => `${x(Date.parse(p.time) + step / 2).toFixed(1)} ${y(rate(p, field)).toFixed(1)}`).join('L');
-			parts.push(s('path', { class: field, d: `M${x(Date.parse(run[0].time) + step / 2).toFixed(1)} ${y(0)}L${line}L${x(Date.parse(run[run.length - 1].time) + step / 2).toFixed(1)} ${y(0)}z` }),
-				s('path', { class: `line ${field}`, d: `M${line}` }));
+			const along = (points, value) => points.map(p => `${x(Date.parse(p.time) + step / 2).toFixed(1)} ${y(value(p)).toFixed(1)}`).join('L');
+			const line = along(run, p => below(p, i) + rate(p, field));
+			parts.push(s('path', { class: field, d: `M${line}L${along([...run].reverse(), p => below(p, i))}z` }), s('path', { class: `line ${field}`, d: `M${line}` }));
 		}
 	}
 	if (cursor && cursor.title === title && points[cursor.i]) {

@@ -51,7 +51,7 @@ function tiles(state) {
 				: state.pulls.recent.length ? ['The last one ', when(state.pulls.recent[0].ended), ': ', h('span', { class: 'wrap' }, state.pulls.recent[0].image)] : 'None since the start'));
 }
 
-function tile(label, value, graph, foot) {
+export function tile(label, value, graph, foot) {
 	const [, n, unit] = /^([\d.,–]+)(.*)$/.exec(value) || [null, value, ''];
 	return h('section', { class: 'card tile', 'aria-label': label }, h('h2', { class: 'label' }, label), h('p', { class: 'value' }, n, h('small', {}, unit)), graph, h('div', { class: 'foot' }, foot));
 }
@@ -79,11 +79,13 @@ function problems(state) {
 			h('h2', {}, 'All is well'), h('span', { class: 'dim small' }, `${plural(state.upstreams.length, 'upstream')}, ${plural(state.storage.length, 'storage')}`));
 	}
 	return card('Problems', { aside: badge(state.problems.some(p => !p.minor) ? 'bad' : 'warn', number(state.problems.length)) },
-		h('div', {}, state.problems.map(p => h('div', { class: 'problem' },
-			h('span', { class: p.minor ? 'mark warn' : 'mark', role: 'img', 'aria-label': p.minor ? 'minor' : 'serious' }, '!'),
-			h('div', {}, h('div', { class: 'row spread' }, h('h3', {}, p.name || p.what), p.since && h('span', { class: 'small dim' }, 'since ', when(p.since))),
-				h('p', { class: 'wrap' }, ticks(p.cause)), p.cure && h('p', { class: 'cure wrap' }, h('strong', {}, 'What helps: '), ticks(p.cure)))))));
+		problemList(state.problems));
 }
+
+export const problemList = problems => h('div', {}, problems.map(p => h('div', { class: 'problem' },
+	h('span', { class: p.minor ? 'mark warn' : 'mark', role: 'img', 'aria-label': p.minor ? 'minor' : 'serious' }, '!'),
+	h('div', {}, h('div', { class: 'row spread' }, h('h3', {}, p.name || p.what), p.since && h('span', { class: 'small dim' }, 'since ', when(p.since))),
+		h('p', { class: 'wrap' }, ticks(p.cause)), p.cure && h('p', { class: 'cure wrap' }, h('strong', {}, 'What helps: '), ticks(p.cure))))));
 
 function upstreams(state) {
 	if (!state.upstreams.length) return card('Upstreams', empty('There are none that you may pull from.'));

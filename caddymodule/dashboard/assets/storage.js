@@ -13,7 +13,7 @@ export function view(state) {
 	const old = l => Date.now() - l.at > 60000;
 	pins.load({}, old(pins));
 	next.load({}, old(next));
-	return [state.storage.map(c => space(c, state.storage.length > 1 ? c.pinned_bytes : pinnedBytes(state))), h('div', { class: 'halves' }, going(), pinned()), traffic('Evictions', [['evicted', 'Evicted']], true), h('div', { class: 'halves' }, state.storage.map(integrity))];
+	return [state.storage.map(c => space(c, state.storage.length > 1 ? c.pinned_bytes : pinnedBytes(state))), h('div', { class: 'halves' }, going(), pinned()), traffic('Evictions', [['evicted', 'Evicted']], 'bars'), h('div', { class: 'halves' }, state.storage.map(integrity))];
 }
 
 const colours = ['c1', 'c2', 'c3', 'c4', 'c5', 'c6'];

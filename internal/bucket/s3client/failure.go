@@ -13,9 +13,6 @@ import (
 	"github.com/pullgate/pullgate/internal/bucket"
 )
 
-// errNoBucket is for a bucket that is absent itself, which is none of its objects.
-var errNoBucket = errors.New("there is no such bucket")
-
 // meanings say what to do about an error code of S3 (Amazon S3 API Reference, "Error
 // responses").
 var meanings = map[string]string{
@@ -46,7 +43,7 @@ func refused(operation string, status int, err error) error {
 	absent := status == http.StatusNotFound
 	switch {
 	case code == "NoSuchBucket", absent && operation == "put" && code != "NoSuchUpload":
-		return errNoBucket
+		return bucket.ErrNoBucket
 	case absent && operation != "put":
 		return fs.ErrNotExist
 	case status == http.StatusPreconditionFailed, status == http.StatusConflict, status == http.StatusRequestedRangeNotSatisfiable:
@@ -57,5 +54,5 @@ func refused(operation string, status int, err error) error {
 	if meaning := meanings[code]; meaning != "" {
 		message = meaning
 	}
-	return fmt.Errorf("the server answers %d %s: %.200s", status, code, message)
+	return &bucket.StatusError{Status: status, Code: code, Message: message}
 }

@@ -27,8 +27,27 @@ type Breaker struct {
 	mu     sync.Mutex
 	fails  int
 	mended chan struct{} // closed when the bucket is well again; nil = it is
-	err    error         // the last failure
+	state  State
 }
+
+// State is how a breaker stands.
+type State struct {
+	// Opened is since when the bucket is not asked; zero = it is.
+	Opened time.Time
+	// Err is the last failure, and Failed when that was; nil = there was none.
+	Err    error
+	Failed time.Time
+}
+
+// ErrSilent is for what gives no answer in time.
+var ErrSilent error = silence{}
+
+type silence struct{}
+
+func (silence) Error() string { return "the bucket is silent for too long" }
+
+// Timeout is as in net.Error.
+func (silence) Timeout() bool { return true }
 
 // Open returns what is closed once the bucket may be asked again; nil = it may be now.
 func (b *Breaker) Open() <-chan struct{} {
@@ -64,11 +83,11 @@ func (b *Breaker) opens(err error) bool {
 		b.fails = 0
 		return false
 	}
-	b.err = err
+	b.state.Err, b.state.Failed = err, time.Now()
 	if b.fails++; b.fails < maxFails || b.mended != nil {
 		return false
 	}
-	b.mended = make(chan struct{})
+	b.mended, b.state.Opened = make(chan struct{}), b.state.Failed
 	return true
 }
 
@@ -84,26 +103,23 @@ func (b *Breaker) mend() {
 		}
 		if err := b.Probe(b.Context); err != nil {
 			b.mu.Lock()
-			b.err = err
+			b.state.Err, b.state.Failed = err, time.Now()
 			b.mu.Unlock()
 			continue
 		}
 		b.mu.Lock()
 		b.fails = 0
 		close(b.mended)
-		b.mended = nil
+		b.mended, b.state.Opened = nil, time.Time{}
 		b.mu.Unlock()
 		b.Told(false, nil)
 		return
 	}
 }
 
-// Trouble returns why the bucket is not asked; nil = it is.
-func (b *Breaker) Trouble() error {
+// State returns how it stands.
+func (b *Breaker) State() State {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.mended == nil {
-		return nil
-	}
-	return b.err
+	return b.state
 }

@@ -46,12 +46,16 @@ func TestBreaker(t *testing.T) {
 			}
 		}
 		b.Note(unwell)
-		if b.Open() == nil || !errors.Is(b.Trouble(), unwell) {
-			t.Error("it does not open")
-		}
 		began := time.Now()
-		if !b.Await(t.Context()) || time.Since(began) != 2*probeEvery || b.Trouble() != nil {
+		if s := b.State(); b.Open() == nil || !errors.Is(s.Err, unwell) || !s.Opened.Equal(began) || !s.Failed.Equal(began) {
+			t.Errorf("it does not open: %+v", s)
+		}
+		if !b.Await(t.Context()) || time.Since(began) != 2*probeEvery {
 			t.Errorf("it closes after %v", time.Since(began))
+		}
+		// What went wrong last is told on.
+		if s := b.State(); !s.Opened.IsZero() || !errors.Is(s.Err, unwell) || s.Failed.Sub(began) != probeEvery {
+			t.Errorf("it is well, and stands as %+v", s)
 		}
 		synctest.Wait()
 		if told != 2 {

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"io/fs"
+	"log/slog"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -55,5 +58,54 @@ func TestWhoCleans(t *testing.T) {
 				}
 			}
 		}
+	})
+}
+
+// full is a bucket with a report that others change, and which takes nothing.
+type full struct {
+	objects.Objects
+
+	report atomic.Pointer[Report]
+}
+
+func (f *full) Get(ctx context.Context, key string, offset, length int64) (objects.Object, error) {
+	return reported{report: f.report.Load()}.Get(ctx, key, offset, length)
+}
+
+func (f *full) Put(context.Context, string, io.ReadSeeker, int64, objects.PutOptions) error {
+	return errors.New("it is full")
+}
+
+// What is in the bucket is known from the start, and why it was not cleaned until it is.
+func TestWhatIsKnownOfCleaning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		b := new(full)
+		b.report.Store(&Report{Begun: time.Now().Add(-8 * time.Hour), Ended: time.Now().Add(-7 * time.Hour), Blobs: 7})
+		j, _ := New(Options{
+			Objects: b, Limits: func() Limits { return Limits{} }, Well: func() bool { return true }, Survive: func(string) {}, Log: slog.New(slog.DiscardHandler),
+		})
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			j.Run(ctx)
+		}()
+		synctest.Wait()
+		if s := j.Status(); s.Report == nil || s.Report.Blobs != 7 || s.CleanError != "" {
+			t.Errorf("at the start, it knows %+v", s)
+		}
+		time.Sleep(cleanLook)
+		synctest.Wait()
+		if s := j.Status(); s.CleanError != "it is full" || s.CleanFailed.IsZero() {
+			t.Errorf("it could not be cleaned, and it tells %+v", s)
+		}
+		b.report.Store(&Report{Begun: time.Now().Add(time.Second), Ended: time.Now().Add(time.Minute)}) // by another gateway
+		time.Sleep(cleanLook)
+		synctest.Wait()
+		if s := j.Status(); s.CleanError != "" {
+			t.Errorf("it was cleaned, and it tells %+v", s)
+		}
+		cancel()
+		<-ended
 	})
 }

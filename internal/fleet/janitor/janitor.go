@@ -78,6 +78,10 @@ type Status struct {
 	Cleaning     *Cleaning `json:"cleaning,omitempty"`
 	Removed      int64     `json:"removed"`
 	RemovedBytes int64     `json:"removed_bytes"`
+	// CleanError is why this gateway could not clean the bucket, CleanFailed when that was,
+	// unless it was cleaned since.
+	CleanError  string    `json:"clean_error,omitempty"`
+	CleanFailed time.Time `json:"clean_failed,omitzero"`
 }
 
 // Janitor cleans a bucket, by turns with those of other gateways.
@@ -86,12 +90,20 @@ type Janitor struct {
 
 	running atomic.Pointer[cleaning] // nil = none runs here
 	last    atomic.Pointer[Report]   // nil = none is known
+	failed  atomic.Pointer[failure]  // the last one; nil = there was none
 	// removed are the objects that this gateway has removed, and bytes what they had.
 	removed, bytes atomic.Int64
 }
 
+// failure is that a cleaning has failed.
+type failure struct {
+	at  time.Time
+	err error
+}
+
 // Run cleans the bucket when that is due, until ctx ends.
 func (j *Janitor) Run(ctx context.Context) {
+	j.recall(ctx)
 	// Not all gateways look at the same moment.
 	wait := time.NewTimer(time.Duration(rand.Int64N(int64(cleanLook))))
 	defer wait.Stop()
@@ -106,6 +118,14 @@ func (j *Janitor) Run(ctx context.Context) {
 	}
 }
 
+// recall reads the last report, so that it is known what there is.
+func (j *Janitor) recall(ctx context.Context) {
+	defer j.Survive("read what was cleaned")
+	if _, err := j.due(ctx); err != nil && ctx.Err() == nil {
+		j.Log.Debug("not read what was cleaned", "error", err)
+	}
+}
+
 func (j *Janitor) once(ctx context.Context) {
 	defer j.Survive("clean the bucket")
 	if !j.Well() {
@@ -115,7 +135,9 @@ func (j *Janitor) once(ctx context.Context) {
 	defer cancel()
 	due, err := j.due(cleaning)
 	if due && err == nil {
-		err = j.Clean(cleaning)
+		if err = j.Clean(cleaning); err != nil {
+			j.failed.Store(&failure{time.Now().UTC(), err})
+		}
 	}
 	if err != nil && ctx.Err() == nil {
 		j.Log.Warn("the bucket was not cleaned", "error", err)
@@ -188,6 +210,9 @@ func (j *Janitor) Status() Status {
 	s := Status{MaxSize: j.Limits().MaxSize, Report: j.last.Load(), Removed: j.removed.Load(), RemovedBytes: j.bytes.Load()}
 	if r := j.running.Load(); r != nil {
 		s.Cleaning = r.progress()
+	}
+	if f := j.failed.Load(); f != nil && (s.Report == nil || s.Report.Ended.Before(f.at)) {
+		s.CleanError, s.CleanFailed = f.err.Error(), f.at
 	}
 	return s
 }

@@ -14,6 +14,7 @@ import (
 // The headers between gateways.
 const (
 	headerInstance = "Pullgate-Instance"
+	headerVersion  = "Pullgate-Version"
 	headerUpstream = "Pullgate-Upstream"
 	headerPurge    = "Pullgate-Purge"
 	headerClass    = "Pullgate-Class"
@@ -76,9 +77,12 @@ func (g *Group) current(r *http.Request) bool {
 	return g.o.Current(r.Context(), oci.Scope{Upstream: r.Header.Get(headerUpstream), Repository: path.Dir(path.Clean(rest))}, d, purge)
 }
 
-// tellAlive tells who lives here.
+// tellAlive tells who lives here, and, by the Date that every answer has, what time it is.
 func (g *Group) tellAlive(w http.ResponseWriter) {
 	w.Header().Set(headerInstance, g.id)
+	if g.o.Version != "" {
+		w.Header().Set(headerVersion, g.o.Version)
+	}
 	if g.o.Draining() {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}

@@ -146,14 +146,33 @@ func (g *Group) greet(ctx context.Context, address string) (greeting, error) {
 	if err != nil {
 		return greeting{}, err
 	}
+	asked := time.Now()
 	response, err := g.transport.RoundTrip(r)
 	if err != nil {
 		return greeting{}, err
 	}
 	defer response.Body.Close()
-	answer := greeting{response.Header.Get(headerInstance), response.StatusCode == http.StatusServiceUnavailable}
+	answer := greeting{
+		id: response.Header.Get(headerInstance), draining: response.StatusCode == http.StatusServiceUnavailable,
+		version: response.Header.Get(headerVersion), ahead: ahead(response.Header.Get("Date"), asked, time.Now()),
+	}
 	if answer.id == "" || response.StatusCode != http.StatusOK && !answer.draining {
 		return greeting{}, fmt.Errorf("no gateway: status %s", response.Status)
 	}
 	return answer, nil
+}
+
+// ahead returns by how much a clock is ahead of this one that has told a date, in whole
+// seconds, between two moments of this one. What it may be off for another reason is none.
+func ahead(date string, asked, answered time.Time) time.Duration {
+	told, err := http.ParseTime(date)
+	if err != nil {
+		return 0
+	}
+	took := answered.Sub(asked)
+	by := told.Add(time.Second / 2).Sub(asked.Add(took / 2).Round(0))
+	if by.Abs() < time.Second+took/2 {
+		return 0
+	}
+	return by.Round(time.Second)
 }

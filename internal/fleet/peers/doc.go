@@ -24,7 +24,8 @@
 // Gateways speak the pull API, over TLS 1.3. Both ends show one key, which follows from
 // the secret of the fleet, and accept no other. Headers tell what the API does not:
 //
-//	Pullgate-Instance   who is meant
+//	Pullgate-Instance   who is meant, or lives there
+//	Pullgate-Version    what runs there, for people
 //	Pullgate-Upstream   the identity of the upstream: who has another one of that name, by
 //	                    other URLs or credentials, does not answer
 //	Pullgate-Purge      the last purge that the answer has to be newer than: who has not

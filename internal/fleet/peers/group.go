@@ -33,6 +33,8 @@ type Options struct {
 	// Current reports whether what this gateway answers about a digest of a scope, or, if
 	// that is empty, about its tags, is newer than a purge; nil = never.
 	Current func(ctx context.Context, scope oci.Scope, d digest.Digest, purge string) bool
+	// Version is what others are told that runs here.
+	Version string
 	// Draining reports whether this gateway is about to end; nil = never.
 	Draining func() bool
 	// Logger gets who joins and who is lost; nil = discard.
@@ -70,6 +72,7 @@ type Group struct {
 	server    *http.Server
 	counts    counts
 	refused   atomic.Int64 // when it was last said that a connection was, in nanoseconds
+	unfound   atomic.Pointer[error]
 
 	ctx     context.Context // ends with it
 	end     context.CancelFunc
@@ -175,7 +178,10 @@ func (g *Group) discover() {
 	tick := time.NewTicker(lookUpEvery)
 	defer tick.Stop()
 	for {
-		for _, address := range g.members.discover(g.names.addresses(g.ctx, g.o.Peers)) {
+		addresses := g.names.addresses(g.ctx, g.o.Peers)
+		unfound := g.names.failed
+		g.unfound.Store(&unfound)
+		for _, address := range g.members.discover(addresses) {
 			g.run("watch", func() { g.members.watch(g.ctx, address) })
 		}
 		select {

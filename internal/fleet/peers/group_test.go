@@ -271,7 +271,10 @@ func TestStrangersAreRefused(t *testing.T) {
 	at := listen(t)
 	newGroup(t, at, new(fake), nil)
 	one := newGroup(t, listen(t), new(fake), func(o *Options) { o.Peers, o.Secret = []string{at.Addr().String()}, secret+"0" })
-	await(t, "the other secret is noticed", func() bool { return strings.Contains(one.Status().String(), errSecret.Error()) })
+	await(t, "the other secret is noticed", func() bool {
+		s := one.Status()
+		return len(s.Members) == 1 && strings.Contains(s.Members[0].Error, errSecret.Error())
+	})
 	if n := one.Status().Alive(); n != 0 {
 		t.Errorf("%d are alive", n)
 	}
@@ -292,6 +295,6 @@ func TestDrainingGateway(t *testing.T) {
 	one := newGroup(t, listen(t), new(fake), func(o *Options) { o.Peers = []string{at.Addr().String()} })
 	await(t, "it says so", func() bool { s := one.Status(); return len(s.Members) == 1 && s.Members[0].Draining })
 	if s := one.Status(); s.Alive() != 0 || len(one.Before("key")) != 0 {
-		t.Errorf("%s", s)
+		t.Errorf("%+v", s)
 	}
 }

@@ -3,6 +3,7 @@ package peers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -38,6 +39,9 @@ func (m *Member) Lost() <-chan struct{} { return m.lost.Done() }
 type greeting struct {
 	id       string
 	draining bool // it is about to end
+	version  string
+	// ahead is by how much its clock is ahead of this one's; zero = not as far as is known.
+	ahead time.Duration
 }
 
 // members are the others of a fleet, as one gateway sees them. Safe for concurrent use.
@@ -61,6 +65,11 @@ type place struct {
 	self     bool  // this gateway listens there itself
 	draining bool
 	member   *Member // nil = nobody lives there, or one that has another address
+	told     greeting
+	// missed is when the first answer in a row was missed, and failed when the last one was,
+	// for which failure is the reason.
+	missed, failed time.Time
+	failure        error
 }
 
 func newMembers(self string, every time.Duration, ask func(context.Context, string) (greeting, error), log *slog.Logger) *members {
@@ -102,6 +111,9 @@ func (m *members) watch(ctx context.Context, address string) {
 	for {
 		asking, cancel := context.WithTimeout(ctx, m.every)
 		answer, err := m.ask(asking, address)
+		if err != nil && asking.Err() != nil {
+			err = fmt.Errorf("%w within %v", errNoAnswer, m.every)
+		}
 		cancel()
 		if ctx.Err() != nil || !m.note(address, answer, err) {
 			return
@@ -125,6 +137,10 @@ func (m *members) note(address string, answer greeting, err error) bool {
 	}
 	p.err = err
 	if err != nil {
+		p.failure, p.failed = err, time.Now()
+		if p.misses == 0 {
+			p.missed = p.failed
+		}
 		switch p.misses++; {
 		case p.misses < maxMisses:
 			return true
@@ -139,7 +155,7 @@ func (m *members) note(address string, answer greeting, err error) bool {
 		}
 		return p.named
 	}
-	p.misses, p.self = 0, answer.id == m.self
+	p.misses, p.self, p.told = 0, answer.id == m.self, answer
 	if p.member != nil && p.member.id != answer.id {
 		m.lose(p, errSuccessor)
 	}
@@ -156,8 +172,11 @@ func (m *members) note(address string, answer greeting, err error) bool {
 	return true
 }
 
-// errSuccessor is why a member is lost whose address another one has.
-var errSuccessor = errors.New("another instance answers in its place")
+var (
+	// errSuccessor is why a member is lost whose address another one has.
+	errSuccessor = errors.New("another instance answers in its place")
+	errNoAnswer  = errors.New("no answer")
+)
 
 // lose ends the member of a place. m.mu is held.
 func (m *members) lose(p *place, why error) {

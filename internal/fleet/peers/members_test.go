@@ -122,7 +122,7 @@ func TestDraining(t *testing.T) {
 	live(t, w, func(t *testing.T, m *members, discover func(...string)) {
 		discover("a")
 		one := m.known()["1"]
-		w.set("a", greeting{"1", true})
+		w.set("a", greeting{id: "1", draining: true})
 		time.Sleep(time.Second + time.Millisecond)
 		synctest.Wait()
 		if len(m.known()) != 0 || isLost(one) {
@@ -131,7 +131,7 @@ func TestDraining(t *testing.T) {
 		if s := m.status(); len(s) != 1 || !s[0].Draining || s[0].Instance != "1" {
 			t.Errorf("%+v", s)
 		}
-		w.set("a", greeting{"1", false})
+		w.set("a", greeting{id: "1"})
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if m.known()["1"] != one {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pullgate/pullgate/internal/fleet"
+	"github.com/pullgate/pullgate/internal/fleet/peers"
 	"github.com/pullgate/pullgate/internal/terminal"
 )
 
@@ -24,13 +25,25 @@ func Bucket(b *fleet.Status, now time.Time) []Line {
 	lines := []Line{{"bucket", state}}
 	add := func(format string, args ...any) { lines = append(lines, Line{"", fmt.Sprintf(format, args...)}) }
 	if b.ReadError != "" {
-		add("NOT READ: %s", b.ReadError)
+		add("NOT READ%s: %s", since(b.ReadSince, now), b.ReadError)
 	}
 	if b.WriteError != "" {
-		add("NOT WRITTEN: %s", b.WriteError)
+		add("NOT WRITTEN%s: %s", since(b.WriteSince, now), b.WriteError)
+	}
+	if b.OK() && b.LastError != "" {
+		add("last failed %s: %s", terminal.Since(b.LastFailed, now), b.LastError)
+	}
+	if b.Slow > 0 {
+		add("first byte within %v, 95 %% within %v, of %v that a read may take", seconds(b.Median), seconds(b.Slow), seconds(b.Budget))
+	}
+	if !b.Oldest.IsZero() {
+		add("the oldest upload waits for %s", terminal.Lasted(now.Sub(b.Oldest)))
 	}
 	if b.PurgeError != "" {
 		add("what other gateways remove is NOT KNOWN: %s", b.PurgeError)
+	}
+	if !b.PurgesRead.IsZero() {
+		add("what other gateways remove was last read %s; %s there", terminal.Since(b.PurgesRead, now), terminal.Counted(b.SharedPins, "pin"))
 	}
 	if r := b.Report; r != nil {
 		held := fmt.Sprintf("all gateways: %s, %s", terminal.Counted(r.Blobs, "blob"), terminal.Size(r.Bytes))
@@ -48,7 +61,67 @@ func Bucket(b *fleet.Status, now time.Time) []Line {
 	if c := b.Cleaning; c != nil {
 		add("being cleaned: %s, %s", c.Step, terminal.Counted(c.Objects, "object"))
 	}
+	if b.CleanError != "" {
+		add("NOT CLEANED: %s", b.CleanError)
+	}
 	return lines
+}
+
+// since says since when something is so, if that is known.
+func since(t, now time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return " for " + terminal.Lasted(now.Sub(t))
+}
+
+func seconds(n float64) time.Duration {
+	return time.Duration(n * float64(time.Second)).Round(time.Millisecond / 10)
+}
+
+// Peers says who of a fleet lives, and why others do not; nil = there are none.
+func Peers(p *peers.Status, now time.Time) []Line {
+	if p == nil {
+		return nil
+	}
+	lines := []Line{{"peers", fmt.Sprintf("%d alive; %s, %s received; %s, %s sent", p.Alive(),
+		terminal.Counted(p.Asked, "question"), terminal.Size(p.Received), terminal.Counted(p.Answered, "answer"), terminal.Size(p.Sent))}}
+	add := func(format string, args ...any) { lines = append(lines, Line{"", fmt.Sprintf(format, args...)}) }
+	for _, m := range p.Members {
+		add("%s %s", m.Address, member(m, now))
+	}
+	if p.LookUpError != "" {
+		add("other gateways are NOT FOUND: %s", p.LookUpError)
+	}
+	return lines
+}
+
+// member says how one address fares.
+func member(m peers.MemberStatus, now time.Time) string {
+	switch m.State {
+	case peers.StateSelf:
+		return "is this gateway"
+	case peers.StateSilent:
+		return "SILENT" + since(m.Since, now) + ": " + m.Error
+	case peers.StateOther:
+		return "is another address of a gateway"
+	case peers.StateAlive, peers.StateDraining:
+		line := m.State + since(m.Since, now)
+		if m.State == peers.StateDraining {
+			line = "about to end"
+		}
+		if m.Version != "" {
+			line += ", " + m.Version
+		}
+		if m.ClockAhead != 0 {
+			line += fmt.Sprintf(", its clock is off by %+gs", m.ClockAhead)
+		}
+		if m.LastError != "" {
+			line += fmt.Sprintf(", last silent %s (%s)", terminal.Since(m.LastFailed, now), m.LastError)
+		}
+		return line
+	}
+	return "has not answered yet"
 }
 
 // Synced says what was compared with a bucket.

@@ -53,14 +53,12 @@ func DecodeUse(b []byte) (Use, bool) {
 }
 
 // LinkRecord is a link and the hour in which it was last made; 0 = unknown, as of
-// links from before that was recorded, which end before it.
+// links from before that was recorded, which end before it. So do those without a time of
+// their proof.
 type LinkRecord struct {
 	Link
 
 	Made Use
-	// Proved is when it was last proven; zero = unknown, as of links from before that was
-	// recorded, and of those that are not proven, which end before it.
-	Proved time.Time
 }
 
 // Encode returns the record.
@@ -201,6 +199,8 @@ type Link struct {
 	// delivered it, or has proven it. Otherwise it merely speaks of the digest, which
 	// costs nothing.
 	Proven bool
+	// Proved is when it was last proven; zero = never.
+	Proved time.Time
 }
 
 // OriginRecord is that an upstream has shown that it has some content.

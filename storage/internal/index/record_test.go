@@ -18,7 +18,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(Use(5).Encode())
 	f.Add(LinkRecord{Link: Link{Size: -1}}.Encode())
 	f.Add(LinkRecord{Link: Link{Size: 5, Proven: true}, Made: 7}.Encode())
-	f.Add(LinkRecord{Link: Link{Size: 5, Proven: true}, Made: 7, Proved: time.Unix(7, 0)}.Encode())
+	f.Add(LinkRecord{Link: Link{Size: 5, Proven: true, Proved: time.Unix(7, 0)}, Made: 7}.Encode())
 	f.Add(OriginRecord{Made: 7, Open: true}.Encode())
 	f.Add(EncodeTag(Tag{Digest: d, MediaType: "a/b", Size: 5, Checked: time.Unix(7, 0)}))
 	f.Add(Manifest{MediaType: "a/b", Bytes: []byte("{}")}.Encode())
