@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/pullgate/pullgate/internal/fleet"
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/oci"
+	"github.com/pullgate/pullgate/internal/registrytest"
 )
 
 // deadUpstream refuses connections.
@@ -91,5 +93,36 @@ func TestSlowBucketIsWaitedForWhereNobodyElseAnswers(t *testing.T) {
 				t.Errorf("%s: another blob: %v, after %d calls of the bucket", name, err, m.calls.Load())
 			}
 		})
+	}
+}
+
+// The upstream is asked whether it has a blob beside the owner, and not before it: that costs
+// no time.
+func TestBlobIsConfirmedBesideItsOwner(t *testing.T) {
+	t.Parallel()
+	from := registrytest.New(t, registrytest.Options{})
+	h := newHerd(t, from, 2, nil, func(u *mirror.Upstream) { u.ProofTTL = time.Hour })
+	beside := false
+	for try := uint64(0); try < 3 && !beside; try++ { // a machine may be so slow that the question is given up
+		d := from.PutRandom(repository, try, 300<<10)
+		owner, others := h.owner(d.String())
+		if err := owner.verify(d); err != nil {
+			t.Fatal(err)
+		}
+		before, heard := owner.fleet.Peers().Answered, make(chan bool, 10)
+		from.On(registrytest.Rule{Method: "HEAD", Kind: "blobs", Reference: d.String(), Hook: func(w http.ResponseWriter, r *http.Request, next http.HandlerFunc) {
+			for owner.fleet.Peers().Answered == before && r.Context().Err() == nil {
+				time.Sleep(time.Millisecond)
+			}
+			heard <- owner.fleet.Peers().Answered > before
+			next(w, r)
+		}})
+		if _, status, err := others[0].blob(repository, d); err != nil || status.Detail != "peer" {
+			t.Errorf("%v, %v", status, err)
+		}
+		beside = <-heard
+	}
+	if !beside {
+		t.Error("the owner is asked when the upstream has answered")
 	}
 }
