@@ -147,6 +147,7 @@ type gatewayProcess struct {
 	host, admin, config string
 	option              string // of its upstream
 	peers               string // options of a fleet
+	shares              bool   // it has a bucket
 	process             *os.Process
 	stop                func()
 	alive               func() bool
@@ -190,11 +191,15 @@ func (g *gatewayProcess) launch() {
 		}
 		return err == nil && response.StatusCode == http.StatusOK
 	})
+	if g.shares { // what is pulled before that is uploaded a minute later
+		await(g.t, "the bucket is used", func() bool { return g.status() != nil })
+	}
 }
 
 func (g *gatewayProcess) configure(from *registrytest.Server, shared *s3) {
 	g.t.Helper()
 	fleet := ""
+	g.shares = shared != nil
 	switch {
 	case shared != nil:
 		fleet = fmt.Sprintf("fleet %s {\n\t\t\tcredentials %s {env.S3_SECRET}\n\t\t%s\n\t\t}", shared.url(), accessKey, g.peers)
