@@ -42,11 +42,11 @@ fmt: ; @internal/tools/need go && $(GO) tool -modfile=internal/tools/go.mod gola
 bench: build ; @$(GO) test -run '^$$' -bench . -benchmem -tags $(TAGS) $(TESTFLAGS) $(PKG) && $(GO) run -tags $(TAGS) ./integration/bench $(BENCHFLAGS) ## run the benchmarks, and measure bin/pullgate as a whole (BENCHFLAGS=-help)
 fuzz: ; @internal/tools/need go && internal/tools/fuzz $(TAGS) $(FUZZTIME) ## run each fuzz target for FUZZTIME
 vuln: ; @internal/tools/need go curl && internal/tools/vulncheck $(TAGS) ## report known vulnerabilities that the code reaches; without their database it says so, and fails with VULN=required
-integration: ; @internal/tools/need go clients && $(GO) test -count=1 -timeout 20m -tags $(TAGS),integration $(TESTFLAGS) ./integration/... ## drive the binary with real clients (as root)
+integration: bin/versitygw ; @internal/tools/need go clients && $(GO) test -count=1 -timeout 20m -tags $(TAGS),integration $(TESTFLAGS) ./integration/... ## drive the binary with real clients (as root)
 fleet: bin/versitygw ; @internal/tools/need go && $(GO) test -count=1 -timeout 15m -tags $(TAGS),fleet $(TESTFLAGS) ./integration/fleet ## drive gateways that share a bucket of a real S3 server
 # The S3 server is built once for each of its versions; it takes minutes.
 bin/versitygw: internal/tools/versitygw/go.mod ; @internal/tools/need go && $(GO) -C internal/tools/versitygw build -trimpath -o '$(CURDIR)/$@' github.com/versity/versitygw/cmd/versitygw && touch '$@'
-soak: ; @internal/tools/need go clients && SOAK=$(SOAK) $(GO) test -count=1 -timeout 0 -tags $(TAGS),integration $(TESTFLAGS) -run '^TestSoak$$' -v ./integration ## serve a mixed load with faults for SOAK (as root)
+soak: bin/versitygw ; @internal/tools/need go clients && SOAK=$(SOAK) $(GO) test -p 1 -count=1 -timeout 0 -tags $(TAGS),integration,fleet $(TESTFLAGS) -run '^TestSoak$$' -v ./integration ./integration/fleet ## serve a mixed load with faults for SOAK, with one gateway and then with three (as root)
 xcaddy: ; @internal/tools/need go curl && $(GO) -C internal/tools run ./xcaddy "$(CURDIR)/xcaddy.json" "$(CURDIR)/dist/caddy" && internal/tools/smoke dist/caddy Caddyfile.example ## build dist/caddy from xcaddy.json, and try it
 # The tag of the checkout, or VERSION=v1.2.3.
 release: ; @internal/tools/need go && internal/tools/release/make '$(VERSION)' dist/release ## build archives, packages, SBOMs, chart and checksums in dist/release

@@ -89,6 +89,7 @@ var measurements = []measurement{
 	{"slow", "the same from one with 30 ms and 50 MB/s per connection, against no gateway", measureSlow},
 	{"herd", "16 and 256 clients at once, an uplink of 1 Gbit/s, against one download on that link", measureHerd},
 	{"bucket", "an image that a fleet's bucket has, 20 ms away with 90 MB/s per connection, against no gateway", measureBucket},
+	{"fleet", "hits on gateways that ask each other, and the first byte through another one, against a single one", measureFleet},
 	{"many", "hits on stores of many blobs, against one of few", measureMany},
 	{"memory", "resident memory: idle, and with 100 streams of 1 GiB", measureMemory},
 	{"start", "from the start of the process to the first answer", measureStart},

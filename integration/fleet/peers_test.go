@@ -17,12 +17,13 @@ import (
 	"github.com/pullgate/pullgate/internal/freeport"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/testenv"
 )
 
 const fleetSecret = "0123456789abcdef0123456789abcdef"
 
 // newPeers starts gateways that ask each other.
-func newPeers(t *testing.T, from *registrytest.Server, shared *s3, n int) (gateways []*gatewayProcess) {
+func newPeers(t *testing.T, from *registrytest.Server, shared *s3, n int, option ...string) (gateways []*gatewayProcess) {
 	t.Helper()
 	var all []string
 	for range n {
@@ -34,7 +35,7 @@ func newPeers(t *testing.T, from *registrytest.Server, shared *s3, n int) (gatew
 	}
 	for _, address := range all {
 		options := fmt.Sprintf("peers %s\n\t\tlisten %s\n\t\tsecret {env.FLEET_SECRET}", strings.Join(all, " "), address)
-		gateways = append(gateways, newPeer(t, from, shared, options))
+		gateways = append(gateways, newPeer(t, from, shared, options, option...))
 	}
 	for _, g := range gateways {
 		await(t, "the gateways find each other", func() bool { return len(g.peerStatus().alive()) == n-1 })
@@ -81,7 +82,7 @@ func TestThreeGateways(t *testing.T) {
 	image := from.PutImage(repository, "3", 1, 10, 1<<20, 8<<20)
 	gateways := newPeers(t, from, shared, 3)
 	var all sync.WaitGroup
-	for n := range 30 {
+	for n := range testenv.Rounds(30, 300) {
 		all.Go(func() {
 			if err := gateways[n%3].try(image); err != nil {
 				t.Errorf("client %d: %v", n, err)
@@ -97,6 +98,15 @@ func TestThreeGateways(t *testing.T) {
 	}
 	if blobs, manifests := from.Count("GET", "blobs"), from.Count("GET", "manifests"); blobs != 4 || manifests != 2 || tags != 1 {
 		t.Errorf("the upstream sees GET of %d blobs and %d manifests, and is asked for the tag %d times", blobs, manifests, tags)
+	}
+	p, size := image.Platforms[0], int64(0)
+	for _, d := range append([]oci.Descriptor{p.Config}, p.Layers...) {
+		size += d.Size
+	}
+	// How much was sent is known once the upstream's handlers have returned.
+	await(t, "the upstream has sent all of it", func() bool { return from.BlobBytes() >= size })
+	if sent := from.BlobBytes(); sent > size+size/100 {
+		t.Errorf("the upstream has sent %d bytes of blobs, of %d", sent, size)
 	}
 }
 

@@ -35,14 +35,7 @@ const (
 
 // start starts a process that ends with the test, or with stop. alive reports whether it
 // has not ended yet.
-func start(t *testing.T, name string, args ...string) (stop func(), alive func() bool) {
-	t.Helper()
-	_, stop, alive = startProcess(t, name, args...)
-	return stop, alive
-}
-
-// startProcess is start, and returns the process, too.
-func startProcess(t *testing.T, name string, args ...string) (p *os.Process, stop func(), alive func() bool) {
+func start(t *testing.T, name string, args ...string) (p *os.Process, stop func(), alive func() bool) {
 	t.Helper()
 	logged, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	if err != nil {
@@ -100,6 +93,7 @@ func await(t *testing.T, what string, so func() bool) {
 type s3 struct {
 	t            *testing.T
 	dir, address string
+	process      *os.Process
 	stop         func()
 }
 
@@ -119,8 +113,8 @@ func newS3(t *testing.T) *s3 {
 
 func (s *s3) run() *s3 {
 	s.t.Helper()
-	stop, alive := start(s.t, server, "--port", s.address, "--quiet", "posix", s.dir)
-	s.stop = stop
+	var alive func() bool
+	s.process, s.stop, alive = start(s.t, server, "--port", s.address, "--quiet", "posix", s.dir)
 	await(s.t, "the S3 server listens", func() bool {
 		if !alive() {
 			s.t.Fatal("the S3 server has ended")
@@ -153,7 +147,10 @@ type gatewayProcess struct {
 	host, admin, config string
 	option              string // of its upstream
 	peers               string // options of a fleet
+	shares              bool   // it has a bucket
 	process             *os.Process
+	stop                func()
+	alive               func() bool
 }
 
 // newGateway starts a gateway; nil = without a fleet.
@@ -176,11 +173,17 @@ func newPeer(t *testing.T, from *registrytest.Server, shared *s3, options string
 		option: strings.Join(option, "\n"),
 	}
 	g.configure(from, shared)
-	var alive func() bool
-	g.process, _, alive = startProcess(t, binary, "run", "--config", g.config)
-	await(t, "the gateway answers", func() bool {
-		if !alive() {
-			t.Fatal("the gateway has ended")
+	g.launch()
+	return g
+}
+
+// launch starts the gateway's process, over the storage that is there.
+func (g *gatewayProcess) launch() {
+	g.t.Helper()
+	g.process, g.stop, g.alive = start(g.t, binary, "run", "--config", g.config)
+	await(g.t, "the gateway answers", func() bool {
+		if !g.alive() {
+			g.t.Fatal("the gateway has ended")
 		}
 		response, err := http.Get("http://" + g.host + "/v2/")
 		if err == nil {
@@ -188,12 +191,15 @@ func newPeer(t *testing.T, from *registrytest.Server, shared *s3, options string
 		}
 		return err == nil && response.StatusCode == http.StatusOK
 	})
-	return g
+	if g.shares { // what is pulled before that is uploaded a minute later
+		await(g.t, "the bucket is used", func() bool { return g.status() != nil })
+	}
 }
 
 func (g *gatewayProcess) configure(from *registrytest.Server, shared *s3) {
 	g.t.Helper()
 	fleet := ""
+	g.shares = shared != nil
 	switch {
 	case shared != nil:
 		fleet = fmt.Sprintf("fleet %s {\n\t\t\tcredentials %s {env.S3_SECRET}\n\t\t%s\n\t\t}", shared.url(), accessKey, g.peers)
@@ -297,11 +303,16 @@ func (g *gatewayProcess) status() *bucketStatus {
 	return status.Storage[0].Bucket
 }
 
-// uploaded waits until everything of an image is in the bucket.
-func uploaded(t *testing.T, b *s3client.Client, image registrytest.Image) {
+// uploaded waits until everything of images that share nothing is in the bucket.
+func uploaded(t *testing.T, b *s3client.Client, images ...registrytest.Image) {
 	t.Helper()
-	p := image.Platforms[0]
-	want := map[string]int{"v1/b/": 1 + len(p.Layers), "v1/m/": 2, "v1/l/docker.io": 3 + len(p.Layers), "v1/t/": 1}
+	want := map[string]int{}
+	for _, image := range images {
+		layers := len(image.Platforms[0].Layers)
+		for prefix, n := range map[string]int{"v1/b/": 1 + layers, "v1/m/": 2, "v1/l/docker.io": 3 + layers, "v1/t/": 1} {
+			want[prefix] += n
+		}
+	}
 	await(t, "uploads", func() bool {
 		for prefix, least := range want {
 			n := 0

@@ -19,9 +19,11 @@ import (
 
 const (
 	// headerBudget is how long a read may take until its first byte, and bodySilence how
-	// long none may come then: the upstream is asked instead.
-	headerBudget = 300 * time.Millisecond
-	bodySilence  = 2 * time.Second
+	// long none may come then: the upstream is asked instead. headerPatience is for where
+	// that has given no answer.
+	headerBudget   = 300 * time.Millisecond
+	headerPatience = 5 * time.Second
+	bodySilence    = 2 * time.Second
 	// avoidFor is how long an object is not asked for that did not come.
 	avoidFor = 10 * time.Second
 	// presentFor is how long it is believed that an object is there that was seen there.
@@ -126,9 +128,21 @@ var (
 	errSilent   = caution.ErrSilent
 )
 
-// may reports whether an object may be asked for.
-func (d *depot) may(key string) bool {
-	return d.reads.Open() == nil && d.bodies.Open() == nil && !d.avoided.Has(key) && !d.wrong.Has(key)
+// reader reads from a bucket.
+type reader struct {
+	*depot
+
+	// patient says that nobody else has an answer: what comes late is waited for, and the
+	// bucket is asked whatever it did a moment ago.
+	patient bool
+}
+
+// may reports whether an object may be asked for, and how long it may take to begin.
+func (d reader) may(key string) (budget time.Duration, ok bool) {
+	if d.patient {
+		return max(d.budget, headerPatience), !d.wrong.Has(key)
+	}
+	return d.budget, d.reads.Open() == nil && d.bodies.Open() == nil && !d.avoided.Has(key) && !d.wrong.Has(key)
 }
 
 // settle notes how a read has begun, or ended, unless the caller has given it up.
@@ -147,27 +161,29 @@ func (d *depot) settle(caller context.Context, of *caution.Breaker, key string, 
 }
 
 // head is bucket.Objects.Head within its budget.
-func (d *depot) head(ctx context.Context, key string) (bucket.Info, error) {
-	if !d.may(key) {
+func (d reader) head(ctx context.Context, key string) (bucket.Info, error) {
+	budget, ok := d.may(key)
+	if !ok {
 		return bucket.Info{}, errNotAsked
 	}
-	budget, cancel := context.WithTimeout(ctx, d.budget)
+	reading, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
 	d.counts.reads.Add(1)
-	info, err := d.objects.Head(budget, key)
-	if err != nil && budget.Err() != nil {
+	info, err := d.objects.Head(reading, key)
+	if err != nil && reading.Err() != nil {
 		err = errSilent
 	}
 	return info, d.settle(ctx, d.reads, key, err)
 }
 
 // get is bucket.Objects.Get within its budget. The body ends when no byte comes for too long.
-func (d *depot) get(ctx context.Context, key string, offset, length int64) (bucket.Object, error) {
-	if !d.may(key) {
+func (d reader) get(ctx context.Context, key string, offset, length int64) (bucket.Object, error) {
+	budget, ok := d.may(key)
+	if !ok {
 		return bucket.Object{}, errNotAsked
 	}
 	reading, cancel := context.WithCancel(ctx)
-	late, began := time.AfterFunc(d.budget, cancel), time.Now()
+	late, began := time.AfterFunc(budget, cancel), time.Now()
 	d.counts.reads.Add(1)
 	o, err := d.objects.Get(reading, key, offset, length)
 	d.counts.delays.Add(time.Since(began))
@@ -181,7 +197,7 @@ func (d *depot) get(ctx context.Context, key string, offset, length int64) (buck
 		cancel()
 		return bucket.Object{}, fmt.Errorf("read from the bucket: %w", err)
 	}
-	o.ReadCloser = &body{ReadCloser: o.ReadCloser, depot: d, key: key, caller: ctx, reading: reading, cancel: cancel}
+	o.ReadCloser = &body{ReadCloser: o.ReadCloser, depot: d.depot, key: key, caller: ctx, reading: reading, cancel: cancel}
 	return o, nil
 }
 

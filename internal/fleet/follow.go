@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -111,22 +112,38 @@ func (f *follower) confirmed(ctx context.Context, repository string, d digest.Di
 	return err == nil || unanswered(err)
 }
 
+// confirming is confirmed for a blob, beside what another gateway answers.
+func (f *follower) confirming(ctx context.Context, repository string, d digest.Digest) <-chan bool {
+	found := make(chan bool, 1)
+	go func() {
+		defer close(found)
+		defer f.fleet.survive("confirm")
+		found <- f.confirmed(ctx, repository, d, func(ctx context.Context) error {
+			_, err := f.Remote.HeadBlob(ctx, repository, d)
+			return err
+		})
+	}()
+	return found
+}
+
 // Blob implements mirror.Remote.
 func (f *follower) Blob(ctx context.Context, repository string, d digest.Digest, offset, length int64) (oci.BlobBody, error) {
-	if f.may(repository, d) && f.confirmed(ctx, repository, d, func(ctx context.Context) error {
-		_, err := f.Remote.HeadBlob(ctx, repository, d)
-		return err
-	}) {
+	if f.may(repository, d) {
+		confirmed := sync.OnceValue(func() <-chan bool { return f.confirming(ctx, repository, d) })
 		body, answered, err := follow(ctx, f, repository, oci.Reference{Digest: d}, func(p peers.Peer) (oci.BlobBody, error) {
+			confirmed()
 			body, err := p.Blob(ctx, repository, d, offset, length)
 			body.ReadCloser = &followedBody{body.ReadCloser, ctx, &f.fleet.following, p.ID() + d.String()}
 			return body, err
 		})
-		if answered {
-			if err == nil {
-				f.fleet.following.served.Add(d.String(), servedFor)
-			}
+		switch {
+		case answered && err != nil:
 			return body, f.noted(repository, err)
+		case answered && <-confirmed():
+			f.fleet.following.served.Add(d.String(), servedFor)
+			return body, nil
+		case answered:
+			_ = body.Close()
 		}
 	}
 	body, err := f.Remote.Blob(ctx, repository, d, offset, length)

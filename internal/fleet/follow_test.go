@@ -13,16 +13,14 @@ import (
 	"github.com/pullgate/pullgate/internal/mirror"
 	"github.com/pullgate/pullgate/internal/oci"
 	"github.com/pullgate/pullgate/internal/registrytest"
+	"github.com/pullgate/pullgate/internal/testenv"
 )
 
 // Many clients of ten gateways that share nothing but what they answer each other: the
 // upstream is asked for everything once.
 func TestTenGatewaysAskTheUpstreamOnce(t *testing.T) {
 	t.Parallel()
-	clients := 100
-	if os.Getenv("PULLGATE_LONG") != "" {
-		clients = 1000
-	}
+	clients := testenv.Rounds(100, 1000)
 	from := registrytest.New(t, registrytest.Options{})
 	image := from.PutImage(repository, "3", 1, 10, 300<<10, 2<<20)
 	h := newHerd(t, from, 10, nil)
@@ -32,6 +30,16 @@ func TestTenGatewaysAskTheUpstreamOnce(t *testing.T) {
 			t.Errorf("%s: %d GET, %d HEAD, want %v", kind, gets, heads, want)
 		}
 	}
+	// How much was sent is known once the upstream's handlers have returned.
+	p, size := image.Platforms[0], int64(0)
+	for _, d := range append([]oci.Descriptor{p.Config}, p.Layers...) {
+		size += d.Size
+	}
+	await(t, "the upstream has sent all of it", func() bool { return from.BlobBytes() >= size })
+	if sent := from.BlobBytes(); sent > size+size/100 {
+		t.Errorf("the upstream has sent %d bytes of blobs, of %d", sent, size)
+	}
+	t.Logf("%d clients: %d bytes of blobs, of %d", clients, from.BlobBytes(), size)
 	// What they have now asks nobody.
 	from.Reset()
 	asked := make([]int64, len(h.gateways))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"regexp"
 	"strconv"
 	"strings"
@@ -68,16 +69,25 @@ type remote struct {
 
 // Blob implements mirror.Remote.
 func (r *remote) Blob(ctx context.Context, repository string, d digest.Digest, offset, length int64) (oci.BlobBody, error) {
-	if depot := r.fleet.depot.Load(); depot != nil {
-		if body, ok := r.sharedBlob(ctx, depot, repository, d, offset, length); ok {
-			return body, nil
-		}
+	depot := r.fleet.depot.Load()
+	if depot == nil {
+		return r.Remote.Blob(ctx, repository, d, offset, length)
+	}
+	body, missing := r.sharedBlob(ctx, reader{depot: depot}, repository, d, offset, length)
+	if missing == nil {
+		return body, nil
 	}
 	body, err := r.Remote.Blob(ctx, repository, d, offset, length)
+	if unanswered(err) && !errors.Is(missing, fs.ErrNotExist) {
+		if late, stillMissing := r.sharedBlob(ctx, reader{depot, true}, repository, d, offset, length); stillMissing == nil {
+			return late, nil
+		}
+	}
 	return body, r.noted(repository, err)
 }
 
-func (r *remote) sharedBlob(ctx context.Context, depot *depot, repository string, d digest.Digest, offset, length int64) (oci.BlobBody, bool) {
+// sharedBlob begins to read a blob from the bucket.
+func (r *remote) sharedBlob(ctx context.Context, depot reader, repository string, d digest.Digest, offset, length int64) (oci.BlobBody, error) {
 	key := blobKey(d)
 	proof := r.prove(ctx, depot, repository, d, func(ctx context.Context) error {
 		_, err := r.Remote.HeadBlob(ctx, repository, d)
@@ -86,15 +96,15 @@ func (r *remote) sharedBlob(ctx context.Context, depot *depot, repository string
 	defer proof.end()
 	o, err := depot.get(ctx, key, offset, length)
 	if err != nil {
-		return oci.BlobBody{}, false
+		return oci.BlobBody{}, err
 	}
 	if size, ok := proof.await(); !ok || size >= 0 && size != o.Size {
 		_ = o.Close()
-		return oci.BlobBody{}, false
+		return oci.BlobBody{}, errUnproven
 	}
 	depot.present.Add(key, presentFor)
 	depot.served.Add(key, servedFor)
-	return oci.BlobBody{ReadCloser: o, Offset: o.Offset, Size: o.Size, Shared: sharedBy}, true
+	return oci.BlobBody{ReadCloser: o, Offset: o.Offset, Size: o.Size, Shared: sharedBy}, nil
 }
 
 // HeadBlob implements mirror.Remote.
@@ -104,13 +114,13 @@ func (r *remote) HeadBlob(ctx context.Context, repository string, d digest.Diges
 		return r.Remote.HeadBlob(ctx, repository, d)
 	}
 	if r.ProofTTL == 0 {
-		if size, ok := proven(ctx, depot, r.scope(repository), d); ok {
+		if size, ok := proven(ctx, reader{depot: depot}, r.scope(repository), d); ok {
 			return size, nil
 		}
 	}
 	size, err := r.Remote.HeadBlob(ctx, repository, d)
 	if r.spares(ctx, repository, d, err) {
-		if size, ok := proven(context.WithoutCancel(ctx), depot, r.scope(repository), d); ok {
+		if size, ok := proven(context.WithoutCancel(ctx), reader{depot, true}, r.scope(repository), d); ok {
 			return size, nil
 		}
 	}
@@ -122,7 +132,7 @@ func (r *remote) HeadBlob(ctx context.Context, repository string, d digest.Diges
 // the rules of package mirror.
 func (r *remote) spares(ctx context.Context, repository string, d digest.Digest, err error) bool {
 	if r.ProofTTL == 0 || !unanswered(err) {
-		return false
+		return unanswered(err)
 	}
 	link, unknown := r.fleet.local.Records.Linked(context.WithoutCancel(ctx), r.scope(repository), d)
 	return unknown != nil || !link.Proven
@@ -138,18 +148,27 @@ func (r *remote) noted(repository string, err error) error {
 
 // Manifest implements mirror.Remote.
 func (r *remote) Manifest(ctx context.Context, repository string, ref oci.Reference) (oci.Manifest, error) {
-	if depot := r.fleet.depot.Load(); depot != nil && ref.IsDigest() && !r.lacking.Has(repository) {
-		if mf, err := r.sharedManifest(ctx, depot, repository, ref.Digest); err == nil {
-			return mf, nil
+	depot := r.fleet.depot.Load()
+	if depot == nil || !ref.IsDigest() || r.lacking.Has(repository) {
+		return r.Remote.Manifest(ctx, repository, ref)
+	}
+	mf, missing := r.sharedManifest(ctx, reader{depot: depot}, repository, ref.Digest)
+	if missing == nil {
+		return mf, nil
+	}
+	mf, err := r.Remote.Manifest(ctx, repository, ref)
+	if unanswered(err) && !errors.Is(missing, fs.ErrNotExist) {
+		if late, stillMissing := r.sharedManifest(context.WithoutCancel(ctx), reader{depot, true}, repository, ref.Digest); stillMissing == nil {
+			return late, nil
 		}
 	}
-	return r.Remote.Manifest(ctx, repository, ref)
+	return mf, err
 }
 
 var errUnproven = errors.New("the upstream has not shown that it has it there")
 
 // sharedManifest reads a manifest from the bucket.
-func (r *remote) sharedManifest(ctx context.Context, depot *depot, repository string, d digest.Digest) (oci.Manifest, error) {
+func (r *remote) sharedManifest(ctx context.Context, depot reader, repository string, d digest.Digest) (oci.Manifest, error) {
 	key := manifestKey(d)
 	proof := r.prove(ctx, depot, repository, d, func(ctx context.Context) error {
 		_, _, err := r.Remote.Resolve(ctx, repository, oci.Reference{Digest: d}, nil)
@@ -196,18 +215,18 @@ func (r *remote) Resolve(ctx context.Context, repository string, ref oci.Referen
 }
 
 func (r *remote) resolveDigest(ctx context.Context, depot *depot, repository string, ref oci.Reference) (oci.Descriptor, *oci.Manifest, error) {
-	shared := func(ctx context.Context) (oci.Descriptor, *oci.Manifest, bool) {
-		mf, err := r.sharedManifest(ctx, depot, repository, ref.Digest)
+	shared := func(ctx context.Context, patient bool) (oci.Descriptor, *oci.Manifest, bool) {
+		mf, err := r.sharedManifest(ctx, reader{depot, patient}, repository, ref.Digest)
 		return mf.Descriptor(), &mf, err == nil
 	}
 	if r.ProofTTL == 0 && !r.lacking.Has(repository) {
-		if d, mf, ok := shared(ctx); ok {
+		if d, mf, ok := shared(ctx, false); ok {
 			return d, mf, nil
 		}
 	}
 	d, mf, err := r.Remote.Resolve(ctx, repository, ref, nil)
 	if r.spares(ctx, repository, ref.Digest, err) {
-		if d, mf, ok := shared(context.WithoutCancel(ctx)); ok {
+		if d, mf, ok := shared(context.WithoutCancel(ctx), true); ok {
 			return d, mf, nil
 		}
 	}
@@ -241,7 +260,7 @@ func (p *proof) await() (size int64, ok bool) {
 
 // prove looks for the proof of a digest: in the gateway's own store, or else in the
 // bucket. Where proofs expire, confirm asks the upstream, which must not refuse then.
-func (r *remote) prove(ctx context.Context, depot *depot, repository string, d digest.Digest, confirm func(context.Context) error) *proof {
+func (r *remote) prove(ctx context.Context, depot reader, repository string, d digest.Digest, confirm func(context.Context) error) *proof {
 	p := &proof{found: make(chan struct{})}
 	ctx, p.end = context.WithCancel(ctx)
 	scope := r.scope(repository)
@@ -268,7 +287,7 @@ func (r *remote) prove(ctx context.Context, depot *depot, repository string, d d
 
 // proven looks for a proof in the bucket, and returns the size that it tells; -1 = none.
 // One from before a purge is none, whoever has written it late.
-func proven(ctx context.Context, depot *depot, scope oci.Scope, d digest.Digest) (size int64, ok bool) {
+func proven(ctx context.Context, depot reader, scope oci.Scope, d digest.Digest) (size int64, ok bool) {
 	key := proofKey(scope, d)
 	depot.begun.Note(scoped{scope, d})
 	info, err := depot.head(ctx, key)

@@ -66,9 +66,9 @@ func readRecord(o bucket.Object, record any) error {
 	return json.Unmarshal(raw, record)
 }
 
-// record reads a record.
+// record reads a record, which nobody else has.
 func (d *depot) record(ctx context.Context, key string, record any) error {
-	o, err := d.get(ctx, key, 0, -1)
+	o, err := reader{d, true}.get(ctx, key, 0, -1)
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func (r *remote) resolveTag(ctx context.Context, depot *depot, repository string
 			return true
 		}
 		if !r.lacking.Has(repository) {
-			if found, err := r.sharedManifest(asking, depot, repository, d); err == nil {
+			if found, err := r.sharedManifest(asking, reader{depot: depot}, repository, d); err == nil {
 				shared = &found
 			}
 		}
