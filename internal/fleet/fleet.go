@@ -141,7 +141,7 @@ func (f *Fleet) Shared(ctx context.Context, d digest.Digest) (key string, size i
 	if depot == nil {
 		return "", 0, false
 	}
-	info, err := depot.head(ctx, blobKey(d))
+	info, err := reader{depot: depot}.head(ctx, blobKey(d))
 	return info.Key, info.Size, err == nil
 }
 

@@ -123,8 +123,7 @@ func (q manifestQuery) head(ctx context.Context) (oci.Descriptor, bool, error) {
 // current returns the manifest if it is stored and the scope's, its proof renewed where
 // that is too old.
 func (q manifestQuery) current(ctx context.Context) (oci.Manifest, bool, error) {
-	link := q.linked(ctx, q.digest)
-	mf, ok := q.read(ctx, q.digest, link)
+	mf, ok := q.local(ctx, q.digest)
 	if !ok {
 		return mf, false, nil
 	}
@@ -136,11 +135,7 @@ func (q manifestQuery) current(ctx context.Context) (oci.Manifest, bool, error) 
 
 // local returns a manifest that is stored and proven to be the scope's.
 func (v view) local(ctx context.Context, d digest.Digest) (oci.Manifest, bool) {
-	return v.read(ctx, d, v.linked(ctx, d))
-}
-
-func (v view) read(ctx context.Context, d digest.Digest, link storage.Link) (oci.Manifest, bool) {
-	if !link.Proven {
+	if !v.linked(ctx, d).Proven {
 		return oci.Manifest{}, false
 	}
 	mf, err := v.store.Manifest(ctx, d)
