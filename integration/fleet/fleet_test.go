@@ -130,7 +130,12 @@ func TestWrongObject(t *testing.T) {
 	if err := b.Put(t.Context(), key, bytes.NewReader(wrong), layer.Size, noOptions); err != nil {
 		t.Fatal(err)
 	}
-	newGateway(t, from, shared).pull(image)
+	// Where the bucket takes long to answer, the upstream sends it, and nobody sees what is wrong.
+	await(t, "a gateway reads it", func() bool {
+		g := newGateway(t, from, shared)
+		g.pull(image)
+		return g.status().Received >= layer.Size
+	})
 	await(t, "replacement", func() bool {
 		o, err := b.Get(t.Context(), key, 0, -1)
 		if err != nil {
