@@ -34,7 +34,7 @@ func TestDashboardIdles(t *testing.T) {
 		}
 		return least
 	}
-	without := used(4)
+	without := used(2)
 	for range 20 {
 		response, err := http.Get(s.page + "api/events")
 		if err != nil {
@@ -43,7 +43,7 @@ func TestDashboardIdles(t *testing.T) {
 		defer response.Body.Close()
 		go func() { _, _ = io.Copy(io.Discard, response.Body) }()
 	}
-	with := used(8)
+	with := used(6)
 	t.Logf("result: in %v, %v of processor time, with 20 pages %v", span, without, with)
 	if with > span/100 {
 		t.Errorf("with 20 pages, it takes %v in %v", with, span)
