@@ -288,9 +288,9 @@ func (all samples) of(upstream string) samples {
 
 // since returns what has changed, without histograms of times and the sizes that
 // depend on the machine.
-func (s samples) since(before samples) samples {
+func (all samples) since(before samples) samples {
 	changed := samples{}
-	for name, value := range s {
+	for name, value := range all {
 		if strings.Contains(name, "_seconds") || strings.HasPrefix(name, "cache_free") || strings.HasPrefix(name, "cache_index") {
 			continue
 		}

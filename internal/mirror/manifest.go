@@ -9,7 +9,6 @@ import (
 
 	"github.com/pullgate/pullgate/internal/known"
 	"github.com/pullgate/pullgate/internal/oci"
-	"github.com/pullgate/pullgate/storage"
 )
 
 func (v view) statManifest(ctx context.Context, ref oci.Reference) (oci.Descriptor, oci.CacheStatus, error) {
@@ -123,7 +122,8 @@ func (q manifestQuery) head(ctx context.Context) (oci.Descriptor, bool, error) {
 // current returns the manifest if it is stored and the scope's, its proof renewed where
 // that is too old.
 func (q manifestQuery) current(ctx context.Context) (oci.Manifest, bool, error) {
-	mf, ok := q.local(ctx, q.digest)
+	link := q.linked(ctx, q.digest)
+	mf, ok := q.store.proven(ctx, q.scope, q.digest, link)
 	if !ok {
 		return mf, false, nil
 	}
@@ -135,12 +135,7 @@ func (q manifestQuery) current(ctx context.Context) (oci.Manifest, bool, error) 
 
 // local returns a manifest that is stored and proven to be the scope's.
 func (v view) local(ctx context.Context, d digest.Digest) (oci.Manifest, bool) {
-	if !v.linked(ctx, d).Proven {
-		return oci.Manifest{}, false
-	}
-	mf, err := v.store.Manifest(ctx, d)
-	v.store.readFailed("read manifest", v.scope, d.String(), err)
-	return mf, err == nil
+	return v.store.proven(ctx, v.scope, d, v.linked(ctx, d))
 }
 
 // hasManifest reports whether the bytes are stored, and the upstream has delivered them,

@@ -83,6 +83,16 @@ type lenientStore struct {
 	noIndex atomic.Int64 // when it was last said that the store has no index
 }
 
+// proven returns a manifest that is stored, if its link says that it is proven.
+func (s *lenientStore) proven(ctx context.Context, scope oci.Scope, d digest.Digest, link storage.Link) (oci.Manifest, bool) {
+	if !link.Proven {
+		return oci.Manifest{}, false
+	}
+	m, err := s.Manifest(ctx, d)
+	s.readFailed("read manifest", scope, d.String(), err)
+	return m, err == nil
+}
+
 func (s *lenientStore) readFailed(operation string, scope oci.Scope, object string, err error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		s.failed("store cannot be read", err, "operation", operation, "scope", scope.String(), "object", object)

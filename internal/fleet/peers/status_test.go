@@ -91,8 +91,12 @@ func TestClockAhead(t *testing.T) {
 		told       time.Duration
 		took, want time.Duration
 	}{
-		{0, 0, 0}, {-time.Second, 0, 0}, {time.Second, 3 * time.Second, 0}, {3 * time.Second, 0, 4 * time.Second},
-		{-90 * time.Second, 0, -90 * time.Second}, {time.Hour, time.Second, time.Hour},
+		{0, 0, 0},
+		{-time.Second, 0, 0},
+		{time.Second, 3 * time.Second, 0},
+		{3 * time.Second, 0, 4 * time.Second},
+		{-90 * time.Second, 0, -90 * time.Second},
+		{time.Hour, time.Second, time.Hour},
 	} {
 		got := ahead(now.Add(c.told).Format(http.TimeFormat), now, now.Add(c.took))
 		if d := got - c.want; d.Abs() > time.Second || (got == 0) != (c.want == 0) {
