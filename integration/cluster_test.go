@@ -34,8 +34,11 @@ func startCluster(t *testing.T) *cluster {
 	}
 	c := &cluster{port: freePort(t), balancer: freePort(t), upstream: startBearerRegistry(t, registrytest.Options{}).(bearerRegistry)}
 	bucket, peers := startS3(t), freePort(t)
-	var processes []*process
-	for _, address := range clusterAddresses {
+	c.admins = make([]string, len(clusterAddresses))
+	processes := make([]*process, len(clusterAddresses))
+	// The one whose balancer clients ask starts last: it would pass over those that do not
+	// listen yet for as long as its fail_duration says.
+	for n, address := range slices.Backward(clusterAddresses) {
 		dir := shortDir(t)
 		admin := filepath.Join(dir, "admin")
 		caddyfile := string(raw)
@@ -57,11 +60,11 @@ func startCluster(t *testing.T) *cluster {
 		}
 		config := writeFile(t, caddyfile, dir, "Caddyfile")
 		env := []string{"S3_KEY=" + s3Key, "S3_SECRET=" + s3Secret, "FLEET_SECRET=0123456789abcdef0123456789abcdef", "XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir}
-		processes = append(processes, start(t, env, binary, "run", "--config", config))
-		c.admins = append(c.admins, admin)
+		processes[n], c.admins[n] = start(t, env, binary, "run", "--config", config), admin
+		processes[n].await(t, answersWell("http://"+address+":"+c.port+"/v2/"))
 	}
+	processes[0].await(t, answersWell("http://"+clusterAddresses[0]+":"+c.balancer+"/v2/"))
 	for n, p := range processes {
-		p.await(t, answersWell("http://"+clusterAddresses[n]+":"+c.balancer+"/v2/"))
 		p.await(t, func() error { return c.complete(n) })
 	}
 	return c
