@@ -118,7 +118,7 @@ func TestOfflineGatewaysAnswerForNobody(t *testing.T) {
 	}
 }
 
-// An upstream that is not asked has the tags that any gateway has pulled, but for those that
+// An upstream that is not asked has the tags that any gateway has pulled, without those that
 // were removed, whatever has come to the bucket since.
 func TestOfflineUpstreamHasTheTagsOfTheBucket(t *testing.T) {
 	t.Parallel()
